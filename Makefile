@@ -1,0 +1,79 @@
+# The same short commands on a laptop and in continuous integration.
+# Everything is installed into .venv, once, and again only after a pyproject.toml has changed.
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+PROJECT_FILES = pyproject.toml setup.py edge/pyproject.toml
+
+# TensorFlow 2.21 has wheels for Python 3.11 to 3.13. A python on PATH may be a shim that does not run, so each one is tried.
+PYTHON_FITS = import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	if $$p -c '$(PYTHON_FITS)' >/dev/null 2>&1; then command -v $$p; break; fi; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test test-long lint bench clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predict; pictures and figures go to demo/
+	@echo "==> demo: results go to demo/"
+	$(BIN)/unetres demo --out demo
+
+test: $(VENV)/.dev ## run the tests of both packages
+	@echo "==> test"
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.dev ## run the tests that take minutes
+	@echo "==> test-long"
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.dev ## check style, format and types
+	@echo "==> lint"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.runtime ## run every benchmark; figures go to benchmarks/results/
+	@mkdir -p benchmarks/results
+	@found=no; for script in benchmarks/[!_]*.py; do \
+		test -f "$$script" || continue; \
+		found=yes; echo "==> bench: $$script"; \
+		$(BIN)/python "$$script" || exit 1; \
+	done; test $$found = yes || echo "benchmarks/ has no scripts"
+
+clean: ## remove what the other targets made (.venv, demo/, builds and caches)
+	@echo "==> clean"
+	rm -rf .venv demo build dist edge/build edge/dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
+
+# A stamp is touched only after its last command has succeeded: a failed install is tried again next time.
+
+$(VENV)/.created:
+	@python='$(PYTHON)'; \
+	if test -z "$$python"; then \
+		echo "error: found no Python 3.11, 3.12 or 3.13 with the venv module on PATH;" \
+			"install one (on Debian and Ubuntu also python3-venv), or name it: make demo PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi; \
+	if ! "$$python" -c '$(PYTHON_FITS)'; then \
+		echo "error: PYTHON=$$python does not run, has no venv module, or is not Python 3.11, 3.12 or 3.13" >&2; \
+		exit 1; \
+	fi; \
+	echo "==> creating $(VENV) with $$python" && "$$python" -m venv "$(VENV)"
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.created $(PROJECT_FILES)
+	@echo "==> installing keras-unetres-edge and keras-unetres into $(VENV) (TensorFlow is a large download)"
+	@rm -f $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./edge -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created $(PROJECT_FILES)
+	@echo "==> installing both packages and the development tools into $(VENV) (TensorFlow is a large download)"
+	@rm -f $(VENV)/.runtime $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./edge -e '.[dev]'
+	@touch $(VENV)/.runtime $@

@@ -1,0 +1,13 @@
+"""The runtime of keras-unetres: a class for every pixel, from a `.tflite` that says all about itself.
+
+Needs numpy, Pillow and LiteRT; never TensorFlow or Keras.
+"""
+
+from .card import Card, read_card, seal
+from .errors import UnetresError
+from .preprocessing import Preprocessing
+from .segmenter import Result, Segmenter
+
+__version__ = "0.1.0"
+
+__all__ = ["Card", "Preprocessing", "Result", "Segmenter", "UnetresError", "read_card", "seal"]

@@ -1,0 +1,141 @@
+"""Errors that a user can cause, each with a stable code, the file, what was expected, what was found, and the fix.
+
+Both distributions raise these and nothing else for mistakes in arguments, data, model files and the system.
+The command line prints `str(error)` on one line and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class UnetresError(Exception):
+    """A mistake with a name.
+
+    Args:
+        message: what is wrong, in one sentence without a full stop.
+        file: the file or folder concerned.
+        expected: what would have been right.
+        found: what was there instead.
+        fix: what to do about it.
+    """
+
+    code = "error"
+    exit_code = 5
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.message = message
+        self.file = None if file is None else os.fspath(file)
+        self.expected = expected
+        self.found = found
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        parts = [f"{self.code}: " + (f"{self.file}: " if self.file else "") + self.message]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        if self.fix is not None:
+            parts.append(f"fix: {self.fix}")
+        return "; ".join(" ".join(part.split()) for part in parts)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.message, self.file, self.expected, self.found, self.fix)
+
+
+def _restore(
+    kind: type[UnetresError], message: str, file: str | None, expected: object, found: object, fix: str | None
+) -> UnetresError:
+    return kind(message, file=file, expected=expected, found=found, fix=fix)
+
+
+class UsageError(UnetresError):
+    """An argument or option that cannot be used as given."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class DataError(UnetresError):
+    """A data set that cannot be used as it is."""
+
+    code = "data"
+    exit_code = 3
+
+
+class ImageError(DataError):
+    """An image that cannot be read or has a form that is refused."""
+
+    code = "image"
+
+
+class MaskError(DataError):
+    """A mask that cannot be read as class ids."""
+
+    code = "mask"
+
+
+class ModelError(UnetresError):
+    """A model or model file that cannot be used."""
+
+    code = "model"
+    exit_code = 4
+
+
+class ModelDamagedError(ModelError):
+    """A model file whose bytes are not those that were sealed."""
+
+    code = "model-damaged"
+
+
+class CardMissingError(ModelError):
+    """A `.tflite` file without a card, where nothing else says how to feed it."""
+
+    code = "card-missing"
+
+
+class ConversionError(ModelError):
+    """A model that could not be converted to `.tflite`."""
+
+    code = "conversion"
+
+
+class FloatIslandError(ConversionError):
+    """A quantized file in which an op would stay float."""
+
+    code = "float-island"
+
+
+class RunFolderError(ModelError):
+    """A run folder that is incomplete, damaged, locked, or of another version."""
+
+    code = "run-folder"
+
+
+class TrainingError(ModelError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+    code = "training"
+
+
+class ExistsError(UsageError):
+    """An output that exists already and was not to be replaced."""
+
+    code = "exists"
+
+
+class FileSystemError(UnetresError):
+    """A read or write that the operating system refused."""
+
+    code = "system"
+    exit_code = 5

@@ -1,0 +1,89 @@
+"""Writing and reading files so that nothing is ever half there.
+
+Every output of both distributions goes through `write_bytes`: temporary file in the same folder, flush, fsync,
+rename, fsync of the folder. A kill or a full disk at any point leaves the earlier file as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import FileSystemError
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
+    """Write `data` to `path` atomically and durably.
+
+    Raises:
+        FileSystemError: the folder does not exist, is not writable, or the disk is full; an earlier file is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        _fsync_folder(path.parent)
+    except OSError as error:
+        raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused by `json` (ValueError)."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
+    """Return the content of `path`.
+
+    Args:
+        what: how the error names the file ("model file", "image").
+
+    Raises:
+        FileSystemError: the file is missing, not a regular file, or cannot be read.
+    """
+    try:
+        if not os.path.isfile(path):
+            found = "a folder" if os.path.isdir(path) else "something else" if os.path.exists(path) else "nothing"
+            raise FileSystemError(f"no such {what}", file=path, expected="a file", found=found)
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileSystemError(f"cannot read {what}: {error.strerror or error}", file=path) from error
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create the folder `path` with its parents if it is not there, and return it."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise FileSystemError(f"cannot create the folder: {error.strerror or error}", file=path) from error
+    return Path(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,115 @@
+"""Many images in, one indexed PNG each out: what `unetres predict` and `unetres-edge predict` do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import draw
+from .errors import DataError, ExistsError, UsageError
+from .files import make_folder, write_bytes
+from .image import IMAGE_SUFFIXES, read_image
+from .preprocessing import Preprocessing
+from .segmenter import Segmenter
+
+
+def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the images named: files as they are, folders by their image files, in order of name.
+
+    Raises:
+        UsageError: nothing found, or two images of one stem (their outputs would collide).
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        else:
+            found.append(path)
+    if not found:
+        raise UsageError("no image found", file=", ".join(map(os.fspath, paths)), expected=" ".join(IMAGE_SUFFIXES))
+    stems: dict[str, Path] = {}
+    for path in found:
+        if path.stem in stems:
+            raise UsageError(
+                "two images would be written to one file",
+                file=path,
+                found=f"{stems[path.stem]} has the stem {path.stem!r} too",
+                fix="predict them into different folders",
+            )
+        stems[path.stem] = path
+    return found
+
+
+def predict_files(
+    segmenter: Segmenter,
+    images: Sequence[Path],
+    out: str | os.PathLike[str],
+    *,
+    overlay: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
+) -> list[Path]:
+    """Segment image files and write `<stem>.png`, an indexed PNG of the class ids at the image's own size.
+
+    Args:
+        overlay: also write `<stem>_overlay.png`.
+        overwrite: replace files that exist; without it, any collision is refused before the first image.
+        progress: called after each image with (done, all, image, milliseconds by stage).
+
+    Returns:
+        The class map files.
+
+    Raises:
+        ExistsError: an output exists already, or is one of the images.
+        DataError: images that could not be read; all others are done.
+    """
+    folder = Path(out)
+    targets = [folder / f"{image.stem}.png" for image in images]
+    overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
+    _refuse_collisions(images, [*targets, *overlays], overwrite)
+    make_folder(folder)
+    written, faults = [], []
+    for number, (image, target) in enumerate(zip(images, targets, strict=True)):
+        try:
+            pixels = read_image(image)
+            result = segmenter.segment(pixels)
+        except DataError as error:
+            error.file = error.file or os.fspath(image)
+            faults.append(error)
+            continue
+        write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
+        if overlay:
+            write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
+        written.append(target)
+        if progress:
+            progress(number + 1, len(images), image, result.timing)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataError(
+            f"{len(faults)} of {len(images)} images could not be segmented: " + " | ".join(map(str, faults)),
+            fix="replace or remove them; the others are done",
+        )
+    return written
+
+
+def _viewable(pixels: np.ndarray) -> np.ndarray:
+    return Preprocessing(channels=3).prepare(pixels)
+
+
+def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
+    inputs = {image.resolve() for image in images}
+    for target in targets:
+        if target.resolve() in inputs:
+            raise ExistsError("the output would replace an input image", file=target, fix="choose another --out")
+    existing = [target for target in targets if target.exists()]
+    if existing and not overwrite:
+        raise ExistsError(
+            f"{len(existing)} of {len(targets)} output files exist already",
+            file=existing[0],
+            fix="choose another --out, or pass --overwrite",
+        )
+

@@ -1,0 +1,229 @@
+"""From an image of any size to a class for every pixel.
+
+`Segmenter` joins the card, an engine and the tiling. Anything with a `run(tile)` can be the engine: LiteRT on the
+device, a Keras model during training and evaluation. So every score is made by the same pre- and post-processing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from . import draw
+from .card import Card, read_card
+from .errors import CardMissingError, ModelError, UnetresError, UsageError
+from .files import read_bytes
+from .image import image_array, read_image
+from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
+
+_ROWS = 256  # full-size scores of a scaled image are made this many rows at a time
+
+
+class Engine(Protocol):
+    """What runs the network on one tile."""
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        """Map (h, w, channels) uint8 to scores (h, w, classes) float32, or to labels (h, w) uint8 (argmax head)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented image.
+
+    Args:
+        class_map: (H, W) uint8 class ids, at the image's own size.
+        scores: (H, W, classes) float32 scores before the argmax, or None if not asked for.
+        class_names: the name of each id.
+        class_colors: the colour of each id.
+        timing: milliseconds by stage: "prepare", "infer", "post", "total".
+    """
+
+    class_map: np.ndarray
+    scores: np.ndarray | None
+    class_names: tuple[str, ...]
+    class_colors: tuple[tuple[int, int, int], ...]
+    timing: dict[str, float] = field(default_factory=dict)
+
+    def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
+        """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
+        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
+
+    def areas(self) -> dict[str, int]:
+        """Return the number of pixels of each class."""
+        counts = np.bincount(self.class_map.ravel(), minlength=len(self.class_names))
+        return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}
+
+
+class Segmenter:
+    """Segments images with a model file.
+
+    Args:
+        model: path or bytes of a `.tflite`.
+        card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
+        num_threads: threads of one inference; None for every core this process may use.
+        overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile.
+        engine: runs the network instead of LiteRT; `model` is None then, and `card` is needed.
+
+    Raises:
+        FileSystemError: the file cannot be read.
+        ModelDamagedError: the file is not the one that was sealed.
+        CardMissingError: the file has no card and none was given.
+        ModelError: the file cannot be run.
+
+    Example:
+        >>> with Segmenter("m.tflite") as segmenter:        # doctest: +SKIP
+        ...     class_map = segmenter.segment("cells.png").class_map
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | None,
+        *,
+        card: Card | None = None,
+        num_threads: int | None = None,
+        overlap: int | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        if (model is None) == (engine is None):
+            raise UsageError("give a model or an engine", expected="exactly one of the two")
+        if engine is None:
+            card, engine = _load(model, card, num_threads)
+        if card is None:
+            raise UsageError("an engine needs a card")
+        if card.task != "segment":
+            raise ModelError("the model is not a segmenter", expected="task 'segment'", found=card.task)
+        size = card.preprocessing.size
+        if overlap is None:
+            overlap = min(card.halo or min(size), min(size) // 4)
+        if not 0 <= overlap < min(size):
+            raise UsageError("overlap is wrong", expected=f"0 to {min(size) - 1} px", found=overlap)
+        self.card = card
+        self.overlap = overlap
+        self._engine: Engine | None = engine
+
+    def segment(self, image: str | os.PathLike[str] | np.ndarray | Image.Image, *, scores: bool = False) -> Result:
+        """Give every pixel of an image a class.
+
+        Args:
+            image: a path, a Pillow image, or an array as `Preprocessing.prepare` takes it.
+            scores: also return the scores, (H, W, classes) float32.
+
+        Raises:
+            ImageError: the image cannot be used.
+            UsageError: scores asked from an argmax head.
+            ModelError: the segmenter is closed, or the model gave scores that are not finite.
+        """
+        start = time.perf_counter()
+        if self._engine is None:
+            raise ModelError("the segmenter is closed")
+        if scores and self.card.head == "argmax":
+            raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
+        prepared = self.card.preprocessing.prepare(_pixels(image))
+        engine = _Timed(self._engine)
+        ready = time.perf_counter()
+        height, width = prepared.shape[:2]
+        class_map = np.empty((height, width), np.uint8)
+        kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
+        for row, values in self._rows(prepared, engine):
+            values = values[: height - row, :width]
+            if values.ndim == 3:
+                if kept is not None:
+                    kept[row : row + len(values)] = values
+                values = values.argmax(-1)
+            class_map[row : row + len(values)] = values
+        end = time.perf_counter()
+        timing = {
+            "prepare": 1e3 * (ready - start),
+            "infer": 1e3 * engine.seconds,
+            "post": 1e3 * (end - ready - engine.seconds),
+            "total": 1e3 * (end - start),
+        }
+        return Result(class_map, kept, self.card.class_names, self.card.class_colors, timing)
+
+    def _rows(self, image: np.ndarray, engine: Engine) -> Iterator[tuple[int, np.ndarray]]:
+        pre = self.card.preprocessing
+        if pre.fit != "crop":
+            yield from _scaled_rows(image, self.card, engine)
+            return
+        image = pad_to_tile(image, pre.size)
+        if self.card.head == "argmax":
+            yield from joined_rows(image, pre.size, self.overlap, engine.run)
+        else:
+            yield from blended_rows(image, pre.size, self.overlap, len(self.card.class_names), engine.run)
+
+    def close(self) -> None:
+        """Free the interpreter; `segment` raises ModelError from then on."""
+        self._engine = None
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Timed:
+    """An engine that adds up its own time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.seconds = 0.0
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        start = time.perf_counter()
+        values = self._engine.run(tile)
+        self.seconds += time.perf_counter() - start
+        return values
+
+
+def _load(
+    model: str | os.PathLike[str] | bytes | None, card: Card | None, num_threads: int | None
+) -> tuple[Card, Engine]:
+    from .engine import LiteRTEngine
+
+    file = None if isinstance(model, bytes) else os.fspath(model or "")
+    data = model if isinstance(model, bytes) else read_bytes(model or "", "model file")
+    try:
+        own = read_card(data, file=file)
+    except CardMissingError:
+        if card is None:
+            raise
+        own = card
+    try:
+        return own, LiteRTEngine(data, own, num_threads=num_threads)
+    except UnetresError as error:
+        error.file = error.file or file
+        raise
+
+
+def _pixels(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return image_array(image)
+    return read_image(image)
+
+
+def _scaled_rows(image: np.ndarray, card: Card, engine: Engine) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield rows of a whole image that was scaled to the network's input and back."""
+    height, width = image.shape[:2]
+    place = card.preprocessing.place(height, width)
+    values = engine.run(place.image(image))[: place.scaled[0], : place.scaled[1]]
+    if card.head == "argmax":
+        rows = ((np.arange(height) + 0.5) * (place.scaled[0] / height)).astype(int)
+        columns = ((np.arange(width) + 0.5) * (place.scaled[1] / width)).astype(int)
+        yield 0, values[rows[:, None], columns[None, :]]
+        return
+    scores = resize_scores(values, height, place.scaled[1])
+    for row in range(0, height, _ROWS):
+        yield row, resize_scores(scores[row : row + _ROWS], min(_ROWS, height - row), width)

@@ -1,0 +1,33 @@
+"""U-Nets for Keras 3, from a folder of masks to a verified int8 `.tflite`.
+
+Names load on first use, so that importing the package pulls in neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CrossEntropyDice": "training.losses",
+    "MeanIoU": "training.metrics",
+    "Preprocessing": "export",
+    "build_unet": "models",
+    "evaluate": "workflows.evaluate",
+    "export_tflite": "export",
+    "train": "workflows.train",
+}
+
+__all__ = ["CrossEntropyDice", "MeanIoU", "Preprocessing", "build_unet", "evaluate", "export_tflite", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

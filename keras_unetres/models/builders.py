@@ -1,0 +1,55 @@
+"""The table of builders by name, through which run folders rebuild their models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from unetres_edge.errors import RunFolderError
+
+from .unet import build_unet
+
+BUILDERS: dict[str, Callable[..., keras.Model]] = {"build_unet": build_unet}
+
+
+def build(builder: str, arguments: dict[str, Any]) -> keras.Model:
+    """Build a model by the name of its builder.
+
+    Raises:
+        RunFolderError: an unknown builder, or arguments it does not take.
+    """
+    if builder not in BUILDERS:
+        raise RunFolderError("the model's builder is not known", expected=", ".join(BUILDERS), found=builder)
+    try:
+        return BUILDERS[builder](**arguments)
+    except TypeError as error:
+        raise RunFolderError(f"the builder does not take these arguments: {error}") from error
+
+
+def assign(variables: dict[str, keras.Variable], tensors: dict[str, np.ndarray], file: Any = None) -> None:
+    """Set variables by name after checking that names, shapes and dtypes are all as expected.
+
+    Raises:
+        RunFolderError: a tensor is missing, unknown, of another shape or dtype, or not finite.
+    """
+    if set(variables) != set(tensors):
+        missing, strange = sorted(set(variables) - set(tensors)), sorted(set(tensors) - set(variables))
+        raise RunFolderError(
+            "tensors are not those of the model", file=file, found=f"missing {missing[:3]}, unknown {strange[:3]}"
+        )
+    for name, variable in variables.items():
+        value = tensors[name]
+        if tuple(variable.shape) != value.shape or str(variable.dtype) != str(value.dtype):
+            raise RunFolderError(
+                f"tensor {name} has another form",
+                file=file,
+                expected=f"{tuple(variable.shape)} {variable.dtype}",
+                found=f"{value.shape} {value.dtype}",
+            )
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise RunFolderError(f"tensor {name} has values that are not finite", file=file)
+    for name, variable in variables.items():
+        variable.assign(tensors[name])

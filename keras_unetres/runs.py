@@ -1,0 +1,214 @@
+"""The run folder: what each file in it is called, and how it is written, read and locked.
+
+    run.json              how to rebuild the model, how the data was read, the plan, versions, seed
+    weights.safetensors   the best weights by validation mIoU
+    history.csv           one row an epoch
+    checkpoints/last.safetensors   everything needed to go on from the last epoch
+    calibration.npz       training crops (N, H, W, C) uint8 as they are before normalisation
+    samples/              pictures
+
+A run folder never holds code: loading rebuilds the model by this package and checks every tensor's name and shape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
+from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
+
+SCHEMA = 1
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.samples = self.path / "samples"
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            ExistsError: the folder exists and is not empty, and `overwrite` is false, or it is not a run folder.
+        """
+        run = cls(path)
+        if not overwrite:
+            cls.check_new(path)
+        elif _taken(run.path):
+            if not (run.path / "run.json").is_file():
+                raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
+            shutil.rmtree(run.path)
+        for folder in (run.path, run.path / "checkpoints", run.samples):
+            make_folder(folder)
+        return run
+
+    @staticmethod
+    def check_new(path: str | os.PathLike[str]) -> None:
+        """Raise ExistsError if there is something at `path` already, other than an empty folder."""
+        if _taken(Path(path)):
+            raise ExistsError(
+                "the run folder exists already", file=path, fix="pass --resume or --overwrite, or another --out"
+            )
+
+    @staticmethod
+    def is_run(path: str | os.PathLike[str]) -> bool:
+        """Return whether `path` is a folder (and so can only be a run folder where a model is asked for)."""
+        return Path(path).is_dir()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for writing.
+
+        Raises:
+            RunFolderError: a living process holds it.
+        """
+        path = self.path / ".lock"
+        while True:
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                break
+            except FileExistsError as error:
+                holder = _holder(path)
+                if holder is not None:
+                    raise RunFolderError(
+                        f"process {holder} is writing to it", file=self.path, fix="wait for it, or stop it"
+                    ) from error
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise FileSystemError(f"cannot lock: {error.strerror}", file=path) from error
+        with os.fdopen(handle, "w") as file:
+            file.write(str(os.getpid()))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        """Write `run.json`."""
+        write_json(self.path / "run.json", {"schema": SCHEMA, **info})
+
+    def read_info(self) -> dict[str, Any]:
+        """Read `run.json`.
+
+        Raises:
+            RunFolderError: the folder is not a run folder, or one of another version.
+        """
+        path = self.path / "run.json"
+        if not path.is_file():
+            raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix="name what train wrote")
+        try:
+            info: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"run.json is not readable: {error}", file=path) from error
+        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+            found = info.get("schema") if isinstance(info, dict) else type(info).__name__
+            raise RunFolderError("run.json is of another schema", file=path, expected=SCHEMA, found=found)
+        return info
+
+    def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Write the best weights."""
+        write_bytes(self.path / "weights.safetensors", save_tensors(_plain(tensors)))
+
+    def read_weights(self) -> dict[str, np.ndarray]:
+        """Read the best weights.
+
+        Raises:
+            RunFolderError: there are none yet, or the file is damaged.
+        """
+        return self._read_tensors(self.path / "weights.safetensors")
+
+    def write_checkpoint(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+        """Write everything needed to go on, as one file."""
+        data = save_tensors(_plain(tensors), metadata={"state": json.dumps(state)})
+        write_bytes(self.path / "checkpoints" / "last.safetensors", data)
+
+    def read_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Read what `write_checkpoint` wrote, or None if there is none yet."""
+        path = self.path / "checkpoints" / "last.safetensors"
+        if not path.is_file():
+            return None
+        tensors = self._read_tensors(path)
+        data = path.read_bytes()
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return tensors, json.loads(header["__metadata__"]["state"])
+
+    def _read_tensors(self, path: Path) -> dict[str, np.ndarray]:
+        if not path.is_file():
+            raise RunFolderError("the run has no such file yet", file=path, fix="train it, or resume it")
+        try:
+            return load_tensors(read_bytes(path))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
+
+    def write_history(self, rows: list[dict[str, float]]) -> None:
+        """Write one row an epoch; figures an epoch does not have stay empty."""
+        names = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        table = csv.DictWriter(text, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_bytes(self.path / "history.csv", text.getvalue().encode())
+
+    def write_calibration(self, crops: np.ndarray) -> None:
+        """Write training crops (N, H, W, C) uint8."""
+        data = io.BytesIO()
+        np.savez_compressed(data, crops=crops)
+        write_bytes(self.path / "calibration.npz", data.getvalue())
+
+    def read_calibration(self) -> np.ndarray:
+        """Read the training crops (N, H, W, C) uint8.
+
+        Raises:
+            RunFolderError: there are none, or the file is damaged.
+        """
+        path = self.path / "calibration.npz"
+        if not path.is_file():
+            raise RunFolderError("the run has no calibration.npz", file=path, fix="train it again")
+        try:
+            with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
+                crops: np.ndarray = arrays["crops"]
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds
+            raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
+        if crops.dtype != np.uint8 or crops.ndim != 4 or not len(crops):
+            raise RunFolderError(
+                "calibration crops have a wrong form", file=path, expected="(N, H, W, C) uint8", found=crops.shape
+            )
+        return crops
+
+
+def _taken(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def _plain(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+
+
+def _holder(path: Path) -> int | None:
+    """Return the living process that wrote a lock file, or None for a stale one."""
+    try:
+        process = int(path.read_text() or 0)
+        os.kill(process, 0)
+    except (OSError, ValueError):
+        return None
+    return process if process != os.getpid() else None

@@ -1,0 +1,1 @@
+"""Workflows: each command as one Python function that joins the rooms."""

@@ -1,0 +1,123 @@
+"""From the name of a model (run folder, `.keras`, `.tflite`) to something that segments images."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unetres_edge import Card, Preprocessing, Segmenter
+from unetres_edge.card import default_colors
+from unetres_edge.errors import ModelError, UsageError
+from unetres_edge.preprocessing import IGNORE
+
+from ..runs import RunFolder
+
+if TYPE_CHECKING:
+    import keras
+
+PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A Keras model with the card that says how to feed it."""
+
+    model: keras.Model
+    card: Card
+
+
+def package_versions() -> dict[str, str]:
+    """Return package name -> installed version, for what decides a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
+    """Return the card that describes the model of a run."""
+    return Card(
+        class_names=tuple(info["classes"]["names"]),
+        class_colors=tuple(tuple(c) for c in info["classes"]["colors"]),
+        preprocessing=Preprocessing.from_dict(info["preprocessing"]),
+        ignore_index=IGNORE if info["reading"]["ignore"] is not None else None,
+        halo=halo,
+        dataset=info["reading"],
+        versions=package_versions(),
+    )
+
+
+def load_run(path: str | os.PathLike[str]) -> Loaded:
+    """Rebuild the model of a run folder with its best weights.
+
+    Raises:
+        RunFolderError: not a run folder, damaged, or of another version.
+    """
+    from ..models import assign, build, receptive_halo
+
+    run = RunFolder(path)
+    info = run.read_info()
+    tensors = run.read_weights()
+    model = build(info["model"]["builder"], info["model"]["arguments"])
+    assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
+    return Loaded(model, card_of_run(info, halo=receptive_halo(model)))
+
+
+def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None) -> Loaded:
+    """Load a `.keras` file in Keras's safe mode.
+
+    Raises:
+        UsageError: no preprocessing given.
+        ModelError: the file cannot be loaded, or is no segmenter of such images.
+    """
+    import keras
+
+    if preprocessing is None:
+        raise UsageError(
+            "a .keras file does not say how images are fed to it",
+            file=path,
+            fix="pass --size, --channels, --value-range and, where they apply, --mean and --std",
+        )
+    if not Path(path).is_file():
+        raise ModelError("no such model file", file=path)
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise ModelError("the model gives no map of scores", file=path, expected="(N, H, W, classes)", found=shape)
+    names = tuple(classes or map(str, range(shape[-1])))
+    if len(names) != shape[-1]:
+        raise UsageError("number of class names differs from the model", expected=shape[-1], found=len(names))
+    return Loaded(model, Card(names, default_colors(len(names)), preprocessing, versions=package_versions()))
+
+
+def open_segmenter(
+    model: str | os.PathLike[str],
+    *,
+    preprocessing: Preprocessing | None = None,
+    classes: list[str] | None = None,
+    overlap: int | None = None,
+) -> Segmenter:
+    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file."""
+    if RunFolder.is_run(model):
+        return keras_segmenter(load_run(model), overlap=overlap)
+    if Path(model).suffix == ".keras":
+        return keras_segmenter(load_keras(model, preprocessing, classes), overlap=overlap)
+    return Segmenter(model, overlap=overlap)
+
+
+def keras_segmenter(loaded: Loaded, *, overlap: int | None = None) -> Segmenter:
+    """Return a segmenter that runs the Keras model itself."""
+    from ..evaluate import KerasEngine
+
+    engine = KerasEngine(loaded.model, loaded.card.preprocessing)
+    return Segmenter(None, card=loaded.card, engine=engine, overlap=overlap)

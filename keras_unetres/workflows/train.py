@@ -1,0 +1,389 @@
+"""`unetres train`: from a data set to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetres_edge import Preprocessing, draw
+from unetres_edge.errors import RunFolderError, TrainingError, UsageError
+from unetres_edge.files import write_bytes
+
+from ..runs import RunFolder
+from .loading import Loaded, card_of_run, keras_segmenter, package_versions
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..data import Dataset, Records
+    from ..data.pipeline import Samples
+    from ..training.fit import Plan
+
+_DEFAULT_EPOCHS = 40
+_CHECKPOINT_SECONDS = 15.0
+_CALIBRATION_CROPS = 128
+_SAMPLES = 4
+_RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The settings of a run.
+
+    Args:
+        size: side of the network's square input, px.
+        filters: channels of the first level.
+        depth: levels below it.
+        upsampling: "transpose", "bilinear" or "nearest".
+        dropout: fraction dropped at the end of the contracting path.
+        epochs: passes over the data; None for 40, or what `minutes` allows.
+        minutes: wall-clock budget from the start of the command.
+        batch: crops a step.
+        learning_rate: peak of the schedule.
+        seed: of weights, order and augmentation.
+        fit: "crop", "resize" or "letterbox".
+        per_image: percentiles (low, high) stretched to full scale in each image, or None.
+        channels: of the network's input; None for 1 if every image is grey, else 3.
+        augment: "natural", "microscopy", "none", or "auto": microscopy for grey images, natural for colour.
+        masks_are: "classes", "instances", or None for what the data set says.
+        ignore: mask value that means "not labelled", or None for what the data set says.
+        val_from: glob on image names that makes the validation part.
+        test_from: glob that makes the test part; "none" for no test part.
+    """
+
+    size: int = 256
+    filters: int = 32
+    depth: int = 4
+    upsampling: str = "transpose"
+    dropout: float = 0.0
+    epochs: int | None = None
+    minutes: float | None = None
+    batch: int = 4
+    learning_rate: float = 1e-3
+    seed: int = 0
+    fit: str = "crop"
+    per_image: tuple[float, float] | None = None
+    channels: int | None = None
+    augment: str = "auto"
+    masks_are: str | None = None
+    ignore: int | None = None
+    val_from: str | None = None
+    test_from: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.minutes is not None:
+            raise UsageError("--epochs and --minutes exclude each other")
+        for name in ("size", "filters", "depth", "batch", "epochs", "minutes", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{name.replace('_', '-')} is wrong", expected="above 0", found=value)
+        if self.augment not in ("auto", "natural", "microscopy", "none"):
+            raise UsageError(
+                "--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment
+            )
+        if self.per_image is not None:
+            object.__setattr__(self, "per_image", tuple(self.per_image))
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: TrainOptions | None = None,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train a U-Net on a data set and write a run folder.
+
+    Args:
+        data: a folder of images and masks, or a `dataset.yaml`.
+        out: the run folder to make.
+        options: settings.
+        overwrite: replace an earlier run folder, once the data has been read without fault.
+        say: called with lines for the user.
+
+    Returns:
+        "run" (folder), "best_miou" (validation), "epochs", "steps", "seconds".
+
+    Raises:
+        DataError: the data set has faults; nothing was written.
+        ExistsError: the run folder exists and `overwrite` is false.
+        TrainingError: the loss became NaN or infinite.
+    """
+    start = time.perf_counter()
+    options = options or TrainOptions()
+    if not overwrite:
+        RunFolder.check_new(out)
+    material = _read(data, options, say)
+    run = RunFolder.create(out, overwrite=overwrite)
+    with run.lock():
+        run.write_info(material.info)
+        run.write_calibration(material.calibration)
+        return _train(run, material, start, say)
+
+
+def resume(run_path: str | os.PathLike[str], *, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Go on with a run from its last epoch, with the settings it was started with.
+
+    Raises:
+        RunFolderError: not a run folder, its data changed, or a process is writing to it.
+    """
+    start = time.perf_counter()
+    run = RunFolder(run_path)
+    info = run.read_info()
+    with run.lock():
+        material = _read(info["data"]["path"], TrainOptions(**info["settings"]), say)
+        if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
+            raise RunFolderError(
+                "the data set is not the one the run was started with",
+                file=info["data"]["path"],
+                expected=info["data"]["fingerprint"][:12],
+                found=material.info["data"]["fingerprint"][:12],
+                fix="restore the files, or start a new run",
+            )
+        return _train(run, replace(material, info={k: v for k, v in info.items() if k != "schema"}), start, say)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """The data, ready for the network, and what `run.json` says of it."""
+
+    options: TrainOptions
+    info: dict[str, Any]
+    train: Samples
+    validation: Samples
+    records: Records
+    calibration: np.ndarray
+
+
+def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[str], None]) -> _Material:
+    from ..data import open_dataset, read_records
+    from ..data.pipeline import Samples, calibration_crops
+    from ..models import build
+
+    dataset = open_dataset(
+        data,
+        masks_are=options.masks_are,
+        ignore=options.ignore,
+        val_from=options.val_from,
+        test_from=options.test_from,
+        seed=options.seed,
+    )
+    splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
+    if "val" not in splits:
+        raise UsageError("the data set has no val part", file=dataset.root, fix="add a val folder, or drop the splits")
+    records = read_records(dataset, splits)
+    classes = records["train"].classes
+    channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)
+    pre = Preprocessing(
+        channels=channels,
+        value_range=(-1.0, 1.0),
+        per_image=options.per_image,
+        fit=options.fit,
+        size=(options.size, options.size),
+    )
+    arguments = {
+        "input_shape": [options.size, options.size, channels],
+        "num_classes": len(classes.names),
+        "filters": options.filters,
+        "depth": options.depth,
+        "upsampling": options.upsampling,
+        "dropout": options.dropout,
+    }
+    build("build_unet", arguments)  # refuses wrong arguments before anything is written
+    augment = options.augment
+    if augment == "auto":
+        augment = "microscopy" if channels == 1 else "natural"
+    say(f"data      {', '.join(f'{len(part)} {name}' for name, part in records.items())} images, {channels} channels")
+    say(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(classes.names))}")
+    if classes.note:
+        say(f"note      {classes.note}")
+    say(f"augment   {augment}")
+    info = {
+        "model": {"builder": "build_unet", "arguments": arguments},
+        "classes": {"names": list(classes.names), "colors": [list(c) for c in classes.colors], "note": classes.note},
+        "preprocessing": pre.to_dict(),
+        "reading": dataset.reading.to_dict(),
+        "data": {
+            "path": os.path.abspath(data),
+            "fingerprint": _fingerprint(dataset),
+            "splits": {name: [pair.name for pair in dataset.split(name)] for name in splits},
+        },
+        "settings": asdict(options),
+        "augment": augment,
+        "seed": options.seed,
+        "versions": package_versions(),
+        "plan": None,
+    }
+    train_samples = Samples(records["train"], pre)
+    return _Material(
+        options,
+        info,
+        train_samples,
+        Samples(records["val"], pre),
+        records["val"],
+        calibration_crops(train_samples, count=_CALIBRATION_CROPS),
+    )
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Return a digest of the names and bytes of every file, by split."""
+    digest = hashlib.sha256()
+    for split, pairs in dataset.splits.items():
+        for pair in pairs:
+            digest.update(f"{split}/{pair.name}/".encode())
+            for path in (pair.image, pair.mask):
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str], None]) -> dict[str, Any]:
+    import keras
+
+    from ..data.pipeline import AUGMENTATIONS, training_batches, validation_batches
+    from ..models import build
+    from ..training import CrossEntropyDice, MeanIoU
+    from ..training import fit as fitting
+
+    options, info = material.options, material.info
+    validation = validation_batches(material.validation, batch_size=options.batch)
+    with fitting.precision_policy():
+        keras.utils.set_random_seed(options.seed)
+        model = build(info["model"]["builder"], info["model"]["arguments"])
+        fitting.compile_model(model, CrossEntropyDice(), MeanIoU(len(info["classes"]["names"])))
+
+        def batches(first_epoch: int, epochs: int) -> Any:
+            return training_batches(
+                material.train,
+                AUGMENTATIONS[info["augment"]],
+                batch_size=options.batch,
+                seed=options.seed,
+                first_epoch=first_epoch,
+                epochs=epochs,
+            )
+
+        say(f"model     U-Net, {model.count_params() / 1e6:.2f} M parameters")
+        if info["plan"] is None:
+            plan = _plan(model, material, batches, validation, start, say)
+            info = {**info, "plan": plan.to_dict()}
+            run.write_info(info)
+        else:
+            plan = fitting.Plan(**info["plan"])
+        keeper = _Keeper(run, model)
+        first_epoch = keeper.restore()
+        if first_epoch:
+            say(f"resume    after epoch {first_epoch} of {plan.epochs}")
+        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}")
+        try:
+            fitting.fit(model, plan, batches, validation, keeper.callbacks(), first_epoch=first_epoch)
+        except KeyboardInterrupt:
+            say(f"stopped; go on with: unetres train --resume {run.path}")
+            raise
+    if keeper.best < 0:
+        raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
+    _draw(run, model, info, material.records, keeper)
+    seconds = time.perf_counter() - start
+    say(f"best      validation mIoU {keeper.best:.4f} (epoch {keeper.best_epoch}), {seconds / 60:.1f} min, {run.path}")
+    return {
+        "run": str(run.path),
+        "best_miou": keeper.best,
+        "epochs": plan.epochs,
+        "steps": plan.steps,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _plan(
+    model: keras.Model,
+    material: _Material,
+    batches: Callable[[int, int], Any],
+    validation: Any,
+    start: float,
+    say: Callable[[str], None],
+) -> Plan:
+    from ..training import fit as fitting
+
+    options = material.options
+    per_epoch = material.train.steps(options.batch)
+    say("compile   ...")
+    step, whole_validation = fitting.probe_speed(model, batches(0, 1_000_000), validation)
+    say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
+    if options.minutes is None:
+        return fitting.make_plan(
+            per_epoch,
+            options.learning_rate,
+            epochs=options.epochs or _DEFAULT_EPOCHS,
+            step_seconds=step,
+            validation_seconds=whole_validation,
+        )
+    return fitting.make_timed_plan(
+        per_epoch,
+        options.learning_rate,
+        seconds=60 * options.minutes - (time.perf_counter() - start) - _RESERVE,
+        step_seconds=step,
+        validation_seconds=whole_validation,
+    )
+
+
+class _Keeper:
+    """Keeps the best weights, the history and the state of the last epoch in the run folder."""
+
+    def __init__(self, run: RunFolder, model: keras.Model) -> None:
+        self._run, self._model = run, model
+        self._saved = time.perf_counter()
+        self.history: list[dict[str, float]] = []
+        self.best, self.best_epoch = -1.0, 0
+
+    def restore(self) -> int:
+        """Set the state of the last checkpoint, if there is one, and return the number of epochs done."""
+        from ..models import assign
+        from ..training.fit import state_variables
+
+        checkpoint = self._run.read_checkpoint()
+        if checkpoint is None:
+            return 0
+        tensors, state = checkpoint
+        assign(state_variables(self._model), tensors, file=self._run.path / "checkpoints")
+        self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
+        return int(state["epoch"])
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        from ..training.callbacks import AfterEpoch, KeepBest, StopNonFinite
+
+        return [StopNonFinite(), KeepBest(self._keep_best, self.best), AfterEpoch(self._after_epoch)]
+
+    def _keep_best(self, epoch: int, score: float) -> None:
+        self.best, self.best_epoch = score, epoch
+        self._run.write_weights({v.path: np.asarray(v) for v in self._model.weights})
+
+    def _after_epoch(self, epoch: int, last: bool, figures: dict[str, float]) -> None:
+        from ..training.fit import state_variables
+
+        self.history.append({"epoch": epoch, **figures})
+        if last or time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
+            state = {"epoch": epoch, "history": self.history, "best": self.best, "best_epoch": self.best_epoch}
+            tensors = {name: np.asarray(variable) for name, variable in state_variables(self._model).items()}
+            self._run.write_checkpoint(tensors, state)
+            self._run.write_history(self.history)
+            self._saved = time.perf_counter()
+
+
+def _draw(run: RunFolder, model: keras.Model, info: dict[str, Any], records: Records, keeper: _Keeper) -> None:
+    """Write curves and sample pictures, made with the best weights."""
+    from ..evaluate import sample_sheet
+    from ..evaluate.pictures import curves
+    from ..models import assign, receptive_halo
+
+    assign({v.path: v for v in model.weights}, run.read_weights())
+    write_bytes(run.samples / "curves.png", curves(keeper.history))
+    segmenter = keras_segmenter(Loaded(model, card_of_run(info, halo=receptive_halo(model))))
+    for index in range(min(_SAMPLES, len(records))):
+        image, mask = records[index]
+        sheet = sample_sheet(image, mask, {"prediction": segmenter})
+        write_bytes(run.samples / f"{os.path.splitext(records.pairs[index].name)[0]}.png", draw.encode_png(sheet))
