@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
-from unetres_edge.errors import FileSystemError, UsageError
 
 from keras_unetres.data import synthetic
 from keras_unetres.data.synthetic import CLASSES, CellPicture, make_cells, write_cells
+from unetres_edge.errors import FileSystemError, UsageError
 
 SIZES = [(64, 64), (65, 131), (256, 256), (97, 300), (301, 70)]
 
@@ -51,7 +51,7 @@ def test_public_surface() -> None:
 
 
 def test_a_picture_depends_on_seed_and_index_alone(pictures: list[CellPicture]) -> None:
-    np.random.seed(5)  # the global state of numpy must not matter
+    np.random.seed(5)  # noqa: NPY002 - the global state of numpy must not matter
     for index in (7, 2, 5):
         again = make_cells(index, seed=0, size=(256, 256))
         np.testing.assert_array_equal(again.image, pictures[index].image)

@@ -111,17 +111,19 @@ class Dataset:
         return self.splits[name]
 
 
-def open_dataset(path: str | os.PathLike[str], reading: Reading | None = None, **changes: Any) -> Dataset:
+def open_dataset(
+    path: str | os.PathLike[str], reading: Reading | None = None, changes: Mapping[str, Any] | None = None
+) -> Dataset:
     """Find the files of a data set.
 
     Args:
         path: a folder, or a `dataset.yaml`.
         reading: how to read it; None for what the folder or file says.
-        changes: single fields of `Reading` that differ from that; None leaves a field as it is.
+        changes: single fields of `Reading` that differ from that; None as a value leaves a field as it is.
 
     Raises:
         DataError: no such folder, no images, images or masks without a partner, two files of one name.
-        UsageError: an unknown field, or a glob that matches nothing.
+        UsageError: a glob that matches nothing.
     """
     root = Path(path)
     if root.is_dir() and (root / "dataset.yaml").is_file():
@@ -130,8 +132,8 @@ def open_dataset(path: str | os.PathLike[str], reading: Reading | None = None, *
     if not root.exists():
         raise DataError("no such data set", file=root, expected="a folder with images/ and masks/, or a dataset.yaml")
     base = root.parent / declared.get("path", ".") if declared or root.is_file() else root
-    changes = {key: value for key, value in changes.items() if value is not None}
-    reading = replace(reading or _declared_reading(declared), **changes)
+    wanted = {key: value for key, value in (changes or {}).items() if value is not None}
+    reading = replace(reading or _declared_reading(declared), **wanted)
     folders = (str(declared.get("images", "images")), str(declared.get("masks", "masks")))
     given = declared.get("splits") or {name: name for name in SPLITS if (base / name / folders[0]).is_dir()}
     if given:

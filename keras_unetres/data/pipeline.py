@@ -196,9 +196,7 @@ def _augment(
     return (low + (high - low) * pixels - pre.mean) / pre.std, tf.cast(labels, tf.int32)
 
 
-def _transform(
-    shape: tf.Tensor, draw: tf.Tensor, augmentation: Augmentation, size: tuple[int, int]
-) -> tf.Tensor:
+def _transform(shape: tf.Tensor, draw: tf.Tensor, augmentation: Augmentation, size: tuple[int, int]) -> tf.Tensor:
     """Return the 8 numbers that map a pixel of the crop to a place in the image (both counted from 0)."""
     low, high = np.log(augmentation.scale)
     zoom = tf.exp(low + (high - low) * draw[0])

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
 from unetres_edge.errors import UsageError
 from unetres_edge.files import make_folder, write_bytes
 

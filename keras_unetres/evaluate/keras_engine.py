@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import keras
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from unetres_edge.errors import ModelError
 from unetres_edge.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
 
 
 class KerasEngine:

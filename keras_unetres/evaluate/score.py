@@ -15,7 +15,11 @@ from .confusion import Confusion
 
 
 def score(
-    segmenter: Segmenter, records: Iterable[tuple[np.ndarray, np.ndarray]], *, name: str = "scoring", total: int | None = None
+    segmenter: Segmenter,
+    records: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    name: str = "scoring",
+    total: int | None = None,
 ) -> dict[str, Any]:
     """Segment every image and count every labelled pixel once, over the whole set.
 

@@ -5,4 +5,4 @@ from unetres_edge.preprocessing import Preprocessing
 from .recipes import RECIPES, find_recipe
 from .tflite import Exported, export_tflite
 
-__all__ = ["RECIPES", "Exported", "Preprocessing", "export_tflite", "find_recipe"]
+__all__ = ["Exported", "Preprocessing", "RECIPES", "export_tflite", "find_recipe"]

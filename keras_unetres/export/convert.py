@@ -53,7 +53,7 @@ def _write_saved_model(model: keras.Model, shape: tuple[int, int, int], head: st
     def serve(image: Any) -> Any:
         scores = model(image, training=False)
         if head == "argmax":
-            # Not keras.ops.argmax: it brings in bit operations that have no built-in op; not int64: no runtime reads it.
+            # Not keras.ops.argmax, whose bit operations have no built-in op; not int64, which runtimes do not read.
             return tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32), tf.uint8)
         return scores
 

@@ -65,7 +65,12 @@ class Plan:
 
 
 def make_plan(
-    steps_per_epoch: int, learning_rate: float, *, epochs: int, step_seconds: float = 1.0, validation_seconds: float = 0.0
+    steps_per_epoch: int,
+    learning_rate: float,
+    *,
+    epochs: int,
+    step_seconds: float = 1.0,
+    validation_seconds: float = 0.0,
 ) -> Plan:
     """Return the plan for a number of epochs; validation takes at most about 8 % of the time."""
     every = math.ceil(validation_seconds / (_VALIDATION_SHARE * step_seconds * steps_per_epoch))

@@ -23,7 +23,9 @@ class MeanIoU(keras.metrics.Metric):
         super().__init__(name=name)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.confusion = self.add_variable((num_classes, num_classes), initializer="zeros", name="confusion", dtype="int64")
+        self.confusion = self.add_variable(
+            (num_classes, num_classes), initializer="zeros", name="confusion", dtype="int64"
+        )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Count masks (N, H, W) integer against logits (N, H, W, C). Sample weights do not count."""

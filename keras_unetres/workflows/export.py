@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import UsageError
+from unetres_edge.errors import ExistsError, FileSystemError, UsageError
 from unetres_edge.preprocessing import look_up
 from unetres_edge.tiles import pad_to_tile
 
@@ -24,7 +24,7 @@ def export(
     *,
     recipe: str = "float32",
     head: str = "logits",
-    size: int | None = None,
+    size: tuple[int, int] | None = None,
     overwrite: bool = False,
     preprocessing: Preprocessing | None = None,
     classes: list[str] | None = None,
@@ -38,7 +38,7 @@ def export(
         out: the `.tflite` to write.
         recipe: "float32" or "static_wi8_ai8".
         head: "logits" or "argmax".
-        size: side of the exported tile in px; None for the size it was trained with.
+        size: (height, width) of the exported tile in px; None for the size it was trained with.
         overwrite: replace an earlier file.
         preprocessing: for `.keras` files: how images meet the network.
         classes: for `.keras` files: class names.
@@ -60,7 +60,7 @@ def export(
     else:
         loaded = load_keras(source, preprocessing, classes)
         crops = _image_crops(calibration, loaded.card.preprocessing) if chosen.quantized else None
-    if size is not None:
+    if size is not None and size != loaded.card.preprocessing.size:
         loaded, crops = _resize(loaded, crops, size)
     pre = loaded.card.preprocessing
     say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
@@ -73,8 +73,11 @@ def export(
         head=head,
         card=loaded.card,
     )
-    say(f"wrote {done.path}: {done.num_bytes / 1000:.0f} kB, {len(done.ops)} ops, {100 * done.agreement:.3f} % of labels "
-        f"as Keras on {'calibration images' if crops is not None else 'noise'}")  # fmt: skip
+    shown = "noise" if crops is None else "calibration images"
+    say(
+        f"wrote {done.path}: {done.num_bytes / 1000:.0f} kB, {len(done.ops)} ops, "
+        f"{100 * done.agreement:.3f} % of labels as Keras on {shown}"
+    )
     return {
         "path": done.path,
         "kb": round(done.num_bytes / 1000, 1),
@@ -85,8 +88,6 @@ def export(
 
 
 def _check_out(out: str | os.PathLike[str], overwrite: bool) -> None:
-    from unetres_edge.errors import ExistsError, FileSystemError
-
     path = Path(out)
     if path.suffix != ".tflite":
         raise UsageError("the output is not a .tflite", file=out, expected="a name ending in .tflite")
@@ -109,13 +110,11 @@ def _image_crops(folder: str | os.PathLike[str] | None, pre: Preprocessing) -> n
         if pre.fit != "crop":
             crops.append(pre.place(*image.shape[:2]).image(image))
             continue
-        image = pad_to_tile(image, pre.size)
-        y, x = ((n - t) // 2 for n, t in zip(image.shape[:2], pre.size, strict=True))
-        crops.append(image[y : y + pre.size[0], x : x + pre.size[1]])
+        crops.append(_recut(image, pre.size))
     return np.stack(crops)
 
 
-def _resize(loaded: Loaded, crops: np.ndarray | None, size: int) -> tuple[Loaded, np.ndarray | None]:
+def _resize(loaded: Loaded, crops: np.ndarray | None, size: tuple[int, int]) -> tuple[Loaded, np.ndarray | None]:
     """Return the model's weights in a network of another input size, and crops of that size."""
     import keras
 
@@ -123,23 +122,22 @@ def _resize(loaded: Loaded, crops: np.ndarray | None, size: int) -> tuple[Loaded
 
     pre = loaded.card.preprocessing
     step = input_multiple(loaded.model)
-    if size % step or size < step:
-        below, above = max(step, size // step * step), (size // step + 1) * step
-        raise UsageError(f"--size {size} does not suit the model", expected=f"a multiple of {step}", fix=f"use {below} or {above}")  # fmt: skip
-    model = keras.models.clone_model(
-        loaded.model, input_tensors=keras.Input((size, size, pre.channels), name="image")
-    )
+    for side in size:
+        if side % step or side < step:
+            raise UsageError(
+                f"--size {side} does not suit the model",
+                expected=f"a multiple of {step}",
+                fix=f"use {max(step, side // step * step)} or {(side // step + 1) * step}",
+            )
+    inputs = keras.Input((*size, pre.channels), name="image")
+    model = keras.models.clone_model(loaded.model, input_tensors=inputs)
     model.set_weights(loaded.model.get_weights())
-    card = replace(loaded.card, preprocessing=replace(pre, size=(size, size)))
-    if crops is not None:
-        crops = _recut(crops, size)
-    return Loaded(model, card), crops
+    card = replace(loaded.card, preprocessing=replace(pre, size=size))
+    return Loaded(model, card), None if crops is None else np.stack([_recut(crop, size) for crop in crops])
 
 
-def _recut(crops: Sequence[np.ndarray] | np.ndarray, size: int) -> np.ndarray:
-    cut = []
-    for crop in crops:
-        crop = pad_to_tile(crop, (size, size))
-        y, x = (crop.shape[0] - size) // 2, (crop.shape[1] - size) // 2
-        cut.append(crop[y : y + size, x : x + size])
-    return np.stack(cut)
+def _recut(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the middle of a crop (h, w, C) at another size, mirrored outwards where it is too small."""
+    crop = pad_to_tile(crop, size)
+    y, x = ((n - t) // 2 for n, t in zip(crop.shape[:2], size, strict=True))
+    return crop[y : y + size[0], x : x + size[1]]

@@ -84,9 +84,7 @@ class TrainOptions:
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} is wrong", expected="above 0", found=value)
         if self.augment not in ("auto", "natural", "microscopy", "none"):
-            raise UsageError(
-                "--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment
-            )
+            raise UsageError("--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment)
         if self.per_image is not None:
             object.__setattr__(self, "per_image", tuple(self.per_image))
 
@@ -167,14 +165,8 @@ def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[st
     from ..data.pipeline import Samples, calibration_crops
     from ..models import build
 
-    dataset = open_dataset(
-        data,
-        masks_are=options.masks_are,
-        ignore=options.ignore,
-        val_from=options.val_from,
-        test_from=options.test_from,
-        seed=options.seed,
-    )
+    fields = ("masks_are", "ignore", "val_from", "test_from", "seed")
+    dataset = open_dataset(data, changes={name: getattr(options, name) for name in fields})
     splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
     if "val" not in splits:
         raise UsageError("the data set has no val part", file=dataset.root, fix="add a val folder, or drop the splits")

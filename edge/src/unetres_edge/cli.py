@@ -25,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("model", help=".tflite file")
     add_predict_options(predict)
     predict.set_defaults(function=_predict)
-    inspect = commands.add_parser("inspect", help="verify a model file and print its card")
-    inspect.add_argument("model", help=".tflite file")
-    inspect.set_defaults(function=_inspect)
-    for command in (predict, inspect):
+    look = commands.add_parser("inspect", help="verify a model file and print its card")
+    look.add_argument("model", help=".tflite file")
+    look.set_defaults(function=_inspect)
+    for command in (predict, look):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     return run_command(lambda: options.function(options), debug=options.debug)
@@ -40,6 +40,7 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the class maps, <stem>.png")
     parser.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
+    parser.add_argument("--json", metavar="F", help="write what became of each image to this file")
     parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
 
 
@@ -67,6 +68,21 @@ def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
         return 130
 
 
+def run_predict(open_segmenter: Callable[[], Segmenter], options: argparse.Namespace) -> None:
+    """Do what `add_predict_options` parsed, with the segmenter that is opened once the images are found."""
+    images = find_images(options.images)
+    with open_segmenter() as segmenter:
+        predict_files(
+            segmenter,
+            images,
+            options.out,
+            overlay=options.overlay,
+            overwrite=options.overwrite,
+            progress=print_progress,
+            json_file=options.json,
+        )
+
+
 def print_progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
     """Print one line for an image that is done."""
     print(f"[{done}/{total}] {image.name}  {timing['total']:.0f} ms", flush=True)
@@ -87,21 +103,17 @@ def print_card(card: Card, num_bytes: int) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    images = find_images(options.images)
-    with Segmenter(options.model, overlap=options.overlap) as segmenter:
-        predict_files(
-            segmenter,
-            images,
-            options.out,
-            overlay=options.overlay,
-            overwrite=options.overwrite,
-            progress=print_progress,
-        )
+    run_predict(lambda: Segmenter(options.model, overlap=options.overlap), options)
+
+
+def inspect(model: str) -> None:
+    """Verify a model file and print its card."""
+    data = read_bytes(model, "model file")
+    print_card(read_card(data, file=model), len(data))
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    data = read_bytes(options.model, "model file")
-    print_card(read_card(data, file=options.model), len(data))
+    inspect(options.model)
 
 
 if __name__ == "__main__":

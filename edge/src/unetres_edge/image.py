@@ -100,9 +100,7 @@ def _open(path: str | os.PathLike[str], kind: type[ImageError] | type[MaskError]
     return image
 
 
-def _refuse_frames(
-    image: Image.Image, path: str | os.PathLike[str], kind: type[ImageError] | type[MaskError]
-) -> None:
+def _refuse_frames(image: Image.Image, path: str | os.PathLike[str], kind: type[ImageError] | type[MaskError]) -> None:
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames != 1:
         raise kind("more than one frame", file=path, expected=1, found=frames, fix="save each frame as its own file")
@@ -121,7 +119,7 @@ def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = Non
         mode = "RGBA" if "transparency" in image.info else "RGB"
         image = image.convert(mode)
     if mode in ("LA", "PA", "La", "RGBA", "RGBa"):
-        if image.getchannel("A" if "A" in mode else "a").getextrema()[0] < 255:
+        if np.asarray(image.getchannel("A" if "A" in mode else "a")).min() < 255:
             raise ImageError("image has transparent pixels", file=file, fix="flatten it onto a background")
         return np.array(image.convert("L" if mode in ("LA", "La") else "RGB"))
     if mode == "1":

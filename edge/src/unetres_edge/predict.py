@@ -10,7 +10,7 @@ import numpy as np
 
 from . import draw
 from .errors import DataError, ExistsError, UsageError
-from .files import make_folder, write_bytes
+from .files import make_folder, write_bytes, write_json
 from .image import IMAGE_SUFFIXES, read_image
 from .preprocessing import Preprocessing
 from .segmenter import Segmenter
@@ -29,7 +29,9 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise UsageError("no image found", file=", ".join(map(os.fspath, paths)), expected=" ".join(IMAGE_SUFFIXES))
+        raise UsageError(
+            "no image found", file=", ".join(str(path) for path in paths), expected=" ".join(IMAGE_SUFFIXES)
+        )
     stems: dict[str, Path] = {}
     for path in found:
         if path.stem in stems:
@@ -51,6 +53,7 @@ def predict_files(
     overlay: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
+    json_file: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Segment image files and write `<stem>.png`, an indexed PNG of the class ids at the image's own size.
 
@@ -58,6 +61,7 @@ def predict_files(
         overlay: also write `<stem>_overlay.png`.
         overwrite: replace files that exist; without it, any collision is refused before the first image.
         progress: called after each image with (done, all, image, milliseconds by stage).
+        json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]}.
 
     Returns:
         The class map files.
@@ -71,7 +75,9 @@ def predict_files(
     overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
     _refuse_collisions(images, [*targets, *overlays], overwrite)
     make_folder(folder)
-    written, faults = [], []
+    written: list[Path] = []
+    faults: list[DataError] = []
+    status: list[dict[str, object]] = []
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         try:
             pixels = read_image(image)
@@ -79,13 +85,18 @@ def predict_files(
         except DataError as error:
             error.file = error.file or os.fspath(image)
             faults.append(error)
+            status.append({"image": os.fspath(image), "class_map": None, "ms": None, "error": str(error)})
             continue
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
         if overlay:
             write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
         written.append(target)
+        ms = {stage: round(value, 3) for stage, value in result.timing.items()}
+        status.append({"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None})
         if progress:
             progress(number + 1, len(images), image, result.timing)
+    if json_file is not None:
+        write_json(json_file, {"images": status})
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -112,4 +123,3 @@ def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrit
             file=existing[0],
             fix="choose another --out, or pass --overwrite",
         )
-

@@ -1,0 +1,238 @@
+"""`unetres`: parse, call one workflow, print. No logic of its own, and no TensorFlow before a workflow needs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from keras_unetres import __version__
+from unetres_edge.cli import add_predict_options, run_command, run_predict
+from unetres_edge.errors import UsageError
+from unetres_edge.preprocessing import FITS, Preprocessing
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's and oneDNN's notes are not for users
+    options = _parser().parse_args(arguments)
+    return run_command(lambda: options.function(options), debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unetres", description="From a folder of images and masks to a verified int8 segmenter on a device."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, add, text in (
+        ("train", _add_train, "train a U-Net on a data set"),
+        ("export", _add_export, "write a .tflite from a run folder or a .keras file"),
+        ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
+        ("predict", _add_predict, "write a class map for every image"),
+        ("inspect", _add_inspect, "verify a model file and print its card"),
+        ("demo", _add_demo, "do it all on pictures made here"),
+    ):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        add(command)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", nargs="?", help="folder with images/ and masks/, or a dataset.yaml")
+    parser.add_argument("--out", metavar="RUN", help="run folder to make")
+    parser.add_argument("--resume", metavar="RUN", help="go on with this run from its last epoch, as it was started")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
+    network = parser.add_argument_group("network")
+    network.add_argument("--size", type=int, default=256, metavar="PX", help="side of the network's input (256)")
+    network.add_argument("--filters", type=int, default=32, metavar="N", help="channels of the first level (32)")
+    network.add_argument("--depth", type=int, default=4, metavar="N", help="levels below the first (4)")
+    network.add_argument("--upsampling", default="transpose", choices=("transpose", "bilinear", "nearest"))
+    network.add_argument("--dropout", type=float, default=0.0, metavar="P", help="at the end of the contracting path")
+    network.add_argument("--channels", type=int, choices=(1, 3), help="of the input (1 if every image is grey, else 3)")
+    network.add_argument(
+        "--fit", default="crop", choices=FITS, help="crop: native scale, by tiles; else scale the image"
+    )
+    network.add_argument(
+        "--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"), help="stretch these percentiles of each image"
+    )
+    fit = parser.add_argument_group("training")
+    budget = fit.add_mutually_exclusive_group()
+    budget.add_argument("--epochs", type=int, metavar="N", help="passes over the data (40)")
+    budget.add_argument("--minutes", type=float, metavar="M", help="wall-clock budget instead of --epochs")
+    fit.add_argument("--batch", type=int, default=4, metavar="N", help="crops a step (4)")
+    fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="peak of the schedule (0.001)")
+    fit.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, splits and augmentation (0)")
+    fit.add_argument("--augment", default="auto", choices=("auto", "natural", "microscopy", "none"))
+    _add_reading(parser)
+    parser.set_defaults(function=_train)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    reading = parser.add_argument_group("data set")
+    reading.add_argument(
+        "--masks", dest="masks_are", choices=("classes", "instances"), help="what mask values are (classes)"
+    )
+    reading.add_argument("--ignore", type=int, metavar="N", help="mask value that means 'not labelled'")
+    reading.add_argument("--val-from", metavar="GLOB", help="image names that make the validation part")
+    reading.add_argument("--test-from", metavar="GLOB", help="image names that make the test part; none for none")
+
+
+def _add_keras_file(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("for .keras files: how images meet the network")
+    group.add_argument("--channels", type=int, help="1 or 3, or as many as the model takes")
+    group.add_argument("--color-order", default="rgb", choices=("rgb", "bgr"))
+    group.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="what 0 and 255 become")
+    group.add_argument("--mean", type=float, nargs="+", default=[0.0], help="subtracted after that")
+    group.add_argument("--std", type=float, nargs="+", default=[1.0], help="divided by after that")
+    group.add_argument("--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    group.add_argument("--fit", default="crop", choices=FITS)
+    group.add_argument("--classes", nargs="+", metavar="NAME", help="class names")
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="run folder, or .keras file")
+    parser.add_argument("--out", required=True, metavar="F", help=".tflite to write")
+    parser.add_argument(
+        "--recipe", default="static_wi8_ai8", metavar="NAME", help="float32 or static_wi8_ai8 (default)"
+    )
+    parser.add_argument("--head", default="logits", choices=("logits", "argmax"))
+    parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="side, or height and width, of the tile")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    parser.add_argument("--calibration", metavar="DIR", help="for .keras files: a folder of training images")
+    _add_keras_file(parser)
+    parser.set_defaults(function=_export)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="run folder, .tflite or .keras file")
+    parser.add_argument("data", help="folder with images/ and masks/, or a dataset.yaml")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
+    parser.add_argument("--json", metavar="F", help="write the scores to this file, too")
+    parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
+    parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="for .keras files: side, or height and width")
+    parser.add_argument("--seed", type=int, metavar="S", help="of the split (that of the training)")
+    _add_reading(parser)
+    _add_keras_file(parser)
+    parser.set_defaults(function=_evaluate)
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="run folder, .tflite or .keras file")
+    add_predict_options(parser)
+    parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="for .keras files: side, or height and width")
+    _add_keras_file(parser)
+    parser.set_defaults(function=_predict)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=".tflite file")
+    parser.set_defaults(function=_inspect)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", default="demo", metavar="DIR", help="folder to write (demo)")
+    parser.add_argument("--minutes", type=float, default=2.0, metavar="M", help="time for training (2)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.set_defaults(function=_demo)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.train import TrainOptions, resume, train
+
+    if options.resume is not None:
+        if options.data is not None or options.out is not None or options.overwrite:
+            raise UsageError("--resume goes on with a run as it was started", fix="pass --resume RUN alone")
+        resume(options.resume)
+        return
+    if options.data is None or options.out is None:
+        raise UsageError("train needs a data set and --out RUN", fix="unetres train DATA --out RUN")
+    settings = {field.name: getattr(options, field.name) for field in fields(TrainOptions)}
+    train(options.data, options.out, TrainOptions(**settings), overwrite=options.overwrite)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.export import export
+
+    export(
+        options.model,
+        options.out,
+        recipe=options.recipe,
+        head=options.head,
+        size=_size(options.size),
+        overwrite=options.overwrite,
+        preprocessing=_preprocessing(options),
+        classes=options.classes,
+        calibration=options.calibration,
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.evaluate import evaluate
+
+    evaluate(
+        options.model,
+        options.data,
+        split=options.split,
+        json_file=options.json,
+        preprocessing=_preprocessing(options),
+        classes=options.classes,
+        overlap=options.overlap,
+        reading={name: getattr(options, name) for name in ("masks_are", "ignore", "val_from", "test_from", "seed")},
+    )
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.loading import open_segmenter
+
+    run_predict(
+        lambda: open_segmenter(
+            options.model,
+            preprocessing=_preprocessing(options),
+            classes=options.classes,
+            overlap=options.overlap,
+        ),
+        options,
+    )
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from unetres_edge.cli import inspect
+
+    inspect(options.model)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.demo import demo
+
+    demo(options.out, minutes=options.minutes, seed=options.seed)
+
+
+def _size(values: list[int] | None) -> tuple[int, int] | None:
+    if values is None:
+        return None
+    if len(values) > 2:
+        raise UsageError("--size is wrong", expected="one side, or height and width", found=values)
+    return values[0], values[-1]
+
+
+def _preprocessing(options: argparse.Namespace) -> Preprocessing | None:
+    """Return the preprocessing of a `.keras` file, or None where the options leave it open."""
+    given: dict[str, Any] = {"size": _size(options.size), "channels": options.channels, "range": options.value_range}
+    if any(value is None for value in given.values()):
+        return None
+    return Preprocessing(
+        channels=options.channels,
+        color_order=options.color_order,
+        value_range=options.value_range,
+        mean=options.mean,
+        std=options.std,
+        per_image=options.per_image,
+        fit=options.fit,
+        size=given["size"],
+    )

@@ -1,0 +1,7 @@
+"""`python -m keras_unetres.cli`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())
