@@ -25,6 +25,8 @@ class Augmentation:
     Args:
         flip_left_right: mirror half of the samples.
         flip_up_down: mirror half of the samples.
+        quarter_turns: turn by a random multiple of 90 degrees, which moves pixels and changes none.
+        distorted: share of the samples that are rotated and scaled as follows.
         rotation: largest rotation either way, in degrees.
         scale: smallest and largest magnification.
         brightness: largest shift, as a fraction of full scale.
@@ -34,6 +36,8 @@ class Augmentation:
 
     flip_left_right: bool = True
     flip_up_down: bool = False
+    quarter_turns: bool = False
+    distorted: float = 0.5
     rotation: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
     brightness: float = 0.0
@@ -45,7 +49,13 @@ AUGMENTATIONS = {
     "none": Augmentation(flip_left_right=False),
     "natural": Augmentation(rotation=5, scale=(0.75, 1.5), brightness=0.12, contrast=0.25, gamma=0.2),
     "microscopy": Augmentation(
-        flip_up_down=True, rotation=180, scale=(0.8, 1.25), brightness=0.1, contrast=0.25, gamma=0.25
+        flip_up_down=True,
+        quarter_turns=True,
+        rotation=45,
+        scale=(0.8, 1.25),
+        brightness=0.1,
+        contrast=0.2,
+        gamma=0.2,
     ),
 }
 
@@ -174,7 +184,7 @@ def _augment(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Sample one crop from a prepared pair and change it at random, mask with image."""
     height, width = pre.size
-    draw = tf.random.stateless_uniform([10], seed=key)
+    draw = tf.random.stateless_uniform([11], seed=key)
     transform = _transform(tf.cast(tf.shape(mask), tf.float32), draw, augmentation, pre.size)
 
     def resample(values: tf.Tensor, interpolation: str, fill_mode: str) -> tf.Tensor:
@@ -191,25 +201,31 @@ def _augment(
     labels = resample(mask[..., None], "NEAREST", "CONSTANT")[..., 0]
     pixels.set_shape([height, width, pre.channels])
     labels.set_shape([height, width])
-    pixels = _change_light(pixels / 255.0, draw[6:9], augmentation)
+    pixels = _change_light(pixels / 255.0, draw[8:11], augmentation)
     low, high = pre.value_range
     return (low + (high - low) * pixels - pre.mean) / pre.std, tf.cast(labels, tf.int32)
 
 
 def _transform(shape: tf.Tensor, draw: tf.Tensor, augmentation: Augmentation, size: tuple[int, int]) -> tf.Tensor:
-    """Return the 8 numbers that map a pixel of the crop to a place in the image (both counted from 0)."""
+    """Return the 8 numbers that map a pixel of the crop to a place in the image (both counted from 0).
+
+    Without distortion every pixel of the crop lies on a pixel of the image, so nothing is blurred.
+    """
+    distorted = tf.cast(draw[7] < augmentation.distorted, tf.float32)
     low, high = np.log(augmentation.scale)
-    zoom = tf.exp(low + (high - low) * draw[0])
-    angle = (2 * draw[1] - 1) * (augmentation.rotation * math.pi / 180)
+    zoom = tf.exp(distorted * (low + (high - low) * draw[0]))
+    angle = distorted * (2 * draw[1] - 1) * (augmentation.rotation * math.pi / 180)
+    if augmentation.quarter_turns:
+        angle += tf.floor(4 * draw[6]) * (math.pi / 2)
     mirror_x = _sign(draw[2], augmentation.flip_left_right)
     mirror_y = _sign(draw[3], augmentation.flip_up_down)
     cosine, sine = tf.cos(angle) / zoom, tf.sin(angle) / zoom
     a, b, d, e = cosine * mirror_x, -sine * mirror_y, sine * mirror_x, cosine * mirror_y
     half_y, half_x = (size[0] - 1) / 2, (size[1] - 1) / 2
-    room = tf.maximum(shape - tf.cast(size, tf.float32), 0.0)
-    middle = (tf.maximum(shape, tf.zeros(2)) - 1) / 2 + (draw[4:6] - 0.5) * room
-    c = middle[1] - a * half_x - b * half_y
-    f = middle[0] - d * half_x - e * half_y
+    room = shape - tf.cast(size, tf.float32)
+    corner = tf.where(room > 0, tf.floor(draw[4:6] * (room + 1)), tf.floor(room / 2))
+    c = corner[1] + half_x - a * half_x - b * half_y
+    f = corner[0] + half_y - d * half_x - e * half_y
     return tf.stack([a, b, c, d, e, f, 0.0, 0.0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,10 +12,11 @@ import numpy as np
 
 from unetres_edge.card import HEADS, Card, default_colors
 from unetres_edge.engine import LiteRTEngine
-from unetres_edge.errors import ConversionError, UnetresError, UsageError
+from unetres_edge.errors import ConversionError, ModelError, UnetresError, UsageError
 from unetres_edge.files import write_bytes
 from unetres_edge.preprocessing import Preprocessing
 
+from ..models import receptive_halo
 from .calibrate import collect_calibration
 from .convert import convert
 from .inspect import Op, read_ops, refuse_float_islands
@@ -119,11 +120,17 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
 def _card(
     model: keras.Model, card: Card | None, names: tuple[str, ...], preprocessing: Preprocessing, head: str, recipe: str
 ) -> Card:
-    from dataclasses import replace
-
     if card is None:
-        card = Card(names, default_colors(len(names)), preprocessing)
+        card = Card(names, default_colors(len(names)), preprocessing, halo=_halo(model))
     return replace(card, class_names=names, preprocessing=preprocessing, head=head, recipe=recipe)
+
+
+def _halo(model: keras.Model) -> int:
+    """Return the receptive halo, or 0 (unknown) for a model whose graph does not tell it."""
+    try:
+        return receptive_halo(model)
+    except ModelError:
+        return 0
 
 
 def _agreement(model: keras.Model, data: bytes, card: Card, images: np.ndarray | None) -> float:

@@ -49,6 +49,8 @@ def input_multiple(model: keras.Model) -> int:
 def _follow(model: keras.Model) -> dict[int, tuple[Fraction, Fraction]]:
     """Return (stride, reach) for the tensors of the graph, by `id`."""
     reaches: dict[int, tuple[Fraction, Fraction]] = {}
+    if not hasattr(model, "operations"):
+        raise ModelError("the model has no graph to follow", expected="a functional model", found=type(model).__name__)
     for operation in model.operations:
         for node in operation._inbound_nodes:
             sources = [_of(reaches, tensor) for tensor in node.input_tensors if id(tensor) in reaches]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..training.fit import Plan
 
 _DEFAULT_EPOCHS = 40
-_CHECKPOINT_SECONDS = 15.0
+_CHECKPOINT_SECONDS = 5.0
 _CALIBRATION_CROPS = 128
 _SAMPLES = 4
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
@@ -262,8 +262,8 @@ def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str
 
         say(f"model     U-Net, {model.count_params() / 1e6:.2f} M parameters")
         if info["plan"] is None:
-            plan = _plan(model, material, batches, validation, start, say)
-            info = {**info, "plan": plan.to_dict()}
+            plan, speed = _plan(model, material, batches, validation, start, say)
+            info = {**info, "plan": plan.to_dict(), "speed": speed}
             run.write_info(info)
         else:
             plan = fitting.Plan(**info["plan"])
@@ -298,7 +298,7 @@ def _plan(
     validation: Any,
     start: float,
     say: Callable[[str], None],
-) -> Plan:
+) -> tuple[Plan, dict[str, float]]:
     from ..training import fit as fitting
 
     options = material.options
@@ -306,21 +306,25 @@ def _plan(
     say("compile   ...")
     step, whole_validation = fitting.probe_speed(model, batches(0, 1_000_000), validation)
     say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
+    speed = {"step_seconds": round(step, 4), "validation_seconds": round(whole_validation, 3)}
     if options.minutes is None:
-        return fitting.make_plan(
+        epochs = options.epochs or _DEFAULT_EPOCHS
+        plan = fitting.make_plan(
             per_epoch,
             options.learning_rate,
-            epochs=options.epochs or _DEFAULT_EPOCHS,
+            epochs=epochs,
             step_seconds=step,
             validation_seconds=whole_validation,
         )
-    return fitting.make_timed_plan(
-        per_epoch,
-        options.learning_rate,
-        seconds=60 * options.minutes - (time.perf_counter() - start) - _RESERVE,
-        step_seconds=step,
-        validation_seconds=whole_validation,
-    )
+    else:
+        plan = fitting.make_timed_plan(
+            per_epoch,
+            options.learning_rate,
+            seconds=60 * options.minutes - (time.perf_counter() - start) - _RESERVE,
+            step_seconds=step,
+            validation_seconds=whole_validation,
+        )
+    return plan, speed
 
 
 class _Keeper:
