@@ -50,6 +50,7 @@ class RunFolder:
 
         Raises:
             ExistsError: the folder exists and is not empty, and `overwrite` is false, or it is not a run folder.
+            RunFolderError: a living process holds the folder that is to be replaced.
         """
         run = cls(path)
         if not overwrite:
@@ -57,6 +58,7 @@ class RunFolder:
         elif _taken(run.path):
             if not (run.path / "run.json").is_file():
                 raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
+            run._refuse_held(run.path / ".lock")
             shutil.rmtree(run.path)
         for folder in (run.path, run.path / "checkpoints", run.samples):
             make_folder(folder)
@@ -87,12 +89,8 @@ class RunFolder:
             try:
                 handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
                 break
-            except FileExistsError as error:
-                holder = _holder(path)
-                if holder is not None:
-                    raise RunFolderError(
-                        f"process {holder} is writing to it", file=self.path, fix="wait for it, or stop it"
-                    ) from error
+            except FileExistsError:
+                self._refuse_held(path)
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise FileSystemError(f"cannot lock: {error.strerror}", file=path) from error
@@ -102,6 +100,11 @@ class RunFolder:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+    def _refuse_held(self, lock: Path) -> None:
+        holder = _holder(lock)
+        if holder is not None:
+            raise RunFolderError(f"process {holder} is writing to it", file=self.path, fix="wait for it, or stop it")
 
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write `run.json`."""
@@ -150,7 +153,10 @@ class RunFolder:
         tensors = self._read_tensors(path)
         data = path.read_bytes()
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return tensors, json.loads(header["__metadata__"]["state"])
+        try:
+            return tensors, json.loads(header["__metadata__"]["state"])
+        except (KeyError, ValueError) as error:
+            raise RunFolderError("not a checkpoint: it holds no state", file=path, fix="train again") from error
 
     def _read_tensors(self, path: Path) -> dict[str, np.ndarray]:
         if not path.is_file():
@@ -207,8 +213,12 @@ def _plain(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _holder(path: Path) -> int | None:
     """Return the living process that wrote a lock file, or None for a stale one."""
     try:
-        process = int(path.read_text() or 0)
+        process = int(path.read_text())
+        if process <= 0 or process == os.getpid():
+            return None
         os.kill(process, 0)
-    except (OSError, ValueError):
+    except PermissionError:  # alive, and another user's
+        return process
+    except (OSError, ValueError, OverflowError):
         return None
-    return process if process != os.getpid() else None
+    return process

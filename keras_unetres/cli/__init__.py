@@ -137,7 +137,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder to write (demo)")
-    parser.add_argument("--minutes", type=float, default=2.0, metavar="M", help="time for training (2)")
+    parser.add_argument("--epochs", type=int, default=8, metavar="N", help="of training (8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S")
     parser.set_defaults(function=_demo)
 
@@ -210,7 +210,7 @@ def _inspect(options: argparse.Namespace) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from keras_unetres.workflows.demo import demo
 
-    demo(options.out, minutes=options.minutes, seed=options.seed)
+    demo(options.out, epochs=options.epochs, seed=options.seed)
 
 
 def _size(values: list[int] | None) -> tuple[int, int] | None:

@@ -38,6 +38,14 @@ _MASK_SUFFIXES = (
 )
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
 _YAML_KEYS = {"path", "splits", "images", "masks", "classes", "colors", "ignore", "masks_are", "val_from", "test_from"}
+_YAML_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "path": (str, "a folder"),
+    "splits": (dict, "part: folder lines"),
+    "images": (str, "the name of a folder"),
+    "masks": (str, "the name of a folder"),
+    "classes": ((list, dict), "a list of names, or id: name lines"),
+    "colors": (list, "a list of [red, green, blue]"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,14 @@ class Reading:
     def __post_init__(self) -> None:
         if self.masks_are not in MASK_KINDS:
             raise UsageError("masks are of an unknown kind", expected=" or ".join(MASK_KINDS), found=self.masks_are)
+        if self.ignore is not None and not (isinstance(self.ignore, int) and -(2**15) <= self.ignore < 2**16):
+            raise UsageError(
+                "the ignored mask value is wrong", expected=f"a whole number {-(2**15)}..{2**16 - 1}", found=self.ignore
+            )
+        for name in ("val_from", "test_from"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -129,7 +145,7 @@ def open_dataset(
     if root.is_dir() and (root / "dataset.yaml").is_file():
         root = root / "dataset.yaml"
     declared = _read_yaml(root) if root.suffix.lower() in (".yaml", ".yml") else {}
-    if not root.exists():
+    if not root.is_dir() and root.suffix.lower() not in (".yaml", ".yml"):
         raise DataError("no such data set", file=root, expected="a folder with images/ and masks/, or a dataset.yaml")
     base = root.parent / declared.get("path", ".") if declared or root.is_file() else root
     wanted = {key: value for key, value in (changes or {}).items() if value is not None}
@@ -140,6 +156,8 @@ def open_dataset(
         splits = {name: _pairs(base / given[name], folders) for name in SPLITS if name in given}
         if "train" not in splits:
             raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
+        if "val" not in splits:
+            splits |= _make_splits(splits["train"], replace(reading, test_from="none"), base)
     else:
         splits = _make_splits(_pairs(base, folders), reading, base)
     names, colors = _declared_classes(declared, base, root)
@@ -148,7 +166,7 @@ def open_dataset(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"cannot read: {error}", file=path) from error
     if not isinstance(values, dict):
@@ -156,6 +174,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     unknown = sorted(set(map(str, values)) - _YAML_KEYS)
     if unknown:
         raise DataError("unknown keys", file=path, expected=", ".join(sorted(_YAML_KEYS)), found=", ".join(unknown))
+    for key, (kinds, expected) in _YAML_KINDS.items():
+        if values.get(key) is None:
+            values.pop(key, None)
+        elif not isinstance(values[key], kinds):
+            raise DataError(f"{key} is wrong", file=path, expected=expected, found=values[key])
+    splits = values.get("splits") or {}
+    if not set(splits) <= set(SPLITS) or not all(isinstance(folder, str) for folder in splits.values()):
+        raise DataError("splits is wrong", file=path, expected="folders for " + ", ".join(SPLITS), found=splits)
     return values
 
 
@@ -171,12 +197,18 @@ def _declared_classes(
 ) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:
     names = declared.get("classes")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise DataError("class ids are not contiguous from 0", file=root, found=sorted(names))
+        if set(names) != set(range(len(names))):
+            raise DataError("class ids are not contiguous from 0", file=root, found=list(names))
         names = [names[i] for i in range(len(names))]
     listed = base / "classes.txt"
     if names is None and listed.is_file():
-        names = [line.strip() for line in listed.read_text().splitlines() if line.strip()]
+        try:
+            lines = listed.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read: {error}", file=listed, expected="UTF-8 text, one class a line") from error
+        names = [line.strip() for line in lines if line.strip()]
+    if names is None and "colors" in declared:
+        raise DataError("colors are given but no classes", file=root, fix="name the classes in the same file")
     if names is None:
         return None, None
     names = tuple(map(str, names))
@@ -185,7 +217,15 @@ def _declared_classes(
     colors = declared.get("colors")
     if colors is not None and len(colors) != len(names):
         raise DataError("colours and classes differ in number", file=root, expected=len(names), found=len(colors))
-    return names, None if colors is None else tuple((int(r), int(g), int(b)) for r, g, b in colors)
+    if colors is None:
+        return names, None
+    try:
+        made = tuple((int(r), int(g), int(b)) for r, g, b in colors)
+    except (TypeError, ValueError):
+        made = ((-1, -1, -1),)
+    if not all(0 <= value <= 255 for color in made for value in color):
+        raise DataError("colours are wrong", file=root, expected="[red, green, blue], each 0..255", found=colors)
+    return names, made
 
 
 def _pairs(folder: Path, names: tuple[str, str]) -> tuple[Pair, ...]:
@@ -213,13 +253,15 @@ def _pairs(folder: Path, names: tuple[str, str]) -> tuple[Pair, ...]:
 def _by_stem(folder: Path, endings: tuple[str, ...], partners: Mapping[str, Path] | None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     twins = []
+    whole = {path.stem: stem for stem, path in (partners or {}).items()}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         stem = path.stem
-        if partners is None or stem not in partners:
+        if stem not in whole and stem not in (partners or {}):
             ending = next((e for e in endings if stem.lower().endswith(e)), "")
             stem = stem[: len(stem) - len(ending)]
+        stem = whole.get(stem, stem)
         if stem in found:
             twins.append(f"{found[stem].name} and {path.name}")
         found[stem] = path

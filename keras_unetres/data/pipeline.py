@@ -140,7 +140,7 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
         planes = [tf.gather(table[:, c], tf.cast(image[..., c], tf.int32)) for c in range(samples.pre.channels)]
         return tf.stack(planes, -1), tf.cast(mask, tf.int32)
 
-    return data.map(values, num_parallel_calls=1).cache()
+    return data.map(values, num_parallel_calls=1).prefetch(1)
 
 
 def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20) -> np.ndarray:

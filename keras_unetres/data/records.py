@@ -33,20 +33,26 @@ class Classes:
         colors: (red, green, blue) of each.
         values: mask value -> class id or `IGNORE`; None where masks hold instance ids.
         note: what was mapped, in words, or "".
+        ignore: the mask value that means "not labelled" where masks hold instance ids, or None.
     """
 
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     values: dict[int, int] | None
     note: str = ""
+    ignore: int | None = None
 
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Map stored mask values (H, W) to uint8 class ids."""
         if self.values is None:
-            return (stored != 0).astype(np.uint8)
-        table = np.full(max(self.values) + 1, IGNORE, np.uint8)
-        table[list(self.values)] = list(self.values.values())
-        return table[stored]
+            ids = (stored != 0).astype(np.uint8)
+            if self.ignore is not None:
+                ids[stored == self.ignore] = IGNORE
+            return ids
+        lowest = min(self.values)
+        table = np.full(max(self.values) - lowest + 1, IGNORE, np.uint8)
+        table[[value - lowest for value in self.values]] = list(self.values.values())
+        return table[stored.astype(np.int64) - lowest if lowest else stored]
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,16 @@ def read_records(
     looks = _look_at_all([pair for _, pair in pairs], progress)
     faults = [f"{pair.name}: {look.fault}" for (_, pair), look in zip(pairs, looks, strict=True) if look.fault]
     found = sorted({value for look in looks for value in look.values})
-    classes = _classes(dataset, found, class_names)
+    try:
+        classes = _classes(dataset, found, class_names)
+    except DataError as error:
+        if not faults:
+            raise
+        raise DataError(
+            f"{len(faults)} of {len(pairs)} pairs cannot be used: " + " | ".join(faults),
+            file=dataset.root,
+            fix="replace those files",
+        ) from error
     if classes.values is not None:
         for (_, pair), look in zip(pairs, looks, strict=True):
             strange = sorted(set(look.values) - set(classes.values))
@@ -182,7 +197,8 @@ def _classes(dataset: Dataset, found: list[int], model_names: Sequence[str] | No
         names = declared or ("background", "object")
         if len(names) != 2:
             raise DataError("instance masks make two classes", file=dataset.root, found=f"{len(names)} class names")
-        return Classes(names, _colors(dataset, 2), None, "any mask value above 0 is class 1 (masks are instances)")
+        note = "any mask value above 0 is class 1 (masks are instances)"
+        return Classes(names, _colors(dataset, 2), None, note, reading.ignore)
     ids = [value for value in found if value != reading.ignore]
     if ids and max(ids) == 255 and set(ids) <= {0, 255} and len(declared or (0, 1)) == 2:
         names = declared or ("0", "255")

@@ -35,7 +35,7 @@ def sample_sheet(
         titles.append(title)
     if wrong is not None:
         pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
-        titles.append(f"wrong: {100 * wrong.mean():.1f} %")
+        titles.append(f"wrong, {titles[2]}: {100 * wrong.mean():.1f} %")
     return draw.panels(pictures, titles, height=height)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import keras
 import numpy as np
 
 from unetres_edge.errors import ConversionError
+
+from .inspect import find_layer
 
 
 def convert(
@@ -44,7 +47,7 @@ def convert(
         if calibration is not None:
             np.save(folder / "calibration.npy", calibration)
         (folder / "request.json").write_text(json.dumps({"quantized": quantized}))
-        return _run_child(folder)
+        return _run_child(folder, [layer.name for layer in model.layers])
 
 
 def _write_saved_model(model: keras.Model, shape: tuple[int, int, int], head: str, path: Path) -> None:
@@ -58,18 +61,23 @@ def _write_saved_model(model: keras.Model, shape: tuple[int, int, int], head: st
         return scores
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
     try:
+        archive.track(model)
         with _quiet():
             signature = [tf.TensorSpec((1, *shape), tf.float32, name="image")]
             archive.add_endpoint(name="serve", fn=serve, input_signature=signature)
             archive.write_out(str(path), verbose=False)
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"the model cannot be traced at (1, {shape}): {reason}") from error
+        raise ConversionError(f"the model cannot be traced at (1, {shape}): {first_line(error)}") from error
 
 
-def _run_child(folder: Path) -> bytes:
+def first_line(error: Exception) -> str:
+    """Return the first line of an error of Keras that tells something."""
+    lines = (re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines())
+    return next((line for line in lines if line and "encountered when calling" not in line), type(error).__name__)
+
+
+def _run_child(folder: Path, layer_names: list[str]) -> bytes:
     package_root = str(Path(__file__).resolve().parents[2])
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "XLA_", "KERAS_"))},
@@ -78,7 +86,7 @@ def _run_child(folder: Path) -> bytes:
         "PYTHONPATH": os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     child = subprocess.run(
-        [sys.executable, "-m", "keras_unetres.export.child", str(folder)],
+        [sys.executable, "-P", "-m", "keras_unetres.export.child", str(folder)],  # -P: no modules of the user's folder
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -92,14 +100,18 @@ def _run_child(folder: Path) -> bytes:
     if child.returncode < 0:
         raise ConversionError(f"the converter died of signal {-child.returncode}", fix="check the calibration images")
     error = folder / "error.txt"
-    raise ConversionError("the converter refused the model: " + _reason(error, child.stderr))
+    reason = _reason(error.read_text() if error.is_file() else child.stderr, layer_names)
+    raise ConversionError("the converter refused the model: " + reason)
 
 
-def _reason(error: Path, stderr: str) -> str:
-    text = error.read_text() if error.is_file() else stderr
+def _reason(text: str, layer_names: list[str]) -> str:
+    """Return what the converter complains of, and the Keras layer where it says so."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if "error:" in line or "not yet supported" in line or "not supported" in line]
-    return " ".join((telling or lines[-1:] or ["no reason given"])[0].split())[:500]
+    line = (telling or lines[-1:] or ["no reason given"])[0]
+    layer = next(filter(None, (find_layer(name, layer_names) for name in re.findall(r'"([^"@]+)@', line))), None)
+    message = re.sub(r"^.*\berror: (loc\(.*\): )?", "", line)
+    return " ".join(message.split())[:500] + (f" (layer {layer})" if layer else "")
 
 
 @contextlib.contextmanager

@@ -67,7 +67,10 @@ def refuse_float_islands(data: bytes, layer_names: Iterable[str]) -> None:
     islands = float_islands(read_ops(data))
     if islands:
         names = list(layer_names)
-        found = list(dict.fromkeys(f"{op.name} (layer {find_layer(op.tensor, names) or op.tensor})" for op in islands))
+        # The borders of an island come from the converter, not from a layer.
+        inner = [op for op in islands if op.name not in ("QUANTIZE", "DEQUANTIZE")] or islands
+        layers = [(op.name, find_layer(op.tensor, names)) for op in inner]
+        found = list(dict.fromkeys(f"{name} (layer {layer})" if layer else name for name, layer in layers))
         raise FloatIslandError(
             f"{len(islands)} ops of the quantized model stay float",
             expected="every op in int8",
@@ -77,10 +80,13 @@ def refuse_float_islands(data: bytes, layer_names: Iterable[str]) -> None:
 
 
 def find_layer(tensor: str, layer_names: Iterable[str]) -> str | None:
-    """Return the Keras layer that a tensor's name speaks of: "unet_1/head_logits_1/BiasAdd" -> "head_logits"."""
+    """Return the Keras layer that a tensor's name speaks of: "unet_1/head_logits_1/BiasAdd" -> "head_logits".
+
+    Tracing puts a number after every scope, so "conv_1" speaks of a layer "conv" before one that is called "conv_1".
+    """
     names = set(layer_names)
     for part in re.split(r"[/;]", tensor):
-        for candidate in (part, re.sub(r"_\d+$", "", part)):
+        for candidate in (re.sub(r"_\d+$", "", part), part):
             if candidate in names:
                 return candidate
     return None

@@ -18,7 +18,7 @@ from unetres_edge.preprocessing import Preprocessing
 
 from ..models import receptive_halo
 from .calibrate import collect_calibration
-from .convert import convert
+from .convert import convert, first_line
 from .inspect import Op, read_ops, refuse_float_islands
 from .recipes import find_recipe
 from .seal import add_card
@@ -105,8 +105,7 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
     try:
         output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
     except Exception as error:  # layers raise what they like
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"the model does not take (1, {shape}): {reason}") from error
+        raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}") from error
     if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
         raise ConversionError(
             "the model gives no score for every class at every pixel",

@@ -33,10 +33,11 @@ def dice_loss(masks: Any, logits: Any, weights: Any, *, smooth: float = 1.0) -> 
         smooth: pixels added to numerator and denominator.
     """
     targets = ops.one_hot(masks, logits.shape[-1], dtype=logits.dtype) * weights[..., None]
-    scores = ops.softmax(logits, axis=-1) * weights[..., None]
+    scores = ops.softmax(logits, axis=-1)
     axes = (0, 1, 2)
     size = ops.sum(targets, axis=axes)
-    dice = (2 * ops.sum(scores * targets, axis=axes) + smooth) / (size + ops.sum(scores, axis=axes) + smooth)
+    claimed = ops.sum(scores * weights[..., None], axis=axes)
+    dice = (2 * ops.sum(scores * targets, axis=axes) + smooth) / (size + claimed + smooth)
     present = ops.cast(size > 0, logits.dtype)
     return ops.sum((1 - dice) * present) / ops.maximum(ops.sum(present), 1.0)
 
@@ -84,5 +85,7 @@ def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None) -> A
         weights = ops.cast(masks != ignore_index, "float32")
     if sample_weight is not None:
         given = ops.cast(sample_weight, "float32")
-        weights = weights * ops.reshape(given, (*given.shape, *[1] * (3 - len(given.shape))))
+        while len(given.shape) < 3:  # not a reshape: in `fit` the batch size is unknown
+            given = ops.expand_dims(given, -1)
+        weights = weights * given
     return weights

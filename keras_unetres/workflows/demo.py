@@ -35,13 +35,13 @@ _MARK = ".unetres-demo"
 
 
 def demo(
-    out: str | os.PathLike[str] = "demo", *, minutes: float = 2.0, seed: int = 0, say: Callable[[str], None] = print
+    out: str | os.PathLike[str] = "demo", *, epochs: int = 8, seed: int = 0, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Make pictures of cells, train, export, score every form of the model on the same held-out pictures.
 
     Args:
         out: folder to write; an earlier demo's folder is replaced.
-        minutes: time for training.
+        epochs: passes over the pictures; a fixed number, so that the figures are the same on every run of a machine.
         seed: of pictures and training.
 
     Returns:
@@ -64,8 +64,8 @@ def demo(
     for first, count, part in ((0, _TRAINED, "train"), (1000, _VALIDATION, "val"), (2000, _TEST, "test")):
         write_cells(folder / "cells" / part, num_images=count, seed=seed, first=first)
     shutil.copy(folder / "cells" / "train" / "classes.txt", folder / "cells" / "classes.txt")
-    say(f"2/5  training, {minutes:g} min")
-    options = TrainOptions(size=128, filters=16, depth=3, batch=8, minutes=minutes, seed=seed)
+    say(f"2/5  training, {epochs} epochs")
+    options = TrainOptions(size=128, filters=16, depth=3, batch=8, epochs=epochs, seed=seed)
     train(folder / "cells", folder / "run", options, say=lambda line: say("     " + line))
     say("3/5  export")
     files = {"float32": folder / "model_float32.tflite", "int8": folder / "model_int8.tflite"}

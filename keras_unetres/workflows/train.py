@@ -168,8 +168,6 @@ def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[st
     fields = ("masks_are", "ignore", "val_from", "test_from", "seed")
     dataset = open_dataset(data, changes={name: getattr(options, name) for name in fields})
     splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
-    if "val" not in splits:
-        raise UsageError("the data set has no val part", file=dataset.root, fix="add a val folder, or drop the splits")
     records = read_records(dataset, splits)
     classes = records["train"].classes
     channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)

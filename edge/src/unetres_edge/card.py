@@ -57,6 +57,17 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     sha256: str = _NO_DIGEST
 
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("task", self.task, TASKS), ("head", self.head, HEADS)):
+            if value not in allowed:
+                raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
+        if not self.class_names:
+            raise ModelError("card names no class")
+        if len(self.class_colors) != len(self.class_names):
+            raise ModelError(
+                "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
+            )
+
     def to_json(self) -> str:
         """Return the card as JSON text, the digest last."""
         return json.dumps(
@@ -93,7 +104,7 @@ class Card:
                 raise ModelError(
                     "card is of another schema", expected=SCHEMA, found=values["schema"], fix="update unetres-edge"
                 )
-            card = cls(
+            return cls(
                 class_names=tuple(str(c["name"]) for c in values["classes"]),
                 class_colors=tuple(_color(c["color"]) for c in values["classes"]),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
@@ -107,14 +118,8 @@ class Card:
                 versions=dict(values["versions"]),
                 sha256=str(values["sha256"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ModelError(f"card is not readable: {type(error).__name__}: {error}") from error
-        for name, value, allowed in (("task", card.task, TASKS), ("head", card.head, HEADS)):
-            if value not in allowed:
-                raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
-        if not card.class_names:
-            raise ModelError("card names no class")
-        return card
 
 
 def default_colors(count: int) -> tuple[tuple[int, int, int], ...]:

@@ -44,6 +44,8 @@ class LiteRTEngine:
         self._table = _input_table(card.preprocessing.table(), inputs[0])
         self._argmax = card.head == "argmax"
         self._scale, self._zero_point = _quantization(outputs[0])
+        if card.head == "logits" and outputs[0]["dtype"] != np.float32 and self._scale <= 0:
+            raise ModelError("model output has no quantization", found=f"scale {self._scale}")
 
     @staticmethod
     def _check(card: Card, source: dict[str, Any], target: dict[str, Any]) -> None:

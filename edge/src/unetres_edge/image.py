@@ -18,7 +18,7 @@ from .files import read_bytes
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")  # Pillow opens MPO as JPEG
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -30,9 +30,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         Palette images give their colours. An opaque alpha channel is dropped.
 
     Raises:
-        FileSystemError: the file cannot be read.
-        ImageError: not an image, truncated, more than one frame, CMYK, transparent pixels, or more than
-            `MAX_PIXELS` pixels.
+        ImageError: the file cannot be read, not an image, truncated, more than one frame, CMYK, transparent pixels,
+            or more than `MAX_PIXELS` pixels.
     """
     try:
         image = _open(path, ImageError)
@@ -49,8 +48,8 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
         (H, W) uint8 or uint16 (int32 for 32-bit files): palette indices, grey levels, or 0 and 1 of a 1-bit file.
 
     Raises:
-        FileSystemError: the file cannot be read.
-        MaskError: not an image, truncated, JPEG (its values are smeared), colours, float, or rotated by EXIF.
+        MaskError: the file cannot be read, not an image, truncated, JPEG (its values are smeared), colours, float, or
+            rotated by EXIF.
     """
     try:
         image = _open(path, MaskError)
@@ -70,6 +69,7 @@ _PILLOW_ERRORS = (
     UnidentifiedImageError,
     OSError,
     SyntaxError,
+    TypeError,  # a TIFF that lost its dimensions
     ValueError,
     NotImplementedError,
     OverflowError,
@@ -110,13 +110,22 @@ def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = Non
     """Return the pixels of a Pillow image as `read_image` does, EXIF orientation applied.
 
     Raises:
-        ImageError: CMYK, transparent pixels, or another mode that is not supported.
+        ImageError: truncated, CMYK, transparent pixels, or another mode that is not supported.
     """
-    image = ImageOps.exif_transpose(image)
+    try:
+        return _image_array(ImageOps.exif_transpose(image), file)
+    except _PILLOW_ERRORS as error:
+        raise ImageError(f"cannot decode: {_reason(error)}", file=file, fix="replace or remove the file") from error
+
+
+def _image_array(image: Image.Image, file: str | os.PathLike[str] | None) -> np.ndarray:
     image.load()
     mode = image.mode
-    if mode == "P":
-        mode = "RGBA" if "transparency" in image.info else "RGB"
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
+        mode = "LA" if mode in ("1", "L") else "RGBA"
+        image = image.convert(mode)
+    elif mode == "P":
+        mode = "RGB"
         image = image.convert(mode)
     if mode in ("LA", "PA", "La", "RGBA", "RGBa"):
         if np.asarray(image.getchannel("A" if "A" in mode else "a")).min() < 255:

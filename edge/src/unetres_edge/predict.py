@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def predict_files(
 
     Raises:
         ExistsError: an output exists already, or is one of the images.
+        UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png.
         DataError: images that could not be read; all others are done.
     """
     folder = Path(out)
@@ -116,6 +118,9 @@ def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrit
     for target in targets:
         if target.resolve() in inputs:
             raise ExistsError("the output would replace an input image", file=target, fix="choose another --out")
+    twins = sorted(str(target) for target, count in Counter(targets).items() if count > 1)
+    if twins:
+        raise UsageError("two outputs would be written to one file", file=twins[0], fix="rename one of the images")
     existing = [target for target in targets if target.exists()]
     if existing and not overwrite:
         raise ExistsError(

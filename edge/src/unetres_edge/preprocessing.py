@@ -47,9 +47,17 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in ("value_range", "mean", "std", "size", "per_image"):
             value = getattr(self, name)
-            if value is not None:
-                kind = int if name == "size" else float
-                object.__setattr__(self, name, tuple(kind(v) for v in np.atleast_1d(value)))
+            if value is None and name == "per_image":
+                continue
+            try:
+                numbers = tuple(float(v) for v in np.atleast_1d(value))
+            except (TypeError, ValueError):
+                numbers = ()
+            self._check(numbers != (), name, "numbers")
+            if name == "size":
+                self._check(all(v.is_integer() for v in numbers), name, "(height, width) in whole px")
+                numbers = tuple(int(v) for v in numbers)
+            object.__setattr__(self, name, numbers)
         self._check(isinstance(self.channels, int) and self.channels >= 1, "channels", "an integer >= 1")
         self._check(self.color_order in ("rgb", "bgr"), "color_order", "'rgb' or 'bgr'")
         self._check(
@@ -110,6 +118,10 @@ class Preprocessing:
             image = image[..., None]
         if image.ndim != 3 or 0 in image.shape:
             raise ImageError("array is not an image", expected="(H, W) or (H, W, C)", found=f"shape {image.shape}")
+        if image.shape[-1] == 4 and self.channels in (1, 3):
+            if _eight_bits(image[..., 3:], None).min() < 255:
+                raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+            image = image[..., :3]
         image = _channels(_eight_bits(image, self.per_image), self.channels)
         if self.color_order == "bgr" and self.channels == 3:
             image = image[..., ::-1]
@@ -199,12 +211,6 @@ def _channels(image: np.ndarray, channels: int) -> np.ndarray:
     found = image.shape[-1]
     if found == channels:
         return image
-    if found == 4 and channels in (1, 3):
-        if image[..., 3].min() < 255:
-            raise ImageError("image has transparent pixels", fix="flatten it onto a background")
-        image, found = image[..., :3], 3
-        if channels == 3:
-            return image
     if found == 1 and channels == 3:
         return np.repeat(image, 3, axis=-1)
     if found == 3 and channels == 1:

@@ -103,7 +103,7 @@ class Segmenter:
         size = card.preprocessing.size
         if overlap is None:
             overlap = min(card.halo or min(size), min(size) // 4)
-        if not 0 <= overlap < min(size):
+        if type(overlap) is not int or not 0 <= overlap < min(size):
             raise UsageError("overlap is wrong", expected=f"0 to {min(size) - 1} px", found=overlap)
         self.card = card
         self.overlap = overlap
@@ -118,7 +118,7 @@ class Segmenter:
 
         Raises:
             ImageError: the image cannot be used.
-            UsageError: scores asked from an argmax head.
+            UsageError: scores asked from an argmax head, or something that is no image.
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
@@ -211,6 +211,8 @@ def _pixels(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndar
         return image
     if isinstance(image, Image.Image):
         return image_array(image)
+    if not isinstance(image, (str, os.PathLike)):
+        raise UsageError("not an image", expected="a path, a Pillow image or an array", found=type(image).__name__)
     return read_image(image)
 
 

@@ -1,0 +1,219 @@
+"""The card comes back as it was written, and a file that is not the sealed one never runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from models import Graph, make_card, make_conv, make_identity
+
+from unetres_edge import Card, Preprocessing, Segmenter, UnetresError, read_card, seal
+from unetres_edge.card import CARD_NAME, default_colors
+from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
+
+WEIGHTS = np.array([[1], [-1]])
+BIAS = np.array([0, 200])
+FULL = Card(
+    ("sky", 'a "sha256": "b', "Straße"),
+    ((0, 0, 0), (255, 1, 2), (3, 4, 5)),
+    Preprocessing(
+        channels=3,
+        color_order="bgr",
+        value_range=(-1, 1),
+        mean=(0.1, 0.2, 0.3),
+        std=(1, 2, 3),
+        per_image=(1, 99),
+        fit="letterbox",
+        size=(4, 8),
+    ),
+    ignore_index=255,
+    halo=12,
+    recipe="static_wi8_ai8",
+    scores={"mean_iou": 0.5, "classes": [1, None]},
+    dataset={"ignore": 11},
+    versions={"keras": "3.15"},
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> bytes:
+    return make_conv(make_card(halo=3), WEIGHTS, BIAS)
+
+
+def values_of(card: Card) -> dict:
+    return json.loads(card.to_json())
+
+
+def test_a_card_comes_back_as_it_was() -> None:
+    assert Card.from_json(FULL.to_json()) == FULL
+    assert Card.from_json(make_card().to_json().encode()) == make_card()
+    assert list(values_of(FULL))[-1] == "sha256"
+
+
+def test_a_sealed_file_gives_its_card() -> None:
+    card = read_card(make_identity(FULL, (1, 4, 8, 3)))
+    assert dataclasses.replace(card, sha256=FULL.sha256) == FULL
+    assert set(card.sha256) <= set("0123456789abcdef")
+    assert card.sha256 != FULL.sha256
+
+
+def test_sealing_twice_changes_nothing_and_sealing_a_changed_file_renews_it(model: bytes) -> None:
+    assert seal(model) == model
+    changed = model.replace(b"1.5.0\0", b"1.5.1\0")
+    with pytest.raises(ModelDamagedError, match="changed since it was sealed"):
+        read_card(changed)
+    assert read_card(seal(changed)).sha256 != read_card(model).sha256
+
+
+def test_a_file_that_was_never_sealed_is_refused(model: bytes) -> None:
+    digest = read_card(model).sha256.encode()
+    with pytest.raises(ModelDamagedError):
+        read_card(model.replace(digest, b"0" * 64))
+
+
+def test_every_truncation_is_refused(model: bytes) -> None:
+    for length in range(len(model)):
+        with pytest.raises(ModelError):
+            read_card(model[:length], file="m.tflite")
+    for length in (0, 1, 7, 8, 64, len(model) // 2, len(model) - 1):
+        with pytest.raises(ModelError):
+            Segmenter(model[:length])
+    with pytest.raises(ModelDamagedError):
+        read_card(model + b"\0")
+
+
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_a_changed_byte_anywhere_is_refused(model: bytes, bit: int) -> None:
+    rng = np.random.default_rng(bit)
+    for at in rng.choice(len(model), 200, replace=False):
+        changed = bytearray(model)
+        changed[at] ^= 1 << bit
+        with pytest.raises(ModelError):
+            Segmenter(bytes(changed))
+
+
+def test_every_byte_counts(model: bytes) -> None:
+    for at in range(len(model)):
+        changed = bytearray(model)
+        changed[at] = ~changed[at] & 255
+        with pytest.raises(ModelError):
+            read_card(bytes(changed))
+
+
+def test_swapped_and_zeroed_blocks_are_refused(model: bytes) -> None:
+    for at in range(0, len(model) - 64, 64):
+        block = model[at : at + 64]
+        for other in (bytes(64), b"\xff" * 64, block[::-1]):
+            if other != block:
+                with pytest.raises(ModelError):
+                    read_card(model[:at] + other + model[at + 64 :])
+
+
+def test_a_file_without_a_card_is_named() -> None:
+    with pytest.raises(CardMissingError, match=r"m\.tflite.*has no card"):
+        read_card(make_conv(None, WEIGHTS, BIAS), file="m.tflite")
+    with pytest.raises(CardMissingError):
+        seal(make_conv(None, WEIGHTS, BIAS))
+
+
+def test_a_given_card_does_not_excuse_a_changed_file(model: bytes) -> None:
+    changed = model.replace(b"1.5.0\0", b"1.5.1\0")
+    with pytest.raises(ModelDamagedError):
+        Segmenter(changed, card=make_card())
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"PK\x03\x04" + bytes(100), "a zip archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
+        (b"\x80\x04\x95" + bytes(100), "a pickle"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "a JPEG image"),
+        (b"", "an empty file"),
+        (b"<html>" * 9, "something else"),
+    ],
+)
+def test_foreign_files_are_identified(data: bytes, kind: str) -> None:
+    with pytest.raises(ModelError, match=kind):
+        read_card(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0\0\0\0TFL3", b"\xff\xff\xff\xffTFL3" + bytes(64), b"\x08\0\0\0TFL3" + b"\xff" * 64]
+)
+def test_an_empty_shell_is_refused(data: bytes) -> None:
+    with pytest.raises(ModelError):
+        read_card(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "detect"},
+        {"task": ["segment"]},
+        {"head": "softmax"},
+        {"classes": []},
+        {"classes": [{"name": "a"}]},
+        {"classes": [{"name": "a", "color": [1, 2]}]},
+        {"classes": [{"name": "a", "color": [1, 2, 256]}]},
+        {"classes": 3},
+        {"halo": "x"},
+        {"halo": float("inf")},
+        {"scores": None},
+        {"preprocessing": None},
+        {"preprocessing": {"fit": "crop"}},
+        {"preprocessing": {**FULL.preprocessing.to_dict(), "more": 1}},
+        {"preprocessing": {**FULL.preprocessing.to_dict(), "size": [8, float("inf")]}},
+        {"preprocessing": {**FULL.preprocessing.to_dict(), "std": [0]}},
+    ],
+)
+def test_wrong_fields_are_refused(change: dict) -> None:
+    with pytest.raises(ModelError):
+        Card.from_json(json.dumps({**values_of(FULL), **change}))
+
+
+@pytest.mark.parametrize("key", values_of(FULL))
+def test_every_field_is_needed(key: str) -> None:
+    values = values_of(FULL)
+    del values[key]
+    with pytest.raises(ModelError, match=f"not readable.*{key}"):
+        Card.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"3", b"\xff\xfe", "[" * 100_000])
+def test_text_that_is_no_card_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ModelError, match="not readable"):
+        Card.from_json(text)
+
+
+def test_another_schema_says_so() -> None:
+    with pytest.raises(ModelError, match="another schema; expected 1; found 2; fix: update"):
+        Card.from_json(json.dumps({**values_of(FULL), "schema": 2}))
+
+
+def test_a_sealed_file_of_another_schema_is_not_called_damaged() -> None:
+    text = json.dumps({**values_of(FULL), "schema": 2})
+    graph = Graph()
+    source = graph.tensor("image", (1, 4, 8, 3), "float32")
+    graph.metadata(CARD_NAME, text.encode())
+    with pytest.raises(ModelError, match=r"m\.tflite: card is of another schema") as caught:
+        read_card(seal(graph.to_bytes([source], [source])), file="m.tflite")
+    assert not isinstance(caught.value, ModelDamagedError)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"head": "logit"}, {"task": "x"}, {"class_names": (), "class_colors": ()}, {"class_colors": ()}]
+)
+def test_a_card_made_by_hand_is_checked(fields: dict) -> None:
+    with pytest.raises(UnetresError):
+        dataclasses.replace(FULL, **fields)
+
+
+def test_default_colors_are_those_of_voc() -> None:
+    colors = default_colors(256)
+    assert colors[:5] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
+    assert colors[20] == (0, 64, 128)
+    assert len(set(colors)) == 256

@@ -1,0 +1,264 @@
+"""Image and mask files of every kind become arrays, or are refused with their name."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetres_edge.errors import ImageError, MaskError
+from unetres_edge.image import image_array, read_image, read_mask
+
+RNG = np.random.default_rng(1)
+GREY = RNG.integers(0, 256, (19, 23)).astype(np.uint8)
+COLOR = RNG.integers(0, 256, (19, 23, 3)).astype(np.uint8)
+ALPHA = np.dstack([COLOR, np.full((19, 23), 255, np.uint8)])
+IDS = RNG.integers(0, 5, (19, 23)).astype(np.uint8)
+# What the viewer sees for each EXIF orientation of the stored pixels (EXIF 2.3, tag 0x0112).
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def save(path: Path, image: Image.Image | np.ndarray, **options) -> Path:
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+    return path
+
+
+def palette(ids: np.ndarray) -> Image.Image:
+    image = Image.frombytes("P", ids.shape[::-1], ids.tobytes())
+    image.putpalette([9, 0, 0, 0, 80, 0, 7, 7, 7, 1, 2, 3, 250, 251, 252] + [0] * 753)
+    return image
+
+
+def oriented(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "gif", "pgm"])
+def test_grey(tmp_path, suffix: str) -> None:
+    found = read_image(save(tmp_path / f"a.{suffix}", GREY))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found if found.ndim == 2 else found[..., 0], GREY)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm"])
+def test_colour(tmp_path, suffix: str) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / f"a.{suffix}", COLOR)), COLOR)
+
+
+def test_webp_and_jpeg(tmp_path) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.webp", COLOR, lossless=True)), COLOR)
+    smooth = np.linspace(0, 255, 19 * 23).reshape(19, 23).astype(np.uint8)
+    found = read_image(save(tmp_path / "a.jpg", smooth, quality=95))
+    assert np.abs(found.astype(int) - smooth).max() < 12
+
+
+def test_the_ending_of_the_name_plays_no_part(tmp_path) -> None:
+    save(tmp_path / "a.tif", COLOR)
+    np.testing.assert_array_equal(read_image((tmp_path / "a.tif").rename(tmp_path / "a.png")), COLOR)
+
+
+def test_one_bit(tmp_path) -> None:
+    found = read_image(save(tmp_path / "a.png", Image.fromarray(GREY > 99)))
+    np.testing.assert_array_equal(found, np.where(GREY > 99, 255, 0))
+
+
+def test_palette_images_give_their_colours(tmp_path) -> None:
+    colors = np.array([[9, 0, 0], [0, 80, 0], [7, 7, 7], [1, 2, 3], [250, 251, 252]])
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", palette(IDS))), colors[IDS])
+
+
+def test_an_opaque_alpha_is_dropped(tmp_path) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", ALPHA)), COLOR)
+    grey = np.dstack([GREY, np.full_like(GREY, 255)])
+    np.testing.assert_array_equal(read_image(save(tmp_path / "b.png", grey)), GREY)
+    np.testing.assert_array_equal(
+        read_image(save(tmp_path / "c.png", palette(IDS), transparency=200)).shape, (19, 23, 3)
+    )
+
+
+def test_transparent_pixels_are_refused(tmp_path) -> None:
+    clear = ALPHA.copy()
+    clear[3, 4, 3] = 254
+    black = np.zeros((4, 4), np.uint8)
+    for number, (image, options) in enumerate(
+        [
+            (clear, {}),
+            (np.dstack([GREY, np.where(GREY > 9, 255, 0).astype(np.uint8)]), {}),
+            (palette(IDS), {"transparency": 3}),
+            (black, {"transparency": 0}),
+            (np.dstack([black] * 3), {"transparency": (0, 0, 0)}),
+        ]
+    ):
+        with pytest.raises(ImageError, match="transparent pixels"):
+            read_image(save(tmp_path / f"{number}.png", image, **options))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_kept(tmp_path, suffix: str) -> None:
+    deep = (GREY * 257.0 - (GREY > 0)).astype(np.uint16)
+    found = read_image(save(tmp_path / f"a.{suffix}", deep))
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, deep)
+
+
+def test_float_and_32_bit_files(tmp_path) -> None:
+    real = (GREY / 255).astype(np.float32)
+    found = read_image(save(tmp_path / "a.tif", real))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, real)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "b.tif", GREY.astype(np.int32) * 257)), GREY * 257.0)
+    with pytest.raises(ImageError, match="outside 16 bits"):
+        read_image(save(tmp_path / "c.tif", GREY.astype(np.int32) - 300))
+
+
+def test_other_modes_are_refused(tmp_path) -> None:
+    for mode in ("CMYK", "LAB"):
+        image = Image.fromarray(COLOR) if mode == "LAB" else Image.fromarray(COLOR).convert(mode)
+        image = Image.new("LAB", (4, 4)) if mode == "LAB" else image
+        with pytest.raises(ImageError, match=f"mode is not supported.*found {mode}"):
+            read_image(save(tmp_path / f"{mode}.tif", image))
+
+
+@pytest.mark.parametrize("number", UPRIGHT)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_orientation_is_applied(tmp_path, number: int, suffix: str) -> None:
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", COLOR, exif=oriented(number), **options)
+    np.testing.assert_array_equal(read_image(path), UPRIGHT[number](COLOR))
+
+
+@pytest.mark.parametrize("number", UPRIGHT)
+def test_a_photograph_is_upright(tmp_path, number: int) -> None:
+    photo = np.zeros((32, 64), np.uint8)
+    photo[:8, :8], photo[:8, -8:] = 255, 128
+    found = read_image(save(tmp_path / "a.jpg", photo, exif=oriented(number), quality=98)).astype(int)
+    expected = UPRIGHT[number](photo)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 20
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "a.png"
+    if kind in ("png", "jpeg", "tiff", "gif", "bmp", "webp"):
+        save(path, COLOR, format=kind)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind != "nothing":
+        path.write_bytes({"empty": b"", "text": b"not an image\n" * 99, "zip": b"PK\x03\x04" * 9}[kind])
+    return path
+
+
+KINDS = ["png", "jpeg", "tiff", "gif", "bmp", "webp", "folder", "fifo", "nothing", "empty", "text", "zip"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("read", "error"), [(read_image, ImageError), (read_mask, MaskError)])
+def test_files_that_cannot_be_read_are_refused_by_name(tmp_path, kind: str, read, error: type) -> None:
+    if kind == "fifo" and not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no FIFOs")
+    path = broken(tmp_path, kind)
+    with pytest.raises(error, match=r"a\.png") as caught:
+        read(path)
+    assert type(caught.value) is error
+    assert caught.value.file == str(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of broken EXIF and TIFF tags before it gives up
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "gif", "bmp", "webp"])
+def test_damaged_files_give_pixels_or_an_image_error(tmp_path, kind: str) -> None:
+    path = save(tmp_path / "a.png", COLOR, format=kind)
+    data, rng, refused = path.read_bytes(), np.random.default_rng(2), 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for at in rng.integers(0, min(300, len(data)), 3):
+            damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            read_image(path)
+        except ImageError:
+            refused += 1
+    assert refused > 0
+
+
+def test_more_than_one_frame_is_refused(tmp_path) -> None:
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    for suffix in ("gif", "tif", "png", "webp"):
+        path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:])
+        for read, error in ((read_image, ImageError), (read_mask, MaskError)):
+            with pytest.raises(error, match="more than one frame; expected 1; found 2"):
+                read(path)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("unetres_edge.image.MAX_PIXELS", 19 * 23 - 1)
+    path = save(tmp_path / "a.png", GREY)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ImageError, match="too many pixels.*found 23 x 19"):
+        read_image(path)
+
+
+def test_a_pillow_image_is_read_alike() -> None:
+    np.testing.assert_array_equal(image_array(palette(IDS)), np.asarray(palette(IDS).convert("RGB")))
+    buffer = io.BytesIO()
+    Image.fromarray(COLOR).save(buffer, "PNG")
+    with pytest.raises(ImageError, match="cannot decode"):
+        image_array(Image.open(io.BytesIO(buffer.getvalue()[:-300])))
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "tif"])
+def test_masks_of_a_palette_give_their_indices(tmp_path, suffix: str) -> None:
+    np.testing.assert_array_equal(read_mask(save(tmp_path / f"a.{suffix}", palette(IDS))), IDS)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (IDS, IDS),
+        (IDS > 2, IDS > 2),
+        (IDS.astype(np.uint16) * 300, IDS * 300.0),
+        (np.dstack([IDS] * 3), IDS),
+        (np.dstack([IDS, IDS, IDS, IDS * 0 + 255]), IDS),
+        (np.dstack([IDS, IDS * 0 + 255]), IDS),
+    ],
+    ids=["L", "1", "I;16", "RGB", "RGBA", "LA"],
+)
+def test_mask_modes(tmp_path, stored: np.ndarray, expected: np.ndarray) -> None:
+    found = read_mask(save(tmp_path / "a.png", stored))
+    assert found.dtype in (np.uint8, np.uint16)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_masks_of_32_bits_keep_their_sign(tmp_path) -> None:
+    ids = IDS.astype(np.int32) - 1
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.tif", ids)), ids)
+
+
+def test_masks_that_are_not_ids_are_refused(tmp_path) -> None:
+    for name, image, options, said in (
+        ("a.jpg", IDS, {}, "JPEG cannot hold class ids"),
+        ("a.png", COLOR, {}, "holds colours"),
+        ("b.png", IDS, {"exif": oriented(6)}, "rotated by EXIF"),
+        ("c.tif", IDS.astype(np.float32), {}, "mode is not supported.*found F"),
+        ("d.tif", Image.fromarray(COLOR).convert("CMYK"), {}, "mode is not supported"),
+    ):
+        with pytest.raises(MaskError, match=said):
+            read_mask(save(tmp_path / name, image, **options))
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "e.png", IDS, exif=oriented(1))), IDS)

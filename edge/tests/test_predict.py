@@ -1,0 +1,287 @@
+"""Files in, files out: nothing half written, nothing overwritten unasked, every fault told on one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import make_card, make_conv, make_identity
+from PIL import Image
+
+from unetres_edge import Segmenter, draw
+from unetres_edge.cli import main
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
+from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.predict import find_images, predict_files
+
+WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (12, 15)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with a model and three images, entered."""
+    (tmp_path / "in").mkdir()
+    for index, name in enumerate("abc"):
+        Image.fromarray(picture(index)).save(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "m.tflite").write_bytes(make_conv(make_card(), WEIGHTS, BIAS))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    return Segmenter(make_conv(make_card(), WEIGHTS, BIAS), num_threads=1)
+
+
+def stored(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        return np.array(image)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writing_replaces_and_leaves_nothing_beside(tmp_path) -> None:
+    path = tmp_path / "a.bin"
+    for data in (b"one", b"", b"two" * 9999):
+        write_bytes(path, data)
+        assert path.read_bytes() == data
+        assert names(tmp_path) == ["a.bin"]
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", float("nan"))
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync", "chmod"])
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, step: str) -> None:
+    write_bytes(tmp_path / "a.bin", b"old")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(FileSystemError, match=r"a\.bin: cannot write: No space left") as caught:
+        write_bytes(tmp_path / "a.bin", b"new")
+    assert caught.value.exit_code == 5
+    monkeypatch.undo()
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:
+    write_bytes(tmp_path / "a.bin", b"old")
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "a.bin", b"new")
+    assert (names(tmp_path), (tmp_path / "a.bin").read_bytes()) == (["a.bin"], b"old")
+
+
+def test_places_that_cannot_be_written(tmp_path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "folder", tmp_path / "none" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(FileSystemError, match="cannot write"):
+            write_bytes(path, b"x")
+    with pytest.raises(FileSystemError, match="cannot create"):
+        make_folder(tmp_path / "file")
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path) -> None:
+    name = "図" * 83 + ".png"
+    assert len(name.encode()) == 253
+    write_bytes(tmp_path / name, b"x")
+    assert names(tmp_path) == [name]
+
+
+def test_only_files_are_read(tmp_path) -> None:
+    for path, found in ((tmp_path, "a folder"), (tmp_path / "a", "nothing"), ("a\0b", "nothing")):
+        with pytest.raises(FileSystemError, match=f"no such thing; expected a file; found {found}"):
+            read_bytes(path, "thing")
+
+
+def test_images_are_found_in_order_of_name(folder: Path) -> None:
+    (folder / "in" / "notes.txt").touch()
+    (folder / "in" / "D.PNG").touch()
+    assert [path.name for path in find_images(["in"])] == ["D.PNG", "a.png", "b.png", "c.png"]
+    assert find_images([folder / "in" / "b.png", "x.png"]) == [folder / "in" / "b.png", Path("x.png")]
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty: no image found"):
+        find_images(["empty"])
+    (folder / "in" / "a.jpg").touch()
+    with pytest.raises(UsageError, match="two images would be written to one file"):
+        find_images(["in"])
+
+
+def test_class_maps_and_overlays_are_written(folder: Path, segmenter: Segmenter) -> None:
+    seen = []
+    written = predict_files(
+        segmenter,
+        find_images(["in"]),
+        "out/deep",
+        overlay=True,
+        progress=lambda *told: seen.append((*told[:2], told[2].name, set(told[3]))),
+        json_file="status.json",
+    )
+    assert written == [Path("out/deep") / f"{name}.png" for name in "abc"]
+    for index, path in enumerate(written):
+        np.testing.assert_array_equal(stored(path), picture(index) < 100)
+        with Image.open(path.with_name(f"{path.stem}_overlay.png")) as image:
+            assert (image.mode, image.size) == ("RGB", (15, 12))
+    times = {"prepare", "infer", "post", "total"}
+    assert seen == [(n, 3, f"{name}.png", times) for n, name in enumerate("abc", 1)]
+    status = json.loads((folder / "status.json").read_text())["images"]
+    assert [(s["image"], s["class_map"], s["error"]) for s in status] == [
+        (f"in/{name}.png", f"out/deep/{name}.png", None) for name in "abc"
+    ]
+    assert all(set(s["ms"]) == times for s in status)
+
+
+def test_bad_images_do_not_stop_the_others(folder: Path, segmenter: Segmenter) -> None:
+    (folder / "in" / "b.png").write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"in/b\.png"):
+        predict_files(segmenter, find_images(["in"]), "one", json_file="status.json")
+    assert names(folder / "one") == ["a.png", "c.png"]
+    status = json.loads((folder / "status.json").read_text())["images"]
+    assert [s["error"] is None for s in status] == [True, False, True]
+    assert (status[1]["class_map"], status[1]["ms"]) == (None, None)
+    with pytest.raises(DataError, match=r"2 of 4 images.*in/b\.png.*nothing\.png.*the others are done"):
+        predict_files(segmenter, [*find_images(["in"]), Path("nothing.png")], "two")
+    assert names(folder / "two") == ["a.png", "c.png"]
+
+
+def test_existing_files_are_left_alone_unless_asked(folder: Path, segmenter: Segmenter) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "b.png").write_bytes(b"mine")
+    with pytest.raises(ExistsError, match="1 of 3 output files exist"):
+        predict_files(segmenter, find_images(["in"]), "out")
+    assert (names(folder / "out"), (folder / "out" / "b.png").read_bytes()) == (["b.png"], b"mine")
+    predict_files(segmenter, find_images(["in"]), "out", overwrite=True)
+    np.testing.assert_array_equal(stored(folder / "out" / "b.png"), picture(1) < 100)
+
+
+def test_an_input_is_never_replaced(folder: Path, segmenter: Segmenter) -> None:
+    before = (folder / "in" / "a.png").read_bytes()
+    for out in ("in", "./in/../in"):
+        with pytest.raises(ExistsError, match="replace an input"):
+            predict_files(segmenter, find_images(["in"]), out, overwrite=True)
+    assert (folder / "in" / "a.png").read_bytes() == before
+
+
+def test_two_outputs_of_one_name_are_refused(folder: Path, segmenter: Segmenter) -> None:
+    (folder / "in" / "c.png").rename(folder / "in" / "a_overlay.png")
+    with pytest.raises(UsageError, match=r"out/a_overlay\.png: two outputs"):
+        predict_files(segmenter, find_images(["in"]), "out", overlay=True)
+    assert not (folder / "out").exists()
+    assert len(predict_files(segmenter, find_images(["in"]), "out")) == 3
+
+
+def run(arguments: list[str], capsys) -> tuple[int, str, str]:
+    code = main(arguments)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_the_command_predicts_and_inspects(folder: Path, capsys) -> None:
+    code, out, err = run(["predict", "m.tflite", "in", "--out", "out", "--overlay", "--overlap", "2"], capsys)
+    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert names(folder / "out") == sorted(f"{name}{end}.png" for name in "abc" for end in ("", "_overlay"))
+    code, out, err = run(["inspect", "m.tflite"], capsys)
+    assert (code, err) == (0, "")
+    for part in ("8 x 8 x 1", "class      1  class 1  #800000", "(verified)"):
+        assert part in out
+
+
+FAULTS = {
+    "no images": (2, ["predict", "m.tflite", "empty", "--out", "o"]),
+    "overlap": (2, ["predict", "m.tflite", "in", "--out", "o", "--overlap", "8"]),
+    "exists": (2, ["predict", "m.tflite", "in", "--out", "in"]),
+    "bad image": (3, ["predict", "m.tflite", "bad.png", "--out", "o"]),
+    "missing image": (3, ["predict", "m.tflite", "nothing.png", "--out", "o"]),
+    "damaged": (4, ["predict", "damaged.tflite", "in", "--out", "o"]),
+    "no card": (4, ["inspect", "bare.tflite"]),
+    "not a model": (4, ["inspect", "bad.png"]),
+    "missing model": (5, ["inspect", "nothing.tflite"]),
+    "a file for the folder": (5, ["predict", "m.tflite", "in", "--out", "bad.png"]),
+    "no folder for the status": (5, ["predict", "m.tflite", "in", "--out", "o", "--json", "none/s.json"]),
+}
+
+
+@pytest.mark.parametrize(("code", "arguments"), FAULTS.values(), ids=FAULTS)
+def test_faults_take_one_line_and_their_exit_code(folder: Path, capsys, code: int, arguments: list[str]) -> None:
+    (folder / "empty").mkdir()
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "damaged.tflite").write_bytes((folder / "m.tflite").read_bytes()[:-1] + b"\x07")
+    (folder / "bare.tflite").write_bytes(make_identity(None, (1, 8, 8, 1)))
+    found, _, err = run(arguments, capsys)
+    assert (found, err.count("\n"), err[:7]) == (code, 1, "error: ")
+    with pytest.raises(Exception, match="."):
+        main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["guess"], ["predict", "m.tflite"], ["predict", "m", "a", "--out", "o", "--x"]]
+)
+def test_a_wrong_command_exits_with_2(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_an_error_of_the_system_outside_of_the_files_is_named(folder: Path, capsys, monkeypatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", "m.tflite")
+
+    monkeypatch.setattr("unetres_edge.cli.read_bytes", fail)
+    assert run(["inspect", "m.tflite"], capsys)[::2] == (5, "error: system: m.tflite: Permission denied\n")
+
+
+def test_an_error_survives_a_process_boundary() -> None:
+    error = ImageError("a\nb", file=Path("c"), expected=1, found=[2], fix="d")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (ImageError, "image: c: a b; expected 1; found [2]; fix: d")
+
+
+def test_the_import_is_light() -> None:
+    code = "import sys, unetres_edge; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "unetres_edge" in loaded
+    assert loaded.isdisjoint({"tensorflow", "keras", "ai_edge_litert", "tf_keras", "keras_unetres"})
+
+
+def test_outlines_and_overlay() -> None:
+    class_map = np.zeros((5, 6), np.uint8)
+    class_map[1:4, 1:5] = 1
+    edge = draw.outlines(class_map)
+    expected = class_map.astype(bool)
+    expected[2, 2:4] = False
+    np.testing.assert_array_equal(edge, expected)
+    image = np.full((5, 6, 3), 100, np.uint8)
+    mixed = draw.overlay(image, class_map, ((0, 0, 0), (200, 0, 0)), opacity=0.5)
+    assert mixed[0, 0].tolist() == [100, 100, 100]
+    assert mixed[2, 2].tolist() == [150, 50, 50]
+    assert mixed[1, 1].tolist() == [200, 64, 64]
+    np.testing.assert_array_equal(draw.overlay(image[..., 0], class_map, ((0, 0, 0), (200, 0, 0)), opacity=0.5), mixed)
+    assert draw.colorize(np.array([[0, 1, 255]], np.uint8), ((1, 2, 3), (4, 5, 6)))[0].tolist() == [
+        [1, 2, 3],
+        [4, 5, 6],
+        [128, 128, 128],
+    ]

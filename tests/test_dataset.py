@@ -1,0 +1,269 @@
+"""Which files pair up, how they are parted, and what a `dataset.yaml` may say. Pixels play no part here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keras_unetres.data import Dataset, Reading, open_dataset
+from keras_unetres.data.dataset import _IMAGE_ENDINGS, _MASK_SUFFIXES
+from unetres_edge.errors import DataError, UsageError
+from unetres_edge.image import IMAGE_SUFFIXES
+
+NAMES = [f"p{index:02}.png" for index in range(20)]
+
+
+def make_folder(root: Path, images: list[str], masks: list[str] | None = None) -> Path:
+    """Write empty files: opening a data set must not read a pixel."""
+    for kind, names in (("images", images), ("masks", images if masks is None else masks)):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / kind / name).touch()
+    return root
+
+
+def names_of(dataset: Dataset) -> dict[str, list[str]]:
+    return {name: [pair.name for pair in pairs] for name, pairs in dataset.splits.items()}
+
+
+@pytest.mark.parametrize("ending", ["", *_MASK_SUFFIXES, "_MASK", "_labelIds"])
+def test_a_mask_may_have_an_ending(tmp_path, ending: str) -> None:
+    make_folder(tmp_path, [f"{n}.jpg" for n in "abcde"], [f"{n}{ending}.png" for n in "abcde"])
+    pairs = open_dataset(tmp_path).split("all")
+    assert sorted(pair.name for pair in pairs) == [f"{n}.jpg" for n in "abcde"]
+    assert all(pair.mask.name == f"{pair.image.stem}{ending}.png" for pair in pairs)
+
+
+@pytest.mark.parametrize("image", _IMAGE_ENDINGS)
+@pytest.mark.parametrize("mask", ["{0}", "{0}_mask", "{0}{1}", "{0}{1}_mask"])
+def test_an_image_may_have_an_ending_too(tmp_path, image: str, mask: str) -> None:
+    make_folder(tmp_path, [f"{n}{image}.png" for n in "abc"], [mask.format(n, image) + ".png" for n in "abc"])
+    assert {pair.name[0] + pair.mask.name[0] for pair in open_dataset(tmp_path).split("all")} == {"aa", "bb", "cc"}
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".PNG", ".Tif"])
+def test_every_suffix_is_an_image(tmp_path, suffix: str) -> None:
+    make_folder(tmp_path, [f"{n}{suffix}" for n in "abc"])
+    assert len(open_dataset(tmp_path).split("all")) == 3
+
+
+def test_an_image_whose_name_ends_like_a_mask_keeps_its_name(tmp_path) -> None:
+    make_folder(tmp_path, ["a.png", "a_l.png", "b.png"], ["a.png", "a_l.png", "b_mask.png"])
+    found = {pair.name: pair.mask.name for pair in open_dataset(tmp_path).split("all")}
+    assert found == {"a.png": "a.png", "a_l.png": "a_l.png", "b.png": "b_mask.png"}
+
+
+def test_other_and_hidden_files_are_passed_over(tmp_path) -> None:
+    make_folder(tmp_path, ["a.png", "b.png", "c.png", "Thumbs.db", "._a.png"])
+    assert len(open_dataset(tmp_path).split("all")) == 3
+
+
+def test_files_without_a_partner_are_all_listed(tmp_path) -> None:
+    make_folder(tmp_path, ["a.png", "b.png", "c.png"], ["c_mask.png", "d_mask.png", "e.png"])
+    with pytest.raises(DataError, match="4 files without a partner") as caught:
+        open_dataset(tmp_path)
+    for part in ("a.png has no mask", "b.png has no mask", "masks/d_mask.png has no image", "masks/e.png has no image"):
+        assert part in str(caught.value)
+    assert "c.png" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "twins"),
+    [
+        (["a.png", "a.jpg"], ["a.png"], "a.jpg and a.png"),
+        (["a.png", "a_img.png"], ["a.png"], "a.png and a_img.png"),
+        (["a.png"], ["a_mask.png", "a_gt.png"], "a_gt.png and a_mask.png"),
+        (["a.png"], ["a.png", "a_mask.png"], "a.png and a_mask.png"),
+    ],
+)
+def test_two_files_of_one_name_are_refused(tmp_path, images: list[str], masks: list[str], twins: str) -> None:
+    make_folder(tmp_path, images, masks)
+    with pytest.raises(DataError, match=twins):
+        open_dataset(tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match="no such data set"):
+        open_dataset(tmp_path / "nothing")
+    with pytest.raises(DataError, match="no folder images/"):
+        open_dataset(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="no folder masks/"):
+        open_dataset(tmp_path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        open_dataset(tmp_path)
+
+
+def test_a_file_is_no_data_set_though_one_lies_beside_it(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match="no such data set"):
+        open_dataset(tmp_path / "notes.txt")
+    with pytest.raises(DataError, match="cannot read"):
+        open_dataset(tmp_path / "missing.yaml")
+
+
+def test_seeded_parts_are_the_same_each_time_disjoint_and_complete(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    parts = names_of(open_dataset(tmp_path))
+    assert {name: len(part) for name, part in parts.items()} == {"train": 14, "val": 3, "test": 3}
+    assert sorted(sum(parts.values(), [])) == NAMES
+    assert all(part == sorted(part) for part in parts.values())
+    assert names_of(open_dataset(tmp_path)) == parts
+    assert names_of(open_dataset(tmp_path, changes={"seed": 0})) == parts
+    assert names_of(open_dataset(tmp_path, changes={"seed": 1})) != parts
+
+
+def test_seeded_parts_depend_on_names_alone(tmp_path) -> None:
+    here, there = make_folder(tmp_path / "a", NAMES), make_folder(tmp_path / "b", NAMES[::-1])
+    assert names_of(open_dataset(here)) == names_of(open_dataset(there))
+
+
+def test_globs_make_the_parts(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    parts = names_of(open_dataset(tmp_path, changes={"val_from": "p0[0-3]*", "test_from": "p1?"}))
+    assert parts == {"train": NAMES[4:10], "val": NAMES[:4], "test": NAMES[10:]}
+    parts = names_of(open_dataset(tmp_path, Reading(val_from="p00.png", test_from="none")))
+    assert parts == {"train": NAMES[1:], "val": NAMES[:1]}
+    parts = names_of(open_dataset(tmp_path, changes={"test_from": "p00"}))
+    assert (len(parts["train"]), len(parts["val"]), parts["test"]) == (16, 3, NAMES[:1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"val_from": "q*"}, "no image name matches"),
+        ({"test_from": "P*"}, "no image name matches"),
+        ({"val_from": "p0*", "test_from": "p*0.png"}, "both|validation and the test part: p00.png"),
+        ({"masks_are": "colours"}, "classes or instances"),
+        ({"ignore": "255"}, "ignored mask value"),
+        ({"ignore": 70000}, "ignored mask value"),
+        ({"val_from": 3}, "val_from is wrong"),
+    ],
+)
+def test_wrong_readings_are_refused(tmp_path, changes: dict, said: str) -> None:
+    make_folder(tmp_path, NAMES)
+    with pytest.raises(UsageError, match=said):
+        open_dataset(tmp_path, changes=changes)
+
+
+def test_too_few_images_to_part(tmp_path) -> None:
+    make_folder(tmp_path, NAMES[:2])
+    with pytest.raises(DataError, match="no images are left to train on.*--test-from none"):
+        open_dataset(tmp_path)
+    assert {k: len(v) for k, v in names_of(open_dataset(tmp_path, changes={"test_from": "none"})).items()} == {
+        "train": 1,
+        "val": 1,
+    }
+
+
+def test_given_folders_are_the_parts(tmp_path) -> None:
+    for part, names in (("train", NAMES[:5]), ("val", NAMES[5:7]), ("test", NAMES[7:8])):
+        make_folder(tmp_path / part, names)
+    dataset = open_dataset(tmp_path)
+    assert names_of(dataset) == {"train": NAMES[:5], "val": NAMES[5:7], "test": NAMES[7:8]}
+    assert [pair.name for pair in dataset.split("all")] == NAMES[:8]
+    with pytest.raises(DataError, match="no other part.*train, val, test, all"):
+        dataset.split("other")
+
+
+def test_a_validation_part_alone_is_not_enough(tmp_path) -> None:
+    make_folder(tmp_path / "val", NAMES)
+    with pytest.raises(DataError, match="no train part"):
+        open_dataset(tmp_path)
+
+
+def test_a_part_that_was_not_made_is_missed_by_name(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    dataset = open_dataset(tmp_path, changes={"test_from": "none"})
+    with pytest.raises(DataError, match="no test part.*train, val, all"):
+        dataset.split("test")
+
+
+def test_a_description_says_it_all(tmp_path) -> None:
+    make_folder(tmp_path / "base" / "fit", ["a.png"])
+    for old, new in (("images", "pictures"), ("masks", "labels")):
+        (tmp_path / "base" / "fit" / old).rename(tmp_path / "base" / "fit" / new)
+    file = tmp_path / "cells.yaml"
+    file.write_text(
+        "path: base\nsplits: {train: fit, val: fit}\nimages: pictures\nmasks: labels\nclasses: [one, two]\n"
+        "colors: [[0, 0, 0], [220, 60, 255]]\nignore: 7\nmasks_are: instances\nval_from: 'x*'\ntest_from: none\n"
+    )
+    dataset = open_dataset(file)
+    assert names_of(dataset) == {"train": ["a.png"], "val": ["a.png"]}
+    assert dataset.splits["train"][0].mask == tmp_path / "base" / "fit" / "labels" / "a.png"
+    assert (dataset.class_names, dataset.class_colors) == (("one", "two"), ((0, 0, 0), (220, 60, 255)))
+    assert dataset.reading == Reading("instances", 7, "x*", "none", 0)
+    assert open_dataset(file, changes={"ignore": 9, "seed": None}).reading == Reading("instances", 9, "x*", "none", 0)
+    assert open_dataset(file, Reading(ignore=3)).reading == Reading(ignore=3)
+
+
+def test_a_description_in_the_folder_is_found(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "dataset.yaml").write_text("val_from: 'p00*'\ntest_from: null\nclasses: {1: b, 0: a}\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.root == tmp_path / "dataset.yaml"
+    assert names_of(dataset) == {"train": NAMES[1:], "val": NAMES[:1]}
+    assert dataset.class_names == ("a", "b")
+    (tmp_path / "dataset.yaml").write_text("{}")
+    assert len(open_dataset(tmp_path).split("all")) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class: [a, b]", "unknown keys.*found class"),
+        ("- a", "not a data set description"),
+        (": : :", "cannot read"),
+        ("path: 3", "path is wrong"),
+        ("splits: [train]", "splits is wrong"),
+        ("splits: {train: 3}", "splits is wrong"),
+        ("splits: {train: ., valid: .}", "splits is wrong.*valid"),
+        ("images: 3", "images is wrong"),
+        ("masks: [m]", "masks is wrong"),
+        ("classes: background", "classes is wrong"),
+        ("classes: [one]", "2 to 255 different names"),
+        ("classes: [one, one]", "2 to 255 different names"),
+        ("classes: {0: a, 2: b}", "not contiguous"),
+        ("classes: {0: a, x: b}", "not contiguous"),
+        ("classes: [a, b]\ncolors: 3", "colors is wrong"),
+        ("classes: [a, b]\ncolors: [[1, 2, 3]]", "differ in number"),
+        ("classes: [a, b]\ncolors: [[1, 2], [3, 4]]", "colours are wrong"),
+        ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, 256]]", "colours are wrong"),
+        ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, x]]", "colours are wrong"),
+        ("colors: [[1, 2, 3], [3, 4, 5]]", "no classes"),
+    ],
+)
+def test_a_wrong_description_is_refused(tmp_path, text: str, said: str) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DataError, match=said) as caught:
+        open_dataset(tmp_path)
+    assert caught.value.file == str(tmp_path / "dataset.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_classes_are_listed_one_a_line(tmp_path, encoding: str) -> None:
+    make_folder(tmp_path, NAMES)
+    assert open_dataset(tmp_path).class_names is None
+    (tmp_path / "classes.txt").write_bytes("Untergrund\r\n\r\n  Zellwände \n".encode(encoding))
+    assert open_dataset(tmp_path).class_names == ("Untergrund", "Zellwände")
+    (tmp_path / "dataset.yaml").write_text("colors: [[1, 2, 3], [3, 4, 5]]")
+    assert open_dataset(tmp_path).class_colors == ((1, 2, 3), (3, 4, 5))
+
+
+def test_a_list_of_classes_that_is_not_utf8_is_refused(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "classes.txt").write_bytes("a\nZellwände\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classes\.txt: cannot read"):
+        open_dataset(tmp_path)
+
+
+def test_a_missing_validation_folder_is_made_from_the_training_folder(tmp_path) -> None:
+    make_folder(tmp_path / "train", NAMES[:10])
+    make_folder(tmp_path / "test", NAMES[10:])
+    parts = names_of(open_dataset(tmp_path))
+    assert (len(parts["train"]), len(parts["val"]), parts["test"]) == (8, 2, NAMES[10:])
+    assert sorted(parts["train"] + parts["val"]) == NAMES[:10]

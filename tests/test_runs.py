@@ -1,0 +1,286 @@
+"""The run folder's files: made, refused, replaced, locked, read back, and named when they are damaged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save as save_tensors
+
+from keras_unetres.runs import SCHEMA, RunFolder
+from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def tensors() -> dict[str, np.ndarray]:
+    return {
+        "a/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b/seed": np.array([1, 2**31], np.uint32),
+        "c/step": np.array(7, np.int64),
+        "d/fortran": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(3, 2)),
+    }
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert set(one) == set(other)
+    for name in one:
+        assert one[name].dtype == other[name].dtype
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "deep" / "run")
+    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoints", "samples"]
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.create(tmp_path / "empty").samples.is_dir()
+    assert RunFolder.is_run(run.path)
+    assert not RunFolder.is_run(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", ["run", "other", "file"])
+def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "there"
+    if kind == "file":
+        path.write_text("mine")
+    else:
+        path.mkdir()
+        (path / ("run.json" if kind == "run" else "thesis.tex")).write_text("mine")
+    for refuse in (RunFolder.create, RunFolder.check_new):
+        with pytest.raises(ExistsError, match="--resume or --overwrite"):
+            refuse(path)
+    assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
+
+
+def test_overwriting_replaces_a_run_whole(run: RunFolder) -> None:
+    run.write_info({})
+    run.write_weights(tensors())
+    assert files(RunFolder.create(run.path, overwrite=True).path) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_overwriting_replaces_nothing_but_a_run(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "there"
+    if kind == "file":
+        path.write_text("mine")
+    else:
+        path.mkdir()
+        (path / "thesis.tex").write_text("mine")
+    with pytest.raises(ExistsError, match="not a run folder"):
+        RunFolder.create(path, overwrite=True)
+    assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
+
+
+def test_a_run_that_is_being_written_is_not_replaced(run: RunFolder) -> None:
+    run.write_info({})
+    (run.path / ".lock").write_text(str(os.getppid()))
+    with pytest.raises(RunFolderError, match=f"process {os.getppid()} is writing to it"):
+        RunFolder.create(run.path, overwrite=True)
+    assert files(run.path) == [".lock", "run.json"]
+
+
+def test_the_lock_is_held_and_freed(run: RunFolder) -> None:
+    lock = run.path / ".lock"
+    with run.lock():
+        assert lock.read_text() == str(os.getpid())
+    assert not lock.exists()
+    with pytest.raises(KeyError), run.lock():
+        raise KeyError
+    assert not lock.exists()
+
+
+def test_a_living_process_keeps_others_out(run: RunFolder) -> None:
+    code = "import sys; from keras_unetres.runs import RunFolder\nwith RunFolder(sys.argv[1]).lock(): print(); input()"
+    command = [sys.executable, "-c", code, str(run.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "\n"
+            with pytest.raises(RunFolderError, match=f"process {other.pid} is writing"), run.lock():
+                raise AssertionError("two hold the lock")
+            assert (run.path / ".lock").read_text() == str(other.pid)
+        finally:
+            other.communicate("\n")
+    with run.lock():
+        pass
+
+
+def test_another_users_process_counts_as_living(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(process: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    (run.path / ".lock").write_text("1")
+    with pytest.raises(RunFolderError, match="process 1 is writing"), run.lock():
+        pass
+
+
+def ended_process() -> str:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return str(child.pid)
+
+
+@pytest.mark.parametrize("text", [ended_process, "", "0", "-1", "what", "9" * 30], ids=str)
+def test_a_stale_lock_is_taken_over(run: RunFolder, text: str | Callable[[], str]) -> None:
+    (run.path / ".lock").write_text(text if isinstance(text, str) else text())
+    with run.lock():
+        assert (run.path / ".lock").read_text() == str(os.getpid())
+
+
+def test_locking_where_there_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileSystemError, match="cannot lock"), RunFolder(tmp_path / "none").lock():
+        pass
+
+
+def test_what_is_written_is_read_back(run: RunFolder) -> None:
+    run.write_info({"model": {"builder": "b"}, "plan": None})
+    assert run.read_info() == {"schema": SCHEMA, "model": {"builder": "b"}, "plan": None}
+    run.write_weights(tensors())
+    assert_same(run.read_weights(), tensors())
+    assert run.read_checkpoint() is None
+    state = {"epoch": 3, "history": [{"epoch": 1, "loss": 0.1 + 0.2}], "best": 1 / 3}
+    run.write_checkpoint(tensors(), {"epoch": 2})
+    run.write_checkpoint(tensors(), state)
+    found = run.read_checkpoint()
+    assert found is not None
+    assert_same(found[0], tensors())
+    assert found[1] == state
+    crops = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 1), np.uint8)
+    run.write_calibration(crops)
+    np.testing.assert_array_equal(run.read_calibration(), crops)
+    run.write_history([{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 0.25, "val_miou": 0.5}])
+    assert files(run.path) == [
+        "calibration.npz",
+        "checkpoints/last.safetensors",
+        "history.csv",
+        "run.json",
+        "weights.safetensors",
+    ]
+    with (run.path / "history.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"epoch": "1", "loss": "0.30000000000000004", "val_miou": ""},
+            {"epoch": "2", "loss": "0.25", "val_miou": "0.5"},
+        ]
+
+
+def test_what_is_missing_is_named(run: RunFolder) -> None:
+    with pytest.raises(RunFolderError, match="has no run.json"):
+        run.read_info()
+    with pytest.raises(RunFolderError, match=r"weights.safetensors: the run has no such file yet"):
+        run.read_weights()
+    with pytest.raises(RunFolderError, match="no calibration.npz"):
+        run.read_calibration()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (json.dumps({"schema": SCHEMA + 1}), "another schema; expected 1; found 2"),
+        (json.dumps({"model": {}}), "another schema; expected 1$"),
+        ("[1]", "another schema; expected 1; found list"),
+        ('{"schema": 1', "run.json is not readable"),
+        (b"\xff\xfe\x00", "run.json is not readable"),
+        ("", "run.json is not readable"),
+    ],
+)
+def test_a_run_json_of_another_kind_is_refused(run: RunFolder, text: str | bytes, words: str) -> None:
+    (run.path / "run.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RunFolderError, match=words):
+        run.read_info()
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+def flip_header(data: bytes) -> bytes:
+    return data[:9] + bytes([data[9] ^ 0x40]) + data[10:]
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_header])
+@pytest.mark.parametrize("name", ["weights.safetensors", "checkpoints/last.safetensors"])
+def test_damaged_tensors_are_named(run: RunFolder, name: str, damage: Callable[[bytes], bytes]) -> None:
+    run.write_weights(tensors())
+    run.write_checkpoint(tensors(), {"epoch": 1})
+    path = run.path / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunFolderError, match=f"^run-folder: .*{name}: damaged: "):
+        run.read_weights() if name.startswith("weights") else run.read_checkpoint()
+
+
+def test_weights_are_no_checkpoint(run: RunFolder) -> None:
+    run.write_weights(tensors())
+    (run.path / "weights.safetensors").rename(run.path / "checkpoints" / "last.safetensors")
+    with pytest.raises(RunFolderError, match="holds no state"):
+        run.read_checkpoint()
+    other = save_tensors(tensors(), metadata={"state": "{"})
+    (run.path / "checkpoints" / "last.safetensors").write_bytes(other)
+    with pytest.raises(RunFolderError, match="holds no state"):
+        run.read_checkpoint()
+
+
+def flip_middle(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_middle])
+def test_damaged_calibration_is_named(run: RunFolder, damage: Callable[[bytes], bytes]) -> None:
+    run.write_calibration(np.random.default_rng(0).integers(0, 256, (4, 16, 16, 1), np.uint8))
+    path = run.path / "calibration.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunFolderError, match=r"calibration\.npz: damaged: "):
+        run.read_calibration()
+
+
+@pytest.mark.parametrize(
+    "crops", [np.zeros((2, 4, 4), np.uint8), np.zeros((0, 4, 4, 1), np.uint8), np.zeros((2, 4, 4, 1), np.float32)]
+)
+def test_calibration_of_another_form_is_refused(run: RunFolder, crops: np.ndarray) -> None:
+    run.write_calibration(crops)
+    with pytest.raises(RunFolderError, match="wrong form; expected .N, H, W, C. uint8"):
+        run.read_calibration()
+
+
+def test_calibration_holds_no_code(run: RunFolder) -> None:
+    with (run.path / "calibration.npz").open("wb") as file:
+        np.savez(file, crops=np.array([{"a": 1}], object))
+    with pytest.raises(RunFolderError, match="damaged: .*allow_pickle"):
+        run.read_calibration()
+    with (run.path / "calibration.npz").open("wb") as file:
+        np.savez(file, images=np.zeros((1, 2, 2, 1), np.uint8))
+    with pytest.raises(RunFolderError, match="damaged: .*crops"):
+        run.read_calibration()
+
+
+def test_the_last_good_file_survives_a_failed_write(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_checkpoint(tensors(), {"epoch": 1})
+    before = (run.path / "checkpoints" / "last.safetensors").read_bytes()
+
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(FileSystemError, match="No space left on device"):
+        run.write_checkpoint(tensors(), {"epoch": 2})
+    assert files(run.path) == ["checkpoints/last.safetensors"]
+    assert (run.path / "checkpoints" / "last.safetensors").read_bytes() == before

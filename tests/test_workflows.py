@@ -1,0 +1,344 @@
+"""The workflows: a run that was stopped goes on as if it had not been, and every model is opened by its name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import TINY, silent
+from PIL import Image
+
+from keras_unetres.export.inspect import read_ops
+from keras_unetres.models import build_unet
+from keras_unetres.runs import RunFolder
+from keras_unetres.training import fit as fitting
+from keras_unetres.workflows import train as training
+from keras_unetres.workflows.evaluate import evaluate
+from keras_unetres.workflows.export import export
+from keras_unetres.workflows.loading import load_keras, load_run, open_segmenter
+from keras_unetres.workflows.train import TrainOptions, resume, train
+from unetres_edge import Preprocessing
+from unetres_edge.card import read_card
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, ModelError, RunFolderError, UsageError
+
+PRE = Preprocessing(channels=1, value_range=(-1.0, 1.0), size=(16, 16))
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("keras") / "mine.keras"
+    build_unet((None, None, 1), 2, filters=2, depth=1).save(path)
+    return path
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -------------------------------------------------------------------------------------------------------- train, resume
+
+
+def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: Path) -> None:
+    run, told = trained
+    assert sorted(path.name for path in run.iterdir()) == [
+        "calibration.npz",
+        "checkpoints",
+        "history.csv",
+        "run.json",
+        "samples",
+        "weights.safetensors",
+    ]
+    assert sorted(path.name for path in (run / "samples").iterdir()) == [
+        *[f"{name.split('.')[0]}.png" for name in json.loads((run / "run.json").read_text())["data"]["splits"]["val"]],
+        "curves.png",
+    ]
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert told["best_miou"] == max(float(row["val_miou"]) for row in rows)
+    assert (told["run"], told["epochs"], told["steps"]) == (str(run), 3, 9)
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    info = RunFolder(run).read_info()
+    assert info["settings"] == {**info["settings"], **TINY}
+    assert info["plan"] == fitting.make_plan(3, 0.01, epochs=3).to_dict()
+    assert info["model"]["arguments"]["input_shape"] == [32, 32, 1]
+    assert info["classes"]["names"] == ["background", "cell"]
+    assert {name: len(part) for name, part in info["data"]["splits"].items()} == {"train": 6, "val": 1, "test": 1}
+    crops = RunFolder(run).read_calibration()
+    assert crops.shape == (24, 32, 32, 1)
+    parts = [np.array(Image.open(path)) for path in sorted((cells / "images").iterdir())]
+    corners = {part[y : y + 32, x : x + 32].tobytes() for part in parts for y in (0, 32) for x in (0, 32)}
+    assert {crop.tobytes() for crop in crops} <= corners  # training pictures as they are, nothing drawn at random
+
+
+class Stop(keras.callbacks.Callback):
+    """The user presses Ctrl-C in the second step of the second epoch."""
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if int(np.asarray(self.model.optimizer.iterations)) == 5:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(
+    run_folder: Path, cells: Path, tmp_path: Path, fixed_speed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undisturbed run is the shared one: another network of the same process must not matter either."""
+    run = tmp_path / "run"
+    said: list[str] = []
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        whole = fitting.fit
+
+        def stopped(model: Any, plan: Any, batches: Any, validation: Any, callbacks: list[Any], **named: Any) -> None:
+            whole(model, plan, batches, validation, [*callbacks, Stop()], **named)
+
+        patch.setattr(fitting, "fit", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(cells, run, TrainOptions(**TINY), say=said.append)
+    assert said[-1].endswith(f"unetres train --resume {run}")
+    assert not (run / ".lock").exists()
+    checkpoint = RunFolder(run).read_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint[1]["epoch"] == 1
+    said.clear()
+    told = resume(run, say=said.append)
+    assert any("after epoch 1 of 3" in line for line in said)
+    for name in ("weights.safetensors", "history.csv", "calibration.npz", "checkpoints/last.safetensors"):
+        assert (run / name).read_bytes() == (run_folder / name).read_bytes(), name
+    ended = RunFolder(run_folder).read_checkpoint()
+    assert ended is not None
+    assert told["best_miou"] == ended[1]["best"]
+
+
+def test_resuming_a_finished_run_changes_nothing(run_copy: Path, run_folder: Path) -> None:
+    told = resume(run_copy, say=silent)
+    assert told["epochs"] == 3
+    for name in ("weights.safetensors", "history.csv", "run.json", "checkpoints/last.safetensors"):
+        assert (run_copy / name).read_bytes() == (run_folder / name).read_bytes(), name
+
+
+def change_mask(data: Path) -> None:
+    path = sorted((data / "masks").iterdir())[0]
+    mask = Image.open(path)
+    mask.putpixel((0, 0), 1 - mask.getpixel((0, 0)))
+    mask.save(path)
+
+
+def add_image(data: Path) -> None:
+    for part in ("images", "masks"):
+        shutil.copy(data / part / "cells_0001.png", data / part / "extra.png")
+
+
+@pytest.mark.parametrize("change", [change_mask, add_image])
+def test_a_run_does_not_go_on_with_other_data(
+    run_copy: Path, cells: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    data = Path(shutil.copytree(cells, tmp_path / "data"))
+    info = json.loads((run_copy / "run.json").read_text())
+    info["data"]["path"] = str(data)
+    (run_copy / "run.json").write_text(json.dumps(info))
+    change(data)
+    with pytest.raises(RunFolderError, match="not the one the run was started with.*restore the files"):
+        resume(run_copy, say=silent)
+    assert not (run_copy / ".lock").exists()
+
+
+def test_what_cannot_be_resumed_is_named(run_copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="not a run folder"):
+        resume(tmp_path / "none", say=silent)
+    checkpoint = run_copy / "checkpoints" / "last.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(RunFolderError, match=r"last\.safetensors: damaged"):
+        resume(run_copy, say=silent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 2, "minutes": 1.0}, "exclude each other"),
+        ({"epochs": 0}, "--epochs is wrong; expected above 0; found 0"),
+        ({"batch": -1}, "--batch is wrong"),
+        ({"learning_rate": 0.0}, "--learning-rate is wrong"),
+        ({"learning_rate": math.nan}, "--learning-rate is wrong"),
+        ({"augment": "some"}, "--augment is unknown"),
+        ({"size": 33}, "use 32 or 36"),
+        ({"dropout": 1.0}, "dropout is wrong"),
+        ({"fit": "stretch"}, "fit"),
+        ({"masks_are": "colours"}, "unknown kind"),
+        ({"val_from": "nothing*"}, "no image name matches"),
+    ],
+)
+def test_wrong_settings_leave_nothing(settings: dict[str, Any], words: str, cells: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        train(cells, tmp_path / "run", TrainOptions(**{"size": 32, "filters": 2, "depth": 2, **settings}), say=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_waits_until_the_data_is_read(run_copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExistsError, match="--resume or --overwrite"):
+        train(tmp_path / "none", run_copy, say=silent)
+    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
+    with pytest.raises(DataError):
+        train(tmp_path / "none", run_copy, overwrite=True, say=silent)
+    assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
+
+
+def test_a_run_is_loaded_as_it_was_saved(run_folder: Path) -> None:
+    loaded = load_run(run_folder)
+    saved = RunFolder(run_folder).read_weights()
+    for variable in loaded.model.weights:
+        np.testing.assert_array_equal(np.asarray(variable), saved[variable.path])
+    assert loaded.card.preprocessing == Preprocessing(channels=1, value_range=(-1, 1), size=(32, 32))
+    assert loaded.card.class_names == ("background", "cell")
+
+
+@pytest.mark.parametrize("kind", ["cut", "gone", "other network", "not finite"])
+def test_a_damaged_run_is_named(run_copy: Path, kind: str) -> None:
+    path = run_copy / "weights.safetensors"
+    run = RunFolder(run_copy)
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-5])
+    elif kind == "gone":
+        path.unlink()
+    elif kind == "other network":
+        info = json.loads((run_copy / "run.json").read_text())
+        info["model"]["arguments"]["filters"] = 5
+        (run_copy / "run.json").write_text(json.dumps(info))
+    else:
+        tensors = run.read_weights()
+        tensors["head_logits/bias"] = np.full_like(tensors["head_logits/bias"], np.inf)
+        run.write_weights(tensors)
+    words = {"cut": "damaged", "gone": "no such file", "other network": "another form", "not finite": "not finite"}
+    with pytest.raises(RunFolderError, match=rf"weights\.safetensors: .*{words[kind]}"):
+        load_run(run_copy)
+
+
+def test_a_keras_file_needs_its_preprocessing(keras_file: Path) -> None:
+    with pytest.raises(UsageError, match="does not say how images are fed.*--size, --channels, --value-range"):
+        open_segmenter(keras_file)
+    with open_segmenter(keras_file, preprocessing=PRE, classes=["no", "yes"]) as segmenter:
+        assert segmenter.card.class_names == ("no", "yes")
+        assert segmenter.segment(np.zeros((20, 30), np.uint8)).class_map.shape == (20, 30)
+    with pytest.raises(UsageError, match="class names differs from the model; expected 2; found 3"):
+        load_keras(keras_file, PRE, ["a", "b", "c"])
+
+
+def test_a_damaged_keras_file_is_named(keras_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.keras"
+    for data in (keras_file.read_bytes()[: keras_file.stat().st_size // 2], b"", b"PK\x03\x04 not a zip"):
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=r"half\.keras: Keras cannot load it: .+; expected a sound \.keras file"):
+            load_keras(path, PRE, None)
+    with pytest.raises(ModelError, match="no such model file"):
+        load_keras(tmp_path / "none.keras", PRE, None)
+
+
+def test_a_keras_file_that_runs_code_or_is_no_segmenter_is_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((None, None, 1))
+    code = keras.layers.Lambda(lambda x: x, output_shape=(None, None, 1))(inputs)
+    keras.Model(inputs, keras.layers.Conv2D(2, 1)(code)).save(tmp_path / "code.keras")
+    with pytest.raises(ModelError, match=r"code\.keras: Keras cannot load it"):
+        load_keras(tmp_path / "code.keras", PRE, None)
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(tmp_path / "flat.keras")
+    with pytest.raises(ModelError, match="gives no map of scores"):
+        load_keras(tmp_path / "flat.keras", PRE, None)
+
+
+# ----------------------------------------------------------------------------------------------------- export, evaluate
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The converter must not be reached."""
+
+    def fail(*arguments: object, **named: object) -> None:
+        raise AssertionError("converted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_unetres.export.export_tflite", fail)
+        yield
+
+
+def test_a_run_is_exported_at_another_size(run_folder: Path, tmp_path: Path, cells: Path) -> None:
+    path = tmp_path / "wide.tflite"
+    told = export(run_folder, path, recipe="float32", size=(16, 48), say=silent)
+    assert told["agreement"] > 0.999
+    assert told["kb"] == round(path.stat().st_size / 1000, 1)
+    assert told["ops"] == len(read_ops(path.read_bytes()))
+    card = read_card(path.read_bytes())
+    assert card.preprocessing.size == (16, 48)
+    assert card.class_names == ("background", "cell")
+    scores = [evaluate(model, cells, split="all", overlap=8, say=silent)["miou"] for model in (path, run_folder)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"out": "m.bin"}, UsageError, r"not a \.tflite"),
+        ({"out": "there.tflite"}, ExistsError, "exists already.*--overwrite"),
+        ({"out": "folder.tflite", "overwrite": True}, ExistsError, "exists already"),
+        ({"out": "none/m.tflite"}, FileSystemError, "folder does not exist"),
+        ({"recipe": "int3"}, UsageError, "recipe is unknown"),
+        ({"size": (30, 32)}, UsageError, "multiple of 4; fix: use 28 or 32"),
+        ({"source": "none"}, UsageError, "does not say how images are fed"),
+        ({"source": "none", "preprocessing": PRE}, ModelError, "no such model file"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(
+    changes: dict[str, Any],
+    kind: type[Exception],
+    words: str,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    never: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.tflite").write_bytes(b"mine")
+    Path("folder.tflite").mkdir()
+    arguments = {"source": run_folder, "out": "m.tflite", **changes}
+    with pytest.raises(kind, match=words):
+        export(**arguments, say=silent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.tflite", "there.tflite"]
+    assert Path("there.tflite").read_bytes() == b"mine"
+
+
+def test_an_int8_export_needs_the_calibration_of_the_run(run_copy: Path, tmp_path: Path, never: None) -> None:
+    (run_copy / "calibration.npz").unlink()
+    with pytest.raises(RunFolderError, match="no calibration.npz"):
+        export(run_copy, tmp_path / "m.tflite", recipe="static_wi8_ai8", say=silent)
+
+
+def test_evaluation_tells_what_it_writes(int8_file: Path, cells: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = evaluate(int8_file, cells, json_file=tmp_path / "scores.json", say=said.append)
+    assert json.loads((tmp_path / "scores.json").read_text()) == found
+    assert (found["num_images"], found["split"], found["model"]) == (1, "test", str(int8_file))
+    assert set(found["per_class_iou"]) == {"background", "cell"}
+    assert found["miou"] == pytest.approx(np.mean(list(found["per_class_iou"].values())))
+    assert f"mIoU       {found['miou']:.4f}" in said
+
+
+def test_a_model_scores_only_data_of_its_classes(int8_file: Path, cells: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(cells, tmp_path / "data"))
+    (data / "classes.txt").write_text("a\nb\nc\n")
+    with pytest.raises(DataError, match="differ in classes"):
+        evaluate(int8_file, data, say=silent)
