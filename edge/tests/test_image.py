@@ -253,7 +253,7 @@ def test_masks_of_32_bits_keep_their_sign(tmp_path) -> None:
 
 def test_masks_that_are_not_ids_are_refused(tmp_path) -> None:
     for name, image, options, said in (
-        ("a.jpg", IDS, {}, "JPEG cannot hold class ids"),
+        ("a.jpg", IDS, {}, "JPEG file does not hold class ids"),
         ("a.png", COLOR, {}, "holds colours"),
         ("b.png", IDS, {"exif": oriented(6)}, "rotated by EXIF"),
         ("c.tif", IDS.astype(np.float32), {}, "mode is not supported.*found F"),

@@ -153,6 +153,7 @@ def open_dataset(
     folders = (str(declared.get("images", "images")), str(declared.get("masks", "masks")))
     given = declared.get("splits") or {name: name for name in SPLITS if (base / name / folders[0]).is_dir()}
     if given:
+        _refuse_globs(wanted, base)
         splits = {name: _pairs(base / given[name], folders) for name in SPLITS if name in given}
         if "train" not in splits:
             raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
@@ -162,6 +163,16 @@ def open_dataset(
         splits = _make_splits(_pairs(base, folders), reading, base)
     names, colors = _declared_classes(declared, base, root)
     return Dataset(root, splits, names, colors, reading)
+
+
+def _refuse_globs(wanted: Mapping[str, Any], base: Path) -> None:
+    for name in ("val_from", "test_from"):
+        if name in wanted:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is given, but the data set has split folders",
+                file=base,
+                fix="drop the option, or the folders",
+            )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

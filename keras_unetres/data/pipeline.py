@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from unetres_edge.errors import DataError, ImageError
 from unetres_edge.preprocessing import IGNORE, Preprocessing
 from unetres_edge.tiles import pad_to_tile, tile_origins
 
@@ -75,6 +76,7 @@ class Samples:
         self._kept: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(records)
         area = pre.size[0] * pre.size[1]
         crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
+        self._prepare_kept()
         self.owners = np.repeat(np.arange(len(records)), crops).astype(np.int64)
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +92,18 @@ class Samples:
         if self._records.in_memory[index]:
             self._kept[index] = (image, mask)
         return image, mask
+
+    def _prepare_kept(self) -> None:
+        """Prepare the pairs that stay in memory now, so that faults are named before training, all at once."""
+        faults = []
+        for index, pair in enumerate(self.pairs):
+            if self._records.in_memory[index]:
+                try:
+                    self.pair(index)
+                except ImageError as error:
+                    faults.append(f"{pair.name}: {error.message}" + (f" ({error.found})" if error.found else ""))
+        if faults:
+            raise DataError(f"{len(faults)} of {len(self.pairs)} images cannot be prepared: " + " | ".join(faults))
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches in an epoch, the last filled up from the epoch's start."""

@@ -42,7 +42,7 @@ class LiteRTEngine:
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self._check(card, inputs[0], outputs[0])
         self._table = _input_table(card.preprocessing.table(), inputs[0])
-        self._argmax = card.head == "argmax"
+        self._argmax, self._classes = card.head == "argmax", len(card.class_names)
         self._scale, self._zero_point = _quantization(outputs[0])
         if card.head == "logits" and outputs[0]["dtype"] != np.float32 and self._scale <= 0:
             raise ModelError("model output has no quantization", found=f"scale {self._scale}")
@@ -75,6 +75,8 @@ class LiteRTEngine:
             self._interpreter.invoke()
             values = self._interpreter.get_tensor(self._output)[0]
         if self._argmax:
+            if not 0 <= values.min() <= values.max() < self._classes:
+                raise ModelError("the model gave a class id that the card does not name", found=values.max())
             return values.reshape(tile.shape[:2]).astype(np.uint8, copy=False)
         if values.dtype == np.float32:
             if not np.isfinite(values).all():

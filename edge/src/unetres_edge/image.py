@@ -53,11 +53,14 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """
     try:
         image = _open(path, MaskError)
-        if image.format in ("JPEG", "MPO"):
-            raise MaskError(
-                "a JPEG cannot hold class ids exactly", file=path, expected="PNG or TIFF", fix="export the masks as PNG"
-            )
         _refuse_frames(image, path, MaskError)
+        if image.format in ("JPEG", "MPO", "WEBP"):
+            raise MaskError(
+                f"a {image.format} file does not hold class ids exactly",
+                file=path,
+                expected="PNG or TIFF",
+                fix="export the masks as PNG",
+            )
         if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             raise MaskError("mask is rotated by EXIF", file=path, fix="save the mask upright, without EXIF")
         return _mask_array(image, path)

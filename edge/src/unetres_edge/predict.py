@@ -75,7 +75,8 @@ def predict_files(
     folder = Path(out)
     targets = [folder / f"{image.stem}.png" for image in images]
     overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
-    _refuse_collisions(images, [*targets, *overlays], overwrite)
+    status_files = [] if json_file is None else [Path(json_file)]
+    _refuse_collisions(images, [*targets, *overlays, *status_files], overwrite)
     make_folder(folder)
     written: list[Path] = []
     faults: list[DataError] = []

@@ -1,0 +1,431 @@
+"""The command line: a mistake is one line and an exit code, and leaves nothing behind; what is right exits with 0."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_unetres.cli import main
+from keras_unetres.export.inspect import read_ops
+from unetres_edge import Segmenter
+from unetres_edge.card import read_card
+from unetres_edge.errors import UsageError
+from unetres_edge.files import write_bytes
+
+TRAIN = ["--size", "32", "--filters", "2", "--depth", "1", "--epochs", "1", "--batch", "8"]
+
+
+def fails(arguments: list[str | Path], code: int, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail with an exit code and one line `error: <name>: ...`, and return the line."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith(f"error: {name}: "), error
+    assert "Traceback" not in error
+    return error
+
+
+def runs(arguments: list[str | Path]) -> None:
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def data(cells: Path, tmp_path: Path) -> Path:
+    """A copy of the cells that may be spoilt."""
+    return Path(shutil.copytree(cells, tmp_path / "data"))
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "copy"))
+
+
+# --------------------------------------------------------------------------------------------------------------- train
+
+
+def test_train_and_evaluate(cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    runs(["train", cells, "--out", run, *TRAIN])
+    out = capsys.readouterr().out
+    assert "6 train, 1 val, 1 test images, 1 channels" in out
+    assert "best      validation mIoU" in out
+    assert {"run.json", "weights.safetensors", "history.csv", "calibration.npz"} <= set(names(run))
+    runs(["evaluate", run, cells, "--split", "val", "--json", tmp_path / "scores.json"])
+    assert "mIoU" in capsys.readouterr().out
+    assert 0 <= json.loads((tmp_path / "scores.json").read_text())["miou"] <= 1
+
+
+def empty_folder(data: Path) -> None:
+    shutil.rmtree(data)
+    data.mkdir()
+
+
+def empty_images(data: Path) -> None:
+    for path in (data / "images").iterdir():
+        path.unlink()
+
+
+def missing_mask(data: Path) -> None:
+    (data / "masks" / "cells_0003.png").unlink()
+
+
+def other_size(data: Path) -> None:
+    path = data / "masks" / "cells_0003.png"
+    Image.open(path).crop((0, 0, 63, 64)).save(path)
+
+
+def strange_value(data: Path) -> None:
+    path = data / "masks" / "cells_0003.png"
+    mask = Image.open(path)
+    mask.putpixel((5, 5), 7)
+    mask.save(path)
+
+
+def truncated(data: Path) -> None:
+    path = data / "images" / "cells_0003.png"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def no_folder(data: Path) -> None:
+    shutil.rmtree(data)
+
+
+SPOILT = [
+    (empty_folder, "images/"),
+    (empty_images, "no images"),
+    (missing_mask, "cells_0003.png has no mask"),
+    (other_size, "cells_0003.png: image and mask differ in size (64 x 64, mask 63 x 64)"),
+    (strange_value, "cells_0003.png: mask values 7 are not classes"),
+    (truncated, "cells_0003.png"),
+    (no_folder, "data"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILT, ids=[spoil.__name__ for spoil, _ in SPOILT])
+def test_spoilt_data_is_refused(
+    spoil: Callable[[Path], None],
+    words: str,
+    data: Path,
+    int8_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs(["evaluate", int8_file, data, "--split", "all"])
+    spoil(data)
+    assert words in fails(["train", data, "--out", tmp_path / "run", *TRAIN], 3, "data", capsys)
+    command = ["evaluate", int8_file, data, "--split", "all", "--json", tmp_path / "scores.json"]
+    assert words in fails(command, 3, "data", capsys)
+    assert set(names(tmp_path)) <= {"data"}
+
+
+def test_a_run_folder_that_exists_is_kept(
+    cells: Path, run_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
+    line = fails(["train", cells, "--out", run_copy, *TRAIN], 2, "exists", capsys)
+    assert "--resume or --overwrite" in line
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("mine")
+    fails(["train", cells, "--out", foreign, "--overwrite", *TRAIN], 2, "exists", capsys)
+    assert names(foreign) == ["thesis.tex"]
+    assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--out", "OUT", "--size", "33"], "multiple of"),
+        (["--out", "OUT", "--filters", "0"], "--filters"),
+        (["--out", "OUT", "--seed", "-1"], "seed"),
+        (["--resume", "OUT"], "pass --resume RUN alone"),
+        ([], "--out RUN"),
+    ],
+)
+def test_wrong_options_of_train(
+    options: list[str], words: str, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path / "run") if option == "OUT" else option for option in options]
+    assert words in fails(["train", cells, *arguments], 2, "usage", capsys)
+    assert names(tmp_path) == []
+
+
+# --------------------------------------------------------------------------------------------------------- model files
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+
+
+def foreign(data: bytes) -> bytes:
+    """The same graph without its card."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    model.metadata = []
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def text(data: bytes) -> bytes:
+    return b"not a model at all"
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [(half, "model-damaged"), (flipped, "model-damaged"), (foreign, "card-missing"), (text, "model")],
+)
+def test_a_file_that_is_not_the_sealed_one_does_not_run(
+    damage: Callable[[bytes], bytes],
+    name: str,
+    int8_file: Path,
+    cells: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8_file.read_bytes())
+    runs(["inspect", path])
+    path.write_bytes(damage(int8_file.read_bytes()))
+    fails(["inspect", path], 4, name, capsys)
+    fails(["evaluate", path, cells, "--json", tmp_path / "scores.json"], 4, name, capsys)
+    fails(["predict", path, cells / "images", "--out", tmp_path / "out"], 4, name, capsys)
+    assert names(tmp_path) == ["model.tflite"]
+
+
+def test_inspect_prints_the_card(int8_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs(["inspect", int8_file])
+    out = capsys.readouterr().out
+    assert "head logits, recipe static_wi8_ai8" in out
+    assert "1  cell" in out
+    assert f"{read_card(int8_file.read_bytes()).sha256} (verified)" in out
+
+
+def test_missing_files_are_named(tmp_path: Path, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(["inspect", tmp_path / "none.tflite"], 5, "system", capsys)
+    fails(["evaluate", tmp_path / "none.tflite", cells], 5, "system", capsys)
+    fails(["evaluate", tmp_path, cells], 4, "run-folder", capsys)
+    fails(["train", "--resume", tmp_path], 4, "run-folder", capsys)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        main(["export", str(tmp_path), "--out", str(tmp_path / "m.bin"), "--debug"])
+
+
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+def test_an_argmax_head_gives_the_labels_of_the_logits(
+    run_folder: Path, int8_file: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "argmax.tflite"
+    runs(["export", run_folder, "--out", path, "--head", "argmax"])
+    data = path.read_bytes()
+    ops = [op.name for op in read_ops(data)]
+    assert ops[-2:] == ["ARG_MAX", "CAST"]
+    assert read_ops(data)[-1].outputs == ("UINT8",)
+    assert read_card(data).head == "argmax"
+    with Segmenter(path, overlap=8) as labels, Segmenter(int8_file, overlap=8) as logits:
+        tiles = [np.array(Image.open(image))[:32, :32] for image in sorted((cells / "images").iterdir())]
+        equal = [(labels.segment(tile).class_map == logits.segment(tile).class_map).mean() for tile in tiles]
+    assert np.mean(equal) > 0.97
+    fails(["export", run_folder, "--out", path], 2, "exists", capsys)
+    fails(["export", run_folder, "--out", path, "--overwrite", "--recipe", "int3"], 2, "usage", capsys)
+    fails(["export", run_folder, "--out", path, "--overwrite", "--size", "30"], 2, "usage", capsys)
+    assert path.read_bytes() == data
+    assert names(tmp_path) == ["argmax.tflite"]
+
+
+def test_a_keras_file_with_its_preprocessing(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    model = tmp_path / "mine.keras"
+    keras.Model(inputs, keras.layers.Conv2D(2, 1)(x)).save(model)
+    feeding = ["--size", "16", "32", "--channels", "1", "--value-range", "-1", "1", "--classes", "background", "cell"]
+    calibration = ["--calibration", cells / "images"]
+    out = tmp_path / "mine.tflite"
+    fails(["export", model, "--out", out, *calibration], 2, "usage", capsys)
+    fails(["export", model, "--out", out, *feeding], 2, "usage", capsys)
+    fails(["evaluate", model, cells], 2, "usage", capsys)
+    assert names(tmp_path) == ["mine.keras"]
+    runs(["export", model, "--out", out, *calibration, *feeding])
+    card = read_card(out.read_bytes())
+    assert (card.preprocessing.size, card.preprocessing.value_range) == ((16, 32), (-1.0, 1.0))
+    assert (card.class_names, card.recipe) == (("background", "cell"), "static_wi8_ai8")
+    scores = []
+    for arguments in ([model, cells, *feeding], [out, cells]):
+        runs(["evaluate", *arguments, "--split", "all", "--json", tmp_path / "scores.json"])
+        scores.append(json.loads((tmp_path / "scores.json").read_text())["miou"])
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+    model.write_bytes(half(model.read_bytes()))
+    fails(["evaluate", model, cells, *feeding], 4, "model", capsys)
+
+
+# ---------------------------------------------------------------------------------------------------- evaluate, predict
+
+
+def test_evaluate_writes_its_scores(
+    run_folder: Path, int8_file: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model in (run_folder, int8_file):
+        runs(["evaluate", model, cells, "--split", "all", "--json", tmp_path / "scores.json"])
+        found = json.loads((tmp_path / "scores.json").read_text())
+        assert set(found) == {
+            "miou",
+            "per_class_iou",
+            "pixel_accuracy",
+            "num_images",
+            "ms_per_image",
+            "model",
+            "split",
+        }
+        assert found["num_images"] == 8
+        assert f"mIoU       {found['miou']:.4f}" in capsys.readouterr().out
+    line = fails(["evaluate", int8_file, cells, "--json", tmp_path / "none" / "scores.json"], 5, "system", capsys)
+    assert "scores.json" in line
+
+
+def test_predict_writes_class_ids_as_a_palette(
+    int8_file: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    wide = np.tile(np.array(Image.open(cells / "images" / "cells_0000.png")), (1, 2))[:50]
+    Image.fromarray(wide).save(images / "wide.png")
+    shutil.copy(cells / "images" / "cells_0001.png", images / "square.png")
+    out = tmp_path / "out"
+    command = ["predict", int8_file, images, "--out", out, "--overlay", "--json", tmp_path / "status.json"]
+    runs(command)
+    assert "[2/2] wide.png" in capsys.readouterr().out
+    assert names(out) == ["square.png", "square_overlay.png", "wide.png", "wide_overlay.png"]
+    with Segmenter(int8_file) as segmenter:
+        for path in images.iterdir():
+            image, found = Image.open(path), Image.open(out / path.name)
+            assert (found.mode, found.size) == ("P", image.size)
+            np.testing.assert_array_equal(np.array(found), segmenter.segment(np.array(image)).class_map)
+            palette = np.reshape(found.getpalette()[:6], (2, 3))
+            np.testing.assert_array_equal(palette, segmenter.card.class_colors)
+    status = json.loads((tmp_path / "status.json").read_text())["images"]
+    assert [row["error"] for row in status] == [None, None]
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert "4 of 4" in fails(command, 2, "exists", capsys)
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    runs([*command, "--overwrite"])
+    (out / "other.txt").write_text("mine")
+    shutil.copy(cells / "images" / "cells_0002.png", images / "new.png")
+    runs(["predict", int8_file, images / "new.png", "--out", out])  # only files of the same name are in the way
+    assert {"new.png", "other.txt", "wide.png"} <= set(names(out))
+
+
+def test_predict_goes_on_after_an_image_that_cannot_be_read(
+    run_folder: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    good = (cells / "images" / "cells_0000.png").read_bytes()
+    (images / "a.png").write_bytes(half(good))
+    (images / "b.png").write_bytes(good)
+    out = tmp_path / "out"
+    assert "a.png" in fails(["predict", run_folder, images, "--out", out], 3, "image", capsys)
+    assert names(out) == ["b.png"]
+    (tmp_path / "empty").mkdir()
+    fails(["predict", run_folder, tmp_path / "empty", "--out", tmp_path / "out2"], 2, "usage", capsys)
+    assert not (tmp_path / "out2").exists()
+
+
+# --------------------------------------------------------------------------------------------------- demo, and the rest
+
+
+def test_demo_refuses_a_folder_that_is_not_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    fails(["demo", "--out", tmp_path], 2, "exists", capsys)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_demo_replaces_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keras_unetres.workflows import demo
+
+    def stop(*arguments: object, **named: object) -> None:
+        raise UsageError("stopped here")
+
+    monkeypatch.setattr(demo, "train", stop)
+    for _ in range(2):
+        fails(["demo", "--out", tmp_path / "demo"], 2, "usage", capsys)
+        assert "old" not in names(tmp_path / "demo")
+        write_bytes(tmp_path / "demo" / "old", b"")
+
+
+@pytest.mark.long
+def test_demo_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    runs(["demo", "--out", out, "--minutes", "0.2"])
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) == {"keras", "float32", "int8", "edge"}
+    assert all({"miou", "kb", "ms"} <= set(row) for row in summary.values())
+    assert all(0.3 < row["miou"] < 1 for row in summary.values())
+    assert summary["float32"]["miou"] == pytest.approx(summary["keras"]["miou"], abs=0.001)
+    assert summary["int8"]["miou"] == pytest.approx(summary["keras"]["miou"], abs=0.03)
+    assert summary["edge"]["labels_as_predict"] == 1
+    assert summary["int8"]["kb"] < 0.5 * summary["float32"]["kb"]
+    assert {"overlay.png", "model_int8.tflite", "model_float32.tflite", "run", "cells"} <= set(names(out))
+    printed = capsys.readouterr().out
+    assert f"{summary['int8']['miou']:.4f}" in printed
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["export"], ["evaluate"], ["predict"], ["inspect"], ["demo"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {' '.join(['unetres', *command])} ")
+
+
+def test_help_and_inspect_load_no_tensorflow(int8_file: Path) -> None:
+    code = "\n".join(
+        [
+            "import sys",
+            "from keras_unetres.cli import main",
+            f"assert main(['inspect', {str(int8_file)!r}]) == 0",
+            "try: main(['--help'])",
+            "except SystemExit as end: assert not end.code",
+            "print('loaded', sorted({name.partition('.')[0] for name in sys.modules} & {'tensorflow', 'keras', 'wave'}))",
+        ]
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = python("-m", "keras_unetres.cli", "inspect", str(tmp_path / "none.tflite"))
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.startswith("error: system: ")
+    assert done.stderr.count("\n") == 1
+    assert python("-m", "keras_unetres.cli", "inspect").returncode == 2
