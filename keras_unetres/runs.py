@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -31,6 +32,8 @@ from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
 from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
 
 SCHEMA = 1
+_METADATA = "keras_unetres"
+_REQUIRED = {"augment", "classes", "data", "model", "plan", "preprocessing", "reading", "settings"}
 
 
 class RunFolder:
@@ -126,11 +129,14 @@ class RunFolder:
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             found = info.get("schema") if isinstance(info, dict) else type(info).__name__
             raise RunFolderError("run.json is of another schema", file=path, expected=SCHEMA, found=found)
+        missing = sorted(_REQUIRED - set(info))
+        if missing:
+            raise RunFolderError("run.json is incomplete", file=path, found="no " + ", ".join(missing))
         return info
 
     def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Write the best weights."""
-        write_bytes(self.path / "weights.safetensors", save_tensors(_plain(tensors)))
+        write_bytes(self.path / "weights.safetensors", _pack(tensors, {}))
 
     def read_weights(self) -> dict[str, np.ndarray]:
         """Read the best weights.
@@ -138,33 +144,37 @@ class RunFolder:
         Raises:
             RunFolderError: there are none yet, or the file is damaged.
         """
-        return self._read_tensors(self.path / "weights.safetensors")
+        return self._read_tensors(self.path / "weights.safetensors")[0]
 
     def write_checkpoint(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Write everything needed to go on, as one file."""
-        data = save_tensors(_plain(tensors), metadata={"state": json.dumps(state)})
-        write_bytes(self.path / "checkpoints" / "last.safetensors", data)
+        write_bytes(self.path / "checkpoints" / "last.safetensors", _pack(tensors, {"state": json.dumps(state)}))
 
     def read_checkpoint(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Read what `write_checkpoint` wrote, or None if there is none yet."""
         path = self.path / "checkpoints" / "last.safetensors"
         if not path.is_file():
             return None
-        tensors = self._read_tensors(path)
-        data = path.read_bytes()
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        tensors, metadata = self._read_tensors(path)
         try:
-            return tensors, json.loads(header["__metadata__"]["state"])
+            return tensors, json.loads(metadata["state"])
         except (KeyError, ValueError) as error:
             raise RunFolderError("not a checkpoint: it holds no state", file=path, fix="train again") from error
 
-    def _read_tensors(self, path: Path) -> dict[str, np.ndarray]:
+    def _read_tensors(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """Return tensors and metadata after checking the digest over both."""
         if not path.is_file():
             raise RunFolderError("the run has no such file yet", file=path, fix="train it, or resume it")
+        data = read_bytes(path)
         try:
-            return load_tensors(read_bytes(path))
-        except (SafetensorError, ValueError, KeyError) as error:
+            tensors = load_tensors(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            metadata = json.loads(header.get("__metadata__", {}).get(_METADATA, "{}"))
+        except (AttributeError, KeyError, SafetensorError, TypeError, ValueError) as error:
             raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
+        if metadata.pop("sha256", None) != _digest(tensors, metadata):
+            raise RunFolderError("damaged: the digest differs", file=path, fix="train again, or use a copy")
+        return tensors, metadata
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write one row an epoch; figures an epoch does not have stay empty."""
@@ -206,8 +216,22 @@ def _taken(path: Path) -> bool:
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
-def _plain(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+def _pack(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """Return safetensors bytes with a digest over the tensors and the metadata among the metadata."""
+    # Not np.ascontiguousarray, which gives a scalar an axis.
+    plain = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    # One entry, because safetensors writes several in an order that changes from call to call.
+    entry = json.dumps({**metadata, "sha256": _digest(plain, metadata)})
+    return save_tensors(plain, metadata={_METADATA: entry})
+
+
+def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {value.shape} ".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
 
 
 def _holder(path: Path) -> int | None:

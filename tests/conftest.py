@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,14 @@ def _fix_speed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
+def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
     from keras_unetres.workflows.train import TrainOptions, train
 
     run = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
         _fix_speed(patch)
-        yield run, train(cells, run, TrainOptions(**TINY), say=silent)
+        return run, train(cells, run, TrainOptions(**TINY), say=silent)
 
 
 @pytest.fixture(scope="session")

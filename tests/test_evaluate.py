@@ -95,7 +95,9 @@ def test_scoring_goes_through_the_segmenter() -> None:
         mask[rng.random(size) < 0.1] = IGNORED
         records.append((image, mask))
     found = score(Segmenter(None, card=make_card(), engine=Threshold()), records)
-    confusion = sum((Confusion.of(mask, (image >= 128) + np.uint8(0), 2) for image, mask in records), Confusion.empty(2))
+    confusion = sum(
+        (Confusion.of(mask, (image >= 128) + np.uint8(0), 2) for image, mask in records), Confusion.empty(2)
+    )
     assert {key: found[key] for key in ("miou", "per_class_iou", "pixel_accuracy")} == confusion.to_dict(
         ("dark", "light")
     )

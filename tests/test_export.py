@@ -231,9 +231,7 @@ def bad_calibration() -> dict[str, tuple[object, type[Exception], str]]:
 
 
 @pytest.mark.parametrize("name", bad_calibration())
-def test_bad_calibration_is_named_before_conversion(
-    name: str, plain: keras.Model, tmp_path: Path, never: None
-) -> None:
+def test_bad_calibration_is_named_before_conversion(name: str, plain: keras.Model, tmp_path: Path, never: None) -> None:
     calibration, kind, words = bad_calibration()[name]
     with pytest.raises(kind, match=words):
         export_tflite(plain, tmp_path / "m.tflite", recipe=INT8, preprocessing=PRE, calibration=calibration)
@@ -409,7 +407,7 @@ def test_find_layer() -> None:
 def test_the_reason_is_told_in_one_line() -> None:
     assert _reason("", []) == "no reason given"
     assert _reason("Traceback\n  in f\nValueError: odd\n", []) == "ValueError: odd"
-    told = _reason('x\n<unknown>:0: error: loc("net_1/norm_1/Neg@__inference"): \'tf.Foo\' op is wrong\nmore', ["norm"])
+    told = _reason("x\n<unknown>:0: error: loc(\"net_1/norm_1/Neg@__inference\"): 'tf.Foo' op is wrong\nmore", ["norm"])
     assert told == "'tf.Foo' op is wrong (layer norm)"
     assert len(_reason("a " * 2000, [])) <= 500
 

@@ -51,11 +51,19 @@ def random_images(*shape: int) -> np.ndarray:
 
 
 VARIANTS = [
-    dict(input_shape=(32, 32, 1), num_classes=2, filters=4, depth=2),
-    dict(input_shape=(16, 48, 3), num_classes=5, filters=3, depth=1, upsampling="bilinear"),
-    dict(input_shape=(None, None, 4), num_classes=3, filters=2, depth=3, upsampling="nearest"),
-    dict(input_shape=(None, 32, 7), num_classes=2, filters=1, depth=2, norm=None),
-    dict(input_shape=(32, None, 1), num_classes=21, filters=2, depth=2, upsampling="bilinear", norm=None, dropout=0.5),
+    {"input_shape": (32, 32, 1), "num_classes": 2, "filters": 4, "depth": 2},
+    {"input_shape": (16, 48, 3), "num_classes": 5, "filters": 3, "depth": 1, "upsampling": "bilinear"},
+    {"input_shape": (None, None, 4), "num_classes": 3, "filters": 2, "depth": 3, "upsampling": "nearest"},
+    {"input_shape": (None, 32, 7), "num_classes": 2, "filters": 1, "depth": 2, "norm": None},
+    {
+        "input_shape": (32, None, 1),
+        "num_classes": 21,
+        "filters": 2,
+        "depth": 2,
+        "upsampling": "bilinear",
+        "norm": None,
+        "dropout": 0.5,
+    },
 ]
 
 
@@ -167,7 +175,7 @@ def probe_reach(model: keras.Model, side: int, step: int) -> int:
             image[place] = 1
         for output, (y, x) in zip(np.asarray(model(images)), places, strict=True):
             rows, columns = np.nonzero(output.any(-1))
-            assert 0 < rows.min() and rows.max() < side - 1  # the image is large enough to see the end
+            assert rows.min() > 0 and rows.max() < side - 1  # the image is large enough to see the end
             farthest = max(farthest, *abs(rows - y), *abs(columns - x))
     return int(farthest)
 

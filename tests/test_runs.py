@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import SCHEMA, RunFolder
+from keras_unetres.runs import _REQUIRED, SCHEMA, RunFolder
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
 
 
@@ -39,7 +39,7 @@ def tensors() -> dict[str, np.ndarray]:
 def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
     assert set(one) == set(other)
     for name in one:
-        assert one[name].dtype == other[name].dtype
+        assert (one[name].dtype, one[name].shape) == (other[name].dtype, other[name].shape)
         np.testing.assert_array_equal(one[name], other[name])
 
 
@@ -148,8 +148,9 @@ def test_locking_where_there_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(run: RunFolder) -> None:
-    run.write_info({"model": {"builder": "b"}, "plan": None})
-    assert run.read_info() == {"schema": SCHEMA, "model": {"builder": "b"}, "plan": None}
+    info = {name: name for name in sorted(_REQUIRED)}
+    run.write_info(info)
+    assert run.read_info() == {"schema": SCHEMA, **info}
     run.write_weights(tensors())
     assert_same(run.read_weights(), tensors())
     assert run.read_checkpoint() is None
@@ -232,9 +233,8 @@ def test_weights_are_no_checkpoint(run: RunFolder) -> None:
     (run.path / "weights.safetensors").rename(run.path / "checkpoints" / "last.safetensors")
     with pytest.raises(RunFolderError, match="holds no state"):
         run.read_checkpoint()
-    other = save_tensors(tensors(), metadata={"state": "{"})
-    (run.path / "checkpoints" / "last.safetensors").write_bytes(other)
-    with pytest.raises(RunFolderError, match="holds no state"):
+    (run.path / "checkpoints" / "last.safetensors").write_bytes(save_tensors(tensors()))
+    with pytest.raises(RunFolderError, match="the digest differs"):
         run.read_checkpoint()
 
 
@@ -284,3 +284,23 @@ def test_the_last_good_file_survives_a_failed_write(run: RunFolder, monkeypatch:
         run.write_checkpoint(tensors(), {"epoch": 2})
     assert files(run.path) == ["checkpoints/last.safetensors"]
     assert (run.path / "checkpoints" / "last.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", sorted(_REQUIRED))
+def test_a_run_json_that_lacks_something_is_refused(run: RunFolder, missing: str) -> None:
+    run.write_info({name: name for name in _REQUIRED - {missing}})
+    with pytest.raises(RunFolderError, match=f"incomplete.*no {missing}"):
+        run.read_info()
+
+
+def test_any_changed_byte_of_the_weights_is_noticed(run: RunFolder) -> None:
+    run.write_weights(tensors())
+    path = run.path / "weights.safetensors"
+    sound = path.read_bytes()
+    run.read_weights()
+    for place in np.random.default_rng(0).integers(0, len(sound), 100):
+        damaged = bytearray(sound)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(RunFolderError):
+            run.read_weights()

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from keras_unetres import __version__
@@ -86,12 +87,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 def _add_keras_file(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for .keras files: how images meet the network")
     group.add_argument("--channels", type=int, help="1 or 3, or as many as the model takes")
-    group.add_argument("--color-order", default="rgb", choices=("rgb", "bgr"))
+    group.add_argument("--color-order", choices=("rgb", "bgr"), help="of the input (rgb)")
     group.add_argument("--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="what 0 and 255 become")
-    group.add_argument("--mean", type=float, nargs="+", default=[0.0], help="subtracted after that")
-    group.add_argument("--std", type=float, nargs="+", default=[1.0], help="divided by after that")
-    group.add_argument("--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"))
-    group.add_argument("--fit", default="crop", choices=FITS)
+    group.add_argument("--mean", type=float, nargs="+", help="subtracted after that (0)")
+    group.add_argument("--std", type=float, nargs="+", help="divided by after that (1)")
+    group.add_argument("--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"), help="percentiles to stretch")
+    group.add_argument("--fit", choices=FITS, help="crop unless given")
     group.add_argument("--classes", nargs="+", metavar="NAME", help="class names")
 
 
@@ -221,18 +222,23 @@ def _size(values: list[int] | None) -> tuple[int, int] | None:
     return values[0], values[-1]
 
 
+_FEEDING = ("channels", "color_order", "value_range", "mean", "std", "per_image", "fit")
+
+
 def _preprocessing(options: argparse.Namespace) -> Preprocessing | None:
     """Return the preprocessing of a `.keras` file, or None where the options leave it open."""
-    given: dict[str, Any] = {"size": _size(options.size), "channels": options.channels, "range": options.value_range}
-    if any(value is None for value in given.values()):
+    given: dict[str, Any] = {name: getattr(options, name) for name in _FEEDING if getattr(options, name) is not None}
+    size_is_own = options.command == "export"  # there it is the tile of any model
+    if Path(options.model).suffix != ".keras":
+        named = [*given, *(["size"] if options.size is not None and not size_is_own else [])]
+        if named:
+            raise UsageError(
+                "options for .keras files only: " + ", ".join("--" + name.replace("_", "-") for name in named),
+                file=options.model,
+                fix="drop them: this model says it itself",
+            )
         return None
-    return Preprocessing(
-        channels=options.channels,
-        color_order=options.color_order,
-        value_range=options.value_range,
-        mean=options.mean,
-        std=options.std,
-        per_image=options.per_image,
-        fit=options.fit,
-        size=given["size"],
-    )
+    size = _size(options.size)
+    if size is None or "channels" not in given or "value_range" not in given:
+        return None
+    return Preprocessing(size=size, **given)

@@ -98,7 +98,8 @@ def _run_child(folder: Path, layer_names: list[str]) -> bytes:
     if child.returncode == 0 and result.is_file():
         return result.read_bytes()
     if child.returncode < 0:
-        raise ConversionError(f"the converter died of signal {-child.returncode}", fix="check the calibration images")
+        fix = "check the calibration images" if (folder / "calibration.npy").exists() else None
+        raise ConversionError(f"the converter died of signal {-child.returncode}", fix=fix)
     error = folder / "error.txt"
     reason = _reason(error.read_text() if error.is_file() else child.stderr, layer_names)
     raise ConversionError("the converter refused the model: " + reason)

@@ -69,8 +69,8 @@ def _check(
     if len(input_shape) != 3 or not input_shape[2] or input_shape[2] < 1:
         raise UsageError("input_shape is wrong", expected="(height, width, channels)", found=input_shape)
     for argument, value, least in (("num_classes", num_classes, 2), ("filters", filters, 1), ("depth", depth, 1)):
-        if value < least:
-            raise UsageError(f"{argument} is too small", expected=f"at least {least}", found=value)
+        if value != int(value) or value < least:
+            raise UsageError(f"{argument} is wrong", expected=f"a whole number, at least {least}", found=value)
     step = 2**depth
     for side in input_shape[:2]:
         if side is not None and (side % step or side < step):

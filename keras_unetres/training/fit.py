@@ -83,7 +83,7 @@ def make_timed_plan(
     steps_per_epoch: int, learning_rate: float, *, seconds: float, step_seconds: float, validation_seconds: float
 ) -> Plan:
     """Return the plan that fills a number of seconds, validation included."""
-    steps = max(1, int(seconds / (step_seconds * (1 + _VALIDATION_SHARE))))
+    steps = max(1, int((seconds - validation_seconds) / (step_seconds * (1 + _VALIDATION_SHARE))))
     per_epoch = min(steps_per_epoch, steps)
     return make_plan(
         per_epoch,
@@ -96,7 +96,7 @@ def make_timed_plan(
 
 def compile_model(model: keras.Model, loss: keras.losses.Loss, metric: keras.metrics.Metric) -> None:
     """Compile with AdamW, gradients clipped to norm 1, and XLA."""
-    optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4, global_clipnorm=1.0)
+    optimizer = keras.optimizers.AdamW(learning_rate=1e-3, weight_decay=1e-4, global_clipnorm=1.0, name="adamw")
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss=loss, metrics=[metric], jit_compile=True)
     model.optimizer.build(model.trainable_variables)
@@ -116,7 +116,10 @@ def precision_policy() -> Iterator[None]:
 
 def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Return everything that a step changes, by name: weights, statistics, seeds and the optimizer's state."""
-    named = {f"model/{variable.path}": variable for variable in model.variables}
+    named = {f"model/{variable.path}": variable for variable in model.weights}
+    # Seeds are named by a counter of the process, so they are told apart by their place.
+    seeds = [variable for variable in model.variables if f"model/{variable.path}" not in named]
+    named |= {f"model/seed_{place}": variable for place, variable in enumerate(seeds)}
     named |= {f"optimizer/{variable.path}": variable for variable in model.optimizer.variables}
     if len(named) != len(model.variables) + len(model.optimizer.variables):
         raise ValueError("variables of the model or the optimizer share a path")

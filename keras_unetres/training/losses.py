@@ -50,7 +50,8 @@ class CrossEntropyDice(keras.losses.Loss):
         ignore_index: the id that means "not labelled", or None.
         dice_weight: factor of the Dice part; 0 for cross-entropy alone.
 
-    Call with masks (N, H, W) integer, logits (N, H, W, C), and optionally weights (N,) or (N, H, W). Returns a scalar.
+    Call with masks (N, H, W) or (N, H, W, 1) integer, logits (N, H, W, C), and optionally weights (N,) or (N, H, W).
+    Returns a scalar.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class CrossEntropyDice(keras.losses.Loss):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y_pred = ops.cast(y_pred, "float32")
         masks = ops.cast(y_true, "int32")
+        if len(masks.shape) == 4:
+            masks = ops.squeeze(masks, -1)
         weights = pixel_weights(masks, sample_weight, self.ignore_index)
         loss = cross_entropy(masks, y_pred, weights)
         if self.dice_weight:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing, Segmenter
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, FileSystemError
 from unetres_edge.files import write_json
 
 from .loading import open_segmenter
@@ -48,6 +49,8 @@ def evaluate(
         DataError: the data set has faults, or does not have this part.
         ModelError: the model cannot be used.
     """
+    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
+        raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
     with open_segmenter(model, preprocessing=preprocessing, classes=classes, overlap=overlap) as segmenter:
         records = read_for(segmenter, data, split, reading)
         from ..evaluate import score

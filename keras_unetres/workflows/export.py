@@ -15,7 +15,7 @@ from unetres_edge.preprocessing import look_up
 from unetres_edge.tiles import pad_to_tile
 
 from ..runs import RunFolder
-from .loading import Loaded, load_keras, load_run
+from .loading import Loaded, load_keras, load_run, refuse_for_own
 
 
 def export(
@@ -53,6 +53,7 @@ def export(
     from ..export import export_tflite, find_recipe
 
     chosen = find_recipe(recipe)
+    refuse_for_own(source, preprocessing=preprocessing, classes=classes, calibration=calibration)
     _check_out(out, overwrite)
     if RunFolder.is_run(source):
         loaded = load_run(source)

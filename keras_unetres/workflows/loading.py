@@ -100,6 +100,17 @@ def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None
     return Loaded(model, Card(names, default_colors(len(names)), preprocessing, versions=package_versions()))
 
 
+def refuse_for_own(model: str | os.PathLike[str], **given: object) -> None:
+    """Raise UsageError if anything is given that only a `.keras` file needs, and the model is none."""
+    names = [name for name, value in given.items() if value is not None]
+    if names and Path(model).exists() and Path(model).suffix != ".keras":
+        raise UsageError(
+            f"{', '.join(names)} can be given for .keras files only",
+            file=model,
+            fix="drop it: this model says it itself",
+        )
+
+
 def open_segmenter(
     model: str | os.PathLike[str],
     *,
@@ -107,7 +118,12 @@ def open_segmenter(
     classes: list[str] | None = None,
     overlap: int | None = None,
 ) -> Segmenter:
-    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file."""
+    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file.
+
+    Raises:
+        UsageError: `preprocessing` or `classes` given for a model that knows them itself.
+    """
+    refuse_for_own(model, preprocessing=preprocessing, classes=classes)
     if RunFolder.is_run(model):
         return keras_segmenter(load_run(model), overlap=overlap)
     if Path(model).suffix == ".keras":

@@ -83,6 +83,8 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} is wrong", expected="above 0", found=value)
+        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
+            raise UsageError("--seed is wrong", expected="a whole number 0 .. 2**32 - 1", found=self.seed)
         if self.augment not in ("auto", "natural", "microscopy", "none"):
             raise UsageError("--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment)
         if self.per_image is not None:
@@ -136,7 +138,11 @@ def resume(run_path: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     run = RunFolder(run_path)
     info = run.read_info()
     with run.lock():
-        material = _read(info["data"]["path"], TrainOptions(**info["settings"]), say)
+        try:
+            options = TrainOptions(**info["settings"])
+        except TypeError as error:
+            raise RunFolderError(f"run.json has settings of another version: {error}", file=run.path) from error
+        material = _read(info["data"]["path"], options, say)
         if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
             raise RunFolderError(
                 "the data set is not the one the run was started with",
