@@ -304,12 +304,21 @@ def test_a_loss_that_is_not_finite_stops_training_at_its_step(pointwise: keras.M
 
 def test_keep_best_keeps_what_is_better_and_finite() -> None:
     kept = []
-    keeper = KeepBest(lambda epoch, score: kept.append((epoch, score)), best=0.2)
+    keeper = KeepBest(lambda epoch, score: kept.append((epoch, score)), best=0.2, tolerance=0.0)
     for epoch, score in enumerate([0.1, None, 0.3, 0.3, math.nan, 0.25, 0.5]):
         keeper.on_epoch_end(epoch, {"loss": 1.0} if score is None else {"val_miou": score})
     keeper.on_epoch_end(9, None)
-    assert kept == [(3, 0.3), (7, 0.5)]
+    assert kept == [(3, 0.3), (4, 0.3), (7, 0.5)]
     assert keeper.best == 0.5
+
+
+def test_of_equally_good_epochs_the_latest_is_kept() -> None:
+    kept = []
+    keeper = KeepBest(lambda epoch, score: kept.append((epoch, score)), tolerance=0.01)
+    for epoch, score in enumerate([0.5, 0.495, 0.489, 0.6, 0.593, 0.591, 0.589]):
+        keeper.on_epoch_end(epoch, {"val_miou": score})
+    assert kept == [(1, 0.5), (2, 0.495), (4, 0.6), (5, 0.593), (6, 0.591)]  # measured from the highest, so no drift
+    assert keeper.best == 0.6
 
 
 def test_after_epoch_tells_the_last_one(pointwise: keras.Model) -> None:

@@ -57,24 +57,30 @@ class StopNonFinite(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Call `keep` after an epoch whose validation mIoU is the best so far.
+    """Call `keep` after an epoch whose validation mIoU is the best so far, or within `tolerance` of it.
+
+    A validation score is noisy, most of all while the learning rate is high, and the highest of many is a lucky one.
+    Among epochs that are equally good within the tolerance the latest is kept, as its rate was the lowest.
 
     Args:
         keep: called with (epoch counted from 1, mIoU).
-        best: the mIoU to beat.
+        best: the highest mIoU of earlier epochs.
+        tolerance: difference of mIoU that does not count; 0 keeps the highest score itself.
     """
 
-    def __init__(self, keep: Callable[[int, float], None], best: float = -1.0) -> None:
+    def __init__(self, keep: Callable[[int, float], None], best: float = -1.0, tolerance: float = 0.005) -> None:
         super().__init__()
         self._keep = keep
         self.best = best
+        self.tolerance = tolerance
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare and keep."""
         score = (logs or {}).get("val_miou")
-        if score is not None and score > self.best:
-            self.best = float(score)
-            self._keep(epoch + 1, self.best)
+        if score is None or not score >= self.best - self.tolerance:
+            return
+        self.best = max(self.best, float(score))
+        self._keep(epoch + 1, float(score))
 
 
 class AfterEpoch(keras.callbacks.Callback):

@@ -356,7 +356,8 @@ class _Keeper:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         from ..training.callbacks import AfterEpoch, KeepBest, StopNonFinite
 
-        return [StopNonFinite(), KeepBest(self._keep_best, self.best), AfterEpoch(self._after_epoch)]
+        highest = max((row["val_miou"] for row in self.history if "val_miou" in row), default=-1.0)
+        return [StopNonFinite(), KeepBest(self._keep_best, highest), AfterEpoch(self._after_epoch)]
 
     def _keep_best(self, epoch: int, score: float) -> None:
         self.best, self.best_epoch = score, epoch
