@@ -146,13 +146,23 @@ def test_a_run_folder_that_exists_is_kept(
     assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_is_resumed_by_name_or_by_out(run_copy: Path, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--resume", run_copy], [cells, "--out", run_copy, "--resume"]):
+        runs(["train", *arguments])
+        assert "resume    after epoch" in capsys.readouterr().out
+    line = fails(["train", "--resume", run_copy, "--filters", "64", "--per-image", "1", "99"], 2, "usage", capsys)
+    assert "the run was started with another --filters" in line
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--out", "OUT", "--size", "33"], "multiple of"),
         (["--out", "OUT", "--filters", "0"], "--filters"),
         (["--out", "OUT", "--seed", "-1"], "seed"),
-        (["--resume", "OUT"], "pass --resume RUN alone"),
+        (["--resume", "OUT", "--overwrite"], "goes on with one run"),
+        (["--resume", "OUT", "--out", "b"], "goes on with one run"),
+        (["--resume"], "goes on with one run"),
         ([], "--out RUN"),
     ],
 )

@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", help="folder with images/ and masks/, or a dataset.yaml")
     parser.add_argument("--out", metavar="RUN", help="run folder to make")
-    parser.add_argument("--resume", metavar="RUN", help="go on with this run from its last epoch, as it was started")
+    parser.add_argument(
+        "--resume", nargs="?", const="", metavar="RUN", help="go on with this run (or --out) from its last epoch"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
     network = parser.add_argument_group("network")
     network.add_argument("--size", type=int, default=256, metavar="PX", help="side of the network's input (256)")
@@ -146,15 +148,18 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> None:
     from keras_unetres.workflows.train import TrainOptions, resume, train
 
+    settings = TrainOptions(**{field.name: getattr(options, field.name) for field in fields(TrainOptions)})
     if options.resume is not None:
-        if options.data is not None or options.out is not None or options.overwrite:
-            raise UsageError("--resume goes on with a run as it was started", fix="pass --resume RUN alone")
-        resume(options.resume)
+        run = options.resume or options.out
+        if run is None or options.overwrite or (options.out is not None and options.out != run):
+            raise UsageError("--resume goes on with one run as it was started", fix="unetres train --resume RUN")
+        given = {field.name: getattr(settings, field.name) for field in fields(TrainOptions)}
+        changed = {name: value for name, value in given.items() if value != getattr(TrainOptions, name)}
+        resume(run, data=options.data, settings=changed)
         return
     if options.data is None or options.out is None:
         raise UsageError("train needs a data set and --out RUN", fix="unetres train DATA --out RUN")
-    settings = {field.name: getattr(options, field.name) for field in fields(TrainOptions)}
-    train(options.data, options.out, TrainOptions(**settings), overwrite=options.overwrite)
+    train(options.data, options.out, settings, overwrite=options.overwrite)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,10 +128,26 @@ def train(
         return _train(run, material, start, say)
 
 
-def resume(run_path: str | os.PathLike[str], *, say: Callable[[str], None] = print) -> dict[str, Any]:
+def resume(
+    run_path: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Go on with a run from its last epoch, with the settings it was started with.
 
+    Args:
+        run_path: the run folder.
+        data: where its data set is now; None for where it was.
+        settings: fields of `TrainOptions` that must be those of the run.
+        say: called with lines for the user.
+
+    Returns:
+        As `train`.
+
     Raises:
+        UsageError: a setting differs from that of the run.
         RunFolderError: not a run folder, its data changed, or a process is writing to it.
     """
     start = time.perf_counter()
@@ -142,11 +158,20 @@ def resume(run_path: str | os.PathLike[str], *, say: Callable[[str], None] = pri
             options = TrainOptions(**info["settings"])
         except TypeError as error:
             raise RunFolderError(f"run.json has settings of another version: {error}", file=run.path) from error
-        material = _read(info["data"]["path"], options, say)
+        for name, value in (settings or {}).items():
+            if value != getattr(options, name):
+                raise UsageError(
+                    f"the run was started with another --{name.replace('_', '-')}",
+                    file=run.path,
+                    expected=getattr(options, name),
+                    found=value,
+                    fix="drop the option, or start a new run",
+                )
+        material = _read(data or info["data"]["path"], options, say)
         if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
             raise RunFolderError(
                 "the data set is not the one the run was started with",
-                file=info["data"]["path"],
+                file=data or info["data"]["path"],
                 expected=info["data"]["fingerprint"][:12],
                 found=material.info["data"]["fingerprint"][:12],
                 fix="restore the files, or start a new run",
