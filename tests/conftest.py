@@ -25,27 +25,13 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_cells(tmp_path_factory.mktemp("data") / "cells", num_images=8, size=(64, 64))
 
 
-@pytest.fixture
-def fixed_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plans do not depend on how fast this machine is: a validation after every epoch."""
-    _fix_speed(monkeypatch)
-
-
-def _fix_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from keras_unetres.training import fit
-
-    monkeypatch.setattr(fit, "probe_speed", lambda *arguments: (0.01, 0.0))
-
-
 @pytest.fixture(scope="session")
 def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
     from keras_unetres.workflows.train import TrainOptions, train
 
     run = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        _fix_speed(patch)
-        return run, train(cells, run, TrainOptions(**TINY), say=silent)
+    return run, train(cells, run, TrainOptions(**TINY), say=silent)
 
 
 @pytest.fixture(scope="session")

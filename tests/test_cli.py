@@ -410,7 +410,7 @@ def test_demo_replaces_its_own_folder(
 @pytest.mark.long
 def test_demo_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
-    runs(["demo", "--out", out, "--minutes", "0.2"])
+    runs(["demo", "--out", out, "--epochs", "1"])
     summary = json.loads((out / "summary.json").read_text())
     assert set(summary) == {"keras", "float32", "int8", "edge"}
     assert all({"miou", "kb", "ms"} <= set(row) for row in summary.values())

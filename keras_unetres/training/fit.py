@@ -72,7 +72,10 @@ def make_plan(
     step_seconds: float = 1.0,
     validation_seconds: float = 0.0,
 ) -> Plan:
-    """Return the plan for a number of epochs; validation takes at most about 8 % of the time."""
+    """Return the plan for a number of epochs; validation takes at most about 8 % of the time.
+
+    Only the ratio of `validation_seconds` to `step_seconds` counts.
+    """
     every = math.ceil(validation_seconds / (_VALIDATION_SHARE * step_seconds * steps_per_epoch))
     every = max(1, min(every, epochs))
     steps = epochs * steps_per_epoch
