@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("UNETRES_DATA", ROOT.parent / "shared" / "data"))
 SETS: dict[str, tuple[float, str]] = {
     "isbi2012": (20, "--filters 16 --per-image 1 99 --learning-rate 0.002 --val-from 19.png --test-from 2[0-3].png"),
-    "dsb2018": (10, "--filters 16 --learning-rate 0.002 --masks instances --augment microscopy"),
+    "dsb2018": (10, "--filters 16 --per-image 1 99 --learning-rate 0.002 --masks instances --augment microscopy"),
     "camvid": (10, "--filters 16 --learning-rate 0.002 --ignore 11 --fit resize"),
 }
 
