@@ -12,14 +12,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from unetres_edge.errors import ConversionError
 
 from .inspect import find_layer
+
+if TYPE_CHECKING:
+    import keras
 
 
 def convert(
@@ -51,6 +53,7 @@ def convert(
 
 
 def _write_saved_model(model: keras.Model, shape: tuple[int, int, int], head: str, path: Path) -> None:
+    import keras
     import tensorflow as tf
 
     def serve(image: Any) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from unetres_edge.card import HEADS, Card, default_colors
@@ -16,12 +15,14 @@ from unetres_edge.errors import ConversionError, ModelError, UnetresError, Usage
 from unetres_edge.files import write_bytes
 from unetres_edge.preprocessing import Preprocessing
 
-from ..models import receptive_halo
 from .calibrate import collect_calibration
 from .convert import convert, first_line
 from .inspect import Op, read_ops, refuse_float_islands
 from .recipes import find_recipe
 from .seal import add_card
+
+if TYPE_CHECKING:
+    import keras
 
 _CHECKED_IMAGES = 16
 
@@ -100,6 +101,8 @@ def export_tflite(
 
 def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
     """Return the number of classes after checking that the model maps (1, h, w, C) to (1, h, w, classes)."""
+    import keras
+
     if not isinstance(model, keras.Model):
         raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
     try:
@@ -126,6 +129,8 @@ def _card(
 
 def _halo(model: keras.Model) -> int:
     """Return the receptive halo, or 0 (unknown) for a model whose graph does not tell it."""
+    from ..models import receptive_halo
+
     try:
         return receptive_halo(model)
     except ModelError:

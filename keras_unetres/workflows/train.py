@@ -194,13 +194,15 @@ class _Material:
 
 def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[str], None]) -> _Material:
     from ..data import open_dataset, read_records
-    from ..data.pipeline import Samples, calibration_crops
-    from ..models import build
 
     fields = ("masks_are", "ignore", "val_from", "test_from", "seed")
     dataset = open_dataset(data, changes={name: getattr(options, name) for name in fields})
     splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
     records = read_records(dataset, splits)
+    # Not before: a fault of the data is found and named without waiting for TensorFlow.
+    from ..data.pipeline import Samples, calibration_crops
+    from ..models import build
+
     classes = records["train"].classes
     channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)
     pre = Preprocessing(
