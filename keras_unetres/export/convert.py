@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import unetres_edge
 from unetres_edge.errors import ConversionError
 
 from .inspect import find_layer
@@ -81,12 +82,12 @@ def first_line(error: Exception) -> str:
 
 
 def _run_child(folder: Path, layer_names: list[str]) -> bytes:
-    package_root = str(Path(__file__).resolve().parents[2])
+    roots = [str(Path(__file__).resolve().parents[2]), str(Path(unetres_edge.__file__).resolve().parents[1])]
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "XLA_", "KERAS_"))},
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     child = subprocess.run(
         [sys.executable, "-P", "-m", "keras_unetres.export.child", str(folder)],  # -P: no modules of the user's folder
