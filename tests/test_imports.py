@@ -45,7 +45,7 @@ ALLOWED = {
     "tensorflow_model_optimization": ("keras_unetres.compress",),
     "tf_keras": ("keras_unetres.compress",),
 }
-MODELS_MAY_IMPORT = {"keras", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
+MODELS_MAY_IMPORT = {"keras", "keras_hub", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
 DISTRIBUTIONS = {"PIL": "pillow", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}
 

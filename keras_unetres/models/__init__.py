@@ -1,7 +1,26 @@
 """Network builders: pure Keras, on any backend."""
 
 from .builders import assign, build
-from .geometry import input_multiple, receptive_halo
+from .encoders import ENCODERS, encode, feature_pyramid
+from .fcn import build_fcn
+from .geometry import crop_offset, nearest_sizes, output_size, receptive_field, receptive_halo
+from .resnet import build_resnet
 from .unet import build_unet
+from .weights import load_published
 
-__all__ = ["assign", "build", "build_unet", "input_multiple", "receptive_halo"]
+__all__ = [
+    "ENCODERS",
+    "assign",
+    "build",
+    "build_fcn",
+    "build_resnet",
+    "build_unet",
+    "crop_offset",
+    "encode",
+    "feature_pyramid",
+    "load_published",
+    "nearest_sizes",
+    "output_size",
+    "receptive_field",
+    "receptive_halo",
+]

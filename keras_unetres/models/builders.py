@@ -10,9 +10,13 @@ import numpy as np
 
 from unetres_edge.errors import RunFolderError
 
+from .fcn import build_fcn
+from .resnet import build_resnet
 from .unet import build_unet
 
-BUILDERS: dict[str, Callable[..., keras.Model]] = {"build_unet": build_unet}
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    builder.__name__: builder for builder in (build_fcn, build_resnet, build_unet)
+}
 
 
 def build(builder: str, arguments: dict[str, Any]) -> keras.Model:

@@ -1,7 +1,7 @@
-"""Geometry read from a built graph: how far an input pixel reaches, and which input sizes fit.
+"""Geometry read from a built graph: receptive field, halo, valid input sizes, output size, crop offset.
 
-Each tensor is followed from the input with its stride (px of the input between neighbouring elements) and its reach
-(px of the input, either way, that an element depends on; Araujo 2019). At a merge the larger reach counts.
+Each answer is measured on lines of input pixels that are sent through the graph (`lines`), long enough that their
+middle sees no border.
 """
 
 from __future__ import annotations
@@ -10,77 +10,165 @@ from fractions import Fraction
 from typing import Any
 
 import keras
-from keras import layers
+import numpy as np
 
-from unetres_edge.errors import ModelError
+from unetres_edge.errors import ModelError, UsageError
 
-_POINTWISE = (
-    layers.Activation,
-    layers.Add,
-    layers.BatchNormalization,
-    layers.Concatenate,
-    layers.Dropout,
-    layers.InputLayer,
-    layers.LayerNormalization,
-    layers.LeakyReLU,
-    layers.Multiply,
-    layers.ReLU,
-    layers.Rescaling,
-    layers.Softmax,
-    layers.SpatialDropout2D,
-)
+from .lines import NOTHING, Line, SizesDifferError, Unknown, follow
+
+_AXES = (0, 1)
 
 
 def receptive_halo(model: keras.Model) -> int:
     """Return how far, in px, an input pixel can influence the output of a flat functional model.
 
     Raises:
+        ModelError: a layer whose reach is not known, such as global pooling, or an output that is not at full size.
+    """
+    halo = 0
+    for axis in _AXES:
+        line, length = _whole_field(model, model.output, axis)
+        if line.stride != 1:
+            raise ModelError("the output is not at full size, so it has no halo", found=f"stride {line.stride}")
+        place = np.arange(len(line)) + (length - len(line)) // 2
+        seen = line.first < NOTHING
+        halo = max(halo, int((place - line.first)[seen].max()), int((line.last - place)[seen].max()))
+    return halo
+
+
+def receptive_field(model: keras.Model, tensor: Any = None) -> int:
+    """Return the side, px, of the input square that an element depends on at most.
+
+    Args:
+        model: a flat functional model.
+        tensor: a map inside it; None for the model's output.
+
+    Raises:
         ModelError: a layer whose reach is not known, such as global pooling.
     """
-    reaches = _follow(model)
-    return max(int(-(-_of(reaches, output)[1] // 1)) for output in model.outputs)
+    tensor = model.output if tensor is None else tensor
+    return max(_width(_whole_field(model, tensor, axis)[0]) for axis in _AXES)
 
 
-def input_multiple(model: keras.Model) -> int:
-    """Return the number that input height and width must be a multiple of: the deepest stride."""
-    return max(int(stride) for stride, _ in _follow(model).values())
+def output_size(model: keras.Model, side: int) -> int:
+    """Return the side of the output, px, for a side of the input.
+
+    Raises:
+        UsageError: the network does not take this size; the nearest ones are named.
+        ModelError: a layer whose reach is not known.
+    """
+    _check_fits(model, side)
+    return len(_line(follow(model, side, 0), model.output))
 
 
-def _follow(model: keras.Model) -> dict[int, tuple[Fraction, Fraction]]:
-    """Return (stride, reach) for the tensors of the graph, by `id`."""
-    reaches: dict[int, tuple[Fraction, Fraction]] = {}
-    if not hasattr(model, "operations"):
-        raise ModelError("the model has no graph to follow", expected="a functional model", found=type(model).__name__)
-    for operation in model.operations:
-        for node in operation._inbound_nodes:
-            sources = [_of(reaches, tensor) for tensor in node.input_tensors if id(tensor) in reaches]
-            if len(sources) != len(node.input_tensors):
-                continue  # a node of another model that shares the layer
-            stride = max((s for s, _ in sources), default=Fraction(1))
-            reach = max((r for _, r in sources), default=Fraction(0))
-            for tensor in node.output_tensors:
-                reaches[id(tensor)] = _step(operation, stride, reach)
-    return reaches
+def crop_offset(model: keras.Model) -> int:
+    """Return how many px of each side of the input have no output: 0, or 92 for the paper's U-Net.
+
+    Raises:
+        ModelError: the output is not at full size, or a layer's reach is not known.
+    """
+    line, length = _whole_field(model, model.output, 0)
+    if line.stride != 1:
+        raise ModelError("the output is not at full size", found=f"stride {line.stride}")
+    return (length - len(line)) // 2
 
 
-def _of(reaches: dict[int, tuple[Fraction, Fraction]], tensor: Any) -> tuple[Fraction, Fraction]:
-    return reaches[id(tensor)]
+def nearest_sizes(model: keras.Model, side: int) -> tuple[int, ...]:
+    """Return the valid sizes, px, next to `side`: itself if it is valid, else the next below (if any) and above.
+
+    A size is valid if the maps that meet have equal sizes, and a dense output lies in the middle of the input.
+    """
+    if _fits(model, side):
+        return (side,)
+    below = next((n for n in range(side - 1, 0, -1) if _fits(model, n)), None)
+    limit = 4 * side + 4096
+    above = next((n for n in range(side + 1, limit) if _fits(model, n)), None)
+    return tuple(n for n in (below, above) if n is not None)
 
 
-def _step(layer: Any, stride: Fraction, reach: Fraction) -> tuple[Fraction, Fraction]:
-    if isinstance(layer, layers.Conv2DTranspose):
-        # The element at i depends on inputs within (kernel - 1) / stride of i / stride.
-        factor, kernel = max(layer.strides), max(layer.kernel_size)
-        return stride / factor, reach + stride * Fraction(max(kernel - 1, 0), factor)
-    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)):
-        extent = (max(layer.kernel_size) - 1) * max(layer.dilation_rate)
-        return stride * max(layer.strides), reach + stride * (extent - extent // 2)
-    if isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D)):
-        return stride * max(layer.strides), reach + stride * (max(layer.pool_size) - 1)
-    if isinstance(layer, layers.UpSampling2D):
-        return stride / max(layer.size), reach + (stride if layer.interpolation == "bilinear" else 0)
-    if isinstance(layer, _POINTWISE):
-        return stride, reach
-    raise ModelError(
-        f"the reach of layer {layer.name!r} ({type(layer).__name__}) is not known", fix="pass halo= when exporting"
-    )
+def strides(model: keras.Model) -> dict[str, Fraction]:
+    """Return, by layer name, how many px of the input lie between neighbouring elements of the layer's output.
+
+    Layers behind one whose reach is not known are left out.
+    """
+    lines = follow(model, _some_size(model), 0)
+    found = {layer.name: lines.get(id(layer.output)) for layer in model.layers}
+    return {name: line.stride for name, line in found.items() if isinstance(line, Line)}
+
+
+def map_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Return, by layer name, the (height, width) of each layer's map for an input of this size, px.
+
+    Layers without a map, such as those behind global pooling, are left out.
+
+    Raises:
+        UsageError: the network does not take this size.
+    """
+    for side in size:
+        _check_fits(model, side)
+    lines = [follow(model, side, axis) for axis, side in zip(_AXES, size, strict=True)]
+    sizes = {}
+    for layer in model.layers:
+        height, width = (axis_lines.get(id(layer.output)) for axis_lines in lines)
+        if isinstance(height, Line) and isinstance(width, Line):
+            sizes[layer.name] = (len(height), len(width))
+    return sizes
+
+
+def _whole_field(model: keras.Model, tensor: Any, axis: int) -> tuple[Line, int]:
+    """Return the line of a tensor for an input so long that its middle sees no border, and that length."""
+    length = _some_size(model)
+    while True:
+        line = _line(follow(model, length, axis), tensor)
+        if 2 * _width(line) <= length:
+            return line, length
+        length = nearest_sizes(model, 2 * length)[-1]
+
+
+def _width(line: Line) -> int:
+    return int(max(0, (line.last - line.first).max() + 1))
+
+
+def _some_size(model: keras.Model) -> int:
+    return nearest_sizes(model, 256)[-1]
+
+
+def _check_fits(model: keras.Model, side: int) -> None:
+    sizes = nearest_sizes(model, side)
+    if side not in sizes:
+        raise UsageError(f"input size {side} does not suit the model", fix=f"use {' or '.join(map(str, sizes))}")
+
+
+def _fits(model: keras.Model, side: int) -> bool:
+    rest, step = _rest(model, side)
+    if rest is None or rest <= 0:
+        return rest == 0
+    # Unpadded convolutions take as much of every size; what a stride drops besides, other sizes keep.
+    rests = (_rest(model, side + more)[0] for more in range(1, step))
+    return rest % 2 == 0 and all(other is None or other < 0 or other >= rest for other in rests)
+
+
+def _rest(model: keras.Model, side: int) -> tuple[int | None, int]:
+    """Return by how much a dense output is smaller than the input, and the deepest stride.
+
+    0 stands for any output that is not dense, None for a size that the network does not take.
+    """
+    try:
+        lines = follow(model, side, 0)
+    except SizesDifferError:
+        return None, 1
+    output = lines[id(model.output)]
+    if isinstance(output, Unknown) or output.stride != 1:
+        return 0, 1
+    step = max(line.stride for line in lines.values() if isinstance(line, Line))
+    return (side - len(output) if len(output) else None), int(step)
+
+
+def _line(lines: dict[int, Line | Unknown], tensor: Any) -> Line:
+    found = lines[id(tensor)]
+    if isinstance(found, Unknown):
+        layer = found.layer
+        raise ModelError(
+            f"the reach of layer {layer.name!r} ({type(layer).__name__}) is not known", fix="pass halo= when exporting"
+        )
+    return found

@@ -1,4 +1,7 @@
-"""U-Net (Ronneberger 2015): contracting path, bridge, expanding path with concatenated features, 1x1 head."""
+"""U-Net (Ronneberger 2015): contracting path, bridge, expanding path with concatenated features, 1x1 head.
+
+The contracting path is the paper's, or any encoder; the expanding path knows only its feature maps by stride.
+"""
 
 from __future__ import annotations
 
@@ -7,82 +10,146 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from .blocks import UPSAMPLINGS, double_conv, upsample
+from .blocks import UPSAMPLINGS, double_conv, residual_double_conv, upsample
+from .encoders import encode, find_encoder
+from .heads import check_common, check_side, check_whole, pixel_head
+from .resnet import DEPTHS
+from .weights import load_published
 
 
 def build_unet(
     input_shape: tuple[int | None, int | None, int] = (256, 256, 3),
     num_classes: int = 2,
     *,
-    filters: int = 64,
-    depth: int = 4,
+    encoder: str | None = None,
+    filters: int | None = None,
+    depth: int | None = None,
+    padding: str = "same",
     upsampling: str = "transpose",
     norm: str | None = "batch",
     dropout: float = 0.0,
+    residual: bool = False,
+    head_activation: str | None = None,
+    weights: str | None = None,
     name: str = "unet",
 ) -> keras.Model:
-    """Build a U-Net with same padding, so that the output is as large as the input.
+    """Build a U-Net.
+
+    The paper's network is `build_unet((572, 572, 1), padding="valid", norm=None, dropout=0.5,
+    head_activation="softmax")`.
 
     Args:
-        input_shape: (height, width, channels); height and width are None or multiples of 2**depth.
+        input_shape: (height, width, channels); height and width are None or multiples of 2**depth (of the paper's
+            unpadded network: 4 less than such a multiple).
         num_classes: classes, at least 2.
-        filters: channels of the first level, doubled at each of the `depth` levels below (64 and 4 in the paper).
-        depth: how many times the size is halved.
-        upsampling: "transpose" (2x2 up-convolution, as in the paper), "bilinear" or "nearest".
-        norm: "batch", or None for the paper's form without normalisation.
+        encoder: None for the paper's contracting path, or a name of `ENCODERS` such as "resnet34". The ImageNet forms
+            have no map at stride 1, so the finest level of the expanding path has no skip.
+        filters: channels of the finest level, doubled at each level below; None for 64, or 16 with an encoder.
+        depth: how many times the size is halved; None for 4, or as often as the encoder does.
+        padding: "same", or "valid" for the paper's unpadded convolutions and cropped skips, whose output is smaller
+            than the input (`output_size`, `crop_offset`).
+        upsampling: "transpose" (2x2 up-convolution, as in the paper), "bilinear" or "nearest" (not int8-clean).
+        norm: "batch", or None for the paper's form without normalisation; encoders need "batch".
         dropout: fraction dropped at the end of the contracting path (paper, section 3.1).
+        residual: make the blocks of both paths residual (an encoder is as it is).
+        head_activation: None for logits, or "softmax" as in the paper.
+        weights: None, or published ones for the encoder, as `load_published` takes them: "imagenet" downloads.
         name: the model's name.
 
     Returns:
-        A flat model, (N, H, W, channels) float32 -> (N, H, W, num_classes) float32 logits.
+        A flat model, (N, H, W, channels) float32 -> (N, H, W, num_classes) float32.
 
     Raises:
         UsageError: an argument is outside what is stated above.
+        WeightsError: the weights do not fit the encoder, or cannot be read.
     """
-    _check(input_shape, num_classes, filters, depth, upsampling, norm, dropout)
-    x = inputs = keras.Input(input_shape, name="image")
-    skips = []
-    for level in range(depth):
-        x = double_conv(x, filters * 2**level, f"encoder{level + 1}", norm=norm)
-        skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"encoder{level + 1}_pool")(x)
-    x = double_conv(x, filters * 2**depth, "bridge", norm=norm)
+    check_common(input_shape, num_classes, head_activation)
+    deepest = _check_encoder(encoder, padding, norm, weights)
+    filters = filters if filters is not None else 16 if encoder else 64
+    depth = depth if depth is not None else deepest
+    _check(filters, depth, deepest if encoder else None, padding, upsampling, norm, dropout)
+    for side in input_shape[:2]:
+        check_side(side, **_sizes(depth, padding), why=f"depth {depth}" + (" unpadded" if padding == "valid" else ""))
+
+    double = residual_double_conv if residual else double_conv
+    image = keras.Input(input_shape, name="image")
+    if encoder is None:
+        features = {}
+        x = image
+        for level in range(depth):
+            x = double(x, filters * 2**level, f"encoder{level + 1}", padding=padding, norm=norm)
+            features[2**level] = x
+            x = layers.MaxPooling2D(2, name=f"encoder{level + 1}_pool")(x)
+        features[2**depth] = double(x, filters * 2**depth, "bridge", padding=padding, norm=norm)
+    else:
+        features = encode(encoder, image)
+    x = features[2**depth]
     if dropout:
         x = layers.Dropout(dropout, name="bridge_dropout")(x)
+    crops = _crops(depth)
     for level in reversed(range(depth)):
-        x = upsample(x, filters * 2**level, f"decoder{level + 1}", kind=upsampling, norm=norm)
-        x = layers.Concatenate(name=f"decoder{level + 1}_skip")([skips[level], x])
-        x = double_conv(x, filters * 2**level, f"decoder{level + 1}", norm=norm)
-    logits = layers.Conv2D(num_classes, 1, kernel_initializer="he_normal", dtype="float32", name="head_logits")(x)
-    return keras.Model(inputs, logits, name=name)
+        step = f"decoder{level + 1}"
+        x = upsample(x, filters * 2**level, step, kind=upsampling, norm=norm)
+        skip = features.get(2**level)
+        if skip is not None and padding == "valid":
+            skip = layers.Cropping2D(crops[level], name=f"{step}_crop")(skip)
+        if skip is not None:
+            x = layers.Concatenate(name=f"{step}_skip")([skip, x])
+        x = double(x, filters * 2**level, step, padding=padding, norm=norm)
+    model = keras.Model(image, pixel_head(x, num_classes, head_activation), name=name)
+    if weights is not None and encoder is not None:
+        load_published(model, weights, encoder=encoder)
+    return model
+
+
+def _crops(depth: int) -> list[int]:
+    """Return by how many px the skip of each level is cropped on every side in the unpadded network.
+
+    Two 3x3 convolutions take 2 px of every side: of the bridge, of the blocks above it, and, seen from the next
+    level, twice as many. The paper's network: 88, 40, 16, 4.
+    """
+    crops, lost = [], 2
+    for _ in range(depth):
+        crops.append(2 * lost)
+        lost = 2 * lost + 4
+    return crops[::-1]
+
+
+def _sizes(depth: int, padding: str) -> dict[str, int]:
+    """Return which input sizes suit: `offset` plus a multiple of `step`, at least `least` px."""
+    step = 2**depth
+    if padding == "same":
+        return {"step": step, "least": step}
+    # The blocks at the finest level take 2 px of every side more than its skip loses; one pixel must be left.
+    return {"step": step, "offset": -4, "least": 2 * (_crops(depth)[0] + 4) + 1}
+
+
+def _check_encoder(encoder: str | None, padding: str, norm: str | None, weights: str | None) -> int:
+    """Return how many times the contracting path halves the size by default."""
+    if encoder is None:
+        if weights is not None:
+            raise UsageError("published weights are those of an encoder", fix="pass encoder=, such as 'resnet50'")
+        return 4
+    number, _ = find_encoder(encoder)
+    for argument, value, needed in (("padding", padding, "same"), ("norm", norm, "batch")):
+        if value != needed:
+            raise UsageError(f"an encoder does not go with this {argument}", expected=needed, found=value)
+    return 5 if DEPTHS[number].size == 224 else 2
 
 
 def _check(
-    input_shape: tuple[int | None, int | None, int],
-    num_classes: int,
-    filters: int,
-    depth: int,
-    upsampling: str,
-    norm: str | None,
-    dropout: float,
+    filters: int, depth: int, deepest: int | None, padding: str, upsampling: str, norm: str | None, dropout: float
 ) -> None:
-    if len(input_shape) != 3 or not input_shape[2] or input_shape[2] < 1:
-        raise UsageError("input_shape is wrong", expected="(height, width, channels)", found=input_shape)
-    for argument, value, least in (("num_classes", num_classes, 2), ("filters", filters, 1), ("depth", depth, 1)):
-        if value != int(value) or value < least:
-            raise UsageError(f"{argument} is wrong", expected=f"a whole number, at least {least}", found=value)
-    step = 2**depth
-    for side in input_shape[:2]:
-        if side is not None and (side % step or side < step):
-            below, above = max(step, side // step * step), (side // step + 1) * step
-            raise UsageError(
-                f"input size {side} does not suit depth {depth}",
-                expected=f"a multiple of {step}",
-                fix=f"use {below} or {above}",
-            )
-    if upsampling not in UPSAMPLINGS:
-        raise UsageError("upsampling is unknown", expected=" or ".join(UPSAMPLINGS), found=upsampling)
-    if norm not in ("batch", None):
-        raise UsageError("norm is unknown", expected="'batch' or None", found=norm)
+    check_whole("filters", filters, 1)
+    check_whole("depth", depth, 1)
+    if deepest is not None and depth > deepest:
+        raise UsageError("depth is more than the encoder has", expected=f"1 to {deepest}", found=depth)
+    for argument, value, allowed in (
+        ("padding", padding, ("same", "valid")),
+        ("upsampling", upsampling, UPSAMPLINGS),
+        ("norm", norm, ("batch", None)),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{argument} is unknown", expected=" or ".join(map(str, allowed)), found=value)
     if not 0 <= dropout < 1:
         raise UsageError("dropout is wrong", expected="0 <= dropout < 1", found=dropout)

@@ -119,17 +119,13 @@ def _resize(loaded: Loaded, crops: np.ndarray | None, size: tuple[int, int]) -> 
     """Return the model's weights in a network of another input size, and crops of that size."""
     import keras
 
-    from ..models import input_multiple
+    from ..models import nearest_sizes
 
     pre = loaded.card.preprocessing
-    step = input_multiple(loaded.model)
     for side in size:
-        if side % step or side < step:
-            raise UsageError(
-                f"--size {side} does not suit the model",
-                expected=f"a multiple of {step}",
-                fix=f"use {max(step, side // step * step)} or {(side // step + 1) * step}",
-            )
+        sizes = nearest_sizes(loaded.model, side)
+        if side not in sizes:
+            raise UsageError(f"--size {side} does not suit the model", fix=f"use {' or '.join(map(str, sizes))}")
     inputs = keras.Input((*size, pre.channels), name="image")
     model = keras.models.clone_model(loaded.model, input_tensors=inputs)
     model.set_weights(loaded.model.get_weights())

@@ -122,6 +122,12 @@ class RunFolderError(ModelError):
     code = "run-folder"
 
 
+class WeightsError(ModelError):
+    """Published weights that cannot be read, or do not fit the network."""
+
+    code = "weights"
+
+
 class TrainingError(ModelError):
     """Training that cannot go on, such as a loss that is not finite."""
 

@@ -1,0 +1,147 @@
+"""Published ResNet weights into our networks, with the preprocessing that they were trained with.
+
+Biases of convolutions and other epsilons are absorbed into the BatchNormalization behind, exactly: it gives
+gamma * (x + bias - mean) / sqrt(variance + epsilon) + beta, so mean' = mean - bias and
+variance' = variance + epsilon - epsilon'.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from unetres_edge import Preprocessing
+from unetres_edge.errors import WeightsError
+
+from .blocks import RESNET_EPSILON
+from .encoders import find_encoder
+from .published import read_published
+
+_OURS = re.compile(r"(?:(stem)|stage(\d+)_block(\d+)_(\d+|shortcut))_(conv|norm)|(head_logits)")
+
+
+def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encoder: str) -> Preprocessing:
+    """Set the encoder of a model to published weights and return the preprocessing they were trained with.
+
+    A stem with another number of channels than 3 is adapted. One channel: the kernel is summed over the colours,
+    weighted so that a grey picture gives what it would give as a colour picture (at the outermost 3 px, where the
+    padding is of the mean colour, nearly). More channels: the colours' kernels are repeated in turn and scaled by
+    3 / channels, and so are mean and standard deviation (in the turn of the source: B, G, R for keras.applications).
+
+    Args:
+        model: a network of this package on that encoder. Its head is set only if it classifies into as many classes.
+        weights: "imagenet" (downloads by keras.applications for resnet50, 101 and 152, by KerasHub for resnet18 and
+            the v1.5 networks), a torchvision or timm state dict `.safetensors`, a weights file `.h5` of
+            keras.applications, or the folder or name ("hub:NAME") of a KerasHub preset.
+        encoder: the model's encoder, a name of `ENCODERS`.
+
+    Returns:
+        The preprocessing, with the size of the model's input (224 where it is open).
+
+    Raises:
+        UsageError: such weights need another encoder, which is named.
+        WeightsError: the weights cannot be read, or tensors are missing, of another shape or not finite.
+    """
+    depth, variant = find_encoder(encoder)
+    source, tensors = read_published(weights, depth, variant)
+    channels = int(model.input_shape[-1])
+    feeding = source.feeding
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for layer in model.layers:
+        match = _OURS.fullmatch(layer.name)
+        if match is None or not layer.weights:
+            continue
+        stem, stage, block, place, form, head = match.groups()
+        part = "stem" if stem else "head" if head else "stage"
+        theirs = source.find(part, int(stage or 0), int(block or 0), place or "", form or "")
+        if head and not _same_head(layer, tensors, theirs):
+            continue
+        found[layer.name] = _pick(tensors, theirs, layer, weights)
+    if channels != 3:
+        feeding = _adapt_stem(found, channels, feeding)
+    checked = []
+    for name, values in found.items():
+        layer = model.get_layer(name)
+        checked += _checked(layer, _absorbed(layer, values, found), weights)
+    for variable, value in checked:
+        variable.assign(value)
+    height, width = (side or 224 for side in model.input_shape[1:3])
+    return replace(Preprocessing(channels=channels, size=(height, width)), **feeding)
+
+
+def _same_head(layer: keras.Layer, tensors: dict[str, np.ndarray], theirs: str) -> bool:
+    kernel = tensors.get(f"{theirs}/kernel")
+    return kernel is not None and kernel.shape == tuple(layer.kernel.shape)
+
+
+def _pick(tensors: dict[str, np.ndarray], theirs: str, layer: keras.Layer, file: Any) -> dict[str, np.ndarray]:
+    """Return the tensors of one of their layers."""
+    values = {name.rpartition("/")[2]: v for name, v in tensors.items() if name.rpartition("/")[0] == theirs}
+    needed = {weight.name for weight in layer.weights}
+    if not needed <= set(values):
+        raise WeightsError(
+            f"tensors for layer {layer.name} are missing",
+            file=file,
+            expected=f"{theirs} with {', '.join(sorted(needed))}",
+            found=", ".join(sorted(values)) or "no such layer",
+            fix="check that depth and encoder are those of the file",
+        )
+    return values
+
+
+def _adapt_stem(found: dict[str, dict[str, np.ndarray]], channels: int, feeding: dict[str, Any]) -> dict[str, Any]:
+    """Adapt the stem's kernel to another number of channels, and return how such images are fed."""
+    kernel = found["stem_conv"]["kernel"]
+    mean, std = (np.asarray(feeding[name]) for name in ("mean", "std"))
+    if channels > 1:
+        turn = np.arange(channels) % 3
+        found["stem_conv"]["kernel"] = kernel[:, :, turn] * np.float32(3 / channels)
+        return {**feeding, "color_order": "rgb", "mean": tuple(mean[turn]), "std": tuple(std[turn])}
+    # Colour c would be (g - mean_c) / std_c = std / std_c * x + (mean - mean_c) / std_c for x = (g - mean) / std.
+    one_mean, one_std = float(mean.mean()), float(std.mean())
+    found["stem_conv"]["kernel"] = (kernel * (one_std / std)[:, None]).sum(2, keepdims=True)
+    shift = (kernel.astype(np.float64) * ((one_mean - mean) / std)[:, None]).sum((0, 1, 2))
+    norm = found["stem_norm"]
+    norm["moving_mean"] = norm["moving_mean"] - shift
+    return {**feeding, "color_order": "rgb", "mean": (one_mean,), "std": (one_std,)}
+
+
+def _absorbed(
+    layer: keras.Layer, values: dict[str, np.ndarray], found: dict[str, dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return a norm's tensors with the bias of the convolution before it and the other epsilon taken in."""
+    if not layer.name.endswith("_norm"):
+        return values
+    bias = found[layer.name.removesuffix("norm") + "conv"].get("bias", 0.0)
+    more = float(values.get("epsilon", RESNET_EPSILON)) - layer.epsilon
+    return {
+        **values,
+        "moving_mean": values["moving_mean"] - bias,
+        "moving_variance": values["moving_variance"] + np.float64(more),
+    }
+
+
+def _checked(layer: keras.Layer, values: dict[str, np.ndarray], file: Any) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Return (variable, value) for the weights of a layer, after checking shapes and numbers."""
+    pairs = []
+    for variable in layer.weights:
+        value = np.asarray(values[variable.name])
+        if value.shape != tuple(variable.shape):
+            raise WeightsError(
+                f"tensor {variable.name} of layer {layer.name} has another shape",
+                file=file,
+                expected=tuple(variable.shape),
+                found=value.shape,
+                fix="check that depth and encoder are those of the file",
+            )
+        if not np.isfinite(value).all():
+            raise WeightsError(
+                f"tensor {variable.name} of layer {layer.name} has values that are not finite", file=file
+            )
+        pairs.append((variable, value.astype(np.float32)))
+    return pairs
