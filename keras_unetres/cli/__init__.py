@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
         ("predict", _add_predict, "write a class map for every image"),
         ("inspect", _add_inspect, "verify a model file and print its card"),
+        ("models", _add_models, "list the networks and what they cost, or draw one"),
         ("demo", _add_demo, "do it all on pictures made here"),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -138,6 +139,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(function=_inspect)
 
 
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="a network's name; all without")
+    parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="side, or height and width, of the input")
+    parser.add_argument("--plot", metavar="F", help="draw the network to this .png, .svg or .pdf file")
+    parser.add_argument("--json", metavar="F", help="write the figures to this file, too")
+    parser.set_defaults(function=_models)
+
+
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder to write (demo)")
     parser.add_argument("--epochs", type=int, default=8, metavar="N", help="of training (8)")
@@ -211,6 +220,12 @@ def _inspect(options: argparse.Namespace) -> None:
     from unetres_edge.cli import inspect
 
     inspect(options.model)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.models import list_models
+
+    list_models(options.name, size=_size(options.size), plot=options.plot, json_file=options.json)
 
 
 def _demo(options: argparse.Namespace) -> None:

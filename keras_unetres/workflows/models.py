@@ -1,0 +1,76 @@
+"""`unetres models`: the networks by name, what each costs, and a picture of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from unetres_edge.errors import UsageError
+from unetres_edge.files import write_bytes, write_json
+
+
+def list_models(
+    name: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    plot: str | os.PathLike[str] | None = None,
+    json_file: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Print the cost of one network or of all, and draw one.
+
+    Args:
+        name: of the network; None for all.
+        size: (height, width) of the input, px; None for the one at which each network is usually quoted.
+        plot: write a picture of the network to this .png, .svg or .pdf file.
+        json_file: write the figures to this file.
+        say: called with lines for the user.
+
+    Returns:
+        A row for each network: "name", "about", "size", and the fields of `Cost`.
+
+    Raises:
+        UsageError: no such network, a size it does not take, or `plot` without a name.
+    """
+    from ..models.catalog import NETWORKS, cost, find_network
+
+    networks = list(NETWORKS.values()) if name is None else [find_network(name)]
+    if plot is not None and name is None:
+        raise UsageError("--plot draws one network", fix="name it: unetres models NAME --plot F.png")
+    rows = []
+    say(f"{'name':22}{'input':>10}{'params M':>10}{'mul-adds G':>12}{'field px':>10}  int8-clean  about")
+    for network in networks:
+        model = network.build(size)
+        height, width = size or network.input_shape[:2]
+        figures = cost(model, (height, width))
+        rows.append({"name": network.name, "about": network.about, "size": [height, width], **asdict(figures)})
+        say(
+            f"{network.name:22}{f'{height}x{width}':>10}{figures.parameters / 1e6:10.2f}"
+            f"{figures.multiply_adds / 1e9:12.2f}{figures.receptive_field:10}  "
+            f"{'no' if figures.not_int8 else 'yes':10}  {network.about}"
+        )
+        if name is not None:
+            for fault in figures.not_int8:
+                say(f"  splits the int8 partition: {fault}")
+            _say_geometry(model, say)
+        if plot is not None:
+            from ..evaluate.diagram import draw_network
+
+            write_bytes(plot, draw_network(model, os.fspath(plot)))
+            say(f"wrote {plot}")
+    if json_file is not None:
+        write_json(json_file, rows)
+    return rows
+
+
+def _say_geometry(model: Any, say: Callable[[str], None]) -> None:
+    """Print the feature maps and, for a network that answers per pixel, its geometry."""
+    from ..models import crop_offset, feature_pyramid, receptive_halo
+
+    maps = ", ".join(f"{stride}: {tensor.shape[-1]}" for stride, tensor in feature_pyramid(model).items())
+    say(f"  features (stride: channels)  {maps}")
+    if len(model.output.shape) == 4:
+        say(f"  output {tuple(model.output.shape[1:])}, crop offset {crop_offset(model)} px")
+        say(f"  halo {receptive_halo(model)} px")
