@@ -1,4 +1,4 @@
-"""U-Nets for Keras 3, from a folder of masks to a verified int8 `.tflite`.
+"""U-Nets and ResNets for Keras 3, from a folder of masks to a verified int8 `.tflite`.
 
 Names load on first use, so that importing the package pulls in neither Keras nor TensorFlow.
 """
@@ -14,13 +14,27 @@ _HOMES = {
     "CrossEntropyDice": "training.losses",
     "MeanIoU": "training.metrics",
     "Preprocessing": "export",
+    "build_fcn": "models",
+    "build_resnet": "models",
     "build_unet": "models",
     "evaluate": "workflows.evaluate",
     "export_tflite": "export",
+    "load_published": "models",
     "train": "workflows.train",
 }
 
-__all__ = ["CrossEntropyDice", "MeanIoU", "Preprocessing", "build_unet", "evaluate", "export_tflite", "train"]
+__all__ = [
+    "CrossEntropyDice",
+    "MeanIoU",
+    "Preprocessing",
+    "build_fcn",
+    "build_resnet",
+    "build_unet",
+    "evaluate",
+    "export_tflite",
+    "load_published",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

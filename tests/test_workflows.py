@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from conftest import TINY, silent
 from PIL import Image
+from safetensors.numpy import save as save_tensors
 
 from keras_unetres.export.inspect import read_ops
-from keras_unetres.models import build_unet
+from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder
 from keras_unetres.training import fit as fitting
 from keras_unetres.workflows import train as training
@@ -27,7 +28,16 @@ from keras_unetres.workflows.loading import load_keras, load_run, open_segmenter
 from keras_unetres.workflows.train import TrainOptions, resume, train
 from unetres_edge import Preprocessing
 from unetres_edge.card import read_card
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, ModelError, RunFolderError, UsageError
+from unetres_edge.errors import (
+    DataError,
+    ExistsError,
+    FileSystemError,
+    ModelError,
+    RunFolderError,
+    UsageError,
+    WeightsError,
+)
+from unetres_edge.files import write_bytes
 
 PRE = Preprocessing(channels=1, value_range=(-1.0, 1.0), size=(16, 16))
 
@@ -181,6 +191,68 @@ def test_what_cannot_be_resumed_is_named(run_copy: Path, tmp_path: Path) -> None
         resume(run_copy, say=silent)
 
 
+def stem_and_first_stage() -> dict[str, np.ndarray]:
+    """The part of a torchvision ResNet-18 that a U-Net of depth 2 needs."""
+    rng = np.random.default_rng(5)
+    tensors = {}
+    convs = {"conv1": (64, 3, 7, 7)} | {f"layer1.{b}.conv{i}": (64, 64, 3, 3) for b in (0, 1) for i in (1, 2)}
+    for name, shape in convs.items():
+        tensors[f"{name}.weight"] = rng.normal(0, 0.05, shape).astype(np.float32)
+        norm = name.replace("conv", "bn")
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            tensors[f"{norm}.{part}"] = rng.uniform(0.5, 1.5, 64).astype(np.float32)
+    return tensors
+
+
+def test_published_weights_start_a_run_and_bring_their_preprocessing(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, run = tmp_path / "resnet18.safetensors", tmp_path / "run"
+    state = stem_and_first_stage()
+    write_bytes(file, save_tensors(state))
+    network = {"encoder": "resnet18", "weights": str(file), "depth": 2, "filters": 2, "channels": 3}
+    options = TrainOptions(size=32, batch=8, epochs=1, learning_rate=1e-7, **network)
+    lines: list[str] = []
+    train(cells, run, options, say=lines.append)
+    assert any(line.startswith(f"model     unet on resnet18 ({file}), ") for line in lines)
+    loaded = load_run(run)
+    kernel = np.asarray(loaded.model.get_layer("stage1_block2_2_conv").kernel)
+    np.testing.assert_allclose(kernel, state["layer1.1.conv2.weight"].transpose(2, 3, 1, 0), atol=1e-5)
+    pre = loaded.card.preprocessing
+    assert (pre.value_range, pre.size) == ((0.0, 1.0), (32, 32))
+    assert pre.mean == (0.485, 0.456, 0.406)
+    arguments = RunFolder(run).read_info()["model"]["arguments"]
+    assert arguments["encoder"] == "resnet18"
+    assert "weights" not in arguments  # rebuilding the model needs no file
+
+    file.unlink()
+    resume(run, say=silent)
+    assert load_run(run).card.preprocessing == pre
+    export(run, tmp_path / "m.tflite", recipe="static_wi8_ai8", say=silent)
+    assert read_card((tmp_path / "m.tflite").read_bytes()).preprocessing == pre
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({}, {"filters": 32}),
+        ({"filters": 8, "residual": True, "depth": 3}, {"filters": 8, "residual": True, "depth": 3}),
+        ({"encoder": "resnet20"}, {"encoder": "resnet20"}),
+        ({"network": "fcn"}, {"encoder": "resnet50"}),
+        ({"network": "fcn", "encoder": "resnet20", "dropout": 0.5}, {"encoder": "resnet20", "dropout": 0.5}),
+    ],
+)
+def test_the_network_of_the_settings(settings: dict[str, Any], arguments: dict[str, Any]) -> None:
+    builder, given = TrainOptions(size=64, **settings).model(3, 5)
+    assert builder == f"build_{settings.get('network', 'unet')}"
+    common = {"input_shape": [64, 64, 3], "num_classes": 5, "dropout": 0.0}
+    if builder == "build_unet":
+        common |= {"residual": False, "upsampling": "transpose"}
+    assert given == common | arguments
+    model = build(builder, given)
+    assert model.output_shape == (None, 64, 64, 5)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -192,13 +264,18 @@ def test_what_cannot_be_resumed_is_named(run_copy: Path, tmp_path: Path) -> None
         ({"augment": "some"}, "--augment is unknown"),
         ({"size": 33}, "use 32 or 36"),
         ({"dropout": 1.0}, "dropout is wrong"),
+        ({"encoder": "vgg16"}, "encoder is unknown"),
+        ({"weights": "imagenet"}, "--weights are those of an encoder"),
+        ({"network": "fcn"}, "--filters is an option of U-Nets"),
+        ({"network": "pspnet"}, "--network is unknown"),
+        ({"encoder": "resnet18", "weights": "none.safetensors"}, "no such weights file"),
         ({"fit": "stretch"}, "fit"),
         ({"masks_are": "colours"}, "unknown kind"),
         ({"val_from": "nothing*"}, "no image name matches"),
     ],
 )
 def test_wrong_settings_leave_nothing(settings: dict[str, Any], words: str, cells: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises((UsageError, WeightsError), match=words):
         train(cells, tmp_path / "run", TrainOptions(**{"size": 32, "filters": 2, "depth": 2, **settings}), say=silent)
     assert list(tmp_path.iterdir()) == []
 

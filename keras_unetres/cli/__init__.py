@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add, text in (
-        ("train", _add_train, "train a U-Net on a data set"),
+        ("train", _add_train, "train a segmenter on a data set"),
         ("export", _add_export, "write a .tflite from a run folder or a .keras file"),
         ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
         ("predict", _add_predict, "write a class map for every image"),
@@ -54,8 +54,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
     network = parser.add_argument_group("network")
     network.add_argument("--size", type=int, default=256, metavar="PX", help="side of the network's input (256)")
-    network.add_argument("--filters", type=int, default=32, metavar="N", help="channels of the first level (32)")
-    network.add_argument("--depth", type=int, default=4, metavar="N", help="levels below the first (4)")
+    network.add_argument("--network", default="unet", choices=("unet", "fcn"), help="(unet)")
+    network.add_argument("--encoder", metavar="NAME", help="a ResNet as contracting path; see: unetres models")
+    network.add_argument(
+        "--weights", metavar="W", help="of the encoder: imagenet (downloads), a .safetensors or .h5 file, or a preset"
+    )
+    network.add_argument("--filters", type=int, metavar="N", help="channels of the finest level (32; encoders: 16)")
+    network.add_argument("--depth", type=int, metavar="N", help="levels below it (4; encoders: all they have)")
+    network.add_argument("--residual", action="store_true", help="residual blocks in both paths")
     network.add_argument("--upsampling", default="transpose", choices=("transpose", "bilinear", "nearest"))
     network.add_argument("--dropout", type=float, default=0.0, metavar="P", help="at the end of the contracting path")
     network.add_argument("--channels", type=int, choices=(1, 3), help="of the input (1 if every image is grey, else 3)")

@@ -108,7 +108,8 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
     try:
         output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
     except Exception as error:  # layers raise what they like
-        raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}") from error
+        fix = _nearest(model, shape)
+        raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}", fix=fix) from error
     if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
         raise ConversionError(
             "the model gives no score for every class at every pixel",
@@ -117,6 +118,19 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
             fix="end the model at full size with one channel a class",
         )
     return int(output[3])
+
+
+def _nearest(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
+    """Return which size to use instead, if that is what is wrong with the shape."""
+    from ..models import check_size
+
+    try:
+        check_size(model, shape[:2])
+    except UsageError as error:
+        return error.fix
+    except ModelError:
+        pass
+    return None
 
 
 def _card(

@@ -27,7 +27,7 @@ def receptive_halo(model: keras.Model) -> int:
     """
     halo = 0
     for axis in _AXES:
-        line, length = _whole_field(model, model.output, axis)
+        line, length = _whole_field(model, model.outputs[0], axis)
         if line.stride != 1:
             raise ModelError("the output is not at full size, so it has no halo", found=f"stride {line.stride}")
         place = np.arange(len(line)) + (length - len(line)) // 2
@@ -46,7 +46,7 @@ def receptive_field(model: keras.Model, tensor: Any = None) -> int:
     Raises:
         ModelError: a layer whose reach is not known, such as global pooling.
     """
-    tensor = model.output if tensor is None else tensor
+    tensor = model.outputs[0] if tensor is None else tensor
     return max(_width(_whole_field(model, tensor, axis)[0]) for axis in _AXES)
 
 
@@ -57,8 +57,8 @@ def output_size(model: keras.Model, side: int) -> int:
         UsageError: the network does not take this size; the nearest ones are named.
         ModelError: a layer whose reach is not known.
     """
-    _check_fits(model, side)
-    return len(_line(follow(model, side, 0), model.output))
+    check_size(model, (side, side))
+    return len(_line(follow(model, side, 0), model.outputs[0]))
 
 
 def crop_offset(model: keras.Model) -> int:
@@ -67,10 +67,23 @@ def crop_offset(model: keras.Model) -> int:
     Raises:
         ModelError: the output is not at full size, or a layer's reach is not known.
     """
-    line, length = _whole_field(model, model.output, 0)
+    line, length = _whole_field(model, model.outputs[0], 0)
     if line.stride != 1:
         raise ModelError("the output is not at full size", found=f"stride {line.stride}")
     return (length - len(line)) // 2
+
+
+def check_size(model: keras.Model, size: tuple[int, int]) -> None:
+    """Check that a model takes an input of (height, width) px.
+
+    Raises:
+        UsageError: it does not; the nearest sizes are named.
+        ModelError: the model is not functional.
+    """
+    for side in size:
+        sizes = nearest_sizes(model, side)
+        if side not in sizes:
+            raise UsageError(f"input size {side} does not suit the model", fix=f"use {' or '.join(map(str, sizes))}")
 
 
 def nearest_sizes(model: keras.Model, side: int) -> tuple[int, ...]:
@@ -104,8 +117,7 @@ def map_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple[int,
     Raises:
         UsageError: the network does not take this size.
     """
-    for side in size:
-        _check_fits(model, side)
+    check_size(model, size)
     lines = [follow(model, side, axis) for axis, side in zip(_AXES, size, strict=True)]
     sizes = {}
     for layer in model.layers:
@@ -133,12 +145,6 @@ def _some_size(model: keras.Model) -> int:
     return nearest_sizes(model, 256)[-1]
 
 
-def _check_fits(model: keras.Model, side: int) -> None:
-    sizes = nearest_sizes(model, side)
-    if side not in sizes:
-        raise UsageError(f"input size {side} does not suit the model", fix=f"use {' or '.join(map(str, sizes))}")
-
-
 def _fits(model: keras.Model, side: int) -> bool:
     rest, step = _rest(model, side)
     if rest is None or rest <= 0:
@@ -157,7 +163,7 @@ def _rest(model: keras.Model, side: int) -> tuple[int | None, int]:
         lines = follow(model, side, 0)
     except SizesDifferError:
         return None, 1
-    output = lines[id(model.output)]
+    output = lines[id(model.outputs[0])]
     if isinstance(output, Unknown) or output.stride != 1:
         return 0, 1
     step = max(line.stride for line in lines.values() if isinstance(line, Line))

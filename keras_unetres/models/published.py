@@ -172,7 +172,7 @@ def _hub(preset: str, depth: int, own: str) -> dict[str, np.ndarray]:
     try:
         import keras_hub
     except ImportError as error:
-        raise WeightsError("reading a preset needs KerasHub", fix="pip install 'keras-unetres[hub]'") from error
+        raise WeightsError("reading a preset needs KerasHub", fix="pip install keras-hub") from error
     try:
         backbone = keras_hub.models.ResNetBackbone.from_preset(preset)
     except Exception as error:  # downloads and readers raise many kinds

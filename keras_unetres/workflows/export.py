@@ -119,13 +119,10 @@ def _resize(loaded: Loaded, crops: np.ndarray | None, size: tuple[int, int]) -> 
     """Return the model's weights in a network of another input size, and crops of that size."""
     import keras
 
-    from ..models import nearest_sizes
+    from ..models import check_size
 
     pre = loaded.card.preprocessing
-    for side in size:
-        sizes = nearest_sizes(loaded.model, side)
-        if side not in sizes:
-            raise UsageError(f"--size {side} does not suit the model", fix=f"use {' or '.join(map(str, sizes))}")
+    check_size(loaded.model, size)
     inputs = keras.Input((*size, pre.channels), name="image")
     model = keras.models.clone_model(loaded.model, input_tensors=inputs)
     model.set_weights(loaded.model.get_weights())

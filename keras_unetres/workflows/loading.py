@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 from dataclasses import dataclass
@@ -94,10 +95,24 @@ def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise ModelError("the model gives no map of scores", file=path, expected="(N, H, W, classes)", found=shape)
+    _check_input(model, preprocessing, path)
     names = tuple(classes or map(str, range(shape[-1])))
     if len(names) != shape[-1]:
         raise UsageError("number of class names differs from the model", expected=shape[-1], found=len(names))
     return Loaded(model, Card(names, default_colors(len(names)), preprocessing, versions=package_versions()))
+
+
+def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike[str]) -> None:
+    """Refuse a size or a number of channels that the model does not take."""
+    from ..models import check_size
+
+    given = (*pre.size, pre.channels)
+    if not isinstance(model.input_shape, tuple) or len(model.input_shape) != 4:
+        raise ModelError("the model does not take images", file=file, expected="(N, H, W, C)", found=model.input_shape)
+    if any(own not in (None, value) for own, value in zip(model.input_shape[1:], given, strict=True)):
+        raise UsageError("the model takes another input", file=file, expected=model.input_shape[1:], found=given)
+    with contextlib.suppress(ModelError):  # not functional, so its graph does not tell
+        check_size(model, pre.size)
 
 
 def refuse_for_own(model: str | os.PathLike[str], **given: object) -> None:

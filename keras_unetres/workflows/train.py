@@ -39,9 +39,14 @@ class TrainOptions:
 
     Args:
         size: side of the network's square input, px.
-        filters: channels of the first level.
-        depth: levels below it.
-        upsampling: "transpose", "bilinear" or "nearest".
+        network: "unet" or "fcn".
+        encoder: None for U-Net's own contracting path, or a name of `ENCODERS`; None is resnet50 for "fcn".
+        weights: None, or published weights for the encoder, as `load_published` takes them. They also decide how
+            images meet the network.
+        filters: channels of the finest level of a U-Net; None for 32, or 16 with an encoder.
+        depth: levels below it; None for 4, or as many as the encoder has.
+        residual: make the blocks of a U-Net residual.
+        upsampling: of a U-Net: "transpose", "bilinear" or "nearest".
         dropout: fraction dropped at the end of the contracting path.
         epochs: passes over the data; None for 40, or what `minutes` allows.
         minutes: wall-clock budget from the start of the command.
@@ -59,8 +64,12 @@ class TrainOptions:
     """
 
     size: int = 256
-    filters: int = 32
-    depth: int = 4
+    network: str = "unet"
+    encoder: str | None = None
+    weights: str | None = None
+    filters: int | None = None
+    depth: int | None = None
+    residual: bool = False
     upsampling: str = "transpose"
     dropout: float = 0.0
     epochs: int | None = None
@@ -77,6 +86,24 @@ class TrainOptions:
     val_from: str | None = None
     test_from: str | None = None
 
+    def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
+        """Return the builder's name and its arguments, as `run.json` keeps them."""
+        arguments = {
+            "input_shape": [self.size, self.size, channels],
+            "num_classes": num_classes,
+            "encoder": self.encoder,
+            "dropout": self.dropout,
+        }
+        if self.network == "fcn":
+            return "build_fcn", {**arguments, "encoder": self.encoder or "resnet50"}
+        arguments |= {
+            "filters": self.filters or (None if self.encoder else 32),
+            "depth": self.depth,
+            "residual": self.residual,
+            "upsampling": self.upsampling,
+        }
+        return "build_unet", {name: value for name, value in arguments.items() if value is not None}
+
     def __post_init__(self) -> None:
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("--epochs and --minutes exclude each other")
@@ -88,6 +115,15 @@ class TrainOptions:
             raise UsageError("--seed is wrong", expected="a whole number 0 .. 2**32 - 1", found=self.seed)
         if self.augment not in ("auto", "natural", "microscopy", "none"):
             raise UsageError("--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment)
+        if self.network not in ("unet", "fcn"):
+            raise UsageError("--network is unknown", expected="unet or fcn", found=self.network)
+        if self.network == "fcn":
+            given = [name for name in ("filters", "depth", "residual") if getattr(self, name)]
+            given += ["upsampling"] if self.upsampling != "transpose" else []
+            if given:
+                raise UsageError(f"--{given[0]} is an option of U-Nets", fix="drop it, or use --network unet")
+        if self.weights is not None and self.encoder is None and self.network == "unet":
+            raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
         if self.per_image is not None:
             object.__setattr__(self, "per_image", tuple(self.per_image))
 
@@ -100,7 +136,7 @@ def train(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train a U-Net on a data set and write a run folder.
+    """Train a network on a data set and write a run folder.
 
     Args:
         data: a folder of images and masks, or a `dataset.yaml`.
@@ -114,6 +150,7 @@ def train(
 
     Raises:
         DataError: the data set has faults; nothing was written.
+        UsageError, WeightsError: the settings or the published weights do not fit; nothing was written.
         ExistsError: the run folder exists and `overwrite` is false.
         TrainingError: the loss became NaN or infinite.
     """
@@ -168,7 +205,9 @@ def resume(
                     found=value,
                     fix="drop the option, or start a new run",
                 )
-        material = _read(data or info["data"]["path"], options, say)
+        started = run.read_checkpoint() is not None  # and needs no published weights any more
+        pre = Preprocessing.from_dict(info["preprocessing"]) if started else None
+        material = _read(data or info["data"]["path"], options, say, pre)
         if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
             raise RunFolderError(
                 "the data set is not the one the run was started with",
@@ -190,9 +229,16 @@ class _Material:
     validation: Samples
     records: Records
     calibration: np.ndarray
+    initial: dict[str, np.ndarray]
 
 
-def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[str], None]) -> _Material:
+def _read(
+    data: str | os.PathLike[str],
+    options: TrainOptions,
+    say: Callable[[str], None],
+    pre: Preprocessing | None = None,
+) -> _Material:
+    """Read the data, and the published weights unless `pre` says that a run has them behind it."""
     from ..data import open_dataset, read_records
 
     fields = ("masks_are", "ignore", "val_from", "test_from", "seed")
@@ -201,26 +247,13 @@ def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[st
     records = read_records(dataset, splits)
     # Not before: a fault of the data is found and named without waiting for TensorFlow.
     from ..data.pipeline import Samples, calibration_crops
-    from ..models import build
 
     classes = records["train"].classes
     channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)
-    pre = Preprocessing(
-        channels=channels,
-        value_range=(-1.0, 1.0),
-        per_image=options.per_image,
-        fit=options.fit,
-        size=(options.size, options.size),
-    )
-    arguments = {
-        "input_shape": [options.size, options.size, channels],
-        "num_classes": len(classes.names),
-        "filters": options.filters,
-        "depth": options.depth,
-        "upsampling": options.upsampling,
-        "dropout": options.dropout,
-    }
-    build("build_unet", arguments)  # refuses wrong arguments before anything is written
+    builder, arguments = options.model(channels, len(classes.names))
+    initial: dict[str, np.ndarray] = {}
+    if pre is None:
+        pre, initial = _start(builder, arguments, options)  # refuses wrong arguments before anything is written
     augment = options.augment
     if augment == "auto":
         augment = "microscopy" if channels == 1 else "natural"
@@ -230,7 +263,7 @@ def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[st
         say(f"note      {classes.note}")
     say(f"augment   {augment}")
     info = {
-        "model": {"builder": "build_unet", "arguments": arguments},
+        "model": {"builder": builder, "arguments": arguments},
         "classes": {"names": list(classes.names), "colors": [list(c) for c in classes.colors], "note": classes.note},
         "preprocessing": pre.to_dict(),
         "reading": dataset.reading.to_dict(),
@@ -253,7 +286,24 @@ def _read(data: str | os.PathLike[str], options: TrainOptions, say: Callable[[st
         Samples(records["val"], pre),
         records["val"],
         calibration_crops(train_samples, count=_CALIBRATION_CROPS),
+        initial,
     )
+
+
+def _start(
+    builder: str, arguments: dict[str, Any], options: TrainOptions
+) -> tuple[Preprocessing, dict[str, np.ndarray]]:
+    """Return how images meet the network, and the published weights it starts from, by variable."""
+    from ..models import build, load_published
+
+    model = build(builder, arguments)
+    pre = Preprocessing(channels=arguments["input_shape"][-1], value_range=(-1.0, 1.0))
+    initial = {}
+    if options.weights is not None:
+        before = {v.path: np.array(v) for v in model.weights}
+        pre = load_published(model, options.weights, encoder=arguments["encoder"])
+        initial = {v.path: np.array(v) for v in model.weights if not np.array_equal(before[v.path], np.asarray(v))}
+    return replace(pre, per_image=options.per_image, fit=options.fit, size=(options.size, options.size)), initial
 
 
 def _fingerprint(dataset: Dataset) -> str:
@@ -280,6 +330,9 @@ def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str
     with fitting.precision_policy():
         keras.utils.set_random_seed(options.seed)
         model = build(info["model"]["builder"], info["model"]["arguments"])
+        for variable in model.weights:
+            if variable.path in material.initial:
+                variable.assign(material.initial[variable.path])
         fitting.compile_model(model, CrossEntropyDice(), MeanIoU(len(info["classes"]["names"])))
 
         def batches(first_epoch: int, epochs: int) -> Any:
@@ -292,7 +345,9 @@ def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str
                 epochs=epochs,
             )
 
-        say(f"model     U-Net, {model.count_params() / 1e6:.2f} M parameters")
+        encoder = info["model"]["arguments"].get("encoder")
+        on = f" on {encoder}" + (f" ({options.weights})" if options.weights else "") if encoder else ""
+        say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
         if info["plan"] is None:
             plan, speed = _plan(model, material, batches, validation, start, say)
             info = {**info, "plan": plan.to_dict(), "speed": speed}
