@@ -135,8 +135,8 @@ def resnet_features(image: Any, depth: int, variant: str = "v1", output_stride: 
         image: (N, H, W, C).
         depth: as in `build_resnet`.
         variant: as in `build_resnet`.
-        output_stride: the deepest stride; further stages are dilated, so that every `output_stride`-th pixel of
-            their maps equals the strided network's.
+        output_stride: the deepest stride; further stages are dilated, so that their maps, sampled at the stride that
+            they would have had, equal the strided network's.
 
     Returns:
         {stride: (N, H / stride, W / stride, filters)}: 2 (stem), 4, 8, 16, 32 in ImageNet form, and 1, 2, 4 in CIFAR
