@@ -5,11 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from unetres_edge.errors import UsageError
-
 from .blocks import Conv, conv_norm
 from .encoders import encode, find_encoder
-from .heads import add_activation, check_common, check_side, pixel_head
+from .heads import add_activation, check_common, check_share, check_side, pixel_head
 from .weights import load_published
 
 
@@ -45,8 +43,7 @@ def build_fcn(
     """
     check_common(input_shape, num_classes, head_activation)
     find_encoder(encoder)
-    if not 0 <= dropout < 1:
-        raise UsageError("dropout is wrong", expected="0 <= dropout < 1", found=dropout)
+    check_share("dropout", dropout)
     image = keras.Input(input_shape, name="image")
     stride, x = list(encode(encoder, image, output_stride=output_stride).items())[-1]
     for side in input_shape[:2]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from keras import layers
@@ -20,26 +22,31 @@ def add_activation(x: Any, activation: str | None) -> Any:
     return layers.Softmax(dtype="float32", name="head_softmax")(x) if activation == "softmax" else x
 
 
-def check_common(
-    input_shape: tuple[int | None, int | None, int], num_classes: int, head_activation: str | None
-) -> None:
+def check_common(input_shape: Any, num_classes: int, head_activation: str | None) -> None:
     """Check the arguments that every builder takes.
 
     Raises:
         UsageError: one of them is wrong.
     """
-    sides = tuple(input_shape[:2])
-    if len(input_shape) != 3 or not input_shape[2] or min(s for s in (*sides, input_shape[2], 1) if s is not None) < 1:
-        raise UsageError("input_shape is wrong", expected="(height, width, channels)", found=tuple(input_shape))
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    whole = [isinstance(side, Integral) and int(side) >= 1 for side in shape]
+    if len(shape) != 3 or not whole[2] or not all(w or s is None for w, s in zip(whole, shape, strict=True)):
+        raise UsageError("input_shape is wrong", expected="(height, width, channels)", found=repr(input_shape))
     check_whole("num_classes", num_classes, 2)
     if head_activation not in (None, "softmax"):
         raise UsageError("head_activation is unknown", expected="None or 'softmax'", found=head_activation)
 
 
-def check_whole(name: str, value: float, least: int) -> None:
+def check_whole(name: str, value: Any, least: int) -> None:
     """Raise UsageError unless `value` is a whole number of at least `least`."""
-    if value != int(value) or value < least:
-        raise UsageError(f"{name} is wrong", expected=f"a whole number, at least {least}", found=value)
+    if not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} is wrong", expected=f"a whole number, at least {least}", found=repr(value))
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise UsageError unless 0 <= value < 1."""
+    if not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise UsageError(f"{name} is wrong", expected=f"0 <= {name} < 1", found=repr(value))
 
 
 def check_side(side: int | None, *, step: int, offset: int = 0, least: int = 1, why: str) -> None:

@@ -12,7 +12,7 @@ from unetres_edge.errors import UsageError
 
 from .blocks import UPSAMPLINGS, double_conv, residual_double_conv, upsample
 from .encoders import encode, find_encoder
-from .heads import check_common, check_side, check_whole, pixel_head
+from .heads import check_common, check_share, check_side, check_whole, pixel_head
 from .resnet import DEPTHS
 from .weights import load_published
 
@@ -151,5 +151,4 @@ def _check(
     ):
         if value not in allowed:
             raise UsageError(f"{argument} is unknown", expected=" or ".join(map(str, allowed)), found=value)
-    if not 0 <= dropout < 1:
-        raise UsageError("dropout is wrong", expected="0 <= dropout < 1", found=dropout)
+    check_share("dropout", dropout)
