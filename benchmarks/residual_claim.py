@@ -5,7 +5,8 @@
 Measures the norm of the gradient of the first layer's kernel, at initialisation (several seeds, every depth) and at
 every training step, the training loss, and the accuracy on the test images; writes the figures as JSON and the curves
 as docs/residual_claim.png. Every network gets the same images in the same order, steps, rates and augmentation (4 px
-of padding, random crop, mirror). Finished networks are kept in the JSON file, so that a stopped run goes on.
+of padding, random crop, mirror). It takes about an hour; finished networks are kept in the JSON file, so that a run
+that was stopped goes on.
 
 Reads `cifar10/cifar10_10k.npz` below the folder that UNETRES_DATA names (default ../shared/data): 10,000 training and
 1,000 test images, a fifth of the original training set.
@@ -198,7 +199,7 @@ def main() -> None:
     settings = {"epochs": options.epochs, "seed": options.seed, "batch": BATCH, "peak_rate": PEAK, "decay": DECAY}
     make_folder(options.out.parent)
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
-    if result.get("settings") != settings:
+    if result.get("settings") != settings or len(result["networks"]) == len(NETWORKS):
         machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
         versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
         command = f"python benchmarks/residual_claim.py --epochs {options.epochs} --seed {options.seed}"
