@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from keras import layers
+from lite import assert_int8_between_quantizes, partitions
 
 from keras_unetres.evaluate import KerasEngine
 from keras_unetres.export import RECIPES, Exported, Preprocessing, export_tflite, find_recipe
@@ -82,24 +82,6 @@ def test_float32_labels_are_those_of_keras(run_folder: Path, float32_file: Path)
             close = np.ptp(scores, -1) < 1e-4
             assert (result.class_map == scores.argmax(-1))[~close].all()
             assert close.mean() < 0.02
-
-
-def assert_int8_between_quantizes(data: bytes) -> list[str]:
-    ops = read_ops(data)
-    assert [op.name for op in ops if "QUANTIZE" in op.name] == ["QUANTIZE", "QUANTIZE"]
-    assert (ops[0].inputs, ops[0].outputs) == (("UINT8",), ("INT8",))
-    assert (ops[-1].inputs, ops[-1].outputs) == (("INT8",), ("UINT8",))
-    for op in ops[1:-1]:
-        assert {*op.inputs, *op.outputs} == {"INT8"}, op
-    assert float_islands(ops) == []
-    return [op.name for op in ops[1:-1]]
-
-
-def partitions(data: bytes) -> int:
-    """In how many pieces XNNPACK takes the graph, when it is applied as the runtime does by default."""
-    interpreter = Interpreter(model_content=data)
-    interpreter.allocate_tensors()
-    return [op["op_name"] for op in interpreter._get_ops_details()].count("DELEGATE")
 
 
 def test_int8_from_input_to_output_in_one_partition(int8_file: Path) -> None:
