@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from keras import layers
+from keras import initializers, layers
 
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")
 
@@ -146,6 +146,14 @@ def _shortcut(x: Any, convs: Sequence[Conv], name: str, *, kind: str, norm: bool
     return layers.Concatenate(name=f"{name}_widen")([x, *[zeros] * (filters // channels - 1)])
 
 
+def _he_transposed() -> initializers.Initializer:
+    """Return He 2015's initialisation for a 2x2 up-convolution: each output has one tap, so N is the input's channels.
+
+    Keras's "he_normal" would take the kernel's other side for the input; its fan_out is 4 times the input's channels.
+    """
+    return initializers.VarianceScaling(scale=8.0, mode="fan_out", distribution="truncated_normal")
+
+
 def upsample(x: Any, filters: int, name: str, *, kind: str, norm: str | None = "batch") -> Any:
     """Return an (N, H, W, C) tensor at twice the size with `filters` channels, (N, 2H, 2W, filters).
 
@@ -155,7 +163,7 @@ def upsample(x: Any, filters: int, name: str, *, kind: str, norm: str | None = "
     """
     if kind == "transpose":
         return layers.Conv2DTranspose(
-            filters, 2, strides=2, padding="same", kernel_initializer="he_normal", name=f"{name}_up"
+            filters, 2, strides=2, padding="same", kernel_initializer=_he_transposed(), name=f"{name}_up"
         )(x)
     x = layers.UpSampling2D(2, interpolation=kind, name=f"{name}_up")(x)
     x = conv_norm(x, Conv(filters, 2), f"{name}_up", norm=norm)

@@ -131,11 +131,11 @@ def multiply_adds(model: keras.Model, size: tuple[int, int]) -> int:
     sizes = map_sizes(model, size)
     total = 0
     for layer in model.layers:
-        height, width = sizes.get(layer.name, (1, 1))
-        if isinstance(layer, layers.Conv2DTranspose):  # the kernel is applied at every place of its input
-            total += height * width * math.prod(layer.kernel.shape) // math.prod(layer.strides)
-        elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)):
-            total += height * width * math.prod(layer.kernel.shape)
+        if not isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)):
+            continue
+        transposed = isinstance(layer, layers.Conv2DTranspose)  # whose kernel is applied at every place of its input
+        at = layer.input._keras_history.operation if transposed else layer
+        total += math.prod(sizes.get(at.name, (1, 1))) * math.prod(layer.kernel.shape)
     return total
 
 

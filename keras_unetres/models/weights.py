@@ -20,7 +20,8 @@ from unetres_edge.errors import WeightsError
 
 from .blocks import RESNET_EPSILON
 from .encoders import find_encoder
-from .published import read_published
+from .published import Source, read_published
+from .resnet import DEPTHS
 
 _OURS = re.compile(r"(?:(stem)|stage(\d+)_block(\d+)_(\d+|shortcut))_(conv|norm)|(head_logits)")
 
@@ -49,6 +50,7 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
     """
     depth, variant = find_encoder(encoder)
     source, tensors = read_published(weights, depth, variant)
+    _refuse_deeper(depth, source, tensors, weights)
     channels = int(model.input_shape[-1])
     feeding = source.feeding
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -72,6 +74,20 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
         variable.assign(value)
     height, width = (side or 224 for side in model.input_shape[1:3])
     return replace(Preprocessing(channels=channels, size=(height, width)), **feeding)
+
+
+def _refuse_deeper(depth: int, source: Source, tensors: dict[str, np.ndarray], file: Any) -> None:
+    """Refuse weights that have more blocks than the network, of which a part would fit."""
+    for stage, blocks in enumerate(DEPTHS[depth].blocks, start=1):
+        more = source.find("stage", stage, blocks + 1, "1", "conv")
+        if f"{more}/kernel" in tensors:
+            raise WeightsError(
+                "the weights are those of a deeper network",
+                file=file,
+                expected=f"{blocks} blocks in stage {stage}",
+                found=more,
+                fix="check that depth and encoder are those of the file",
+            )
 
 
 def _same_head(layer: keras.Layer, tensors: dict[str, np.ndarray], theirs: str) -> bool:
