@@ -178,8 +178,9 @@ def _hub(preset: str, depth: int, own: str) -> dict[str, np.ndarray]:
     except Exception as error:  # downloads and readers raise many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"KerasHub cannot load the preset: {first}", file=preset) from error
-    if list(backbone.input_conv_filters) != [64] or backbone.use_pre_activation:
-        what = "pre-activation (v2)" if backbone.use_pre_activation else "with the deep stem (vd)"
+    deep = list(backbone.input_conv_filters) != [64]
+    if deep or backbone.use_pre_activation or backbone.block_type.endswith("_vd"):
+        what = "pre-activation (v2)" if backbone.use_pre_activation else "with the deep stem (vd)" if deep else "(vd)"
         raise WeightsError(f"the preset is a network {what}", file=preset, expected=own, found=preset)
     return _tensors(backbone)
 

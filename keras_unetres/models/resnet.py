@@ -114,8 +114,8 @@ def find_depth(depth: int, variant: str) -> Depth:
     Raises:
         UsageError: there is no such network.
     """
-    if depth not in DEPTHS:
-        raise UsageError("depth is wrong", expected=", ".join(map(str, sorted(DEPTHS))), found=depth)
+    if isinstance(depth, float) or depth not in DEPTHS:
+        raise UsageError("depth is wrong", expected=", ".join(map(str, sorted(DEPTHS))), found=repr(depth))
     if variant not in VARIANTS:
         raise UsageError("variant is unknown", expected=", ".join(VARIANTS), found=variant)
     if variant == "v1.5" and not DEPTHS[depth].bottleneck:

@@ -16,10 +16,10 @@ import keras
 import numpy as np
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import WeightsError
+from unetres_edge.errors import UsageError, WeightsError
 
 from .blocks import RESNET_EPSILON
-from .encoders import find_encoder
+from .encoders import ENCODERS, encode, feature_pyramid, find_encoder
 from .published import Source, read_published
 from .resnet import DEPTHS
 
@@ -50,6 +50,7 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
     """
     depth, variant = find_encoder(encoder)
     source, tensors = read_published(weights, depth, variant)
+    _check_encoder(model, encoder)
     _refuse_deeper(depth, source, tensors, weights)
     channels = int(model.input_shape[-1])
     feeding = source.feeding
@@ -74,6 +75,33 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
         variable.assign(value)
     height, width = (side or 224 for side in model.input_shape[1:3])
     return replace(Preprocessing(channels=channels, size=(height, width)), **feeding)
+
+
+def _check_encoder(model: keras.Model, encoder: str) -> None:
+    """Refuse a model that is not on this encoder: v1 and v1.5 differ in no tensor, only in where the strides lie."""
+    convs = {name: form for name, form in _convs(model).items() if _OURS.fullmatch(name) and name != "head_logits"}
+    if "stem_conv" not in convs:
+        raise UsageError("the model has no such encoder", expected=f"a network on {encoder}", found=model.name)
+    output_stride = max(feature_pyramid(model))
+
+    def is_on(name: str) -> bool:
+        whole = keras.Model(image := keras.Input((None, None, 3)), encode(name, image, output_stride=output_stride))
+        return convs.items() <= _convs(whole).items()
+
+    if not is_on(encoder):
+        depth, _ = find_encoder(encoder)
+        others = [name for name, (other, _) in ENCODERS.items() if other == depth and name != encoder]
+        right = next((name for name in others if is_on(name)), "another encoder")
+        raise UsageError("the model is not on this encoder", expected=encoder, found=right)
+
+
+def _convs(model: keras.Model) -> dict[str, tuple[object, ...]]:
+    """Return what tells the convolutions of a network apart, by name."""
+    return {
+        layer.name: (layer.filters, layer.kernel_size, layer.strides, layer.dilation_rate)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Conv2D)
+    }
 
 
 def _refuse_deeper(depth: int, source: Source, tensors: dict[str, np.ndarray], file: Any) -> None:
@@ -159,5 +187,7 @@ def _checked(layer: keras.Layer, values: dict[str, np.ndarray], file: Any) -> li
             raise WeightsError(
                 f"tensor {variable.name} of layer {layer.name} has values that are not finite", file=file
             )
+        if variable.name == "moving_variance" and value.min() < 0:
+            raise WeightsError(f"the variance of layer {layer.name} is below 0", file=file, found=float(value.min()))
         pairs.append((variable, value.astype(np.float32)))
     return pairs
