@@ -56,6 +56,10 @@ class Row:
         return self.arguments.get("padding") != "valid"
 
     @property
+    def dropout(self) -> float:
+        return self.arguments.get("dropout", 0.0)
+
+    @property
     def softmax(self) -> bool:
         return self.arguments.get("head_activation") == "softmax"
 
@@ -123,9 +127,8 @@ NETWORKS: dict[str, Row] = {
     "resnet18_stride8": _row(
         "resnet", (32, 16, 3), (4, 2, 512), {2: 64, 4: 64, 8: 512}, depth=18, output_stride=8, include_top=False
     ),
-    # dilated classifier
-    "resnet50_v1.5_stride16": _row(
-        "resnet", (32, 32, 3), (5,), {2: 64, 4: 256, 8: 512, 16: 2048}, depth=50, variant="v1.5", output_stride=16
+    "resnet18_v2_stride16": _row(
+        "resnet", (64, 32, 3), (5,), {2: 64, 4: 64, 8: 128, 16: 512}, depth=18, variant="v2", output_stride=16
     ),
     "fcn_resnet18": _row("fcn", (32, 16, 3), (32, 16, 2), {2: 64, 4: 64, 8: 512}, encoder="resnet18", dropout=0.1),
     "fcn_resnet18_stride16": _row(

@@ -30,7 +30,7 @@ ALIKE = {
     "resnet20_v2": "unet_resnet20_v2",
     "plain18": "plain20",
     "resnet18_features": "resnet18_stride8",
-    "resnet50_v1.5_stride16": "resnet18_stride8",
+    "resnet18_v2_stride16": "resnet18_stride8 and resnet50_v2",
     "fcn_resnet18_stride16": "fcn_resnet18",
     "fcn_resnet20": "fcn_softmax",
     "fcn_resnet20_v2_stride1": "unet_resnet20_v2",
