@@ -135,7 +135,11 @@ def ended_process() -> str:
     return str(child.pid)
 
 
-@pytest.mark.parametrize("text", [ended_process, "", "0", "-1", "what", "9" * 30], ids=str)
+@pytest.mark.parametrize(
+    "text",
+    [ended_process, "", "0", "-1", "what", "9" * 30],
+    ids=lambda text: text if isinstance(text, str) else "ended",
+)
 def test_a_stale_lock_is_taken_over(run: RunFolder, text: str | Callable[[], str]) -> None:
     (run.path / ".lock").write_text(text if isinstance(text, str) else text())
     with run.lock():
