@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from unetres_edge.errors import ImageError, MaskError
-from unetres_edge.image import image_array, read_image, read_mask
+from unetres_edge.image import count_pages, image_array, read_colors, read_image, read_mask
 
 RNG = np.random.default_rng(1)
 GREY = RNG.integers(0, 256, (19, 23)).astype(np.uint8)
@@ -262,3 +266,179 @@ def test_masks_that_are_not_ids_are_refused(tmp_path) -> None:
         with pytest.raises(MaskError, match=said):
             read_mask(save(tmp_path / name, image, **options))
     np.testing.assert_array_equal(read_mask(save(tmp_path / "e.png", IDS, exif=oriented(1))), IDS)
+
+
+def refused(path: Path, said: str, *reads) -> None:
+    for read in reads or (read_image, read_mask, read_colors):
+        with pytest.raises(MaskError if read in (read_mask, read_colors) else ImageError, match=said) as caught:
+            read(path)
+        assert caught.value.file == str(path)
+
+
+def test_colours_are_packed(tmp_path) -> None:
+    expected = COLOR.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    for suffix in ("png", "tif", "bmp", "ppm"):
+        found = read_colors(save(tmp_path / f"a.{suffix}", COLOR))
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(read_colors(save(tmp_path / "b.png", ALPHA)), expected)
+    np.testing.assert_array_equal(read_colors(save(tmp_path / "c.png", GREY)), GREY.astype(np.int32) * 0x10101)
+    np.testing.assert_array_equal(
+        read_colors(save(tmp_path / "d.png", Image.fromarray(GREY > 9))), (GREY > 9) * 0xFFFFFF
+    )
+    np.testing.assert_array_equal(read_colors(save(tmp_path / "e.png", palette(IDS))).max(), 250 << 16 | 251 << 8 | 252)
+
+
+def test_colours_that_are_not_exact_are_refused(tmp_path) -> None:
+    clear = ALPHA.copy()
+    clear[0, 0, 3] = 0
+    refused(save(tmp_path / "a.jpg", COLOR), "JPEG file does not hold", read_colors, read_mask)
+    refused(save(tmp_path / "b.webp", COLOR, lossless=True), "WEBP file does not hold", read_colors, read_mask)
+    refused(save(tmp_path / "c.png", GREY.astype(np.uint16)), "not of 8 bits", read_colors)
+    refused(save(tmp_path / "d.png", clear), "transparent pixels")
+    refused(save(tmp_path / "e.png", COLOR, exif=oriented(6)), "rotated by EXIF", read_colors, read_mask)
+    refused(save(tmp_path / "f.tif", COLOR, exif=oriented(6)), "rotated by EXIF", read_colors, read_mask)
+    refused(save(tmp_path / "g.tif", COLOR, compression="jpeg"), "compressed by JPEG", read_colors, read_mask)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "zlib"}, {"byteorder": ">"}, {"bigtiff": True}, {"tile": (16, 16)}]
+)
+def test_tiffs_that_pillow_does_not_give_exactly(tmp_path, options: dict) -> None:
+    deep = RNG.integers(0, 65536, (19, 23, 3), dtype=np.uint16)
+    many = RNG.integers(0, 65536, (19, 23, 7), dtype=np.uint16)
+    for number, (values, more) in enumerate(
+        [
+            (deep, {"photometric": "rgb"}),
+            (np.moveaxis(deep, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+            (np.moveaxis(COLOR, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+            (many, {"photometric": "minisblack", "planarconfig": "contig"}),
+            (many[..., :2], {"photometric": "minisblack", "planarconfig": "contig"}),
+            ((deep / 65535).astype(np.float32), {"photometric": "rgb"}),
+            ((GREY / 256).astype(np.float16), {}),
+            (GREY / 256, {}),
+            (GREY.astype(np.uint32) * 257, {}),
+        ]
+    ):
+        path = tmp_path / f"{number}.tif"
+        tifffile.imwrite(path, values, **more, **options)
+        found = read_image(path)
+        np.testing.assert_array_equal(found, np.moveaxis(values, 0, -1) if "separate" in more.values() else values)
+        assert found.dtype in (np.uint8, np.uint16, np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint16, np.uint32, np.uint64])
+@pytest.mark.parametrize("order", "<>")
+def test_masks_of_every_whole_number(tmp_path, dtype: type, order: str) -> None:
+    ids = IDS.astype(dtype) - (dtype(1) if np.dtype(dtype).kind == "i" else dtype(0))
+    for compression in (None, "zlib"):
+        tifffile.imwrite(tmp_path / "a.tif", ids, byteorder=order, compression=compression)
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), ids)
+    tifffile.imwrite(tmp_path / "b.tif", np.full((4, 4), 2**31, np.uint32))
+    refused(tmp_path / "b.tif", "outside 32 bits", read_mask)
+
+
+def test_values_that_are_not_finite_are_counted(tmp_path) -> None:
+    values = np.zeros((6, 6))
+    values[0, :4] = np.nan, np.inf, -np.inf, np.nan
+    for dtype in (np.float16, np.float32, np.float64):
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype))
+        refused(tmp_path / "a.tif", "image has 4 values that are not finite", read_image)
+    values[0, :4] = 7, -7, 1e9, 0
+    tifffile.imwrite(tmp_path / "b.tif", values)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif"), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("number", UPRIGHT)
+def test_orientation_of_tiffs_that_pillow_does_not_read(tmp_path, number: int) -> None:
+    deep = RNG.integers(0, 65536, (19, 23, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", extratags=[(274, 3, 1, number, True)])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), UPRIGHT[number](deep))
+
+
+def test_pages_of_a_tiff(tmp_path) -> None:
+    path, pages = tmp_path / "a.tif", RNG.integers(0, 256, (4, 19, 23), dtype=np.uint8)
+    for options in ({}, {"imagej": True}, {"bigtiff": True}):
+        tifffile.imwrite(path, pages, photometric="minisblack", **options)
+        assert count_pages(path) == 4
+        refused(path, "more than one frame; expected 1; found 4; fix: .*or declare the stack in a dataset.yaml")
+        for number, page in enumerate(pages):
+            np.testing.assert_array_equal(read_image(path, page=number), page)
+            np.testing.assert_array_equal(read_mask(path, number), page)
+            np.testing.assert_array_equal(read_colors(path, number), page.astype(np.int32) * 0x10101)
+        for number in (-1, 4):
+            with pytest.raises(ImageError, match=f"no such page; expected 0..3; found {number}"):
+                read_image(path, page=number)
+
+
+def one_page_for_all(path: Path, stack: np.ndarray) -> Path:
+    """Write a stack as ImageJ does from 4 GB on: one page, the images after its own follow without tags."""
+    tifffile.imwrite(path, stack, imagej=True, byteorder=">")
+    data = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from(">I", data, 4)
+    (tags,) = struct.unpack_from(">H", data, at)
+    struct.pack_into(">I", data, at + 2 + 12 * tags, 0)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_stack_of_imagej_is_not_taken_for_one_image(tmp_path, dtype: type) -> None:
+    stack = RNG.integers(0, 256, (4, 19, 23)).astype(dtype)
+    path = one_page_for_all(tmp_path / "a.tif", stack)
+    with Image.open(path) as image:
+        assert image.n_frames == 1
+    assert count_pages(path) == 4
+    refused(path, "more than one frame; expected 1; found 4")
+    for number, image in enumerate(stack):
+        np.testing.assert_array_equal(read_image(path, page=number), image)
+
+
+def test_a_stack_of_imagej_that_is_cut_is_refused(tmp_path) -> None:
+    path = one_page_for_all(tmp_path / "a.tif", RNG.integers(0, 256, (4, 19, 23), dtype=np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"images=4", b"images=9"))
+    with pytest.raises(ImageError, match="ImageJ stack is damaged; expected 9 images; found room for [45]"):
+        count_pages(path)
+    refused(path, "ImageJ stack is damaged")
+
+
+def test_pages_of_other_files(tmp_path) -> None:
+    for suffix in ("png", "jpg", "gif", "bmp", "pgm", "webp", "tif"):
+        path = save(tmp_path / f"a.{suffix}", GREY)
+        assert count_pages(path) == 1
+        np.testing.assert_array_equal(read_image(path, page=0), read_image(path))
+        with pytest.raises(ImageError, match="no such page; expected 0..0; found 1"):
+            read_image(path, page=1)
+    path = save(tmp_path / "b.gif", Image.fromarray(GREY), save_all=True, append_images=[Image.fromarray(255 - GREY)])
+    refused(path, "more than one frame", count_pages, read_image, read_mask)
+
+
+def test_sixteen_bit_colours_of_a_png_are_refused_not_cut(tmp_path) -> None:
+    for color, channels in ((2, 3), (4, 2), (6, 4)):
+        rows = b"".join(b"\0" + bytes(8 * channels) for _ in range(4))
+        path = tmp_path / f"{color}.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        with path.open("ab") as file:
+            header = struct.pack(">IIBBBBB", 4, 4, 16, color, 0, 0, 0)
+            for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+                file.write(struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)))
+        refused(path, "would be cut to 8 bits.*fix: save it as a 16-bit TIFF or an 8-bit PNG")
+
+
+def test_tiffs_of_too_many_bytes_are_refused(tmp_path, monkeypatch) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((10, 10, 16), np.uint16), photometric="minisblack", planarconfig="contig"
+    )
+    assert read_image(tmp_path / "a.tif").shape == (10, 10, 16)
+    monkeypatch.setattr("unetres_edge.image.MAX_PIXELS", 399)
+    refused(tmp_path / "a.tif", "too many bytes of pixels; expected at most 3192; found 10 x 10 x 32")
+
+
+def test_nothing_is_printed_of_a_damaged_tiff(tmp_path, capfd) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RNG.integers(0, 9, (19, 23, 3), dtype=np.uint16), compression="zlib")
+    data = (tmp_path / "a.tif").read_bytes()
+    for at in range(0, len(data), 7):
+        (tmp_path / "b.tif").write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with contextlib.suppress(ImageError):
+            read_image(tmp_path / "b.tif")
+    assert capfd.readouterr() == ("", "")
