@@ -17,9 +17,12 @@ _HOMES = {
     "build_fcn": "models",
     "build_resnet": "models",
     "build_unet": "models",
+    "dataset_from_arrays": "data",
+    "dataset_from_tf": "data",
     "evaluate": "workflows.evaluate",
     "export_tflite": "export",
     "load_published": "models",
+    "open_dataset": "data",
     "train": "workflows.train",
 }
 
@@ -30,9 +33,12 @@ __all__ = [
     "build_fcn",
     "build_resnet",
     "build_unet",
+    "dataset_from_arrays",
+    "dataset_from_tf",
     "evaluate",
     "export_tflite",
     "load_published",
+    "open_dataset",
     "train",
 ]
 

@@ -107,9 +107,9 @@ def no_folder(data: Path) -> None:
 SPOILT = [
     (empty_folder, "images/"),
     (empty_images, "no images"),
-    (missing_mask, "cells_0003.png has no mask"),
-    (other_size, "cells_0003.png: image and mask differ in size (64 x 64, mask 63 x 64)"),
-    (strange_value, "cells_0003.png: mask values 7 are not classes"),
+    (missing_mask, "cells_0003.png: an image without a mask"),
+    (other_size, "cells_0003.png: an image and a mask of different sizes: image 64 x 64, mask 63 x 64"),
+    (strange_value, "cells_0003.png: mask values that are no class: 7 in 1 px; expected values 0, 1; fix: ignore: 7"),
     (truncated, "cells_0003.png"),
     (no_folder, "data"),
 ]

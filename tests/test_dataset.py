@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from keras_unetres.data import Dataset, Reading, open_dataset
-from keras_unetres.data.dataset import _IMAGE_ENDINGS, _MASK_SUFFIXES
+from keras_unetres.data.formats.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.image import IMAGE_SUFFIXES
 
@@ -24,22 +25,23 @@ def make_folder(root: Path, images: list[str], masks: list[str] | None = None) -
 
 
 def names_of(dataset: Dataset) -> dict[str, list[str]]:
-    return {name: [pair.name for pair in pairs] for name, pairs in dataset.splits.items()}
+    return {name: [sample.name for sample in samples] for name, samples in dataset.splits.items()}
 
 
 @pytest.mark.parametrize("ending", ["", *_MASK_SUFFIXES, "_MASK", "_labelIds"])
 def test_a_mask_may_have_an_ending(tmp_path, ending: str) -> None:
     make_folder(tmp_path, [f"{n}.jpg" for n in "abcde"], [f"{n}{ending}.png" for n in "abcde"])
-    pairs = open_dataset(tmp_path).split("all")
-    assert sorted(pair.name for pair in pairs) == [f"{n}.jpg" for n in "abcde"]
-    assert all(pair.mask.name == f"{pair.image.stem}{ending}.png" for pair in pairs)
+    samples = open_dataset(tmp_path).split("all")
+    assert sorted(sample.name for sample in samples) == [f"{n}.jpg" for n in "abcde"]
+    assert all(sample.mask.file.name == f"{sample.image.file.stem}{ending}.png" for sample in samples)
 
 
 @pytest.mark.parametrize("image", _IMAGE_ENDINGS)
 @pytest.mark.parametrize("mask", ["{0}", "{0}_mask", "{0}{1}", "{0}{1}_mask"])
 def test_an_image_may_have_an_ending_too(tmp_path, image: str, mask: str) -> None:
     make_folder(tmp_path, [f"{n}{image}.png" for n in "abc"], [mask.format(n, image) + ".png" for n in "abc"])
-    assert {pair.name[0] + pair.mask.name[0] for pair in open_dataset(tmp_path).split("all")} == {"aa", "bb", "cc"}
+    samples = open_dataset(tmp_path).split("all")
+    assert {sample.name[0] + sample.mask.file.name[0] for sample in samples} == {"aa", "bb", "cc"}
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".PNG", ".Tif"])
@@ -50,7 +52,7 @@ def test_every_suffix_is_an_image(tmp_path, suffix: str) -> None:
 
 def test_an_image_whose_name_ends_like_a_mask_keeps_its_name(tmp_path) -> None:
     make_folder(tmp_path, ["a.png", "a_l.png", "b.png"], ["a.png", "a_l.png", "b_mask.png"])
-    found = {pair.name: pair.mask.name for pair in open_dataset(tmp_path).split("all")}
+    found = {sample.name: sample.mask.file.name for sample in open_dataset(tmp_path).split("all")}
     assert found == {"a.png": "a.png", "a_l.png": "a_l.png", "b.png": "b_mask.png"}
 
 
@@ -61,11 +63,17 @@ def test_other_and_hidden_files_are_passed_over(tmp_path) -> None:
 
 def test_files_without_a_partner_are_all_listed(tmp_path) -> None:
     make_folder(tmp_path, ["a.png", "b.png", "c.png"], ["c_mask.png", "d_mask.png", "e.png"])
-    with pytest.raises(DataError, match="4 files without a partner") as caught:
+    with pytest.raises(DataError, match="4 faults") as caught:
         open_dataset(tmp_path)
-    for part in ("a.png has no mask", "b.png has no mask", "masks/d_mask.png has no image", "masks/e.png has no image"):
+    for part in (
+        "images/a.png: an image without a mask",
+        "images/b.png: an image without a mask",
+        "masks/d_mask.png: a mask without an image",
+        "masks/e.png: a mask without an image",
+    ):
         assert part in str(caught.value)
     assert "c.png" not in caught.value.message
+    assert "c_mask.png" not in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -121,6 +129,14 @@ def test_seeded_parts_depend_on_names_alone(tmp_path) -> None:
     assert names_of(open_dataset(here)) == names_of(open_dataset(there))
 
 
+def test_a_name_that_is_no_text_is_parted(tmp_path) -> None:
+    try:
+        make_folder(tmp_path, [*NAMES, os.fsdecode(b"\xff.png")])
+    except OSError:
+        pytest.skip("the file system takes no names that are not UTF-8")
+    assert len(open_dataset(tmp_path).split("all")) == 21
+
+
 def test_globs_make_the_parts(tmp_path) -> None:
     make_folder(tmp_path, NAMES)
     parts = names_of(open_dataset(tmp_path, changes={"val_from": "p0[0-3]*", "test_from": "p1?"}))
@@ -149,14 +165,24 @@ def test_wrong_readings_are_refused(tmp_path, changes: dict, said: str) -> None:
         open_dataset(tmp_path, changes=changes)
 
 
-def test_too_few_images_to_part(tmp_path) -> None:
+@pytest.mark.parametrize(("count", "sizes"), [(1, (1, 0, 0)), (2, (1, 1, 0)), (3, (1, 1, 1)), (4, (2, 1, 1))])
+def test_so_few_images_that_parts_are_left_out(tmp_path, count: int, sizes: tuple[int, ...]) -> None:
+    make_folder(tmp_path, NAMES[:count])
+    parts = names_of(open_dataset(tmp_path))
+    assert tuple(len(parts.get(part, [])) for part in ("train", "val", "test")) == sizes
+    assert sorted(sum(parts.values(), [])) == NAMES[:count]
+
+
+def test_two_images_without_a_test_part(tmp_path) -> None:
     make_folder(tmp_path, NAMES[:2])
-    with pytest.raises(DataError, match="no images are left to train on.*--test-from none"):
-        open_dataset(tmp_path)
-    assert {k: len(v) for k, v in names_of(open_dataset(tmp_path, changes={"test_from": "none"})).items()} == {
-        "train": 1,
-        "val": 1,
-    }
+    parts = names_of(open_dataset(tmp_path, changes={"test_from": "none"}))
+    assert {name: len(part) for name, part in parts.items()} == {"train": 1, "val": 1}
+
+
+def test_globs_that_leave_nothing_to_train_on(tmp_path) -> None:
+    make_folder(tmp_path, NAMES[:2])
+    with pytest.raises(DataError, match="no images are left to train on.*2 images, 1 for validation, 1 for the test"):
+        open_dataset(tmp_path, changes={"val_from": "p00*", "test_from": "p01*"})
 
 
 def test_given_folders_are_the_parts(tmp_path) -> None:
@@ -164,7 +190,7 @@ def test_given_folders_are_the_parts(tmp_path) -> None:
         make_folder(tmp_path / part, names)
     dataset = open_dataset(tmp_path)
     assert names_of(dataset) == {"train": NAMES[:5], "val": NAMES[5:7], "test": NAMES[7:8]}
-    assert [pair.name for pair in dataset.split("all")] == NAMES[:8]
+    assert [sample.name for sample in dataset.split("all")] == NAMES[:8]
     with pytest.raises(DataError, match="no other part.*train, val, test, all"):
         dataset.split("other")
 
@@ -193,7 +219,7 @@ def test_a_description_says_it_all(tmp_path) -> None:
     )
     dataset = open_dataset(file)
     assert names_of(dataset) == {"train": ["a.png"], "val": ["a.png"]}
-    assert dataset.splits["train"][0].mask == tmp_path / "base" / "fit" / "labels" / "a.png"
+    assert dataset.splits["train"][0].mask.file == tmp_path / "base" / "fit" / "labels" / "a.png"
     assert (dataset.class_names, dataset.class_colors) == (("one", "two"), ((0, 0, 0), (220, 60, 255)))
     assert dataset.reading == Reading("instances", 7, "x*", "none", 0)
     assert open_dataset(file, changes={"ignore": 9, "seed": None}).reading == Reading("instances", 9, "x*", "none", 0)

@@ -9,16 +9,14 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from keras_unetres.data import open_dataset, read_records
-from keras_unetres.data.pipeline import (
-    AUGMENTATIONS,
-    Augmentation,
-    Samples,
-    calibration_crops,
-    training_batches,
-    validation_batches,
-)
+from keras_unetres.data import Reading, dataset_from_arrays, open_dataset, read_records
+from keras_unetres.data.augment import AUGMENTATIONS, Augmentation
+from keras_unetres.data.pipeline import calibration_crops, training_batches, validation_batches
+from keras_unetres.data.samples import Samples
+from keras_unetres.data.targets import border_weight_map
+from keras_unetres.data.weighting import Weighting, class_weights
 from unetres_edge import Preprocessing
+from unetres_edge.errors import DataError, UsageError
 
 SHAPES = [(40, 50), (20, 70), (33, 16)]
 TURNING = Augmentation(flip_up_down=True, rotation=180, scale=(0.7, 1.4))
@@ -239,3 +237,180 @@ def test_whole_images_are_scaled_with_their_masks(tmp_path, fit: str) -> None:
     masks = take(samples, AUGMENTATIONS["none"], 0, 1, batch_size=3)[1][0]
     known = sorted(np.count_nonzero(mask != 255) for mask in masks)
     assert known == sorted(height * width for height, width in scaled)
+
+
+def from_arrays(masks: list[np.ndarray], pre: Preprocessing, *, weights=None, **settings) -> Samples:
+    """Return samples of pictures that show their masks, all in the training part."""
+    images = [(mask * 50).astype(np.uint8) for mask in masks]
+    classes = None if settings.pop("instances", False) else ["a", "b", "c"]
+    reading = Reading(masks_are="classes" if classes else "instances")
+    dataset = dataset_from_arrays(
+        images, masks, weights=weights, splits=["train"] * len(masks[1:]) + ["val"], classes=classes, reading=reading
+    )
+    return Samples(read_records(dataset, ["all"], progress=False)["all"], pre, **settings)
+
+
+def spots(count: int = 4) -> list[np.ndarray]:
+    """Masks of 64 x 64 that are class 0 but for a strip of class 1, and in the first one 4 px of class 2."""
+    masks = [np.zeros((64, 64), np.uint8) for _ in range(count)]
+    for mask in masks:
+        mask[:, :8] = 1
+    masks[0][40:42, 50:52] = 2
+    return masks
+
+
+def test_class_weights_are_inverse_to_the_pixels() -> None:
+    masks = [np.array([[0, 0, 0, 1], [0, 0, 255, 255]], np.uint8)]
+    weights = class_weights(masks, 3)
+    assert weights == (6 / (2 * 5), 6 / (2 * 1), 1.0)
+    counts = np.array([5, 1, 0])
+    assert (counts * weights).sum() / counts.sum() == pytest.approx(1)
+
+
+def test_balanced_weights_reach_the_batches_and_nothing_ignored_weighs() -> None:
+    masks = spots()
+    masks[1][10:20] = 255
+    images = [np.zeros((64, 64), np.uint8)] * 4
+    dataset = dataset_from_arrays(
+        images, masks, splits=["train"] * 3 + ["val"], classes=["a", "b", "c"], reading=Reading(ignore=255)
+    )
+    samples = Samples(
+        read_records(dataset, ["train"], progress=False)["train"], grey((48, 80)), weighting=Weighting(balanced=True)
+    )
+    expected = class_weights(masks[:3], 3)
+    assert samples.class_weights == expected
+    batches = training_batches(samples, AUGMENTATIONS["light"], batch_size=3, seed=1, first_epoch=0, epochs=2)
+    for _, labels, weights in batches.as_numpy_iterator():
+        assert weights.dtype == np.float32
+        for class_id in range(3):
+            np.testing.assert_allclose(weights[labels == class_id], expected[class_id], rtol=1e-6)
+        assert (labels == 255).any()
+        assert (weights[labels == 255] == 0).all()
+
+
+def test_given_weights_multiply_the_others() -> None:
+    weights = [np.full((64, 64), 1 + index, np.float32) for index in range(4)]
+    samples = from_arrays(spots(), grey((64, 64)), weights=weights, weighting=Weighting(balanced=True))
+    plain = from_arrays(spots(), grey((64, 64)), weighting=Weighting(balanced=True))
+    for index in range(4):
+        np.testing.assert_allclose(samples[index].weight, plain[index].weight * (1 + index), rtol=1e-6)
+
+
+def cells() -> np.ndarray:
+    """Numbered cells of which two nearly touch."""
+    instances = np.zeros((48, 48), np.int32)
+    instances[10:30, 8:20], instances[10:30, 23:40] = 1, 2
+    return instances
+
+
+def test_border_weights_need_objects_and_are_those_of_the_paper() -> None:
+    samples = from_arrays([cells()] * 2, grey((48, 48)), instances=True, weighting=Weighting(border=(10, 5)))
+    np.testing.assert_allclose(samples[0].weight, border_weight_map(cells(), w0=10, sigma=5), rtol=1e-6)
+    assert samples[0].weight[20, 21] > 5
+    with pytest.raises(DataError, match="border weights need to know the objects"):
+        from_arrays(spots(), grey(), weighting=Weighting(border=(10, 5)))
+    with pytest.raises(UsageError, match="sigma"):
+        Weighting(border=(10, 0))
+
+
+def test_border_weights_never_teach_to_join_objects_that_touch() -> None:
+    instances = np.zeros((32, 32), np.int32)
+    instances[8:24, 6:16], instances[8:24, 16:28] = 1, 2
+    whole = border_weight_map(instances)
+    assert whole[15, 16] > 9  # between the two
+    for target, heavy in (("semantic", False), ("separated", True), ("borders", True)):
+        dataset = dataset_from_arrays(
+            [np.zeros((32, 32), np.uint8)] * 2,
+            [instances] * 2,
+            splits=["train", "val"],
+            reading=Reading(masks_are="instances", target=target),
+        )
+        records = read_records(dataset, ["train"], progress=False)["train"]
+        sample = Samples(records, grey((32, 32)), weighting=Weighting(border=(10, 5)))[0]
+        assert (sample.weight[15, 16] > 9) == heavy
+        assert (sample.weight[sample.mask == 1] == 1).all()
+        np.testing.assert_allclose(sample.weight[sample.mask == 0], whole[sample.mask == 0], rtol=1e-6)
+
+
+def test_half_of_the_crops_hold_the_rarest_class_as_often_as_the_others() -> None:
+    samples = from_arrays(spots(), grey((16, 16)))
+    shares = {}
+    for balance in (0.0, 1.0):
+        batches = training_batches(
+            samples, AUGMENTATIONS["none"], batch_size=16, seed=5, first_epoch=0, epochs=6, balance=balance
+        )
+        labels = np.concatenate([mask for _, mask in batches.as_numpy_iterator()])
+        shares[balance] = [(labels == class_id).any((1, 2)).mean() for class_id in range(3)]
+    assert shares[0.0][2] < 0.1
+    assert 0.25 < shares[1.0][2] < 0.45  # 1 in 3, and those that hold it by chance
+    assert shares[1.0][1] > 0.3
+
+
+def test_balance_is_for_crops_alone() -> None:
+    settings = {"batch_size": 2, "seed": 0, "first_epoch": 0, "epochs": 1}
+    with pytest.raises(UsageError, match="balance"):
+        training_batches(from_arrays(spots(), grey(fit="resize")), AUGMENTATIONS["none"], balance=0.5, **settings)
+    with pytest.raises(UsageError, match="balance"):
+        training_batches(from_arrays(spots(), grey()), AUGMENTATIONS["none"], balance=1.5, **settings)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.7])
+def test_workers_share_the_batches_of_one(tmp_path, balance: float) -> None:
+    samples = make_samples(tmp_path, grey())
+    settings = {"batch_size": 4, "seed": 3, "first_epoch": 0, "epochs": 2, "balance": balance}
+    whole = list(training_batches(samples, AUGMENTATIONS["microscopy"], **settings).as_numpy_iterator())
+    parts = [
+        list(training_batches(samples, AUGMENTATIONS["microscopy"], **settings, shard=(i, 2)).as_numpy_iterator())
+        for i in range(2)
+    ]
+    assert len(whole) == len(parts[0]) == len(parts[1])
+    for one, *shares in zip(whole, *parts, strict=True):
+        for array, halves in zip(one, zip(*shares, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(halves), array)
+    with pytest.raises(UsageError, match="shared"):
+        training_batches(samples, AUGMENTATIONS["none"], **{**settings, "batch_size": 3}, shard=(0, 2))
+
+
+def test_a_cache_gives_the_same_samples_and_knows_what_they_depend_on(tmp_path) -> None:
+    plain = from_arrays([cells()] * 2, grey((48, 48)), instances=True, weighting=Weighting(border=(10, 5)))
+
+    def cached(sigma: float = 5, pre: Preprocessing | None = None) -> Samples:
+        weighting = Weighting(border=(10, sigma))
+        pre = pre or grey((48, 48))
+        return from_arrays([cells()] * 2, pre, instances=True, weighting=weighting, cache=tmp_path / "cache")
+
+    def files() -> int:
+        return len(list((tmp_path / "cache").glob("*.safetensors")))
+
+    first = cached()
+    assert files() == 1  # both samples are the same
+    for again in (first, cached()):
+        for index in range(2):
+            for name in ("image", "mask", "weight"):
+                np.testing.assert_array_equal(getattr(again[index], name), getattr(plain[index], name))
+    assert files() == 1
+    cached(sigma=4)
+    assert files() == 2
+    cached(pre=Preprocessing(channels=1, size=(48, 48), per_image=(1, 99)))
+    assert files() == 3
+    for file in (tmp_path / "cache").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(cached()[0].weight, plain[0].weight)  # damaged: made anew
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_a_sample_read_from_the_cache_is_not_decoded_again(tmp_path, monkeypatch) -> None:
+    from keras_unetres.data import samples as module
+
+    first = from_arrays([cells()] * 2, grey((48, 48)), instances=True, cache=tmp_path)
+    monkeypatch.setattr(module.Samples, "_prepare", lambda self, index: pytest.fail("prepared again"))
+    again = from_arrays([cells()] * 2, grey((48, 48)), instances=True, cache=tmp_path)
+    np.testing.assert_array_equal(again[0].image, first[0].image)
+
+
+@pytest.mark.parametrize("fit", ["resize", "letterbox"])
+def test_weights_are_scaled_with_their_masks(fit: str) -> None:
+    samples = from_arrays(spots(), grey((32, 48), fit), weighting=Weighting(balanced=True))
+    table = np.append(np.array(samples.class_weights, np.float32), np.zeros(253, np.float32))
+    for index in range(4):
+        np.testing.assert_array_equal(samples[index].weight, table[samples[index].mask])

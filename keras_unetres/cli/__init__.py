@@ -16,6 +16,8 @@ from unetres_edge.preprocessing import FITS, Preprocessing
 
 __all__ = ["main"]
 
+_AUGMENTS = ("auto", "none", "light", "microscopy", "street", "aerial")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
@@ -31,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, add, text in (
+        ("check", _add_check, "look a data set over and say what is wrong with it"),
+        ("augment", _add_augment, "draw what augmentation makes of a data set"),
         ("train", _add_train, "train a segmenter on a data set"),
         ("export", _add_export, "write a .tflite from a run folder or a .keras file"),
         ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
@@ -45,8 +49,47 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_DATA = "folder of a data set, a dataset.yaml, a COCO annotation file, or tfds:NAME"
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help=_DATA)
+    parser.add_argument("--json", metavar="F", help="write the report to this file, too")
+    parser.add_argument("--html", metavar="F", help="write it as a page with pictures")
+    parser.add_argument(
+        "--fix", action="store_true", help="write a dataset.yaml that mends what a declaration can mend"
+    )
+    hashes = parser.add_mutually_exclusive_group()
+    hashes.add_argument(
+        "--rehash",
+        dest="hashes",
+        action="store_const",
+        const="renew",
+        default="keep",
+        help="take all files as they are",
+    )
+    hashes.add_argument(
+        "--no-hashes", dest="hashes", action="store_const", const="off", help="neither compare nor write hashes"
+    )
+    _add_reading(parser)
+    parser.set_defaults(function=_check)
+
+
+def _add_augment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", help=_DATA)
+    parser.add_argument("--out", required=True, metavar="F", help=".png to write")
+    parser.add_argument("--augment", default="auto", choices=_AUGMENTS)
+    parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of the crops (256)")
+    parser.add_argument("--fit", default="crop", choices=FITS)
+    parser.add_argument("--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"), help="percentiles to stretch")
+    _add_weights(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    _add_reading(parser)
+    parser.set_defaults(function=_augment)
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", nargs="?", help="folder with images/ and masks/, or a dataset.yaml")
+    parser.add_argument("data", nargs="?", help=_DATA)
     parser.add_argument("--out", metavar="RUN", help="run folder to make")
     parser.add_argument(
         "--resume", nargs="?", const="", metavar="RUN", help="go on with this run (or --out) from its last epoch"
@@ -78,15 +121,39 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--batch", type=int, default=4, metavar="N", help="crops a step (4)")
     fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="peak of the schedule (0.001)")
     fit.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, splits and augmentation (0)")
-    fit.add_argument("--augment", default="auto", choices=("auto", "natural", "microscopy", "none"))
+    fit.add_argument(
+        "--augment", default="auto", choices=_AUGMENTS, help="microscopy if every image is grey, else street"
+    )
+    _add_weights(fit)
+    fit.add_argument("--balance", type=float, default=0.0, metavar="P", help="share of crops chosen by class (0)")
+    fit.add_argument("--cache", metavar="DIR", help="keep prepared samples in this folder")
     _add_reading(parser)
     parser.set_defaults(function=_train)
+
+
+def _add_weights(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--class-weights", choices=("balanced",), help="rare classes weigh more")
+    parser.add_argument(
+        "--border-weight", type=float, nargs="*", metavar="X", help="W0 and SIGMA of the U-Net border weights (10 5)"
+    )
+
+
+def _border_weight(options: argparse.Namespace) -> tuple[float, float] | None:
+    if options.border_weight is None:
+        return None
+    if len(options.border_weight) not in (0, 2):
+        raise UsageError("--border-weight is wrong", expected="nothing, or W0 and SIGMA", found=options.border_weight)
+    w0, sigma = options.border_weight or (10.0, 5.0)
+    return w0, sigma
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     reading = parser.add_argument_group("data set")
     reading.add_argument(
         "--masks", dest="masks_are", choices=("classes", "instances"), help="what mask values are (classes)"
+    )
+    reading.add_argument(
+        "--target", choices=("semantic", "separated", "borders"), help="what instances become (semantic)"
     )
     reading.add_argument("--ignore", type=int, metavar="N", help="mask value that means 'not labelled'")
     reading.add_argument("--val-from", metavar="GLOB", help="image names that make the validation part")
@@ -121,7 +188,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="run folder, .tflite or .keras file")
-    parser.add_argument("data", help="folder with images/ and masks/, or a dataset.yaml")
+    parser.add_argument("data", help=_DATA)
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     parser.add_argument("--json", metavar="F", help="write the scores to this file, too")
     parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
@@ -160,9 +227,41 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(function=_demo)
 
 
+_READING = ("masks_are", "target", "ignore", "val_from", "test_from")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.check import check
+
+    check(
+        options.data,
+        json_file=options.json,
+        html_file=options.html,
+        fix=options.fix,
+        hashes=options.hashes,
+        reading={name: getattr(options, name) for name in _READING},
+    )
+
+
+def _augment(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.augment import draw_augmentation
+
+    draw_augmentation(
+        options.data,
+        options.out,
+        augment=options.augment,
+        preprocessing={"size": (options.size, options.size), "fit": options.fit, "per_image": options.per_image},
+        class_weights=options.class_weights,
+        border_weight=_border_weight(options),
+        seed=options.seed,
+        reading={name: getattr(options, name) for name in _READING},
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     from keras_unetres.workflows.train import TrainOptions, resume, train
 
+    options.border_weight = _border_weight(options)
     settings = TrainOptions(**{field.name: getattr(options, field.name) for field in fields(TrainOptions)})
     if options.resume is not None:
         run = options.resume or options.out
@@ -204,7 +303,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         preprocessing=_preprocessing(options),
         classes=options.classes,
         overlap=options.overlap,
-        reading={name: getattr(options, name) for name in ("masks_are", "ignore", "val_from", "test_from", "seed")},
+        reading={name: getattr(options, name) for name in (*_READING, "seed")},
     )
 
 

@@ -1,6 +1,21 @@
-"""Data: folders of images and masks, read exactly or refused, and fed to `model.fit` by `tf.data`."""
+"""Data: any data set of images and masks, read exactly or refused, and fed to `model.fit` by `tf.data`."""
 
-from .dataset import Dataset, Pair, Reading, open_dataset
-from .records import Records, read_records
+from .arrays import dataset_from_arrays, dataset_from_tf
+from .classes import Classes
+from .dataset import Dataset, open_dataset
+from .declaration import Reading
+from .records import Record, Records, read_records
+from .sources import Sample
 
-__all__ = ["Dataset", "Pair", "Reading", "Records", "open_dataset", "read_records"]
+__all__ = [
+    "Classes",
+    "Dataset",
+    "Reading",
+    "Record",
+    "Records",
+    "Sample",
+    "dataset_from_arrays",
+    "dataset_from_tf",
+    "open_dataset",
+    "read_records",
+]

@@ -1,4 +1,4 @@
-"""Reading pairs exactly or refusing them: every file is decoded once, every fault is listed, ids become classes.
+"""Reading samples exactly or refusing them: everything is decoded once, every fault is listed, ids become classes.
 
 Inside the package a mask is uint8 with class ids contiguous from 0 and `IGNORE` (255) for "not labelled".
 """
@@ -6,102 +6,132 @@ Inside the package a mask is uint8 with class ids contiguous from 0 and `IGNORE`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from unetres_edge.card import default_colors
-from unetres_edge.errors import DataError, MaskError
-from unetres_edge.image import read_image, read_mask
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.errors import DataError, UnetresError
+from unetres_edge.image import read_colors
 
-from .dataset import Dataset, Pair
+from .classes import Classes, decide_classes, fix_colors, fix_values, is_smeared, say_values
+from .dataset import Dataset
+from .faults import Fault, fault_of, refuse, relative
+from .sources import Sample, Source
 
-_MOST_UNNAMED_CLASSES = 32
-_MEMORY = 4 << 30  # bytes of decoded pairs kept; beyond, files are decoded again when they are needed
+_MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
+_MOST_COLORS = 64
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Classes:
-    """The classes of a data set and the mask value that stands for each.
+class Record:
+    """One decoded sample.
 
     Args:
-        names: one a class.
-        colors: (red, green, blue) of each.
-        values: mask value -> class id or `IGNORE`; None where masks hold instance ids.
-        note: what was mapped, in words, or "".
-        ignore: the mask value that means "not labelled" where masks hold instance ids, or None.
+        name: of the sample.
+        image: (H, W) or (H, W, C), as `read_image` gives it.
+        mask: (H, W) uint8 class ids, `IGNORE` where not labelled.
+        instances: (H, W) integers, 0 for no object, or None where the data set has none.
+        weight: (H, W) float32 from the data set, or None.
     """
 
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    values: dict[int, int] | None
-    note: str = ""
-    ignore: int | None = None
-
-    def ids(self, stored: np.ndarray) -> np.ndarray:
-        """Map stored mask values (H, W) to uint8 class ids."""
-        if self.values is None:
-            ids = (stored != 0).astype(np.uint8)
-            if self.ignore is not None:
-                ids[stored == self.ignore] = IGNORE
-            return ids
-        lowest = min(self.values)
-        table = np.full(max(self.values) - lowest + 1, IGNORE, np.uint8)
-        table[[value - lowest for value in self.values]] = list(self.values.values())
-        return table[stored.astype(np.int64) - lowest if lowest else stored]
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    instances: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one decoding of a pair told: the pixels, the mask values in it, or the fault."""
+class Look:
+    """What one decoding of a sample told: the arrays as stored, the mask values in it, or the fault.
+
+    Args:
+        image: as `read_image`, or None.
+        mask: (H, W) stored values, or None.
+        instances: (H, W) integers, or None.
+        weight: (H, W) float32, or None.
+        counts: stored mask value -> pixels.
+        grey: whether the image has no colour.
+        fault: why the sample cannot be used, or None.
+        colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
+    """
 
     image: np.ndarray | None = None
     mask: np.ndarray | None = None
-    values: tuple[int, ...] = ()
-    size: tuple[int, int] = (0, 0)
+    instances: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    counts: dict[int, int] | None = None
     grey: bool = True
-    fault: str = ""
+    fault: Fault | None = None
+    colors: dict[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the mask, px."""
+        return (0, 0) if self.mask is None else (self.mask.shape[0], self.mask.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.image, self.mask, self.instances, self.weight)
+        return sum(array.nbytes for array in arrays if array is not None)
 
 
 class Records:
-    """Decoded pairs of one split: `records[i]` gives (image, mask).
+    """Decoded samples of one split: `records[i]` gives a `Record`. They stay in memory up to a limit.
 
-    The image is as `read_image` gives it, the mask (H, W) uint8 class ids. Decoded pairs stay in memory up to a limit.
-    `sizes` holds (height, width) of each in px, `in_memory` whether it was kept, `grey` whether no image has colour.
+    `samples` says where each comes from, `sizes` holds (height, width) of each in px, `in_memory` whether it was kept,
+    `grey` whether no image has colour.
     """
 
-    def __init__(self, pairs: Sequence[Pair], classes: Classes, looks: Sequence[_Look]) -> None:
-        self.pairs = tuple(pairs)
+    def __init__(self, dataset: Dataset, samples: Sequence[Sample], classes: Classes, looks: Sequence[Look]) -> None:
+        self.samples = tuple(samples)
         self.classes = classes
         self.sizes = tuple(look.size for look in looks)
-        self.in_memory = tuple(look.image is not None for look in looks)
         self.grey = all(look.grey for look in looks)
-        self._kept: list[tuple[np.ndarray, np.ndarray] | None] = [
-            None if look.image is None or look.mask is None else (look.image, classes.ids(look.mask)) for look in looks
-        ]
+        self._dataset = dataset
+        self._kept: list[Record | None] = []
+        kept = 0
+        for sample, look in zip(samples, looks, strict=True):
+            kept += look.nbytes
+            self._kept.append(_record(sample, look, classes) if look.image is not None and kept <= _MEMORY else None)
+        self.in_memory = tuple(record is not None for record in self._kept)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> Record:
         kept = self._kept[index]
         if kept is not None:
             return kept
-        pair = self.pairs[index]
-        return read_image(pair.image), self.classes.ids(read_mask(pair.mask))
+        look = look_at(self.samples[index], self._dataset)
+        refuse([look.fault] if look.fault else [], "a sample has changed", self._dataset.root)
+        return _record(self.samples[index], look, self.classes)
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
+
+
+def _record(sample: Sample, look: Look, classes: Classes) -> Record:
+    assert look.image is not None and look.mask is not None
+    instances = look.mask if classes.values is None else look.instances
+    if instances is not None and classes.ignore is not None:
+        instances = np.where(instances == classes.ignore, 0, instances)
+    return Record(sample.name, look.image, classes.ids(look.mask), instances, look.weight)
 
 
 def read_records(
     dataset: Dataset, splits: Sequence[str], *, class_names: Sequence[str] | None = None, progress: bool = True
 ) -> dict[str, Records]:
-    """Decode and check the pairs of some splits.
+    """Decode and check the samples of some splits.
 
     Args:
         splits: names of splits, or "all".
@@ -114,140 +144,133 @@ def read_records(
     Raises:
         DataError: every fault of every file in one error: not readable, sizes that differ, values outside the classes.
     """
-    pairs = [(split, pair) for split in splits for pair in dataset.split(split)]
-    looks = _look_at_all([pair for _, pair in pairs], progress)
-    faults = [f"{pair.name}: {look.fault}" for (_, pair), look in zip(pairs, looks, strict=True) if look.fault]
-    found = sorted({value for look in looks for value in look.values})
+    samples = [(split, sample) for split in splits for sample in dataset.split(split)]
+    looks = _look_at_all([sample for _, sample in samples], dataset, progress)
+    faults = [look.fault for look in looks if look.fault]
+    masks = [look.counts for look in looks if look.counts is not None]
+    title = "{} of {} samples cannot be used"
+    table = suggest_colors([look.colors for look in looks if look.colors])
+    faults = [replace(fault, fix=table) if fault.kind == "color-mask" and table else fault for fault in faults]
     try:
-        classes = _classes(dataset, found, class_names)
-    except DataError as error:
-        if not faults:
-            raise
-        raise DataError(
-            f"{len(faults)} of {len(pairs)} pairs cannot be used: " + " | ".join(faults),
-            file=dataset.root,
-            fix="replace those files",
-        ) from error
-    if classes.values is not None:
-        for (_, pair), look in zip(pairs, looks, strict=True):
-            strange = sorted(set(look.values) - set(classes.values))
-            if strange:
-                faults.append(f"{pair.mask.name}: mask values {_shorten(strange)} are not classes")
-    if faults:
-        raise DataError(
-            f"{len(faults)} of {len(pairs)} pairs cannot be used: " + " | ".join(faults),
-            file=dataset.root,
-            expected=_expectation(classes) if any("not classes" in f for f in faults) else None,
-            fix=_fix(dataset, found, classes) if any("not classes" in f for f in faults) else "replace those files",
-        )
+        classes = decide_classes(dataset, masks, class_names)
+    except DataError:
+        refuse(faults, title.format(len(faults), len(samples)), dataset.root)
+        raise
+    for (_, sample), look in zip(samples, looks, strict=True):
+        strange = find_strange(sample, look.counts, classes, dataset)
+        faults += [strange] if strange else []
+    refuse(faults, title.format(len(faults), len(samples)), dataset.root)
     return {
         split: Records(
-            [pair for s, pair in pairs if s == split],
+            dataset,
+            [sample for s, sample in samples if s == split],
             classes,
-            [look for (s, _), look in zip(pairs, looks, strict=True) if s == split],
+            [look for (s, _), look in zip(samples, looks, strict=True) if s == split],
         )
         for split in splits
     }
 
 
-def _look_at_all(pairs: Sequence[Pair], progress: bool) -> list[_Look]:
-    kept = 0
-    looks = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = tqdm(total=len(pairs), desc="reading", unit="pair", disable=None if progress else True, leave=False)
-        for look in pool.map(_look_at, pairs):
-            bar.update()
-            if look.image is not None and look.mask is not None:
-                kept += look.image.nbytes + look.mask.nbytes
-                if kept > _MEMORY:
-                    look = replace(look, image=None, mask=None)
-            looks.append(look)
-        bar.close()
-    return looks
-
-
-def _look_at(pair: Pair) -> _Look:
-    try:
-        image, mask = read_image(pair.image), read_mask(pair.mask)
-    except DataError as error:
-        which = "mask: " if isinstance(error, MaskError) else ""
-        found = "" if error.found is None else f" ({error.found})"
-        return _Look(fault=which + error.message + found)
-    if image.shape[:2] != mask.shape:
-        sizes = f"{image.shape[1]} x {image.shape[0]}, mask {mask.shape[1]} x {mask.shape[0]}"
-        return _Look(fault=f"image and mask differ in size ({sizes})")
-    grey = image.ndim == 2 or bool((image == image[..., :1]).all())
-    return _Look(image, mask, tuple(int(v) for v in np.unique(mask)), (mask.shape[0], mask.shape[1]), grey)
-
-
-def _classes(dataset: Dataset, found: list[int], model_names: Sequence[str] | None) -> Classes:
-    """Decide which mask value is which class."""
-    reading = dataset.reading
-    declared = dataset.class_names
-    if model_names is not None:
-        if declared is not None and len(declared) != len(model_names):
-            raise DataError(
-                "the data set and the model differ in classes",
-                file=dataset.root,
-                expected=", ".join(model_names),
-                found=", ".join(declared),
-            )
-        declared = tuple(model_names)
-    if reading.masks_are == "instances":
-        names = declared or ("background", "object")
-        if len(names) != 2:
-            raise DataError("instance masks make two classes", file=dataset.root, found=f"{len(names)} class names")
-        note = "any mask value above 0 is class 1 (masks are instances)"
-        return Classes(names, _colors(dataset, 2), None, note, reading.ignore)
-    ids = [value for value in found if value != reading.ignore]
-    if ids and max(ids) == 255 and set(ids) <= {0, 255} and len(declared or (0, 1)) == 2:
-        names = declared or ("0", "255")
-        values = {0: 0, 255: 1}
-        note = f"mask value 255 is class 1 ({names[1]})"
-    else:
-        count = len(declared) if declared else _count_unnamed(dataset, ids)
-        names = declared or tuple(map(str, range(count)))
-        values = {value: value for value in range(count)}
-        note = ""
-    if reading.ignore is not None:
-        values[reading.ignore] = IGNORE
-    return Classes(names, _colors(dataset, len(names)), values, note)
-
-
-def _count_unnamed(dataset: Dataset, ids: list[int]) -> int:
-    """Return the number of classes when nothing names them: the ids found must be 0, 1, 2, ..."""
-    if ids == list(range(len(ids))) and 2 <= len(ids) <= _MOST_UNNAMED_CLASSES:
-        return len(ids)
-    if len(ids) > _MOST_UNNAMED_CLASSES:
-        fix = "if they are instance ids, pass --masks instances; else name the classes in classes.txt"
-    else:
-        fix = "name the classes in classes.txt, one a line; a label that means 'not labelled' is given by --ignore N"
-    raise DataError(
-        "the mask values are not class ids 0, 1, 2, ...",
-        file=dataset.root,
-        expected="contiguous ids from 0, at least two",
-        found=_shorten(ids),
-        fix=fix,
+def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes, dataset: Dataset) -> Fault | None:
+    """Return the fault of a mask with values that are no class, or None."""
+    if counts is None or classes.values is None:
+        return None
+    strange = sorted(set(counts) - set(classes.values))
+    if not strange:
+        return None
+    kind, fix = fix_values(strange, counts, classes, dataset.by_color, dataset.reading.ignore is not None)
+    if not dataset.by_color and len(strange) > 1 and is_smeared(sample.mask.read(), classes.values):
+        kind, fix = "smeared-mask", "export the mask again without anti-aliasing, and scale masks by nearest neighbour"
+    pixels = sum(counts[value] for value in strange)
+    return Fault(
+        relative(sample.mask.file, dataset.base),
+        kind,
+        f"{say_values(strange, dataset.by_color)} in {pixels} px",
+        "values " + say_values(sorted(classes.values), dataset.by_color),
+        fix,
     )
 
 
-def _colors(dataset: Dataset, count: int) -> tuple[tuple[int, int, int], ...]:
-    return dataset.class_colors or default_colors(count)
+def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, title: str = "reading") -> Iterator[T]:
+    """Yield `work` of every item in order, done in as many threads as there are processors, with a progress bar."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from tqdm(
+            pool.map(work, items),
+            total=len(items),
+            desc=title,
+            unit="sample",
+            disable=None if progress else True,
+            leave=False,
+        )
 
 
-def _expectation(classes: Classes) -> str:
-    return "values " + _shorten(sorted(classes.values or {}))
+def _look_at_all(samples: Sequence[Sample], dataset: Dataset, progress: bool) -> list[Look]:
+    kept = 0
+    looks = []
+    for look in in_parallel(lambda sample: look_at(sample, dataset), samples, progress=progress):
+        kept += look.nbytes
+        looks.append(look if kept <= _MEMORY else _forget(look))
+    return looks
 
 
-def _fix(dataset: Dataset, found: list[int], classes: Classes) -> str:
-    strange = sorted(set(found) - set(classes.values or {}))
-    if len(strange) > _MOST_UNNAMED_CLASSES or max(strange, default=0) > 255:
-        return "if they are instance ids, pass --masks instances"
-    if len(strange) == 1 and dataset.reading.ignore is None:
-        return f"if {strange[0]} means 'not labelled', pass --ignore {strange[0]}; else name the class in classes.txt"
-    return "correct the masks, or name all classes in classes.txt"
+def _forget(look: Look) -> Look:
+    """Return a look that keeps what it told, but no pixels other than an empty mask of its size."""
+    mask = None if look.mask is None else np.broadcast_to(np.uint8(0), look.mask.shape)
+    return replace(look, image=None, mask=mask, instances=None, weight=None)
 
 
-def _shorten(values: Sequence[int]) -> str:
-    shown = ", ".join(map(str, values[:12]))
-    return f"{shown}, ... {values[-1]} ({len(values)} values)" if len(values) > 12 else shown or "none"
+def look_at(sample: Sample, dataset: Dataset) -> Look:
+    """Decode a sample; its mask is what the reading says, class ids or instances."""
+    base = dataset.base
+    source = sample.mask
+    if dataset.reading.masks_are == "instances" and sample.instances is not None:
+        source = sample.instances
+    image, fault = _read(sample.image, dataset)
+    mask, mask_fault = _read(source, dataset)
+    if image is None or mask is None:
+        fault = fault or mask_fault
+        return Look(fault=fault, colors=_colors(source) if fault and fault.kind == "color-mask" else None)
+    parts: dict[str, np.ndarray | None] = {"instances": None, "weight": None}
+    for name, extra in (("instances", sample.instances), ("weight", sample.weight)):
+        if extra is not None and extra is not source:
+            parts[name], fault = _read(extra, dataset)
+            if fault:
+                return Look(fault=fault)
+    apart = parts["instances"]
+    if apart is not None and sample.instances is not None and sample.instances.unlabelled is not None:
+        parts["instances"] = np.where(apart == sample.instances.unlabelled, 0, apart)
+    for other, values in (("mask", mask), *parts.items()):
+        if values is not None and image.shape[:2] != values.shape[:2]:
+            found = f"image {image.shape[1]} x {image.shape[0]}, {other} {values.shape[1]} x {values.shape[0]}"
+            turned = image.shape[:2] == values.shape[1::-1]
+            fix = "turn the mask as EXIF turns the image" if turned else "make both the same size"
+            name = relative(source.file, base)
+            return Look(fault=Fault(name, "size-differs", found, "one size for both", fix))
+    found_values, counts = np.unique(mask, return_counts=True)
+    grey = image.ndim == 2 or bool((image == image[..., :1]).all())
+    by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
+    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey)
+
+
+def _read(source: Source, dataset: Dataset) -> tuple[np.ndarray | None, Fault | None]:
+    try:
+        return source.read(), None
+    except UnetresError as error:
+        return None, fault_of(error, source.file, dataset.base)
+
+
+def _colors(source: Source) -> dict[int, int] | None:
+    """Return the colours of a mask file and their pixels, or None if they are too many to be classes."""
+    try:
+        colors, counts = np.unique(read_colors(source.file), return_counts=True)
+    except UnetresError:
+        return None
+    return dict(zip(colors.tolist(), counts.tolist(), strict=True)) if len(colors) <= _MOST_COLORS else None
+
+
+def suggest_colors(masks: Sequence[dict[int, int]]) -> str:
+    """Return the line that declares the colours of all masks of colours, or "" if there are none."""
+    total: Counter[int] = Counter()
+    for counts in masks:
+        total.update(counts)
+    return fix_colors(total) if total else ""

@@ -105,7 +105,8 @@ def _score_all(folder: Path, files: Mapping[str, Path]) -> dict[str, dict[str, f
     for name, (model, file) in forms.items():
         with open_segmenter(model) as segmenter:
             records = read_for(segmenter, folder / "cells", "test")
-            scores = score(segmenter, records, name=name, total=len(records))
+            pairs = ((record.image, record.mask) for record in records)
+            scores = score(segmenter, pairs, name=name, total=len(records))
         summary[name] = _row(scores["miou"], file, scores["ms_per_image"])
     summary["edge"] = _score_device(folder, files["int8"], records)
     return summary
@@ -128,12 +129,12 @@ def _score_device(folder: Path, model: Path, records: Records) -> dict[str, floa
     confusion = Confusion.empty(len(records.classes.names))
     equal = pixels = 0
     with Segmenter(model) as segmenter:
-        for pair, (image, mask) in zip(records.pairs, records, strict=True):
-            class_map = read_mask(out / f"{pair.image.stem}.png")
-            confusion += Confusion.of(mask, class_map, len(records.classes.names))
-            equal += int((segmenter.segment(image).class_map == class_map).sum())
-            pixels += mask.size
-    times = [status[str(pair.image)]["ms"]["total"] for pair in records.pairs]
+        for record in records:
+            class_map = read_mask(out / f"{Path(record.name).stem}.png")
+            confusion += Confusion.of(record.mask, class_map, len(records.classes.names))
+            equal += int((segmenter.segment(record.image).class_map == class_map).sum())
+            pixels += record.mask.size
+    times = [status[str(sample.image.file)]["ms"]["total"] for sample in records.samples]
     row = _row(confusion.mean_iou() or 0.0, model, float(np.median(times)))
     return {**row, "labels_as_predict": equal / pixels}
 
@@ -146,9 +147,10 @@ def _draw(folder: Path, files: Mapping[str, Path]) -> tuple[Path, Path]:
         "int8 .tflite": Segmenter(files["int8"]),
     }
     records = read_for(segmenters["Keras"], folder / "cells", "test")
-    rows = [sample_sheet(*records[index], segmenters) for index in range(_DRAWN)]
+    drawn = [records[index] for index in range(_DRAWN)]
+    rows = [sample_sheet(record.image, record.mask, segmenters) for record in drawn]
     overlay = folder / "overlay.png"
     write_bytes(overlay, draw.encode_png(draw.stack(rows)))
-    image = records.pairs[0].image
+    image = records.samples[0].image.file
     predict_files(segmenters["int8 .tflite"], [image], folder, overlay=True)
     return overlay, folder / f"{image.stem}.png"

@@ -14,12 +14,12 @@ from unetres_edge.files import write_json
 from .loading import open_segmenter
 
 if TYPE_CHECKING:
-    from ..data import Records
+    from ..data import Dataset, Records
 
 
 def evaluate(
     model: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Dataset,
     *,
     split: str = "test",
     json_file: str | os.PathLike[str] | None = None,
@@ -33,7 +33,7 @@ def evaluate(
 
     Args:
         model: run folder, `.tflite` or `.keras` file.
-        data: a folder of images and masks, or a `dataset.yaml`.
+        data: what `open_dataset` takes.
         split: "train", "val", "test" or "all".
         json_file: where to write the scores, too.
         preprocessing: for `.keras` files: how images meet the network.
@@ -55,7 +55,8 @@ def evaluate(
         records = read_for(segmenter, data, split, reading)
         from ..evaluate import score
 
-        found = score(segmenter, records, name=f"scoring {os.path.basename(os.fspath(model))}", total=len(records))
+        pairs = ((record.image, record.mask) for record in records)
+        found = score(segmenter, pairs, name=f"scoring {os.path.basename(os.fspath(model))}", total=len(records))
     scores = {**found, "model": os.fspath(model), "split": split}
     for name, value in scores["per_class_iou"].items():
         say(f"IoU        {'absent' if value is None else f'{value:.4f}'}  {name}")
@@ -68,7 +69,7 @@ def evaluate(
 
 
 def read_for(
-    segmenter: Segmenter, data: str | os.PathLike[str], split: str, changes: Mapping[str, Any] | None = None
+    segmenter: Segmenter, data: str | os.PathLike[str] | Dataset, split: str, changes: Mapping[str, Any] | None = None
 ) -> Records:
     """Read a part of a data set as the model's training data was read, except for `changes`."""
     from ..data import Reading, open_dataset, read_records
@@ -78,5 +79,5 @@ def read_for(
     dataset = open_dataset(data, reading, changes)
     records = read_records(dataset, [split], class_names=card.class_names)[split]
     if not len(records):
-        raise DataError("no images to score", file=data)
+        raise DataError("no images to score", file=dataset.root)
     return records

@@ -47,7 +47,7 @@ def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
         class_names=tuple(info["classes"]["names"]),
         class_colors=tuple(tuple(c) for c in info["classes"]["colors"]),
         preprocessing=Preprocessing.from_dict(info["preprocessing"]),
-        ignore_index=IGNORE if info["reading"]["ignore"] is not None else None,
+        ignore_index=IGNORE if info["classes"].get("ignored", info["reading"]["ignore"] is not None) else None,
         halo=halo,
         dataset=info["reading"],
         versions=package_versions(),

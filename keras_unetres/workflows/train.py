@@ -21,10 +21,11 @@ from .loading import Loaded, card_of_run, keras_segmenter, package_versions
 if TYPE_CHECKING:
     import keras
 
-    from ..data import Dataset, Records
-    from ..data.pipeline import Samples
+    from ..data import Classes, Dataset, Records
+    from ..data.samples import Samples
     from ..training.fit import Plan
 
+_AUGMENTS = ("auto", "none", "light", "microscopy", "street", "aerial")
 _DEFAULT_EPOCHS = 40
 _CHECKPOINT_SECONDS = 5.0
 _CALIBRATION_CROPS = 128
@@ -56,8 +57,13 @@ class TrainOptions:
         fit: "crop", "resize" or "letterbox".
         per_image: percentiles (low, high) stretched to full scale in each image, or None.
         channels: of the network's input; None for 1 if every image is grey, else 3.
-        augment: "natural", "microscopy", "none", or "auto": microscopy for grey images, natural for colour.
+        augment: a name of `AUGMENTATIONS`, or "auto": microscopy for grey images, street for colour.
+        class_weights: "balanced", or None; see `Weighting`.
+        border_weight: (w0, sigma in px) of the U-Net border weights, or None.
+        balance: share of the crops that are chosen by class, each class alike.
+        cache: folder for prepared samples, or None.
         masks_are: "classes", "instances", or None for what the data set says.
+        target: "semantic", "separated" or "borders", what instances become, or None for what the data set says.
         ignore: mask value that means "not labelled", or None for what the data set says.
         val_from: glob on image names that makes the validation part.
         test_from: glob that makes the test part; "none" for no test part.
@@ -81,7 +87,12 @@ class TrainOptions:
     per_image: tuple[float, float] | None = None
     channels: int | None = None
     augment: str = "auto"
+    class_weights: str | None = None
+    border_weight: tuple[float, float] | None = None
+    balance: float = 0.0
+    cache: str | None = None
     masks_are: str | None = None
+    target: str | None = None
     ignore: int | None = None
     val_from: str | None = None
     test_from: str | None = None
@@ -113,8 +124,16 @@ class TrainOptions:
                 raise UsageError(f"--{name.replace('_', '-')} is wrong", expected="above 0", found=value)
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
             raise UsageError("--seed is wrong", expected="a whole number 0 .. 2**32 - 1", found=self.seed)
-        if self.augment not in ("auto", "natural", "microscopy", "none"):
-            raise UsageError("--augment is unknown", expected="auto, natural, microscopy or none", found=self.augment)
+        if self.augment not in _AUGMENTS:
+            raise UsageError("--augment is unknown", expected=" or ".join(_AUGMENTS), found=self.augment)
+        if self.class_weights not in (None, "balanced"):
+            raise UsageError("--class-weights is unknown", expected="balanced", found=self.class_weights)
+        if not 0 <= self.balance <= 1 or (self.balance and self.fit != "crop"):
+            raise UsageError("--balance is wrong", expected="0 to 1, and above 0 with --fit crop", found=self.balance)
+        if self.border_weight is not None:
+            object.__setattr__(self, "border_weight", tuple(self.border_weight))
+            if len(self.border_weight) != 2 or not (self.border_weight[0] >= 0 and self.border_weight[1] > 0):
+                raise UsageError("--border-weight is wrong", expected="W0 >= 0 and SIGMA > 0", found=self.border_weight)
         if self.network not in ("unet", "fcn"):
             raise UsageError("--network is unknown", expected="unet or fcn", found=self.network)
         if self.network == "fcn":
@@ -129,7 +148,7 @@ class TrainOptions:
 
 
 def train(
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Dataset,
     out: str | os.PathLike[str],
     options: TrainOptions | None = None,
     *,
@@ -139,7 +158,7 @@ def train(
     """Train a network on a data set and write a run folder.
 
     Args:
-        data: a folder of images and masks, or a `dataset.yaml`.
+        data: what `open_dataset` takes: a folder, a `dataset.yaml`, an annotation file, `tfds:NAME`, or a `Dataset`.
         out: the run folder to make.
         options: settings.
         overwrite: replace an earlier run folder, once the data has been read without fault.
@@ -169,7 +188,7 @@ def train(
 def resume(
     run_path: str | os.PathLike[str],
     *,
-    data: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | Dataset | None = None,
     settings: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -207,11 +226,14 @@ def resume(
                 )
         started = run.read_checkpoint() is not None  # and needs no published weights any more
         pre = Preprocessing.from_dict(info["preprocessing"]) if started else None
-        material = _read(data or info["data"]["path"], options, say, pre)
+        data = data if data is not None else info["data"]["path"]
+        if data is None:
+            raise UsageError("the run was trained on arrays", file=run.path, fix="pass data= with the same ones")
+        material = _read(data, options, say, pre)
         if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
             raise RunFolderError(
                 "the data set is not the one the run was started with",
-                file=data or info["data"]["path"],
+                file=data if isinstance(data, (str, os.PathLike)) else run.path,
                 expected=info["data"]["fingerprint"][:12],
                 found=material.info["data"]["fingerprint"][:12],
                 fix="restore the files, or start a new run",
@@ -233,7 +255,7 @@ class _Material:
 
 
 def _read(
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Dataset,
     options: TrainOptions,
     say: Callable[[str], None],
     pre: Preprocessing | None = None,
@@ -241,12 +263,14 @@ def _read(
     """Read the data, and the published weights unless `pre` says that a run has them behind it."""
     from ..data import open_dataset, read_records
 
-    fields = ("masks_are", "ignore", "val_from", "test_from", "seed")
+    fields = ("masks_are", "target", "ignore", "val_from", "test_from", "seed")
     dataset = open_dataset(data, changes={name: getattr(options, name) for name in fields})
     splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
     records = read_records(dataset, splits)
     # Not before: a fault of the data is found and named without waiting for TensorFlow.
-    from ..data.pipeline import Samples, calibration_crops
+    from ..data.pipeline import calibration_crops
+    from ..data.samples import Samples
+    from ..data.weighting import Weighting
 
     classes = records["train"].classes
     channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)
@@ -256,20 +280,27 @@ def _read(
         pre, initial = _start(builder, arguments, options)  # refuses wrong arguments before anything is written
     augment = options.augment
     if augment == "auto":
-        augment = "microscopy" if channels == 1 else "natural"
+        augment = "microscopy" if channels == 1 else "street"
     say(f"data      {', '.join(f'{len(part)} {name}' for name, part in records.items())} images, {channels} channels")
     say(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(classes.names))}")
     if classes.note:
         say(f"note      {classes.note}")
+    for note in dataset.notes:
+        say(f"note      {note}")
     say(f"augment   {augment}")
     info = {
         "model": {"builder": builder, "arguments": arguments},
-        "classes": {"names": list(classes.names), "colors": [list(c) for c in classes.colors], "note": classes.note},
+        "classes": {
+            "names": list(classes.names),
+            "colors": [list(c) for c in classes.colors],
+            "note": classes.note,
+            "ignored": classes.ignores,
+        },
         "preprocessing": pre.to_dict(),
         "reading": dataset.reading.to_dict(),
         "data": {
-            "path": os.path.abspath(data),
-            "fingerprint": _fingerprint(dataset),
+            "path": _path_of(dataset),
+            "fingerprint": _fingerprint(dataset, classes),
             "splits": {name: [pair.name for pair in dataset.split(name)] for name in splits},
         },
         "settings": asdict(options),
@@ -278,7 +309,13 @@ def _read(
         "versions": package_versions(),
         "plan": None,
     }
-    train_samples = Samples(records["train"], pre)
+    weighting = Weighting(options.class_weights == "balanced", options.border_weight)
+    train_samples = Samples(records["train"], pre, weighting=weighting, cache=options.cache)
+    if options.border_weight and dataset.reading.masks_are == "instances" and dataset.reading.target == "semantic":
+        say("note      objects that touch are joined in the masks; --target separated parts them, as in the paper")
+    if train_samples.class_weights:
+        weights = zip(classes.names, train_samples.class_weights, strict=True)
+        say("weights   " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights))
     return _Material(
         options,
         info,
@@ -306,21 +343,29 @@ def _start(
     return replace(pre, per_image=options.per_image, fit=options.fit, size=(options.size, options.size)), initial
 
 
-def _fingerprint(dataset: Dataset) -> str:
-    """Return a digest of the names and bytes of every file, by split."""
-    digest = hashlib.sha256()
-    for split, pairs in dataset.splits.items():
-        for pair in pairs:
-            digest.update(f"{split}/{pair.name}/".encode())
-            for path in (pair.image, pair.mask):
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+def _path_of(dataset: Dataset) -> str | None:
+    """Return where a data set can be opened again, or None for one of arrays."""
+    if dataset.format == "arrays":
+        return None
+    return str(dataset.root) if dataset.format == "tfds" else os.path.abspath(dataset.root)
+
+
+def _fingerprint(dataset: Dataset, classes: Classes) -> str:
+    """Return a digest of the names and bytes of every file, by split, and of what mask values mean."""
+    values = None if classes.values is None else sorted(classes.values.items())
+    digest = hashlib.sha256(repr((classes.names, values, classes.ignore, classes.target)).encode())
+    for split, samples in dataset.splits.items():
+        for sample in samples:
+            digest.update(f"{split}/{sample.name}/".encode("utf-8", "surrogateescape"))
+            digest.update("/".join(sample.digests()).encode())
     return digest.hexdigest()
 
 
 def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str], None]) -> dict[str, Any]:
     import keras
 
-    from ..data.pipeline import AUGMENTATIONS, training_batches, validation_batches
+    from ..data.augment import AUGMENTATIONS
+    from ..data.pipeline import training_batches, validation_batches
     from ..models import build
     from ..training import CrossEntropyDice, MeanIoU
     from ..training import fit as fitting
@@ -343,6 +388,7 @@ def _train(run: RunFolder, material: _Material, start: float, say: Callable[[str
                 seed=options.seed,
                 first_epoch=first_epoch,
                 epochs=epochs,
+                balance=options.balance,
             )
 
         encoder = info["model"]["arguments"].get("encoder")
@@ -466,6 +512,7 @@ def _draw(run: RunFolder, model: keras.Model, info: dict[str, Any], records: Rec
     write_bytes(run.samples / "curves.png", curves(keeper.history))
     segmenter = keras_segmenter(Loaded(model, card_of_run(info, halo=receptive_halo(model))))
     for index in range(min(_SAMPLES, len(records))):
-        image, mask = records[index]
-        sheet = sample_sheet(image, mask, {"prediction": segmenter})
-        write_bytes(run.samples / f"{os.path.splitext(records.pairs[index].name)[0]}.png", draw.encode_png(sheet))
+        record = records[index]
+        sheet = sample_sheet(record.image, record.mask, {"prediction": segmenter})
+        name = os.path.splitext(record.name)[0].replace("/", "_")
+        write_bytes(run.samples / f"{name}.png", draw.encode_png(sheet))

@@ -1,0 +1,280 @@
+"""What a person says about a data set: `dataset.yaml`, and how its masks are to be read.
+
+format: folders              # one of `keras_unetres.data.formats.FORMATS`; else found by looking
+path: .                      # where the folders are, relative to the file
+splits: {train: train, val: val, test: test}     # a folder, list or annotation file for each part
+images: images               # names of the two folders, or of two stacks
+masks: masks
+annotations: all.json        # COCO: one file for all parts
+classes: [background, cell]
+colors: [[0, 0, 0], [220, 60, 60]]
+values: {0: background, 255: cell, 7: ignore}    # stored value, or "#rrggbb", -> class id, class name or ignore
+ignore: 255                  # the label that means "not labelled"
+masks_are: classes           # or: instances
+target: semantic             # or, of instances: separated, borders
+exclude: [broken.png]        # image names that are left out
+val_from: "slice_1*"         # image names of the validation part
+test_from: none
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unetres_edge.errors import DataError, UsageError
+from unetres_edge.preprocessing import IGNORE
+
+SPLITS = ("train", "val", "test")
+MASK_KINDS = ("classes", "instances")
+TARGETS = ("semantic", "separated", "borders")
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "format": (str, "the name of a format"),
+    "path": (str, "a folder"),
+    "splits": (dict, "part: folder lines"),
+    "images": (str, "the name of a folder"),
+    "masks": (str, "the name of a folder"),
+    "annotations": (str, "the name of a file"),
+    "classes": ((list, dict), "a list of names, or id: name lines"),
+    "colors": (list, "a list of [red, green, blue]"),
+    "values": (dict, "value: class lines"),
+    "exclude": (list, "a list of image names"),
+}
+_KEYS = {*_KINDS, "ignore", "masks_are", "target", "val_from", "test_from"}
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a data set is read; kept with a run and in the model file, so that scoring reads it likewise.
+
+    Args:
+        masks_are: "classes" (mask values are class ids) or "instances" (0 is background, any other value an object).
+        ignore: the mask value that means "not labelled", or None.
+        val_from: glob on image names that makes the validation part, or None for a seeded 15 %.
+        test_from: likewise for the test part; "none" for no test part.
+        seed: of the seeded parts.
+        target: what instance masks become: "semantic" (every object is class 1), "separated" (likewise, with a line of
+            background between objects that touch) or "borders" (background, interior, touching border).
+    """
+
+    masks_are: str = "classes"
+    ignore: int | None = None
+    val_from: str | None = None
+    test_from: str | None = None
+    seed: int = 0
+    target: str = "semantic"
+
+    def __post_init__(self) -> None:
+        if self.masks_are not in MASK_KINDS:
+            raise UsageError("masks are of an unknown kind", expected=" or ".join(MASK_KINDS), found=self.masks_are)
+        if self.target not in TARGETS:
+            raise UsageError("the target is unknown", expected=" or ".join(TARGETS), found=self.target)
+        if self.target != "semantic" and self.masks_are != "instances":
+            raise UsageError(
+                f"the target {self.target} is made from instances",
+                expected="masks_are: instances",
+                found=self.masks_are,
+            )
+        if self.ignore is not None and not (type(self.ignore) is int and -(2**15) <= self.ignore < 2**16):
+            raise UsageError(
+                "the ignored mask value is wrong", expected=f"a whole number {-(2**15)}..{2**16 - 1}", found=self.ignore
+            )
+        for name in ("val_from", "test_from"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A `dataset.yaml`, checked; empty where there is none.
+
+    Args:
+        file: the file, or the folder of a data set without one.
+        base: the folder that the names in it start from.
+        given: the keys it has.
+    """
+
+    file: Path
+    base: Path
+    given: Mapping[str, Any]
+
+    @property
+    def images(self) -> str:
+        """Name of the folder or stack of images."""
+        return str(self.given.get("images", "images"))
+
+    @property
+    def masks(self) -> str:
+        """Name of the folder or stack of masks."""
+        return str(self.given.get("masks", "masks"))
+
+    @property
+    def by_color(self) -> bool:
+        """Whether the colours of masks are classes."""
+        return any(isinstance(key, str) for key in self.given.get("values", {}))
+
+    @property
+    def by_number(self) -> bool:
+        """Whether numbers in masks are said to be classes."""
+        return "values" in self.given and not self.by_color
+
+    def excludes(self, name: str | Path) -> bool:
+        """Whether a file is left out, by its name or its name with the folders above it."""
+        left_out = set(map(str, self.given.get("exclude", ())))
+        path = Path(name)
+        return bool(left_out & {path.name, path.as_posix()})
+
+    def splits(self) -> dict[str, Path]:
+        """Return the declared place of each part; empty if none are declared."""
+        return {name: self.base / self.given["splits"][name] for name in SPLITS if name in self.given.get("splits", {})}
+
+    def reading(self, ignore: int | None = None) -> Reading:
+        """Return how masks are read, with `ignore` where the file says nothing of it."""
+        fields = {key: self.given[key] for key in Reading.__dataclass_fields__ if key in self.given}
+        if fields.get("test_from", "") is None:  # YAML reads `none` as text and `null` as nothing
+            fields["test_from"] = "none"
+        return Reading(**{"ignore": ignore, **fields})
+
+    def classes(self) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:
+        """Return class names and colours, each None where nothing is declared.
+
+        Raises:
+            DataError: they are wrong, or differ in number.
+        """
+        names = self.given.get("classes")
+        if isinstance(names, dict):
+            if set(names) != set(range(len(names))):
+                raise DataError("class ids are not contiguous from 0", file=self.file, found=list(names))
+            names = [names[i] for i in range(len(names))]
+        if names is not None and not all(isinstance(name, (str, int, float)) for name in names):
+            raise DataError("classes is wrong", file=self.file, expected="a list of names")
+        if names is None:
+            names = read_names(self.base / "classes.txt")
+        if names is None and "colors" in self.given:
+            raise DataError("colors are given but no classes", file=self.file, fix="name the classes in the same file")
+        if names is None:
+            return None, None
+        names = check_names(tuple(map(str, names)), self.file)
+        colors = self.given.get("colors")
+        if colors is not None and len(colors) != len(names):
+            raise DataError(
+                "colours and classes differ in number", file=self.file, expected=len(names), found=len(colors)
+            )
+        return names, None if colors is None else tuple(_color(color, self.file) for color in colors)
+
+    def values(self, names: tuple[str, ...] | None) -> dict[int, int] | None:
+        """Return the declared map from stored value (or packed colour) to class id or `IGNORE`, or None.
+
+        Raises:
+            DataError: a value, a colour or a class is none.
+        """
+        declared = self.given.get("values")
+        if declared is None:
+            return None
+        made: dict[int, int] = {}
+        for key, target in declared.items():
+            if isinstance(key, str) and _COLOR.fullmatch(key):
+                stored = int(key[1:], 16)
+            elif type(key) is int and -(2**31) <= key < 2**31 and not self.by_color:
+                stored = key
+            else:
+                raise DataError(
+                    "values is wrong",
+                    file=self.file,
+                    expected='whole numbers, or colours as "#rrggbb"',
+                    found=repr(key),
+                )
+            if stored in made:
+                raise DataError("values names a colour twice", file=self.file, found=key)
+            if target == "ignore":
+                made[stored] = IGNORE
+            elif names is not None and target in names:
+                made[stored] = names.index(target)
+            elif type(target) is int and 0 <= target < (len(names) if names else IGNORE):
+                made[stored] = target
+            else:
+                classes = ", ".join(names) if names else "0, 1, 2, ..."
+                raise DataError(
+                    "values names no class", file=self.file, expected=f"ignore, or one of {classes}", found=repr(target)
+                )
+        return made
+
+
+def read_declaration(root: Path) -> Declaration:
+    """Return what `root`, a folder or a `dataset.yaml`, declares.
+
+    Raises:
+        DataError: not readable, or keys or values that are wrong.
+    """
+    if root.is_dir():
+        return Declaration(root, root, {})
+    if root.exists() and not root.is_file():
+        raise DataError("cannot read: not a regular file", file=root)
+    try:
+        values = yaml.safe_load(root.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"cannot read: {error}", file=root) from error
+    if not isinstance(values, dict):
+        raise DataError("not a data set description", file=root, expected="key: value lines")
+    unknown = sorted(set(map(str, values)) - _KEYS)
+    if unknown:
+        raise DataError("unknown keys", file=root, expected=", ".join(sorted(_KEYS)), found=", ".join(unknown))
+    for key, (kinds, expected) in _KINDS.items():
+        if values.get(key) is None:
+            values.pop(key, None)
+        elif not isinstance(values[key], kinds):
+            raise DataError(f"{key} is wrong", file=root, expected=expected, found=values[key])
+    splits = values.get("splits") or {}
+    if not set(splits) <= set(SPLITS) or not all(isinstance(place, str) for place in splits.values()):
+        raise DataError("splits is wrong", file=root, expected="folders for " + ", ".join(SPLITS), found=splits)
+    places = [values[key] for key in ("path", "images", "masks", "annotations") if key in values]
+    if any("\0" in place for place in (*places, *splits.values())):
+        raise DataError("a place has a zero byte", file=root)
+    return Declaration(root, root.parent / values.get("path", "."), values)
+
+
+def read_names(listed: Path) -> list[str] | None:
+    """Return the class names of a text file, one a line, or None if there is no such file.
+
+    Raises:
+        DataError: not UTF-8 text.
+    """
+    if not listed.is_file():
+        return None
+    try:
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read: {error}", file=listed, expected="UTF-8 text, one class a line") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    """Return class names that are 2 to 255 different ones.
+
+    Raises:
+        DataError: they are not.
+    """
+    if len(names) < 2 or len(set(names)) != len(names) or len(names) > 255:
+        raise DataError("class names are wrong", file=file, expected="2 to 255 different names", found=", ".join(names))
+    return names
+
+
+def _color(color: Any, file: Path) -> tuple[int, int, int]:
+    try:
+        made = tuple(int(value) for value in color)
+    except (TypeError, ValueError):
+        made = ()
+    if len(made) != 3 or not all(0 <= value <= 255 for value in made):
+        raise DataError("colours are wrong", file=file, expected="[red, green, blue], each 0..255", found=color)
+    return made[0], made[1], made[2]

@@ -1,0 +1,52 @@
+"""Readers of data sets, one a format. Each finds samples by looking at names and annotations; none decodes a pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+
+from . import camvid, coco, folders, labelme, objects, stack, tfds, voc
+from .layout import Format
+
+FORMATS = {
+    "voc": Format(voc.recognises, voc.read),
+    "coco": Format(coco.recognises, coco.read),
+    "labelme": Format(labelme.recognises, labelme.read),
+    "camvid": Format(camvid.recognises, camvid.read),
+    "objects": Format(objects.recognises, objects.read),
+    "stack": Format(stack.recognises, stack.read),
+    "folders": Format(folders.recognises, folders.read),
+    "tfds": Format(tfds.recognises, tfds.read),
+}
+
+
+def find_format(base: Path) -> tuple[Path, str]:
+    """Return the folder that looks like a format, and the name of the format; "folders" where it looks like none.
+
+    A folder that holds nothing but one other folder stands for that one.
+
+    Raises:
+        DataError: the folder holds boxes but no masks, or data sets in folders of its own.
+    """
+    place = base
+    while place.is_dir():
+        name = next((name for name, known in FORMATS.items() if known.recognises(place)), None)
+        if name is not None:
+            return place, name
+        inside = [path for path in place.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        place = inside[0]
+    below = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
+    sets = [path.name for path in below if any(known.recognises(path) for known in FORMATS.values())]
+    if sets:
+        raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
+    if base.is_dir() and any(base.rglob("*.xml")):
+        raise DataError(
+            "the annotations are boxes, not masks",
+            file=base,
+            expected="a mask for every image",
+            found=".xml files and no masks",
+        )
+    return base, "folders"

@@ -1,0 +1,193 @@
+"""Prepared samples: image, mask and weights as the pipeline cuts them, in memory, or in a folder of files.
+
+A cache file is named by a digest of everything that decides its content: the bytes of the sample's files, how its
+masks are read, the preprocessing and the weighting. It is written whole or not at all, so processes may share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from PIL import Image
+from safetensors import SafetensorError
+
+from unetres_edge.errors import DataError, ImageError, UnetresError
+from unetres_edge.files import make_folder, write_bytes
+from unetres_edge.preprocessing import Placement, Preprocessing
+
+from .augment import pack, unpack
+from .records import Records, in_parallel
+from .sources import Sample
+from .weighting import Weighting, class_weights, weight_map
+
+_CACHE_VERSION = 1
+_MOST_POINTS = 64  # of one class in one image, for class-balanced crops
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample in the working form.
+
+    Args:
+        words: image and mask as `augment.pack` gives them.
+        image: (H, W, C) uint8.
+        mask: (H, W) uint8 class ids with `IGNORE`.
+        weight: (H, W) float32, or None if all weigh 1.
+    """
+
+    words: np.ndarray
+    image: np.ndarray
+    mask: np.ndarray
+    weight: np.ndarray | None
+
+
+class Samples:
+    """The prepared samples of a split, and how many crops of each make an epoch.
+
+    Args:
+        records: decoded samples.
+        pre: how images meet the network. For "resize" and "letterbox" a sample is scaled to the network's size here.
+        weighting: what pixels weigh in the loss.
+        cache: a folder for prepared samples, or None. Those that fit in memory are kept there, too.
+
+    Attributes:
+        owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
+        weighted: whether pixels have weights.
+        class_weights: of `weighting.balanced`, or None.
+
+    Raises:
+        DataError: images that cannot be prepared, or border weights without instances.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        pre: Preprocessing,
+        *,
+        weighting: Weighting | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.pre = pre
+        self.samples = records.samples
+        self.classes = records.classes
+        self.weighting = weighting or Weighting()
+        self._records = records
+        self._cache = None if cache is None else make_folder(cache)
+        masks = (record.mask for record in records)
+        self.class_weights = class_weights(masks, len(self.classes.names)) if self.weighting.balanced else None
+        given = any(sample.weight is not None for sample in self.samples)
+        self.weighted = given or self.weighting != Weighting()
+        self._kept: list[Prepared | None] = [None] * len(records)
+        self._keep_all()
+        area = pre.size[0] * pre.size[1]
+        crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
+        self.owners = np.repeat(np.arange(len(records)), crops).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Prepared:
+        kept = self._kept[index]
+        if kept is not None:
+            return kept
+        file = None if self._cache is None else self._cache / f"{self._key(self.samples[index])}.safetensors"
+        found = None if file is None else _load(file, self.pre.channels)
+        if found is not None:
+            return found
+        made = self._prepare(index)
+        if file is not None:
+            tensors = {"words": made.words} | ({} if made.weight is None else {"weight": made.weight})
+            write_bytes(file, safetensors.numpy.save(tensors))
+        return made
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of batches in an epoch, the last filled up from the epoch's start."""
+        return math.ceil(len(self.owners) / batch_size)
+
+    def points(self) -> list[np.ndarray]:
+        """Return for each class with pixels (M, 3) int64 places of it: sample, row, column; at most 64 of a sample."""
+        found: list[list[np.ndarray]] = [[] for _ in self.classes.names]
+        for index in range(len(self)):
+            mask = self[index].mask
+            for class_id, places in enumerate(found):
+                flat = np.flatnonzero(mask == class_id)
+                if len(flat):
+                    flat = flat[np.linspace(0, len(flat) - 1, min(len(flat), _MOST_POINTS)).astype(int)]
+                    rows, columns = np.divmod(flat, mask.shape[1])
+                    places.append(np.stack([np.full(len(flat), index), rows, columns], 1))
+        return [np.concatenate(places).astype(np.int64) for places in found if places]
+
+    def _prepare(self, index: int) -> Prepared:
+        record = self._records[index]
+        image, mask = self.pre.prepare(record.image), record.mask
+        weight = weight_map(record, self.weighting, self.class_weights, self.classes.target)
+        if self.weighted and weight is None:
+            weight = np.ones(mask.shape, np.float32)
+        if self.pre.fit != "crop":
+            place = self.pre.place(*mask.shape)
+            image, mask = place.image(image), place.mask(mask)
+            weight = None if weight is None else _place_weight(place, weight)
+        return _prepared(pack(image, mask), self.pre.channels, weight)
+
+    def _keep_all(self) -> None:
+        """Prepare the samples that stay in memory now, so that faults are named before training, all at once."""
+        faults = []
+        wanted = [index for index in range(len(self)) if self._records.in_memory[index]]
+
+        def prepare(index: int) -> UnetresError | None:
+            try:
+                self._kept[index] = self[index]
+            except ImageError as error:
+                return error
+            return None
+
+        slow = self.weighting.border is not None
+        for index, error in zip(wanted, in_parallel(prepare, wanted, progress=slow, title="weighing"), strict=True):
+            if error:
+                found = f" ({error.found})" if error.found else ""
+                faults.append(f"{self.samples[index].name}: {error.message}{found}")
+        if faults:
+            raise DataError(f"{len(faults)} of {len(self)} images cannot be prepared: " + " | ".join(faults))
+
+    def _key(self, sample: Sample) -> str:
+        classes = self.classes
+        said = {
+            "version": _CACHE_VERSION,
+            "digests": sample.digests(),
+            "values": None if classes.values is None else sorted(classes.values.items()),
+            "ignore": classes.ignore,
+            "target": classes.target,
+            "preprocessing": self.pre.to_dict(),
+            "weighting": self.weighting.to_dict(),
+            "class_weights": self.class_weights,
+            "weighted": self.weighted,
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _prepared(words: np.ndarray, channels: int, weight: np.ndarray | None) -> Prepared:
+    return Prepared(words, *unpack(words, channels), weight)
+
+
+def _load(file: Path, channels: int) -> Prepared | None:
+    """Return what a cache file holds, or None if it is not there or damaged."""
+    try:
+        tensors = safetensors.numpy.load(file.read_bytes())
+        return _prepared(tensors["words"], channels, tensors.get("weight"))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def _place_weight(place: Placement, weight: np.ndarray) -> np.ndarray:
+    """Scale weights (H, W) by nearest neighbour as `Placement.mask` does; what is padded weighs 0."""
+    height, width = place.scaled
+    scaled = np.asarray(Image.fromarray(weight).resize((width, height), Image.Resampling.NEAREST))
+    below, right = place.canvas[0] - height, place.canvas[1] - width
+    return np.pad(scaled, ((0, below), (0, right)))

@@ -1,0 +1,133 @@
+"""Where the pixels of a sample come from: files, pages of a stack, annotations, arrays."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from unetres_edge.files import read_bytes
+from unetres_edge.image import read_colors, read_image, read_mask
+
+
+class Source(abc.ABC):
+    """Something that gives one array. `file` is what errors name.
+
+    `unlabelled` is the number of a map of objects that means "not labelled" and never an object, or None.
+    """
+
+    file: Path
+    unlabelled: ClassVar[int | None] = None
+
+    @abc.abstractmethod
+    def read(self) -> np.ndarray:
+        """Return the array.
+
+        Raises:
+            DataError: it cannot be read exactly.
+        """
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what is read, in hexadecimal."""
+        return file_digest(self.file)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal, computed anew when the file has changed.
+
+    Raises:
+        FileSystemError: the file cannot be read.
+    """
+    try:
+        state = os.stat(path)
+    except OSError:
+        return hashlib.sha256(read_bytes(path)).hexdigest()  # for the error
+    return _digest(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=64)  # the pages of a stack share a file
+def _digest(path: Path, changed: int, size: int) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageFile(Source):
+    """An image file, or a page of one."""
+
+    file: Path
+    page: int | None = None
+
+    def read(self) -> np.ndarray:
+        return read_image(self.file, self.page)
+
+    def digest(self) -> str:
+        return file_digest(self.file) + ("" if self.page is None else f"#{self.page}")
+
+
+@dataclass(frozen=True)
+class MaskFile(Source):
+    """A mask file whose numbers are class or instance ids, or a page of one."""
+
+    file: Path
+    page: int | None = None
+
+    def read(self) -> np.ndarray:
+        return read_mask(self.file, self.page)
+
+    def digest(self) -> str:
+        return file_digest(self.file) + ("" if self.page is None else f"#{self.page}")
+
+
+@dataclass(frozen=True)
+class ColorFile(Source):
+    """A mask file whose colours are classes; gives (H, W) int32, red << 16 | green << 8 | blue."""
+
+    file: Path
+
+    def read(self) -> np.ndarray:
+        return read_colors(self.file)
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource(Source):
+    """An array in memory. `file` is its name in errors."""
+
+    file: Path
+    values: np.ndarray
+
+    def read(self) -> np.ndarray:
+        return self.values
+
+    def digest(self) -> str:
+        form = f"{self.values.dtype.str}{self.values.shape}".encode()
+        return hashlib.sha256(form + np.ascontiguousarray(self.values).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and its mask, each where it comes from.
+
+    Args:
+        name: unique in the data set; the image's file name where there is one.
+        image: gives (H, W) or (H, W, C), as `read_image`.
+        mask: gives (H, W) integers, as stored: class ids, instance ids or packed colours.
+        instances: gives (H, W) integers, 0 for no object, where they are apart from the mask; see `Source.unlabelled`.
+        weight: gives (H, W) float, the weight of each pixel in the loss.
+    """
+
+    name: str
+    image: Source
+    mask: Source
+    instances: Source | None = None
+    weight: Source | None = None
+
+    def digests(self) -> list[str]:
+        """Return the digest of every source."""
+        sources = (self.image, self.mask, self.instances, self.weight)
+        return [source.digest() for source in sources if source is not None]

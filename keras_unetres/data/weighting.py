@@ -1,0 +1,97 @@
+"""How much each pixel counts in the loss: class weights, and the border weight map of Ronneberger 2015 eq. 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from unetres_edge.errors import DataError, UsageError
+from unetres_edge.preprocessing import IGNORE
+
+from .records import Record
+from .targets import border_weight_map
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """What the weight of a pixel is made of; with the defaults there is none.
+
+    Args:
+        balanced: classes weigh in inverse proportion to their labelled pixels, N / (K n_c) (w_c of eq. 2).
+        border: (w0, sigma in px) of eq. 2, which weighs the background between close objects up; (10, 5) in the paper.
+            None for none. Needs instances.
+    """
+
+    balanced: bool = False
+    border: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.border is None:
+            return
+        object.__setattr__(self, "border", tuple(self.border))
+        if len(self.border) != 2 or not (self.border[0] >= 0 and self.border[1] > 0):
+            raise UsageError("border weights are wrong", expected="w0 >= 0 and sigma > 0 px", found=self.border)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def class_weights(masks: Iterable[np.ndarray], num_classes: int) -> tuple[float, ...]:
+    """Return N / (K n_c) for each class, N labelled pixels in all and n_c of the class; K classes are present.
+
+    Args:
+        masks: (H, W) uint8 class ids with `IGNORE`.
+
+    Returns:
+        One weight a class, 1 for a class without a pixel. Weighted by them, the mean over labelled pixels is 1.
+    """
+    counts = np.zeros(256, np.int64)
+    for mask in masks:
+        counts += np.bincount(mask.ravel(), minlength=256)
+    counts = counts[:num_classes]
+    present = int((counts > 0).sum())
+    total = int(counts.sum())
+    return tuple(total / (present * int(n)) if n else 1.0 for n in counts)
+
+
+def weight_map(
+    record: Record, weighting: Weighting, by_class: tuple[float, ...] | None, target: str = "semantic"
+) -> np.ndarray | None:
+    """Return the (H, W) float32 weights of a sample, 0 where not labelled, or None if every labelled pixel weighs 1.
+
+    The border term is on background pixels of the mask, and on those of a class of borders: where touching objects are
+    one class, it would else teach to join them.
+
+    Args:
+        by_class: the class weights, or None for 1.
+        target: what instances became, see `Reading`.
+
+    Raises:
+        DataError: border weights are wanted, and there are no instances.
+    """
+    if by_class is None and weighting.border is None:
+        return record.weight
+    weights = np.ones(record.mask.shape, np.float32)
+    if by_class is not None:
+        table = np.zeros(256, np.float32)
+        table[: len(by_class)] = by_class
+        weights = table[record.mask]
+    if weighting.border is not None:
+        if record.instances is None:
+            raise DataError(
+                "border weights need to know the objects",
+                file=record.name,
+                expected="instances",
+                fix="masks_are: instances",
+            )
+        w0, sigma = weighting.border
+        border = border_weight_map(record.instances, w0, sigma, class_weights=(0, 0))
+        between = (record.mask == 0) | ((record.mask == 2) & (target == "borders"))
+        weights = weights + np.where(between, border, 0)
+    if record.weight is not None:
+        weights = weights * record.weight
+    return np.where(record.mask == IGNORE, 0, weights).astype(np.float32)

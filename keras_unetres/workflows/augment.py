@@ -1,0 +1,123 @@
+"""`unetres augment`: a sheet of what augmentation makes of a data set, so that a person can judge it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetres_edge import Preprocessing, draw
+from unetres_edge.errors import FileSystemError, UsageError
+from unetres_edge.files import write_bytes
+
+_ROWS = 5  # images
+_CROPS = 5  # of each
+_TIMED = 256  # crops
+_TITLE = 20  # characters over a panel
+
+
+def draw_augmentation(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    augment: str = "auto",
+    preprocessing: Mapping[str, Any] | None = None,
+    class_weights: str | None = None,
+    border_weight: tuple[float, float] | None = None,
+    seed: int = 0,
+    reading: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Draw a contact sheet: training images with their masks, and random crops of each as training would see them.
+
+    Args:
+        data: what `open_dataset` takes.
+        out: the .png to write.
+        augment: a name of `AUGMENTATIONS`, or "auto".
+        preprocessing: fields of `Preprocessing` that are not the defaults.
+        class_weights, border_weight: as in `TrainOptions`; with one of them, the weights are drawn, too.
+        seed: of the draws.
+        reading: fields of `Reading` that differ from what the data set says.
+        say: called with lines for the user.
+
+    Returns:
+        "augment", "crops" drawn, and "crops_per_second" of the whole pipeline.
+
+    Raises:
+        DataError: the data set has faults.
+        UsageError: the output is no .png.
+    """
+    if Path(out).suffix != ".png":
+        raise UsageError("the output is not a .png", file=out, expected="a name ending in .png")
+    if not Path(out).absolute().parent.is_dir():
+        raise FileSystemError("the folder does not exist", file=Path(out).parent)
+    from ..data import open_dataset, read_records
+
+    dataset = open_dataset(data, changes=reading)
+    records = read_records(dataset, ["train"])["train"]
+    from ..data.augment import AUGMENTATIONS
+    from ..data.pipeline import draw_crop, training_batches
+    from ..data.samples import Samples
+    from ..data.weighting import Weighting
+
+    channels = 1 if records.grey else 3
+    name = ("microscopy" if channels == 1 else "street") if augment == "auto" else augment
+    if name not in AUGMENTATIONS:
+        raise UsageError("the augmentation is unknown", expected=", ".join(AUGMENTATIONS), found=name)
+    pre = Preprocessing(**{"channels": channels, **(preprocessing or {})})
+    samples = Samples(records, pre, weighting=Weighting(class_weights == "balanced", border_weight))
+    colors = samples.classes.colors
+    rows = []
+    shown = np.linspace(0, len(samples) - 1, min(_ROWS, len(samples))).astype(int).tolist()
+    weights = [samples[index].weight for index in shown]
+    heaviest = max((float(weight.max()) for weight in weights if weight is not None), default=1.0)
+    for index in shown:
+        found = samples[index]
+        pictures = [_view(found.image)]
+        pictures.append(draw.overlay(pictures[0], found.mask, colors))
+        titles = [_short(samples.samples[index].name), "mask"]
+        if found.weight is not None:
+            pictures.append(_heat(found.weight / heaviest))
+            titles.append(f"weights {found.weight.min():.3g} to {found.weight.max():.3g}")
+        for crop in range(_CROPS):
+            pixels, labels = draw_crop(samples, index, AUGMENTATIONS[name], (seed, index * _CROPS + crop))
+            pictures.append(draw.overlay(_view(_levels(pixels, pre)), labels, colors))
+        rows.append(draw.panels(pictures, [*titles, *(f"crop {crop + 1}" for crop in range(_CROPS))], height=192))
+    write_bytes(out, draw.encode_png(draw.stack(rows)))
+    say(f"wrote     {out}: {len(rows)} images, {_CROPS} crops each, {name}")
+    batches = training_batches(samples, AUGMENTATIONS[name], batch_size=8, seed=seed, first_epoch=0, epochs=1 << 20)
+    stream = iter(batches)
+    next(stream)
+    start = time.perf_counter()
+    for _ in range(_TIMED // 8):
+        next(stream)
+    speed = _TIMED / (time.perf_counter() - start)
+    say(f"speed     {speed:.0f} crops of {pre.size[0]} x {pre.size[1]} a second, on {os.cpu_count()} processors")
+    return {"augment": name, "crops": len(rows) * _CROPS, "crops_per_second": round(speed, 1)}
+
+
+def _levels(pixels: np.ndarray, pre: Preprocessing) -> np.ndarray:
+    """Return network input (h, w, C) as uint8 levels."""
+    low, high = pre.value_range
+    values = (pixels * np.asarray(pre.std) + np.asarray(pre.mean) - low) / (high - low)
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _heat(weight: np.ndarray) -> np.ndarray:
+    """Return weights (H, W) from 0 to 1 as colours from dark to bright."""
+    from matplotlib import colormaps
+
+    return colormaps["inferno"](weight, bytes=True)[..., :3]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _TITLE else name[: _TITLE - 3] + "..."
+
+
+def _view(image: np.ndarray) -> np.ndarray:
+    """Return (h, w, C) uint8 as RGB."""
+    return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image[..., :3]

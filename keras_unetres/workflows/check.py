@@ -1,0 +1,151 @@
+"""`unetres check`: look a data set over, say what is wrong, and write the declaration that mends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from unetres_edge.errors import DataError, ExistsError, FileSystemError
+from unetres_edge.files import write_bytes, write_json
+
+_SHOWN = 4  # files of one kind of fault on the screen
+_ROUNDS = 3  # of a declaration and a check; what one leaves is left out in the next
+
+
+def check(
+    data: str | os.PathLike[str],
+    *,
+    json_file: str | os.PathLike[str] | None = None,
+    html_file: str | os.PathLike[str] | None = None,
+    fix: bool = False,
+    hashes: str = "keep",
+    reading: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Decode every file of a data set once and report all that is wrong with it.
+
+    Args:
+        data: a folder, a `dataset.yaml`, an annotation file or `tfds:NAME`.
+        json_file: where to write the report.
+        html_file: where to write it as a page with pictures.
+        fix: write a `dataset.yaml` that mends what a declaration can mend; images and masks are never touched.
+        hashes: "keep", "renew" or "off", see `keras_unetres.data.check.check`.
+        reading: fields of `Reading` that differ from what the data set says.
+        say: called with lines for the user.
+
+    Returns:
+        The report, as in the JSON file.
+
+    Raises:
+        DataError: there are faults; the report has been written.
+        FileSystemError: the folder of an output does not exist.
+    """
+    from ..data.check import check as look_over
+
+    for file in (json_file, html_file):
+        if file is not None and not Path(file).absolute().parent.is_dir():
+            raise FileSystemError("the folder of the report does not exist", file=file)
+    found = look_over(data, changes=reading, hashes=hashes)
+    report = found.to_dict()
+    for line in _lines(report):
+        say(_shown(line))
+    if json_file is not None:
+        write_json(json_file, report)
+    if html_file is not None:
+        from ..data.check_page import check_page
+
+        write_bytes(html_file, check_page(found).encode())
+        say(_shown(f"page      {html_file}"))
+    left = _fix(data, found, reading, say) if fix and found.faults else len(found.faults)
+    if left:
+        raise DataError(
+            f"{left} fault{'s' * (left != 1)}",
+            file=data,
+            fix="see above" + ("" if fix else ", or let --fix write a dataset.yaml"),
+        )
+    return report
+
+
+def _shown(line: str) -> str:
+    """Return a line as a terminal may show it: names may hold line breaks, escape codes and bytes that are no text."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    from ..data.faults import KINDS
+
+    parts = ", ".join(f"{n} {name}" for name, n in report["parts"].items())
+    lines = [f"data      {parts} ({report['format']})"] if parts else []
+    if report["sizes"]:
+        sizes = [f"{row['width']} x {row['height']} ({row['images']})" for row in report["sizes"]]
+        lines.append("sizes     " + ", ".join(sizes[:5]) + (f", {len(sizes) - 5} more" if len(sizes) > 5 else ""))
+        lines.append("images    " + ", ".join(f"{n} {mode}" for mode, n in report["modes"].items()))
+    lines += [f"note      {note}" for note in report["notes"] if note]
+    for row in report["classes"]:
+        share = f"{100 * row['share']:8.3f} %"
+        lines.append(
+            f"class     {row['id']:3d} {row['name']:20} {share} {row['pixels']:12d} px {row['images']:6d} images"
+        )
+    if report["ignored_share"]:
+        lines.append(f"ignored   {100 * report['ignored_share']:.3f} % of the pixels are not labelled")
+    for title in ("warnings", "faults"):
+        for kind, group in groupby(sorted(report[title], key=lambda f: f["kind"]), key=lambda f: f["kind"]):
+            rows = list(group)
+            lines.append(f"{title[:-1]:9} {kind} ({len(rows)}): {KINDS[kind]}")
+            for row in rows[:_SHOWN]:
+                lines.append(f"          {row['file']}: {row['found']}; expected {row['expected']}")
+            lines += [f"          ... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+            fixes = list(dict.fromkeys(row["fix"] for row in rows))
+            lines += [f"     fix: {line}" for line in fixes[:_SHOWN]]
+            lines += [f"          ... and {len(fixes) - _SHOWN} more"] if len(fixes) > _SHOWN else []
+    if report["hashes"]:
+        lines.append(f"hashes    {report['hashes']}")
+    lines.append(f"result    {len(report['faults'])} faults, {len(report['warnings'])} warnings")
+    return lines
+
+
+def _fix(
+    data: str | os.PathLike[str], found: Any, reading: Mapping[str, Any] | None, say: Callable[[str], None]
+) -> int:
+    """Write a `dataset.yaml` with the fixes that are declarations, check again, and return how many faults are left."""
+    from ..data.check import check as look_over
+    from ..data.declaration import read_declaration
+    from ..data.repair import repair, to_yaml
+
+    root = Path(data)
+    file = root / "dataset.yaml" if root.is_dir() else root
+    if file.suffix.lower() not in (".yaml", ".yml"):
+        raise DataError("--fix needs a folder or a dataset.yaml", file=data)
+    given = dict(read_declaration(file).given) if file.is_file() else {}
+    chosen, undecided = repair(given, found)
+    for line in undecided:
+        say(_shown(f"undecided {line}"))
+    if chosen == given or not found.portraits:
+        say("result    no declaration mends this")
+        return len(found.faults)
+    if file.is_file():
+        kept = file.with_name(file.name + ".before")
+        if kept.exists():
+            raise ExistsError("an earlier declaration is kept there", file=kept, fix="remove or rename it")
+        write_bytes(kept, file.read_bytes())
+        say(_shown(f"kept      {kept}"))
+    for _ in range(_ROUNDS):
+        write_bytes(file, to_yaml(chosen).encode())
+        again = look_over(root, changes=reading, hashes="off", progress=False)
+        left = again.faults
+        excluded = set(chosen.get("exclude", ()))
+        more = {again.excusable[fault] for fault in left if fault in again.excusable} - excluded
+        if not more or len(more) > len(again.portraits):
+            break
+        chosen["exclude"] = sorted(excluded | more)
+    say(_shown(f"wrote     {file}"))
+    for fault in left[:_SHOWN]:
+        say(_shown(f"left      {fault}; {fault.fix}"))
+    say(f"result    {len(left)} faults left")
+    return len(left)
