@@ -1343,3 +1343,33 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as work:
         for cells in table_rows(Path(work)):
             print("| " + " | ".join(map(str, cells)) + " |")
+
+
+@pytest.mark.parametrize("layout", ["{kind}", "train/{kind}", "{kind}/train"])
+def test_instances_and_weights_beside_the_masks(tmp_path: Path, layout: str) -> None:
+    instances = np.zeros((6, 8), np.uint16)
+    instances[1:3, 1:4], instances[4:, 5:] = 300, 7
+    weights = np.linspace(0, 4, 48, dtype=np.float32).reshape(6, 8)
+    arrays = {"images": np.full((6, 8), 9, np.uint8), "masks": (instances > 0).astype(np.uint8), "instances": instances}
+    for name in ("a", "b"):
+        for kind, values in arrays.items():
+            place = tmp_path / layout.format(kind=kind)
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(place / f"{name}.png")
+    place = tmp_path / layout.format(kind="weights")
+    place.mkdir(parents=True)
+    tifffile.imwrite(place / "b.tif", weights)
+    for record in read_all(tmp_path):
+        np.testing.assert_array_equal(record.mask, arrays["masks"])
+        np.testing.assert_array_equal(record.instances, instances)
+        if record.name == "b.png":
+            np.testing.assert_array_equal(record.weight, weights)
+        else:
+            assert record.weight is None
+    for record in read_all(tmp_path, masks_are="instances", target="borders"):
+        assert np.argwhere(record.mask == 2).tolist() == [[3, 4]]  # the pixel between the corners of the two
+        np.testing.assert_array_equal(record.mask == 1, instances > 0)
+        np.testing.assert_array_equal(record.instances, instances)
+    tifffile.imwrite(place / "b.tif", -weights)
+    with pytest.raises(DataError, match=r"b\.tif.*none below 0"):
+        read_all(tmp_path)

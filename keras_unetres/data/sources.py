@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from unetres_edge.errors import DataError
 from unetres_edge.files import read_bytes
 from unetres_edge.image import read_colors, read_image, read_mask
 
@@ -92,6 +93,24 @@ class ColorFile(Source):
 
     def read(self) -> np.ndarray:
         return read_colors(self.file)
+
+
+@dataclass(frozen=True)
+class WeightFile(Source):
+    """A file of weights; gives (H, W) float32."""
+
+    file: Path
+
+    def read(self) -> np.ndarray:
+        values = read_image(self.file)
+        if values.ndim != 2 or values.min() < 0:
+            raise DataError(
+                "weights are wrong",
+                file=self.file,
+                expected="one channel of numbers, none below 0",
+                found=f"shape {values.shape}, smallest {values.min()}",
+            )
+        return values.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,7 @@
-"""Folders of images and of masks, paired by name: `images/` and `masks/`, perhaps in or above `train/ val/ test/`."""
+"""Folders of images and of masks, paired by name: `images/` and `masks/`, perhaps in or above `train/ val/ test/`.
+
+Beside them may lie `instances/` (numbers of objects) and `weights/` (of each pixel in the loss, such as float TIFF).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from unetres_edge.preprocessing import IGNORE
 from ..colortables import find_table
 from ..declaration import Declaration, read_names
 from ..faults import Fault, relative
-from ..sources import ColorFile, ImageFile, MaskFile, Sample
+from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
 from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, leave_out, list_images, repeated
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
@@ -151,10 +154,27 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
             )
         )
     kind = ColorFile if layout.by_color else MaskFile
+    instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
     layout.samples[part] = [
-        Sample(pictures[key].relative_to(images).as_posix(), ImageFile(pictures[key]), kind(labels[key]))
+        Sample(
+            pictures[key].relative_to(images).as_posix(),
+            ImageFile(pictures[key]),
+            kind(labels[key]),
+            MaskFile(instances[key]) if key in instances else None,
+            WeightFile(weights[key]) if key in weights else None,
+        )
         for key in sorted(set(pictures) & set(labels), key=lambda key: pictures[key].name)
     ]
+
+
+def _beside(
+    layout: Layout, masks: Path, name: str, declared: Declaration, pictures: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Return the files of a folder `name` beside that of the masks, or beside the one that theirs lies in, by key."""
+    for place in (masks.parent / name, masks.parent.parent / name / masks.name):
+        if place.is_dir() and place != masks:
+            return _by_key(layout, place, declared, _MASK_SUFFIXES, pictures)
+    return {}
 
 
 def _by_key(
