@@ -92,3 +92,19 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
     for page in (README, (ROOT / "CONTRIBUTING.md").read_text(), (ROOT / "SECURITY.md").read_text()):
         for target in re.findall(r"\]\(([^)#:]+)\)", page):
             assert (ROOT / target).exists(), target
+
+
+def test_the_crops_a_second_are_those_of_the_file() -> None:
+    sets = json.loads((ROOT / "benchmarks" / "results" / "augmentation.json").read_text())["sets"]
+    section = README[README.index("**Augmentation**") : README.index("How images meet the network")]
+    grey, colour = (sets[name]["crops_per_second"] for name in ("isbi2012", "camvid"))
+    rows = {
+        "keras-unetres": "ours",
+        "albumentations, two processes, elastic": "albumentations, elastic",
+        "albumentations, two processes, elastic, approximate": "albumentations, elastic, approximate",
+        "Keras' preprocessing layers, batched": "keras, batched",
+    }
+    for title, key in rows.items():
+        assert f"| {title} | {grey[key]:.0f} | {colour[key]:.0f} |" in section
+    other = "albumentations, grid distortion"
+    assert f"({grey[other]:.0f} and {colour[other]:.0f})" in section

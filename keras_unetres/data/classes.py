@@ -57,7 +57,9 @@ class Classes:
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Map stored mask values (H, W) to uint8 class ids."""
         if self.values is None:
-            return self._from_instances(stored)
+            made: dict[str, Callable[..., np.ndarray]]
+            made = {"semantic": semantic, "separated": separated, "borders": with_borders}
+            return made[self.target](stored, ignore=self.ignore)
         lowest, highest = min(self.values), max(self.values)
         if highest - lowest < _WIDEST_TABLE:
             table = np.full(highest - lowest + 1, IGNORE, np.uint8)
@@ -66,16 +68,6 @@ class Classes:
         keys = np.array(sorted(self.values))  # packed colours
         table = np.array([self.values[int(key)] for key in keys], np.uint8)
         return table[np.searchsorted(keys, stored)]
-
-    def _from_instances(self, stored: np.ndarray) -> np.ndarray:
-        ignored = None if self.ignore is None else stored == self.ignore
-        objects = stored if ignored is None else np.where(ignored, 0, stored)
-        made: dict[str, Callable[[np.ndarray], np.ndarray]]
-        made = {"semantic": semantic, "separated": separated, "borders": with_borders}
-        ids = made[self.target](objects)
-        if ignored is not None:
-            ids[ignored] = IGNORE
-        return ids
 
 
 def decide_classes(

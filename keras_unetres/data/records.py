@@ -112,9 +112,11 @@ class Records:
         kept = self._kept[index]
         if kept is not None:
             return kept
-        look = look_at(self.samples[index], self._dataset)
-        refuse([look.fault] if look.fault else [], "a sample has changed", self._dataset.root)
-        return _record(self.samples[index], look, self.classes)
+        sample = self.samples[index]
+        look = look_at(sample, self._dataset)
+        fault = look.fault or find_strange(sample, look.counts, self.classes, self._dataset)
+        refuse([fault] if fault else [], "a sample has changed", self._dataset.root)
+        return _record(sample, look, self.classes)
 
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
