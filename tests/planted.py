@@ -375,6 +375,14 @@ def mask_with_soft_edges(site, rng):
     return [site.name(mask)]
 
 
+@sows("smeared-mask", fits=lambda site: site.masks == "classes")
+def mask_scaled_smoothly_to_known_values(site, rng):
+    mask = site.take(rng).mask
+    image = Image.open(mask)
+    image.resize((40, 40), Image.Resampling.NEAREST).resize(image.size, Image.Resampling.BILINEAR).save(mask)
+    return [site.name(mask)]
+
+
 @sows("smeared-mask", "unknown-colors", fits=lambda site: site.masks == "colors")
 def colors_scaled_smoothly(site, rng):
     mask = site.take(rng).mask

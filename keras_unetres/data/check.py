@@ -21,6 +21,7 @@ from .declaration import Reading
 from .faults import Fault, fault_of, relative
 from .portrait import Portrait, make_portrait
 from .records import find_strange, in_parallel, suggest_colors
+from .rims import find_rims
 
 HASHES = ".unetres-hashes.json"
 _PICTURES = 32  # large ones, spread over the samples
@@ -140,6 +141,8 @@ def check(
     _decoding(found, dataset)
     _values(found, dataset)
     _palettes(found, dataset)
+    for portrait, fault in find_rims(found.portraits, dataset.base):
+        _add(found, fault, portrait)
     leaks, alike = find_copies(found.portraits, dataset.base)
     for portrait, fault in leaks:
         _add(found, fault, portrait)

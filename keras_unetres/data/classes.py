@@ -176,20 +176,6 @@ def _number_objects(masks: Sequence[set[int]]) -> bool:
     return len(counts) >= 10 and len(counts) > 0.95 * len(masks) and len(set(counts)) >= 5
 
 
-def is_smeared(stored: np.ndarray, values: Collection[int], by_color: bool = False) -> bool:
-    """Whether the values of a mask (H, W) that are no class lie between those around them, as interpolation does."""
-    from scipy import ndimage
-
-    strange = ~np.isin(stored, list(values))
-    between = np.zeros(stored.shape, bool)
-    for shift in (0, 8, 16) if by_color else (0,):
-        wide = stored.astype(np.int64) >> shift & (0xFF if by_color else -1)
-        low = ndimage.minimum_filter(wide, 5, mode="nearest")
-        high = ndimage.maximum_filter(wide, 5, mode="nearest")
-        between |= (low < wide) & (wide < high)
-    return bool(strange.any() and between[strange].mean() > 0.8 and len(np.unique(stored[strange])) > 1)
-
-
 def fix_values(
     strange: Collection[int], in_file: Collection[int], classes: Classes, by_color: bool, ignored: bool
 ) -> tuple[str, str]:

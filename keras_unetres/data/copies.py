@@ -13,6 +13,7 @@ from .faults import Fault, relative
 from .portrait import Portrait, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
+_SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and what is asked of fewer
 _ROWS = 512  # pictures compared at a time
 
 
@@ -79,5 +80,10 @@ def _alike(known: Sequence[Portrait], others: Sequence[Portrait]) -> Iterator[tu
             best = np.maximum(best, np.where(rough >= _ALIKE[0], sharp, -1.0))
         for other, row in zip(block, best, strict=True):
             place = int(row.argmax())
-            if row[place] >= _ALIKE[1]:
+            if row[place] >= (_ALIKE[1] if _telling(other.fine) >= _SPARSE else _ALIKE_IF_SPARSE):
                 yield known[place], other
+
+
+def _telling(fingerprint: np.ndarray) -> float:
+    """Return by how many pixels a fingerprint is told apart: few where a bright spot or two are all there is to see."""
+    return float(np.square(np.square(fingerprint).sum()) / max(float((fingerprint**4).sum()), 1e-12))

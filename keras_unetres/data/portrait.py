@@ -17,6 +17,7 @@ from unetres_edge.image import IMAGE_SUFFIXES, read_colors
 from .dataset import Dataset
 from .faults import Fault
 from .records import Look, look_at
+from .smears import steps_over_classes
 from .sources import MaskFile, Sample, file_digest
 
 _SIDE = 32  # px; of the picture that near-duplicates are found by
@@ -50,6 +51,7 @@ class Portrait:
         constant: whether the image has one value.
         picture: RGB thumbnail of the image, (h, w, 3) uint8, or None.
         mask: the stored mask at the thumbnail's size, where that is large, or None.
+        steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
         palette: packed colour -> index of the values in a palette mask, or None.
         endings: file -> the ending that its format would have, of those files that have another.
         files: file -> SHA-256 of its bytes.
@@ -67,6 +69,7 @@ class Portrait:
     constant: bool = False
     picture: np.ndarray | None = None
     mask: np.ndarray | None = None
+    steps: tuple[int, int] = (0, 0)
     palette: dict[int, int] | None = None
     colors: dict[int, int] | None = None
     endings: dict[Path, str] = field(default_factory=dict)
@@ -98,10 +101,17 @@ def make_portrait(part: str, sample: Sample, dataset: Dataset, *, large: bool = 
         bool((image == image.reshape(-1)[0]).all()),
         picture if large else _shrink(picture, _SMALL),
         small_mask if large else None,
+        _steps(look.mask, dataset),
         _palette(sample, look),
         files=files,
         endings={file: right for file in files if (right := _right_ending(file))},
     )
+
+
+def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:
+    if dataset.by_color or dataset.reading.masks_are == "instances":
+        return 0, 0
+    return steps_over_classes(mask, dataset.reading.ignore)
 
 
 def _files(sample: Sample) -> dict[Path, str]:

@@ -18,9 +18,11 @@ from tqdm import tqdm
 from unetres_edge.errors import DataError, UnetresError
 from unetres_edge.image import read_colors
 
-from .classes import Classes, decide_classes, fix_colors, fix_values, is_smeared, say_values
+from .classes import Classes, decide_classes, fix_colors, fix_values, say_values
 from .dataset import Dataset
 from .faults import Fault, fault_of, refuse, relative
+from .smears import FIX as SMEARED_FIX
+from .smears import is_smeared
 from .sources import Sample, Source
 
 _MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
@@ -181,8 +183,8 @@ def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes
     if not strange:
         return None
     kind, fix = fix_values(strange, counts, classes, dataset.by_color, dataset.reading.ignore is not None)
-    if not dataset.by_color and len(strange) > 1 and is_smeared(sample.mask.read(), classes.values):
-        kind, fix = "smeared-mask", "export the mask again without anti-aliasing, and scale masks by nearest neighbour"
+    if len(strange) > 1 and is_smeared(sample.mask.read(), classes.values, dataset.by_color):
+        kind, fix = "smeared-mask", SMEARED_FIX
     pixels = sum(counts[value] for value in strange)
     return Fault(
         relative(sample.mask.file, dataset.base),

@@ -1,0 +1,34 @@
+"""Masks with rims: where most masks step directly over a class, these have a rim of it, as interpolation leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from .faults import Fault, relative
+from .portrait import Portrait
+from .smears import FIX
+
+_FEWEST = 20  # px; fewer steps say nothing of a mask
+_SHARP, _SMEARED = (
+    0.5,
+    0.15,
+)  # share of the steps over a class that are direct: of most masks, and of one that is smeared
+
+
+def find_rims(portraits: Sequence[Portrait], base: Path) -> list[tuple[Portrait, Fault]]:
+    """Return the masks whose classes never meet over another one without a rim of it, where those of most masks do.
+
+    Interpolation between class 0 and class 2 leaves class 1, which is a class: only the rim gives it away.
+    """
+    steps = [(portrait, *portrait.steps) for portrait in portraits if sum(portrait.steps) >= _FEWEST]
+    if len(steps) < 3 or median(direct / (direct + rim) for _, direct, rim in steps) < _SHARP:
+        return []
+    found = []
+    for portrait, direct, rim in steps:
+        if rim >= _FEWEST and direct < _SMEARED * (direct + rim):
+            said = f"{rim} px of a class that lie between two others, {direct} direct steps over a class"
+            file = relative(portrait.sample.mask.file, base)
+            found.append((portrait, Fault(file, "smeared-mask", said, "direct steps, as in the other masks", FIX)))
+    return found
