@@ -10,11 +10,9 @@ from .faults import Fault, relative
 from .portrait import Portrait
 from .smears import FIX
 
+_MASKS = 5  # fewer do not tell what is usual
 _FEWEST = 20  # px; fewer steps say nothing of a mask
-_SHARP, _SMEARED = (
-    0.5,
-    0.15,
-)  # share of the steps over a class that are direct: of most masks, and of one that is smeared
+_SHARP = 0.5  # share of direct steps among those over a class, in most masks; half of it or less is smeared
 
 
 def find_rims(portraits: Sequence[Portrait], base: Path) -> list[tuple[Portrait, Fault]]:
@@ -23,11 +21,12 @@ def find_rims(portraits: Sequence[Portrait], base: Path) -> list[tuple[Portrait,
     Interpolation between class 0 and class 2 leaves class 1, which is a class: only the rim gives it away.
     """
     steps = [(portrait, *portrait.steps) for portrait in portraits if sum(portrait.steps) >= _FEWEST]
-    if len(steps) < 3 or median(direct / (direct + rim) for _, direct, rim in steps) < _SHARP:
+    usual = median(direct / (direct + rim) for _, direct, rim in steps) if len(steps) >= _MASKS else 0.0
+    if usual < _SHARP:
         return []
     found = []
     for portrait, direct, rim in steps:
-        if rim >= _FEWEST and direct < _SMEARED * (direct + rim):
+        if rim >= _FEWEST and direct < usual / 2 * (direct + rim):
             said = f"{rim} px of a class that lie between two others, {direct} direct steps over a class"
             file = relative(portrait.sample.mask.file, base)
             found.append((portrait, Fault(file, "smeared-mask", said, "direct steps, as in the other masks", FIX)))

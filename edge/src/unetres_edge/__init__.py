@@ -1,6 +1,6 @@
 """The runtime of keras-unetres: a class for every pixel, from a `.tflite` that says all about itself.
 
-Needs numpy, Pillow and LiteRT; never TensorFlow or Keras.
+Needs numpy, Pillow, tifffile and LiteRT; never TensorFlow or Keras.
 """
 
 from .card import Card, read_card, seal
