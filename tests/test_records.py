@@ -110,7 +110,7 @@ def test_instances_may_have_an_ignored_value(tmp_path) -> None:
 
 
 def test_instances_make_two_classes(tmp_path) -> None:
-    with pytest.raises(DataError, match="two classes.*3 class names"):
+    with pytest.raises(DataError, match="make 2 classes.*expected background, object.*found a, b, c"):
         read_all(make_folder(tmp_path, same(IDS), "a\nb\nc\n"), masks_are="instances")
 
 
@@ -243,3 +243,15 @@ def test_camvid() -> None:
     assert set(records.sizes) == {(360, 480)}
     found = np.unique(np.stack([record.mask for record in records]))
     assert found.tolist() == [*range(11), 255]
+
+
+def test_classes_in_another_order_than_a_models_are_refused(tmp_path) -> None:
+    folder = make_folder(tmp_path, same(IDS), "sky\ncar\nroad\n")
+    read_all(folder, ("sky", "car", "road"))
+    read_all(folder, ("x", "car", "y"))  # other names say nothing
+    with pytest.raises(DataError, match="differ in classes.*found sky, car, road") as caught:
+        read_all(folder, ("sky", "road", "car"))
+    assert caught.value.fix == "classes: [sky, road, car] and values: {0: 0, 1: 2, 2: 1}"
+    (folder / "dataset.yaml").write_text(caught.value.fix.replace(" and ", "\n"))
+    records = read_all(folder, ("sky", "road", "car"))
+    np.testing.assert_array_equal(records[0].mask, np.array([0, 2, 1])[IDS])

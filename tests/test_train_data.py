@@ -12,7 +12,7 @@ from conftest import TINY, silent
 
 from keras_unetres import dataset_from_arrays
 from keras_unetres.data import Dataset, Reading
-from keras_unetres.data.synthetic import make_cells
+from keras_unetres.data.synthetic import make_cells, write_cells
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.train import TrainOptions, resume, train
@@ -53,6 +53,15 @@ def test_three_classes_are_learned_from_instances_and_travel_to_the_device(tmp_p
     scores = evaluate(tmp_path / "m.tflite", data, say=silent)
     assert list(scores["per_class_iou"]) == ["background", "interior", "border"]
     assert scores["num_images"] == 1
+
+
+def test_borders_are_learned_from_a_folder_that_names_two_classes(tmp_path: Path) -> None:
+    data = write_cells(tmp_path / "cells", num_images=6, size=(64, 64))
+    assert (data / "classes.txt").read_text().split() == ["background", "cell"]
+    train(data, tmp_path / "run", options(masks_are="instances", target="borders"), say=silent)
+    scores = evaluate(tmp_path / "run", data, split="all", say=silent)
+    assert list(scores["per_class_iou"]) == ["background", "interior", "border"]
+    assert scores["num_images"] == 6
 
 
 def test_weights_change_what_is_learned_and_the_same_command_learns_the_same(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number
 _ODD_SHARE = 0.9
 _FEW_MASKS = 100  # values that are in no more than one mask of so many are no class, unless it is named
 _ENOUGH_MASKS = 20
+_BY_NAME = ("coco", "labelme", "objects")  # formats whose `classes:` are met by name
 _WIDEST_TABLE = 1 << 17
 
 
@@ -85,13 +86,8 @@ def decide_classes(
     reading = dataset.reading
     declared = dataset.class_names
     if model_names is not None:
-        if declared is not None and len(declared) != len(model_names):
-            raise DataError(
-                "the data set and the model differ in classes",
-                file=dataset.root,
-                expected=", ".join(model_names),
-                found=", ".join(declared),
-            )
+        if reading.target != "borders":  # whose classes are no data set's own
+            _check_fit(dataset, list(model_names))
         declared = tuple(model_names)
     if reading.masks_are == "instances":
         return _instance_classes(dataset, declared)
@@ -115,12 +111,38 @@ def decide_classes(
     return Classes(names, dataset.class_colors or default_colors(len(names)), values, note, used=used)
 
 
+def _check_fit(dataset: Dataset, model_names: list[str]) -> None:
+    """Refuse a data set whose classes are not those of a model, or are these in another order."""
+    declared = list(dataset.class_names or model_names)
+    moved = [name for i, name in enumerate(declared) if name in model_names and model_names[i : i + 1] != [name]]
+    if len(declared) == len(model_names) and not moved:
+        return
+    fix = None
+    if sorted(declared) == sorted(model_names):
+        fix = f"classes: [{', '.join(model_names)}]"
+        if dataset.format not in _BY_NAME and not dataset.by_color:  # there the numbers are as they are
+            fix += " and " + values_line({i: model_names.index(name) for i, name in enumerate(declared)})
+    raise DataError(
+        "the data set and the model differ in classes",
+        file=dataset.root,
+        expected=", ".join(model_names),
+        found=", ".join(declared),
+        fix=fix,
+    )
+
+
 def _instance_classes(dataset: Dataset, declared: tuple[str, ...] | None) -> Classes:
     reading = dataset.reading
     usual = ("background", "interior", "border") if reading.target == "borders" else ("background", "object")
-    names = usual if declared is None or reading.target == "borders" else declared
+    names = usual if declared is None or (reading.target == "borders" and declared == dataset.class_names) else declared
     if len(names) != len(usual):
-        raise DataError("instance masks make two classes", file=dataset.root, found=f"{len(names)} class names")
+        raise DataError(
+            f"instance masks make {len(usual)} classes",
+            file=dataset.root,
+            expected=", ".join(usual),
+            found=", ".join(names),
+            fix=f"classes: [{', '.join(usual)}]",
+        )
     note = {
         "semantic": "any mask value above 0 is class 1 (masks are instances)",
         "separated": "any mask value above 0 is class 1, with a line of background between objects that touch",
