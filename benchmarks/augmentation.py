@@ -103,7 +103,7 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[float], float]:
     """Return what measures the batches that `unetres train` learns from."""
     from keras_unetres.data import dataset_from_arrays, read_records
     from keras_unetres.data.augment import AUGMENTATIONS
-    from keras_unetres.data.pipeline import training_batches
+    from keras_unetres.data.pipeline import Order, training_batches
     from keras_unetres.data.samples import Samples
     from unetres_edge.preprocessing import Preprocessing
 
@@ -113,7 +113,7 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[float], float]:
     records = read_records(dataset, ["train"], progress=False)["train"]
     samples = Samples(records, Preprocessing(channels=images.shape[-1], size=(SIZE, SIZE)))
     settings = AUGMENTATIONS["microscopy"]
-    return counter(training_batches(samples, settings, batch_size=BATCH, seed=1, first_epoch=0, epochs=1 << 20))
+    return counter(training_batches(Order(samples, BATCH, 1), settings, last_step=1 << 40))
 
 
 def keras_layers(images: np.ndarray, masks: np.ndarray) -> Callable[[float], float]:

@@ -6,6 +6,8 @@
     checkpoints/last.safetensors   everything needed to go on from the last epoch
     calibration.npz       training crops (N, H, W, C) uint8 as they are before normalisation
     samples/              pictures
+    report.html, report.json   what was learned, as a page and as figures
+    tensorboard/          event files, where they are wanted
 
 A run folder never holds code: loading rebuilds the model by this package and checks every tensor's name and shape.
 """

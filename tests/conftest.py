@@ -28,7 +28,8 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
-    from keras_unetres.workflows.train import TrainOptions, train
+    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.workflows.train import train
 
     run = tmp_path_factory.mktemp("trained") / "run"
     return run, train(cells, run, TrainOptions(**TINY), say=silent)

@@ -149,7 +149,7 @@ def test_a_run_folder_that_exists_is_kept(
 def test_a_run_is_resumed_by_name_or_by_out(run_copy: Path, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--resume", run_copy], [cells, "--out", run_copy, "--resume"]):
         runs(["train", *arguments])
-        assert "resume    after epoch" in capsys.readouterr().out
+        assert "resume    after step 9 of 9" in capsys.readouterr().out
     line = fails(["train", "--resume", run_copy, "--filters", "64", "--per-image", "1", "99"], 2, "usage", capsys)
     assert "the run was started with another --filters" in line
 
@@ -320,7 +320,10 @@ def test_evaluate_writes_its_scores(
         found = json.loads((tmp_path / "scores.json").read_text())
         assert set(found) == {
             "miou",
+            "mean_dice",
+            "fwiou",
             "per_class_iou",
+            "per_class_dice",
             "pixel_accuracy",
             "num_images",
             "ms_per_image",

@@ -49,8 +49,11 @@ def test_counts_and_scores_are_those_of_sets_of_pixels() -> None:
     assert confusion.pixel_accuracy() == pytest.approx((masks == guesses)[known].mean(), rel=1e-12)
     assert confusion.to_dict(("a", "b", "c", "d")) == {
         "miou": confusion.mean_iou(),
-        "per_class_iou": dict(zip("abcd", ious, strict=True)),
+        "mean_dice": confusion.mean_dice(),
+        "fwiou": confusion.frequency_weighted_iou(),
         "pixel_accuracy": confusion.pixel_accuracy(),
+        "per_class_iou": dict(zip("abcd", ious, strict=True)),
+        "per_class_dice": dict(zip("abcd", confusion.dice(), strict=True)),
     }
 
 
@@ -98,9 +101,8 @@ def test_scoring_goes_through_the_segmenter() -> None:
     confusion = sum(
         (Confusion.of(mask, (image >= 128) + np.uint8(0), 2) for image, mask in records), Confusion.empty(2)
     )
-    assert {key: found[key] for key in ("miou", "per_class_iou", "pixel_accuracy")} == confusion.to_dict(
-        ("dark", "light")
-    )
+    expected = confusion.to_dict(("dark", "light"))
+    assert {key: found[key] for key in expected} == expected
     assert 0.5 < found["miou"] < 0.75
     assert found["num_images"] == 3
     assert found["ms_per_image"] > 0

@@ -265,10 +265,6 @@ def one_channel() -> keras.Model:
     return keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(1, 1)])
 
 
-def classifier() -> keras.Model:
-    return keras.Sequential([keras.Input((None, None, 1)), layers.GlobalAveragePooling2D(), layers.Dense(2)])
-
-
 def two_outputs() -> keras.Model:
     inputs = keras.Input((None, None, 1))
     return keras.Model(inputs, [layers.Conv2D(2, 1)(inputs), layers.Conv2D(2, 1)(inputs)])
@@ -279,11 +275,10 @@ def two_outputs() -> keras.Model:
     [
         (half_size, r"no score for every class at every pixel; expected .*16, 16.*; found .*8, 8, 2"),
         (one_channel, "no score for every class"),
-        (classifier, "no score for every class"),
         (two_outputs, "conversion: the model"),
         (lambda: build_unet((32, 32, 1), filters=1, depth=1), "the model does not take"),
     ],
-    ids=["half size", "one channel", "classifier", "two outputs", "another size"],
+    ids=["half size", "one channel", "two outputs", "another size"],
 )
 def test_what_is_no_segmenter_of_such_images_is_refused(make, words: str, tmp_path: Path, never: None) -> None:
     with pytest.raises(ConversionError, match=words):

@@ -26,7 +26,7 @@ LEVELS = (
     ("__main__", "cli"),
     ("workflows",),
     ("compress", "evaluate", "export", "training"),
-    ("data", "models", "runs"),
+    ("cells", "data", "models", "runs"),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -40,14 +40,17 @@ ALLOWED = {
         "keras_unetres.compress",
         "keras_unetres.data",
         "keras_unetres.export",
+        "keras_unetres.training.boards",
+        "keras_unetres.training.distribution",
         "keras_unetres.training.fit",
+        "keras_unetres.training.replicas",
     ),
     "tensorflow_model_optimization": ("keras_unetres.compress",),
     "tf_keras": ("keras_unetres.compress",),
 }
 MODELS_MAY_IMPORT = {"keras", "keras_hub", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
-DISTRIBUTIONS = {"PIL": "pillow", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}
 
 
 @dataclass(frozen=True)

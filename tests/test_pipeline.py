@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from keras_unetres.data import Reading, dataset_from_arrays, open_dataset, read_records
 from keras_unetres.data.augment import AUGMENTATIONS, Augmentation
-from keras_unetres.data.pipeline import calibration_crops, training_batches, validation_batches
+from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.targets import border_weight_map
 from keras_unetres.data.weighting import Weighting, class_weights
@@ -54,9 +54,9 @@ def grey(size: tuple[int, int] = (16, 24), fit: str = "crop") -> Preprocessing:
 
 def take(samples: Samples, augmentation: Augmentation, first: int, last: int, *, seed: int = 3, batch_size: int = 4):
     """Return the batches of some epochs as (images, masks), stacked."""
-    data = training_batches(
-        samples, augmentation, batch_size=batch_size, seed=seed, first_epoch=first, epochs=last
-    ).as_numpy_iterator()
+    steps = samples.steps(batch_size)
+    order = Order(samples, batch_size, seed)
+    data = training_batches(order, augmentation, first_step=first * steps, last_step=last * steps).as_numpy_iterator()
     images, masks = zip(*data, strict=True)
     return np.stack(images), np.stack(masks)
 
@@ -279,7 +279,7 @@ def test_balanced_weights_reach_the_batches_and_nothing_ignored_weighs() -> None
     )
     expected = class_weights(masks[:3], 3)
     assert samples.class_weights == expected
-    batches = training_batches(samples, AUGMENTATIONS["light"], batch_size=3, seed=1, first_epoch=0, epochs=2)
+    batches = training_batches(Order(samples, 3, 1), AUGMENTATIONS["light"], last_step=2)
     for _, labels, weights in batches.as_numpy_iterator():
         assert weights.dtype == np.float32
         for class_id in range(3):
@@ -336,9 +336,8 @@ def test_half_of_the_crops_hold_the_rarest_class_as_often_as_the_others() -> Non
     samples = from_arrays(spots(), grey((16, 16)))
     shares = {}
     for balance in (0.0, 1.0):
-        batches = training_batches(
-            samples, AUGMENTATIONS["none"], batch_size=16, seed=5, first_epoch=0, epochs=6, balance=balance
-        )
+        order = Order(samples, 16, 5, balance)
+        batches = training_batches(order, AUGMENTATIONS["none"], last_step=6 * samples.steps(16))
         labels = np.concatenate([mask for _, mask in batches.as_numpy_iterator()])
         shares[balance] = [(labels == class_id).any((1, 2)).mean() for class_id in range(3)]
     assert shares[0.0][2] < 0.1
@@ -347,20 +346,20 @@ def test_half_of_the_crops_hold_the_rarest_class_as_often_as_the_others() -> Non
 
 
 def test_balance_is_for_crops_alone() -> None:
-    settings = {"batch_size": 2, "seed": 0, "first_epoch": 0, "epochs": 1}
     with pytest.raises(UsageError, match="balance"):
-        training_batches(from_arrays(spots(), grey(fit="resize")), AUGMENTATIONS["none"], balance=0.5, **settings)
+        Order(from_arrays(spots(), grey(fit="resize")), 2, 0, 0.5)
     with pytest.raises(UsageError, match="balance"):
-        training_batches(from_arrays(spots(), grey()), AUGMENTATIONS["none"], balance=1.5, **settings)
+        Order(from_arrays(spots(), grey()), 2, 0, 1.5)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.7])
 def test_workers_share_the_batches_of_one(tmp_path, balance: float) -> None:
     samples = make_samples(tmp_path, grey())
-    settings = {"batch_size": 4, "seed": 3, "first_epoch": 0, "epochs": 2, "balance": balance}
-    whole = list(training_batches(samples, AUGMENTATIONS["microscopy"], **settings).as_numpy_iterator())
+    order = Order(samples, 4, 3, balance)
+    last = 2 * samples.steps(4)
+    whole = list(training_batches(order, AUGMENTATIONS["microscopy"], last_step=last).as_numpy_iterator())
     parts = [
-        list(training_batches(samples, AUGMENTATIONS["microscopy"], **settings, shard=(i, 2)).as_numpy_iterator())
+        list(training_batches(order, AUGMENTATIONS["microscopy"], last_step=last, shard=(i, 2)).as_numpy_iterator())
         for i in range(2)
     ]
     assert len(whole) == len(parts[0]) == len(parts[1])
@@ -368,7 +367,39 @@ def test_workers_share_the_batches_of_one(tmp_path, balance: float) -> None:
         for array, halves in zip(one, zip(*shares, strict=True), strict=True):
             np.testing.assert_array_equal(np.concatenate(halves), array)
     with pytest.raises(UsageError, match="shared"):
-        training_batches(samples, AUGMENTATIONS["none"], **{**settings, "batch_size": 3}, shard=(0, 2))
+        training_batches(Order(samples, 3, 3), AUGMENTATIONS["none"], last_step=1, shard=(0, 2))
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.7])
+def test_batches_start_at_any_step(balance: float) -> None:
+    samples = from_arrays(spots(), grey((16, 16)))
+    order = Order(samples, 3, 3, balance)
+    steps = samples.steps(3)
+    whole = list(training_batches(order, AUGMENTATIONS["light"], last_step=2 * steps).as_numpy_iterator())
+    assert len(whole) == 2 * steps
+    for first in (1, steps - 1, steps, steps + 1, 2 * steps - 1):
+        rest = training_batches(order, AUGMENTATIONS["light"], first_step=first, last_step=2 * steps)
+        for one, again in zip(whole[first:], rest.as_numpy_iterator(), strict=True):
+            for array, same in zip(one, again, strict=True):
+                np.testing.assert_array_equal(same, array)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.7])
+def test_the_images_of_a_batch_are_named(balance: float) -> None:
+    """Every picture has a grey level of its own, which tells from which one a crop was cut."""
+    masks = spots()
+    images = [np.full((*mask.shape, 1), 10 * (index + 1), np.uint8) for index, mask in enumerate(masks)]
+    dataset = dataset_from_arrays(images, masks, splits=["train"] * (len(masks) - 1) + ["val"], classes=["a", "b", "c"])
+    samples = Samples(read_records(dataset, ["train"], progress=False)["train"], grey((16, 16)))
+    order = Order(samples, 5, 3, balance)
+    levels = {sample.name: 10 * (index + 1) for index, sample in enumerate(samples.samples)}
+    last = 2 * samples.steps(5)
+    for step, (crops, _) in enumerate(
+        training_batches(order, AUGMENTATIONS["none"], last_step=last).as_numpy_iterator()
+    ):
+        low, high = samples.pre.value_range
+        found = (crops[:, 8, 8, 0] - low) / (high - low) * 255
+        np.testing.assert_allclose(found, [levels[name] for name in order.names(step)], atol=0.01)
 
 
 def test_a_cache_gives_the_same_samples_and_knows_what_they_depend_on(tmp_path) -> None:

@@ -15,7 +15,8 @@ from keras_unetres.data import Dataset, Reading
 from keras_unetres.data.synthetic import make_cells, write_cells
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.train import TrainOptions, resume, train
+from keras_unetres.workflows.options import TrainOptions
+from keras_unetres.workflows.train import resume, train
 from unetres_edge import Segmenter
 from unetres_edge.card import read_card
 from unetres_edge.errors import RunFolderError, UsageError

@@ -21,11 +21,12 @@ from keras_unetres.export.inspect import read_ops
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder
 from keras_unetres.training import fit as fitting
-from keras_unetres.workflows import train as training
+from keras_unetres.training.schedule import make_plan
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.loading import load_keras, load_run, open_segmenter
-from keras_unetres.workflows.train import TrainOptions, resume, train
+from keras_unetres.workflows.options import TrainOptions
+from keras_unetres.workflows.train import resume, train
 from unetres_edge import Preprocessing
 from unetres_edge.card import read_card
 from unetres_edge.errors import (
@@ -69,6 +70,8 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
         "calibration.npz",
         "checkpoints",
         "history.csv",
+        "report.html",
+        "report.json",
         "run.json",
         "samples",
         "weights.safetensors",
@@ -76,6 +79,8 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert sorted(path.name for path in (run / "samples").iterdir()) == [
         *[f"{name.split('.')[0]}.png" for name in json.loads((run / "run.json").read_text())["data"]["splits"]["val"]],
         "curves.png",
+        "epochs",
+        "progress.png",
     ]
     rows = history(run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -86,7 +91,7 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     info = RunFolder(run).read_info()
     assert info["settings"] == {**info["settings"], **TINY}
-    assert info["plan"] == fitting.make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3).to_dict()
+    assert info["plan"] == make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3).to_dict()
     assert info["model"]["arguments"]["input_shape"] == [32, 32, 1]
     assert info["classes"]["names"] == ["background", "cell"]
     assert {name: len(part) for name, part in info["data"]["splits"].items()} == {"train": 6, "val": 1, "test": 1}
@@ -124,7 +129,6 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     """The undisturbed run is the shared one: another network of the same process must not matter either."""
     run = tmp_path / "run"
     said: list[str] = []
-    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         whole = fitting.fit
 
@@ -133,15 +137,15 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
         patch.setattr(fitting, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
-            train(cells, run, TrainOptions(**TINY), say=said.append)
+            train(cells, run, TrainOptions(**TINY, checkpoint_seconds=0.0), say=said.append)
     assert said[-1].endswith(f"unetres train --resume {run}")
     assert not (run / ".lock").exists()
     checkpoint = RunFolder(run).read_checkpoint()
     assert checkpoint is not None
-    assert checkpoint[1]["epoch"] == 1
+    assert checkpoint[1]["step"] == 5
     said.clear()
     told = resume(run, say=said.append)
-    assert any("after epoch 1 of 3" in line for line in said)
+    assert any("after step 5 of 9 (epoch 1)" in line for line in said)
     for name in ("weights.safetensors", "history.csv", "calibration.npz", "checkpoints/last.safetensors"):
         assert (run / name).read_bytes() == (run_folder / name).read_bytes(), name
     ended = RunFolder(run_folder).read_checkpoint()

@@ -123,6 +123,27 @@ def make_conv(card: Card | None, weights: np.ndarray, bias: np.ndarray, size: tu
     return finish(graph, card, [source], [result])
 
 
+def make_dense(card: Card, weights: np.ndarray, bias: np.ndarray) -> bytes:
+    """Return a sealed float32 classifier: one fully connected layer over all pixels.
+
+    Args:
+        weights: (classes, height * width * channels).
+        bias: (classes,).
+    """
+    graph = Graph()
+    pre = card.preprocessing
+    source = graph.tensor("image", (1, *pre.size, pre.channels), "float32")
+    kernel = graph.tensor("kernel", weights.shape, "float32", values=weights)
+    offset = graph.tensor("bias", bias.shape, "float32", values=bias)
+    scores = graph.tensor("scores", (1, len(weights)), "float32")
+    kinds = schema.BuiltinOptions
+    options = schema.FullyConnectedOptionsT()
+    graph.op(
+        schema.BuiltinOperator.FULLY_CONNECTED, [source, kernel, offset], [scores], kinds.FullyConnectedOptions, options
+    )
+    return finish(graph, card, [source], [scores])
+
+
 def make_identity(
     card: Card | None,
     shape: tuple[int, ...],

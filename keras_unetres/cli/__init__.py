@@ -7,12 +7,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_unetres import __version__
-from unetres_edge.cli import add_predict_options, run_command, run_predict
+from unetres_edge.cli import add_predict_options, add_turns_option, run_classify, run_command, run_predict
 from unetres_edge.errors import UsageError
 from unetres_edge.preprocessing import FITS, Preprocessing
+
+if TYPE_CHECKING:
+    from keras_unetres.cells import Separation
 
 __all__ = ["main"]
 
@@ -38,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", _add_train, "train a segmenter on a data set"),
         ("export", _add_export, "write a .tflite from a run folder or a .keras file"),
         ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
+        ("report", _add_report, "write what a run has learned as a page that opens without a network"),
         ("predict", _add_predict, "write a class map for every image"),
         ("inspect", _add_inspect, "verify a model file and print its card"),
         ("models", _add_models, "list the networks and what they cost, or draw one"),
@@ -97,7 +101,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
     network = parser.add_argument_group("network")
     network.add_argument("--size", type=int, default=256, metavar="PX", help="side of the network's input (256)")
-    network.add_argument("--network", default="unet", choices=("unet", "fcn"), help="(unet)")
+    network.add_argument(
+        "--network",
+        default="unet",
+        metavar="NAME",
+        help="unet, fcn, or a ResNet such as resnet50 for class folders (unet)",
+    )
     network.add_argument("--encoder", metavar="NAME", help="a ResNet as contracting path; see: unetres models")
     network.add_argument(
         "--weights", metavar="W", help="of the encoder: imagenet (downloads), a .safetensors or .h5 file, or a preset"
@@ -109,7 +118,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     network.add_argument("--dropout", type=float, default=0.0, metavar="P", help="at the end of the contracting path")
     network.add_argument("--channels", type=int, choices=(1, 3), help="of the input (1 if every image is grey, else 3)")
     network.add_argument(
-        "--fit", default="crop", choices=FITS, help="crop: native scale, by tiles; else scale the image"
+        "--fit", choices=FITS, help="crop: native scale, by tiles; else scale the image (crop; classifiers: resize)"
     )
     network.add_argument(
         "--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"), help="stretch these percentiles of each image"
@@ -120,6 +129,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--minutes", type=float, metavar="M", help="wall-clock budget instead of --epochs")
     fit.add_argument("--batch", type=int, default=4, metavar="N", help="crops a step (4)")
     fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="peak of the schedule (0.001)")
+    fit.add_argument("--loss", default="cross_entropy + dice", metavar="L", help="sum of losses (cross_entropy + dice)")
+    fit.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd"))
+    fit.add_argument("--schedule", default="cosine", choices=("cosine", "poly", "constant"), help="of the rate")
+    fit.add_argument("--warmup", type=int, metavar="N", help="steps over which the rate rises (a tenth, at most 100)")
+    fit.add_argument("--weight-decay", type=float, default=1e-4, metavar="W", help="of kernels (0.0001)")
+    fit.add_argument("--clip-norm", type=float, default=1.0, metavar="N", help="largest norm of the gradients (1)")
+    fit.add_argument("--ema", type=float, metavar="M", help="keep a moving average of the weights, such as 0.99")
+    fit.add_argument("--deep-supervision", action="store_true", help="train coarser levels of the decoder, too")
+    fit.add_argument("--patience", type=int, metavar="N", help="end after N validations without a better score")
+    fit.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="between checkpoints (60)")
+    fit.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    fit.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of this machine to train on (1)")
     fit.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, splits and augmentation (0)")
     fit.add_argument(
         "--augment", default="auto", choices=_AUGMENTS, help="microscopy if every image is grey, else street"
@@ -186,6 +207,42 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(function=_export)
 
 
+def _add_ensemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--with", dest="others", nargs="+", default=[], metavar="MODEL", help="more models, to take the mean of all"
+    )
+
+
+def _add_separation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("objects")
+    group.add_argument(
+        "--objects", nargs="+", metavar="NAME", help="classes whose pixels are objects (all but the first)"
+    )
+    group.add_argument("--min-size", type=int, metavar="PX", help="of an object; smaller ones are left out (16)")
+    group.add_argument("--threshold", type=float, metavar="P", help="probability from which a pixel is object (0.5)")
+    group.add_argument("--neck", type=float, metavar="N", help="part objects at necks narrower than this share (0.8)")
+    group.add_argument("--no-split", action="store_true", help="what is connected is one object")
+
+
+def _separation(options: argparse.Namespace) -> Separation | None:
+    """Return how pixels become objects, or None where no objects are asked for."""
+    given: dict[str, Any] = {
+        "objects": None if options.objects is None else tuple(options.objects),
+        "min_size": options.min_size,
+        "threshold": options.threshold,
+        "neck": options.neck,
+        "split": False if options.no_split else None,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.instances:
+        from keras_unetres.cells import Separation
+
+        return Separation(**given)
+    if given:
+        raise UsageError(f"{', '.join(given)} given, but no objects are asked for", fix="add --instances")
+    return None
+
+
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="run folder, .tflite or .keras file")
     parser.add_argument("data", help=_DATA)
@@ -194,14 +251,35 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
     parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="for .keras files: side, or height and width")
     parser.add_argument("--seed", type=int, metavar="S", help="of the split (that of the training)")
+    add_turns_option(parser)
+    _add_ensemble(parser)
+    parser.add_argument("--instances", action="store_true", help="score objects, too: AP, panoptic quality, V_rand")
+    _add_separation(parser)
     _add_reading(parser)
     _add_keras_file(parser)
     parser.set_defaults(function=_evaluate)
 
 
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="RUN", help="run folder, or .tflite file")
+    parser.add_argument("--data", metavar="D", help=f"{_DATA} (that of the run)")
+    parser.add_argument("--split", choices=("train", "val", "test", "all"), help="(test, or val where there is none)")
+    parser.add_argument("--out", metavar="F", help=".html to write, a .json beside it (RUN/report.html)")
+    parser.set_defaults(function=_report)
+
+
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="run folder, .tflite or .keras file")
     add_predict_options(parser)
+    _add_ensemble(parser)
+    parser.add_argument(
+        "--instances",
+        nargs="?",
+        const="tif",
+        choices=("tif", "png"),
+        help="also write each object: <stem>_instances.tif (or .png), a label map, and <stem>_objects.csv",
+    )
+    _add_separation(parser)
     parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="for .keras files: side, or height and width")
     _add_keras_file(parser)
     parser.set_defaults(function=_predict)
@@ -259,7 +337,8 @@ def _augment(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from keras_unetres.workflows.train import TrainOptions, resume, train
+    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.workflows.train import resume, train
 
     options.border_weight = _border_weight(options)
     settings = TrainOptions(**{field.name: getattr(options, field.name) for field in fields(TrainOptions)})
@@ -304,21 +383,43 @@ def _evaluate(options: argparse.Namespace) -> None:
         classes=options.classes,
         overlap=options.overlap,
         reading={name: getattr(options, name) for name in (*_READING, "seed")},
+        turns=options.turns,
+        others=options.others,
+        separation=_separation(options),
     )
 
 
-def _predict(options: argparse.Namespace) -> None:
-    from keras_unetres.workflows.loading import open_segmenter
+def _report(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.report import report
 
+    report(options.model, options.data, split=options.split, out=options.out)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.classifying import is_classifier, open_classifier
+    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.workflows.predict import InstanceFiles
+
+    if is_classifier(options.model):
+        _preprocessing(options)  # refuses what only a .keras file takes
+        run_classify(lambda: open_classifier(options.model), options)
+        return
+    how = _separation(options)
+    more = None if how is None else InstanceFiles(options.instances, how, overlay=options.overlay)
     run_predict(
         lambda: open_segmenter(
             options.model,
             preprocessing=_preprocessing(options),
             classes=options.classes,
             overlap=options.overlap,
+            turns=options.turns,
+            others=options.others,
         ),
         options,
+        more,
     )
+    if more:
+        print(f"objects    {more.num_objects}")
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -354,7 +455,8 @@ def _preprocessing(options: argparse.Namespace) -> Preprocessing | None:
     """Return the preprocessing of a `.keras` file, or None where the options leave it open."""
     given: dict[str, Any] = {name: getattr(options, name) for name in _FEEDING if getattr(options, name) is not None}
     size_is_own = options.command == "export"  # there it is the tile of any model
-    if Path(options.model).suffix != ".keras":
+    models = [options.model, *getattr(options, "others", [])]
+    if not any(Path(model).suffix == ".keras" for model in models):
         named = [*given, *(["size"] if options.size is not None and not size_is_own else [])]
         if named:
             raise UsageError(

@@ -40,6 +40,9 @@ KINDS = {
     "palettes-differ": "palette masks in which one colour has different indices",
     "bad-annotation": "an annotation that cannot be drawn as it stands",
     "leak": "the same picture in two parts of the data set",
+    "two-classes": "the same picture in the folders of two classes",
+    "empty-class": "a class without an image to train on",
+    "no-class": "an image that lies in no class folder",
     "changed": "a file whose bytes are not those of an earlier check",
     "declaration": "a declaration that does not fit the files",
     # Warnings

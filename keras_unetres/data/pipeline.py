@@ -6,6 +6,9 @@ undisturbed one would have seen, and several workers see what one would.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,23 +20,83 @@ from .augment import Augmentation, augment_packed, word_form
 from .samples import Samples
 
 
-def training_batches(
-    samples: Samples,
-    augmentation: Augmentation,
-    *,
-    batch_size: int,
-    seed: int,
-    first_epoch: int,
-    epochs: int,
-    balance: float = 0.0,
-    shard: tuple[int, int] = (0, 1),
-) -> tf.data.Dataset:
-    """Return the batches of epochs [first_epoch, epochs), endless epochs of `samples.steps(batch_size)` batches each.
+@dataclass(frozen=True)
+class Order:
+    """Which sample each crop of training is cut from, and where: a function of the seed and the crop's number.
 
     Args:
+        samples: what is trained on; an epoch of it has `samples.steps(batch_size)` batches.
         batch_size: crops a step, over all workers.
+        seed: of the order.
         balance: share of the crops that hold a pixel of a class drawn at random, each class alike; the others are cut
             from any place.
+
+    Raises:
+        UsageError: a balance outside 0..1, or without crops.
+    """
+
+    samples: Samples
+    batch_size: int
+    seed: int
+    balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.balance <= 1 or (self.balance and self.samples.pre.fit != "crop"):
+            raise UsageError("balance is wrong", expected="0..1, and above 0 for crops only", found=self.balance)
+
+    def names(self, step: int) -> list[str]:
+        """Return the names of the images that the crops of a step, counted from 0, are cut from."""
+        epoch, within = divmod(step, self.samples.steps(self.batch_size))
+        crops = slice(within * self.batch_size, (within + 1) * self.batch_size)
+        owners, keys = self.epoch(tf.constant(epoch, tf.int64))
+        choose = self.chooser()
+        chosen = [int(choose(o, k)[0]) for o, k in zip(owners[crops], keys[crops], strict=True)]
+        return [self.samples.samples[owner].name for owner in chosen]
+
+    def epoch(self, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the samples of an epoch's crops in their order, and the crops' numbers, each (crops,) int64."""
+        total = self.samples.steps(self.batch_size) * self.batch_size
+        owners = tf.gather(self.samples.owners, tf.range(total, dtype=tf.int64) % len(self.samples.owners))
+        order = tf.random.experimental.stateless_shuffle(owners, seed=tf.stack([tf.cast(self.seed, tf.int64), epoch]))
+        return order, epoch * total + tf.range(total, dtype=tf.int64)
+
+    def chooser(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        """Return a function (sample, crop's number) -> (sample, place of the crop's middle in px, place as a share).
+
+        The place in px is (2,) float32, NaN where the crop may lie anywhere. The share, (2,) in [0, 1), says where
+        such a crop lies.
+        """
+        if not self.balance:
+            return lambda owner, key: (owner, tf.fill([2], np.float32(np.nan)), tf.zeros([2]))
+        groups = self.samples.points()
+        sizes = tf.constant([len(group) for group in groups], tf.int64)
+        starts = tf.cumsum(sizes, exclusive=True)
+        points = tf.constant(np.concatenate(groups))
+
+        def choose(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            draw = tf.random.stateless_uniform([5], seed=tf.stack([tf.cast(self.seed + 2, tf.int64), key]))
+            group = tf.cast(draw[1] * len(groups), tf.int64)
+            size = tf.gather(sizes, group)
+            nth = tf.minimum(tf.cast(draw[2] * tf.cast(size, tf.float32), tf.int64), size - 1)
+            point = tf.gather(points, tf.gather(starts, group) + nth)
+            by_class = draw[0] < self.balance
+            place = tf.where(by_class, tf.cast(point[1:], tf.float32), np.float32(np.nan))
+            return tf.where(by_class, point[0], owner), place, draw[3:]
+
+        return choose
+
+
+def training_batches(
+    order: Order,
+    augmentation: Augmentation,
+    *,
+    first_step: int = 0,
+    last_step: int,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """Return the batches of the steps [first_step, last_step).
+
+    Args:
         shard: (number of this worker, number of workers); each gets its part of every batch.
 
     Yields:
@@ -41,55 +104,38 @@ def training_batches(
         the samples are weighted.
 
     Raises:
-        UsageError: a batch that cannot be shared equally, a balance outside 0..1 or without crops.
+        UsageError: a batch that cannot be shared equally.
     """
+    samples, batch_size, seed = order.samples, order.batch_size, order.seed
     worker, workers = shard
     if not 0 <= worker < workers or batch_size % workers:
         raise UsageError("a batch cannot be shared", expected=f"a multiple of {workers} workers", found=batch_size)
-    if not 0 <= balance <= 1 or (balance and samples.pre.fit != "crop"):
-        raise UsageError("balance is wrong", expected="0..1, and above 0 for crops only", found=balance)
     steps = samples.steps(batch_size)
-    total = steps * batch_size
-    groups = samples.points() if balance else []
-    sizes = tf.constant([len(group) for group in groups] or [1], tf.int64)
-    starts = tf.cumsum(sizes, exclusive=True)
-    points = tf.constant(np.concatenate(groups) if groups else np.zeros((1, 3), np.int64))
-
     word, depth = word_form(samples.pre.channels)
+    choose = order.chooser()
 
     def positions(epoch: tf.Tensor) -> tf.data.Dataset:
-        owners = tf.gather(samples.owners, tf.range(total, dtype=tf.int64) % len(samples.owners))
-        order = tf.random.experimental.stateless_shuffle(owners, seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
-        keys = epoch * total + tf.range(total, dtype=tf.int64)
-        own = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in (order, keys)]
+        own = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in order.epoch(epoch)]
         return tf.data.Dataset.from_tensor_slices(tuple(own))
 
     def sample(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        by_class, place = tf.constant(False), tf.zeros([2])
-        draw = tf.zeros([5])
-        if balance:
-            draw = tf.random.stateless_uniform([5], seed=tf.stack([tf.cast(seed + 2, tf.int64), key]))
-            group = tf.cast(draw[1] * len(groups), tf.int64)
-            size = tf.gather(sizes, group)
-            chosen = tf.gather(starts, group) + tf.minimum(
-                tf.cast(draw[2] * tf.cast(size, tf.float32), tf.int64), size - 1
-            )
-            point = tf.gather(points, chosen)
-            by_class = draw[0] < balance
-            owner, place = tf.where(by_class, point[0], owner), tf.cast(point[1:], tf.float32)
+        owner, place, share = choose(owner, key)
         kinds = (word, tf.float32) if samples.weighted else (word,)
         given = tf.numpy_function(lambda index: _arrays(samples, index), [owner], kinds, stateful=False)
         words = tf.ensure_shape(given[0], [None, None, depth])
         weight = tf.ensure_shape(given[1], [None, None]) if samples.weighted else None
-        anywhere = draw[3:] * tf.cast(tf.shape(words)[:2], tf.float32)
-        centre = tf.where(by_class, place, anywhere) if balance else None
+        anywhere = share * tf.cast(tf.shape(words)[:2], tf.float32)
+        centre = tf.where(tf.math.is_nan(place), anywhere, place) if order.balance else None
         seeds = tf.stack([tf.cast(seed + 1, tf.int64), key])
         made = augment_packed(words, seeds, augmentation, samples.pre, weight=weight, centre=centre)
         return made if samples.weighted else made[:2]
 
-    data = tf.data.Dataset.range(first_epoch, epochs).flat_map(positions)
+    own = batch_size // workers
+    epoch, done = divmod(first_step, steps)
+    data = tf.data.Dataset.range(epoch, last_step // steps + 1).flat_map(positions)
+    data = data.skip(done * own).take(max(0, last_step - first_step) * own)
     data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.batch(batch_size // workers, drop_remainder=True).prefetch(2)
+    return data.batch(own, drop_remainder=True).prefetch(2)
 
 
 def draw_crop(

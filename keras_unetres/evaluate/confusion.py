@@ -43,6 +43,22 @@ class Confusion:
         present = [value for value in self.iou() if value is not None]
         return float(np.mean(present)) if present else None
 
+    def dice(self) -> list[float | None]:
+        """Return 2 intersection / (truth + prediction) by class; None for a class that is absent from the truth."""
+        hits, truth, guess = np.diag(self.counts), self.counts.sum(1), self.counts.sum(0)
+        return [float(2 * h / (t + g)) if t else None for h, t, g in zip(hits, truth, guess, strict=True)]
+
+    def mean_dice(self) -> float | None:
+        """Return the mean of `dice` over the classes present."""
+        present = [value for value in self.dice() if value is not None]
+        return float(np.mean(present)) if present else None
+
+    def frequency_weighted_iou(self) -> float | None:
+        """Return the mean of `iou`, each class weighing by its pixels in the truth (Long 2015)."""
+        total = int(self.counts.sum())
+        weighed = [value * int(t) for value, t in zip(self.iou(), self.counts.sum(1), strict=True) if value is not None]
+        return sum(weighed) / total if total else None
+
     def pixel_accuracy(self) -> float | None:
         """Return the share of labelled pixels that are right."""
         total = self.counts.sum()
@@ -52,6 +68,9 @@ class Confusion:
         """Return the scores as JSON values."""
         return {
             "miou": self.mean_iou(),
-            "per_class_iou": dict(zip(class_names, self.iou(), strict=True)),
+            "mean_dice": self.mean_dice(),
+            "fwiou": self.frequency_weighted_iou(),
             "pixel_accuracy": self.pixel_accuracy(),
+            "per_class_iou": dict(zip(class_names, self.iou(), strict=True)),
+            "per_class_dice": dict(zip(class_names, self.dice(), strict=True)),
         }

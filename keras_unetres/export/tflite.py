@@ -1,4 +1,4 @@
-"""`export_tflite`: any Keras segmenter -> one sealed `.tflite`, checked before it is written."""
+"""`export_tflite`: any Keras segmenter or classifier -> one sealed `.tflite`, checked before it is written."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Exported:
         card: its card as asked for; the digest is in the file.
         num_bytes: the file's size.
         ops: its ops, in order.
-        agreement: share of pixels with the label of the Keras model on calibration images (or noise without any),
-            as LiteRT ran the written bytes on this machine.
+        agreement: share of pixels (of a classifier: of images) with the label of the Keras model on calibration images
+            (or noise without any), as LiteRT ran the written bytes on this machine.
     """
 
     path: str
@@ -58,17 +58,18 @@ def export_tflite(
     head: str = "logits",
     card: Card | None = None,
 ) -> Exported:
-    """Write a Keras segmenter as a sealed `.tflite`.
+    """Write a Keras segmenter or classifier as a sealed `.tflite`.
 
     Args:
-        model: (N, h, w, C) float32 -> (N, h, w, classes), for h and w of `preprocessing.size`.
+        model: (N, h, w, C) float32 -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
+            `preprocessing.size`.
         path: the file to write; an earlier one is replaced only by a complete new one.
         recipe: "float32" or "static_wi8_ai8".
         preprocessing: how images meet the network. Nothing is guessed.
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
             for quantized recipes.
         classes: class names; None for "0", "1", ...
-        head: "logits", or "argmax" for class ids made in the graph.
+        head: "logits", or "argmax" for class ids made in the graph, which is for segmenters.
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
 
@@ -76,15 +77,18 @@ def export_tflite(
         What was written, and how far it agrees with the Keras model.
 
     Raises:
-        UsageError: unknown recipe or head, no calibration, or a wrong number of class names.
-        ConversionError: the model is no such segmenter, calibration is bad, or the converter refused it.
+        UsageError: unknown recipe or head, no calibration, a wrong number of class names, or a classifier that is to
+            see crops.
+        ConversionError: the model is no such network, calibration is bad, or the converter refused it.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
     chosen = find_recipe(recipe)
     if head not in HEADS:
         raise UsageError("the head is unknown", expected=" or ".join(HEADS), found=head)
     shape = (*preprocessing.size, preprocessing.channels)
-    num_classes = _check_model(model, shape)
+    num_classes, task = _check_model(model, shape)
+    if task == "classify":
+        _check_classifier(preprocessing, head)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
@@ -92,15 +96,15 @@ def export_tflite(
     data = convert(model, shape, head=head, quantized=chosen.quantized, calibration=images)
     if chosen.quantized:
         refuse_float_islands(data, [layer.name for layer in model.layers])
-    card = _card(model, card, names, preprocessing, head, recipe)
+    card = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
     data = add_card(data, card)
     agreement = _agreement(model, data, card, images)
     write_bytes(path, data)
     return Exported(os.fspath(path), card, len(data), tuple(read_ops(data)), agreement)
 
 
-def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
-    """Return the number of classes after checking that the model maps (1, h, w, C) to (1, h, w, classes)."""
+def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, str]:
+    """Return the number of classes and the task: a segmenter gives (1, h, w, classes), a classifier (1, classes)."""
     import keras
 
     if not isinstance(model, keras.Model):
@@ -110,14 +114,25 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> int:
     except Exception as error:  # layers raise what they like
         fix = _nearest(model, shape)
         raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}", fix=fix) from error
+    if len(output) == 2 and output[1] >= 2:
+        return int(output[1]), "classify"
     if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
         raise ConversionError(
             "the model gives no score for every class at every pixel",
-            expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2)",
+            expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
             found=output,
             fix="end the model at full size with one channel a class",
         )
-    return int(output[3])
+    return int(output[3]), "segment"
+
+
+def _check_classifier(preprocessing: Preprocessing, head: str) -> None:
+    if head != "logits":
+        raise UsageError("a classifier gives scores", expected="head 'logits'", found=head)
+    if preprocessing.fit == "crop":
+        raise UsageError(
+            "a classifier sees the whole image", expected="fit 'resize' or 'letterbox'", found="fit 'crop', by tiles"
+        )
 
 
 def _nearest(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
@@ -165,7 +180,7 @@ def _agreement(model: keras.Model, data: bytes, card: Card, images: np.ndarray |
         for tile in tiles:
             scores = np.asarray(model.predict_on_batch(pre.normalise(tile)[None]))[0]
             values = engine.run(tile)
-            equal.append((scores.argmax(-1) == (values.argmax(-1) if values.ndim == 3 else values)).mean())
+            equal.append((scores.argmax(-1) == (values if card.head == "argmax" else values.argmax(-1))).mean())
     except UnetresError as error:
         raise ConversionError(f"the converted file does not run: {error.message}") from error
     return float(np.mean(equal))

@@ -1,94 +1,282 @@
-"""Losses from logits that leave out ignored pixels. Pure functions of tensors, and a Keras class around them."""
+"""Keras losses from logits that honour ignored pixels, class weights and weight maps, and sums of them.
+
+The formulas are in `terms`; here is what makes each of them a `keras.losses.Loss`. Losses add up and scale:
+
+    model.compile("adam", loss=CrossEntropy() + 0.5 * Dice())
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
+from unetres_edge.errors import UsageError
 from unetres_edge.preprocessing import IGNORE
 
-
-def cross_entropy(masks: Any, logits: Any, weights: Any) -> Any:
-    """Return the weighted mean over pixels of softmax cross-entropy (Ronneberger 2015 eq. 1), a scalar.
-
-    Args:
-        masks: (N, H, W) integer class ids; any value where the weight is 0.
-        logits: (N, H, W, C) float.
-        weights: (N, H, W) float, 0 for pixels that do not count.
-    """
-    targets = ops.one_hot(masks, logits.shape[-1], dtype=logits.dtype)
-    losses = -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
-    return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-6)
-
-
-def dice_loss(masks: Any, logits: Any, weights: Any, *, smooth: float = 1.0) -> Any:
-    """Return 1 - soft Dice over the batch (Milletari 2016), averaged over the classes present in it, a scalar.
-
-    Args:
-        masks: (N, H, W) integer class ids.
-        logits: (N, H, W, C) float.
-        weights: (N, H, W) float, 0 for pixels that do not count.
-        smooth: pixels added to numerator and denominator.
-    """
-    targets = ops.one_hot(masks, logits.shape[-1], dtype=logits.dtype) * weights[..., None]
-    scores = ops.softmax(logits, axis=-1)
-    axes = (0, 1, 2)
-    size = ops.sum(targets, axis=axes)
-    claimed = ops.sum(scores * weights[..., None], axis=axes)
-    dice = (2 * ops.sum(scores * targets, axis=axes) + smooth) / (size + claimed + smooth)
-    present = ops.cast(size > 0, logits.dtype)
-    return ops.sum((1 - dice) * present) / ops.maximum(ops.sum(present), 1.0)
+from . import terms
+from .pixel_loss import PixelLoss, WeightedSum, check
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
-class CrossEntropyDice(keras.losses.Loss):
-    """Cross-entropy plus Dice, from logits, over the pixels that are labelled.
+class CrossEntropy(PixelLoss):
+    """Softmax cross-entropy, a weighted mean over pixels (Ronneberger 2015 eq. 1-2); see `PixelLoss`.
 
     Args:
-        ignore_index: the id that means "not labelled", or None.
-        dice_weight: factor of the Dice part; 0 for cross-entropy alone.
-
-    Call with masks (N, H, W) or (N, H, W, 1) integer, logits (N, H, W, C), and optionally weights (N,) or (N, H, W).
-    Returns a scalar.
+        label_smoothing: share of each target that is spread over all classes, in [0, 1].
+        class_weights: factors on the weights of pixels, by their class.
     """
 
     def __init__(
-        self, ignore_index: int | None = IGNORE, dice_weight: float = 1.0, name: str = "cross_entropy_dice"
+        self,
+        label_smoothing: float = 0.0,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "cross_entropy",
     ) -> None:
-        super().__init__(name=name)
-        self.ignore_index = ignore_index
-        self.dice_weight = dice_weight
+        super().__init__(ignore_index, class_weights, name)
+        check(0 <= label_smoothing <= 1, "label_smoothing", "a number in [0, 1]", label_smoothing)
+        self.label_smoothing = label_smoothing
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        y_pred = ops.cast(y_pred, "float32")
-        masks = ops.cast(y_true, "int32")
-        if len(masks.shape) == 4:
-            masks = ops.squeeze(masks, -1)
-        weights = pixel_weights(masks, sample_weight, self.ignore_index)
-        loss = cross_entropy(masks, y_pred, weights)
-        if self.dice_weight:
-            loss = loss + self.dice_weight * dice_loss(masks, y_pred, weights)
-        return loss
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the loss without sample weights."""
-        return self(y_true, y_pred)
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.cross_entropy`."""
+        return terms.cross_entropy(masks, logits, weights, self.class_weights, label_smoothing=self.label_smoothing)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
-        return {"ignore_index": self.ignore_index, "dice_weight": self.dice_weight, "name": self.name}
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
-def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None) -> Any:
-    """Return (N, H, W) float32 weights: the sample weights, (N,) or (N, H, W) or None, and 0 where ignored."""
-    weights = ops.ones_like(masks, dtype="float32")
-    if ignore_index is not None:
-        weights = ops.cast(masks != ignore_index, "float32")
-    if sample_weight is not None:
-        given = ops.cast(sample_weight, "float32")
-        while len(given.shape) < 3:  # not a reshape: in `fit` the batch size is unknown
-            given = ops.expand_dims(given, -1)
-        weights = weights * given
-    return weights
+@keras.saving.register_keras_serializable("keras_unetres")
+class Focal(PixelLoss):
+    """Cross-entropy times (1 - score)^gamma, a weighted mean over pixels (Lin 2017 eq. 5); see `PixelLoss`.
+
+    Args:
+        gamma: how much less a pixel counts that is nearly right; 0 for cross-entropy.
+        class_weights: factors on the weights of pixels, by their class.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "focal",
+    ) -> None:
+        super().__init__(ignore_index, class_weights, name)
+        check(0 <= gamma < math.inf, "gamma", "a number >= 0", gamma)
+        self.gamma = gamma
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.focal`."""
+        return terms.focal(masks, logits, weights, self.class_weights, gamma=self.gamma)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "gamma": self.gamma}
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class Dice(PixelLoss):
+    """1 - soft Dice over the batch, a mean over the classes in it (Milletari 2016); see `PixelLoss`.
+
+    Args:
+        squared: the denominator sums squares of scores, as in the paper, and not the scores.
+        smooth: pixels added to numerator and denominator.
+        class_weights: weights of the mean over the classes.
+    """
+
+    def __init__(
+        self,
+        squared: bool = False,
+        smooth: float = 1.0,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "dice",
+    ) -> None:
+        super().__init__(ignore_index, class_weights, name)
+        check(0 <= smooth < math.inf, "smooth", "a number of pixels >= 0", smooth)
+        self.squared, self.smooth = squared, smooth
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.dice`."""
+        return terms.dice(masks, logits, weights, self.class_weights, squared=self.squared, smooth=self.smooth)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "squared": self.squared, "smooth": self.smooth}
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class Tversky(PixelLoss):
+    """1 - Tversky index over the batch, a mean over the classes in it (Salehi 2017); see `PixelLoss`.
+
+    Args:
+        alpha: what a pixel claimed wrongly costs.
+        beta: what a pixel missed costs. With 0.5 and 0.5 it is Dice.
+        smooth: pixels added to numerator and denominator.
+        class_weights: weights of the mean over the classes.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 0.5,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "tversky",
+    ) -> None:
+        super().__init__(ignore_index, class_weights, name)
+        for argument, value in (("alpha", alpha), ("beta", beta), ("smooth", smooth)):
+            check(0 <= value < math.inf, argument, "a number >= 0", value)
+        self.alpha, self.beta, self.smooth = alpha, beta, smooth
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.tversky`."""
+        arguments = {"alpha": self.alpha, "beta": self.beta, "smooth": self.smooth}
+        return terms.tversky(masks, logits, weights, self.class_weights, **arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "smooth": self.smooth}
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class FocalTversky(Tversky):
+    """(1 - Tversky index)^gamma over the batch, a mean over the classes in it (Abraham 2018); see `PixelLoss`.
+
+    Args:
+        alpha: what a pixel claimed wrongly costs.
+        beta: what a pixel missed costs.
+        gamma: the exponent; the paper's is 1 / gamma, at best 3/4. Below 1 it stresses classes that are nearly right.
+        smooth: pixels added to numerator and denominator of the index.
+        class_weights: weights of the mean over the classes.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 0.75,
+        smooth: float = 0.5,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "focal_tversky",
+    ) -> None:
+        super().__init__(alpha, beta, smooth, ignore_index=ignore_index, class_weights=class_weights, name=name)
+        check(0 < gamma < math.inf, "gamma", "a number > 0", gamma)
+        self.gamma = gamma
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.tversky` with an exponent."""
+        arguments = {"alpha": self.alpha, "beta": self.beta, "gamma": self.gamma, "smooth": self.smooth}
+        return terms.tversky(masks, logits, weights, self.class_weights, **arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "gamma": self.gamma}
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class LovaszSoftmax(PixelLoss):
+    """The Lovasz extension of the Jaccard loss by image (Berman 2018); see `PixelLoss` and `terms.lovasz_softmax`.
+
+    Args:
+        class_weights: weights of the mean over the classes in an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "lovasz_softmax",
+    ) -> None:
+        super().__init__(ignore_index, class_weights, name)
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.lovasz_softmax`."""
+        return terms.lovasz_softmax(masks, logits, weights, self.class_weights)
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class Boundary(PixelLoss):
+    """Scores far from the outline on the wrong side, by distance (Kervadec 2019); see `PixelLoss` and `terms.boundary`.
+
+    It knows nothing of class sizes and is meant as a part of a sum, such as `Dice() + Boundary()`.
+
+    Args:
+        reach: px beyond which distances count alike. Compiled code and time grow with it.
+        class_weights: weights of the mean over the classes.
+    """
+
+    def __init__(
+        self,
+        reach: int = 16,
+        *,
+        ignore_index: int | None = IGNORE,
+        class_weights: Sequence[float] | None = None,
+        name: str = "boundary",
+    ) -> None:
+        super().__init__(ignore_index, class_weights, name)
+        check(isinstance(reach, int) and 1 <= reach <= 1000, "reach", "a whole number of px from 1 to 1000", reach)
+        self.reach = reach
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return `terms.boundary`."""
+        return terms.boundary(masks, logits, weights, self.class_weights, reach=self.reach)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().get_config(), "reach": self.reach}
+
+
+LOSSES: dict[str, Callable[..., PixelLoss]] = {
+    "boundary": Boundary,
+    "cross_entropy": CrossEntropy,
+    "dice": Dice,
+    "focal": Focal,
+    "focal_tversky": FocalTversky,
+    "lovasz": LovaszSoftmax,
+    "tversky": Tversky,
+}
+
+
+def make_loss(
+    text: str, *, ignore_index: int | None = IGNORE, class_weights: Sequence[float] | None = None
+) -> PixelLoss | WeightedSum:
+    """Return the loss that a text such as "cross_entropy + 0.5*dice" names, each part with its default arguments.
+
+    Raises:
+        UsageError: a part is not a name from `LOSSES`, or a factor is not a number above 0.
+    """
+    losses, factors = [], []
+    for part in text.split("+"):
+        before, star, after = part.partition("*")
+        name = (after if star else before).strip()
+        factor = _number(before) if star else 1.0
+        if name not in LOSSES or not 0 < factor < math.inf:
+            raise UsageError(
+                "no such loss",
+                expected=f"a sum of {', '.join(LOSSES)}, such as 'cross_entropy + 0.5*dice'",
+                found=repr(text),
+            )
+        losses.append(LOSSES[name](ignore_index=ignore_index, class_weights=class_weights))
+        factors.append(factor)
+    return losses[0] if factors == [1.0] else WeightedSum(losses, factors)
+
+
+def _number(text: str) -> float:
+    """Return the number in a text, NaN if there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

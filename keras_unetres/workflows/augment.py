@@ -60,7 +60,7 @@ def draw_augmentation(
     dataset = open_dataset(data, changes=reading)
     records = read_records(dataset, ["train"])["train"]
     from ..data.augment import AUGMENTATIONS
-    from ..data.pipeline import draw_crop, training_batches
+    from ..data.pipeline import Order, draw_crop, training_batches
     from ..data.samples import Samples
     from ..data.weighting import Weighting
 
@@ -89,7 +89,7 @@ def draw_augmentation(
         rows.append(draw.panels(pictures, [*titles, *(f"crop {crop + 1}" for crop in range(_CROPS))], height=192))
     write_bytes(out, draw.encode_png(draw.stack(rows)))
     say(f"wrote     {out}: {len(rows)} images, {_CROPS} crops each, {name}")
-    batches = training_batches(samples, AUGMENTATIONS[name], batch_size=8, seed=seed, first_epoch=0, epochs=1 << 20)
+    batches = training_batches(Order(samples, 8, seed), AUGMENTATIONS[name], last_step=1 << 40)
     stream = iter(batches)
     next(stream)
     start = time.perf_counter()

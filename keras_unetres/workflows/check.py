@@ -9,8 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.errors import DataError, ExistsError, FileSystemError
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import write_bytes, write_json
+
+from .check_classes import look_over_classes
 
 _SHOWN = 4  # files of one kind of fault on the screen
 _ROUNDS = 3  # of a declaration and a check; what one leaves is left out in the next
@@ -29,7 +31,7 @@ def check(
     """Decode every file of a data set once and report all that is wrong with it.
 
     Args:
-        data: a folder, a `dataset.yaml`, an annotation file or `tfds:NAME`.
+        data: a folder, a `dataset.yaml`, an annotation file or `tfds:NAME`; or a folder of class folders.
         json_file: where to write the report.
         html_file: where to write it as a page with pictures.
         fix: write a `dataset.yaml` that mends what a declaration can mend; images and masks are never touched.
@@ -45,10 +47,13 @@ def check(
         FileSystemError: the folder of an output does not exist.
     """
     from ..data.check import check as look_over
+    from ..data.class_folders import is_class_folders
 
     for file in (json_file, html_file):
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise FileSystemError("the folder of the report does not exist", file=file)
+    if is_class_folders(data):
+        return _check_classes(data, json_file, html_file, fix, reading, say)
     found = look_over(data, changes=reading, hashes=hashes)
     report = found.to_dict()
     for line in _lines(report):
@@ -58,7 +63,7 @@ def check(
     if html_file is not None:
         from ..data.check_page import check_page
 
-        write_bytes(html_file, check_page(found).encode())
+        write_bytes(html_file, check_page(found))
         say(_shown(f"page      {html_file}"))
     left = _fix(data, found, reading, say) if fix and found.faults else len(found.faults)
     if left:
@@ -67,6 +72,30 @@ def check(
             file=data,
             fix="see above" + ("" if fix else ", or let --fix write a dataset.yaml"),
         )
+    return report
+
+
+def _check_classes(
+    data: str | os.PathLike[str],
+    json_file: str | os.PathLike[str] | None,
+    html_file: str | os.PathLike[str] | None,
+    fix: bool,
+    reading: Mapping[str, Any] | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    for_masks = {"html": html_file is not None, "fix": fix}
+    for_masks |= {name: (reading or {}).get(name) is not None for name in ("masks_are", "target", "ignore")}
+    given = [name.replace("masks_are", "masks") for name, is_given in for_masks.items() if is_given]
+    if given:
+        raise UsageError(f"--{given[0]} is for masks, and these are class folders", file=data, fix="drop it")
+    report = look_over_classes(data, reading)
+    for line in _lines(report):
+        say(_shown(line))
+    if json_file is not None:
+        write_json(json_file, report)
+    faults = len(report["faults"])
+    if faults:
+        raise DataError(f"{faults} fault{'s' * (faults != 1)}", file=data, fix="see above")
     return report
 
 
@@ -88,6 +117,10 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append("images    " + ", ".join(f"{n} {mode}" for mode, n in report["modes"].items()))
     lines += [f"note      {note}" for note in report["notes"] if note]
     for row in report["classes"]:
+        if "share" not in row:  # of class folders
+            counts = ", ".join(f"{n} {part}" for part, n in row["images"].items())
+            lines.append(f"class     {row['id']:3d} {row['name']:20} {counts}")
+            continue
         share = f"{100 * row['share']:8.3f} %"
         lines.append(
             f"class     {row['id']:3d} {row['name']:20} {share} {row['pixels']:12d} px {row['images']:6d} images"

@@ -24,7 +24,8 @@ from ..evaluate import Confusion, sample_sheet, score
 from .evaluate import read_for
 from .export import export
 from .loading import open_segmenter
-from .train import TrainOptions, train
+from .options import TrainOptions
+from .train import train
 
 if TYPE_CHECKING:
     from ..data import Records

@@ -127,7 +127,11 @@ def _resize(loaded: Loaded, crops: np.ndarray | None, size: tuple[int, int]) -> 
     model = keras.models.clone_model(loaded.model, input_tensors=inputs)
     model.set_weights(loaded.model.get_weights())
     card = replace(loaded.card, preprocessing=replace(pre, size=size))
-    return Loaded(model, card), None if crops is None else np.stack([_recut(crop, size) for crop in crops])
+    if crops is None:
+        return Loaded(model, card), None
+    scaled = replace(pre, fit="resize", size=size)
+    cut = (_recut(crop, size) if pre.fit == "crop" else scaled.place(*pre.size).image(crop) for crop in crops)
+    return Loaded(model, card), np.stack(list(cut))
 
 
 def _recut(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:

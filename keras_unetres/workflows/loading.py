@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Card, Preprocessing, Segmenter
 from unetres_edge.card import default_colors
+from unetres_edge.ensemble import join_segmenters
 from unetres_edge.errors import ModelError, UsageError
 from unetres_edge.preprocessing import IGNORE
 
@@ -47,6 +49,7 @@ def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
         class_names=tuple(info["classes"]["names"]),
         class_colors=tuple(tuple(c) for c in info["classes"]["colors"]),
         preprocessing=Preprocessing.from_dict(info["preprocessing"]),
+        task=info.get("task", "segment"),
         ignore_index=IGNORE if info["classes"].get("ignored", info["reading"]["ignore"] is not None) else None,
         halo=halo,
         dataset=info["reading"],
@@ -67,7 +70,8 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     tensors = run.read_weights()
     model = build(info["model"]["builder"], info["model"]["arguments"])
     assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
-    return Loaded(model, card_of_run(info, halo=receptive_halo(model)))
+    halo = 0 if info.get("task") == "classify" else receptive_halo(model)
+    return Loaded(model, card_of_run(info, halo=halo))
 
 
 def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None) -> Loaded:
@@ -132,13 +136,32 @@ def open_segmenter(
     preprocessing: Preprocessing | None = None,
     classes: list[str] | None = None,
     overlap: int | None = None,
+    turns: str = "none",
+    others: Sequence[str | os.PathLike[str]] = (),
 ) -> Segmenter:
-    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file.
+    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file, or for several of them together.
+
+    Args:
+        preprocessing: for `.keras` files: how images meet the network.
+        classes: for `.keras` files: class names.
+        overlap: px shared by neighbouring tiles.
+        turns: "none", "flips" or "all": on which turns of each tile the networks are asked (`TurnedEngine`).
+        others: more models; the answer is the mean of all (`join_segmenters` says what they must share).
 
     Raises:
-        UsageError: `preprocessing` or `classes` given for a model that knows them itself.
+        UsageError: `preprocessing` or `classes` given for models that know them themselves, or the models cannot be
+            joined.
     """
-    refuse_for_own(model, preprocessing=preprocessing, classes=classes)
+    models = [model, *others]
+    if not any(Path(each).suffix == ".keras" for each in models):
+        refuse_for_own(model, preprocessing=preprocessing, classes=classes)
+    opened = [_open_one(each, preprocessing, classes, overlap) for each in models]
+    return join_segmenters(opened, turns=turns, files=models)
+
+
+def _open_one(
+    model: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None, overlap: int | None
+) -> Segmenter:
     if RunFolder.is_run(model):
         return keras_segmenter(load_run(model), overlap=overlap)
     if Path(model).suffix == ".keras":

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from . import __version__
 from .card import Card, read_card
-from .errors import FileSystemError, UnetresError
+from .classifier import Classification, Classifier
+from .ensemble import TURNS, join_segmenters
+from .errors import FileSystemError, UnetresError, UsageError
 from .files import read_bytes
-from .predict import find_images, predict_files
+from .predict import MoreFiles, find_images, predict_files
+from .predict_classes import predict_classes
 from .segmenter import Segmenter
 
 
@@ -37,11 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def add_predict_options(parser: argparse.ArgumentParser) -> None:
     """Add what every `predict` command takes after the model."""
     parser.add_argument("images", nargs="+", help="image files or folders of images")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the class maps, <stem>.png")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for the class maps, <stem>.png; of a classifier, classes.csv",
+    )
     parser.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     parser.add_argument("--json", metavar="F", help="write what became of each image to this file")
     parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
+    add_turns_option(parser)
+
+
+def add_turns_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--turns`."""
+    parser.add_argument(
+        "--turns", default="none", choices=tuple(TURNS), help="ask on 4 flips, or all 8 turns and flips, of each tile"
+    )
 
 
 def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
@@ -63,13 +79,20 @@ def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
         named = FileSystemError(error.strerror or str(error), file=error.filename)
         print(f"error: {named}", file=sys.stderr)
         return named.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        return 130
+        return int(getattr(stop, "exit_code", 130))
 
 
-def run_predict(open_segmenter: Callable[[], Segmenter], options: argparse.Namespace) -> None:
-    """Do what `add_predict_options` parsed, with the segmenter that is opened once the images are found."""
+def run_predict(
+    open_segmenter: Callable[[], Segmenter], options: argparse.Namespace, more: MoreFiles | None = None
+) -> None:
+    """Do what `add_predict_options` parsed, with the segmenter that is opened once the images are found.
+
+    Args:
+        open_segmenter: opens it, turns and all.
+        more: makes more files of each image.
+    """
     images = find_images(options.images)
     with open_segmenter() as segmenter:
         predict_files(
@@ -80,6 +103,29 @@ def run_predict(open_segmenter: Callable[[], Segmenter], options: argparse.Names
             overwrite=options.overwrite,
             progress=print_progress,
             json_file=options.json,
+            more=more,
+        )
+
+
+def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Namespace) -> None:
+    """Do what `add_predict_options` parsed with a classifier, which gives one class for the whole image.
+
+    Raises:
+        UsageError: an option for masks.
+    """
+    for_masks = {"overlay": False, "overlap": None, "turns": "none", "others": None, "instances": None}
+    given = [name for name, usual in for_masks.items() if getattr(options, name, usual) not in (usual, [], ())]
+    if given:
+        raise UsageError(f"--{given[0]} is for masks, and the model is a classifier", fix="drop it")
+    images = find_images(options.images)
+
+    def progress(done: int, total: int, image: Path, answer: Classification) -> None:
+        best = ", ".join(f"{name} {share:.3f}" for _, name, share in answer.top[:3])
+        print(f"[{done}/{total}] {image.name}  {best}  {answer.timing['total']:.0f} ms", flush=True)
+
+    with open_classifier() as classifier:
+        predict_classes(
+            classifier, images, options.out, overwrite=options.overwrite, progress=progress, json_file=options.json
         )
 
 
@@ -103,7 +149,16 @@ def print_card(card: Card, num_bytes: int) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    run_predict(lambda: Segmenter(options.model, overlap=options.overlap), options)
+    data = read_bytes(options.model, "model file")
+    if read_card(data, file=options.model).task == "classify":
+        run_classify(lambda: Classifier(data), options)
+        return
+
+    def open_segmenter() -> Segmenter:
+        one = Segmenter(options.model, overlap=options.overlap)
+        return join_segmenters([one], turns=options.turns, files=[options.model])
+
+    run_predict(open_segmenter, options)
 
 
 def inspect(model: str) -> None:

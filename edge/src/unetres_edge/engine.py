@@ -53,7 +53,8 @@ class LiteRTEngine:
         expected = [1, *pre.size, pre.channels]
         if list(source["shape"]) != expected:
             raise ModelError("model input is not what the card says", expected=expected, found=list(source["shape"]))
-        shapes = {"logits": [[1, *pre.size, classes]], "argmax": [[1, *pre.size], [1, *pre.size, 1]]}[card.head]
+        place = [1] if card.task == "classify" else [1, *pre.size]
+        shapes = {"logits": [[*place, classes]], "argmax": [place, [*place, 1]]}[card.head]
         if list(target["shape"]) not in shapes:
             raise ModelError("model output is not what the card says", expected=shapes[0], found=list(target["shape"]))
         kinds = {"logits": (np.float32, np.int8, np.uint8), "argmax": (np.uint8, np.int32)}[card.head]
@@ -66,6 +67,8 @@ class LiteRTEngine:
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return scores (h, w, classes) float32, or labels (h, w) uint8 for an argmax head.
+
+        Of a classifier, scores are (classes,) float32.
 
         Args:
             tile: (h, w, channels) uint8 of the model's size, prepared.

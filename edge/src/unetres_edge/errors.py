@@ -145,3 +145,16 @@ class FileSystemError(UnetresError):
 
     code = "system"
     exit_code = 5
+
+
+class Stopped(KeyboardInterrupt):
+    """Work that was ended by a signal after everything was saved.
+
+    Args:
+        signal: its number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+        self.exit_code = 128 + signal
+        super().__init__(f"stopped by signal {signal}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +15,27 @@ from .errors import DataError, ExistsError, UsageError
 from .files import make_folder, write_bytes, write_json
 from .image import IMAGE_SUFFIXES, read_image
 from .preprocessing import Preprocessing
-from .segmenter import Segmenter
+from .segmenter import Result, Segmenter
+
+
+class MoreFiles(Protocol):
+    """What else `predict_files` writes for each image, made from its scores."""
+
+    def names(self, stem: str) -> Sequence[str]:
+        """Return the names of the files for an image of this stem."""
+        ...
+
+    def make(self, stem: str, image: np.ndarray, result: Result) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
+        """Return the content of each of these files, and JSON values for the image's status.
+
+        Args:
+            image: (H, W, 3) uint8, to draw on.
+            result: with scores.
+
+        Raises:
+            DataError: this image cannot be written so; the others go on.
+        """
+        ...
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -55,6 +76,7 @@ def predict_files(
     overwrite: bool = False,
     progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
     json_file: str | os.PathLike[str] | None = None,
+    more: MoreFiles | None = None,
 ) -> list[Path]:
     """Segment image files and write `<stem>.png`, an indexed PNG of the class ids at the image's own size.
 
@@ -62,21 +84,27 @@ def predict_files(
         overlay: also write `<stem>_overlay.png`.
         overwrite: replace files that exist; without it, any collision is refused before the first image.
         progress: called after each image with (done, all, image, milliseconds by stage).
-        json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]}.
+        json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
+            and of more files "files" and what `more` says.
+        more: makes more files of each image's scores.
 
     Returns:
         The class map files.
 
     Raises:
         ExistsError: an output exists already, or is one of the images.
-        UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png.
+        UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png; or more files
+            of a model with an argmax head, which has no scores.
         DataError: images that could not be read; all others are done.
     """
     folder = Path(out)
     targets = [folder / f"{image.stem}.png" for image in images]
     overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
+    others = [folder / name for image in images for name in more.names(image.stem)] if more else []
     status_files = [] if json_file is None else [Path(json_file)]
-    _refuse_collisions(images, [*targets, *overlays, *status_files], overwrite)
+    if more and segmenter.card.head == "argmax":
+        raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
+    refuse_collisions(images, [*targets, *overlays, *others, *status_files], overwrite)
     make_folder(folder)
     written: list[Path] = []
     faults: list[DataError] = []
@@ -84,7 +112,8 @@ def predict_files(
     for number, (image, target) in enumerate(zip(images, targets, strict=True)):
         try:
             pixels = read_image(image)
-            result = segmenter.segment(pixels)
+            result = segmenter.segment(pixels, scores=more is not None)
+            files, said = more.make(image.stem, _viewable(pixels), result) if more else ({}, {})
         except DataError as error:
             error.file = error.file or os.fspath(image)
             faults.append(error)
@@ -93,28 +122,41 @@ def predict_files(
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
         if overlay:
             write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+        extra = {**said, "files": [os.fspath(folder / name) for name in files]} if more else {}
         written.append(target)
         ms = {stage: round(value, 3) for stage, value in result.timing.items()}
-        status.append({"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None})
+        status.append({"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None, **extra})
         if progress:
             progress(number + 1, len(images), image, result.timing)
     if json_file is not None:
         write_json(json_file, {"images": status})
+    say_faults(faults, len(images), "segmented")
+    return written
+
+
+def say_faults(faults: Sequence[DataError], count: int, done: str) -> None:
+    """Raise what kept images of `count` from being done, as one error, or return if nothing did."""
     if len(faults) == 1:
         raise faults[0]
     if faults:
         raise DataError(
-            f"{len(faults)} of {len(images)} images could not be segmented: " + " | ".join(map(str, faults)),
+            f"{len(faults)} of {count} images could not be {done}: " + " | ".join(map(str, faults)),
             fix="replace or remove them; the others are done",
         )
-    return written
 
 
 def _viewable(pixels: np.ndarray) -> np.ndarray:
     return Preprocessing(channels=3).prepare(pixels)
 
 
-def _refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
+def refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
+    """Refuse outputs that exist, that are inputs, or that two images would share.
+
+    Raises:
+        ExistsError, UsageError: as `predict_files` says.
+    """
     inputs = {image.resolve() for image in images}
     for target in targets:
         if target.resolve() in inputs:

@@ -30,7 +30,10 @@ class Engine(Protocol):
     """What runs the network on one tile."""
 
     def run(self, tile: np.ndarray) -> np.ndarray:
-        """Map (h, w, channels) uint8 to scores (h, w, classes) float32, or to labels (h, w) uint8 (argmax head)."""
+        """Map (h, w, channels) uint8 to scores (h, w, classes) float32, or to labels (h, w) uint8 (argmax head).
+
+        A classifier's scores are (classes,) float32.
+        """
         ...
 
 
@@ -95,7 +98,7 @@ class Segmenter:
         if (model is None) == (engine is None):
             raise UsageError("give a model or an engine", expected="exactly one of the two")
         if engine is None:
-            card, engine = _load(model, card, num_threads)
+            card, engine = load_model(model, card, num_threads)
         if card is None:
             raise UsageError("an engine needs a card")
         if card.task != "segment":
@@ -108,6 +111,13 @@ class Segmenter:
         self.card = card
         self.overlap = overlap
         self._engine: Engine | None = engine
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network on one prepared tile; raises ModelError when the segmenter is closed."""
+        if self._engine is None:
+            raise ModelError("the segmenter is closed")
+        return self._engine
 
     def segment(self, image: str | os.PathLike[str] | np.ndarray | Image.Image, *, scores: bool = False) -> Result:
         """Give every pixel of an image a class.
@@ -122,12 +132,10 @@ class Segmenter:
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
-        if self._engine is None:
-            raise ModelError("the segmenter is closed")
+        engine = _Timed(self.engine)
         if scores and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
-        prepared = self.card.preprocessing.prepare(_pixels(image))
-        engine = _Timed(self._engine)
+        prepared = self.card.preprocessing.prepare(pixels_of(image))
         ready = time.perf_counter()
         height, width = prepared.shape[:2]
         class_map = np.empty((height, width), np.uint8)
@@ -186,9 +194,10 @@ class _Timed:
         return values
 
 
-def _load(
+def load_model(
     model: str | os.PathLike[str] | bytes | None, card: Card | None, num_threads: int | None
 ) -> tuple[Card, Engine]:
+    """Verify a model file and load it; `card` is for a file that has none."""
     from .engine import LiteRTEngine
 
     file = None if isinstance(model, bytes) else os.fspath(model or "")
@@ -206,7 +215,8 @@ def _load(
         raise
 
 
-def _pixels(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
+def pixels_of(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
+    """Return the pixels of whatever stands for an image."""
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, Image.Image):

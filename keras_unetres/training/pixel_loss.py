@@ -1,0 +1,165 @@
+"""What the losses of this package share: which pixels count and how much, and sums of losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from unetres_edge.errors import UsageError
+
+from .replicas import share_of_replica
+
+
+class Summable(keras.losses.Loss):
+    """A loss that can be added to others and multiplied by a number."""
+
+    def __add__(self, other: Any) -> WeightedSum:
+        if not isinstance(other, keras.losses.Loss):
+            return NotImplemented
+        (losses, factors), (more, more_factors) = _flat(self), _flat(other)
+        return WeightedSum([*losses, *more], [*factors, *more_factors])
+
+    def __mul__(self, factor: Any) -> WeightedSum:
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        losses, factors = _flat(self)
+        return WeightedSum(losses, [factor * each for each in factors])
+
+    __rmul__ = __mul__
+
+
+class PixelLoss(Summable):
+    """A loss over the labelled pixels of masks. Subclasses give `term`, a function of tensors from `terms`.
+
+    Args:
+        ignore_index: the id that means "not labelled", or None if there is none.
+        class_weights: one number a class, or None for all 1. What they weigh is said by each loss.
+        name: the name in logs of models with several outputs.
+
+    Call with masks (N, H, W) or (N, H, W, 1) integer, logits (N, H, W, C) of any float type, and optionally weights,
+    (N,) by image or (N, H, W) by pixel. Returns a float32 scalar over the whole batch, computed in float32. Under
+    `tf.distribute` it is the loss of the batch on all replicas, and each replica returns its share of it, as Keras's
+    own losses do. An id that is neither a class nor ignored makes the loss NaN.
+
+    Raises:
+        UsageError: arguments out of range, or shapes that do not fit.
+    """
+
+    def __init__(self, ignore_index: int | None, class_weights: Sequence[float] | None, name: str) -> None:
+        super().__init__(name=name, dtype="float32")
+        self.ignore_index = ignore_index
+        self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
+        for weight in self.class_weights or ():
+            check(weight >= 0 and math.isfinite(weight), "class_weights", "numbers >= 0", weight)
+
+    def term(self, masks: Any, logits: Any, weights: Any) -> Any:
+        """Return the loss of (N, H, W) class ids, (N, H, W, C) float32 logits and (N, H, W) float32 weights."""
+        raise NotImplementedError
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        logits, masks = ops.cast(y_pred, "float32"), ops.cast(y_true, "int32")
+        if len(masks.shape) == 4 and masks.shape[-1] == 1:
+            masks = ops.squeeze(masks, -1)
+        self._check_shapes(masks.shape, logits.shape)
+        weights = pixel_weights(masks, sample_weight, self.ignore_index, logits.shape[-1])
+        counted = weights > 0
+        # With logits of 0, nothing that a network says of pixels that do not count comes through, not even NaN.
+        logits = ops.where(counted[..., None], logits, 0.0)
+        return share_of_replica(self.term(ops.where(counted, masks, 0), logits, weights))
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss without sample weights."""
+        return self(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"ignore_index": self.ignore_index, "class_weights": self.class_weights, "name": self.name}
+
+    def _check_shapes(self, masks: tuple[int | None, ...], logits: tuple[int | None, ...]) -> None:
+        """Raise a `UsageError` for masks that are not class ids of the logits' pixels."""
+        fits = len(masks) == 3 and len(logits) == 4
+        fits = fits and all(None in pair or pair[0] == pair[1] for pair in zip(masks, logits[:3], strict=True))
+        check(
+            fits,
+            f"the shapes of {self.name}",
+            "masks (N, H, W) of class ids and logits (N, H, W, C)",
+            f"masks {tuple(masks)} and logits {tuple(logits)}",
+        )
+        wanted = "two channels or more, the first for background"
+        check(logits[-1] != 1, f"one channel of logits in {self.name}", wanted, 1)
+        if self.class_weights is not None:
+            given = len(self.class_weights)
+            check(given == logits[-1], "class_weights", f"{logits[-1]} numbers, one a class", f"{given} of them")
+
+
+@keras.saving.register_keras_serializable("keras_unetres")
+class WeightedSum(Summable):
+    """A sum of losses, each times a factor: what `CrossEntropy() + 0.5 * Dice()` makes.
+
+    Args:
+        losses: any Keras losses that return a scalar.
+        factors: one number a loss.
+    """
+
+    def __init__(
+        self, losses: Sequence[keras.losses.Loss], factors: Sequence[float], name: str = "weighted_sum"
+    ) -> None:
+        super().__init__(name=name, dtype="float32")
+        self.losses, self.factors = list(losses), [float(factor) for factor in factors]
+        check(len(self.losses) == len(self.factors) > 0, "factors", "one for each loss", f"{len(self.factors)}")
+        for factor in self.factors:
+            check(math.isfinite(factor), "factors", "finite numbers", factor)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        parts = [loss(y_true, y_pred, sample_weight) for loss in self.losses]
+        return sum(factor * part for factor, part in zip(self.factors, parts, strict=True))
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the sum without sample weights."""
+        return self(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments."""
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {"losses": losses, "factors": self.factors, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WeightedSum:
+        """Return the sum that `get_config` describes."""
+        losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
+        return cls(losses, config["factors"], config["name"])
+
+
+def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None, num_classes: int) -> Any:
+    """Return (N, H, W) float32 weights of pixels.
+
+    They are the sample weights, (N,) or (N, H, W) or (N, H, W, 1) or None for 1; 0 where ignored; and NaN where an id
+    is not a class, unless its weight is 0.
+    """
+    weights = ops.ones_like(masks, dtype="float32")
+    if sample_weight is not None:
+        given = ops.cast(sample_weight, "float32")
+        if len(given.shape) == 4:
+            given = ops.squeeze(given, -1)
+        while len(given.shape) < 3:  # not a reshape: in `fit` the batch size is unknown
+            given = ops.expand_dims(given, -1)
+        weights = weights * given
+    if ignore_index is not None:
+        weights = ops.where(masks == ignore_index, 0.0, weights)
+    known = ops.logical_and(masks >= 0, masks < num_classes)
+    return ops.where(ops.logical_or(known, weights == 0), weights, math.nan)
+
+
+def check(right: bool, argument: str, expected: str, found: object) -> None:
+    """Raise a `UsageError` unless an argument is right."""
+    if not right:
+        raise UsageError(f"{argument} cannot be used", expected=expected, found=found)
+
+
+def _flat(loss: keras.losses.Loss) -> tuple[list[keras.losses.Loss], list[float]]:
+    """Return the losses and factors of a sum, or one loss and 1."""
+    return (loss.losses, loss.factors) if isinstance(loss, WeightedSum) else ([loss], [1.0])

@@ -1,0 +1,47 @@
+"""Sums over the devices of one training step, so that a loss is that of the whole batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+def across_replicas(tensor: Any) -> Any:
+    """Return the sum of a tensor over all replicas of the step, and the tensor itself where there is only one.
+
+    It does something only where Keras runs on TensorFlow, inside `Strategy.run` of `tf.distribute`. Differentiable, on
+    condition that every replica makes the same of the sum: then the gradient, itself a sum over the replicas, is as
+    many times the gradient of one. So that nothing is exchanged on the way back, where TensorFlow takes the steps of
+    different replicas in different orders, and two sums in one loss would be taken for each other.
+    """
+    context = _replica_context()
+    if context is None:
+        return tensor
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def total(x: Any) -> tuple[Any, Any]:
+        return context.all_reduce("sum", x), lambda upstream: upstream * context.num_replicas_in_sync
+
+    return total(tensor)
+
+
+def share_of_replica(loss: Any) -> Any:
+    """Return the part of a global loss that one replica hands to Keras: the loss over the number of replicas.
+
+    It is what Keras's own losses return: Keras multiplies it by that number for its logs, and the optimizer sums the
+    gradients of all replicas.
+    """
+    context = _replica_context()
+    return loss if context is None else loss / context.num_replicas_in_sync
+
+
+def _replica_context() -> Any:
+    """Return TensorFlow's replica context if there is more than one replica, else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
