@@ -39,6 +39,8 @@ _HOMES = {
     "load_published": "models",
     "make_loss": "training.losses",
     "open_dataset": "data",
+    "report": "workflows.report",
+    "resume": "workflows.train",
     "separate": "cells",
     "train": "workflows.train",
 }
@@ -72,6 +74,8 @@ __all__ = [
     "load_published",
     "make_loss",
     "open_dataset",
+    "report",
+    "resume",
     "separate",
     "train",
 ]

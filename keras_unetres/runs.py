@@ -31,7 +31,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
-from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.files import is_temporary, make_folder, read_bytes, write_bytes, write_json
 
 SCHEMA = 1
 _METADATA = "keras_unetres"
@@ -101,6 +101,9 @@ class RunFolder:
                 raise FileSystemError(f"cannot lock: {error.strerror}", file=path) from error
         with os.fdopen(handle, "w") as file:
             file.write(str(os.getpid()))
+        for folder in (self.path, self.path / "checkpoints", self.samples):
+            for left in filter(is_temporary, folder.glob(".*.tmp")):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -215,7 +218,14 @@ class RunFolder:
 
 
 def _taken(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    """Return whether there is something at `path`, other than what a run that was killed at its very start leaves."""
+    return path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir())))
+
+
+def _is_left_over(entry: Path) -> bool:
+    if entry.is_dir():
+        return entry.name in ("checkpoints", "samples") and not any(entry.iterdir())
+    return entry.name == ".lock" or is_temporary(entry)
 
 
 def _pack(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:

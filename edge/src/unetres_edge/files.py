@@ -41,6 +41,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
                 os.unlink(temporary)
 
 
+def is_temporary(path: Path) -> bool:
+    """Return whether a file is what a `write_bytes` that was killed leaves behind."""
+    return path.name.startswith(".") and path.suffix == ".tmp" and path.is_file()
+
+
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused by `json` (ValueError)."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
