@@ -19,8 +19,6 @@ from .options import TrainOptions
 from .segmenting import read_segmentation
 
 if TYPE_CHECKING:
-    import keras
-
     from ..data import ClassFolders, Dataset
     from ..training.devices import Devices
     from ..training.keeper import Keeper
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 _DEFAULT_EPOCHS = 40
 _FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
+_TITLES = {"miou": "mIoU"}
 _FREE = ("checkpoint_seconds", "cache", "tensorboard", "devices")  # they change nothing of what is learned
 
 
@@ -80,7 +79,7 @@ def train(
         if devices.is_chief:
             run.write_info(material.info)
             run.write_calibration(material.calibration)
-        return _train(run, material, devices, begun, say)
+        return _Session(run, material, devices, begun, say).train()
 
 
 def resume(
@@ -132,7 +131,7 @@ def resume(
                 fix="restore the files, or start a new run",
             )
         known = {key: value for key, value in info.items() if key != "schema"}
-        return _train(run, replace(material, info=known), devices, begun, say)
+        return _Session(run, replace(material, info=known), devices, begun, say).train()
 
 
 def _check_devices(devices: Devices, options: TrainOptions) -> None:
@@ -175,182 +174,178 @@ def _options_of(run: RunFolder, info: dict[str, Any], settings: dict[str, Any]) 
     return replace(options, **free)
 
 
-def _train(
-    run: RunFolder, material: Material, devices: Devices, begun: float, say: Callable[[str], None]
-) -> dict[str, Any]:
-    import keras
+class _Session:
+    """One stretch of training: from where a run stands to its end, or to a stop.
 
-    from ..models import assign, build
-    from ..training import fit as fitting
-    from ..training.keeper import Keeper
-    from ..training.schedule import Plan
-    from ..training.stopping import StopRequest
+    Args:
+        run: the run folder.
+        material: the data, ready for the network.
+        devices: to train on.
+        begun: when the command was given, by `time.perf_counter`.
+        say: called with lines for the user.
+    """
 
-    options, info = material.options, material.info
-    validation = material.validation()
-    stop = StopRequest(say)
-    with fitting.precision_policy(), stop.listening(), devices.guard():
+    def __init__(
+        self, run: RunFolder, material: Material, devices: Devices, begun: float, say: Callable[[str], None]
+    ) -> None:
+        self._run, self._material, self._devices = run, material, devices
+        self._begun, self._say = begun, say
+        self._validation = material.validation()
+
+    def train(self) -> dict[str, Any]:
+        """Train, and return what `train` says of the run."""
+        from ..models import assign
+        from ..training import fit as fitting
+        from ..training.keeper import Keeper
+        from ..training.stopping import StopRequest
+
+        run, material, options = self._run, self._material, self._material.options
+        stop = StopRequest(self._say)
+        with fitting.precision_policy(), stop.listening(), self._devices.guard():
+            self._build()
+            plan = self._plan()
+            keeper = Keeper(
+                run,
+                self._trained,
+                metrics=self._metrics,
+                weights=self._model,
+                plan=plan,
+                monitor=material.monitor,
+                patience=options.patience,
+                devices=self._devices,
+            )
+            done = keeper.restore()
+            self._devices.check_same(repr((done, keeper.history)), "the checkpoint that they go on from")
+            if done:
+                self._say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
+            self._say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}")
+            if not keeper.finished:
+                self._fit(plan, keeper, stop, done)
+            if keeper.best < 0:
+                raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
+            if self._devices.is_chief:
+                assign({v.path: v for v in self._model.weights}, run.read_weights())
+                material.finish(run, self._model, keeper)
+        seconds = time.perf_counter() - self._begun
+        name = material.monitor.removeprefix("val_")
+        score = f"{_TITLES.get(name, name)} {keeper.best:.4f} (epoch {keeper.best_epoch})"
+        self._say(f"best      validation {score}, {seconds / 60:.1f} min, {run.path}")
+        return {
+            "run": str(run.path),
+            f"best_{name}": keeper.best,
+            "epochs": plan.epochs,
+            "steps": plan.steps,
+            "seconds": round(seconds, 1),
+        }
+
+    def _build(self) -> None:
+        """Make the network, and the model that is trained: with side heads where there is deep supervision."""
+        import keras
+
+        from ..models import build
+        from ..training import fit as fitting
+        from ..training.supervision import FirstHead, SupervisedLoss, add_side_heads
+
+        material, devices, options = self._material, self._devices, self._material.options
+        builder, arguments = (material.info["model"][key] for key in ("builder", "arguments"))
         keras.utils.set_random_seed(options.seed)
-        model = devices.build(lambda: build(info["model"]["builder"], info["model"]["arguments"]))
+        model = devices.build(lambda: build(builder, arguments))
         for variable in model.weights:
             if variable.path in material.initial:
                 variable.assign(material.initial[variable.path])
-        trained, metrics = _compile(model, material, devices)
-        encoder = info["model"]["arguments"].get("encoder")
+        num_classes = model.output_shape[-1]
+        trained = devices.build(lambda: add_side_heads(model, num_classes)) if options.deep_supervision else model
+        trained = devices.replicate(trained)
+        with devices.scope():
+            loss, metrics = material.loss(), material.metrics()
+            if options.deep_supervision:
+                loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(m, num_classes) for m in metrics]
+            optimizer = fitting.make_optimizer(
+                options.optimizer, weight_decay=options.weight_decay, clip_norm=options.clip_norm, ema=options.ema
+            )
+            fitting.compile_model(trained, loss, metrics, optimizer, xla=devices.xla)
+        encoder = arguments.get("encoder")
         on = f" on {encoder}" + (f" ({options.weights})" if options.weights else "") if encoder else ""
-        say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
-        if info["plan"] is None:
-            plan, speed = _plan(trained, material, devices, validation, begun, say)
-            info = {**info, "plan": plan.to_dict(), "speed": speed}
-            if devices.is_chief:
-                run.write_info(info)
-        else:
-            plan = Plan(**info["plan"])
-        keeper = Keeper(
-            run,
-            trained,
-            metrics=metrics,
-            weights=model,
-            plan=plan,
-            monitor=material.monitor,
-            patience=options.patience,
-            devices=devices,
-        )
-        done = keeper.restore()
-        devices.check_same(repr((done, keeper.history)), "the checkpoint that they go on from")
-        if done:
-            say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}")
-        if not keeper.finished:
-            _fit(run, model, trained, material, devices, plan, keeper, stop, done, validation, say)
-        if keeper.best < 0:
-            raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
-        if devices.is_chief:
-            assign({v.path: v for v in model.weights}, run.read_weights())
-            material.finish(run, model, keeper)
-    seconds = time.perf_counter() - begun
-    name = material.monitor.removeprefix("val_")
-    score = f"{_TITLES.get(name, name)} {keeper.best:.4f} (epoch {keeper.best_epoch})"
-    say(f"best      validation {score}, {seconds / 60:.1f} min, {run.path}")
-    return {
-        "run": str(run.path),
-        f"best_{name}": keeper.best,
-        "epochs": plan.epochs,
-        "steps": plan.steps,
-        "seconds": round(seconds, 1),
-    }
+        self._say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
+        self._model, self._trained, self._metrics = model, trained, metrics
 
+    def _plan(self) -> Plan:
+        """Return the plan of the run, which is made and written down where there is none yet."""
+        from ..training.schedule import Plan
 
-_TITLES = {"miou": "mIoU"}
+        info = self._material.info
+        if info["plan"] is not None:
+            return Plan(**info["plan"])
+        plan, speed = self._make_plan()
+        if self._devices.is_chief:
+            self._run.write_info({**info, "plan": plan.to_dict(), "speed": speed})
+        return plan
 
+    def _make_plan(self) -> tuple[Plan, dict[str, float] | None]:
+        """Return the plan, and the speed if it was measured, which only a time budget needs."""
+        from ..training import fit as fitting
+        from ..training.schedule import make_plan, make_timed_plan
 
-def _fit(
-    run: RunFolder,
-    model: keras.Model,
-    trained: keras.Model,
-    material: Material,
-    devices: Devices,
-    plan: Plan,
-    keeper: Keeper,
-    stop: StopRequest,
-    done: int,
-    validation: Any,
-    say: Callable[[str], None],
-) -> None:
-    """Train from a step on."""
-    from ..training import fit as fitting
-    from ..training.callbacks import LearningRate, StopNonFinite
-    from ..training.progress import Progress
-
-    options = material.options
-    progress = Progress(
-        plan.epochs,
-        plan.steps_per_epoch,
-        options.batch,
-        done // plan.steps_per_epoch,
-        say,
-        validation_epochs=plan.validation_epochs(),
-        kept=lambda: keeper.best_epoch,
-    )
-    pictures = material.watch(run, model) if devices.is_chief else []
-    callbacks = [
-        LearningRate(plan.rate, done),
-        StopNonFinite(material.names, done),
-        *keeper.callbacks(first_step=done, seconds=options.checkpoint_seconds, stop=stop, pictures=pictures),
-    ]
-    try:
-        fitting.fit(
-            trained,
-            plan,
-            lambda first: devices.spread(material.batches(first, plan.steps, devices.shard)),
-            devices.spread(validation, whole=True),
-            # After those that keep the weights, so that it can say whether they were kept; before a stop is raised.
-            [*callbacks[:-1], progress, callbacks[-1]],
-            first_step=done,
-            validation_steps=int(validation.cardinality()),
-        )
-    except KeyboardInterrupt:
-        say(f"stopped; go on with: unetres train --resume {run.path}")
-        raise
-    finally:
-        progress.close()
-
-
-def _compile(
-    model: keras.Model, material: Material, devices: Devices
-) -> tuple[keras.Model, list[keras.metrics.Metric]]:
-    """Return the model as it is trained, compiled, and its metrics; with side heads where there is deep supervision."""
-    from ..training import fit as fitting
-    from ..training.supervision import FirstHead, SupervisedLoss, add_side_heads
-
-    options, num_classes = material.options, model.output_shape[-1]
-    trained = devices.build(lambda: add_side_heads(model, num_classes)) if options.deep_supervision else model
-    trained = devices.replicate(trained)
-    with devices.scope():
-        loss, metrics = material.loss(), material.metrics()
-        if options.deep_supervision:
-            loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(metric, num_classes) for metric in metrics]
-        optimizer = fitting.make_optimizer(
-            options.optimizer, weight_decay=options.weight_decay, clip_norm=options.clip_norm, ema=options.ema
-        )
-        fitting.compile_model(trained, loss, metrics, optimizer, xla=devices.xla)
-    return trained, metrics
-
-
-def _plan(
-    model: keras.Model,
-    material: Material,
-    devices: Devices,
-    validation: Any,
-    begun: float,
-    say: Callable[[str], None],
-) -> tuple[Plan, dict[str, float] | None]:
-    """Return the plan, and the speed if it was measured, which only a time budget needs."""
-    from ..training import fit as fitting
-    from ..training.schedule import make_plan, make_timed_plan
-
-    options, per_epoch = material.options, material.steps_per_epoch
-    if options.minutes is None:
-        # Nothing measured goes into this plan, so the same command gives the same weights.
-        return make_plan(
+        options, per_epoch = self._material.options, self._material.steps_per_epoch
+        if options.minutes is None:
+            # Nothing measured goes into this plan, so the same command gives the same weights.
+            return make_plan(
+                per_epoch,
+                options.learning_rate,
+                epochs=options.epochs or _DEFAULT_EPOCHS,
+                schedule=options.schedule,
+                warmup=options.warmup,
+                validation_seconds=int(self._validation.cardinality()) * _FORWARD_SHARE,
+            ), None
+        self._say("compile   ...")
+        batches = self._devices.spread(self._material.batches(0, 1 << 40, self._devices.shard))
+        validation = self._devices.spread(self._validation, whole=True)
+        step, whole_validation = fitting.probe_speed(self._trained, batches, validation)
+        self._say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
+        plan = make_timed_plan(
             per_epoch,
             options.learning_rate,
-            epochs=options.epochs or _DEFAULT_EPOCHS,
+            seconds=60 * options.minutes - (time.perf_counter() - self._begun) - _RESERVE,
             schedule=options.schedule,
             warmup=options.warmup,
-            validation_seconds=int(validation.cardinality()) * _FORWARD_SHARE,
-        ), None
-    say("compile   ...")
-    batches = devices.spread(material.batches(0, 1 << 40, devices.shard))
-    step, whole_validation = fitting.probe_speed(model, batches, devices.spread(validation, whole=True))
-    say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
-    plan = make_timed_plan(
-        per_epoch,
-        options.learning_rate,
-        seconds=60 * options.minutes - (time.perf_counter() - begun) - _RESERVE,
-        schedule=options.schedule,
-        warmup=options.warmup,
-        step_seconds=step,
-        validation_seconds=whole_validation,
-    )
-    return plan, {"step_seconds": round(step, 4), "validation_seconds": round(whole_validation, 3)}
+            step_seconds=step,
+            validation_seconds=whole_validation,
+        )
+        return plan, {"step_seconds": round(step, 4), "validation_seconds": round(whole_validation, 3)}
+
+    def _fit(self, plan: Plan, keeper: Keeper, stop: StopRequest, done: int) -> None:
+        """Train from a step on."""
+        from ..training import fit as fitting
+        from ..training.callbacks import LearningRate, StopNonFinite
+        from ..training.progress import Progress
+
+        material, devices, options = self._material, self._devices, self._material.options
+        progress = Progress(
+            plan.epochs,
+            plan.steps_per_epoch,
+            options.batch,
+            done // plan.steps_per_epoch,
+            self._say,
+            validation_epochs=plan.validation_epochs(),
+            kept=lambda: keeper.best_epoch,
+        )
+        pictures = material.watch(self._run, self._model) if devices.is_chief else []
+        keeping = keeper.callbacks(first_step=done, seconds=options.checkpoint_seconds, stop=stop, pictures=pictures)
+        callbacks = [LearningRate(plan.rate, done), StopNonFinite(material.names, done), *keeping]
+        # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
+        callbacks.insert(-1, progress)
+        try:
+            fitting.fit(
+                self._trained,
+                plan,
+                lambda first: devices.spread(material.batches(first, plan.steps, devices.shard)),
+                devices.spread(self._validation, whole=True),
+                callbacks,
+                first_step=done,
+                validation_steps=int(self._validation.cardinality()),
+            )
+        except KeyboardInterrupt:
+            self._say(f"stopped; go on with: unetres train --resume {self._run.path}")
+            raise
+        finally:
+            progress.close()
