@@ -3,8 +3,8 @@
     python tests/kills.py [KILLS] [SEED]
 
 A parent that has imported TensorFlow, but not used it, forks a child for each attempt. Half of the kills come at any
-time of a run, the other half a random moment after a random step, so that most of these land where there is something
-to lose. A byte in shared memory tells whether the child was inside a write when it was killed.
+time of a run, a quarter a random moment after a random step, and a quarter as soon as a random write has begun. Bytes
+in shared memory tell how far the child is, and whether it was inside a write when it was killed.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ STEPS = 18
 
 
 class Shared:
-    """What a child tells its parent while it lives: steps done, and whether it is inside a write."""
+    """What a child tells its parent while it lives: steps done, whether it is inside a write, and writes begun."""
 
     def __init__(self) -> None:
-        self._bytes = mmap.mmap(-1, 2)
+        self._bytes = mmap.mmap(-1, 3)
 
     @property
     def steps(self) -> int:
@@ -54,7 +54,11 @@ class Shared:
         return self._bytes[1] != 0
 
     def clear(self) -> None:
-        self._bytes[:] = b"\0\0"
+        self._bytes[:] = b"\0\0\0"
+
+    @property
+    def writes(self) -> int:
+        return self._bytes[2]
 
     def watch(self) -> None:
         """Note every step and every write of this process."""
@@ -66,6 +70,7 @@ class Shared:
 
         def noted(path: os.PathLike[str], data: bytes) -> None:
             self._bytes[1] = 1
+            self._bytes[2] += 1
             write(path, data)
             self._bytes[1] = 0
 
@@ -138,14 +143,19 @@ def kill_once(data: Path, run: Path, log: Path, rng: random.Random, shared: Shar
         shared.watch()
         attempt(data, run)
 
-    at_step = rng.randrange(1, STEPS + 1) if rng.random() < 0.5 else None
+    kind = rng.random()
+    limit = usual * rng.random() if kind < 0.5 else 120.0
+    number = rng.randrange(1, STEPS + 1)
     process = fork(work, log)
-    limit = time.perf_counter() + (usual * rng.random() if at_step is None else 120.0)
-    while time.perf_counter() < limit and (at_step is None or shared.steps < at_step):
+    limit += time.perf_counter()
+    while time.perf_counter() < limit:
+        if kind >= 0.5 and (shared.steps if kind < 0.75 else shared.writes) >= number:
+            break
         if os.waitpid(process, os.WNOHANG)[0]:
             return "too late"
-        time.sleep(0.0005)
-    if at_step is not None:
+        if kind < 0.75 or shared.writes < number - 1:
+            time.sleep(0.0005)
+    if 0.5 <= kind < 0.75:
         time.sleep(rng.random() * 0.04)
     os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
