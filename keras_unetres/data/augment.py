@@ -122,6 +122,7 @@ AUGMENTATIONS = {
         brightness=0.1,
         contrast=0.2,
         gamma=0.2,
+        color=0.08,
     ),
     "street": Augmentation(rotation=5, scale=(0.75, 1.5), brightness=0.12, contrast=0.25, gamma=0.2, color=0.06),
     "aerial": Augmentation(
