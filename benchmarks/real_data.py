@@ -62,7 +62,7 @@ def run_set(name: str, folder: Path, scale: float) -> dict[str, Any]:
     forms = {"keras": run}
     for form, recipe in (("float32", "float32"), ("int8", "static_wi8_ai8")):
         forms[form] = f"{run}_{form}.tflite"
-        unetres("export", run, "--out", forms[form], "--recipe", recipe, "--overwrite")
+        unetres("export", run, "--out", forms[form], "--recipe", recipe, "--no-gate", "--overwrite")
     for form, model in forms.items():
         scores = f"{run}_{form}.json"
         unetres("evaluate", model, data, "--json", scores)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from keras import layers
 from lite import assert_int8_between_quantizes, partitions
+from small_models import INT8, PRE, make_calibration, make_levels, user_model
 
 from keras_unetres.evaluate import KerasEngine
-from keras_unetres.export import RECIPES, Exported, Preprocessing, export_tflite, find_recipe
+from keras_unetres.export import Exported, Preprocessing, export_tflite
 from keras_unetres.export.calibrate import collect_calibration
 from keras_unetres.export.convert import _reason, convert
 from keras_unetres.export.inspect import Op, find_layer, float_islands, read_ops
@@ -27,37 +28,6 @@ from keras_unetres.workflows.loading import load_run
 from unetres_edge import Card, Segmenter
 from unetres_edge.card import default_colors, read_card
 from unetres_edge.errors import CardMissingError, ConversionError, FloatIslandError, ModelDamagedError, UsageError
-from unetres_edge.preprocessing import look_up
-
-PRE = Preprocessing(channels=1, value_range=(-1.0, 1.0), size=(16, 16))
-INT8 = "static_wi8_ai8"
-
-
-def make_levels(count: int = 12, *, channels: int = 1, side: int = 16) -> np.ndarray:
-    """Images (N, side, side, channels) uint8 of smooth random stripes."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:side, :side] / side
-    phases = rng.uniform(0, 6, (count, 3, channels))
-    waves = np.sin(3 * y[None, ..., None] + phases[:, None, None, 0]) * np.cos(
-        5 * x[None, ..., None] * phases[:, None, None, 1] + phases[:, None, None, 2]
-    )
-    return np.rint(127.5 + 127.5 * waves).astype(np.uint8)
-
-
-def make_calibration(pre: Preprocessing = PRE, count: int = 12) -> np.ndarray:
-    return look_up(pre.table(), make_levels(count, channels=pre.channels, side=pre.size[0]))
-
-
-def user_model(*middle: keras.Layer) -> keras.Model:
-    """A segmenter as a user may write it: an encoder-decoder with a skip, and layers of the test's choice in it."""
-    inputs = keras.Input((None, None, 1))
-    x = skip = layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(inputs)
-    for layer in middle:
-        x = layer(x)
-    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="down")(x)
-    x = layers.Conv2DTranspose(4, 2, strides=2, name="up")(x)
-    x = layers.Add(name="join")([x, skip])
-    return keras.Model(inputs, layers.Conv2D(3, 1, name="scores")(x))
 
 
 @pytest.fixture(scope="module")
@@ -194,46 +164,20 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["keras_unetres.export.tflite"], "convert", fail)
 
 
-def bad_calibration() -> dict[str, tuple[object, type[Exception], str]]:
-    nan, inf = make_calibration(), make_calibration()
-    nan[3, 2, 1, 0] = np.nan
-    inf[[1, 5], 0, 0] = -np.inf
-    return {
-        "none": (None, UsageError, "needs calibration images"),
-        "empty": (np.zeros((0, 16, 16, 1)), ConversionError, "calibration is empty"),
-        "no batches": ([], ConversionError, "calibration is empty"),
-        "nan": (nan, ConversionError, "not finite; found 1 such images"),
-        "infinite": ([nan[:2], inf], ConversionError, "not finite; found 2 such images"),
-        "constant": (np.full((4, 16, 16, 1), 0.5), ConversionError, "constant; found every value is 0.5"),
-        "size": (np.zeros((4, 16, 17, 1)), ConversionError, r"another shape; expected .*16, 16, 1.*; found .*17"),
-        "channels": (np.zeros((4, 16, 16, 3)), ConversionError, "another shape"),
-        "one image": (np.zeros((16, 16, 1)), ConversionError, "another shape"),
-        "second batch": ([make_calibration(), np.zeros((1, 8, 8, 1))], ConversionError, "another shape"),
-    }
-
-
-@pytest.mark.parametrize("name", bad_calibration())
-def test_bad_calibration_is_named_before_conversion(name: str, plain: keras.Model, tmp_path: Path, never: None) -> None:
-    calibration, kind, words = bad_calibration()[name]
-    with pytest.raises(kind, match=words):
-        export_tflite(plain, tmp_path / "m.tflite", recipe=INT8, preprocessing=PRE, calibration=calibration)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_calibration_of_every_form_is_collected_alike() -> None:
     images = make_calibration(count=6)
     forms = (images, images.astype(np.float64), [images[:4], images[4:]], list(images), [(images, None, None)])
     for form in forms:
-        np.testing.assert_array_equal(collect_calibration(form, (16, 16, 1)), images)
-    assert collect_calibration(images, (16, 16, 1)).dtype == np.float32
-    assert len(collect_calibration(itertools.repeat(images), (16, 16, 1))) == 256  # endless, as a data set may be
+        np.testing.assert_array_equal(collect_calibration(form, PRE), images)
+    assert collect_calibration(images, PRE).dtype == np.float32
+    assert len(collect_calibration(itertools.repeat(images), PRE)) == 128  # endless, as a data set may be
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"recipe": "int4"}, "float32 or static_wi8_ai8; found int4"),
-        ({"head": "softmax"}, "logits or argmax; found softmax"),
+        ({"recipe": "int4"}, "float32 or .* or static_wi8_ai8 or .*; found int4"),
+        ({"head": "softmax"}, "logits or .*argmax or mediapipe; found softmax"),
         ({"classes": ["a", "b"]}, "class names differs from the model; expected 3; found 2"),
         ({"card": Card(("a",) * 4, default_colors(4), PRE)}, "expected 3; found 4"),
     ],
@@ -249,12 +193,6 @@ def test_wrong_arguments_are_refused(
 def test_preprocessing_is_not_guessed(plain: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="preprocessing"):
         export_tflite(plain, tmp_path / "m.tflite")
-
-
-def test_recipes_have_names() -> None:
-    assert list(RECIPES) == ["float32", INT8]
-    assert find_recipe(INT8).quantized
-    assert not find_recipe("float32").quantized
 
 
 def half_size() -> keras.Model:
@@ -353,7 +291,7 @@ def test_a_converter_that_dies_is_an_error_and_no_more(
 
 
 def test_the_converter_imports_nothing_of_the_users_folder(
-    plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_converter: None
 ) -> None:
     paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))

@@ -33,9 +33,9 @@ DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 # Where a package may be imported, as module names; a name stands for everything inside it. Every line that covers an
 # import holds: export reads and writes the flatbuffer with LiteRT's schema, but runs no interpreter.
 ALLOWED = {
-    "ai_edge_litert": ("keras_unetres.export", "unetres_edge.engine"),
+    "ai_edge_litert": ("keras_unetres.export", "unetres_edge.engine", "unetres_edge.probe"),
     "ai_edge_litert.compiled_model": ("unetres_edge.engine",),
-    "ai_edge_litert.interpreter": ("unetres_edge.engine",),
+    "ai_edge_litert.interpreter": ("unetres_edge.engine", "unetres_edge.probe"),
     "tensorflow": (
         "keras_unetres.compress",
         "keras_unetres.data",

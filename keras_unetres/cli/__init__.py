@@ -39,11 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         ("check", _add_check, "look a data set over and say what is wrong with it"),
         ("augment", _add_augment, "draw what augmentation makes of a data set"),
         ("train", _add_train, "train a segmenter on a data set"),
+        ("quantize", _add_quantize, "train a run on as its int8 file computes"),
         ("export", _add_export, "write a .tflite from a run folder or a .keras file"),
         ("evaluate", _add_evaluate, "score a run, a .tflite or a .keras file on labelled images"),
         ("report", _add_report, "write what a run has learned as a page that opens without a network"),
         ("predict", _add_predict, "write a class map for every image"),
-        ("inspect", _add_inspect, "verify a model file and print its card"),
+        ("inspect", _add_inspect, "verify a model file, and print its card and what it is made of"),
         ("models", _add_models, "list the networks and what they cost, or draw one"),
         ("demo", _add_demo, "do it all on pictures made here"),
     ):
@@ -181,6 +182,23 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     reading.add_argument("--test-from", metavar="GLOB", help="image names that make the test part; none for none")
 
 
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run folder of a trained network; it is not changed")
+    parser.add_argument("--out", required=True, metavar="RUN2", help="run folder to make")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
+    parser.add_argument("--data", metavar="D", help=f"{_DATA} (that of the run)")
+    parser.add_argument("--engine", default="native", choices=("native", "tfmot"), help="of fake quantization (native)")
+    parser.add_argument(
+        "--ranges", default="minmax", choices=("minmax", "percentile", "mse"), help="of activations, to begin with"
+    )
+    parser.add_argument("--keep-zeros", action="store_true", help="weights that are 0, as after pruning, stay 0")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--epochs", type=int, metavar="N", help="passes over the data (5)")
+    budget.add_argument("--minutes", type=float, metavar="M", help="wall-clock budget instead of --epochs")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, metavar="R", help="peak of the schedule (0.0001)")
+    parser.set_defaults(function=_quantize)
+
+
 def _add_keras_file(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for .keras files: how images meet the network")
     group.add_argument("--channels", type=int, help="1 or 3, or as many as the model takes")
@@ -197,12 +215,27 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="run folder, or .keras file")
     parser.add_argument("--out", required=True, metavar="F", help=".tflite to write")
     parser.add_argument(
-        "--recipe", default="static_wi8_ai8", metavar="NAME", help="float32 or static_wi8_ai8 (default)"
+        "--recipe",
+        default="static_wi8_ai8",
+        metavar="NAME",
+        help="how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ... (static_wi8_ai8)",
     )
-    parser.add_argument("--head", default="logits", choices=("logits", "argmax"))
+    parser.add_argument(
+        "--head",
+        default="logits",
+        metavar="NAME",
+        help="what it takes and gives: logits, logits_int8, logits_float, argmax or mediapipe (logits)",
+    )
     parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="side, or height and width, of the tile")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier file and its receipt")
     parser.add_argument("--calibration", metavar="DIR", help="for .keras files: a folder of training images")
+    gate = parser.add_argument_group("gate: the file is scored beside Keras, and refused if it loses too much")
+    gate.add_argument("--data", metavar="D", help=f"{_DATA} (that of the run)")
+    gate.add_argument("--split", choices=("train", "val", "test", "all"), help="(test, or val where there is none)")
+    gate.add_argument(
+        "--max-drop", type=float, metavar="P", help="largest loss that is allowed, in points of mIoU or top-1 (0.3)"
+    )
+    gate.add_argument("--no-gate", dest="gate", action="store_false", help="write the file without scoring it")
     _add_keras_file(parser)
     parser.set_defaults(function=_export)
 
@@ -287,6 +320,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=".tflite file")
+    parser.add_argument("--ops", action="store_true", help="list every op with the Keras layers in it")
+    parser.add_argument("--tools", action="store_true", help="also ask the targets' own tools that are installed")
+    parser.add_argument("--json", metavar="F", help="write it all to this file, too")
     parser.set_defaults(function=_inspect)
 
 
@@ -368,6 +404,10 @@ def _export(options: argparse.Namespace) -> None:
         preprocessing=_preprocessing(options),
         classes=options.classes,
         calibration=options.calibration,
+        data=options.data,
+        split=options.split,
+        max_drop=options.max_drop,
+        gate=options.gate,
     )
 
 
@@ -423,9 +463,43 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from unetres_edge.cli import inspect
+    from keras_unetres.workflows.inspect import inspect
 
-    inspect(options.model)
+    inspect(options.model, ops=options.ops, tools=options.tools, json_file=options.json)
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.quantize import quantize
+
+    quantize(
+        options.run,
+        options.out,
+        data=options.data,
+        engine=options.engine,
+        ranges=options.ranges,
+        keep_zeros=options.keep_zeros,
+        epochs=options.epochs,
+        minutes=options.minutes,
+        learning_rate=options.learning_rate,
+        overwrite=options.overwrite,
+    )
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.quantize import quantize
+
+    quantize(
+        options.run,
+        options.out,
+        data=options.data,
+        engine=options.engine,
+        ranges=options.ranges,
+        keep_zeros=options.keep_zeros,
+        epochs=options.epochs,
+        minutes=options.minutes,
+        learning_rate=options.learning_rate,
+        overwrite=options.overwrite,
+    )
 
 
 def _models(options: argparse.Namespace) -> None:

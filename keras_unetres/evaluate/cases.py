@@ -112,7 +112,7 @@ def make_case(
     size = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
     if scale < 1:
         view = np.asarray(Image.fromarray(view).resize(size[::-1], Image.Resampling.BOX))
-    truth, prediction = _nearest(mask, size), _nearest(class_map, size)
+    truth, prediction = shrink_ids(mask, size), shrink_ids(class_map, size)
     return Case(
         index,
         name,
@@ -149,7 +149,8 @@ def mark_errors(mask: np.ndarray, class_map: np.ndarray, mistakes: Sequence[Mist
     return layer
 
 
-def _nearest(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def shrink_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return class ids (H, W) at another size, each pixel that of the nearest one."""
     rows = ((np.arange(size[0]) + 0.5) * (ids.shape[0] / size[0])).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * (ids.shape[1] / size[1])).astype(int)
     return ids[rows[:, None], columns[None, :]]

@@ -1,45 +1,74 @@
 """The converter's own process: `python -m keras_unetres.export.child FOLDER`.
 
 Reads `saved_model/`, `request.json` and `calibration.npy` from the folder and writes `model.tflite`, or `error.txt`.
-It imports TensorFlow and nothing of the user's, so it can die without taking anything with it.
+It imports TensorFlow and nothing of the user's, so it can die without taking anything with it. Its standard input is
+a pipe of the parent's; when that closes, the parent is gone, and the child goes too and takes the folder with it.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
 def convert(folder: Path) -> bytes:
     """Return the `.tflite` of the SavedModel in a folder."""
+    request = json.loads((folder / "request.json").read_text())
+    data = _tensorflow(folder, request)
+    if request["tool"] == "ai-edge-quantizer":
+        from .quantizer import quantize
+
+        data = quantize(data, recipe=request["recipe"], weights=request["weights"])
+    return data
+
+
+def _tensorflow(folder: Path, request: dict[str, Any]) -> bytes:
     import tensorflow as tf
 
-    request = json.loads((folder / "request.json").read_text())
+    sets = tf.lite.OpsSet
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
-    if request["quantized"]:
-        images = np.load(folder / "calibration.npy")
-
-        def representative() -> Iterator[list[np.ndarray]]:
-            for image in images:
-                yield [image[None]]
-
+    converter.target_spec.supported_ops = [sets.TFLITE_BUILTINS]
+    if request["activations"] != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.uint8
-    else:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if not request["quantization_aware"]:  # else the ranges are in the graph
+            converter.representative_dataset = _representative(np.load(folder / "calibration.npy", mmap_mode="r"))
+            converter.target_spec.supported_ops = [
+                sets.TFLITE_BUILTINS_INT8
+                if request["activations"] == "int8"
+                else sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            ]
+        if request["activations"] == "int8":  # of others the ends stay as they are in the graph
+            converter.inference_input_type = tf.as_dtype(request["image"])
+            converter.inference_output_type = tf.as_dtype(request["answer"])
     return bytes(converter.convert())
+
+
+def _representative(images: np.ndarray) -> Any:
+    def batches() -> Iterator[list[np.ndarray]]:
+        for image in images:
+            yield [np.array(image[None])]
+
+    return batches
+
+
+def _leave_with_parent(folder: Path) -> None:
+    sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def main() -> int:
     """Convert, and leave the reason in `error.txt` where that fails."""
     folder = Path(sys.argv[1])
+    threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()
     try:
         (folder / "model.tflite").write_bytes(convert(folder))
     except Exception as error:
@@ -49,4 +78,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a thread waits for the parent

@@ -8,71 +8,147 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import unetres_edge
-from unetres_edge.errors import ConversionError
+from unetres_edge.errors import ConversionError, FileSystemError, UnetresError
+from unetres_edge.preprocessing import Preprocessing
 
+from .heads import HEADS, Head
 from .inspect import find_layer
+from .recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     import keras
+
+_CHILD = ("-P", "-m", "keras_unetres.export.child")  # -P: not the modules of the user's folder
+_SECONDS = 3600.0  # a conversion of minutes is a long one
+_OTHER_PLACE = "free some space there, or set TMPDIR to a folder that has some"
+_NO_MEMORY = r"MemoryError|bad_alloc|Cannot allocate memory|[Oo]ut of memory|ResourceExhausted"
 
 
 def convert(
     model: keras.Model,
     shape: tuple[int, int, int],
     *,
-    head: str = "logits",
-    quantized: bool = False,
+    recipe: Recipe = RECIPES["float32"],
+    head: Head = HEADS["logits"],
     calibration: np.ndarray | None = None,
+    quantization_aware: bool = False,
+    pixels: Preprocessing | None = None,
 ) -> bytes:
     """Return the model as `.tflite` bytes with a fixed input (1, h, w, C).
 
     Args:
         shape: (h, w, C).
-        head: "argmax" adds an argmax to uint8 class ids.
-        quantized: make an int8 graph with uint8 input and output.
-        calibration: (N, h, w, C) float32, needed for `quantized`.
+        calibration: (N, h, w, C) float32, needed where the recipe's activations are whole numbers.
+        quantization_aware: the ranges are in the model, and no calibration is needed.
+        pixels: make a graph whose input is pixels 0..255, normalised so; None for an input as the model sees it.
 
     Raises:
-        ConversionError: the model does not take this shape, or the converter refused it or died.
+        ConversionError: the model does not take this shape, or the converter refused it, died or did not end.
+        FileSystemError: there is no room for temporary files.
     """
-    with tempfile.TemporaryDirectory(prefix="unetres-") as name:
-        folder = Path(name)
-        _write_saved_model(model, shape, head, folder / "saved_model")
-        if calibration is not None:
-            np.save(folder / "calibration.npy", calibration)
-        (folder / "request.json").write_text(json.dumps({"quantized": quantized}))
+    request = {
+        "recipe": recipe.name,
+        "tool": recipe.tool,
+        "weights": recipe.weights,
+        "activations": recipe.activations,
+        "quantization_aware": quantization_aware,
+        "image": head.image,
+        "answer": head.answer,
+    }
+    with _workplace() as folder:
+        graph = _serve(model, head, pixels, quantization_aware)
+        _write_saved_model(model, graph, shape, folder / "saved_model")
+        with _no_room(folder):
+            if calibration is not None and recipe.quantized:
+                np.save(folder / "calibration.npy", calibration)
+            (folder / "request.json").write_text(json.dumps(request))
         return _run_child(folder, [layer.name for layer in model.layers])
 
 
-def _write_saved_model(model: keras.Model, shape: tuple[int, int, int], head: str, path: Path) -> None:
-    import keras
+@contextlib.contextmanager
+def _workplace() -> Iterator[Path]:
+    try:
+        place = tempfile.TemporaryDirectory(prefix="unetres-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise FileSystemError(
+            f"no temporary folder can be made: {error.strerror or error}", file=error.filename, fix=_OTHER_PLACE
+        ) from error
+    with place as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _no_room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(folder, error.strerror or str(error)) from error
+
+
+def _cannot_write(folder: Path, why: str) -> FileSystemError:
+    return FileSystemError(f"the converter cannot write its files: {why}", file=folder, fix=_OTHER_PLACE)
+
+
+def _serve(model: keras.Model, head: Head, pixels: Preprocessing | None, quantization_aware: bool) -> Any:
+    """Return the function that the file is to compute."""
     import tensorflow as tf
 
     def serve(image: Any) -> Any:
+        if pixels is not None:
+            image = _normalised(image, pixels, quantization_aware)
         scores = model(image, training=False)
-        if head == "argmax":
+        if head.argmax:
             # Not keras.ops.argmax, whose bit operations have no built-in op; not int64, which runtimes do not read.
             return tf.cast(tf.argmax(scores, axis=-1, output_type=tf.int32), tf.uint8)
         return scores
 
+    return serve
+
+
+def _normalised(image: Any, pre: Preprocessing, quantization_aware: bool) -> Any:
+    """Return pixels 0..255 as the model sees them, by one product and one sum."""
+    import tensorflow as tf
+
+    table = pre.table().astype(np.float64)
+    factor, offset = ((table[255] - table[0]) / 255).astype(np.float32), table[0].astype(np.float32)
+    if (table == table[:, :1]).all():
+        factor, offset = factor[0], offset[0]
+    if not quantization_aware:
+        return image * factor + offset
+
+    def rounded(values: Any, low: float, high: float) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(values, low, high)
+
+    scaled = rounded(rounded(image, 0, 255) * factor, 0, float(255 * np.max(factor)))
+    return scaled + offset
+
+
+def _write_saved_model(model: keras.Model, serve: Any, shape: tuple[int, int, int], path: Path) -> None:
+    import keras
+    import tensorflow as tf
+
     archive = keras.export.ExportArchive()
     try:
         archive.track(model)
-        with _quiet():
+        with _quiet(), _no_room(path.parent):
             signature = [tf.TensorSpec((1, *shape), tf.float32, name="image")]
             archive.add_endpoint(name="serve", fn=serve, input_signature=signature)
             archive.write_out(str(path), verbose=False)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConversionError(f"the model cannot be traced at (1, {shape}): {first_line(error)}") from error
+    except tf.errors.OpError as error:  # how TensorFlow's own file system tells a full disk
+        raise _cannot_write(path.parent, first_line(error)) from error
 
 
 def first_line(error: Exception) -> str:
@@ -89,24 +165,54 @@ def _run_child(folder: Path, layer_names: list[str]) -> bytes:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "keras_unetres.export.child", str(folder)],  # -P: no modules of the user's folder
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    result = folder / "model.tflite"
+    command = [sys.executable, *_CHILD, str(folder)]
+    alive, end = os.pipe()  # closes with this process, however it ends, and the child goes
+    try:
+        with _started(command, environment, alive) as child:
+            try:
+                stderr = child.communicate(timeout=_SECONDS)[1].decode(errors="replace")
+            except subprocess.TimeoutExpired as error:
+                raise ConversionError(
+                    "the converter does not come to an end",
+                    expected=f"at most {_SECONDS:.0f} s",
+                    fix="use a smaller input size, or fewer calibration images",
+                ) from error
+            finally:
+                child.kill()
+    finally:
+        os.close(alive)
+        os.close(end)
+    result, error_file = folder / "model.tflite", folder / "error.txt"
     if child.returncode == 0 and result.is_file():
         return result.read_bytes()
-    if child.returncode < 0:
-        fix = "check the calibration images" if (folder / "calibration.npy").exists() else None
-        raise ConversionError(f"the converter died of signal {-child.returncode}", fix=fix)
-    error = folder / "error.txt"
-    reason = _reason(error.read_text() if error.is_file() else child.stderr, layer_names)
-    raise ConversionError("the converter refused the model: " + reason)
+    text = (error_file.read_text(errors="replace") if error_file.is_file() else "") or stderr
+    raise _failure(child.returncode, text, folder, layer_names)
+
+
+def _started(command: list[str], environment: dict[str, str], stdin: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command, env=environment, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        raise ConversionError(f"the converter cannot be started: {error.strerror or error}") from error
+
+
+def _failure(code: int, text: str, folder: Path, layer_names: list[str]) -> UnetresError:
+    """Return the error that tells why the child did not make a file."""
+    calibrated = (folder / "calibration.npy").exists()
+    if code == -signal.SIGKILL or re.search(_NO_MEMORY, text):
+        return ConversionError(
+            "the converter ran out of memory" + (" and was killed" if code < 0 else ""),
+            fix="use a smaller input size" + (", or fewer calibration images" if calibrated else ""),
+        )
+    if code < 0:
+        fix = "check the calibration images" if calibrated else None
+        return ConversionError(f"the converter died of signal {-code}", fix=fix)
+    no_room = re.findall(r"Error: \[Errno \d+\] ([^:\n]+)", text)
+    if no_room:
+        return _cannot_write(folder, no_room[-1])
+    return ConversionError("the converter refused the model: " + _reason(text, layer_names))
 
 
 def _reason(text: str, layer_names: list[str]) -> str:

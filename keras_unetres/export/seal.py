@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Mapping
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from unetres_edge.card import CARD_NAME, Card, seal
 
+_NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes at any time
 
-def add_card(data: bytes, card: Card) -> bytes:
-    """Return the file with the card in its metadata, in place of an earlier one, sealed."""
+
+def add_card(
+    data: bytes, card: Card, *, metadata: Mapping[str, bytes] | None = None, files: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return the file with the card in its metadata, in place of an earlier one, sealed.
+
+    The digest covers all bytes, appended files too.
+
+    Args:
+        metadata: further entries of `Model.metadata`, in place of earlier ones of the same name.
+        files: files to append as a zip archive, beside those that are there.
+    """
+    entries = {CARD_NAME: card.to_json().encode(), **(metadata or {})}
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
-    model.metadata = [entry for entry in model.metadata or [] if entry.name != CARD_NAME.encode()]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(card.to_json().encode(), np.uint8)
-    model.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name = CARD_NAME
-    entry.buffer = len(model.buffers) - 1
-    model.metadata.append(entry)
-    return seal(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    model.metadata = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
+    for name, content in entries.items():
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        model.buffers.append(buffer)
+        entry = schema.MetadataT()
+        entry.name = name
+        entry.buffer = len(model.buffers) - 1
+        model.metadata.append(entry)
+    packed = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return seal(_append({**appended_files(data), **(files or {})}, packed))
+
+
+def appended_files(data: bytes) -> dict[str, bytes]:
+    """Return the files of the zip archive behind the flatbuffer; none for most files."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return {}
+
+
+def _append(files: Mapping[str, bytes], data: bytes) -> bytes:
+    if not files:
+        return data
+    whole = io.BytesIO(data)
+    with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _NO_DATE), content)
+    return whole.getvalue()

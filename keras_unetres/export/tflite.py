@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge.card import HEADS, Card, default_colors
+from unetres_edge.card import Card, default_colors
 from unetres_edge.engine import LiteRTEngine
 from unetres_edge.errors import ConversionError, ModelError, UnetresError, UsageError
-from unetres_edge.files import write_bytes
+from unetres_edge.files import remove_left_over, write_bytes
 from unetres_edge.preprocessing import Preprocessing
 
 from .calibrate import collect_calibration
+from .constants import check_constants
 from .convert import convert, first_line
-from .inspect import Op, read_ops, refuse_float_islands
-from .recipes import find_recipe
+from .heads import Head, check_head, find_head
+from .inspect import Graph, Op, read_ops, refuse_float_islands
+from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
+from .recipes import Recipe, find_recipe
 from .seal import add_card
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ class Exported:
         ops: its ops, in order.
         agreement: share of pixels (of a classifier: of images) with the label of the Keras model on calibration images
             (or noise without any), as LiteRT ran the written bytes on this machine.
+        head: name of the head, as asked for.
+        num_calibration: how many calibration images the ranges come from; 0 where they come from none.
     """
 
     path: str
@@ -45,6 +50,8 @@ class Exported:
     num_bytes: int
     ops: tuple[Op, ...]
     agreement: float
+    head: str = "logits"
+    num_calibration: int = 0
 
 
 def export_tflite(
@@ -64,12 +71,13 @@ def export_tflite(
         model: (N, h, w, C) float32 -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
             `preprocessing.size`.
         path: the file to write; an earlier one is replaced only by a complete new one.
-        recipe: "float32" or "static_wi8_ai8".
+        recipe: a name of `RECIPES`. A quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
         preprocessing: how images meet the network. Nothing is guessed.
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
-            for quantized recipes.
+            for the static recipes, unless the model is quantization-aware; the others use it for `agreement` alone.
+            Of more than 128 images, those that cover the most are used.
         classes: class names; None for "0", "1", ...
-        head: "logits", or "argmax" for class ids made in the graph, which is for segmenters.
+        head: a name of `HEADS`: what the file takes and gives.
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
 
@@ -82,25 +90,70 @@ def export_tflite(
         ConversionError: the model is no such network, calibration is bad, or the converter refused it.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
-    chosen = find_recipe(recipe)
-    if head not in HEADS:
-        raise UsageError("the head is unknown", expected=" or ".join(HEADS), found=head)
+    chosen, ends = find_recipe(recipe), find_head(head)
     shape = (*preprocessing.size, preprocessing.channels)
     num_classes, task = _check_model(model, shape)
+    check_head(ends, chosen, preprocessing, task)
     if task == "classify":
-        _check_classifier(preprocessing, head)
+        _check_classifier(preprocessing)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
-    images = collect_calibration(calibration, shape) if chosen.quantized else None
-    data = convert(model, shape, head=head, quantized=chosen.quantized, calibration=images)
-    if chosen.quantized:
-        refuse_float_islands(data, [layer.name for layer in model.layers])
-    card = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
-    data = add_card(data, card)
-    agreement = _agreement(model, data, card, images)
+    aware = _is_aware(model, chosen)
+    calibrates = chosen.quantized and not aware
+    images = collect_calibration(calibration, preprocessing) if calibrates or calibration is not None else None
+    data = convert(
+        model,
+        shape,
+        recipe=chosen,
+        head=ends,
+        calibration=_seen_by_graph(images, preprocessing, ends) if calibrates else None,
+        quantization_aware=aware,
+        pixels=preprocessing if ends.raw else None,
+    )
+    data = _checked(data, model, chosen, ends)
+    card = replace(_card(model, card, names, preprocessing, ends, chosen), task=task)
+    data = add_card(data, card, **_for_mediapipe(model, card)) if ends.raw else add_card(data, card)
+    agreement = _agreement(model, data, card, preprocessing, images)
+    remove_left_over(path)
     write_bytes(path, data)
-    return Exported(os.fspath(path), card, len(data), tuple(read_ops(data)), agreement)
+    used = len(images) if calibrates and images is not None else 0
+    return Exported(os.fspath(path), card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
+
+
+def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
+    """Return whether the ranges are in the model, which then fits one recipe."""
+    from ..models.fake_quant import is_quantization_aware
+
+    aware = is_quantization_aware(model)
+    if aware and (recipe.weights, recipe.activations) != ("int8", "int8"):
+        raise UsageError(
+            "a quantization-aware model has int8 ranges",
+            expected="recipe static_wi8_ai8",
+            found=recipe.name,
+            fix="export with that recipe, or export the model it was made from",
+        )
+    return aware
+
+
+def _checked(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -> bytes:
+    """Return what the converter made if it is what was asked for."""
+    names = [layer.name for layer in model.layers]
+    if recipe.quantized:
+        refuse_float_islands(data, names)
+    check_constants(data, recipe, names)
+    if recipe.activations != "int8":
+        return data
+    graph = Graph(data)
+    found = tuple(graph.kind(ends[0]).lower() for ends in (graph.inputs, graph.outputs))
+    if found != (head.image, head.answer):
+        raise ConversionError("the file has other ends than asked for", expected=(head.image, head.answer), found=found)
+    return take_pixels(data) if head.raw else data
+
+
+def _seen_by_graph(images: np.ndarray | None, pre: Preprocessing, ends: Head) -> np.ndarray | None:
+    """Return calibration images as the graph's input sees them."""
+    return _levels(images, pre) if ends.raw and images is not None else images
 
 
 def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, str]:
@@ -109,6 +162,9 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, 
 
     if not isinstance(model, keras.Model):
         raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
+            raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
     try:
         output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
     except Exception as error:  # layers raise what they like
@@ -126,9 +182,7 @@ def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, 
     return int(output[3]), "segment"
 
 
-def _check_classifier(preprocessing: Preprocessing, head: str) -> None:
-    if head != "logits":
-        raise UsageError("a classifier gives scores", expected="head 'logits'", found=head)
+def _check_classifier(preprocessing: Preprocessing) -> None:
     if preprocessing.fit == "crop":
         raise UsageError(
             "a classifier sees the whole image", expected="fit 'resize' or 'letterbox'", found="fit 'crop', by tiles"
@@ -149,11 +203,28 @@ def _nearest(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
 
 
 def _card(
-    model: keras.Model, card: Card | None, names: tuple[str, ...], preprocessing: Preprocessing, head: str, recipe: str
+    model: keras.Model,
+    card: Card | None,
+    names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    head: Head,
+    recipe: Recipe,
 ) -> Card:
     if card is None:
         card = Card(names, default_colors(len(names)), preprocessing, halo=_halo(model))
-    return replace(card, class_names=names, preprocessing=preprocessing, head=head, recipe=recipe)
+    if head.raw:  # the rest is in the graph
+        preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
+    return replace(card, class_names=names, preprocessing=preprocessing, head=head.on_card, recipe=recipe.name)
+
+
+def _for_mediapipe(model: keras.Model, card: Card) -> dict[str, dict[str, bytes]]:
+    """Return what MediaPipe reads, as `add_card` takes it."""
+    import keras
+
+    last = model.layers[-1]
+    probable = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
+    metadata = segmenter_metadata(card.preprocessing.size, softmax=not probable, author="keras-unetres")
+    return {"metadata": {METADATA_NAME: metadata}, "files": {LABELS_FILE: labels_text(card.class_names)}}
 
 
 def _halo(model: keras.Model) -> int:
@@ -166,19 +237,19 @@ def _halo(model: keras.Model) -> int:
         return 0
 
 
-def _agreement(model: keras.Model, data: bytes, card: Card, images: np.ndarray | None) -> float:
+def _agreement(
+    model: keras.Model, data: bytes, card: Card, preprocessing: Preprocessing, images: np.ndarray | None
+) -> float:
     """Run the bytes on LiteRT and return the share of labels that equal the Keras model's.
 
     Images are brought back to the uint8 levels the device starts from; calibration that is not made of such levels
     is compared at the nearest.
     """
-    pre = card.preprocessing
-    tiles = _tiles(images, pre)
     try:
         engine = LiteRTEngine(data, card)
         equal = []
-        for tile in tiles:
-            scores = np.asarray(model.predict_on_batch(pre.normalise(tile)[None]))[0]
+        for tile in _tiles(images, preprocessing):
+            scores = np.asarray(model.predict_on_batch(preprocessing.normalise(tile)[None]))[0]
             values = engine.run(tile)
             equal.append((scores.argmax(-1) == (values if card.head == "argmax" else values.argmax(-1))).mean())
     except UnetresError as error:
@@ -189,10 +260,11 @@ def _agreement(model: keras.Model, data: bytes, card: Card, images: np.ndarray |
 def _tiles(images: np.ndarray | None, pre: Preprocessing) -> np.ndarray:
     if images is None:
         return np.random.default_rng(0).integers(0, 256, (4, *pre.size, pre.channels), np.uint8)
-    table = pre.table()
     images = images[np.linspace(0, len(images) - 1, min(_CHECKED_IMAGES, len(images))).astype(int)]
-    planes = []
-    for channel in range(pre.channels):
-        low, step = table[0, channel], table[1, channel] - table[0, channel]
-        planes.append(np.clip(np.rint((images[..., channel] - low) / step), 0, 255).astype(np.uint8))
-    return np.stack(planes, -1)
+    return np.rint(_levels(images, pre)).astype(np.uint8)
+
+
+def _levels(images: np.ndarray, pre: Preprocessing) -> np.ndarray:
+    """Return the pixels 0..255 of images as the network sees them, not rounded."""
+    table = pre.table()
+    return np.clip((images - table[0]) / (table[1] - table[0]), 0, 255).astype(np.float32)

@@ -17,12 +17,16 @@ from keras import layers
 
 from unetres_edge.errors import ModelError
 
+from .fake_quant import FakeQuant
+from .graph import ordered_nodes
+
 NOTHING = 2**40  # first pixel of an element that depends on none, such as padding
 
 _POINTWISE = (
     layers.Activation,
     layers.BatchNormalization,
     layers.Dropout,
+    layers.Identity,
     layers.InputLayer,
     layers.LayerNormalization,
     layers.LeakyReLU,
@@ -30,6 +34,7 @@ _POINTWISE = (
     layers.Rescaling,
     layers.Softmax,
     layers.SpatialDropout2D,
+    FakeQuant,
 )
 _MERGES = (layers.Add, layers.Concatenate, layers.Multiply, layers.Subtract)
 
@@ -63,15 +68,11 @@ def follow(model: keras.Model, length: int, axis: int) -> dict[int, Line | Unkno
         raise ModelError("the model has no graph to follow", expected="a functional model", found=type(model).__name__)
     pixels = np.arange(length)
     lines: dict[int, Line | Unknown] = {id(t): Line(pixels, pixels, Fraction(1)) for t in model.inputs}
-    for operation in model.operations:
-        for node in operation._inbound_nodes:
-            sources = [lines[id(tensor)] for tensor in node.input_tensors if id(tensor) in lines]
-            if not sources or len(sources) != len(node.input_tensors):
-                continue  # the input itself, or a node of another model that shares the layer
-            unknown = next((source for source in sources if isinstance(source, Unknown)), None)
-            result = unknown or _step(operation, [s for s in sources if isinstance(s, Line)], axis)
-            for tensor in node.output_tensors:
-                lines[id(tensor)] = result
+    for layer, inputs, outputs in ordered_nodes(model):
+        sources = [lines[id(tensor)] for tensor in inputs]
+        unknown = next((source for source in sources if isinstance(source, Unknown)), None)
+        result = unknown or _step(layer, [s for s in sources if isinstance(s, Line)], axis)
+        lines.update({id(tensor): result for tensor in outputs})
     return lines
 
 

@@ -65,10 +65,10 @@ def compile_model(
 
 
 @contextlib.contextmanager
-def precision_policy() -> Iterator[None]:
-    """Build and train in mixed float16 where a GPU is present, in float32 elsewhere."""
+def precision_policy(*, mixed: bool = True) -> Iterator[None]:
+    """Build and train in mixed float16 where a GPU is present and it is wanted, in float32 elsewhere."""
     before = keras.config.dtype_policy()
-    if tf.config.list_physical_devices("GPU"):
+    if mixed and tf.config.list_physical_devices("GPU"):
         keras.config.set_dtype_policy("mixed_float16")
     try:
         yield

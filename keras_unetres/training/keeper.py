@@ -29,6 +29,7 @@ class Keeper:
         monitor: the score of the validation part, higher is better.
         patience: validations without a better score after which training ends, or None.
         devices: on which the model is trained; only the chief writes to the folder.
+        tolerance: difference of the score within which the later epoch is kept; None for that of `KeepBest`.
 
     Attributes:
         history: the figures of the epochs so far.
@@ -47,7 +48,9 @@ class Keeper:
         monitor: str,
         patience: int | None = None,
         devices: Devices | None = None,
+        tolerance: float | None = None,
     ) -> None:
+        self._tolerance = {} if tolerance is None else {"tolerance": tolerance}
         self._run, self._model, self._metrics, self._weights = run, model, list(metrics), weights
         self._plan, self._patience, self._devices = plan, patience, devices or OneDevice()
         self.monitor = monitor
@@ -78,6 +81,14 @@ class Keeper:
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(f"the checkpoint is of another version: no {error}", file=file) from error
 
+    def keep_start(self, score: float) -> None:
+        """Keep the weights before any training as the best so far, and a checkpoint to begin from.
+
+        For a start that is not a function of the seed; a better epoch replaces it.
+        """
+        self._keep_best(0, score)
+        self._save(0, False)
+
     def callbacks(
         self,
         *,
@@ -94,10 +105,13 @@ class Keeper:
             stop: who asks for a stop.
             pictures: callbacks that look at the averaged weights after an epoch.
         """
+        start = self.best if self.best_epoch == 0 else -1.0
         highest = max((row[self.monitor] for row in self.history if self.monitor in row), default=-1.0)
         return [
             _Resumed(self._partial, self._metrics, self._devices),
-            Averaged([KeepBest(self._keep_best, highest, monitor=self.monitor), *pictures]),
+            Averaged(
+                [KeepBest(self._keep_best, max(start, highest), monitor=self.monitor, **self._tolerance), *pictures]
+            ),
             AfterEpoch(self._after_epoch),
             Checkpoints(
                 self._save,

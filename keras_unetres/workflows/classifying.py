@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge import Classifier, Preprocessing
+from unetres_edge import Card, Classifier, Preprocessing
 from unetres_edge.card import default_colors, read_card
 from unetres_edge.errors import DataError
 from unetres_edge.files import read_bytes, write_bytes, write_json
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ..data import ClassFolders, Dataset
     from ..data.labelled import LooksOf
-    from ..training.keeper import Keeper
 
 _CALIBRATION_IMAGES = 128
 _SHOWN = 10  # classes or copies named on a line
@@ -162,11 +161,11 @@ def _material(
     )
 
 
-def _draw(run: RunFolder, model: keras.Model, keeper: Keeper) -> None:
+def _draw(run: RunFolder, model: keras.Model, history: list[dict[str, float]]) -> None:
     """Write the curves."""
     from ..evaluate.pictures import curves
 
-    write_bytes(run.samples / "curves.png", curves(keeper.history, "accuracy"))
+    write_bytes(run.samples / "curves.png", curves(history, "accuracy"))
 
 
 def is_classifier(model: str | os.PathLike[str]) -> bool:
@@ -225,7 +224,7 @@ def evaluate_classifier(
     from ..evaluate.classification import score_classifier
 
     with open_classifier(model) as classifier:
-        images, ids = _images_for(classifier, data, split, reading)
+        images, ids = images_for(classifier.card, data, split, reading)
         pairs = ((image.image.read(), ids[image.label]) for image in images)
         found = score_classifier(
             classifier, pairs, name=f"scoring {os.path.basename(os.fspath(model))}", total=len(images)
@@ -243,8 +242,8 @@ def evaluate_classifier(
     return scores
 
 
-def _images_for(
-    classifier: Classifier,
+def images_for(
+    card: Card,
     data: str | os.PathLike[str] | Dataset | ClassFolders,
     split: str,
     changes: Mapping[str, Any] | None,
@@ -256,7 +255,6 @@ def _images_for(
 
     refuse_for_classifier(data)
     assert isinstance(data, (str, os.PathLike, ClassFolders))
-    card = classifier.card
     given = {name: value for name, value in (changes or {}).items() if value is not None}
     dataset = open_class_folders(data, Reading(**card.dataset) if card.dataset else None, given)
     strange = [name for name in dataset.class_names if name not in card.class_names]

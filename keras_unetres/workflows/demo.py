@@ -71,7 +71,8 @@ def demo(
     say("3/5  export")
     files = {"float32": folder / "model_float32.tflite", "int8": folder / "model_int8.tflite"}
     for name, recipe in (("float32", "float32"), ("int8", "static_wi8_ai8")):
-        export(folder / "run", files[name], recipe=recipe, say=lambda line: say("     " + line))
+        scored = name == "int8"  # beside Keras and the float32 file
+        export(folder / "run", files[name], recipe=recipe, gate=scored, say=lambda line: say("     " + line))
     say(f"4/5  scoring on {_TEST} held-out pictures")
     summary = _score_all(folder, files)
     write_json(folder / "summary.json", summary)

@@ -1,21 +1,33 @@
-"""`unetres export`: from a run folder or a `.keras` file to a sealed `.tflite`."""
+"""`unetres export`: from a run folder or a `.keras` file to a sealed `.tflite` that passed the gate, with a receipt."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import ExistsError, FileSystemError, UsageError
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
+from unetres_edge.files import read_bytes
 from unetres_edge.preprocessing import look_up
-from unetres_edge.tiles import pad_to_tile
 
 from ..runs import RunFolder
+from .gate import HeldOut, read_held_out
 from .loading import Loaded, load_keras, load_run, refuse_for_own
+from .receipt import Job, finish, middle, receipt_files
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..export import Exported
+
+MAX_DROP = 0.3  # points
 
 
 def export(
@@ -29,71 +41,170 @@ def export(
     preprocessing: Preprocessing | None = None,
     classes: list[str] | None = None,
     calibration: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    max_drop: float | None = None,
+    gate: bool = True,
     say: Callable[[str], None] = print,
-) -> dict[str, object]:
-    """Write a `.tflite` from a run folder, or from a `.keras` file with its preprocessing.
+) -> dict[str, Any]:
+    """Write a `.tflite` from a run folder, or from a `.keras` file with its preprocessing, and its receipt.
+
+    The file is scored on held-out images beside the Keras model. One that loses more than `max_drop` is refused: it
+    is kept as `OUT.rejected` with a receipt that says why, and an earlier file at `out` stays as it was. Where the
+    data of the run is gone, the file is written and its receipt says that it was not scored, unless `data` or
+    `max_drop` asked for it.
 
     Args:
         source: run folder or `.keras` file.
-        out: the `.tflite` to write.
-        recipe: "float32" or "static_wi8_ai8".
-        head: "logits" or "argmax".
+        out: the `.tflite` to write; `.receipt.json` and `.receipt.html` go beside it.
+        recipe: a name of `keras_unetres.export.RECIPES`.
+        head: a name of `keras_unetres.export.HEADS`.
         size: (height, width) of the exported tile in px; None for the size it was trained with.
-        overwrite: replace an earlier file.
+        overwrite: replace an earlier file and its receipt.
         preprocessing: for `.keras` files: how images meet the network.
         classes: for `.keras` files: class names.
         calibration: for `.keras` files: a folder of images.
+        data: what `open_dataset` takes, to score on; None for the data set of the run.
+        split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
+        max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
+        gate: score the file; without, neither `data` nor `split` nor `max_drop` may be given.
+        say: called with lines for the user.
 
     Returns:
-        "path", "kb", "recipe", "agreement" (share of labels equal to Keras on calibration images), "ops".
+        "path", "kb", "recipe", "agreement" (share of labels equal to Keras on calibration images), "ops", "passed"
+        (None if it was not scored), "drop" (points, or None), "scores" (as in the card) and "receipt" (the .json).
 
     Raises:
+        GateError: the file loses more than is allowed.
         UnetresError: as `export_tflite`, and ExistsError for a file that is there already.
     """
     from ..export import export_tflite, find_recipe
+    from ..models.fake_quant import is_quantization_aware
 
     chosen = find_recipe(recipe)
     refuse_for_own(source, preprocessing=preprocessing, classes=classes, calibration=calibration)
+    _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_out(out, overwrite)
-    if RunFolder.is_run(source):
-        loaded = load_run(source)
-        crops: np.ndarray | None = RunFolder(source).read_calibration() if chosen.quantized else None
-    else:
-        loaded = load_keras(source, preprocessing, classes)
-        crops = _image_crops(calibration, loaded.card.preprocessing) if chosen.quantized else None
+    loaded, info, crops = _open(source, preprocessing, classes, calibration, chosen.quantized)
     if size is not None and size != loaded.card.preprocessing.size:
         loaded, crops = _resize(loaded, crops, size)
+    held: HeldOut | str = "--no-gate was given"
+    if gate:
+        asked = any(value is not None for value in (data, split, max_drop))
+        held = _find_images(loaded, info, data, split, asked, say)
+    options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
+    command = _command(source, out, options, gate)
+    allowed = MAX_DROP if max_drop is None else max_drop
+    origin = _origin(loaded, info, size) if gate else loaded
+    job = Job(os.fspath(source), loaded, origin, crops, held, allowed, command)
     pre = loaded.card.preprocessing
-    say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
-    done = export_tflite(
-        loaded.model,
-        out,
-        recipe=recipe,
-        preprocessing=pre,
-        calibration=None if crops is None else look_up(pre.table(), crops),
-        head=head,
-        card=loaded.card,
-    )
-    shown = "noise" if crops is None else "calibration images"
-    say(
-        f"wrote {done.path}: {done.num_bytes / 1000:.0f} kB, {len(done.ops)} ops, "
-        f"{100 * done.agreement:.3f} % of labels as Keras on {shown}"
-    )
-    return {
-        "path": done.path,
-        "kb": round(done.num_bytes / 1000, 1),
-        "recipe": recipe,
-        "agreement": done.agreement,
-        "ops": len(done.ops),
-    }
+    with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
+
+        def convert(name: str, model: keras.Model, recipe: str, head: str) -> Exported:
+            say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
+            return export_tflite(
+                model,
+                Path(folder) / name,
+                recipe=recipe,
+                preprocessing=pre,
+                calibration=None if crops is None or recipe == "float32" else look_up(pre.table(), crops),
+                head=head,
+                card=loaded.card,
+            )
+
+        done = convert("model.tflite", loaded.model, recipe, head)
+        reference = None
+        if not isinstance(held, str) and chosen.name != "float32" and not is_quantization_aware(origin.model):
+            reference = read_bytes(convert("float32.tflite", origin.model, "float32", "logits").path)
+        return finish(job, done, reference, Path(out), say)
+
+
+def _check_gate(gate: bool, **given: object) -> None:
+    names = [name for name, value in given.items() if value is not None]
+    if not gate and names:
+        raise UsageError(f"{', '.join(names)} given, but the file is not to be scored", fix="drop --no-gate")
+    drop = given["max_drop"]
+    if drop is not None and not (isinstance(drop, (int, float)) and 0 <= drop <= 100):
+        raise UsageError("the largest loss is wrong", expected="0 to 100 points", found=drop)
+
+
+def _open(
+    source: str | os.PathLike[str],
+    preprocessing: Preprocessing | None,
+    classes: list[str] | None,
+    calibration: str | os.PathLike[str] | None,
+    calibrates: bool,
+) -> tuple[Loaded, dict[str, Any] | None, np.ndarray | None]:
+    """Return the model, what `run.json` says of it, and its calibration images."""
+    if RunFolder.is_run(source):
+        run = RunFolder(source)
+        loaded = load_run(source)
+        return loaded, run.read_info(), run.read_calibration() if calibrates else None
+    loaded = load_keras(source, preprocessing, classes)
+    return loaded, None, _image_crops(calibration, loaded.card.preprocessing) if calibrates else None
+
+
+def _origin(loaded: Loaded, info: Mapping[str, Any] | None, size: tuple[int, int] | None) -> Loaded:
+    """Return the float model of the run that a quantization-aware one was made from, if it is still what it was."""
+    source = None if info is None or not info.get("compress") else info.get("source")
+    if source is None or not RunFolder.is_run(source):
+        return loaded
+    try:
+        origin = load_run(source)
+        same = origin.card.class_names == loaded.card.class_names and not RunFolder(source).read_info().get("compress")
+    except UnetresError:
+        return loaded
+    if size is not None and size != origin.card.preprocessing.size:
+        origin, _ = _resize(origin, None, size)
+    return origin if same else loaded
+
+
+def _find_images(
+    loaded: Loaded,
+    info: Mapping[str, Any] | None,
+    data: str | os.PathLike[str] | None,
+    split: str | None,
+    asked: bool,
+    say: Callable[[str], None],
+) -> HeldOut | str:
+    """Return the images to score on, or why there are none, unless they were asked for."""
+    place = data if data is not None else None if info is None else info["data"]["path"]
+    if place is None:
+        why = "a .keras file names no data set" if info is None else "the data set of the run was never a file"
+        if asked:
+            raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
+    elif not os.fspath(place).startswith("tfds:") and not Path(place).exists():
+        why = f"there is no data set at {place}"
+        if asked:
+            raise DataError("there is no such data set", file=place, fix="name it with --data")
+    else:
+        try:
+            return read_held_out(loaded, place, split, info)
+        except DataError as error:
+            if asked:
+                raise
+            why = f"the data set of the run cannot be scored on: {error}"
+    say(f"not scored: {why}; name the data set with --data to have it scored")
+    return why
+
+
+def _command(source: object, out: object, options: Mapping[str, object], gate: bool) -> str:
+    """Return the command line that exports so again."""
+    words = ["unetres", "export", str(source), "--out", str(out)]
+    for name, value in options.items():
+        if value is not None:
+            parts = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, parts)]
+    return shlex.join([*words, *([] if gate else ["--no-gate"])])
 
 
 def _check_out(out: str | os.PathLike[str], overwrite: bool) -> None:
     path = Path(out)
     if path.suffix != ".tflite":
         raise UsageError("the output is not a .tflite", file=out, expected="a name ending in .tflite")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise ExistsError("the output exists already", file=out, fix="pass --overwrite, or another --out")
+    for file in (path, *receipt_files(path)):
+        if file.is_dir() or (file.exists() and not overwrite):
+            raise ExistsError("the output exists already", file=file, fix="pass --overwrite, or another --out")
     if not path.parent.is_dir():
         raise FileSystemError("the folder does not exist", file=path.parent)
 
@@ -111,7 +222,7 @@ def _image_crops(folder: str | os.PathLike[str] | None, pre: Preprocessing) -> n
         if pre.fit != "crop":
             crops.append(pre.place(*image.shape[:2]).image(image))
             continue
-        crops.append(_recut(image, pre.size))
+        crops.append(middle(image, pre.size))
     return np.stack(crops)
 
 
@@ -130,12 +241,5 @@ def _resize(loaded: Loaded, crops: np.ndarray | None, size: tuple[int, int]) -> 
     if crops is None:
         return Loaded(model, card), None
     scaled = replace(pre, fit="resize", size=size)
-    cut = (_recut(crop, size) if pre.fit == "crop" else scaled.place(*pre.size).image(crop) for crop in crops)
+    cut = (middle(crop, size) if pre.fit == "crop" else scaled.place(*pre.size).image(crop) for crop in crops)
     return Loaded(model, card), np.stack(list(cut))
-
-
-def _recut(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the middle of a crop (h, w, C) at another size, mirrored outwards where it is too small."""
-    crop = pad_to_tile(crop, size)
-    y, x = ((n - t) // 2 for n, t in zip(crop.shape[:2], size, strict=True))
-    return crop[y : y + size[0], x : x + size[1]]

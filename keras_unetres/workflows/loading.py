@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unetres_edge import Card, Preprocessing, Segmenter
 from unetres_edge.card import default_colors
 from unetres_edge.ensemble import join_segmenters
-from unetres_edge.errors import ModelError, UsageError
+from unetres_edge.errors import ModelError, RunFolderError, UsageError
 from unetres_edge.preprocessing import IGNORE
 
 from ..runs import RunFolder
@@ -21,6 +21,7 @@ from ..runs import RunFolder
 if TYPE_CHECKING:
     import keras
 
+QUANTIZE_AWARE = "quantize_aware"  # the step of compression that run.json names
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
 
@@ -57,18 +58,38 @@ def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
     )
 
 
+def build_network(info: dict[str, Any]) -> keras.Model:
+    """Return the network of a run, by what `run.json` says: its builder, then the steps of compression applied.
+
+    Its weights are still to be set, all of them.
+
+    Raises:
+        RunFolderError: a builder or a step that this version does not know.
+    """
+    from ..models import build
+
+    model = build(info["model"]["builder"], info["model"]["arguments"])
+    for step in info.get("compress", ()):
+        if step.get("step") != QUANTIZE_AWARE:
+            raise RunFolderError("a step of compression is not known", expected=QUANTIZE_AWARE, found=step)
+        from ..compress import build_native, fold
+
+        model = build_native(fold(model), keep_zeros=bool(step.get("keep_zeros")))
+    return model
+
+
 def load_run(path: str | os.PathLike[str]) -> Loaded:
     """Rebuild the model of a run folder with its best weights.
 
     Raises:
         RunFolderError: not a run folder, damaged, or of another version.
     """
-    from ..models import assign, build, receptive_halo
+    from ..models import assign, receptive_halo
 
     run = RunFolder(path)
     info = run.read_info()
     tensors = run.read_weights()
-    model = build(info["model"]["builder"], info["model"]["arguments"])
+    model = build_network(info)
     assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
     halo = 0 if info.get("task") == "classify" else receptive_halo(model)
     return Loaded(model, card_of_run(info, halo=halo))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import keras
 
     from ..runs import RunFolder
-    from ..training.keeper import Keeper
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Material:
         metrics: () -> the metrics.
         monitor: the score of the validation part that decides which weights are kept; higher is better.
         watch: (run, model) -> callbacks that draw while it is trained, with the weights that would be kept.
-        finish: called at the end with the run, the model with the weights that are kept, and the keeper.
+        finish: called at the end with the run, the model with the weights that are kept, and the figures of each epoch.
     """
 
     options: TrainOptions
@@ -49,4 +48,4 @@ class Material:
     metrics: Callable[[], list[keras.metrics.Metric]]
     monitor: str
     watch: Callable[[RunFolder, keras.Model], list[keras.callbacks.Callback]]
-    finish: Callable[[RunFolder, keras.Model, Keeper], None]
+    finish: Callable[[RunFolder, keras.Model, list[dict[str, float]]], None]

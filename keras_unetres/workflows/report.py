@@ -71,7 +71,7 @@ def report(
         dataset = open_dataset(data, reading)
         chosen = split or ("test" if dataset.splits.get("test") else "val")
         records = read_for(segmenter, dataset, chosen)
-        notes = [] if info is None else _changes(info, dataset, records)
+        notes = [] if info is None else changes_since(info, dataset, records)
         return make_report(run, segmenter, records, chosen, say, out=page, notes=notes, model=model)
 
 
@@ -167,7 +167,7 @@ def command_of(info: Mapping[str, Any], run: str | os.PathLike[str]) -> str:
     return shlex.join(words)
 
 
-def _changes(info: Mapping[str, Any], dataset: Dataset, records: Records) -> list[str]:
+def changes_since(info: Mapping[str, Any], dataset: Dataset, records: Records) -> list[str]:
     """Return what has to be said of images that are not those the run knew of."""
     from .segmenting import fingerprint
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import keras
 
     from ..data import Classes, ClassFolders, Dataset, Records
-    from ..training.keeper import Keeper
 
 _CALIBRATION_CROPS = 128
 _SAMPLES = 4
@@ -138,7 +137,7 @@ def _material(
         metrics=lambda: [SegmentationScores(len(names), names)],
         monitor="val_miou",
         watch=lambda run, model: _watch(run, model, records["val"], options, names),
-        finish=lambda run, model, keeper: _finish(run, model, records, keeper, say),
+        finish=lambda run, model, history: _finish(run, model, records, history, say),
     )
 
 
@@ -206,14 +205,18 @@ def _segmenter(run: RunFolder, model: keras.Model) -> Segmenter:
 
 
 def _finish(
-    run: RunFolder, model: keras.Model, records: dict[str, Records], keeper: Keeper, say: Callable[[str], None]
+    run: RunFolder,
+    model: keras.Model,
+    records: dict[str, Records],
+    history: list[dict[str, float]],
+    say: Callable[[str], None],
 ) -> None:
     """Write curves, sample pictures and the report, made with the weights that are kept."""
     from ..evaluate import sample_sheet
     from ..evaluate.pictures import curves
     from .report import make_report
 
-    write_bytes(run.samples / "curves.png", curves(keeper.history))
+    write_bytes(run.samples / "curves.png", curves(history))
     segmenter = _segmenter(run, model)
     for index in range(min(_SAMPLES, len(records["val"]))):
         record = records["val"][index]

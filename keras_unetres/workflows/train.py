@@ -14,6 +14,7 @@ from unetres_edge.errors import RunFolderError, TrainingError, UsageError
 
 from ..runs import RunFolder
 from .classifying import read_classification
+from .loading import build_network
 from .material import Material
 from .options import TrainOptions
 from .segmenting import read_segmentation
@@ -118,20 +119,51 @@ def resume(
     with run.lock() if devices.is_chief else contextlib.nullcontext():
         started = run.read_checkpoint() is not None  # and needs no published weights any more
         pre = Preprocessing.from_dict(info["preprocessing"]) if started else None
-        data = data if data is not None else info["data"]["path"]
-        if data is None:
-            raise UsageError("the run was trained on arrays", file=run.path, fix="pass data= with the same ones")
-        material = _read(data, options, say, pre)
-        if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
-            raise RunFolderError(
-                "the data set is not the one the run was started with",
-                file=data if isinstance(data, (str, os.PathLike)) else run.path,
-                expected=info["data"]["fingerprint"][:12],
-                found=material.info["data"]["fingerprint"][:12],
-                fix="restore the files, or start a new run",
-            )
+        if not started and info.get("compress"):
+            raise RunFolderError("the run was stopped before it began", file=run.path, fix="start it anew")
+        material = read_again(info, data, options, say, pre)
         known = {key: value for key, value in info.items() if key != "schema"}
         return _Session(run, replace(material, info=known), devices, begun, say).train()
+
+
+def read_again(
+    info: Mapping[str, Any],
+    data: str | os.PathLike[str] | Dataset | ClassFolders | None,
+    options: TrainOptions,
+    say: Callable[[str], None],
+    pre: Preprocessing | None,
+) -> Material:
+    """Read the data set of a run again.
+
+    Args:
+        info: what `run.json` says.
+        data: where the data set is now; None for where it was.
+        pre: how images meet the network; None to decide it, and to read published weights.
+
+    Raises:
+        UsageError: the run was trained on arrays, which are not given.
+        RunFolderError: the data changed.
+    """
+    data = data if data is not None else info["data"]["path"]
+    if data is None:
+        raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
+    material = _read(data, options, say, pre)
+    if material.info["data"]["fingerprint"] != info["data"]["fingerprint"]:
+        raise RunFolderError(
+            "the data set is not the one the run was started with",
+            file=data if isinstance(data, (str, os.PathLike)) else None,
+            expected=info["data"]["fingerprint"][:12],
+            found=material.info["data"]["fingerprint"][:12],
+            fix="restore the files, or start a new run",
+        )
+    return material
+
+
+def train_material(run: RunFolder, material: Material, begun: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train on prepared data into a run folder that is locked and has its `run.json`; returns what `train` returns."""
+    from ..training.devices import find_devices
+
+    return _Session(run, material, find_devices(material.options.devices, say), begun, say).train()
 
 
 def _check_devices(devices: Devices, options: TrainOptions) -> None:
@@ -201,7 +233,8 @@ class _Session:
 
         run, material, options = self._run, self._material, self._material.options
         stop = StopRequest(self._say)
-        with fitting.precision_policy(), stop.listening(), self._devices.guard():
+        quantizes = bool(material.info.get("compress"))
+        with fitting.precision_policy(mixed=not quantizes), stop.listening(), self._devices.guard():
             self._build()
             plan = self._plan()
             keeper = Keeper(
@@ -213,7 +246,10 @@ class _Session:
                 monitor=material.monitor,
                 patience=options.patience,
                 devices=self._devices,
+                tolerance=0.0 if quantizes else None,
             )
+            if quantizes and run.read_checkpoint() is None:
+                keeper.keep_start(self._score_start())
             done = keeper.restore()
             self._devices.check_same(repr((done, keeper.history)), "the checkpoint that they go on from")
             if done:
@@ -225,7 +261,7 @@ class _Session:
                 raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
             if self._devices.is_chief:
                 assign({v.path: v for v in self._model.weights}, run.read_weights())
-                material.finish(run, self._model, keeper)
+                material.finish(run, self._model, keeper.history)
         seconds = time.perf_counter() - self._begun
         name = material.monitor.removeprefix("val_")
         score = f"{_TITLES.get(name, name)} {keeper.best:.4f} (epoch {keeper.best_epoch})"
@@ -242,14 +278,12 @@ class _Session:
         """Make the network, and the model that is trained: with side heads where there is deep supervision."""
         import keras
 
-        from ..models import build
         from ..training import fit as fitting
         from ..training.supervision import FirstHead, SupervisedLoss, add_side_heads
 
         material, devices, options = self._material, self._devices, self._material.options
-        builder, arguments = (material.info["model"][key] for key in ("builder", "arguments"))
         keras.utils.set_random_seed(options.seed)
-        model = devices.build(lambda: build(builder, arguments))
+        model = devices.build(lambda: build_network(material.info))
         for variable in model.weights:
             if variable.path in material.initial:
                 variable.assign(material.initial[variable.path])
@@ -264,10 +298,17 @@ class _Session:
                 options.optimizer, weight_decay=options.weight_decay, clip_norm=options.clip_norm, ema=options.ema
             )
             fitting.compile_model(trained, loss, metrics, optimizer, xla=devices.xla)
-        encoder = arguments.get("encoder")
+        encoder = material.info["model"]["arguments"].get("encoder")
         on = f" on {encoder}" + (f" ({options.weights})" if options.weights else "") if encoder else ""
         self._say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
         self._model, self._trained, self._metrics = model, trained, metrics
+
+    def _score_start(self) -> float:
+        """Return the score of the weights that training starts with."""
+        found = self._trained.evaluate(self._devices.spread(self._validation, whole=True), verbose=0, return_dict=True)
+        score = float(found[self._material.monitor.removeprefix("val_")])
+        self._say(f"start     validation {score:.4f}, before any training")
+        return score
 
     def _plan(self) -> Plan:
         """Return the plan of the run, which is made and written down where there is none yet."""

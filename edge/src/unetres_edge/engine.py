@@ -1,4 +1,4 @@
-"""Running a model file on LiteRT. The only module that imports an interpreter.
+"""Running a model file on LiteRT. The only module that does; `probe.py` looks into graphs.
 
 The interpreter gets the verified bytes, never a path: a memory-mapped file that is truncated later kills the process.
 One interpreter is not thread-safe, so each engine holds a lock.
@@ -15,6 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from .card import Card
 from .errors import ModelError
+
+_HAIR = 1e-3  # of a step
 
 
 class LiteRTEngine:
@@ -122,4 +124,7 @@ def _input_table(table: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     if scale <= 0:
         raise ModelError("model input has no quantization", found=f"scale {scale}")
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(table / np.float32(scale)) + zero_point, limits.min, limits.max).astype(dtype)
+    # Levels of a range with 0 in its middle fall half way between two steps. Rounding to even would merge every second
+    # pair of them, and rounding errors of a float any; so halves go up, and what is a hair below a half goes with them.
+    steps = np.floor(table.astype(np.float64) / scale + 0.5 + _HAIR)
+    return np.clip(steps + zero_point, limits.min, limits.max).astype(dtype)

@@ -116,6 +116,12 @@ class FloatIslandError(ConversionError):
     code = "float-island"
 
 
+class GateError(ModelError):
+    """A model file that loses more on held-out images than is allowed."""
+
+    code = "gate"
+
+
 class RunFolderError(ModelError):
     """A run folder that is incomplete, damaged, locked, or of another version."""
 

@@ -24,7 +24,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
     path = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:32]}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{_start(path)}{os.getpid()}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -44,6 +44,16 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
 def is_temporary(path: Path) -> bool:
     """Return whether a file is what a `write_bytes` that was killed leaves behind."""
     return path.name.startswith(".") and path.suffix == ".tmp" and path.is_file()
+
+
+def remove_left_over(path: str | os.PathLike[str]) -> None:
+    """Remove what a `write_bytes` to `path` left beside it when it was killed; not what a living process writes."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            writer = entry.name.removeprefix(_start(path)).split(".")[0]
+            if is_temporary(entry) and entry.name.startswith(_start(path)) and not _is_alive(writer):
+                entry.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
@@ -76,6 +86,24 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise FileSystemError(f"cannot create the folder: {error.strerror or error}", file=path) from error
     return Path(path)
+
+
+def _start(path: Path) -> str:
+    """Return how the names of temporary files for `path` begin; the process that writes follows."""
+    return f".{path.name[:32]}."
+
+
+def _is_alive(process: str) -> bool:
+    """Return whether this is the number of a process of this machine; where that cannot be told, it is one."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -1,0 +1,67 @@
+"""The calls of a flat Keras network, in an order in which they can be computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from unetres_edge.errors import UsageError
+
+from ..models.graph import ordered_nodes
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer: its input tensors and its output tensor, as symbols."""
+
+    layer: Any
+    inputs: tuple[Any, ...]
+    output: Any
+
+
+def read_calls(model: keras.Model, *, again: tuple[type, ...] = ()) -> list[Call]:
+    """Return the calls that lead from the input of a functional model to its output.
+
+    Args:
+        again: kinds of layers that may be used more than once.
+
+    Raises:
+        UsageError: not a functional model with one input and one output, a model within the model, a layer with several
+            outputs, a function of `keras.ops` in the place of a layer, or a layer used twice; it is named.
+    """
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise UsageError(
+            "not a functional Keras model",
+            expected="keras.Model(inputs, outputs), or a Sequential that is built",
+            found=type(model).__name__,
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise UsageError("the model must have one input and one output", found=found)
+    for operation in model.operations:
+        _check_layer(operation)
+    calls = []
+    for layer, inputs, outputs in ordered_nodes(model):
+        if len(outputs) != 1:
+            raise UsageError(f"layer {layer.name} has several outputs")
+        calls.append(Call(layer, tuple(inputs), outputs[0]))
+    for name, count in Counter(call.layer.name for call in calls if not isinstance(call.layer, again)).items():
+        if count > 1:
+            raise UsageError(f"layer {name} is used {count} times", fix="give each use a layer of its own")
+    return calls
+
+
+def _check_layer(operation: Any) -> None:
+    if isinstance(operation, keras.Model):
+        raise UsageError(
+            f"layer {operation.name} is a model within the model", fix="call its layers one by one, so that all is flat"
+        )
+    if not isinstance(operation, keras.layers.Layer):
+        raise UsageError(
+            f"{operation.name} is a function, not a layer",
+            found=type(operation).__name__,
+            fix="use a layer, such as layers.Add",
+        )

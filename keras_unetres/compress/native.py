@@ -1,0 +1,80 @@
+"""Quantization-aware training inside Keras 3: the folded network with fake quantization, for an ordinary `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from unetres_edge.errors import UsageError
+
+from ..models.fake_quant import QUANTIZED, FakeQuant
+from .folding import Folded
+from .graph import read_calls
+
+
+def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
+    """Return the folded network with fake quantization, its weights copied, its ranges still to be set.
+
+    Layers keep their names; the range of a point is that of the layer `<point>_range`.
+
+    Args:
+        keep_zeros: weights that are 0 stay 0 in training.
+    """
+    source = folded.model
+    calls = read_calls(source)
+    points = {name: point for point in folded.points for name in point.layers}
+    rounds = {
+        point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in folded.points
+    }
+
+    def rounded(tensor: Any, name: str) -> Any:
+        return rounds[points[name].name](tensor) if name in points else tensor
+
+    image = keras.Input(batch_shape=source.inputs[0].shape, dtype=source.inputs[0].dtype, name=source.inputs[0].name)
+    made = {id(source.inputs[0]): rounded(image, source.inputs[0]._keras_history.operation.name)}
+    for call in calls:
+        layer = _quantized(call.layer, keep_zeros)
+        inputs = [made[id(tensor)] for tensor in call.inputs]
+        several = len(inputs) > 1 or isinstance(layer, keras.layers.Concatenate)
+        made[id(call.output)] = rounded(layer(inputs if several else inputs[0]), layer.name)
+    model = keras.Model(image, made[id(source.outputs[0])], name=source.name)
+    for call in calls:
+        layer = model.get_layer(call.layer.name)
+        if type(call.layer) in QUANTIZED:
+            for new, old in zip((layer.kernel, layer.bias), (call.layer.kernel, call.layer.bias), strict=True):
+                new.assign(old)
+            layer.freeze_zeros()
+    return model
+
+
+def set_ranges(model: keras.Model, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Set the ranges of points, by their names, and with them the steps of the biases.
+
+    Raises:
+        UsageError: a range for a point that is not there.
+    """
+    for name, (low, high) in ranges.items():
+        try:
+            model.get_layer(range_name(name)).set_range(low, high)
+        except ValueError as error:
+            raise UsageError(f"the model has no point {name}") from error
+    makers = {}
+    for call in read_calls(model, again=(FakeQuant,)):
+        makers[id(call.output)] = call.layer
+        source = makers.get(id(call.inputs[0]))
+        if type(call.layer) in QUANTIZED.values() and isinstance(source, FakeQuant):
+            call.layer.set_input_step(source.step)
+
+
+def range_name(point: str) -> str:
+    """Return the name of the layer that holds the range of a point."""
+    return f"{point}_range"
+
+
+def _quantized(layer: Any, keep_zeros: bool) -> Any:
+    kind = QUANTIZED.get(type(layer))
+    if kind is None:
+        return type(layer).from_config(layer.get_config())
+    return kind(**{**layer.get_config(), "keep_zeros": keep_zeros})

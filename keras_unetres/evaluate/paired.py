@@ -1,0 +1,71 @@
+"""How far two forms of one model differ on the same images: the drop of a score, with a paired bootstrap interval.
+
+Both forms are scored on every draw of images (Efron and Tibshirani 1993, chapter 13), so what makes an image hard for
+both does not widen the interval. Drops are in points: hundredths of the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bootstrap import DRAWS, LEVEL, Interval, Margins, scores_of
+
+_AT_ONCE = 256  # draws
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much lower a score is, in points; negative where it is higher.
+
+    Args:
+        points: over all images.
+        interval: percentile interval of it, or None for fewer than two images.
+    """
+
+    points: float
+    interval: Interval | None
+
+
+def drop_of_miou(before: Margins, after: Margins, *, draws: int = DRAWS, seed: int = 0) -> Drop | None:
+    """Return the drop of mIoU between two forms scored on the same images, or None where nothing is labelled."""
+    counts = np.stack([[m.hits, m.truth, m.predicted] for m in (before, after)])  # (form, margin, image, class)
+    images = counts.shape[2]
+
+    def difference(times: np.ndarray) -> np.ndarray:
+        sums = np.einsum("di,fmic->fmdc", times, counts.astype(np.float64), optimize=True)
+        first, second = (scores_of(*side).miou for side in sums)
+        return 100 * (first - second)
+
+    return _drop(difference, images, draws, seed)
+
+
+def drop_of_share(before: np.ndarray, after: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Drop | None:
+    """Return the drop of the share of images that are right, (N,) bool each, or None without an image."""
+    change = np.asarray(before, np.float64) - np.asarray(after, np.float64)
+    return _drop(lambda times: 100 * (times @ change) / times.sum(1), len(change), draws, seed)
+
+
+def _drop(difference: Callable[[np.ndarray], np.ndarray], images: int, draws: int, seed: int) -> Drop | None:
+    """Return the drop over all images once each, and its interval over draws of them."""
+    if not images:
+        return None
+    points = float(difference(np.ones((1, images)))[0])
+    if np.isnan(points):
+        return None
+    if images < 2:
+        return Drop(points, None)
+    drawn = np.concatenate([difference(times) for times in _draws(images, draws, seed)])
+    low, high = np.quantile(drawn[~np.isnan(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Drop(points, (float(low), float(high)))
+
+
+def _draws(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how many times each image is in each draw, (draws, images) float64, as `find_intervals` draws them."""
+    random = np.random.default_rng(seed)
+    for first in range(0, draws, _AT_ONCE):
+        rows = min(_AT_ONCE, draws - first)
+        chosen = random.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(chosen.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)

@@ -1,0 +1,57 @@
+"""ai-edge-quantizer, which makes a quantized file from the float32 one. Used in the converter's own process only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BITS = {"int4": 4, "int8": 8}
+_FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
+_EIGHT_BITS = ("CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D")
+
+
+def quantize(data: bytes, *, recipe: str, weights: str) -> bytes:
+    """Return a float32 `.tflite` with other weights.
+
+    Args:
+        recipe: name of a recipe: "float16", or one that begins with "dynamic" or "weight_only".
+        weights: what its kernels are stored as: "float16", "int8" or "int4". What has no 4 bits gets 8.
+    """
+    from ai_edge_quantizer import quantizer
+
+    rules = _half() if weights == "float16" else _whole(recipe.startswith("dynamic"), _BITS[weights])
+    made = quantizer.Quantizer(bytearray(data), rules).quantize()
+    return bytes(made.quantized_model)
+
+
+def _half() -> Any:
+    from ai_edge_quantizer import qtyping, recipe_manager
+
+    rules = recipe_manager.RecipeManager()
+    rules.add_quantization_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+        algorithm_key="float_casting",
+    )
+    return rules.get_quantization_recipe()
+
+
+def _whole(dynamic: bool, bits: int) -> Any:
+    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
+
+    names, algorithms = qtyping.TFLOperationName, algorithm_manager.AlgorithmName
+    rules = recipe_manager.RecipeManager()
+    add = rules.add_dynamic_config if dynamic else rules.add_weight_only_config
+    if bits == 8:
+        add(".*", names.ALL_SUPPORTED, 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
+    else:
+        for name in _EIGHT_BITS:
+            add(".*", names[name], 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
+        # Of 16 levels, the ones of least squared error are nearer than the ones that reach the largest weight.
+        for name in _FOUR_BITS:
+            add(".*", names[name], 4, algorithm_key=algorithms.MSE)
+    return rules.get_quantization_recipe()

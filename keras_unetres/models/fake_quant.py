@@ -1,0 +1,224 @@
+"""Layers that compute in float what an int8 file computes in whole numbers: fake quantization (Jacob 2018, section 3).
+
+A tensor that is int8 in the file is rounded to its 256 levels here, with the gradient of the identity inside its range.
+Kernels have a scale for every output channel and no zero point, activations one scale and zero point a tensor: the
+rules of LiteRT's int8 kernels. A converter that reads these layers takes the ranges from them and needs no
+calibration. Nothing here chooses a range or decides where a layer belongs; `keras_unetres.compress` does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from keras.quantizers import fake_quant_with_min_max_vars
+
+LEVELS = 256
+_KERNEL_LEVELS = 127  # on either side of 0
+_LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0
+
+
+def is_quantization_aware(model: keras.Model) -> bool:
+    """Whether the model holds layers that fake int8, and so the ranges that its file will have."""
+    return any(getattr(layer, "fake_quantizes", False) for layer in model.layers)
+
+
+def int8_range(low: float, high: float) -> tuple[float, float]:
+    """Return the smallest range around [low, high] whose 256 levels hold 0 exactly, as int8 demands.
+
+    Other than rounding the zero point of a given scale, this cuts nothing off at either end.
+
+    Args:
+        low, high: of the values, in any order of sign; 0 is taken in.
+    """
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    if high - low < np.finfo(np.float32).tiny * 2**24:
+        return 0.0, 1.0  # all zeros: any scale does
+    ideal = -low / (high - low) * (LEVELS - 1)
+    best = math.inf
+    below = 0
+    for candidate in {math.floor(ideal), math.ceil(ideal)}:  # levels below zero
+        if (low < 0 and candidate == 0) or (high > 0 and candidate == LEVELS - 1):
+            continue
+        scale = max(-low / candidate if candidate else 0.0, high / (LEVELS - 1 - candidate) if high > 0 else 0.0)
+        if scale < best:
+            best, below = scale, candidate
+    return -below * best, (LEVELS - 1 - below) * best
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class FakeQuant(layers.Layer):
+    """Rounds a tensor to the 256 levels of an int8 tensor that holds [low, high].
+
+    The range is a pair of weights that training does not change; `set_range` does. One layer may be called on several
+    tensors, which then share one scale.
+
+    Args:
+        low, high: the range to begin with.
+    """
+
+    fake_quantizes = True
+
+    def __init__(self, low: float = -1.0, high: float = 1.0, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(name=name, dtype=dtype, trainable=False)
+        self._begin = (float(low), float(high))
+
+    def build(self, input_shape: Any) -> None:
+        """Make the two weights."""
+        low, high = (keras.initializers.Constant(value) for value in int8_range(*self._begin))
+        self.low = self.add_weight(shape=(), initializer=low, trainable=False, name="low", dtype="float32")
+        self.high = self.add_weight(shape=(), initializer=high, trainable=False, name="high", dtype="float32")
+
+    def set_range(self, low: float, high: float) -> None:
+        """Set the range to the smallest one around [low, high] that int8 can have."""
+        low, high = int8_range(low, high)
+        self.low.assign(low)
+        self.high.assign(high)
+
+    @property
+    def step(self) -> float:
+        """The difference between two levels."""
+        return float((np.asarray(self.high, np.float64) - np.asarray(self.low, np.float64)) / (LEVELS - 1))
+
+    def call(self, x: Any) -> Any:
+        """Round."""
+        return fake_quant_with_min_max_vars(x, self.low, self.high, num_bits=8)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape as it is."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds it; the range is a weight."""
+        return {**super().get_config(), "low": self._begin[0], "high": self._begin[1]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FakeQuant:
+        """Rebuild."""
+        return cls(**{name: config[name] for name in ("low", "high", "name", "dtype")})
+
+
+class _QuantizedKernel(layers.Layer):
+    """A layer whose kernel is rounded to 255 levels, symmetric about 0, before it is used, and its bias to 32 bits.
+
+    The bias has the step of the sums it is added to, that of the input times that of the kernel, so the layer must know
+    its input's: `set_input_step`.
+
+    Args:
+        keep_zeros: weights that are 0 when `freeze_zeros` is called stay 0.
+    """
+
+    fake_quantizes = True
+    channel_axis: int | None = -1  # of the kernel; None for one scale for all
+
+    def __init__(self, *, keep_zeros: bool = False, **config: Any) -> None:
+        super().__init__(**config)
+        self.keep_zeros = keep_zeros
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights of the layer, and the mask of those that stay 0."""
+        super().build(input_shape)
+        self.input_step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="input_step")
+        if self.keep_zeros:
+            shape = tuple(self.kernel.shape)
+            self.kept = self.add_weight(shape=shape, initializer="ones", trainable=False, name="kept")
+
+    def set_input_step(self, step: float) -> None:
+        """Set the difference between two levels of the input; 0, as at first, leaves the bias as it is."""
+        self.input_step.assign(step)
+
+    def freeze_zeros(self) -> None:
+        """Keep the weights at 0 that are 0 now."""
+        if self.keep_zeros:
+            self.kept.assign((np.asarray(self.kernel) != 0).astype(np.float32))
+
+    def rounded(self, kernel: Any) -> tuple[Any, Any]:
+        """Return kernel and bias as the file will hold them."""
+        if self.keep_zeros:
+            kernel = ops.multiply(kernel, self.kept)
+        rank = len(kernel.shape)
+        axis = None if self.channel_axis is None else self.channel_axis % rank
+        axes = None if axis is None else [a for a in range(rank) if a != axis]
+        most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), _LEAST_KERNEL))
+        bias = _round_to(self.bias, self.input_step * most / _KERNEL_LEVELS)
+        return fake_quant_with_min_max_vars(kernel, -most, most, num_bits=8, narrow_range=True, axis=axis), bias
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds it."""
+        return {**super().get_config(), "keep_zeros": self.keep_zeros}
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedConv2D(_QuantizedKernel, layers.Conv2D):
+    """A convolution with an int8 kernel, a scale for each output channel."""
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve with the rounded kernel, and add the bias."""
+        kernel, bias = self.rounded(self.kernel)
+        return ops.add(self.convolution_op(inputs, kernel), bias)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedDepthwiseConv2D(_QuantizedKernel, layers.DepthwiseConv2D):
+    """A depthwise convolution with an int8 kernel, a scale for each channel."""
+
+    channel_axis = 2
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve with the rounded kernel, and add the bias."""
+        kernel, bias = self.rounded(self.kernel)
+        x = ops.depthwise_conv(
+            inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
+        )
+        return ops.add(x, bias)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedConv2DTranspose(_QuantizedKernel, layers.Conv2DTranspose):
+    """A transposed convolution with an int8 kernel and one scale: the converter refuses one for each channel here."""
+
+    channel_axis = None
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve with the rounded kernel, and add the bias."""
+        kernel, bias = self.rounded(self.kernel)
+        x = ops.conv_transpose(
+            inputs,
+            kernel,
+            strides=list(self.strides),
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation_rate=self.dilation_rate,
+        )
+        return ops.add(x, bias)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedDense(_QuantizedKernel, layers.Dense):
+    """A dense layer with an int8 kernel and one scale, for the same reason."""
+
+    channel_axis = None
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Multiply by the rounded kernel, and add the bias."""
+        kernel, bias = self.rounded(self.kernel)
+        x = ops.matmul(inputs, kernel)
+        return ops.add(x, bias)
+
+
+def _round_to(values: Any, step: Any) -> Any:
+    """Return values as multiples of a step, with the gradient of the identity; as they are where the step is 0."""
+    safe = ops.where(ops.equal(step, 0), 1.0, step)
+    rounded = ops.where(ops.equal(step, 0), values, ops.round(values / safe) * safe)
+    return values + ops.stop_gradient(rounded - values)
+
+
+QUANTIZED: dict[type[layers.Layer], type[_QuantizedKernel]] = {
+    layers.Conv2D: QuantizedConv2D,
+    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    layers.Conv2DTranspose: QuantizedConv2DTranspose,
+    layers.Dense: QuantizedDense,
+}

@@ -1,0 +1,22 @@
+"""The nodes of a functional model in an order in which they can be computed; layers may be used more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def ordered_nodes(model: keras.Model) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    """Yield (layer, its input tensors, its output tensors) of each use of a layer, the inputs of the model left out."""
+    reached = {id(tensor) for tensor in model.inputs}
+    left = [(layer, node) for layer in model.operations for node in layer._inbound_nodes if node.input_tensors]
+    while True:
+        ready = [pair for pair in left if all(id(tensor) in reached for tensor in pair[1].input_tensors)]
+        if not ready:
+            return  # what is left belongs to other models that share the layers
+        for layer, node in ready:
+            yield layer, list(node.input_tensors), list(node.output_tensors)
+            reached.update(id(tensor) for tensor in node.output_tensors)
+        left = [pair for pair in left if id(pair[1].output_tensors[0]) not in reached]

@@ -1,0 +1,118 @@
+"""`unetres inspect`: what a model file says of itself, what it is made of, and where it would run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetres_edge.card import read_card
+from unetres_edge.cli import print_card
+from unetres_edge.errors import FileSystemError
+from unetres_edge.files import read_bytes, write_json
+
+from .receipt import ask_targets, receipt_files
+
+
+def inspect(
+    model: str | os.PathLike[str],
+    *,
+    ops: bool = False,
+    tools: bool = False,
+    json_file: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Verify a `.tflite`, and tell its card, its ops, its memory and its targets. No TensorFlow is loaded.
+
+    Args:
+        model: `.tflite` with a card.
+        ops: list every op with the Keras layers in it.
+        tools: also ask the targets' own tools that are installed; they run the file on noise.
+        json_file: where to write what is returned.
+        say: called with lines for the user.
+
+    Returns:
+        JSON values: "card", "contents" (see `Contents.to_dict`), "targets" and "receipt": the receipt beside the file,
+        if it is of this file.
+
+    Raises:
+        ModelDamagedError, CardMissingError: the file is not the one that was sealed, or has no card.
+    """
+    from ..export.contents import read_contents
+
+    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
+        raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
+    data = read_bytes(model, "model file")
+    card = read_card(data, file=os.fspath(model))
+    contents = read_contents(data)
+    pre = card.preprocessing
+    noise = np.random.default_rng(0).integers(0, 256, (2, *pre.size, pre.channels), np.uint8)
+    seen = np.stack([pre.normalise(tile) for tile in noise]) if tools else None
+    found = {
+        "card": json.loads(card.to_json()),
+        "contents": contents.to_dict(),
+        "targets": ask_targets(data, contents, card, seen),
+        "receipt": _receipt(Path(model), card.sha256),
+    }
+    print_card(card, len(data))
+    for line in describe(found):
+        say(line)
+    if ops:
+        for line in list_ops(found["contents"]):
+            say(line)
+    if json_file is not None:
+        write_json(json_file, found)
+    return found
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """Return the lines that say what a file is made of and where it would run."""
+    contents = found["contents"]
+    types = ", ".join(f"{count} write {kind}" for kind, count in contents["types"].items())
+    islands = ", ".join(dict.fromkeys(contents["float_islands"])) or "none"
+    outside = ", ".join(dict.fromkeys(contents["outside_xnnpack"])) or "nothing"
+    ends = [
+        f"{end['type']} {' x '.join(map(str, end['shape']))}"
+        for end in (contents["inputs"][0], contents["outputs"][-1])
+    ]
+    lines = [
+        f"ops        {len(contents['ops'])}: {types}",
+        f"ends       {ends[0]} -> {ends[1]}",
+        f"float      islands: {islands}",
+        f"xnnpack    pieces: {contents['xnnpack_partitions']}; outside: {outside}",
+        f"memory     {contents['constant_bytes'] / 1000:,.0f} kB of constants, "
+        f"{contents['arena_bytes'] / 1000:,.0f} kB of tensors ({contents['arena_by']})",
+        f"work       {contents['multiply_adds'] / 1e6:,.1f} M multiply-adds a tile",
+    ]
+    for row in found["targets"]:
+        note = f" ({row['note']})" if row["note"] else ""
+        lines.append(f"target     {row['fits']:7}{row['target']}: {row['reason']} [{row['by']}]{note}")
+    if found["receipt"]:
+        lines.append(f"receipt    {found['receipt']['file']}: {found['receipt']['line']}")
+    return lines
+
+
+def list_ops(contents: dict[str, Any]) -> list[str]:
+    """Return one line for each op."""
+    return [
+        f"op {place:<4}    {op['op']:24}{' '.join(dict.fromkeys(op['inputs'])):>8} -> {op['output']:8}"
+        f"{' x '.join(map(str, op['shape'][1:])):>18}{op['multiply_adds'] / 1e6:>10.2f} M  "
+        f"{'' if op['xnnpack'] else '(outside XNNPACK) '}{' + '.join(op['layers'])}"
+        for place, op in enumerate(contents["ops"])
+    ]
+
+
+def _receipt(model: Path, digest: str) -> dict[str, str] | None:
+    """Return the name and the verdict of the receipt beside a file, unless it is that of other bytes."""
+    for file in receipt_files(model)[:1]:
+        try:
+            receipt = json.loads(file.read_bytes())
+            if receipt["file"]["sha256"] == digest:
+                return {"file": os.fspath(file), "line": str(receipt["verdict"]["line"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None

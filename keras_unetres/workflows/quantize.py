@@ -1,0 +1,226 @@
+"""`unetres quantize`: from a run to a run whose network was trained on as its int8 file computes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.preprocessing import Preprocessing, look_up
+
+from ..runs import RunFolder
+from .loading import QUANTIZE_AWARE, load_run, package_versions
+from .material import Material
+from .options import TrainOptions
+from .train import read_again, train_material
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..compress import Folded
+    from ..data import ClassFolders, Dataset
+    from ..training.schedule import Plan
+
+_EPOCHS = 5
+_PROBED = 4  # steps that are timed
+_RANGES_FROM = 64  # calibration crops
+
+
+def quantize(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | Dataset | ClassFolders | None = None,
+    engine: str = "native",
+    ranges: str = "minmax",
+    keep_zeros: bool = False,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    learning_rate: float = 1e-4,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train the network of a run on with fake quantization, and write it as a run of its own.
+
+    What is validated, kept and scored is what the int8 file will compute; the quantized network before any training
+    counts as a candidate for the weights that are kept. `unetres train --resume OUT` goes on after a stop (not with the
+    engine "tfmot").
+
+    Args:
+        source: a run folder; it is not changed.
+        out: the run folder to make.
+        data: where the data set of the run is now; None for where it was.
+        engine: "native" or "tfmot", see `keras_unetres.compress.quantize_aware`.
+        ranges: how ranges are found, see `keras_unetres.compress.find_ranges`.
+        keep_zeros: weights that are 0 stay 0.
+        epochs, minutes: how long; 5 epochs if neither is given.
+        learning_rate: peak of the schedule.
+        overwrite: replace an earlier run folder.
+        say: called with lines for the user.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        UsageError: a layer has no int8 form, it is named; or unknown settings. Nothing was written.
+        RunFolderError: not a run, one that is quantized already, or its data changed.
+    """
+    from ..compress import ENGINES, build_native, find_ranges, fold, set_ranges
+
+    begun = time.perf_counter()
+    if engine not in ENGINES:
+        raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
+    if not overwrite:
+        RunFolder.check_new(out)
+    if os.path.realpath(source) == os.path.realpath(out):
+        raise UsageError("a run cannot be written over itself", file=out, fix="choose another --out")
+    run = RunFolder(source)
+    info = run.read_info()
+    if info.get("compress"):
+        raise RunFolderError("the run is quantized already", file=source, fix="name the run that it was made from")
+    model = load_run(source).model
+    folded = fold(model)  # refuses what has no int8 form before the data is read
+    options = _options(info, epochs, minutes, learning_rate)
+    pre = Preprocessing.from_dict(info["preprocessing"])
+    material = read_again(info, data, options, say, pre)
+    crops = run.read_calibration()
+    chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _RANGES_FROM).astype(int))]
+    say(f"ranges    {ranges}, of {len(chosen)} crops ...")
+    quantized = build_native(folded, keep_zeros=keep_zeros)
+    found = find_ranges(folded, look_up(pre.table(), chosen), method=ranges)
+    set_ranges(quantized, found)
+    step = {"step": QUANTIZE_AWARE, "engine": engine, "ranges": ranges, "keep_zeros": keep_zeros}
+    info = {
+        **{key: value for key, value in info.items() if key not in ("schema", "speed")},
+        "compress": [step],
+        "source": os.path.abspath(source),
+        "settings": asdict(options),
+        "versions": package_versions(),
+        "plan": None,
+    }
+    initial = {v.path: np.asarray(v) for v in quantized.weights}
+    material = replace(material, info=info, initial=initial, calibration=crops)
+    target = RunFolder.create(out, overwrite=overwrite)
+    with target.lock():
+        target.write_info(info)
+        target.write_calibration(crops)
+        if engine == "native":
+            return train_material(target, material, begun, say)
+        return _train_tfmot(target, material, quantized, folded, found, keep_zeros, begun, say)
+
+
+def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, learning_rate: float) -> TrainOptions:
+    """Return the settings of the run with those of a short training at its end."""
+    try:
+        before = TrainOptions(**info["settings"])
+    except TypeError as error:
+        raise RunFolderError(f"run.json has settings of another version: {error}") from error
+    if epochs is None and minutes is None:
+        epochs = _EPOCHS
+    return replace(
+        before,
+        epochs=epochs,
+        minutes=minutes,
+        learning_rate=learning_rate,
+        weights=None,
+        deep_supervision=False,
+        patience=None,
+        warmup=None,
+    )
+
+
+def _train_tfmot(
+    run: RunFolder,
+    material: Material,
+    kept: keras.Model,
+    folded: Folded,
+    ranges: dict[str, tuple[float, float]],
+    keep_zeros: bool,
+    begun: float,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train by tensorflow-model-optimization, epoch by epoch, and keep the native form of the best one.
+
+    Args:
+        kept: the native form before any training.
+    """
+    import keras
+
+    from ..compress.tfmot_engine import quantize_tfmot, to_native
+    from ..models import assign
+    from ..training.callbacks import LearningRate, StopNonFinite
+    from ..training.fit import compile_model, make_optimizer
+    from ..training.stopping import StopRequest
+
+    options, monitor = material.options, material.monitor
+    keras.utils.set_random_seed(options.seed)
+    model = quantize_tfmot(folded, ranges, keep_zeros=keep_zeros)
+    model.compile(
+        keras.optimizers.AdamW(options.learning_rate, weight_decay=0.0, global_clipnorm=options.clip_norm),
+        material.loss(),
+    )
+    plan = _plan(model, material, begun)
+    run.write_info({**material.info, "plan": plan.to_dict()})
+    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}, by tfmot")
+    validation, loss, metrics = material.validation(), material.loss(), material.metrics()
+    history: list[dict[str, float]] = []
+
+    def score(native: keras.Model) -> dict[str, float]:
+        compile_model(native, loss, metrics, make_optimizer(), xla=False)
+        found = native.evaluate(validation, verbose=0, return_dict=True)
+        return {f"val_{key}": float(value) for key, value in found.items()}
+
+    best, best_epoch = score(kept)[monitor], 0
+    say(f"start     validation {best:.4f}, before any training")
+    run.write_weights({v.path: np.asarray(v) for v in kept.weights})
+    with StopRequest(say).listening():
+        for epoch in range(1, plan.epochs + 1):
+            done = len(history) * plan.steps_per_epoch
+            watching = [LearningRate(plan.rate, done), StopNonFinite(material.names, done)]
+            batches = material.batches(done, done + plan.steps_per_epoch, (0, 1))
+            figures = model.fit(batches, steps_per_epoch=plan.steps_per_epoch, verbose=0, callbacks=watching).history
+            native = to_native(model, folded, keep_zeros=keep_zeros)
+            history.append({"epoch": epoch, "loss": float(figures["loss"][0]), **score(native)})
+            run.write_history(history)
+            found = history[-1][monitor]
+            if found >= best:
+                best, best_epoch = found, epoch
+                run.write_weights({v.path: np.asarray(v) for v in native.weights})
+            say(f"epoch     {epoch}/{plan.epochs}  loss {history[-1]['loss']:.4f}  validation {found:.4f}")
+    assign({v.path: v for v in kept.weights}, run.read_weights())
+    material.finish(run, kept, history)
+    seconds = time.perf_counter() - begun
+    say(f"best      validation {best:.4f} (epoch {best_epoch}), {seconds / 60:.1f} min, {run.path}")
+    return {
+        "run": str(run.path),
+        f"best_{monitor.removeprefix('val_')}": best,
+        "epochs": plan.epochs,
+        "steps": plan.steps,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _plan(model: Any, material: Material, begun: float) -> Plan:
+    """Return the plan of a training by tfmot; a time budget is turned into steps by a few that count for nothing."""
+    from ..training.schedule import make_plan, make_timed_plan
+
+    options, per_epoch = material.options, material.steps_per_epoch
+    if options.minutes is None:
+        return make_plan(per_epoch, options.learning_rate, epochs=options.epochs or _EPOCHS, schedule=options.schedule)
+    before = model.get_weights()
+    batches = material.batches(0, 2 + _PROBED, (0, 1))
+    model.fit(batches.take(2), verbose=0)
+    start = time.perf_counter()
+    model.fit(batches.skip(2), verbose=0)
+    each = (time.perf_counter() - start) / _PROBED
+    model.set_weights(before)
+    left = max(1.0, 60 * options.minutes - (time.perf_counter() - begun))
+    validation = each * int(material.validation().cardinality()) / 2
+    return make_timed_plan(
+        per_epoch, options.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation
+    )

@@ -1,0 +1,354 @@
+"""What a receipt says: paired drops, step by step, the images that lost most, and the page of it."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from keras_unetres.evaluate.bootstrap import Margins, find_intervals
+from keras_unetres.evaluate.confusion import Confusion
+from keras_unetres.evaluate.paired import drop_of_miou, drop_of_share
+from keras_unetres.evaluate.receipt import classify_rows, image_rows, rule, segment_rows
+from keras_unetres.evaluate.receipt_page import receipt_page
+from keras_unetres.evaluate.steps import CHANGE_COLORS, answers, count_maps, mark_changes, pack, score_steps, unpack
+from unetres_edge import Card, Preprocessing
+from unetres_edge.card import default_colors
+from unetres_edge.preprocessing import IGNORE
+from unetres_edge.segmenter import Result
+
+NAMES = ("sky", "sea", "land")
+CARD = Card(NAMES, default_colors(3), Preprocessing(channels=1, size=(8, 8)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+
+
+class Noisy:
+    """Takes the label out of the image, and gets some pixels wrong: each with a chance that depends on the image."""
+
+    card = CARD
+
+    def __init__(self, seed: int, chance: float) -> None:
+        self._random, self._chance = np.random.default_rng(seed), chance
+
+    def segment(self, image: np.ndarray) -> Result:
+        truth = image // 80
+        wrong = self._random.random(truth.shape) < self._chance * image.mean() / 100
+        return Result(np.where(wrong, (truth + 1) % 3, truth).astype(np.uint8), None, NAMES, (), {"total": 2.0})
+
+
+def make_samples(count: int, *, ignored: bool = True) -> list[Sample]:
+    random = np.random.default_rng(5)
+    samples = []
+    for index in range(count):
+        labels = np.clip(random.integers(0, 3, (12, 10)) - (index % 3 == 0), 0, 2)
+        mask = labels.astype(np.uint8)
+        if ignored:
+            mask[0, :index] = IGNORE
+        samples.append(Sample(f"{index}.png", (labels * 80).astype(np.uint8), mask))
+    return samples
+
+
+def miou(samples: list[Sample], maps: list[np.ndarray], chosen: np.ndarray) -> float:
+    """mIoU over some images, drawn with repeats: counted pixel by pixel, class by class."""
+    scores = []
+    for label in range(3):
+        hit = union = truth = 0
+        for index in chosen:
+            mask, found = samples[index].mask, maps[index]
+            valid = mask != IGNORE
+            a, b = (mask == label) & valid, (found == label) & valid
+            hit, union, truth = hit + (a & b).sum(), union + (a | b).sum(), truth + a.sum()
+        if truth:
+            scores.append(hit / union)
+    return float(np.mean(scores))
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[list[Sample], dict[str, list[np.ndarray]], Any]:
+    samples = make_samples(14)
+    maps: dict[str, list[np.ndarray]] = {"Keras": [], "file": []}
+
+    class Watched(Noisy):
+        def __init__(self, title: str, seed: int, chance: float) -> None:
+            super().__init__(seed, chance)
+            self._title = title
+
+        def segment(self, image: np.ndarray) -> Result:
+            result = super().segment(image)
+            maps[self._title].append(result.class_map)
+            return result
+
+    steps = score_steps({"Keras": Watched("Keras", 1, 0.05), "file": Watched("file", 2, 0.2)}, samples, shown=3)
+    return samples, maps, steps
+
+
+# ------------------------------------------------------------------------------------------------------------ the drop
+
+
+def test_the_drop_is_the_difference_of_two_scores_of_the_same_images(scored: Any) -> None:
+    samples, maps, steps = scored
+    drop = drop_of_miou(steps.steps["Keras"].margins, steps.steps["file"].margins)
+    every = np.arange(len(samples))
+    assert drop is not None
+    assert drop.points == pytest.approx(
+        100 * (miou(samples, maps["Keras"], every) - miou(samples, maps["file"], every))
+    )
+    assert drop.points > 1
+
+
+def test_the_interval_is_over_draws_of_the_same_images_for_both(scored: Any) -> None:
+    samples, maps, steps = scored
+    random = np.random.default_rng(77)
+    drawn = []
+    for _ in range(600):
+        chosen = random.integers(0, len(samples), len(samples))
+        drawn.append(100 * (miou(samples, maps["Keras"], chosen) - miou(samples, maps["file"], chosen)))
+    first, last = steps.steps["Keras"].margins, steps.steps["file"].margins
+    drop = drop_of_miou(first, last, draws=4000)
+    assert drop is not None
+    assert drop.interval is not None
+    np.testing.assert_allclose(drop.interval, np.quantile(drawn, [0.025, 0.975]), atol=0.6)
+    apart = [find_intervals(margins).miou for margins in (first, last)]
+    assert all(apart)
+    widest = 100 * max(high - low for low, high in apart if low is not None)
+    assert 0 < drop.interval[1] - drop.interval[0] < 1.5 * widest
+
+
+def test_a_form_that_is_the_same_drops_by_nothing_in_every_draw(scored: Any) -> None:
+    margins = scored[2].steps["Keras"].margins
+    drop = drop_of_miou(margins, margins)
+    assert drop is not None
+    assert (drop.points, drop.interval) == (0.0, (0.0, 0.0))
+
+
+def test_one_image_has_no_interval_and_none_has_no_drop() -> None:
+    one = Margins.of(Confusion.of(np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8), 3))
+    drop = drop_of_miou(one, one)
+    assert drop is not None
+    assert drop.interval is None
+    nothing = Margins.of(Confusion.of(np.full((2, 2), IGNORE, np.uint8), np.zeros((2, 2), np.uint8), 3))
+    assert drop_of_miou(nothing, nothing) is None
+    assert drop_of_miou(Margins.joined([], 3), Margins.joined([], 3)) is None
+    assert drop_of_share(np.zeros(0, bool), np.zeros(0, bool)) is None
+
+
+def test_the_drop_of_a_share_of_images() -> None:
+    before = np.array([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], bool)
+    after = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0, 1], bool)
+    drop = drop_of_share(before, after)
+    assert drop is not None
+    assert drop.points == 0
+    assert drop.interval is not None
+    # Two of ten images change, one each way: a draw's sum of them has the variance of ten steps of 1, 0 or -1.
+    deviation = 10 * np.sqrt(10 * 0.2)
+    assert drop.interval[1] == pytest.approx(1.96 * deviation, abs=5)
+    assert drop.interval[0] == pytest.approx(-1.96 * deviation, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("points", "allowed", "passed", "words"),
+    [
+        (
+            0.25,
+            0.3,
+            True,
+            "Passed. The file loses 0.25 points of mIoU (95 %: +0.10 to +0.40) on 9 images; a loss of 0.3",
+        ),
+        (0.3, 0.3, True, "loses 0.30"),
+        (0.31, 0.3, False, "Rejected. The file loses 0.31 points of mIoU"),
+        (-0.2, 0.0, True, "Passed. The file gains 0.20 points of mIoU"),
+        (0.001, 0.3, True, "Passed. The file keeps its mIoU"),
+    ],
+)
+def test_the_ruling_says_what_was_lost_and_what_is_allowed(
+    points: float, allowed: float, passed: bool, words: str
+) -> None:
+    from keras_unetres.evaluate.paired import Drop
+
+    ruling = rule(Drop(points, (0.1, 0.4)), allowed, score="mIoU", images="9 images")
+    assert ruling.passed is passed
+    assert words in ruling.line
+
+
+def test_what_was_not_scored_has_neither_passed_nor_failed() -> None:
+    ruling = rule(None, 0.3, score="", images="", why_not="there is no data set at /x")
+    assert (ruling.passed, ruling.line) == (None, "Not scored: there is no data set at /x.")
+
+
+# ------------------------------------------------------------------------------------------------------- step by step
+
+
+def test_rows_of_a_segmenter(scored: Any) -> None:
+    samples, maps, steps = scored
+    first, last = segment_rows(steps.steps, NAMES)
+    every = np.arange(len(samples))
+    assert (first["title"], last["title"]) == ("Keras", "file")
+    assert (first["drop"], first["drop_interval"], first["labels_equal"]) == (0, [0, 0], 1)
+    assert last["score"] == pytest.approx(miou(samples, maps["file"], every))
+    equal = np.mean([a == b for a, b in zip(maps["Keras"], maps["file"], strict=True)])
+    assert last["labels_equal"] == pytest.approx(equal)
+    assert last["ms"] == 2.0
+    assert list(last["per_class_iou"]) == list(NAMES)
+    assert np.mean(list(last["per_class_iou"].values())) == pytest.approx(last["score"])
+
+
+def test_rows_of_images_and_the_worst_of_them(scored: Any) -> None:
+    samples, maps, steps = scored
+    rows = image_rows(steps)
+    alone = [
+        100 * (miou(samples, maps["Keras"], np.array([i])) - miou(samples, maps["file"], np.array([i])))
+        for i in range(len(samples))
+    ]
+    assert [row["drop"] for row in rows] == pytest.approx(alone)
+    worst = np.argsort(alone)[::-1][:3]
+    assert [loss.index for loss in steps.losses] == worst.tolist()
+    assert [loss.points for loss in steps.losses] == pytest.approx([alone[index] for index in worst])
+    assert [loss.name for loss in steps.losses] == [samples[index].name for index in worst]
+
+
+def test_class_maps_of_another_process_are_compared_with_those_of_the_file(scored: Any) -> None:
+    samples, maps, steps = scored
+    same = count_maps(maps["file"], samples, steps.maps, [1.0] * len(samples), 3)
+    assert (same.equal == 1).all()
+    np.testing.assert_array_equal(same.margins.hits, steps.steps["file"].margins.hits)
+    changed = [class_map.copy() for class_map in maps["file"]]
+    changed[4][0, 0] = (changed[4][0, 0] + 1) % 3
+    other = count_maps(changed, samples, steps.maps, [1.0] * len(samples), 3)
+    assert np.flatnonzero(other.equal < 1).tolist() == [4]
+    np.testing.assert_array_equal(unpack(pack(maps["file"][2]), (12, 10)), maps["file"][2])
+
+
+def test_pixels_that_changed_are_marked_by_who_was_right() -> None:
+    mask = np.array([[0, 0, 0, 0], [IGNORE, 1, 1, 1]], np.uint8)
+    first = np.array([[0, 1, 1, 0], [0, 1, 1, 1]], np.uint8)
+    last = np.array([[1, 0, 2, 0], [1, 1, 1, 1]], np.uint8)
+    layer = mark_changes(first, last, mask, (2, 4))
+    lost, gained, neither = (CHANGE_COLORS[name] for name in ("lost", "gained", "both wrong"))
+    assert [tuple(pixel[:3]) for pixel in layer[0, :3]] == [lost, gained, neither]
+    assert tuple(layer[1, 0]) == (*neither, 255)  # nothing says who is right
+    assert layer[0, 3, 3] == layer[1, 1, 3] < 255
+    small = mark_changes(first, last, mask, (1, 2))  # a lost pixel shows, however small the picture
+    assert tuple(small[0, 0]) == (*lost, 255)
+
+
+def test_rows_of_a_classifier() -> None:
+    truth = np.array([0, 0, 1, 1])
+    forms = {
+        "Keras": (np.array([0, 0, 1, 0]), np.array([1.0, 3.0, 2.0, 2.0])),
+        "file": (np.array([0, 1, 1, 0]), np.zeros(0)),
+    }
+    first, last = classify_rows(forms, truth, NAMES)
+    assert (first["score"], last["score"], last["drop"]) == (0.75, 0.5, 25)
+    assert (first["ms"], last["ms"], last["labels_equal"]) == (2.0, None, 0.75)
+    assert last["per_class_accuracy"] == {"sky": 0.5, "sea": 0.5, "land": None}
+
+
+def test_answers_of_forms_that_classify() -> None:
+    class Fixed:
+        def __init__(self, answer: int) -> None:
+            self._answer = answer
+
+        def classify(self, image: np.ndarray) -> Any:
+            return type("Answer", (), {"class_id": self._answer + int(image.max()), "timing": {"total": 1.5}})()
+
+    found = answers({"a": Fixed(0), "b": Fixed(1)}, [np.zeros((2, 2)), np.ones((2, 2))])  # type: ignore[dict-item]
+    assert found["a"][0].tolist() == [0, 1]
+    assert found["b"][0].tolist() == [1, 2]
+    assert found["b"][1].tolist() == [1.5, 1.5]
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+
+
+class Parsed(html.parser.HTMLParser):
+    """Opening and closing tags must match; texts and addresses are kept."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
+    """A receipt as `keras_unetres.workflows.receipt` writes it, of forms that were scored above."""
+    ops = [
+        {"op": "CONV_2D", "layers": ["conv", "<relu>"], "inputs": ["INT8"], "kernel": "INT8", "output": "INT8",
+         "shape": [1, 8, 8, 3], "multiply_adds": 1500, "xnnpack": True},
+        {"op": "ARG_MAX", "layers": [], "inputs": ["INT8"], "kernel": None, "output": "INT32", "shape": [1, 8, 8],
+         "multiply_adds": 0, "xnnpack": False},
+    ]  # fmt: skip
+    end = {"type": "UINT8", "shape": [1, 8, 8, 1], "scale": 0.5, "zero_point": 3}
+    rows = [] if steps is None else [{**row, "kb": 12.0} for row in segment_rows(steps.steps, NAMES)]
+    verdict = {"target": "T & co", "fits": "partly", "reason": "1 op stays", "by": "Tool 1"}
+    return {
+        "verdict": {"passed": passed, "line": "Rejected. The file loses <much>."},
+        "gate": {"score": "mIoU", "max_drop": 0.3, "drop": rows[-1]["drop"] if rows else None,
+                 "drop_interval": rows[-1]["drop_interval"] if rows else None},
+        "file": {"name": "m<1>.tflite", "bytes": 12000, "sha256": "ab" * 32, "recipe": "static_wi8_ai8",
+                 "head": "logits", "size": [8, 8]},
+        "source": "/runs/a&b",
+        "data": {"path": "/d", "split": "test", "num_images": 14, "fingerprint": "cd", "notes": ["few & far"]}
+        if rows else {"why_not": "there is none"},
+        "calibration": {"images": 24, "from": "training images", "ranges": "smallest to largest"},
+        "steps": rows,
+        "images": [] if steps is None else image_rows(steps),
+        "noise_db": {"<relu>": 31.4},
+        "contents": {"ops": ops, "float_islands": [], "outside_xnnpack": ["ARG_MAX"], "xnnpack_partitions": 1,
+                     "constant_bytes": 900, "arena_bytes": 2_500_000, "arena_by": "computed", "multiply_adds": 1500,
+                     "inputs": [end], "outputs": [end], "metadata": ["CARD"]},
+        "targets": [{**verdict, "rules": {**verdict, "fits": "yes"}, "note": None}],
+        "versions": {"numpy": "2"},
+        "command": "unetres export 'a b' --out m.tflite",
+    }  # fmt: skip
+
+
+def test_the_page_is_whole_and_needs_no_network(scored: Any) -> None:
+    figures = figures_of(scored[2])
+    json.dumps(figures, allow_nan=False)
+    page = Parsed(receipt_page(figures, scored[2].losses, NAMES, default_colors(3)))
+    assert page.open == []
+    assert "script" not in page.tags
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
+    text = " ".join(page.texts)
+    for words in ("Rejected", "The file loses <much>.", "m<1>.tflite", "few & far", "conv +", "<relu>", "31.4", "T & co",
+                  "by rules yes", "1.5 k", "2.5 MB", "outside", "unetres export 'a b'", "ab" * 32):  # fmt: skip
+        assert words in text
+    assert [row["title"] for row in figures["steps"]] == ["Keras", "file"]
+    assert f"{figures['steps'][1]['score']:.4f}" in text
+    for loss in scored[2].losses:
+        assert loss.name in text
+    assert sum(address.startswith("data:") for address in page.addresses) == 5 * len(scored[2].losses)
+
+
+def test_the_page_of_a_file_that_was_not_scored() -> None:
+    page = Parsed(receipt_page(figures_of(None, passed=None), (), NAMES, default_colors(3)))
+    text = " ".join(page.texts)
+    assert page.open == []
+    assert "Not scored" in text
+    assert "there is none" in text
+    assert "Step by step" not in text
