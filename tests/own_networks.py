@@ -44,7 +44,7 @@ def inception_net() -> keras.Model:
 
     image = layers.Input((32, 48, 3))
     x = branches(layers.BatchNormalization()(image), 4)
-    x = layers.AveragePooling2D()(x)
+    x = layers.AveragePooling2D(2)(x)
     x = layers.LeakyReLU(negative_slope=0.1)(layers.BatchNormalization()(branches(x, 6)))
     x = layers.UpSampling2D(2, interpolation="nearest")(x)
     x = layers.Dropout(0.2)(layers.ZeroPadding2D(1)(x))
@@ -73,6 +73,16 @@ def squeeze_unet() -> keras.Model:
     x = layers.Conv2DTranspose(4, 2, strides=2)(second)
     x = double(layers.Concatenate()([first, x]), 4)
     return keras.Model(image, layers.Conv2D(2, 1)(x), name="squeeze_unet")
+
+
+def tiny_segmenter() -> keras.Model:
+    """Four layers with kernels of 3x3, 1x1 and, transposed, 2x2, for tests that train; (16, 16, 3) -> (16, 16, 3)."""
+    image = layers.Input((16, 16, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="first")(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Conv2D(12, 1, activation="relu", name="second")(layers.MaxPooling2D()(x))
+    x = layers.Conv2DTranspose(8, 2, strides=2, name="up")(x)
+    return keras.Model(image, layers.Conv2D(3, 1, name="scores")(x), name="tiny_segmenter")
 
 
 OWN_NETWORKS = {make.__name__: make for make in (separable_fcn, inception_net, squeeze_unet)}

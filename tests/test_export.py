@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
-import stat
 import sys
 from pathlib import Path
 
@@ -269,25 +267,6 @@ def test_an_op_that_the_converter_does_not_know_is_named_with_its_layer(tmp_path
     assert type(caught.value) is ConversionError
     assert "refused the model: 'tf.Erfinv' op is neither a custom op nor a flex op (layer strange)" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals and shell scripts are of POSIX")
-def test_a_converter_that_dies_is_an_error_and_no_more(
-    plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "m.tflite").write_bytes(b"the last good file")
-    monkeypatch.setattr(sys, "executable", str(script))
-    with pytest.raises(ConversionError, match=f"died of signal {int(signal.SIGSEGV)}; fix: check the calibration"):
-        export_tflite(plain, out / "m.tflite", recipe=INT8, preprocessing=PRE, calibration=make_calibration())
-    script.write_text("#!/bin/sh\necho cannot start >&2\nexit 3\n")
-    with pytest.raises(ConversionError, match="refused the model: cannot start"):
-        export_tflite(plain, out / "m.tflite", preprocessing=PRE)
-    assert [(p.name, p.read_bytes()) for p in out.iterdir()] == [("m.tflite", b"the last good file")]
 
 
 def test_the_converter_imports_nothing_of_the_users_folder(

@@ -1,4 +1,4 @@
-"""What a file is made of, held against the Keras model, LiteRT, and the tools of the targets where they are installed."""
+"""What a file is made of, held against the Keras model, LiteRT, and the tools of targets where they are installed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def argmax_file(bilinear: keras.Model, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("argmax") / "argmax.tflite"
     images = np.random.default_rng(0).uniform(-1, 1, (8, 16, 16, 3)).astype(np.float32)
     export_tflite(bilinear, path, recipe="static_wi8_ai8", preprocessing=RGB, calibration=images, head="argmax")
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def split_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """XNNPACK has no TILE, which is what nearest-neighbour upsampling becomes."""
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("split") / "split.tflite"
+    model = build_unet((16, 16, 3), 2, filters=2, depth=1, upsampling="nearest")
+    export_tflite(model, path, preprocessing=RGB)
     return path.read_bytes()
 
 
@@ -114,12 +124,8 @@ def test_the_pieces_of_xnnpack_and_what_is_outside(int8_file: Path, argmax_file:
         assert [contents.ops[place].name for place in contents.outside] == outside
 
 
-def test_a_graph_that_is_split_is_two_pieces(tmp_path: Path) -> None:
-    """XNNPACK has no TILE, which is what nearest-neighbour upsampling becomes."""
-    keras.utils.set_random_seed(0)
-    model = build_unet((16, 16, 3), 2, filters=2, depth=1, upsampling="nearest")
-    export_tflite(model, tmp_path / "m.tflite", preprocessing=RGB)
-    data = (tmp_path / "m.tflite").read_bytes()
+def test_a_graph_that_is_split_is_two_pieces(split_file: bytes) -> None:
+    data = split_file
     pieces, ops = find_partitions(data), read_ops(data)
     assert len(pieces) == partitions(data) > 1
     taken = [place for piece in pieces for place in piece]
@@ -198,10 +204,10 @@ FILES: dict[str, tuple[Contents, str, str]] = {
     "int8": (made([ENTER, CONV, LEAVE]), "yes yes no yes yes yes", ""),
     "int8 ends": (made([CONV], "INT8", "INT8", partitions=((0,),)), "yes no no yes yes yes", "no INT8 tensors"),
     "class ids": (
-        made([ENTER, CONV, ARG_MAX, CAST], partitions=((1,),)), "yes yes no yes partly partly", "CAST (layer layer3)"
+        made([ENTER, CONV, ARG_MAX, CAST], partitions=((1,),)), "yes yes no no partly partly", "CAST (layer layer3)"
     ),
     "many classes": (
-        made([ENTER, CONV, replace(ARG_MAX, given=(1, 16, 16, 128)), CAST]), "yes yes no yes partly partly", "ARG_MAX"
+        made([ENTER, CONV, replace(ARG_MAX, given=(1, 16, 16, 128)), CAST]), "yes yes no no partly partly", "ARG_MAX"
     ),
     "float32": (
         made([FLOAT], "FLOAT32", "FLOAT32", partitions=((0,),)), "yes yes no yes no no", "the file is float"
@@ -256,7 +262,7 @@ needs_micro = pytest.mark.skipif(installed(MICRO) is None, reason=f"needs {MICRO
 def test_vela_agrees_with_its_rules(int8_file: Path, argmax_file: bytes, float32_file: Path) -> None:
     for data, fits, words in (
         (int8_file.read_bytes(), "yes", "all ops on the NPU"),
-        (argmax_file, "partly", "stay on the CPU: Cast"),
+        (argmax_file, "partly", "stay on the CPU: CAST (layer head_logits)"),
         (float32_file.read_bytes(), "no", "runs on the NPU"),
     ):
         contents = read_contents(data)
@@ -274,14 +280,15 @@ def test_a_file_that_vela_cannot_read_is_a_verdict_not_a_crash(int8_file: Path) 
 
 
 @needs_micro
-def test_tflite_micro_runs_the_file_as_litert_does(argmax_file: bytes, float32_file: Path, run_folder: Path) -> None:
-    images = np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
-    verdict = ask_micro(argmax_file, read_contents(argmax_file), images)
+def test_tflite_micro_runs_the_file_as_litert_does(int8_file: Path, float32_file: Path, run_folder: Path) -> None:
+    images = tiles(run_folder)
+    data = int8_file.read_bytes()
+    verdict = ask_micro(data, read_contents(data), images)
     assert verdict.fits == "yes"
     assert float(verdict.reason.split("runs; ")[1].split(" %")[0]) > 98
     data = float32_file.read_bytes()
     contents = read_contents(data)
-    verdict = ask_micro(data, contents, tiles(run_folder))
+    verdict = ask_micro(data, contents, images)
     assert "100.000 % of labels as LiteRT" in verdict.reason
     arena = 1000 * float(verdict.reason.split("; ")[-1].split(" kB")[0].replace(",", ""))
     # Its planner places the same tensors; what it keeps of the graph is on top. Float kernels need no scratch memory.
@@ -289,16 +296,17 @@ def test_tflite_micro_runs_the_file_as_litert_does(argmax_file: bytes, float32_f
 
 
 @needs_micro
-def test_a_file_that_tflite_micro_cannot_run_is_a_verdict(tmp_path: Path) -> None:
-    """It has no kernel for TILE."""
-    keras.utils.set_random_seed(0)
-    model = build_unet((16, 16, 3), 2, filters=2, depth=1, upsampling="nearest")
-    export_tflite(model, tmp_path / "m.tflite", preprocessing=RGB)
-    data = (tmp_path / "m.tflite").read_bytes()
-    verdict = ask_micro(data, read_contents(data), np.zeros((1, 16, 16, 3), np.float32))
-    assert verdict.fits == "no"
-    assert "its kernels do not run it" in verdict.reason
-    assert judge(read_contents(data), CARD)[3].reason.startswith("no kernel for TILE (layer decoder1_up")
+def test_a_file_that_tflite_micro_cannot_run_is_a_verdict(split_file: bytes, argmax_file: bytes) -> None:
+    """It has no kernel for TILE, and its CAST makes no uint8."""
+    for data, words in (
+        (split_file, "no kernel for TILE (layer decoder1_up"),
+        (argmax_file, "no kernel for CAST (layer"),
+    ):
+        contents = read_contents(data)
+        verdict = ask_micro(data, contents, np.zeros((1, 16, 16, 3), np.float32))
+        assert verdict.fits == "no"
+        assert "its kernels do not run it" in verdict.reason
+        assert judge(contents, CARD)[3].reason.startswith(words)
 
 
 def test_tools_that_are_not_installed_are_not_asked(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

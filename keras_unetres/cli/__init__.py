@@ -485,23 +485,6 @@ def _quantize(options: argparse.Namespace) -> None:
     )
 
 
-def _quantize(options: argparse.Namespace) -> None:
-    from keras_unetres.workflows.quantize import quantize
-
-    quantize(
-        options.run,
-        options.out,
-        data=options.data,
-        engine=options.engine,
-        ranges=options.ranges,
-        keep_zeros=options.keep_zeros,
-        epochs=options.epochs,
-        minutes=options.minutes,
-        learning_rate=options.learning_rate,
-        overwrite=options.overwrite,
-    )
-
-
 def _models(options: argparse.Namespace) -> None:
     from keras_unetres.workflows.models import list_models
 

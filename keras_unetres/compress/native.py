@@ -29,8 +29,8 @@ def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
         point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in folded.points
     }
 
-    def rounded(tensor: Any, name: str) -> Any:
-        return rounds[points[name].name](tensor) if name in points else tensor
+    def rounded(tensor: Any, name: str, **how: bool) -> Any:
+        return rounds[points[name].name](tensor, **how) if name in points else tensor
 
     image = keras.Input(batch_shape=source.inputs[0].shape, dtype=source.inputs[0].dtype, name=source.inputs[0].name)
     made = {id(source.inputs[0]): rounded(image, source.inputs[0]._keras_history.operation.name)}
@@ -38,7 +38,8 @@ def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
         layer = _quantized(call.layer, keep_zeros)
         inputs = [made[id(tensor)] for tensor in call.inputs]
         several = len(inputs) > 1 or isinstance(layer, keras.layers.Concatenate)
-        made[id(call.output)] = rounded(layer(inputs if several else inputs[0]), layer.name)
+        how = {"ties_up": True} if getattr(layer, "interpolation", None) == "bilinear" else {}
+        made[id(call.output)] = rounded(layer(inputs if several else inputs[0]), layer.name, **how)
     model = keras.Model(image, made[id(source.outputs[0])], name=source.name)
     for call in calls:
         layer = model.get_layer(call.layer.name)

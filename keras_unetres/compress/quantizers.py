@@ -67,13 +67,6 @@ class SharedRange:
         """Return the range as two tensors."""
         return tf.reduce_min(self.variables["low"]), tf.reduce_max(self.variables["high"])
 
-    def nudged(self) -> tuple[float, float]:
-        """Return the range that rounding really has: shifted so that 0 is a level, as TensorFlow's op does."""
-        low, high = (np.float32(limit) for limit in self.limits())
-        scale = (high - low) / np.float32(255)
-        below = np.clip(np.floor(-low / scale + np.float32(0.5)), 0, 255)
-        return float(-below * scale), float((255 - below) * scale)
-
 
 class KernelQuantizer(_tfmot.quantizers.Quantizer):  # type: ignore[name-defined]
     """Rounds a kernel to 255 levels, symmetric about 0.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -16,7 +15,8 @@ from .folding import Folded, Point
 METHODS = ("minmax", "percentile", "mse")
 _BINS = 2048
 _PERCENTILE = 99.99
-_CUTS = np.linspace(0.3, 1.0, 71)
+_CUTS = np.linspace(1.0, 0.1, 91).tolist()
+_ROUNDS = 2
 
 
 def find_ranges(
@@ -26,8 +26,8 @@ def find_ranges(
 
     Args:
         images: (N, h, w, C) float32 as the network sees them.
-        method: "minmax"; "percentile", the middle 99.98 % of the values; or "mse", the cut of both ends that makes the
-            mean squared error of rounding and cutting least (as in Banner 2019, on a histogram).
+        method: "minmax"; "percentile", the middle 99.98 % of the values; or "mse", the cut of either end that makes
+            the mean squared error of rounding and cutting least (as in Banner 2019, on a histogram).
         batch: images at a time.
 
     Raises:
@@ -83,16 +83,19 @@ def _percentile(counts: np.ndarray, low: float, high: float) -> tuple[float, flo
 
 
 def _least_squares(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Return the range, cut at both ends by one factor, that loses least of the values that were counted."""
+    """Return the range that loses least of the values that were counted: one end cut, then the other, and again."""
     edges = np.linspace(low, high, _BINS + 1)
     middles = (edges[:-1] + edges[1:]) / 2
-    best, least = (low, high), math.inf
-    for cut in _CUTS:
-        first, last = int8_range(low * cut, high * cut)
+
+    def error(ends: tuple[float, float]) -> float:
+        first, last = int8_range(*ends)
         step = (last - first) / (LEVELS - 1)
         inside = (middles >= first) & (middles <= last)
         lost = np.where(inside, step**2 / 12, (middles - np.clip(middles, first, last)) ** 2)
-        error = float((lost * counts).sum())
-        if error < least:
-            best, least = (low * cut, high * cut), error
+        return float((lost * counts).sum())
+
+    best = (low, high)
+    for _ in range(_ROUNDS):
+        best = min(((best[0], high * cut) for cut in _CUTS), key=error)
+        best = min(((low * cut, best[1]) for cut in _CUTS), key=error)
     return best

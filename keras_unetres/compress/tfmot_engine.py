@@ -121,7 +121,11 @@ def to_native(model: Any, folded: Folded, *, keep_zeros: bool = False) -> keras.
         kernel, bias = config.variables
         target.kernel.assign(config.kernel[1].masked(kernel).numpy())
         target.bias.assign(bias.numpy())
-    set_ranges(native, trained_ranges(model))
+    for name, (low, high) in trained_ranges(model).items():
+        rounds = native.get_layer(range_name(name))
+        rounds.low.assign(low)  # bit for bit, so that values halfway between two levels are rounded alike
+        rounds.high.assign(high)
+    set_ranges(native, {})  # the steps of the biases follow
     return native
 
 
@@ -131,7 +135,8 @@ def trained_ranges(model: Any) -> dict[str, tuple[float, float]]:
 
     configs = [layer.quantize_config for layer in model.layers if hasattr(layer, "quantize_config")]
     shared = [config.output.shared for config in configs if config.output is not None]
-    return {each.name: each.nudged() for each in shared if isinstance(each, SharedRange)}
+    found = {each.name: each.limits() for each in shared if isinstance(each, SharedRange)}
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
 def _check_ranges(folded: Folded, ranges: Mapping[str, tuple[float, float]]) -> None:

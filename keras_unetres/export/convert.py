@@ -138,10 +138,12 @@ def _write_saved_model(model: keras.Model, serve: Any, shape: tuple[int, int, in
     import keras
     import tensorflow as tf
 
+    from ..models.fake_quant import as_converted
+
     archive = keras.export.ExportArchive()
     try:
         archive.track(model)
-        with _quiet(), _no_room(path.parent):
+        with _quiet(), _no_room(path.parent), as_converted():
             signature = [tf.TensorSpec((1, *shape), tf.float32, name="image")]
             archive.add_endpoint(name="serve", fn=serve, input_signature=signature)
             archive.write_out(str(path), verbose=False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _BITS = {"int4": 4, "int8": 8}
-_FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")
-_EIGHT_BITS = ("CONV_2D_TRANSPOSE", "DEPTHWISE_CONV_2D")
+_FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # all that has kernels of 4 bits
 
 
 def quantize(data: bytes, *, recipe: str, weights: str) -> bytes:
@@ -46,11 +45,10 @@ def _whole(dynamic: bool, bits: int) -> Any:
     names, algorithms = qtyping.TFLOperationName, algorithm_manager.AlgorithmName
     rules = recipe_manager.RecipeManager()
     add = rules.add_dynamic_config if dynamic else rules.add_weight_only_config
-    if bits == 8:
-        add(".*", names.ALL_SUPPORTED, 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
-    else:
-        for name in _EIGHT_BITS:
-            add(".*", names[name], 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
+    add(".*", names.ALL_SUPPORTED, 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
+    # XNNPACK does not round activations of depthwise convolutions on the fly and leaves those to slower kernels.
+    rules.add_weight_only_config(".*", names.DEPTHWISE_CONV_2D, 8, algorithm_key=algorithms.MIN_MAX_UNIFORM_QUANT)
+    if bits == 4:
         # Of 16 levels, the ones of least squared error are nearer than the ones that reach the largest weight.
         for name in _FOUR_BITS:
             add(".*", names[name], 4, algorithm_key=algorithms.MSE)

@@ -16,7 +16,7 @@ import numpy as np
 from unetres_edge.probe import record_tensors
 
 from .contents import Contents
-from .inspect import Graph, find_layer
+from .inspect import Graph
 from .processes import run_python, why
 from .targets import ETHOS_U, TFLITE_MICRO, Verdict
 
@@ -57,7 +57,8 @@ def ask_vela(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)
         command = ["-m", "ethosu.vela", str(folder / "model.tflite"), "--accelerator-config", ACCELERATOR]
-        done = run_python([*command, "--output-dir", name, "--show-cpu-operations"], seconds=_SECONDS)
+        # Without --show-cpu-operations: with it, Vela 5.2 dies of ops that stay on the CPU.
+        done = run_python([*command, "--output-dir", name], seconds=_SECONDS)
     text = "" if done is None else done.stdout
     found = {key: re.search(rf"{key} operators = (\d+)", text) for key in ("CPU", "NPU")}
     if found["CPU"] is None or found["NPU"] is None:
@@ -69,9 +70,8 @@ def ask_vela(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
         return Verdict(target, "yes", f"all ops on the NPU ({on_npu} after compilation){size}", by)
     if not on_npu:
         return Verdict(target, "no", f"none of its {on_cpu} ops runs on the NPU", by)
-    named = re.findall(r"^\s*CPU: (\w+) = (.*?)(?: \(outputs.*)?$", text, re.MULTILINE)
-    layers = sorted({layer for op_layers in contents.layers for layer in op_layers})
-    said = [f"{op} (layer {layer})" if (layer := find_layer(tensor, layers)) else op for op, tensor in named]
+    refused = set(re.findall(r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'$", text, re.MULTILINE))
+    said = [contents.say(place) for place, op in enumerate(contents.ops) if op.tensor in refused]
     rest = ", ".join(list(dict.fromkeys(said))[:_SHOWN])
     reason = f"{on_cpu} of {on_cpu + on_npu} ops (after compilation) stay on the CPU: {rest}{size}"
     return Verdict(target, "partly", reason, by)

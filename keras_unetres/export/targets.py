@@ -114,7 +114,7 @@ def mediapipe(contents: Contents, card: Card) -> Verdict:
 def tflite_micro(contents: Contents, card: Card) -> Verdict:
     """Microcontrollers: every op has a kernel, and none is float with quantized kernels."""
     target = TFLITE_MICRO
-    strange = [place for place, op in enumerate(contents.ops) if op.name not in _KNOWN["tflite_micro"]]
+    strange = [place for place, op in enumerate(contents.ops) if op.name not in _KNOWN["tflite_micro"] or _to_uint8(op)]
     if strange:
         return Verdict(target, "no", f"no kernel for {_named(contents, strange)}")
     hybrid = [p for p, op in enumerate(contents.ops) if op.kernel in ("INT8", "INT4") and "FLOAT32" in op.inputs]
@@ -125,6 +125,11 @@ def tflite_micro(contents: Contents, card: Card) -> Verdict:
         return Verdict(target, "no", f"float16: {_named(contents, half)}")
     memory = f"{contents.arena / 1000:,.0f} kB of tensors and {contents.constants / 1000:,.0f} kB of constants"
     return Verdict(target, "yes", f"every op has a kernel; {memory}, scratch memory apart")
+
+
+def _to_uint8(op: Op) -> bool:
+    """Whether it is a CAST to uint8, which its kernel does not do, as after an argmax."""
+    return op.name == "CAST" and op.outputs[0] == "UINT8"
 
 
 def ethos_u(contents: Contents, card: Card) -> Verdict:

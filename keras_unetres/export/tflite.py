@@ -115,10 +115,15 @@ def export_tflite(
     card = replace(_card(model, card, names, preprocessing, ends, chosen), task=task)
     data = add_card(data, card, **_for_mediapipe(model, card)) if ends.raw else add_card(data, card)
     agreement = _agreement(model, data, card, preprocessing, images)
-    remove_left_over(path)
-    write_bytes(path, data)
+    publish(path, data)
     used = len(images) if calibrates and images is not None else 0
     return Exported(os.fspath(path), card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
+
+
+def publish(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a finished file in place of an earlier one, and take away what an export that was killed left there."""
+    remove_left_over(path)
+    write_bytes(path, data)
 
 
 def _is_aware(model: keras.Model, recipe: Recipe) -> bool:

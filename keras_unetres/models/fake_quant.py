@@ -8,7 +8,10 @@ calibration. Nothing here chooses a range or decides where a layer belongs; `ker
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -17,6 +20,8 @@ from keras import layers, ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
 LEVELS = 256
+_TIE = 2**-10  # of a level: above what float32 loses, far below the 1/16 of a level in which bilinear means differ
+_CONVERTING: ContextVar[bool] = ContextVar("converting", default=False)
 _KERNEL_LEVELS = 127  # on either side of 0
 _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0
 
@@ -24,6 +29,16 @@ _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale mu
 def is_quantization_aware(model: keras.Model) -> bool:
     """Whether the model holds layers that fake int8, and so the ranges that its file will have."""
     return any(getattr(layer, "fake_quantizes", False) for layer in model.layers)
+
+
+@contextlib.contextmanager
+def as_converted() -> Iterator[None]:
+    """Trace networks as the converter is to see them: without what float needs to round as the kernels do."""
+    token = _CONVERTING.set(True)
+    try:
+        yield
+    finally:
+        _CONVERTING.reset(token)
 
 
 def int8_range(low: float, high: float) -> tuple[float, float]:
@@ -83,8 +98,15 @@ class FakeQuant(layers.Layer):
         """The difference between two levels."""
         return float((np.asarray(self.high, np.float64) - np.asarray(self.low, np.float64)) / (LEVELS - 1))
 
-    def call(self, x: Any) -> Any:
-        """Round."""
+    def call(self, x: Any, ties_up: bool = False) -> Any:
+        """Round.
+
+        Args:
+            ties_up: x is a mean of neighbouring levels, which often lies in the middle between two. The int8 kernel
+                takes the upper one there, float rounding either.
+        """
+        if ties_up and not _CONVERTING.get():
+            x = x + (self.high - self.low) / (LEVELS - 1) * _TIE
         return fake_quant_with_min_max_vars(x, self.low, self.high, num_bits=8)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -125,6 +147,14 @@ class _QuantizedKernel(layers.Layer):
         if self.keep_zeros:
             shape = tuple(self.kernel.shape)
             self.kept = self.add_weight(shape=shape, initializer="ones", trainable=False, name="kept")
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store all weights; the layers it derives from know of kernel and bias only."""
+        layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load all weights."""
+        layers.Layer.load_own_variables(self, store)
 
     def set_input_step(self, step: float) -> None:
         """Set the difference between two levels of the input; 0, as at first, leaves the bias as it is."""
