@@ -14,9 +14,12 @@ from lite import answer, assert_int8_between_quantizes, partitions
 from networks import NETWORKS
 
 from keras_unetres.export.convert import convert
+from keras_unetres.export.heads import HEADS
 from keras_unetres.export.inspect import read_ops
+from keras_unetres.export.recipes import RECIPES
 from keras_unetres.models.catalog import not_int8
 
+INT8 = RECIPES["static_wi8_ai8"]
 ALIKE = {
     "unet_no_norm": "unet_paper",
     "unet_open": "unet",
@@ -56,7 +59,7 @@ def test_float32_answers_like_keras(name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_int8_is_clean_or_named(name: str) -> None:
     model, images = made(name)
-    data = convert(model, NETWORKS[name].shape, quantized=True, calibration=images)
+    data = convert(model, NETWORKS[name].shape, recipe=INT8, calibration=images)
     faults = not_int8(model)
     if not faults:
         assert_int8_between_quantizes(data)
@@ -73,7 +76,7 @@ def test_int8_is_clean_or_named(name: str) -> None:
 
 def test_an_argmax_head_is_all_that_lies_outside_the_partition() -> None:
     model, images = made("unet_resnet18")
-    data = convert(model, NETWORKS["unet_resnet18"].shape, head="argmax", quantized=True, calibration=images)
+    data = convert(model, NETWORKS["unet_resnet18"].shape, head=HEADS["argmax"], recipe=INT8, calibration=images)
     ops = read_ops(data)
     assert [op.name for op in ops[-2:]] == ["ARG_MAX", "CAST"]
     assert [op.name for op in ops if "QUANTIZE" in op.name] == ["QUANTIZE"]
