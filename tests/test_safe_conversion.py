@@ -227,9 +227,8 @@ HARMLESS: dict[str, Fault] = {
     "endless": lambda x: itertools.repeat(x),
     "six images": lambda x: x[:6],
 }
-# Of all scores, by which the first must be ahead: these networks are random but for their last layer, and the deep one's
-# int8 scores are off by many levels.
-MARGIN = {"segment": 0.08, "classify": 0.25}
+# By how much the first score must be ahead, of the range of all: these networks are random but for their last layer.
+MARGIN = {"segment": 0.08, "classify": 0.4}
 CHEAP = {"unet": "one image is all zero", "fcn": "endless", "classifier": "float16"}
 GRID = [
     pytest.param(name, fault, marks=() if CHEAP[name] == fault else pytest.mark.long)
