@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,14 +20,19 @@ README = (ROOT / "README.md").read_text()
 def test_the_python_form_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert code is not None
+    section = README[README.index("## Python") : README.index("## Networks")]
+    first, *others = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code[1], "README.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(first, "README.md", "exec"), names)
     areas = capsys.readouterr().out.strip().splitlines()[-1]
     assert re.fullmatch(r"\{'background': \d+, 'cell': \d+\}", areas)
     assert sum(map(int, re.findall(r"\d+", areas))) == 256 * 256
     assert (tmp_path / "cells.tflite").stat().st_size > 10_000
+    before = (tmp_path / "cells.tflite").read_bytes()
+    assert len(others) == 1
+    exec(compile(others[0], "README.md", "exec"), names)
+    assert (tmp_path / "cells.tflite").read_bytes() != before
 
 
 def test_the_demo_table_is_that_of_the_file() -> None:
