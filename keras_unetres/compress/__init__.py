@@ -8,21 +8,31 @@ import numpy as np
 
 from unetres_edge.errors import ConversionError, UsageError
 
+from .adapters import adapt_loss, adapt_metric
+from .cluster import Clustered, cluster
 from .folding import Folded, Point, fold
 from .native import build_native, set_ranges
+from .prune import Pruned, deflated_size, prune
 from .ranges import METHODS, find_ranges
 
 if TYPE_CHECKING:
     import keras
 
 __all__ = [
+    "Clustered",
     "ENGINES",
     "Folded",
     "METHODS",
     "Point",
+    "Pruned",
+    "adapt_loss",
+    "adapt_metric",
     "build_native",
+    "cluster",
+    "deflated_size",
     "find_ranges",
     "fold",
+    "prune",
     "quantize_aware",
     "set_ranges",
     "to_keras",

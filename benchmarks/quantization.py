@@ -1,0 +1,159 @@
+"""What each way of making a file smaller costs on real data: mIoU, size, time; figures to results/quantization.json.
+
+    python benchmarks/real_data.py --runs FOLDER
+    python benchmarks/quantization.py --runs FOLDER [NAME ...] [--steps 150]
+
+Takes the runs that benchmarks/real_data.py has left in FOLDER. The same held-out images are scored for every form. Each
+training behind "QAT" and "pruned" has so many steps, at a tenth of the run's rate and below. A row tells the loss against
+the float network in points of mIoU, negative where it gains; "fake_quantization" the share of the pixels that have in the
+file the label that the trained Keras network gives them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from real_data import DATA, ROOT, SETS, machine, unetres
+
+from unetres_edge.files import make_folder, write_json
+
+RECIPES = ("float32", "float16", "dynamic_wi8_afp32", "weight_only_wi8_afp32", "dynamic_wi4_afp32", "static_wi8_ai8")
+INT8 = "static_wi8_ai8"
+
+
+def main() -> None:
+    """Make and score the files of every run that is there."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[*SETS, []], help="data sets (all)")
+    parser.add_argument("--runs", type=Path, required=True, help="where benchmarks/real_data.py left its runs")
+    parser.add_argument("--steps", type=int, default=150, help="of each training")
+    options = parser.parse_args()
+    results = make_folder(ROOT / "benchmarks" / "results") / "quantization.json"
+    sets = json.loads(results.read_text())["sets"] if results.is_file() else {}
+    for name in options.names or SETS:
+        run = options.runs / name.replace(", ", "_").replace(" ", "_")
+        if not (run / "weights.safetensors").is_file():
+            print(f"{name}: left out, there is no run {run}")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            sets[name] = compare(run, str(DATA / SETS[name][0]), Path(folder), options.steps)
+        write_json(results, {"machine": machine(), "steps": options.steps, "sets": sets})
+    for name, rows in sets.items():
+        print(name)
+        for title, row in rows.items():
+            kb, drop = row.get("kb", ""), row.get("drop_points", 0)
+            print(f"  {title:28} {row['miou']:.4f} {drop:+7.3f} points {kb:>8} kB {row['ms_per_image']:8.1f} ms")
+
+
+def compare(run: Path, data: str, folder: Path, steps: int) -> dict[str, Any]:
+    """Return a row for every form of a run."""
+    from keras_unetres.runs import RunFolder
+
+    info = RunFolder(run).read_info()
+    per_epoch, rate = info["plan"]["steps_per_epoch"], info["plan"]["learning_rate"]
+    epochs = max(1, round(steps / per_epoch))
+    rows: dict[str, Any] = {"Keras": scored(run, data)}
+
+    def add(title: str, model: Path, recipe: str) -> Path:
+        file = folder / f"{len(rows)}.tflite"
+        unetres("export", model, "--out", file, "--recipe", recipe, "--no-gate")
+        rows[title] = {**scored(file, data), "kb": kilobytes(file), "deflated_kb": deflated(file)}
+        rows[title]["drop_points"] = round(100 * (rows["Keras"]["miou"] - rows[title]["miou"]), 3)
+        return file
+
+    for recipe in RECIPES:
+        add(recipe, run, recipe)
+    begin = ["--epochs", epochs, "--learning-rate", rate / 20]
+    for title, more in (
+        ("QAT native", []),
+        ("QAT native, ranges by mse", ["--ranges", "mse"]),
+        ("QAT tfmot", ["--engine", "tfmot"]),
+    ):
+        made = folder / title.replace(" ", "_").replace(",", "")
+        unetres("quantize", run, "--out", made, *begin, *more)
+        file = add(title, made, INT8)
+        rows[title]["fake_quantization"] = agreement(made, file, data)
+    for title, kind in (("pruned 50 %", "prune"), ("clustered, 16 values", "cluster")):
+        thinned = smaller(run, data, folder / kind, kind, steps, rate / 10)
+        add(title, thinned, INT8)
+        if kind == "prune":
+            unetres("quantize", thinned, "--out", folder / "pruned_aware", *begin, "--keep-zeros")
+            add("pruned 50 %, QAT native", folder / "pruned_aware", INT8)
+    return rows
+
+
+def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float) -> Path:
+    """Train a run on while it is pruned or clustered, and return a run folder with the weights that come of it."""
+    import keras
+
+    from keras_unetres.compress import cluster, prune
+    from keras_unetres.runs import RunFolder
+    from keras_unetres.workflows.loading import load_run
+    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.workflows.train import read_again
+    from unetres_edge import Preprocessing
+
+    info = RunFolder(run).read_info()
+    material = read_again(
+        info, data, TrainOptions(**info["settings"]), print, Preprocessing.from_dict(info["preprocessing"])
+    )
+    model = load_run(run).model
+    made = prune(model, sparsity=0.5, steps=max(1, steps * 2 // 3)) if kind == "prune" else cluster(model, clusters=16)
+    made.model.compile(keras.optimizers.AdamW(rate, weight_decay=0.0, global_clipnorm=1.0), material.loss())
+    callbacks = getattr(made, "callbacks", [])
+    made.model.fit(material.batches(0, steps, (0, 1)), callbacks=callbacks, verbose=2)
+    stripped = made.strip()
+    shutil.copytree(run, out)
+    RunFolder(out).write_weights({v.path: np.asarray(v) for v in stripped.weights})
+    return out
+
+
+def agreement(run: Path, file: Path, data: str) -> dict[str, float]:
+    """Return the share of pixels with the label of the Keras network, of all and of those ahead by two output steps."""
+    from keras_unetres.workflows.evaluate import read_for
+    from keras_unetres.workflows.loading import open_segmenter
+    from unetres_edge import Segmenter
+
+    same, clear_same, clear = [], 0, 0
+    with open_segmenter(run) as trained, Segmenter(file) as device:
+        step = device.engine._scale  # type: ignore[union-attr]
+        for record in read_for(trained, data, "test"):
+            expected = trained.segment(record.image, scores=True)
+            found = device.segment(record.image)
+            equal = expected.class_map == found.class_map
+            best = np.sort(expected.scores, -1)
+            ahead = best[..., -1] - best[..., -2] >= 2 * step
+            same.append(equal.mean())
+            clear_same, clear = clear_same + int((equal & ahead).sum()), clear + int(ahead.sum())
+    return {"labels_equal": float(np.mean(same)), "labels_equal_where_clear": clear_same / max(1, clear)}
+
+
+def scored(model: Path, data: str) -> dict[str, Any]:
+    """Return mIoU and milliseconds on the test part."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "scores.json"
+        unetres("evaluate", model, data, "--json", file)
+        found = json.loads(file.read_text())
+    return {"miou": found["miou"], "per_class_iou": found["per_class_iou"], "ms_per_image": found["ms_per_image"]}
+
+
+def kilobytes(file: Path) -> float:
+    """Return the size of a file in kB."""
+    return round(file.stat().st_size / 1000, 1)
+
+
+def deflated(file: Path) -> float:
+    """Return what is left of a file in a zip, kB."""
+    from keras_unetres.compress import deflated_size
+
+    return round(deflated_size(file) / 1000, 1)
+
+
+if __name__ == "__main__":
+    main()
