@@ -4,9 +4,9 @@
     python benchmarks/quantization.py --runs FOLDER [NAME ...] [--steps 150]
 
 Takes the runs that benchmarks/real_data.py has left in FOLDER. The same held-out images are scored for every form. Each
-training behind "QAT" and "pruned" has so many steps, at a tenth of the run's rate and below. A row tells the loss against
-the float network in points of mIoU, negative where it gains; "fake_quantization" the share of the pixels that have in the
-file the label that the trained Keras network gives them.
+training behind "QAT" and "pruned" has so many steps, at a tenth of the run's rate and below. A row tells the loss in
+points of mIoU against the float network, negative where it gains; "fake_quantization" the share of the pixels that have
+in the file the label that the trained Keras network gives them.
 """
 
 from __future__ import annotations
