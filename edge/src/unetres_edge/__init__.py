@@ -7,7 +7,8 @@ from .card import Card, read_card, seal
 from .classifier import Classification, Classifier
 from .errors import UnetresError
 from .preprocessing import Preprocessing
-from .segmenter import Result, Segmenter
+from .result import Result
+from .segmenter import Segmenter
 
 __version__ = "0.1.0"
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from . import draw
 from .card import Card, read_card
 from .errors import CardMissingError, ModelError, UnetresError, UsageError
 from .files import read_bytes
 from .image import image_array, read_image
+from .result import Result
 from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
+
+__all__ = ["Engine", "Result", "Segmenter", "load_model", "pixels_of"]
 
 _ROWS = 256  # full-size scores of a scaled image are made this many rows at a time
 
@@ -35,34 +36,6 @@ class Engine(Protocol):
         A classifier's scores are (classes,) float32.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Result:
-    """A segmented image.
-
-    Args:
-        class_map: (H, W) uint8 class ids, at the image's own size.
-        scores: (H, W, classes) float32 scores before the argmax, or None if not asked for.
-        class_names: the name of each id.
-        class_colors: the colour of each id.
-        timing: milliseconds by stage: "prepare", "infer", "post", "total".
-    """
-
-    class_map: np.ndarray
-    scores: np.ndarray | None
-    class_names: tuple[str, ...]
-    class_colors: tuple[tuple[int, int, int], ...]
-    timing: dict[str, float] = field(default_factory=dict)
-
-    def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
-        """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
-        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
-
-    def areas(self) -> dict[str, int]:
-        """Return the number of pixels of each class."""
-        counts = np.bincount(self.class_map.ravel(), minlength=len(self.class_names))
-        return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}
 
 
 class Segmenter:

@@ -1,0 +1,43 @@
+"""What `Segmenter.segment` returns: the class map, what was asked for beside it, and how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import draw
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented image.
+
+    Args:
+        class_map: (H, W) uint8 class ids, at the image's own size.
+        scores: (H, W, classes) float32 scores before the argmax, or None if not asked for.
+        class_names: the name of each id.
+        class_colors: the colour of each id.
+        timing: milliseconds by stage: "prepare", "infer", "post", "total".
+        confidence: (H, W) float32, the softmax probability of the class in `class_map`, from 1 / classes to 1; None if
+            not asked for. It is what the network claims, and networks claim too much: it ranks pixels, and is a
+            probability only as far as the network was calibrated.
+        engine: what ran the network, such as "litert", and with what agreement; "" for an engine of the caller's own.
+    """
+
+    class_map: np.ndarray
+    scores: np.ndarray | None
+    class_names: tuple[str, ...]
+    class_colors: tuple[tuple[int, int, int], ...]
+    timing: dict[str, float] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
+    engine: str = ""
+
+    def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
+        """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
+        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
+
+    def areas(self) -> dict[str, int]:
+        """Return the number of pixels of each class."""
+        counts = np.bincount(self.class_map.ravel(), minlength=len(self.class_names))
+        return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}
