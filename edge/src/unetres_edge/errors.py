@@ -104,6 +104,12 @@ class CardMissingError(ModelError):
     code = "card-missing"
 
 
+class EngineError(ModelError):
+    """An engine that was asked for and is not installed, or cannot run the file."""
+
+    code = "engine"
+
+
 class ConversionError(ModelError):
     """A model that could not be converted to `.tflite`."""
 
@@ -151,6 +157,12 @@ class FileSystemError(UnetresError):
 
     code = "system"
     exit_code = 5
+
+
+class CancelledError(UnetresError):
+    """Work that its caller asked to end before it was done."""
+
+    code = "cancelled"
 
 
 class Stopped(KeyboardInterrupt):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,9 @@ from .files import read_bytes
 from .image import image_array, read_image
 from .result import Result
 from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
+
+if TYPE_CHECKING:
+    from .large import Source, Target
 
 __all__ = ["Engine", "Result", "Segmenter", "load_model", "pixels_of"]
 
@@ -46,12 +49,15 @@ class Segmenter:
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile.
-        engine: runs the network instead of LiteRT; `model` is None then, and `card` is needed.
+        engine: name of what runs the network, one of `engines.NAMES`; "auto" takes the fastest that computes the same
+            labels as LiteRT; None for "litert". Or something with a `run`; `model` is None then, and `card` is needed.
+        fallback: run LiteRT where the engine of this name cannot run here, instead of raising. `Result.engine` says so.
 
     Raises:
         FileSystemError: the file cannot be read.
         ModelDamagedError: the file is not the one that was sealed.
         CardMissingError: the file has no card and none was given.
+        EngineError: the engine is not installed, or cannot run the file.
         ModelError: the file cannot be run.
 
     Example:
@@ -66,12 +72,14 @@ class Segmenter:
         card: Card | None = None,
         num_threads: int | None = None,
         overlap: int | None = None,
-        engine: Engine | None = None,
+        engine: Engine | str | None = None,
+        fallback: bool = False,
     ) -> None:
-        if (model is None) == (engine is None):
+        if (model is None) == (engine is None or isinstance(engine, str)):
             raise UsageError("give a model or an engine", expected="exactly one of the two")
-        if engine is None:
-            card, engine = load_model(model, card, num_threads)
+        self._closes = engine is None or isinstance(engine, str)
+        if engine is None or isinstance(engine, str):
+            card, engine = load_model(model, card, num_threads, engine or "litert", fallback)
         if card is None:
             raise UsageError("an engine needs a card")
         if card.task != "segment":
@@ -92,34 +100,47 @@ class Segmenter:
             raise ModelError("the segmenter is closed")
         return self._engine
 
-    def segment(self, image: str | os.PathLike[str] | np.ndarray | Image.Image, *, scores: bool = False) -> Result:
+    def segment(
+        self,
+        image: str | os.PathLike[str] | np.ndarray | Image.Image,
+        *,
+        scores: bool = False,
+        confidence: bool = False,
+    ) -> Result:
         """Give every pixel of an image a class.
 
         Args:
             image: a path, a Pillow image, or an array as `Preprocessing.prepare` takes it.
             scores: also return the scores, (H, W, classes) float32.
+            confidence: also return the softmax probability of each pixel's class, (H, W) float32.
 
         Raises:
             ImageError: the image cannot be used.
-            UsageError: scores asked from an argmax head, or something that is no image.
+            UsageError: scores or confidence asked from an argmax head, or something that is no image.
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
         engine = _Timed(self.engine)
-        if scores and self.card.head == "argmax":
+        if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
         prepared = self.card.preprocessing.prepare(pixels_of(image))
         ready = time.perf_counter()
         height, width = prepared.shape[:2]
-        class_map = np.empty((height, width), np.uint8)
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
-        for row, values in self._rows(prepared, engine):
-            values = values[: height - row, :width]
-            if values.ndim == 3:
-                if kept is not None:
-                    kept[row : row + len(values)] = values
-                values = values.argmax(-1)
-            class_map[row : row + len(values)] = values
+        sure = np.empty((height, width), np.float32) if confidence else None
+        if not scores and not confidence and self._is_one_tile(height, width):
+            class_map = engine.run_labels(prepared)
+        else:
+            class_map = np.empty((height, width), np.uint8)
+            for row, values in self._rows(prepared, engine):
+                values = values[: height - row, :width]
+                if values.ndim == 3:
+                    if kept is not None:
+                        kept[row : row + len(values)] = values
+                    if sure is not None:
+                        sure[row : row + len(values)] = _confidence(values)
+                    values = values.argmax(-1)
+                class_map[row : row + len(values)] = values
         end = time.perf_counter()
         timing = {
             "prepare": 1e3 * (ready - start),
@@ -127,7 +148,60 @@ class Segmenter:
             "post": 1e3 * (end - ready - engine.seconds),
             "total": 1e3 * (end - start),
         }
-        return Result(class_map, kept, self.card.class_names, self.card.class_colors, timing)
+        return Result(
+            class_map,
+            kept,
+            self.card.class_names,
+            self.card.class_colors,
+            timing,
+            confidence=sure,
+            engine=engine.name,
+            agreement=engine.agreement,
+        )
+
+    def segment_large(
+        self,
+        source: Source,
+        *,
+        out: Target | None = None,
+        mode: str = "blend",
+        overlap: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Result:
+        """Give every pixel of an image a class, while no more of it than a strip as high as a tile is in memory.
+
+        Args:
+            source: (H, W) or (H, W, C), whatever has a shape and slices like an array: a memmap, zarr, HDF5, a dask
+                array, `unetres_edge.large.WindowSource`. Values are those that `segment` takes.
+            out: (H, W) uint8, what the class map is written into: an array, a memmap, zarr. None makes an array.
+            mode: "blend" averages the scores where tiles overlap. "exact" gives in every pixel what the network gives
+                of the whole image, mirrored outwards to a multiple of the card's stride; it takes more tiles.
+            overlap: px shared by neighbouring tiles in the mode "blend"; None for the segmenter's.
+            progress: called after each tile with (tiles done, all tiles).
+            cancel: asked before each tile; true ends it. `out` then holds the rows that were done.
+
+        Returns:
+            The result, whose class map is `out`, without scores.
+
+        Raises:
+            UsageError: the source does not slice like an image, `out` has another shape or dtype, or this model cannot
+                work in this mode; the error says what it would need.
+            ImageError: values that `segment` refuses too; or floats, where percentiles of the whole image are asked.
+            CancelledError: `cancel` was true.
+            ModelError: the segmenter is closed, or the model gave scores that are not finite.
+        """
+        from .large import segment_large
+
+        return segment_large(self, source, out=out, mode=mode, overlap=overlap, progress=progress, cancel=cancel)
+
+    def _is_one_tile(self, height: int, width: int) -> bool:
+        """Return whether an image goes through the network as it is, neither cut, padded nor scaled."""
+        pre = self.card.preprocessing
+        if (height, width) != pre.size:
+            return False
+        place = pre.place(height, width) if pre.fit != "crop" else None
+        return place is None or place.scaled == place.canvas == (height, width)
 
     def _rows(self, image: np.ndarray, engine: Engine) -> Iterator[tuple[int, np.ndarray]]:
         pre = self.card.preprocessing
@@ -141,8 +215,10 @@ class Segmenter:
             yield from blended_rows(image, pre.size, self.overlap, len(self.card.class_names), engine.run)
 
     def close(self) -> None:
-        """Free the interpreter; `segment` raises ModelError from then on."""
-        self._engine = None
+        """Free the model; a call under way ends right or raises ModelError, and a later one raises it."""
+        engine, self._engine = self._engine, None
+        if self._closes and engine is not None:
+            getattr(engine, "close", lambda: None)()
 
     def __enter__(self) -> Segmenter:
         return self
@@ -160,18 +236,48 @@ class _Timed:
         self._engine = engine
         self.seconds = 0.0
 
+    @property
+    def name(self) -> str:
+        return str(getattr(self._engine, "name", ""))
+
+    @property
+    def agreement(self) -> float | None:
+        found: float | None = getattr(self._engine, "agreement", None)
+        return found
+
     def run(self, tile: np.ndarray) -> np.ndarray:
         start = time.perf_counter()
         values = self._engine.run(tile)
         self.seconds += time.perf_counter() - start
         return values
 
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        """Return the labels (h, w) uint8 of a tile, from the engine itself where it gives them."""
+        labels = getattr(self._engine, "run_labels", None)
+        if labels is None:
+            values = self.run(tile)
+            return values if values.ndim == 2 else values.argmax(-1).astype(np.uint8)
+        start = time.perf_counter()
+        found: np.ndarray = labels(tile)
+        self.seconds += time.perf_counter() - start
+        return found
+
+
+def _confidence(scores: np.ndarray) -> np.ndarray:
+    """Return the largest softmax probability of (h, w, classes) scores, (h, w) float32."""
+    raised = np.exp(scores - scores.max(-1, keepdims=True), dtype=np.float32)
+    return 1 / raised.sum(-1)
+
 
 def load_model(
-    model: str | os.PathLike[str] | bytes | None, card: Card | None, num_threads: int | None
+    model: str | os.PathLike[str] | bytes | None,
+    card: Card | None,
+    num_threads: int | None,
+    engine: str = "litert",
+    fallback: bool = False,
 ) -> tuple[Card, Engine]:
-    """Verify a model file and load it; `card` is for a file that has none."""
-    from .engine import LiteRTEngine
+    """Verify a model file and load it; `card` is for a file that has none, `engine` one of `engines.NAMES`."""
+    from .engines import open_engine
 
     file = None if isinstance(model, bytes) else os.fspath(model or "")
     data = model if isinstance(model, bytes) else read_bytes(model or "", "model file")
@@ -182,7 +288,7 @@ def load_model(
             raise
         own = card
     try:
-        return own, LiteRTEngine(data, own, num_threads=num_threads)
+        return own, open_engine(engine, data, own, num_threads=num_threads, fallback=fallback)
     except UnetresError as error:
         error.file = error.file or file
         raise
