@@ -3,7 +3,15 @@
 from .builders import assign, build
 from .encoders import ENCODERS, encode, feature_pyramid
 from .fcn import build_fcn
-from .geometry import check_size, crop_offset, nearest_sizes, output_size, receptive_field, receptive_halo
+from .geometry import (
+    check_size,
+    crop_offset,
+    deepest_stride,
+    nearest_sizes,
+    output_size,
+    receptive_field,
+    receptive_halo,
+)
 from .resnet import build_resnet
 from .unet import build_unet
 from .weights import load_published
@@ -17,6 +25,7 @@ __all__ = [
     "build_unet",
     "check_size",
     "crop_offset",
+    "deepest_stride",
     "encode",
     "feature_pyramid",
     "load_published",

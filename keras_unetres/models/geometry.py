@@ -36,6 +36,19 @@ def receptive_halo(model: keras.Model) -> int:
     return halo
 
 
+def deepest_stride(model: keras.Model) -> int:
+    """Return how many px of the input lie between neighbouring elements of the model's smallest map.
+
+    Raises:
+        ModelError: a layer whose reach is not known, such as global pooling.
+    """
+    lines = [line for axis in _AXES for line in follow(model, _some_size(model), axis).values()]
+    unknown = next((line for line in lines if isinstance(line, Unknown)), None)
+    if unknown is not None:
+        raise _not_known(unknown)
+    return int(max(line.stride for line in lines if isinstance(line, Line)))
+
+
 def receptive_field(model: keras.Model, tensor: Any = None) -> int:
     """Return the side, px, of the input square that an element depends on at most.
 
@@ -173,8 +186,12 @@ def _rest(model: keras.Model, side: int) -> tuple[int | None, int]:
 def _line(lines: dict[int, Line | Unknown], tensor: Any) -> Line:
     found = lines[id(tensor)]
     if isinstance(found, Unknown):
-        layer = found.layer
-        raise ModelError(
-            f"the reach of layer {layer.name!r} ({type(layer).__name__}) is not known", fix="pass halo= when exporting"
-        )
+        raise _not_known(found)
     return found
+
+
+def _not_known(found: Unknown) -> ModelError:
+    layer = found.layer
+    return ModelError(
+        f"the reach of layer {layer.name!r} ({type(layer).__name__}) is not known", fix="pass halo= when exporting"
+    )

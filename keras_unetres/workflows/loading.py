@@ -44,7 +44,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
+def card_of_run(info: dict[str, Any], *, halo: int, stride: int = 0) -> Card:
     """Return the card that describes the model of a run."""
     return Card(
         class_names=tuple(info["classes"]["names"]),
@@ -53,6 +53,7 @@ def card_of_run(info: dict[str, Any], *, halo: int) -> Card:
         task=info.get("task", "segment"),
         ignore_index=IGNORE if info["classes"].get("ignored", info["reading"]["ignore"] is not None) else None,
         halo=halo,
+        stride=stride,
         dataset=info["reading"],
         versions=package_versions(),
     )
@@ -84,15 +85,15 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     Raises:
         RunFolderError: not a run folder, damaged, or of another version.
     """
-    from ..models import assign, receptive_halo
+    from ..models import assign, deepest_stride, receptive_halo
 
     run = RunFolder(path)
     info = run.read_info()
     tensors = run.read_weights()
     model = build_network(info)
     assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
-    halo = 0 if info.get("task") == "classify" else receptive_halo(model)
-    return Loaded(model, card_of_run(info, halo=halo))
+    halo, stride = (0, 0) if info.get("task") == "classify" else (receptive_halo(model), deepest_stride(model))
+    return Loaded(model, card_of_run(info, halo=halo, stride=stride))
 
 
 def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None) -> Loaded:

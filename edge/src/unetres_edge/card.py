@@ -37,6 +37,7 @@ class Card:
         head: "logits" (scores for every class) or "argmax" (class ids made in the graph).
         ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
         halo: how far, in px, an input pixel can influence the output.
+        stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -51,6 +52,7 @@ class Card:
     head: str = "logits"
     ignore_index: int | None = None
     halo: int = 0
+    stride: int = 0
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Card:
                 "head": self.head,
                 "ignore_index": self.ignore_index,
                 "halo": self.halo,
+                "stride": self.stride,
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -112,6 +115,7 @@ class Card:
                 head=values["head"],
                 ignore_index=values["ignore_index"],
                 halo=int(values["halo"]),
+                stride=int(values.get("stride", 0)),  # older files do not say it
                 recipe=values["recipe"],
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),

@@ -100,12 +100,14 @@ class Preprocessing:
         except (UsageError, TypeError, ValueError) as error:
             raise ModelError(f"preprocessing is not readable: {error}") from error
 
-    def prepare(self, image: np.ndarray) -> np.ndarray:
+    def prepare(self, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
         """Bring an image to the working form, at its own size.
 
         Args:
             image: (H, W) or (H, W, C); uint8, uint16 (0..65535), or float in [0, 1]. C is 1, 3 (RGB), 4 with an opaque
                 alpha, or `channels`.
+            limits: the levels that become 0 and full scale, where `image` is a part of a larger one whose percentiles
+                `per_image` asks for; None for those of `image`.
 
         Returns:
             (H, W, channels) uint8, in the network's colour order.
@@ -122,7 +124,7 @@ class Preprocessing:
             if _eight_bits(image[..., 3:], None).min() < 255:
                 raise ImageError("image has transparent pixels", fix="flatten it onto a background")
             image = image[..., :3]
-        image = _channels(_eight_bits(image, self.per_image), self.channels)
+        image = _channels(_eight_bits(image, self.per_image, limits), self.channels)
         if self.color_order == "bgr" and self.channels == 3:
             image = image[..., ::-1]
         return np.ascontiguousarray(image)
@@ -181,7 +183,9 @@ class Placement:
         return (0, self.canvas[0] - self.scaled[0]), (0, self.canvas[1] - self.scaled[1])
 
 
-def _eight_bits(image: np.ndarray, per_image: tuple[float, float] | None) -> np.ndarray:
+def _eight_bits(
+    image: np.ndarray, per_image: tuple[float, float] | None, limits: tuple[float, float] | None = None
+) -> np.ndarray:
     if image.dtype in (np.uint8, np.uint16):
         full = 255 if image.dtype == np.uint8 else 65535
     elif np.issubdtype(image.dtype, np.floating):
@@ -201,7 +205,7 @@ def _eight_bits(image: np.ndarray, per_image: tuple[float, float] | None) -> np.
         if full == 255:
             return image
         return np.rint(image.astype(np.float64) * (255.0 / full)).astype(np.uint8)
-    low, high = np.percentile(image, per_image)
+    low, high = np.percentile(image, per_image) if limits is None else limits
     spread = high - low if high > low else float(full)
     stretched = (image.astype(np.float64) - low) / spread
     return np.rint(np.clip(stretched, 0, 1) * 255).astype(np.uint8)

@@ -6,9 +6,29 @@ than a tile is mirrored outwards, and the mirrored part is cut off again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from .errors import UsageError
+
+
+class Pixels(Protocol):
+    """An (H, W, C) uint8 array, or what hands out its tiles like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, place: tuple[slice, slice], /) -> np.ndarray: ...
+
+
+class Core(NamedTuple):
+    """A tile along one axis: its first pixel, and the pixels [first, end) of the image that are taken from it."""
+
+    origin: int
+    first: int
+    end: int
 
 
 def tile_origins(length: int, tile: int, overlap: int) -> list[int]:
@@ -39,7 +59,7 @@ def pad_to_tile(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
 
 
 def blended_rows(
-    image: np.ndarray, tile: tuple[int, int], overlap: int, num_scores: int, run: Callable[[np.ndarray], np.ndarray]
+    image: Pixels, tile: tuple[int, int], overlap: int, num_scores: int, run: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the scores of an image as finished rows, tiles blended by a linear ramp over their overlap.
 
@@ -51,24 +71,33 @@ def blended_rows(
         (first row, scores (rows, W, num_scores) float32). The array is reused: copy what must stay.
     """
     height, width = tile
-    window = ramp(height, overlap)[:, None] * ramp(width, overlap)[None, :]
+    rows, columns = _windows(image.shape[0], height, overlap), _windows(image.shape[1], width, overlap)
     total = np.zeros((height, image.shape[1], num_scores), np.float32)
-    weight = np.zeros((height, image.shape[1]), np.float32)
-    rows = tile_origins(image.shape[0], height, overlap)
-    for y, next_y in zip(rows, [*rows[1:], rows[-1] + height], strict=True):
-        for x in tile_origins(image.shape[1], width, overlap):
+    weighted = np.empty((height, width, num_scores), np.float32)
+    for (y, down), next_y in zip(rows, [*(y for y, _ in rows[1:]), rows[-1][0] + height], strict=True):
+        for x, across in columns:
             scores = run(image[y : y + height, x : x + width])
-            total[:, x : x + width] += scores * window[..., None]
-            weight[:, x : x + width] += window
+            np.multiply(scores, (down[:, None] * across)[..., None], out=weighted)
+            total[:, x : x + width] += weighted
         done = next_y - y
-        yield y, total[:done] / weight[:done, :, None]
-        for buffer in (total, weight):
-            buffer[: height - done] = buffer[done:].copy()
-            buffer[height - done :] = 0
+        yield y, total[:done]
+        for row in range(height - done):  # one by one, for the two parts may overlap
+            total[row] = total[row + done]
+        total[height - done :] = 0
+
+
+def _windows(length: int, tile: int, overlap: int) -> list[tuple[int, np.ndarray]]:
+    """Return (origin, (tile,) float32 weights) for each tile of an axis; the weights of each pixel sum to one."""
+    origins = tile_origins(length, tile, overlap)
+    window = ramp(tile, overlap)
+    total = np.zeros(length, np.float32)
+    for origin in origins:
+        total[origin : origin + tile] += window
+    return [(origin, window / total[origin : origin + tile]) for origin in origins]
 
 
 def joined_rows(
-    image: np.ndarray, tile: tuple[int, int], overlap: int, run: Callable[[np.ndarray], np.ndarray]
+    image: Pixels, tile: tuple[int, int], overlap: int, run: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the labels of an image row of tiles by row of tiles, cut in the middle of each overlap.
 
@@ -78,20 +107,68 @@ def joined_rows(
     Yields:
         (first row, labels (rows, W) uint8).
     """
+    high, wide = (middle_cores(n, side, overlap) for n, side in zip(image.shape[:2], tile, strict=True))
+    yield from cut_rows(image, tile, (high, wide), run)
+
+
+def cut_rows(
+    image: Pixels,
+    tile: tuple[int, int],
+    cores: tuple[Sequence[Core], Sequence[Core]],
+    run: Callable[[np.ndarray], np.ndarray],
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield labels row of tiles by row of tiles, each pixel from the one tile whose core it lies in.
+
+    Args:
+        cores: of the rows and of the columns, each without gaps.
+
+    Yields:
+        (first row, labels (rows, columns) uint8 from the first column of the cores).
+    """
     height, width = tile
-    for y, top, bottom in _cores(image.shape[0], height, overlap):
-        strip = np.empty((bottom - top, image.shape[1]), np.uint8)
-        for x, left, right in _cores(image.shape[1], width, overlap):
+    start, stop = cores[1][0].first, cores[1][-1].end
+    for y, top, bottom in cores[0]:
+        strip = np.empty((bottom - top, stop - start), np.uint8)
+        for x, left, right in cores[1]:
             labels = run(image[y : y + height, x : x + width])
-            strip[:, left:right] = labels[top - y : bottom - y, left - x : right - x]
+            strip[:, left - start : right - start] = labels[top - y : bottom - y, left - x : right - x]
         yield top, strip
 
 
-def _cores(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
-    """Return (origin, first, end) for each tile: the pixels [first, end) nearest to its middle."""
+def middle_cores(length: int, tile: int, overlap: int) -> list[Core]:
+    """Return the tiles of an axis, each keeping the pixels nearest to its middle."""
     origins = tile_origins(length, tile, overlap)
     cuts = [0, *((a + tile + b) // 2 for a, b in zip(origins, origins[1:], strict=False)), length]
-    return list(zip(origins, cuts, cuts[1:], strict=False))
+    return [Core(*each) for each in zip(origins, cuts, cuts[1:], strict=False)]
+
+
+def exact_cores(length: int, tile: int, halo: int, stride: int) -> list[Core]:
+    """Return the tiles of an axis, each keeping only pixels that no border inside the image can have reached.
+
+    Args:
+        length: of the axis, px; a multiple of the stride, at least a tile.
+        halo: how far an input pixel can influence the output, px.
+        stride: px of the input between neighbouring elements of the network's smallest map, on which tiles lie.
+
+    Raises:
+        UsageError: a tile has no such pixels, with the size that it would need.
+    """
+    needed = grow(2 * halo + stride, 0, stride)
+    if length > tile and (tile % stride or tile < needed):
+        raise UsageError(
+            "no pixel of a tile is out of reach of the tile's borders",
+            expected=f"tiles of {needed} px or more, a multiple of {stride}",
+            found=f"tiles of {tile} px, halo {halo} px",
+            fix=f"export the model with an input of {needed} px or more, or use the mode 'blend'",
+        )
+    origins = tile_origins(length, tile, tile - (tile - 2 * halo) // stride * stride)
+    cuts = [0, *((a + tile + b) // 2 for a, b in zip(origins, origins[1:], strict=False)), length]
+    return [Core(*each) for each in zip(origins, cuts, cuts[1:], strict=False)]
+
+
+def grow(length: int, least: int, step: int) -> int:
+    """Return the least multiple of `step` that is not below `length`, but `least` if that is more."""
+    return max(least, -(-length // step) * step)
 
 
 def resize_scores(scores: np.ndarray, height: int, width: int) -> np.ndarray:
