@@ -1,0 +1,167 @@
+// The card inside a .tflite, and the digest over the whole file (unetres_edge.card). No LiteRT is needed to read it.
+
+import { CardMissingError, FileSystemError, ModelDamagedError, ModelError } from "./errors.js";
+
+const NAME = "KERAS_UNETRES_CARD";
+const KEY = '"sha256": "';
+const FIELDS = ["channels", "color_order", "value_range", "mean", "std", "per_image", "fit", "size"];
+const COPY = "copy the model file again";
+
+/**
+ * Read the card, after checking the digest.
+ * @param {Uint8Array} data the file's bytes
+ * @param {string} [file] how errors name it
+ */
+export async function readCard(data, file) {
+  const [start, end] = findCard(data, file);
+  const text = latin(data, start, end);
+  const at = text.lastIndexOf(KEY);
+  const first = start + at + KEY.length;
+  if (at < 0 || first + 64 > end) throw new ModelDamagedError("the card has no digest", { file, fix: COPY });
+  const stored = latin(data, first, first + 64);
+  const found = await fileDigest(data, first);
+  if (found !== stored) {
+    throw new ModelDamagedError("the file changed since it was sealed", {
+      file,
+      expected: `SHA-256 ${stored.slice(0, 12)}...`,
+      found: `${found.slice(0, 12)}...`,
+      fix: "copy the model file again, or export it again",
+    });
+  }
+  try {
+    return checkCard(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data.subarray(start, end))));
+  } catch (error) {
+    if (error instanceof ModelError) throw Object.assign(error, { file });
+    throw new ModelError(`card is not readable: ${error.message}`, { file });
+  }
+}
+
+/** Tensor types of the TFLite schema that are met here. */
+export const FLOAT32 = 0, INT32 = 2, UINT8 = 3, INT8 = 9;
+
+/** What the graph takes and gives: type, shape, scale and zero point of its first input and output, and their counts. */
+export function readTensors(data) {
+  const flat = new Flatbuffer(data);
+  const graph = flat.follow(flat.vector(flat.follow(0), 2)[0]);
+  const tensors = flat.vector(graph, 0);
+  const [inputs, outputs] = [1, 2].map((field) => flat.vector(graph, field));
+  const read = (at) => {
+    const tensor = flat.follow(tensors[flat.view.getInt32(at, true)]);
+    const kind = flat.field(tensor, 1);
+    const quantization = flat.field(tensor, 4);
+    const table = quantization === null ? null : flat.follow(quantization);
+    const [scale] = table === null ? [] : flat.vector(table, 2);
+    const [low] = table === null ? [] : flat.vector(table, 3, 8);
+    return {
+      type: kind === null ? 0 : flat.view.getInt8(kind),
+      shape: flat.vector(tensor, 0).map((p) => flat.view.getInt32(p, true)),
+      scale: scale === undefined ? 0 : flat.view.getFloat32(scale, true),
+      zeroPoint: low === undefined ? 0 : Number(flat.view.getBigInt64(low, true)),
+    };
+  };
+  return { counts: [inputs.length, outputs.length], input: read(inputs[0]), output: read(outputs[0]) };
+}
+
+function checkCard(card) {
+  const need = (right, what) => {
+    if (!right) throw new ModelError(`card is not readable: ${what}`, { fix: "export the model again" });
+  };
+  if (card.schema !== 1) {
+    throw new ModelError("card is of another schema", { expected: 1, found: card.schema, fix: "update this page" });
+  }
+  need(["segment", "classify"].includes(card.task), "unknown task");
+  need(["logits", "argmax"].includes(card.head), "unknown head");
+  need(Array.isArray(card.classes) && card.classes.length, "no classes");
+  need(card.classes.every((c) => c.color.length === 3), "a colour is not RGB");
+  const pre = card.preprocessing;
+  need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");
+  need(["crop", "resize", "letterbox"].includes(pre.fit), "unknown fit");
+  need(pre.size.length === 2 && pre.size.every((v) => Number.isInteger(v) && v > 0), "size");
+  need([1, pre.channels].includes(pre.mean.length) && [1, pre.channels].includes(pre.std.length), "mean or std");
+  return card;
+}
+
+async function fileDigest(data, first) {
+  const { subtle } = globalThis.crypto ?? {};
+  if (!subtle) {
+    throw new FileSystemError("this page cannot check the model's digest", {
+      expected: "a secure context",
+      found: "plain http",
+      fix: "serve the page over https, or from localhost",
+    });
+  }
+  const copy = data.slice();
+  copy.fill(0x30, first, first + 64);
+  const bytes = new Uint8Array(await subtle.digest("SHA-256", copy));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function findCard(data, file) {
+  if (latin(data, 4, 8) !== "TFL3") {
+    throw new ModelError("not a .tflite file", { file, expected: "a TFLite flatbuffer", found: kindOf(data) });
+  }
+  try {
+    const flat = new Flatbuffer(data);
+    const model = flat.follow(0);
+    for (const entry of flat.vector(model, 6)) {
+      const metadata = flat.follow(entry);
+      if (latin(data, ...flat.span(metadata, 0)) === NAME) {
+        const at = flat.field(metadata, 1);
+        const number = at === null ? 0 : flat.view.getUint32(at, true);
+        return flat.span(flat.follow(flat.vector(model, 4)[number]), 0);
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
+    throw new ModelDamagedError("the file is incomplete or damaged", { file, found: `${data.length} bytes`, fix: COPY });
+  }
+  throw new CardMissingError("the .tflite has no card", {
+    file,
+    expected: "a file written by `unetres export`",
+    fix: "export the model with keras_unetres.export_tflite",
+  });
+}
+
+function kindOf(data) {
+  if (!data.length) return "an empty file";
+  const start = latin(data, 0, 4);
+  if (start === "PK\x03\x04") return "a zip archive (perhaps .keras)";
+  if (start === "\x89HDF") return "an HDF5 file";
+  if (start === "\x89PNG") return "a PNG image";
+  if (start.startsWith("\xff\xd8")) return "a JPEG image";
+  return start.trimStart().startsWith("<") ? "a web page" : "something else";
+}
+
+const latin = (data, start, end) => String.fromCharCode(...data.subarray(start, end));
+
+/** The few steps through a flatbuffer that are taken here; leaving the file throws RangeError. */
+class Flatbuffer {
+  constructor(data) {
+    this.view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  }
+
+  follow(at) {
+    return at + this.view.getUint32(at, true);
+  }
+
+  field(table, number) {
+    const vtable = table - this.view.getInt32(table, true);
+    if (4 + 2 * number >= this.view.getUint16(vtable, true)) return null;
+    const offset = this.view.getUint16(vtable + 4 + 2 * number, true);
+    return offset ? table + offset : null;
+  }
+
+  span(table, number, width = 1) {
+    const at = this.field(table, number);
+    if (at === null) return [0, 0];
+    const start = this.follow(at) + 4;
+    const end = start + width * this.view.getUint32(start - 4, true);
+    if (end > this.view.byteLength) throw new RangeError("vector beyond the file");
+    return [start, end];
+  }
+
+  vector(table, number, width = 4) {
+    const [start, end] = this.span(table, number, width);
+    return Array.from({ length: (end - start) / width }, (_, index) => start + width * index);
+  }
+}

@@ -1,0 +1,145 @@
+// Running a model file on LiteRT.js: one prepared tile to scores or labels (unetres_edge.engine).
+
+import { FLOAT32, INT32, INT8, UINT8, readTensors } from "./card.js";
+import { FileSystemError, ModelError } from "./errors.js";
+import { tables } from "./pixels.js";
+
+const NODE = typeof process !== "undefined" && !!process.versions?.node;
+const NAMES = { [FLOAT32]: "float32", [INT32]: "int32", [UINT8]: "uint8", [INT8]: "int8" };
+const HAIR = 1e-3; // of a step, as in unetres_edge.engine
+let loading = null;
+
+/** Load LiteRT.js once. `base` is a folder laid out as its npm package. */
+function loadRuntime(base, wantsThreads) {
+  if (typeof WebAssembly === "undefined") {
+    throw new FileSystemError("this browser has no WebAssembly", { fix: "use a current browser" });
+  }
+  loading ??= start(base, wantsThreads).catch((error) => {
+    loading = null;
+    throw new FileSystemError(`LiteRT.js does not start: ${error?.message ?? error}`, { fix: "reload the page" });
+  });
+  return loading;
+}
+
+async function start(base, threads) {
+  const [api, wasm] = NODE
+    ? await (await import("./node.js")).importLiteRt(base)
+    : [await import(new URL("dist/index.js", base).href), new URL("wasm/", base).href];
+  try {
+    await api.loadLiteRt(wasm, { threads });
+  } catch (error) {
+    if (!threads) throw error;
+    threads = false;
+    await api.loadLiteRt(wasm, { threads });
+  }
+  return { api, threads };
+}
+
+export class LiteRTEngine {
+  /** Load a verified file and check it against its card. */
+  static async load(data, card, { accelerator, litert, threads }) {
+    const tensors = readTensors(data);
+    check(card, tensors);
+    const runtime = await loadRuntime(litert, threads);
+    if (accelerator === "webgpu" && !(runtime.api.isWebGPUSupported() && (await navigator.gpu.requestAdapter()))) {
+      throw new FileSystemError("this browser has no WebGPU", { fix: "choose the accelerator wasm" });
+    }
+    const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
+    const options = { accelerator, ...(runtime.threads ? { cpuOptions: { numThreads: Math.min(cores, 8) } } : {}) };
+    try {
+      return new LiteRTEngine(card, tensors, runtime, await runtime.api.loadAndCompile(data, options), accelerator);
+    } catch (error) {
+      throw new ModelError(`LiteRT refuses the model: ${error?.message ?? error}`);
+    }
+  }
+
+  constructor(card, { input, output }, { api, threads }, model, accelerator) {
+    Object.assign(this, { card, input, output, api, model, accelerator, threads });
+    this.table = inputTables(tables(card.preprocessing), input);
+    this.buffer = new this.table[0].constructor(input.shape.reduce((a, b) => a * b));
+    this.levels = Float32Array.from({ length: 256 }, (_, level) => (level - output.zeroPoint) * output.scale);
+    this.milliseconds = 0;
+  }
+
+  /** Return scores (h, w, classes) Float32Array, or labels (h, w) Uint8Array of an argmax head. */
+  async run(tile) {
+    const begin = performance.now();
+    const { buffer, table, api } = this;
+    const channels = tile.channels;
+    for (let c = 0; c < channels; c++) {
+      for (let i = c, levels = table[c]; i < buffer.length; i += channels) buffer[i] = levels[tile.data[i]];
+    }
+    const values = await this.#infer(new api.Tensor(buffer, this.input.shape));
+    this.milliseconds += performance.now() - begin;
+    if (this.card.head === "argmax") {
+      const count = this.card.classes.length;
+      const wrong = values.find((value) => !(value >= 0 && value < count));
+      if (wrong !== undefined) {
+        throw new ModelError("the model gave a class id that the card does not name", { found: wrong });
+      }
+      return Uint8Array.from(values);
+    }
+    if (this.output.type === FLOAT32) {
+      if (!values.every(Number.isFinite)) {
+        throw new ModelError("the model gave scores that are not finite", { fix: "export it again from a sound run" });
+      }
+      return values;
+    }
+    const scores = new Float32Array(values.length);
+    for (let i = 0; i < scores.length; i++) scores[i] = this.levels[values[i]];
+    return scores;
+  }
+
+  async #infer(input) {
+    let outputs = [];
+    try {
+      outputs = await this.model.run([input]);
+      return (await outputs[0].data()).slice();
+    } catch (error) {
+      throw new ModelError(`the model does not run: ${error?.message ?? error}`);
+    } finally {
+      for (const tensor of [input, ...outputs]) if (!tensor.deleted) tensor.delete();
+    }
+  }
+
+  close() {
+    this.model.delete();
+  }
+}
+
+function check(card, { counts, input, output }) {
+  if (counts.join() !== "1,1") {
+    throw new ModelError("model must have one input and one output", { found: counts.join(" and ") });
+  }
+  const { size, channels } = card.preprocessing;
+  const place = [1, ...size];
+  const expected = [...place, channels];
+  if (input.shape.join() !== expected.join()) {
+    throw new ModelError("model input is not what the card says", { expected, found: input.shape });
+  }
+  const shapes = card.head === "argmax" ? [place, [...place, 1]] : [[...place, card.classes.length]];
+  if (!shapes.some((shape) => shape.join() === output.shape.join())) {
+    throw new ModelError("model output is not what the card says", { expected: shapes[0], found: output.shape });
+  }
+  const kinds = card.head === "argmax" ? [UINT8, INT32] : [FLOAT32, UINT8];
+  for (const [what, { type, scale }, allowed] of [["input", input, [FLOAT32, UINT8]], ["output", output, kinds]]) {
+    if (!allowed.includes(type)) {
+      throw new ModelError(`LiteRT.js cannot take a model ${what} of this dtype`, {
+        expected: allowed.map((kind) => NAMES[kind]).join(" or "),
+        found: NAMES[type] ?? type,
+        fix: "export it with --head logits",
+      });
+    }
+    if (type === UINT8 && !(what === "output" && card.head === "argmax") && !(scale > 0)) {
+      throw new ModelError(`model ${what} has no quantization`, { found: `scale ${scale}` });
+    }
+  }
+}
+
+/** The entries of the input's dtype for the uint8 levels of each channel; halves go up, as in unetres_edge. */
+function inputTables(values, { type, scale, zeroPoint }) {
+  if (type === FLOAT32) return values;
+  return values.map((table) =>
+    Uint8Array.from(table, (value) =>
+      Math.min(Math.max(Math.floor(value / scale + 0.5 + HAIR) + zeroPoint, 0), 255)));
+}

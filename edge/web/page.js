@@ -1,0 +1,269 @@
+// The page: an image or the webcam in, an overlay, areas and files out. The model runs in a worker.
+
+import { WorkerSegmenter } from "./client.js";
+import { FileSystemError, ImageError, UnetresError } from "./errors.js";
+import { encodeClassMap } from "./png.js";
+import { toGeoJSON } from "./vector.js";
+
+const $ = (id) => document.getElementById(id);
+const segmenter = new WorkerSegmenter();
+let source = { model: new URLSearchParams(location.search).get("model") ?? "model.tflite" };
+let shown = null; // {pixels, result, stem}
+let stream = null;
+let job = 0;
+
+const say = (text) => { $("status").textContent = text; };
+
+function fail(error) {
+  const known = error instanceof UnetresError ? error : new FileSystemError(error?.message ?? `${error}`);
+  const { code, message, file, expected, found, fix } = known;
+  $("error").dataset.code = code;
+  $("error").replaceChildren(
+    element("b", { textContent: message[0].toUpperCase() + message.slice(1) }),
+    [file, expected && `expected ${expected}`, found && `found ${found}`, fix && `to mend it: ${fix}`].filter(Boolean).join("; "),
+    " ",
+    element("code", { textContent: `[${code}]` }),
+  );
+  $("error").hidden = false;
+}
+
+function element(name, values, ...children) {
+  const made = Object.assign(document.createElement(name), values);
+  made.append(...children);
+  return made;
+}
+
+/** Do one thing at a time for the user; what goes wrong is shown, and the page goes on. */
+async function attempt(doing, work) {
+  $("error").hidden = true;
+  say(doing);
+  try {
+    await work();
+  } catch (error) {
+    say("");
+    fail(error);
+  }
+}
+
+async function loadModel(next) {
+  await attempt("Loading the model …", async () => {
+    const options = { accelerator: $("accelerator").value, name: next.name };
+    const model = next.file ? new Uint8Array(await next.file.arrayBuffer()) : next.model;
+    try {
+      await segmenter.load(model, options);
+    } catch (error) {
+      $("accelerator").value = segmenter.accelerator ?? "wasm";
+      throw error;
+    }
+    segmenter.accelerator = options.accelerator;
+    source = next;
+    showCard(next.name ?? decodeURIComponent(`${next.model}`.split("/").pop()));
+    keepOffline();
+    say("Ready.");
+    if (shown && !stream) await segment(shown.pixels, shown.stem);
+  });
+}
+
+function showCard(name) {
+  const { classes, preprocessing: pre, recipe, head, sha256 } = segmenter.card;
+  const how = { crop: "tiles at native scale", resize: "image scaled to fit", letterbox: "scaled, aspect kept" }[pre.fit];
+  const facts = [
+    ["File", name],
+    ["Input", `${pre.size[1]} × ${pre.size[0]} × ${pre.channels}`],
+    ["Method", how],
+    ["Weights", recipe],
+    ["Head", head],
+    ["SHA-256", `${sha256.slice(0, 12)}… verified`],
+  ];
+  $("card").replaceChildren(...facts.map(([dt, dd]) =>
+    element("div", {}, element("dt", { textContent: dt }), element("dd", { textContent: dd }))));
+  $("backend").textContent = segmenter.backend;
+  showAreas(classes.map(() => null), 0);
+}
+
+function showAreas(counts, total) {
+  const rows = segmenter.card.classes.map(({ name, color }, id) => {
+    const chip = element("span", { className: "chip" });
+    chip.style.background = `rgb(${color})`;
+    const known = counts[id] !== null;
+    return element("tr", {},
+      element("th", { scope: "row" }, chip, name),
+      element("td", { textContent: known ? `${(100 * counts[id] / total).toFixed(1)} %` : "–" }),
+      element("td", { textContent: known ? counts[id].toLocaleString("en") : "–" }));
+  });
+  $("legend").tBodies[0].replaceChildren(...rows);
+}
+
+/** Decode as the files say, without colour management, and upright. */
+async function decode(file) {
+  const head = new DataView(await file.slice(0, 26).arrayBuffer());
+  if (head.byteLength >= 26 && head.getUint32(0) === 0x89504e47 && head.getUint8(24) === 16) {
+    throw new ImageError("a browser would cut this 16-bit PNG to 8 bits", { file: file.name, fix: "save it with 8 bits" });
+  }
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, {
+      colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image",
+    });
+  } catch {
+    throw new ImageError("cannot decode: not an image this browser knows", { file: file.name, fix: "save it as PNG" });
+  }
+  const pixels = draw(bitmap, bitmap.width, bitmap.height);
+  bitmap.close();
+  return pixels;
+}
+
+function draw(image, width, height) {
+  const context = element("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+async function openImage(file) {
+  if (!file) return;
+  stopCamera();
+  await attempt(`Reading ${file.name} …`, async () => segment(await decode(file), file.name.replace(/\.[^.]*$/, "")));
+}
+
+async function segment(pixels, stem) {
+  if (!segmenter.card) throw new FileSystemError("no model is loaded", { fix: "choose a .tflite under Model" });
+  const mine = ++job;
+  const begin = performance.now();
+  say(`Segmenting ${pixels.width} × ${pixels.height} …`);
+  show(pixels);
+  const result = await segmenter.segment(pixels);
+  if (mine !== job) return;
+  shown = { pixels, result, stem };
+  paint(result);
+  const total = performance.now() - begin;
+  $("latency").textContent = `${Math.round(total)} ms`;
+  $("infer").textContent = `${Math.round(result.timing.infer)} ms`;
+  for (const id of ["mask", "geojson"]) $(id).disabled = false;
+  say(`${stem}, ${pixels.width} × ${pixels.height} px`);
+}
+
+function show(pixels) {
+  const { width, height } = pixels;
+  $("drop").hidden = true;
+  $("view").hidden = $("again").hidden = false;
+  $("view").classList.toggle("crisp", width < 400);
+  for (const id of stream ? ["base"] : ["base", "tint", "edges"]) Object.assign($(id), { width, height });
+  $("base").getContext("2d").putImageData(pixels, 0, 0);
+}
+
+function paint({ classMap, width, height }) {
+  const { classes } = segmenter.card;
+  const colors = classes.map(({ color: [r, g, b] }) => (255 << 24) | (b << 16) | (g << 8) | r);
+  const counts = new Array(classes.length).fill(0);
+  const [tint, edges] = [new ImageData(width, height), new ImageData(width, height)];
+  const [inside, border] = [new Int32Array(tint.data.buffer), new Int32Array(edges.data.buffer)];
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) {
+      const id = classMap[at];
+      counts[id]++;
+      if (!id) continue;
+      inside[at] = colors[id];
+      const differs = (x && classMap[at - 1] !== id) || (x + 1 < width && classMap[at + 1] !== id)
+        || (y && classMap[at - width] !== id) || (y + 1 < height && classMap[at + width] !== id);
+      if (differs) border[at] = colors[id];
+    }
+  }
+  for (const [id, data] of [["tint", tint], ["edges", edges]]) {
+    Object.assign($(id), { width, height });
+    $(id).getContext("2d").putImageData(data, 0, 0);
+  }
+  showAreas(counts, width * height);
+  const words = classes.map(({ name }, id) => `${name} ${(100 * counts[id] / classMap.length).toFixed(1)} %`);
+  $("edges").setAttribute("aria-label", `Segmented image: ${words.join(", ")}`);
+}
+
+async function toggleCamera() {
+  if (stream) return stopCamera();
+  await attempt("Asking for the camera …", async () => {
+    if (!navigator.mediaDevices) {
+      throw new FileSystemError("this page may not use a camera", { fix: "serve it over https, or from localhost" });
+    }
+    const video = element("video", { muted: true, playsInline: true });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 640 } });
+    const mine = stream;
+    video.srcObject = mine;
+    await video.play();
+    $("camera").setAttribute("aria-pressed", "true");
+    $("camera").textContent = "Stop the webcam";
+    while (stream === mine) await segment(draw(video, video.videoWidth, video.videoHeight), "webcam");
+  });
+  if (!$("error").hidden) stopCamera();
+}
+
+function stopCamera() {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+  $("camera").setAttribute("aria-pressed", "false");
+  $("camera").textContent = "Use the webcam";
+}
+
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** Let the service worker keep what was loaded, so that the page works without a network. */
+async function keepOffline() {
+  if (!("serviceWorker" in navigator) || !isSecureContext) return;
+  try {
+    await navigator.serviceWorker.register("sw.js");
+    const { active } = await navigator.serviceWorker.ready;
+    const own = performance.getEntriesByType("resource").map((entry) => entry.name);
+    active.postMessage([location.origin + location.pathname, ...own, ...segmenter.resources]);
+  } catch {
+    // Offline use is a gift; the page works without it.
+  }
+}
+
+navigator.serviceWorker?.addEventListener("message", () => { document.documentElement.dataset.offline = "ready"; });
+for (const id of ["file", "file2"]) {
+  $(id).onchange = ({ target }) => openImage(target.files[0]).finally(() => { target.value = ""; });
+}
+$("model").onchange = ({ target }) => {
+  const [file] = target.files;
+  if (file) loadModel({ file, name: file.name }).finally(() => { target.value = ""; });
+};
+$("byAddress").onsubmit = (event) => {
+  event.preventDefault();
+  loadModel({ model: $("address").value });
+};
+$("accelerator").onchange = () => loadModel(source);
+$("camera").onclick = toggleCamera;
+$("opacity").oninput = () => {
+  $("tint").style.opacity = $("opacity").value / 100;
+  $("opacityValue").textContent = `${$("opacity").value} %`;
+};
+$("opacity").oninput();
+$("mask").onclick = () => attempt("Writing the mask …", async () => {
+  save(await encodeClassMap(shown.result, segmenter.card.classes.map(({ color }) => color)), `${shown.stem}.png`);
+  say("Mask written: an indexed PNG, indices are class ids.");
+});
+$("geojson").onclick = () => attempt("Tracing polygons …", async () => {
+  const text = JSON.stringify(toGeoJSON(shown.result, segmenter.card.classes));
+  save(new Blob([text], { type: "application/geo+json" }), `${shown.stem}.geojson`);
+  say("Polygons written, in pixels.");
+});
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+    if (kind !== "drop") return;
+    const [file] = event.dataTransfer.files;
+    if (file?.name.endsWith(".tflite")) loadModel({ file, name: file.name });
+    else openImage(file);
+  });
+}
+addEventListener("paste", (event) => openImage(event.clipboardData.files[0]));
+if (!navigator.gpu) {
+  const option = $("accelerator").options[1];
+  option.disabled = true;
+  option.textContent = "WebGPU (not in this browser)";
+}
+if (typeof WebAssembly === "undefined") fail(new FileSystemError("this browser has no WebAssembly", { fix: "use a current browser" }));
+else loadModel(source);

@@ -1,0 +1,176 @@
+// From an image of any size to a class for every pixel, in a browser tab or in Node: unetres_edge.Segmenter on LiteRT.js.
+// The same card, digest, pre- and post-processing and tiling, so the same labels. No upload: all of it runs here.
+
+import { readCard } from "./card.js";
+import { LiteRTEngine } from "./engine.js";
+import { FileSystemError, ImageError, ModelError, UsageError } from "./errors.js";
+import { placed, prepare, scaleOnto } from "./pixels.js";
+import { blendedRows, joinedRows, padToTile, resizedRows } from "./tiles.js";
+
+export * from "./errors.js";
+export { readCard } from "./card.js";
+
+const NODE = typeof process !== "undefined" && !!process.versions?.node;
+
+export class Segmenter {
+  #engine;
+  #queue = Promise.resolve();
+
+  constructor(card, engine, overlap) {
+    Object.assign(this, { card, overlap });
+    this.#engine = engine;
+  }
+
+  /**
+   * Verify and load a model file.
+   * @param {string|URL|Uint8Array|ArrayBuffer} model where the .tflite lies, or its bytes
+   * @param {import("./segmenter.d.ts").LoadOptions} [options]
+   */
+  static async load(model, { accelerator = "wasm", overlap, litert, threads, name } = {}) {
+    if (accelerator !== "wasm" && accelerator !== "webgpu") {
+      throw new UsageError("unknown accelerator", { expected: "wasm or webgpu", found: accelerator });
+    }
+    const file = name ?? (isAddress(model) ? `${model}` : undefined);
+    const data = isAddress(model)
+      ? await fetchModel(model)
+      : new Uint8Array(model.buffer ?? model, model.byteOffset ?? 0, model.byteLength);
+    const card = await readCard(data, file);
+    if (card.task !== "segment") {
+      throw new ModelError("the model is not a segmenter", { file, expected: "task 'segment'", found: card.task });
+    }
+    const side = Math.min(...card.preprocessing.size);
+    overlap ??= Math.min(card.halo || side, Math.floor(side / 4));
+    if (!Number.isInteger(overlap) || overlap < 0 || overlap >= side) {
+      throw new UsageError("overlap is wrong", { expected: `0 to ${side - 1} px`, found: overlap });
+    }
+    const base = litert ? new URL(litert, import.meta.url) : NODE ? null : new URL("litert/", import.meta.url);
+    threads ??= globalThis.crossOriginIsolated === true;
+    try {
+      return new Segmenter(card, await LiteRTEngine.load(data, card, { accelerator, litert: base, threads }), overlap);
+    } catch (error) {
+      throw error.file === undefined && file ? Object.assign(error, { file }) : error;
+    }
+  }
+
+  /** What runs the network: "wasm, 8 threads" and the like. */
+  get backend() {
+    const { accelerator, threads } = this.#open();
+    return accelerator === "webgpu" ? "WebGPU" : threads ? "WebAssembly, threads" : "WebAssembly, 1 thread";
+  }
+
+  /**
+   * Give every pixel a class. Calls wait for each other.
+   * @returns {Promise<import("./segmenter.d.ts").Result>}
+   */
+  segment(image, { scores = false } = {}) {
+    const result = this.#queue.then(() => this.#segment(image, scores));
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  async #segment(image, wantsScores) {
+    const start = performance.now();
+    const engine = this.#open();
+    const { preprocessing: pre, head, classes } = this.card;
+    if (wantsScores && head === "argmax") {
+      throw new UsageError("a model with an argmax head has no scores", { fix: "export it with --head logits" });
+    }
+    const prepared = prepare(pixelsOf(image), pre);
+    const { height, width } = prepared;
+    const ready = performance.now();
+    engine.milliseconds = 0;
+    const count = classes.length;
+    const classMap = new Uint8Array(height * width);
+    const kept = wantsScores ? new Float32Array(height * width * count) : undefined;
+    for await (const [first, rows, values, stride] of this.#rows(prepared, engine)) {
+      for (let row = first; row < Math.min(first + rows, height); row++) {
+        const from = (row - first) * stride;
+        if (values instanceof Uint8Array) {
+          classMap.set(values.subarray(from, from + width), row * width);
+          continue;
+        }
+        argmax(values, from * count, classMap, row * width, width, count);
+        kept?.set(values.subarray(from * count, (from + width) * count), row * width * count);
+      }
+    }
+    const end = performance.now();
+    const infer = engine.milliseconds;
+    const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
+    return { classMap, width, height, scores: kept, timing };
+  }
+
+  async *#rows(image, engine) {
+    const { preprocessing: pre, head, classes } = this.card;
+    const run = (tile) => engine.run(tile);
+    if (pre.fit !== "crop") {
+      yield* scaledRows(image, this.card, run);
+      return;
+    }
+    image = padToTile(image, pre.size);
+    if (head === "argmax") yield* joinedRows(image, pre.size, this.overlap, run);
+    else yield* blendedRows(image, pre.size, this.overlap, classes.length, run);
+  }
+
+  #open() {
+    if (!this.#engine) throw new ModelError("the segmenter is closed");
+    return this.#engine;
+  }
+
+  /** Free the model; `segment` refuses from then on. */
+  close() {
+    this.#engine?.close();
+    this.#engine = null;
+  }
+}
+
+/** Yield rows of a whole image that was scaled to the network's input and back. */
+async function* scaledRows(image, { preprocessing: pre, head, classes }, run) {
+  const { height, width } = image;
+  const part = placed(height, width, pre);
+  const values = await run(scaleOnto(image, part, pre.size));
+  if (head === "logits") {
+    yield* resizedRows(values, pre.size[1], part, height, width, classes.length);
+    return;
+  }
+  const labels = new Uint8Array(height * width);
+  for (let y = 0; y < height; y++) {
+    const from = Math.trunc((y + 0.5) * (part[0] / height)) * pre.size[1];
+    for (let x = 0; x < width; x++) labels[y * width + x] = values[from + Math.trunc((x + 0.5) * (part[1] / width))];
+  }
+  yield [0, height, labels, width];
+}
+
+function argmax(scores, at, out, to, pixels, count) {
+  for (let end = to + pixels; to < end; to++, at += count) {
+    let best = 0;
+    for (let c = 1; c < count; c++) if (scores[at + c] > scores[at + best]) best = c;
+    out[to] = best;
+  }
+}
+
+/** ImageData or raw pixels as they are; what a canvas can draw, by way of one. */
+function pixelsOf(image) {
+  if (image?.data && image.width && image.height) return image;
+  const width = image?.naturalWidth || image?.displayWidth || image?.videoWidth || image?.width;
+  const height = image?.naturalHeight || image?.displayHeight || image?.videoHeight || image?.height;
+  if (!(width > 0 && height > 0) || typeof OffscreenCanvas === "undefined") {
+    throw new ImageError("not an image", { expected: "ImageData, an image that is loaded, or a video frame" });
+  }
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, width, height);
+}
+
+const isAddress = (model) => typeof model === "string" || model instanceof URL;
+
+async function fetchModel(url) {
+  let found;
+  try {
+    const response = await fetch(url);
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+    found = `HTTP ${response.status}`;
+  } catch (error) {
+    found = error.message;
+  }
+  throw new FileSystemError("cannot read the model file", { file: `${url}`, found, fix: "check the address" });
+}

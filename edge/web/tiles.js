@@ -1,0 +1,129 @@
+// Fixed-size tiles over an image of any size (unetres_edge.tiles). Sums are rounded to float32 at every step, as numpy's.
+
+export function tileOrigins(length, tile, overlap) {
+  if (length <= tile) return [0];
+  const origins = [];
+  for (let at = 0; at < length - tile; at += tile - overlap) origins.push(at);
+  return [...origins, length - tile];
+}
+
+function ramp(tile, overlap) {
+  return Float32Array.from({ length: tile }, (_, i) => Math.min((Math.min(i, tile - 1 - i) + 1) / (overlap + 1), 1));
+}
+
+/** Mirror an image below and to the right where it is smaller than a tile. */
+export function padToTile(image, [rows, columns]) {
+  const [height, width] = [Math.max(rows, image.height), Math.max(columns, image.width)];
+  return height === image.height && width === image.width ? image : cut(image, 0, 0, height, width);
+}
+
+/** A part of an image, mirrored beyond its end. */
+export function cut({ data, height, width, channels }, y, x, rows, columns) {
+  const out = new Uint8Array(rows * columns * channels);
+  for (let i = 0, to = 0; i < rows; i++) {
+    const row = mirrored(y + i, height) * width;
+    if (x + columns <= width) {
+      out.set(data.subarray((row + x) * channels, (row + x + columns) * channels), to);
+      to += columns * channels;
+      continue;
+    }
+    for (let j = 0; j < columns; j++) {
+      const from = (row + mirrored(x + j, width)) * channels;
+      for (let c = 0; c < channels; c++) out[to++] = data[from + c];
+    }
+  }
+  return { data: out, height: rows, width: columns, channels };
+}
+
+function mirrored(at, length) {
+  if (at < length) return at;
+  const period = 2 * (length - 1) || 1;
+  const phase = at % period;
+  return phase < length ? phase : period - phase;
+}
+
+/** Yield [first row, rows, scores, columns] as tiles are finished; the array is reused. */
+export async function* blendedRows(image, [height, width], overlap, classes, run) {
+  const [down, across] = [ramp(height, overlap), ramp(width, overlap)];
+  const full = image.width;
+  const total = new Float32Array(height * full * classes);
+  const weight = new Float32Array(height * full);
+  const scores = new Float32Array(height * full * classes);
+  const rows = tileOrigins(image.height, height, overlap);
+  for (let n = 0; n < rows.length; n++) {
+    const y = rows[n];
+    for (const x of tileOrigins(full, width, overlap)) {
+      const values = await run(cut(image, y, x, height, width));
+      for (let i = 0, from = 0; i < height; i++) {
+        for (let j = 0; j < width; j++) {
+          const share = Math.fround(down[i] * across[j]);
+          const at = i * full + x + j;
+          weight[at] += share;
+          for (let c = 0, to = at * classes; c < classes; c++) total[to++] += Math.fround(values[from++] * share);
+        }
+      }
+    }
+    const done = (rows[n + 1] ?? y + height) - y;
+    for (let at = 0, to = 0; at < done * full; at++) {
+      for (let c = 0; c < classes; c++, to++) scores[to] = total[to] / weight[at];
+    }
+    yield [y, done, scores, full];
+    total.copyWithin(0, done * full * classes).fill(0, (height - done) * full * classes);
+    weight.copyWithin(0, done * full).fill(0, (height - done) * full);
+  }
+}
+
+/** Yield [first row, rows, labels, columns], each tile cut in the middle of its overlaps. */
+export async function* joinedRows(image, [height, width], overlap, run) {
+  for (const [y, top, bottom] of cores(image.height, height, overlap)) {
+    const strip = new Uint8Array((bottom - top) * image.width);
+    for (const [x, left, right] of cores(image.width, width, overlap)) {
+      const labels = await run(cut(image, y, x, height, width));
+      for (let row = top; row < bottom; row++) {
+        const from = (row - y) * width;
+        strip.set(labels.subarray(from + left - x, from + right - x), (row - top) * image.width + left);
+      }
+    }
+    yield [top, bottom - top, strip, image.width];
+  }
+}
+
+function cores(length, tile, overlap) {
+  const origins = tileOrigins(length, tile, overlap);
+  const cuts = origins.slice(1).map((next, i) => Math.floor((origins[i] + tile + next) / 2));
+  const edges = [0, ...cuts, length];
+  return origins.map((origin, i) => [origin, edges[i], edges[i + 1]]);
+}
+
+/** Yield [row, 1, scores, columns] of scores (rows, columns, classes) scaled up: bilinear, half-pixel centres. */
+export function* resizedRows(values, stride, [rows, columns], height, width, classes) {
+  const [down, across] = [steps(rows, height), steps(columns, width)];
+  const line = new Float32Array(columns * classes);
+  const scores = new Float32Array(width * classes);
+  for (let y = 0; y < height; y++) {
+    mix(line, values, down.low[y] * stride * classes, down.high[y] * stride * classes, 0, down.share[y], line.length);
+    for (let x = 0; x < width; x++) {
+      mix(scores, line, across.low[x] * classes, across.high[x] * classes, x * classes, across.share[x], classes);
+    }
+    yield [y, 1, scores, width];
+  }
+}
+
+function mix(out, values, low, high, to, share, count) {
+  const rest = Math.fround(1 - share);
+  for (let i = 0; i < count; i++) {
+    out[to + i] = Math.fround(values[low + i] * rest) + Math.fround(values[high + i] * share);
+  }
+}
+
+function steps(from, to) {
+  const [low, high, share] = [new Int32Array(to), new Int32Array(to), new Float32Array(to)];
+  for (let i = 0; i < to && from !== to; i++) {
+    const position = (i + 0.5) * (from / to) - 0.5;
+    low[i] = Math.min(Math.max(Math.floor(position), 0), from - 1);
+    high[i] = Math.min(low[i] + 1, from - 1);
+    share[i] = Math.min(Math.max(position - low[i], 0), 1);
+  }
+  if (from === to) low.forEach((_, i) => { low[i] = high[i] = i; });
+  return { low, high, share };
+}
