@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         ("inspect", _add_inspect, "verify a model file, and print its card and what it is made of"),
         ("models", _add_models, "list the networks and what they cost, or draw one"),
         ("demo", _add_demo, "do it all on pictures made here"),
+        ("serve-demo", _add_serve_demo, "show a model in the browser of this machine"),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         add(command)
@@ -218,7 +219,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         default="static_wi8_ai8",
         metavar="NAME",
-        help="how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ... (static_wi8_ai8)",
+        help="how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ..., or auto: "
+        "int8, and as few layers in float32 as keep the loss within --max-drop (static_wi8_ai8)",
     )
     parser.add_argument(
         "--head",
@@ -228,6 +230,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=int, nargs="+", metavar="PX", help="side, or height and width, of the tile")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier file and its receipt")
+    parser.add_argument("--web", metavar="DIR", help="also write a page with the model, for any static host")
     parser.add_argument("--calibration", metavar="DIR", help="for .keras files: a folder of training images")
     gate = parser.add_argument_group("gate: the file is scored beside Keras, and refused if it loses too much")
     gate.add_argument("--data", metavar="D", help=f"{_DATA} (that of the run)")
@@ -341,6 +344,14 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(function=_demo)
 
 
+def _add_serve_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=".tflite file")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="to listen on, on this machine only (any)")
+    parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
+    parser.add_argument("--litert", metavar="DIR", help="folder with node_modules/@litertjs/core (fetched once)")
+    parser.set_defaults(function=_serve_demo)
+
+
 _READING = ("masks_are", "target", "ignore", "val_from", "test_from")
 
 
@@ -409,6 +420,16 @@ def _export(options: argparse.Namespace) -> None:
         max_drop=options.max_drop,
         gate=options.gate,
     )
+    if options.web is not None:
+        from keras_unetres.workflows.web import write_web
+
+        write_web(options.out, options.web, overwrite=options.overwrite)
+
+
+def _serve_demo(options: argparse.Namespace) -> None:
+    from keras_unetres.workflows.web import serve_demo
+
+    serve_demo(options.model, port=options.port, browser=options.browser, litert=options.litert)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
