@@ -147,7 +147,7 @@ def numbered() -> tuple[list, object]:
 
 def test_blending_falls_linearly_from_tile_to_tile() -> None:
     _, run = numbered()
-    ((_, first),) = blended_rows(np.zeros((8, 13, 1), np.uint8), (8, 8), 3, 1, run)
+    (first,) = [part.copy() for _, part in blended_rows(np.zeros((8, 13, 1), np.uint8), (8, 8), 3, 1, run)]
     np.testing.assert_allclose(first[0, :, 0], [0, 0, 0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1], atol=1e-6)
     _, run = numbered()
     rows = np.concatenate([part.copy() for _, part in blended_rows(np.zeros((13, 8, 1), np.uint8), (8, 8), 3, 1, run)])
