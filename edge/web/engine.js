@@ -25,12 +25,22 @@ async function start(base, threads) {
   const [api, wasm] = NODE
     ? await (await import("./node.js")).importLiteRt(base)
     : [await import(new URL("dist/index.js", base).href), new URL("wasm/", base).href];
+  // A worker's own address is not where the WebAssembly lies. Failures are thrown; the log of each start is not wanted.
+  const open = (several) => {
+    globalThis.Module = {
+      locateFile: (name) => new URL(name, wasm).href,
+      mainScriptUrlOrBlob: new URL("litert_wasm_threaded_internal.js", wasm).href,
+      print() {},
+      printErr() {},
+    };
+    return api.loadLiteRt(wasm, { threads: several });
+  };
   try {
-    await api.loadLiteRt(wasm, { threads });
+    await open(threads);
   } catch (error) {
     if (!threads) throw error;
     threads = false;
-    await api.loadLiteRt(wasm, { threads });
+    await open(false);
   }
   return { api, threads };
 }

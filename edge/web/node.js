@@ -23,6 +23,7 @@ export async function importLiteRt(base) {
     `${url}`.startsWith("file:")
       ? new Response(await readFile(fileURLToPath(`${url}`)), { headers: { "Content-Type": "application/wasm" } })
       : fetch(url, options);
-  Object.assign(globalThis, { require, __dirname: fileURLToPath(new URL("../wasm", index)) });
+  globalThis.require = require;
+  globalThis.__dirname = fileURLToPath(new URL("../wasm", index));
   return [await import(index.href), new URL("../wasm/", index).href];
 }

@@ -82,7 +82,7 @@ export class Segmenter {
     const count = classes.length;
     const classMap = new Uint8Array(height * width);
     const kept = wantsScores ? new Float32Array(height * width * count) : undefined;
-    for await (const [first, rows, values, stride] of this.#rows(prepared, engine)) {
+    for await (const [first, rows, values, stride] of this.#rows(prepared, engine, wantsScores)) {
       for (let row = first; row < Math.min(first + rows, height); row++) {
         const from = (row - first) * stride;
         if (values instanceof Uint8Array) {
@@ -99,11 +99,15 @@ export class Segmenter {
     return { classMap, width, height, scores: kept, timing };
   }
 
-  async *#rows(image, engine) {
+  async *#rows(image, engine, wantsScores) {
     const { preprocessing: pre, head, classes } = this.card;
     const run = (tile) => engine.run(tile);
     if (pre.fit !== "crop") {
       yield* scaledRows(image, this.card, run);
+      return;
+    }
+    if (!wantsScores && image.height === pre.size[0] && image.width === pre.size[1]) {
+      yield [0, image.height, await run(image), image.width]; // not even blended with itself
       return;
     }
     image = padToTile(image, pre.size);

@@ -44,33 +44,33 @@ function mirrored(at, length) {
 
 /** Yield [first row, rows, scores, columns] as tiles are finished; the array is reused. */
 export async function* blendedRows(image, [height, width], overlap, classes, run) {
-  const [down, across] = [ramp(height, overlap), ramp(width, overlap)];
-  const full = image.width;
-  const total = new Float32Array(height * full * classes);
-  const weight = new Float32Array(height * full);
-  const scores = new Float32Array(height * full * classes);
-  const rows = tileOrigins(image.height, height, overlap);
+  const [rows, columns] = [windows(image.height, height, overlap), windows(image.width, width, overlap)];
+  const line = image.width * classes;
+  const total = new Float32Array(height * line);
   for (let n = 0; n < rows.length; n++) {
-    const y = rows[n];
-    for (const x of tileOrigins(full, width, overlap)) {
+    const [y, down] = rows[n];
+    for (const [x, across] of columns) {
       const values = await run(cut(image, y, x, height, width));
       for (let i = 0, from = 0; i < height; i++) {
-        for (let j = 0; j < width; j++) {
+        for (let j = 0, to = i * line + x * classes; j < width; j++) {
           const share = Math.fround(down[i] * across[j]);
-          const at = i * full + x + j;
-          weight[at] += share;
-          for (let c = 0, to = at * classes; c < classes; c++) total[to++] += Math.fround(values[from++] * share);
+          for (let c = 0; c < classes; c++) total[to++] += Math.fround(values[from++] * share);
         }
       }
     }
-    const done = (rows[n + 1] ?? y + height) - y;
-    for (let at = 0, to = 0; at < done * full; at++) {
-      for (let c = 0; c < classes; c++, to++) scores[to] = total[to] / weight[at];
-    }
-    yield [y, done, scores, full];
-    total.copyWithin(0, done * full * classes).fill(0, (height - done) * full * classes);
-    weight.copyWithin(0, done * full).fill(0, (height - done) * full);
+    const done = (rows[n + 1]?.[0] ?? y + height) - y;
+    yield [y, done, total, image.width];
+    total.copyWithin(0, done * line).fill(0, (height - done) * line);
   }
+}
+
+/** [origin, weights] of each tile of an axis; the weights of each pixel sum to one. */
+function windows(length, tile, overlap) {
+  const origins = tileOrigins(length, tile, overlap);
+  const window = ramp(tile, overlap);
+  const total = new Float32Array(length);
+  for (const origin of origins) window.forEach((weight, i) => { total[origin + i] += weight; });
+  return origins.map((origin) => [origin, window.map((weight, i) => weight / total[origin + i])]);
 }
 
 /** Yield [first row, rows, labels, columns], each tile cut in the middle of its overlaps. */

@@ -189,7 +189,8 @@ def _litert_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
             found=found,
             fix="npm ci there, or fetch it",
         )
-    files = {f"wasm/{path.name}": path.read_bytes() for path in sorted((root / _CORE / "wasm").iterdir())}
+    parts = [path for path in sorted((root / _CORE / "wasm").iterdir()) if "jspi" not in path.name]  # for WebGPU's rest
+    files = {f"wasm/{path.name}": path.read_bytes() for path in parts}
     index = (root / _CORE / "dist" / "index.js").read_bytes()
     if index.count(_IMPORT) != 1:
         raise ModelDamagedError(

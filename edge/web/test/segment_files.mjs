@@ -1,5 +1,5 @@
 // Segment raw images in Node and write what comes out, for comparison with Python: node segment_files.mjs JOBS.json
-// JOBS: [{model, images: [{raw, width, height, channels, bits, out}]}]; an error is written as JSON to `out`.
+// JOBS: [{model, images: [{raw, width, height, channels, bits, scores, out}]}]; an error is written as JSON to `out`.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { Segmenter } from "../segmenter.js";
@@ -16,11 +16,11 @@ for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))
     continue;
   }
   const { card } = segmenter;
-  for (const { raw, width, height, channels, bits, out } of images) {
+  for (const { raw, width, height, channels, bits, out, scores } of images) {
     try {
       const bytes = new Uint8Array(readFileSync(raw));
       const data = bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
-      const result = await segmenter.segment({ data, width, height, channels }, { scores: card.head === "logits" });
+      const result = await segmenter.segment({ data, width, height, channels }, { scores });
       writeFileSync(`${out}.labels`, result.classMap);
       if (result.scores) writeFileSync(`${out}.scores`, result.scores);
       writeFileSync(`${out}.geojson`, JSON.stringify(toGeoJSON(result, card.classes)));
