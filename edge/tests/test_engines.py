@@ -1,0 +1,287 @@
+"""Engines by name, what "auto" takes and remembers, and what one loaded model does under threads, forks and close."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from models import make_card, make_conv, make_identity
+
+from unetres_edge import Segmenter, UnetresError, engines, selftest
+from unetres_edge.engine import LiteRTEngine, Pool
+from unetres_edge.engines import Agreement, CheckedEngine, compare
+from unetres_edge.errors import EngineError, ModelError, UsageError
+
+SIZE = (16, 24)
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0]], np.float32)
+BIAS = np.array([0, 3, -2, 40], np.float32)
+CARD = make_card(SIZE, 3, 4)
+DATA = make_conv(CARD, WEIGHTS, BIAS)
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+
+
+def right(image: np.ndarray) -> np.ndarray:
+    return (image.astype(np.float32) @ WEIGHTS.T + BIAS).argmax(-1)
+
+
+class Shifted:
+    """An engine that gives LiteRT's scores with something added to one class."""
+
+    name = "openvino"
+
+    def __init__(self, added: float) -> None:
+        self.added, self.closed = np.array([added, 0, 0, 0], np.float32), False
+        self.litert = LiteRTEngine(DATA, CARD, num_threads=1)
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        return self.litert.run(tile) + self.added
+
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        return self.run(tile).argmax(-1).astype(np.uint8)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(engines, "_chosen", {})
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8", "uint8"])
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_labels_of_levels_are_those_of_scores(kind: str, classes: int) -> None:
+    card = make_card(SIZE, classes, classes)
+    engine = LiteRTEngine(make_identity(None, (1, *SIZE, classes), kind, (0.5, 3)), card, num_threads=1)
+    tile = np.random.default_rng(1).integers(0, 20, (*SIZE, classes)).astype(np.uint8)  # many ties
+    labels = engine.run_labels(tile)
+    assert (labels.dtype, labels.shape) == (np.uint8, SIZE)
+    np.testing.assert_array_equal(labels, engine.run(tile).argmax(-1))
+    np.testing.assert_array_equal(labels, tile.argmax(-1))
+
+
+def test_confidence_is_the_softmax_of_the_chosen_class() -> None:
+    image = picture()
+    for shape in (SIZE, (40, 50)):
+        image = np.random.default_rng(2).integers(100, 104, (*shape, 3)).astype(np.uint8)
+        with Segmenter(DATA, num_threads=1) as segmenter:
+            result = segmenter.segment(image, scores=True, confidence=True)
+            assert segmenter.segment(image).confidence is None
+        raised = np.exp(result.scores.astype(np.float64))
+        np.testing.assert_allclose(result.confidence, (raised / raised.sum(-1, keepdims=True)).max(-1), rtol=1e-5)
+    with pytest.raises(UsageError, match="no scores"):
+        Segmenter(make_conv(make_card(SIZE, 3, 4, head="argmax"), WEIGHTS, BIAS)).segment(picture(), confidence=True)
+
+
+def test_agreement_counts_and_measures() -> None:
+    scores = np.zeros((100, 10, 2), np.float32)
+    scores[..., 0] = 1.0
+    other = scores.copy()
+    other[0, :4] = (0, 1)
+    assert compare(scores, other, 0.5) == Agreement(pytest.approx(0.996), pytest.approx(2.0))
+    assert compare(scores, other, 0.5).passes
+    assert not compare(scores, other, 0.4).passes
+    other[0, :6] = (0, 1)
+    assert not compare(scores, other, 0.5).passes
+    labels = scores.argmax(-1).astype(np.uint8)
+    assert compare(labels, labels, None) == Agreement(1.0, None)
+    assert compare(scores[0, 0], other[0, 0], 0.5).equal == 0
+
+
+def test_the_first_tile_decides() -> None:
+    for added, stays in ((0.0, True), (50.0, False)):
+        litert, other = LiteRTEngine(DATA, CARD, num_threads=1), Shifted(added)
+        engine = CheckedEngine(litert, other, 0.999)
+        with Segmenter(None, card=CARD, engine=engine) as segmenter:
+            result = segmenter.segment(picture())
+        assert (result.engine, other.closed) == (("openvino", False) if stays else ("litert", True))
+        assert result.agreement == (0.999 if stays else None)
+        np.testing.assert_array_equal(result.class_map, right(picture()))
+
+
+def test_measuring_takes_only_what_agrees() -> None:
+    litert = LiteRTEngine(DATA, CARD, num_threads=1)
+    found = engines.measure(litert, Shifted(50.0), CARD)
+    assert found["engine"] == "litert"
+    assert found["equal"] < engines.LEAST_EQUAL
+
+
+def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
+    measured = []
+
+    def measure(litert, other, card):
+        measured.append(other)
+        return {"engine": "openvino", "equal": 0.998, "steps": 1.0, "ms": 1, "litert_ms": 2}
+
+    monkeypatch.setattr(engines, "_open_other", lambda *_: Shifted(0.0))
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(engines, "measure", measure)
+    for _ in range(3):
+        engines._chosen.clear()  # as a new process
+        with Segmenter(DATA, engine="auto") as segmenter:
+            result = segmenter.segment(picture())
+        assert (result.engine, result.agreement) == ("openvino", 0.998)
+    assert len(measured) == 1
+    (entry,) = json.loads(engines.cache_file().read_bytes()).values()
+    assert entry["engine"] == "openvino"
+    for damage in (b"{damaged", b"[]", engines.cache_file().read_bytes().replace(b"0.998", b"0.1")):
+        engines._chosen.clear()
+        engines.cache_file().write_bytes(damage)
+        Segmenter(DATA, engine="auto").close()
+    assert len(measured) == 4
+
+
+def test_without_openvino(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(EngineError, match=r"pip install 'keras-unetres-edge\[openvino\]'"):
+        Segmenter(DATA, engine="openvino")
+    with Segmenter(DATA, engine="openvino", fallback=True) as segmenter:
+        assert segmenter.segment(picture()).engine == "litert"
+
+
+def test_an_unknown_engine_is_named() -> None:
+    with pytest.raises(UsageError, match="engine is unknown; expected auto or litert"):
+        Segmenter(DATA, engine="tensorrt", fallback=True)
+
+
+def test_openvino_gives_what_litert_gives() -> None:
+    pytest.importorskip("openvino", reason="needs openvino: pip install -e 'edge[openvino]'")
+    with Segmenter(DATA, engine="openvino", num_threads=1) as segmenter:
+        result = segmenter.segment(picture())
+    assert result.engine == "openvino"
+    np.testing.assert_array_equal(result.class_map, right(picture()))
+
+
+def test_a_pool_lends_each_to_one_thread() -> None:
+    made, lent, most = [], set(), []
+    lock = threading.Lock()
+
+    def work(pool: Pool, _: int) -> None:
+        with pool.borrow() as one:
+            with lock:
+                assert one not in lent
+                lent.add(one)
+                most.append(len(lent))
+            threading.Event().wait(0.001)
+            with lock:
+                lent.discard(one)
+
+    pool: Pool[int] = Pool(lambda: made.append(0) or len(made), 3)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: work(pool, n), range(100)))
+    assert len(made) == max(most) == 3
+    with pytest.raises(KeyError), pool.borrow():
+        raise KeyError
+    with pool.borrow() as first, pool.borrow(), pool.borrow() as third:
+        assert 4 in (first, third) or len(made) == 4  # one that failed is not lent again
+    pool.close()
+    with pytest.raises(ModelError, match="closed"), pool.borrow():
+        pass
+
+
+def test_an_error_does_not_bar_the_next_call() -> None:
+    card = make_card(SIZE, 3, 3)
+    engine = LiteRTEngine(make_identity(None, (1, *SIZE, 3)), card, num_threads=1)
+    engine.ends._table = np.where(np.arange(256) == 7, np.nan, np.arange(256)).astype(np.float32)[:, None]
+    kept = None
+    try:
+        engine.run(np.full((*SIZE, 3), 7, np.uint8))
+    except ModelError as error:
+        kept = error  # its traceback keeps a view of the output alive
+    assert kept is not None
+    assert engine.run(np.maximum(picture(), 8)).shape == (*SIZE, 3)
+
+
+FORK = """
+import os, sys, numpy as np
+from unetres_edge import Segmenter
+from unetres_edge.errors import ModelError
+segmenter = Segmenter(sys.argv[1], num_threads=2)
+image = np.zeros((16, 24, 3), np.uint8)
+segmenter.segment(image)
+child = os.fork()
+if child == 0:
+    try:
+        segmenter.segment(image)
+    except ModelError as error:
+        segmenter.close()
+        with Segmenter(sys.argv[1], num_threads=2) as own:
+            own.segment(image)
+        os._exit(7 if "forked" in str(error) else 8)
+    os._exit(9)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), segmenter.segment(image).class_map.shape)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_gets_a_named_error_and_can_open_its_own(tmp_path) -> None:
+    (tmp_path / "m.tflite").write_bytes(DATA)
+    command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path / "m.tflite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split(maxsplit=1) == ["7", "(16, 24)\n"], done.stderr
+
+
+@pytest.mark.parametrize("threads", [1, None])
+def test_closing_while_others_call(threads) -> None:
+    segmenter = Segmenter(DATA, num_threads=threads)
+    answers = []
+
+    def work() -> None:
+        try:
+            while True:
+                answers.append(bool((segmenter.segment(picture()).class_map == right(picture())).all()))
+        except ModelError as error:
+            answers.append("closed" in str(error))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    while len(answers) < 40:
+        threading.Event().wait(0.001)
+    segmenter.close()
+    for worker in workers:
+        worker.join(30)
+    assert not any(worker.is_alive() for worker in workers)
+    assert all(answers)
+
+
+def test_a_file_that_changes_while_in_use_has_no_effect(tmp_path) -> None:
+    file = tmp_path / "m.tflite"
+    file.write_bytes(DATA)
+    with Segmenter(file, num_threads=1) as segmenter:
+        os.truncate(file, 10)
+        np.testing.assert_array_equal(segmenter.segment(picture(1)).class_map, right(picture(1)))
+        file.write_bytes(b"other" * 1000)
+        np.testing.assert_array_equal(segmenter.segment(picture(2)).class_map, right(picture(2)))
+    with pytest.raises(UnetresError):
+        Segmenter(file)
+
+
+def test_the_selftest_comes_back_and_its_images_are_fixed() -> None:
+    engine = LiteRTEngine(DATA, CARD, num_threads=1)
+    kept = selftest.SelfTest.from_bytes(selftest.make_selftest(engine, CARD, seed=3))
+    images = selftest.make_images(CARD, seed=3)
+    assert (kept.seed, kept.least_equal) == (3, selftest.LEAST_EQUAL)
+    np.testing.assert_array_equal(kept.labels, [right(image) for image in images])
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], selftest.make_images(CARD, seed=4)[0])
+    for broken in (b"", b"{}", b'{"schema": 2}\n', b'{"schema": 1, "seed": 0, "shape": [9], "least_equal": 1}\nx'):
+        with pytest.raises(ModelError, match="self-test"):
+            selftest.SelfTest.from_bytes(broken)
+
+
+def test_importing_loads_no_interpreter() -> None:
+    code = "import sys, unetres_edge; print([n for n in ('ai_edge_litert', 'openvino', 'dask') if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "[]\n"
