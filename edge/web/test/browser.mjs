@@ -1,0 +1,100 @@
+// Drive the page in a real browser: node browser.mjs JOB.json
+// JOB: {url, chromium, image, models: {name: file}, out}; writes OUT/report.json, the downloads and screenshots.
+
+import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const { url, chromium: executablePath, image, models, out } = JSON.parse(readFileSync(process.argv[2]));
+const report = { console: [] };
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, acceptDownloads: true });
+const page = await context.newPage();
+page.setDefaultTimeout(60_000);
+page.on("pageerror", (error) => report.console.push(error.message));
+
+const idle = () => page.waitForFunction(() => {
+  const text = document.getElementById("status").textContent;
+  return !document.getElementById("error").hidden || (text && !text.endsWith("…"));
+});
+const error = async () => {
+  await idle();
+  const box = page.locator("#error");
+  return (await box.isHidden()) ? null : { code: await box.getAttribute("data-code"), text: await box.textContent() };
+};
+const download = async (button, name) => {
+  const [file] = await Promise.all([page.waitForEvent("download"), page.click(button)]);
+  await file.saveAs(`${out}/${name}`);
+};
+/** Drop a file on the page, as a user does. */
+const drop = async (file) => {
+  const bytes = readFileSync(file).toString("base64");
+  await page.evaluate(([base64, name]) => {
+    const data = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([data], name));
+    dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+  }, [bytes, file.split("/").pop()]);
+};
+
+const begin = Date.now();
+await page.goto(url);
+report.load = await error();
+report.readyMs = Date.now() - begin;
+await page.screenshot({ path: `${out}/empty.png` });
+await drop(image);
+report.first = await error();
+await page.waitForFunction(() => !document.getElementById("mask").disabled);
+report.firstMaskMs = Date.now() - begin;
+report.backend = await page.textContent("#backend");
+report.legend = await page.locator("#legend tbody tr").allTextContents();
+report.label = await page.getAttribute("#edges", "aria-label");
+await download("#mask", "mask.png");
+await download("#geojson", "mask.geojson");
+await page.screenshot({ path: `${out}/desktop.png` });
+await page.emulateMedia({ colorScheme: "dark" });
+await page.screenshot({ path: `${out}/dark.png` });
+await page.emulateMedia({ colorScheme: "light" });
+await page.setViewportSize({ width: 390, height: 844 });
+await page.screenshot({ path: `${out}/phone.png`, fullPage: true });
+report.phoneOverflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+await page.setViewportSize({ width: 1280, height: 860 });
+
+report.wrong = {};
+for (const [name, file] of Object.entries(models)) {
+  await drop(file);
+  await page.waitForFunction(() => !document.getElementById("error").hidden);
+  report.wrong[name] = await error();
+  if (name === "flipped") await page.screenshot({ path: `${out}/error.png` });
+}
+await page.locator("#mask").evaluate((button) => { button.disabled = true; });
+await page.setInputFiles("#file2", image); // a second image after errors, with the model that was there
+await page.waitForFunction(() => !document.getElementById("mask").disabled);
+report.second = await error();
+await download("#mask", "second.png");
+
+// The page answers while the worker computes: count frames of a timer during one image.
+report.ticks = await page.evaluate(async (base64) => {
+  let ticks = 0;
+  const timer = setInterval(() => { ticks += 1; }, 10);
+  const before = document.getElementById("latency").textContent;
+  document.getElementById("latency").textContent = "";
+  const data = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([data], "again.png"));
+  dispatchEvent(new DragEvent("drop", { dataTransfer }));
+  while (!document.getElementById("latency").textContent) await new Promise((done) => { setTimeout(done, 5); });
+  clearInterval(timer);
+  return { ticks, before };
+}, readFileSync(image).toString("base64"));
+
+await page.waitForFunction(() => document.documentElement.dataset.offline === "ready");
+await context.setOffline(true);
+await page.reload();
+report.offlineLoad = await error();
+await drop(image);
+await page.waitForFunction(() => !document.getElementById("mask").disabled);
+report.offline = await error();
+await download("#mask", "offline.png");
+await browser.close();
+report.screenshotBytes = statSync(`${out}/desktop.png`).size;
+writeFileSync(`${out}/report.json`, JSON.stringify(report));

@@ -1,0 +1,115 @@
+"""The page in a real browser (`make test-web`): its mask is Python's, its errors have names, and it works offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_unetres.workflows.web import make_server, write_web
+from unetres_edge import Segmenter
+
+ROOT = Path(__file__).resolve().parents[1]
+WEB = ROOT / "edge" / "web"
+MODEL = Path(__file__).with_name("golden") / "web_cells.tflite"
+PICTURE = Path(__file__).with_name("golden") / "web_cells.png"
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """What the browser was seen to do, and the folder of its downloads and screenshots."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium: apt-get install chromium, or name it in CHROMIUM")
+    if not (WEB / "node_modules" / "playwright-core").is_dir() or shutil.which("node") is None:
+        pytest.skip("needs Node 20 and `npm ci` in edge/web: run `make test-web`")
+    folder = tmp_path_factory.mktemp("browser")
+    whole = MODEL.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    (folder / "flipped.tflite").write_bytes(flipped)
+    (folder / "truncated.tflite").write_bytes(whole[: len(whole) // 2])
+    (folder / "other.tflite").write_bytes(b"\x89PNG\r\n")
+    models = {name: f"{folder / name}.tflite" for name in ("flipped", "truncated", "other")}
+    site = write_web(MODEL, folder / "site", litert=WEB, say=lambda line: None)
+    with make_server(site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{server.server_address[1]}/"
+            job = {"url": address, "chromium": chromium, "image": f"{PICTURE}", "models": models, "out": f"{folder}"}
+            (folder / "job.json").write_text(json.dumps(job))
+            command = ["node", f"{WEB / 'test' / 'browser.mjs'}", f"{folder / 'job.json'}"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    keep = os.environ.get("UNETRES_SCREENSHOTS")
+    if keep:
+        for name in ("empty", "desktop", "dark", "phone", "error"):
+            shutil.copy(folder / f"{name}.png", keep)
+    return folder, json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def labels() -> np.ndarray:
+    with Segmenter(MODEL) as segmenter:
+        return segmenter.segment(PICTURE).class_map
+
+
+@pytest.mark.parametrize("name", ["mask", "second", "offline"])
+def test_the_downloaded_mask_is_that_of_python(
+    name: str, seen: tuple[Path, dict[str, Any]], labels: np.ndarray
+) -> None:
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(np.array(Image.open(seen[0] / f"{name}.png")), labels)
+
+
+def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -> None:
+    report = seen[1]
+    assert report["console"] == []
+    assert [report[name] for name in ("load", "first", "second", "offlineLoad", "offline")] == [None] * 5
+    assert report["backend"] == "WebAssembly, threads", "the server's headers isolate the page"
+
+
+def test_legend_and_label_say_the_areas(seen: tuple[Path, dict[str, Any]], labels: np.ndarray) -> None:
+    report = seen[1]
+    for class_id, row in enumerate(report["legend"]):
+        count = int((labels == class_id).sum())
+        assert f"{100 * count / labels.size:.1f} %" in row
+        assert f"{count:,}" in row
+    assert f"{100 * (labels == 1).mean():.1f} %" in report["label"]
+
+
+def test_wrong_models_show_the_named_error(seen: tuple[Path, dict[str, Any]]) -> None:
+    wrong = seen[1]["wrong"]
+    assert {name: error["code"] for name, error in wrong.items()} == {
+        "flipped": "model-damaged",
+        "truncated": "model-damaged",
+        "other": "model",
+    }
+    assert "copy the model file again" in wrong["truncated"]["text"]
+
+
+def test_the_page_answers_while_the_worker_computes(seen: tuple[Path, dict[str, Any]]) -> None:
+    assert seen[1]["ticks"]["ticks"] >= 3
+
+
+def test_a_phone_need_not_scroll_sideways(seen: tuple[Path, dict[str, Any]]) -> None:
+    assert seen[1]["phoneOverflow"] <= 0
+
+
+def test_polygons_are_written(seen: tuple[Path, dict[str, Any]]) -> None:
+    geojson = json.loads((seen[0] / "mask.geojson").read_text())
+    assert geojson["type"] == "FeatureCollection"
+    assert geojson["features"]
