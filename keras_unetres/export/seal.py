@@ -11,6 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from unetres_edge.card import CARD_NAME, Card, seal
+from unetres_edge.engine import LiteRTEngine
+from unetres_edge.selftest import SELFTEST_NAME, make_selftest
 
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes at any time
 
@@ -18,15 +20,26 @@ _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes at any t
 def add_card(
     data: bytes, card: Card, *, metadata: Mapping[str, bytes] | None = None, files: Mapping[str, bytes] | None = None
 ) -> bytes:
-    """Return the file with the card in its metadata, in place of an earlier one, sealed.
+    """Return the file with the card and a self-test in its metadata, in place of earlier ones, sealed.
+
+    The self-test holds the labels that LiteRT gives here for images made from a seed: `unetres-edge verify`.
 
     The digest covers all bytes, appended files too.
 
     Args:
         metadata: further entries of `Model.metadata`, in place of earlier ones of the same name.
         files: files to append as a zip archive, beside those that are there.
+
+    Raises:
+        ModelError: LiteRT refuses the file, or it is not what the card says.
     """
-    entries = {CARD_NAME: card.to_json().encode(), **(metadata or {})}
+    engine = LiteRTEngine(data, card)
+    entries = {
+        CARD_NAME: card.to_json().encode(),
+        SELFTEST_NAME: make_selftest(engine, card),
+        **(metadata or {}),
+    }
+    engine.close()
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
     model.metadata = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
     for name, content in entries.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ HEADS = ("logits", "argmax")
 TASKS = ("segment", "classify")
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = b'"sha256": "'
+_RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Card:
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
         versions: package name -> version that made the file.
+        resealed: how often the file was sealed again after another tool had changed it, up to 9.
         sha256: hexadecimal digest of the sealed file; zeros before sealing.
     """
 
@@ -57,6 +60,7 @@ class Card:
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    resealed: int = 0
     sha256: str = _NO_DIGEST
 
     def __post_init__(self) -> None:
@@ -89,6 +93,7 @@ class Card:
                 "scores": self.scores,
                 "dataset": self.dataset,
                 "versions": self.versions,
+                "resealed": self.resealed,
                 "sha256": self.sha256,
             },
             allow_nan=False,
@@ -120,6 +125,7 @@ class Card:
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),
                 versions=dict(values["versions"]),
+                resealed=int(values.get("resealed", 0)),  # older files do not say it
                 sha256=str(values["sha256"]),
             )
         except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
@@ -191,6 +197,35 @@ def seal(data: bytes) -> bytes:
     return bytes(sealed)
 
 
+def reseal(data: bytes, *, file: str | None = None) -> bytes:
+    """Return a file that another tool has changed on purpose, sealed again; its card says so from then on.
+
+    The card is changed in its place, so that nothing else in the file moves.
+
+    Args:
+        file: how errors name it.
+
+    Raises:
+        ModelError: not a `.tflite` with a card that can be read, or one whose card has no room to say so.
+    """
+    start, end = _find_card(data, file)
+    text = bytes(data[start:end])
+    Card.from_json(text)
+    found = list(_RESEALED.finditer(text))
+    if not found:
+        raise ModelError("the card has no place to say that it was sealed again", file=file, fix="export it again")
+    changed = bytearray(data)
+    at = start + found[-1].start(1)
+    changed[at : at + 1] = str(min(9, int(found[-1].group(1)) + 1)).encode()
+    return seal(bytes(changed))
+
+
+def read_metadata(data: bytes, name: str, *, file: str | None = None) -> bytes | None:
+    """Return another entry of a verified file's `Model.metadata`, or None if there is none of this name."""
+    span = _find_entry(data, name, file)
+    return None if span is None else bytes(data[slice(*span)])
+
+
 def _digest_span(text: bytes, start: int, file: str | None) -> tuple[int, int]:
     at = text.rfind(_DIGEST_KEY)
     if at < 0 or len(text) < at + len(_DIGEST_KEY) + 64:
@@ -215,13 +250,26 @@ _BUFFER_DATA = 0
 
 def _find_card(data: bytes, file: str | None) -> tuple[int, int]:
     """Return the [start, end) of the card's JSON in the file."""
+    span = _find_entry(data, CARD_NAME, file)
+    if span is not None:
+        return span
+    raise CardMissingError(
+        "the .tflite has no card",
+        file=file,
+        expected="a file written by `unetres export`",
+        fix="pass card=Card(...) from Python, or export the model with keras_unetres.export_tflite",
+    )
+
+
+def _find_entry(data: bytes, name: str, file: str | None) -> tuple[int, int] | None:
+    """Return the [start, end) of an entry of `Model.metadata`."""
     if data[4:8] != b"TFL3":
         raise ModelError("not a .tflite file", file=file, expected="a TFLite flatbuffer", found=_kind(data))
     try:
         flat = _Flatbuffer(data)
         model = flat.follow(0)
         for entry in flat.vector(model, _MODEL_METADATA):
-            if flat.text(flat.follow(entry), _METADATA_NAME) == CARD_NAME.encode():
+            if flat.text(flat.follow(entry), _METADATA_NAME) == name.encode():
                 number = flat.number(flat.follow(entry), _METADATA_BUFFER)
                 buffers = flat.vector(model, _MODEL_BUFFERS)
                 return flat.span(flat.follow(buffers[number]), _BUFFER_DATA)
@@ -229,12 +277,7 @@ def _find_card(data: bytes, file: str | None) -> tuple[int, int]:
         raise ModelDamagedError(
             "the file is incomplete or damaged", file=file, found=f"{len(data)} bytes", fix="copy the model file again"
         ) from error
-    raise CardMissingError(
-        "the .tflite has no card",
-        file=file,
-        expected="a file written by `unetres export`",
-        fix="pass card=Card(...) from Python, or export the model with keras_unetres.export_tflite",
-    )
+    return None
 
 
 class _Flatbuffer:

@@ -1,4 +1,4 @@
-"""`unetres-edge`: predict and inspect with a model file, without TensorFlow."""
+"""`unetres-edge`: predict, inspect, bench, verify and seal model files, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
-from .card import Card, read_card
+from .card import Card, read_card, reseal
 from .classifier import Classification, Classifier
+from .engines import NAMES
 from .ensemble import TURNS, join_segmenters
-from .errors import FileSystemError, UnetresError, UsageError
-from .files import read_bytes
+from .errors import ExistsError, FileSystemError, ModelError, UnetresError, UsageError
+from .files import read_bytes, write_bytes, write_json
 from .predict import MoreFiles, find_images, predict_files
 from .predict_classes import predict_classes
 from .segmenter import Segmenter
@@ -31,7 +32,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     look = commands.add_parser("inspect", help="verify a model file and print its card")
     look.add_argument("model", help=".tflite file")
     look.set_defaults(function=_inspect)
-    for command in (predict, look):
+    measure = commands.add_parser("bench", help="time a model by stage and number of threads")
+    measure.add_argument("model", help=".tflite file")
+    measure.add_argument("--count", type=int, default=50, help="timed calls for each number of threads (default 50)")
+    measure.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads to try")
+    measure.add_argument("--json", metavar="F", help="also write the figures to this file")
+    measure.set_defaults(function=_bench)
+    check = commands.add_parser("verify", help="say whether this device computes the labels the file was made with")
+    check.add_argument("model", help=".tflite file")
+    check.add_argument("--threads", type=int, metavar="N", help="threads of one inference")
+    check.set_defaults(function=_verify)
+    again = commands.add_parser("seal", help="seal a file again that another tool has changed on purpose")
+    again.add_argument("model", help=".tflite file with a card; replaced, unless --out is given")
+    again.add_argument("--out", metavar="F", help="write the sealed file here; must not exist")
+    again.set_defaults(function=_seal)
+    for command in (predict, measure, check):
+        command.add_argument("--engine", default="litert", choices=NAMES, help="what runs the network (default litert)")
+    predict.add_argument("--threads", type=int, metavar="N", help="threads of one inference")
+    predict.add_argument("--fallback", action="store_true", help="run LiteRT where --engine cannot")
+    for command in (predict, look, measure, check, again):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = parser.parse_args(arguments)
     return run_command(lambda: options.function(options), debug=options.debug)
@@ -145,20 +164,84 @@ def print_card(card: Card, num_bytes: int) -> None:
     for key, value in card.scores.items():
         print(f"scores     {key}: {json.dumps(value)}")
     print("made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()))
+    if card.resealed:
+        print(f"resealed   {card.resealed} times: other tools changed the file after its export")
     print(f"sha256     {card.sha256} (verified)")
 
 
 def _predict(options: argparse.Namespace) -> None:
     data = read_bytes(options.model, "model file")
     if read_card(data, file=options.model).task == "classify":
-        run_classify(lambda: Classifier(data), options)
+        if options.engine != "litert":
+            raise UsageError("--engine is for masks, and the model is a classifier", fix="drop it")
+        run_classify(lambda: Classifier(data, num_threads=_threads(options)), options)
         return
 
     def open_segmenter() -> Segmenter:
-        one = Segmenter(options.model, overlap=options.overlap)
+        one = Segmenter(
+            options.model,
+            overlap=options.overlap,
+            num_threads=_threads(options),
+            engine=options.engine,
+            fallback=options.fallback,
+        )
         return join_segmenters([one], turns=options.turns, files=[options.model])
 
     run_predict(open_segmenter, options)
+
+
+def _threads(options: argparse.Namespace) -> int | None:
+    if options.threads is not None and options.threads < 1:
+        raise UsageError("--threads is wrong", expected="at least 1", found=options.threads)
+    number: int | None = options.threads
+    return number
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from .bench import STAGES, bench
+
+    found = bench(options.model, count=options.count, threads=options.threads, engine=options.engine)
+    print(f"engine     {found['engine']}, {found['count']} calls each, ms as p50 / p95")
+    print("threads    " + "".join(f"{stage:>20}" for stage in STAGES) + f"{'load':>12}")
+    for run in found["runs"]:
+        cells = (f"{run[stage]['p50']:.2f} / {run[stage]['p95']:.2f}" for stage in STAGES)
+        print(f"{run['threads']:<11}" + "".join(f"{cell:>20}" for cell in cells) + f"{run['load_ms']:>12.1f}")
+    if found["peak_memory_bytes"] is not None:
+        print(f"memory     {found['peak_memory_bytes'] / 1e6:.0f} MB resident at most, Python and all")
+    for row in found["ops"]:
+        work = f"{row['multiply_adds'] / 1e6:>12.1f} M multiply-adds {100 * row['share']:>6.1f} %"
+        print(f"op         {row['op']:24}{row['count']:>4}{work}")
+    print("           how long one op takes is not told: LiteRT's Python has no profiler, and XNNPACK joins ops")
+    if options.json:
+        write_json(options.json, found)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from .bench import verify
+
+    found = verify(options.model, engine=options.engine, num_threads=_threads(options))
+    share = f"{100 * found['equal']:.4f} % of the labels of {found['images']} images"
+    if not found["same"]:
+        raise ModelError(
+            "this device computes other labels than the file was made with",
+            file=options.model,
+            expected=f"at least {100 * found['least_equal']:.2f} % equal",
+            found=f"{share} on {found['engine']}",
+            fix="update the runtime, or choose another --engine",
+        )
+    print(f"same       {share} are those the file was made with ({found['engine']})")
+
+
+def _seal(options: argparse.Namespace) -> None:
+    from .engine import LiteRTEngine
+
+    if options.out and Path(options.out).exists():
+        raise ExistsError("the output exists already", file=options.out, fix="choose another --out")
+    sealed = reseal(read_bytes(options.model, "model file"), file=options.model)
+    card = read_card(sealed, file=options.model)
+    LiteRTEngine(sealed, card).close()  # what does not run is not sealed
+    write_bytes(options.out or options.model, sealed)
+    print(f"sealed     {options.out or options.model}: SHA-256 {card.sha256}, sealed again {card.resealed} times")
 
 
 def inspect(model: str) -> None:

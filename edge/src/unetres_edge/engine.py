@@ -7,6 +7,7 @@ LiteRT run its predecessor, `tflite_runtime`, by the same calls.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -86,6 +87,25 @@ class LiteRTEngine:
             self.ends.write(tile, interpreter.tensor(self._input)()[0])
             interpreter.invoke()
             return self.ends.labels(interpreter.tensor(self._output)()[0])
+
+    def ops(self) -> list[dict[str, Any]]:
+        """Return the ops of the graph in order: "op", "output" (shape) and "multiply_adds".
+
+        XNNPACK takes whole pieces of the graph, and LiteRT's Python has no profiler: how long one op takes is not told.
+        """
+        with self._pool.borrow() as interpreter:
+            shapes = {int(t["index"]): [int(n) for n in t["shape"]] for t in interpreter.get_tensor_details()}
+            return [
+                {
+                    "op": op["op_name"],
+                    "output": shapes.get(int(op["outputs"][0]), []),
+                    "multiply_adds": _multiply_adds(
+                        op["op_name"], [shapes.get(int(t), []) for t in op["inputs"]], shapes[int(op["outputs"][0])]
+                    ),
+                }
+                for op in interpreter._get_ops_details()
+                if op["op_name"] != "DELEGATE"
+            ]
 
     def close(self) -> None:
         """Free the interpreters that are idle, and each of the others when its call has ended."""
@@ -270,6 +290,18 @@ class Ends:
         if not 0 <= output.min() <= output.max() < self._classes:
             raise ModelError("the model gave a class id that the card does not name", found=output.max())
         return output.reshape(output.shape[:2]).astype(np.uint8)
+
+
+def _multiply_adds(op: str, inputs: list[list[int]], output: list[int]) -> int:
+    if op == "CONV_2D":  # kernel (out, h, w, in)
+        return math.prod(output) * math.prod(inputs[1][1:])
+    if op == "DEPTHWISE_CONV_2D":  # kernel (1, h, w, channels)
+        return math.prod(output) * math.prod(inputs[1][1:3])
+    if op == "TRANSPOSE_CONV":  # inputs: output shape, kernel (out, h, w, in), image
+        return math.prod(inputs[2]) * math.prod(inputs[1][:3])
+    if op == "FULLY_CONNECTED":
+        return math.prod(output) * inputs[1][-1]
+    return 0
 
 
 def _check_finite(scores: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +40,10 @@ class MoreFiles(Protocol):
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the images named: files as they are, folders by their image files, in order of name.
+    """Return the images named: files as they are, folders by their image files, patterns by what they match.
+
+    A folder and a pattern (`*`, `?` and `[...]`, `**` for folders below) give their files in order of name. A file
+    whose name has such characters is itself.
 
     Raises:
         UsageError: nothing found, or two images of one stem (their outputs would collide).
@@ -48,6 +52,9 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             found += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        elif not path.exists() and glob.has_magic(os.fspath(path)):
+            matches = map(Path, glob.glob(os.fspath(path), recursive=True))
+            found += sorted(p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         else:
             found.append(path)
     if not found:

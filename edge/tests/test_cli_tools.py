@@ -1,0 +1,146 @@
+"""The commands `bench`, `verify` and `seal`, and what `predict` takes of engines, threads and patterns."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from models import Graph, finish, make_card, make_conv
+from PIL import Image
+
+from unetres_edge import Segmenter, read_card, seal
+from unetres_edge.bench import verify
+from unetres_edge.card import CARD_NAME, read_metadata, reseal
+from unetres_edge.cli import main
+from unetres_edge.engine import LiteRTEngine, _multiply_adds
+from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
+from unetres_edge.selftest import SELFTEST_NAME, SelfTest, make_selftest
+
+SIZE = (16, 24)
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0]], np.float32)
+BIAS = np.array([0, 3, -2, 40], np.float32)
+CARD = make_card(SIZE, 3, 4)
+KEY = CARD_NAME.encode()
+
+
+@pytest.fixture
+def conv(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(make_conv(CARD, WEIGHTS, BIAS))
+    return path
+
+
+def with_selftest(test: bytes) -> bytes:
+    """A network that gives its input back, with a self-test of that."""
+    graph = Graph()
+    card = make_card(SIZE, 3, 3)
+    source = graph.tensor("image", (1, *SIZE, 3), "float32")
+    graph.metadata(SELFTEST_NAME, test)
+    return finish(graph, card, [source], [source])
+
+
+def test_bench_times_every_stage_and_number_of_threads(conv, tmp_path, capsys) -> None:
+    assert main(["bench", str(conv), "--count", "5", "--threads", "1", "2", "--json", str(tmp_path / "b.json")]) == 0
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert [run["threads"] for run in found["runs"]] == [1, 2]
+    for run in found["runs"]:
+        for stage in ("prepare", "infer", "post", "total"):
+            assert 0 <= run[stage]["p50"] <= run[stage]["p95"]
+        assert run["infer"]["p50"] < run["total"]["p50"]
+    (row,) = found["ops"]
+    assert row == {"op": "CONV_2D", "count": 1, "multiply_adds": 16 * 24 * 4 * 3, "share": 1.0}
+    assert "no profiler" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["--count", "0"], ["--threads", "0"]])
+def test_bench_refuses_nothing_to_time(conv, options, capsys) -> None:
+    assert main(["bench", str(conv), *options]) == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_multiply_adds_of_ops() -> None:
+    assert _multiply_adds("CONV_2D", [[1, 8, 8, 3], [16, 3, 3, 3], [16]], [1, 8, 8, 16]) == 64 * 16 * 27
+    assert _multiply_adds("DEPTHWISE_CONV_2D", [[1, 8, 8, 4], [1, 3, 3, 4], [4]], [1, 4, 4, 4]) == 16 * 4 * 9
+    assert _multiply_adds("TRANSPOSE_CONV", [[4], [8, 2, 2, 16], [1, 4, 4, 16]], [1, 8, 8, 8]) == 16 * 16 * 8 * 4
+    assert _multiply_adds("FULLY_CONNECTED", [[1, 10], [7, 10], [7]], [1, 7]) == 70
+    assert _multiply_adds("RELU", [[1, 8, 8, 3]], [1, 8, 8, 3]) == 0
+
+
+def test_verify_says_whether_the_labels_are_the_same(tmp_path, capsys) -> None:
+    card, path = make_card(SIZE, 3, 3), tmp_path / "m.tflite"
+    right = make_selftest(LiteRTEngine(with_selftest(b"x"), card), card, seed=5)
+    path.write_bytes(with_selftest(right))
+    found = verify(path)
+    assert (found["same"], found["equal"], found["images"], found["engine"]) == (True, 1.0, 2, "litert")
+    assert main(["verify", str(path)]) == 0
+    assert "100.0000 % of the labels of 2 images" in capsys.readouterr().out
+    test = SelfTest.from_bytes(right)
+    wrong = test.labels.copy()
+    wrong[0, :2] = (wrong[0, :2] + 1) % 3
+    path.write_bytes(with_selftest(SelfTest(5, wrong).to_bytes()))
+    assert verify(path)["equal"] == pytest.approx(1 - 2 * 24 / wrong.size)
+    assert main(["verify", str(path)]) == 4
+    assert "computes other labels" in capsys.readouterr().err
+
+
+def test_verify_needs_a_selftest_that_fits(conv, tmp_path) -> None:
+    with pytest.raises(ModelError, match="no self-test"):
+        verify(conv)
+    for labels in (np.zeros((1, 8, 8), np.uint8), np.zeros((0, *SIZE), np.uint8)):
+        conv.write_bytes(with_selftest(SelfTest(0, labels).to_bytes()))
+        with pytest.raises(ModelError, match="does not fit"):
+            verify(conv)
+
+
+def test_seal_takes_a_changed_file_and_says_so(conv, capsys) -> None:
+    data = conv.read_bytes()
+    bias = BIAS.tobytes()
+    assert data.count(bias) == 1
+    conv.write_bytes(data.replace(bias, (BIAS + 100 * np.eye(4, dtype=np.float32)[2]).tobytes()))
+    with pytest.raises(ModelDamagedError):
+        Segmenter(conv)
+    for times in range(1, 12):
+        assert main(["seal", str(conv)]) == 0
+        card = read_card(conv.read_bytes())
+        assert card.resealed == min(9, times)
+    with Segmenter(conv) as segmenter:
+        assert (segmenter.segment(np.zeros((*SIZE, 3), np.uint8)).class_map == 2).all()
+    capsys.readouterr()
+    assert main(["inspect", str(conv)]) == 0
+    assert "resealed   9 times" in capsys.readouterr().out
+    assert len(conv.read_bytes()) == len(data)
+
+
+def test_seal_refuses_what_does_not_run(conv, tmp_path, capsys) -> None:
+    data = conv.read_bytes()
+    assert main(["seal", str(conv), "--out", str(conv)]) == 2
+    bad = make_conv(make_card((8, 8), 3, 4), WEIGHTS, BIAS).replace(b'"size": [8, 8]', b'"size": [8, 9]')
+    for broken, code in ((data[:200], 4), (b"", 4), (data.replace(KEY, b"X" * len(KEY)), 4), (bad, 4)):
+        conv.write_bytes(broken)
+        assert main(["seal", str(conv)]) == code
+        assert conv.read_bytes() == broken
+    old = seal(data.replace(b'"resealed": 0, ', b'"resealet": 0, '))
+    with pytest.raises(ModelError, match="no place to say"):
+        reseal(old)
+    assert "error:" in capsys.readouterr().err
+
+
+def test_other_metadata_is_read(conv) -> None:
+    data = conv.read_bytes()
+    assert read_metadata(data, "min_runtime_version") == b"1.5.0".ljust(16, b"\0")
+    assert read_metadata(data, "nothing") is None
+    with pytest.raises(CardMissingError):
+        read_card(make_conv(None, WEIGHTS, BIAS))
+
+
+def test_predict_takes_patterns_engine_and_threads(conv, tmp_path, capsys) -> None:
+    for name in ("a1.png", "a2.png", "b1.png", "a3.txt"):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / name, "PNG")
+    out = tmp_path / "out"
+    images = str(tmp_path / "a*")
+    assert main(["predict", str(conv), images, "--out", str(out), "--threads", "1", "--engine", "litert"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a1.png", "a2.png"]
+    assert main(["predict", str(conv), images, "--out", str(out), "--threads", "0"]) == 2
+    assert main(["predict", str(conv), str(tmp_path / "c*"), "--out", str(out)]) == 2
+    assert "no image found" in capsys.readouterr().err
