@@ -12,11 +12,13 @@ from typing import Any
 from unetres_edge.draw import Color
 
 from ..data.page import embed_png, escape, make_page
+from .charts import nice_ticks
 from .receipt import FEW_IMAGES
 from .steps import CHANGE_COLORS, Loss
 
 _STYLES = ("report.css", "receipt.css")
 _WIDTH, _HEIGHT, _MARGIN = 620, 74, 16  # px of the gauge
+_BAR, _BARS = 16, 760  # px: the narrowest bar, and all of them where that leaves them wide enough
 _WEAK = 20.0  # dB; a hundredth of the signal's power is noise
 _MOST_CLASSES = 40
 _RULINGS = {True: ("good", "Passed"), False: ("bad", "Rejected"), None: ("none", "Not scored")}
@@ -49,6 +51,7 @@ def receipt_page(
         _steps(figures),
         _classes(figures, class_names, class_colors),
         _losses(figures, losses, class_names, class_colors),
+        _mixed(figures),
         _contents(figures),
         _targets(figures),
         _ops(figures),
@@ -198,6 +201,64 @@ def _loss(loss: Loss) -> str:
         f"{100 * loss.equal:.2f} % of labels as Keras</span></h3>"
         f'<div class="panels five{pixels}">{"".join(panels)}</div></article>'
     )
+
+
+def _mixed(figures: Mapping[str, Any]) -> str:
+    """Return how the layers that compute in float32 were chosen."""
+    mixed = figures["mixed"]
+    if mixed is None:
+        return ""
+    layers, tried = mixed["layers"], mixed["tried"]
+    count = sum(layer["float"] for layer in layers)
+    share = 100 * mixed["float_multiply_adds"]
+    said = (
+        f"{count} of {len(layers)} layers compute in float32, {share:.1f} % of the multiply-adds."
+        if count
+        else f"None of the {len(layers)} layers has to compute in float32: int8 throughout is within the budget."
+    )
+    rows = "".join(
+        f'<tr><td class="n">{row["floats"]}</td><td>{escape(row["part"])}</td>'
+        f'<td class="n">{_change(-row["drop"])}</td></tr>'
+        for row in tried
+    )
+    table = (
+        '<table class="tried"><thead><tr><th class="n">layers in float32</th><th>scored on</th>'
+        f'<th class="n">points</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+    note = (
+        "Each bar is the noise in the answer when that layer alone is in int8, along the network; a higher bar is more "
+        "noise. Layers went to float32 in the order of this noise over their cost, until the loss held."
+    )
+    return f'<h2>Precision by layer</h2><p>{said}</p>{_bars(layers)}<p class="muted">{note}</p>{table}'
+
+
+def _bars(layers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the noise of each layer as a bar, the noisiest the highest."""
+    known = [layer["noise_db"] for layer in layers if layer["noise_db"] is not None]
+    ticks = nice_ticks(min(known, default=0.0), max(known, default=1.0))
+    low, high = ticks[0], ticks[-1]
+    wide = max(_BAR, min(3 * _BAR, _BARS // max(1, len(layers))))
+    width, top, tall = 48 + wide * len(layers) + 60, 10, 160
+
+    def y(db: float) -> float:
+        return top + tall * (db - low) / (high - low)
+
+    out = [f'<svg class="bars" viewBox="0 0 {width} {top + tall + 130}" role="img" aria-label="noise of each layer">']
+    for tick in ticks:
+        out.append(f'<line class="rule" x1="48" x2="{width - 60}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"></line>')
+        out.append(f'<text x="42" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g} dB</text>')
+    for place, layer in enumerate(layers):
+        db, x = layer["noise_db"], 48 + wide * place
+        kind, form = ("float", "float32") if layer["float"] else ("whole", "int8")
+        tip = f"{layer['layer']}, {form}: " + ("no noise" if db is None else f"{db:.1f} dB")
+        start, middle = y(high if db is None else db), x + wide // 2
+        out.append(
+            f'<rect class="{kind}" x="{x + 2}" y="{start:.1f}" width="{wide - 4}" '
+            f'height="{max(1.0, top + tall - start):.1f}" rx="2"><title>{escape(tip)}</title></rect>'
+            f'<text transform="translate({middle} {top + tall + 12}) rotate(55)">{escape(layer["layer"])}</text>'
+        )
+    legend = '<p class="legend"><span class="whole">int8</span><span class="float">float32</span></p>'
+    return f'{legend}<div class="scroll">{"".join(out)}</svg></div>'
 
 
 def _contents(figures: Mapping[str, Any]) -> str:

@@ -4,14 +4,21 @@ from unetres_edge.preprocessing import Preprocessing
 
 from .coverage import choose_for_coverage
 from .heads import HEADS, find_head
-from .recipes import RECIPES, find_recipe
-from .tflite import Exported, export_tflite
+from .mixed import MIXED, Mixable, Mixer
+from .recipes import AUTO, RECIPES, find_recipe
+from .tflite import Exported, Mixing, begin_mixing, export_tflite
 
 __all__ = [
+    "AUTO",
     "Exported",
     "HEADS",
+    "MIXED",
+    "Mixable",
+    "Mixer",
+    "Mixing",
     "Preprocessing",
     "RECIPES",
+    "begin_mixing",
     "choose_for_coverage",
     "export_tflite",
     "find_head",

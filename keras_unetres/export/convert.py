@@ -44,6 +44,7 @@ def convert(
     calibration: np.ndarray | None = None,
     quantization_aware: bool = False,
     pixels: Preprocessing | None = None,
+    only_calibrate: bool = False,
 ) -> bytes:
     """Return the model as `.tflite` bytes with a fixed input (1, h, w, C).
 
@@ -52,6 +53,7 @@ def convert(
         calibration: (N, h, w, C) float32, needed where the recipe's activations are whole numbers.
         quantization_aware: the ranges are in the model, and no calibration is needed.
         pixels: make a graph whose input is pixels 0..255, normalised so; None for an input as the model sees it.
+        only_calibrate: return the float graph with the ranges of its tensors, of which `requantize` makes files.
 
     Raises:
         ConversionError: the model does not take this shape, or the converter refused it, died or did not end.
@@ -65,6 +67,7 @@ def convert(
         "quantization_aware": quantization_aware,
         "image": head.image,
         "answer": head.answer,
+        "only_calibrate": only_calibrate,
     }
     with _workplace() as folder:
         graph = _serve(model, head, pixels, quantization_aware)
@@ -73,7 +76,29 @@ def convert(
             if calibration is not None and recipe.quantized:
                 np.save(folder / "calibration.npy", calibration)
             (folder / "request.json").write_text(json.dumps(request))
-        return _run_child(folder, [layer.name for layer in model.layers])
+        return _run_child(folder, [layer.name for layer in model.layers])[0]
+
+
+def requantize(calibrated: bytes, floats: list[list[str]], head: Head, layer_names: list[str]) -> list[bytes]:
+    """Return an int8 file for each choice of ops that stay float.
+
+    Args:
+        calibrated: what `convert` returned with `only_calibrate`.
+        floats: for each file, the names of the first outputs of those ops.
+        head: of the files.
+        layer_names: of the Keras model, for errors.
+
+    Raises:
+        ConversionError: the converter refused, or died.
+        FileSystemError: there is no room for temporary files.
+    """
+    answer = head.answer if head.argmax else "float32"
+    with _workplace() as folder:
+        with _no_room(folder):
+            (folder / "calibrated.tflite").write_bytes(calibrated)
+            request = {"floats": floats, "image": head.image, "answer": answer}
+            (folder / "request.json").write_text(json.dumps(request))
+        return _run_child(folder, layer_names)
 
 
 @contextlib.contextmanager
@@ -159,7 +184,8 @@ def first_line(error: Exception) -> str:
     return next((line for line in lines if line and "encountered when calling" not in line), type(error).__name__)
 
 
-def _run_child(folder: Path, layer_names: list[str]) -> bytes:
+def _run_child(folder: Path, layer_names: list[str]) -> list[bytes]:
+    """Run the child on a folder and return the files it made."""
     roots = [str(Path(__file__).resolve().parents[2]), str(Path(unetres_edge.__file__).resolve().parents[1])]
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "XLA_", "KERAS_"))},
@@ -184,9 +210,9 @@ def _run_child(folder: Path, layer_names: list[str]) -> bytes:
     finally:
         os.close(alive)
         os.close(end)
-    result, error_file = folder / "model.tflite", folder / "error.txt"
-    if child.returncode == 0 and result.is_file():
-        return result.read_bytes()
+    results, error_file = sorted((folder / "made").glob("*.tflite")), folder / "error.txt"
+    if child.returncode == 0 and results:
+        return [result.read_bytes() for result in results]
     text = (error_file.read_text(errors="replace") if error_file.is_file() else "") or stderr
     raise _failure(child.returncode, text, folder, layer_names)
 

@@ -21,7 +21,7 @@ class Recipe:
     Args:
         name: the recipe's name, kept in the card.
         weights: what kernels are stored as: "float32", "float16", "int8" (a scale for every output channel) or "int4".
-        activations: what is between the ops: "float32", "int8" or "int16".
+        activations: what is between the ops: "float32", "int8", "int16", or "mixed" of int8 and float32.
         tool: what makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `AI_EDGE_QUANTIZER`.
         about: one line for people.
         why: why that tool.
@@ -102,8 +102,17 @@ RECIPES = {
             "int8 weights and int16 activations: nearer to float32, and slow where no delegate has it",
             "less noise at the same ranges",
         ),
+        Recipe(
+            "mixed_wi8_ai8_afp32",
+            "int8",
+            "mixed",
+            TENSORFLOW,
+            "as static_wi8_ai8, but some layers, named ones or those that --recipe auto finds, compute in float32",
+            "takes any choice of layers after one calibration",
+        ),
     )
 }
+AUTO = "auto"  # what `unetres export` takes beside these: static_wi8_ai8, or as little float as holds the budget
 ALIASES = {"weight_only_wi8": "weight_only_wi8_afp32", "wi4": "dynamic_wi4_afp32"}
 
 

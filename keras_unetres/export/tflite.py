@@ -21,6 +21,7 @@ from .convert import convert, first_line
 from .heads import Head, check_head, find_head
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
+from .mixed import MIXED, Mixer, calibrate
 from .recipes import Recipe, find_recipe
 from .seal import add_card
 
@@ -64,6 +65,7 @@ def export_tflite(
     classes: Sequence[str] | None = None,
     head: str = "logits",
     card: Card | None = None,
+    floats: Sequence[str] = (),
 ) -> Exported:
     """Write a Keras segmenter or classifier as a sealed `.tflite`.
 
@@ -80,44 +82,143 @@ def export_tflite(
         head: a name of `HEADS`: what the file takes and gives.
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
+        floats: for "mixed_wi8_ai8_afp32": names of the layers that compute in float32.
 
     Returns:
         What was written, and how far it agrees with the Keras model.
 
     Raises:
-        UsageError: unknown recipe or head, no calibration, a wrong number of class names, or a classifier that is to
-            see crops.
+        UsageError: unknown recipe, head or layer, no calibration, a wrong number of class names, or a classifier that
+            is to see crops.
         ConversionError: the model is no such network, calibration is bad, or the converter refused it.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
     chosen, ends = find_recipe(recipe), find_head(head)
-    shape = (*preprocessing.size, preprocessing.channels)
-    num_classes, task = _check_model(model, shape)
-    check_head(ends, chosen, preprocessing, task)
+    if bool(floats) != (chosen.activations == "mixed"):
+        raise UsageError(
+            "layers to keep in float belong to one recipe, and it to them", expected=f"floats and {MIXED}", found=recipe
+        )
+    checked = _check(model, chosen, ends, preprocessing, classes, card)
+    aware = _is_aware(model, chosen)
+    calibrates = chosen.quantized and not aware
+    images = collect_calibration(calibration, preprocessing) if calibrates or calibration is not None else None
+    if floats:
+        assert images is not None
+        (data,) = _mixer(model, ends, preprocessing, images).make([floats])
+    else:
+        data = convert(
+            model,
+            (*preprocessing.size, preprocessing.channels),
+            recipe=chosen,
+            head=ends,
+            calibration=_seen_by_graph(images, preprocessing, ends) if calibrates else None,
+            quantization_aware=aware,
+            pixels=preprocessing if ends.raw else None,
+        )
+    return _write(model, path, data, checked, images, len(images) if calibrates and images is not None else 0)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A model calibrated once, of which files of mixed precision are made until one is good enough.
+
+    Args:
+        mixer: makes the bytes.
+        images: the calibration images, (N, h, w, C) float32 as the model sees them.
+    """
+
+    mixer: Mixer
+    images: np.ndarray
+    _model: keras.Model
+    _checked: _Checked
+
+    def seal(self, data: bytes) -> bytes:
+        """Return a file of the mixer's as the runtime takes it."""
+        return _sealed(self._model, data, self._checked)
+
+    def write(self, path: str | os.PathLike[str], data: bytes) -> Exported:
+        """Write a file of the mixer's, checked as `export_tflite` does."""
+        return _write(self._model, path, data, self._checked, self.images, len(self.images))
+
+
+def begin_mixing(
+    model: keras.Model,
+    *,
+    preprocessing: Preprocessing,
+    calibration: Any,
+    head: str = "logits",
+    card: Card | None = None,
+) -> Mixing:
+    """Calibrate a model for files of mixed precision.
+
+    Args:
+        model, preprocessing, calibration, head, card: as for `export_tflite`.
+
+    Raises:
+        UsageError, ConversionError: as `export_tflite`, and for a quantization-aware model, whose ranges are its own.
+    """
+    chosen, ends = find_recipe(MIXED), find_head(head)
+    checked = _check(model, chosen, ends, preprocessing, None, card)
+    _is_aware(model, chosen)
+    images = collect_calibration(calibration, preprocessing)
+    return Mixing(_mixer(model, ends, preprocessing, images), images, model, checked)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What was asked for, once it is known to fit the model."""
+
+    recipe: Recipe
+    head: Head
+    preprocessing: Preprocessing
+    card: Card
+
+
+def _check(
+    model: keras.Model,
+    recipe: Recipe,
+    head: Head,
+    preprocessing: Preprocessing,
+    classes: Sequence[str] | None,
+    card: Card | None,
+) -> _Checked:
+    num_classes, task = _check_model(model, (*preprocessing.size, preprocessing.channels))
+    check_head(head, recipe, preprocessing, task)
     if task == "classify":
         _check_classifier(preprocessing)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
-    aware = _is_aware(model, chosen)
-    calibrates = chosen.quantized and not aware
-    images = collect_calibration(calibration, preprocessing) if calibrates or calibration is not None else None
-    data = convert(
-        model,
-        shape,
-        recipe=chosen,
-        head=ends,
-        calibration=_seen_by_graph(images, preprocessing, ends) if calibrates else None,
-        quantization_aware=aware,
-        pixels=preprocessing if ends.raw else None,
-    )
-    data = _checked(data, model, chosen, ends)
-    card = replace(_card(model, card, names, preprocessing, ends, chosen), task=task)
-    data = add_card(data, card, **_for_mediapipe(model, card)) if ends.raw else add_card(data, card)
-    agreement = _agreement(model, data, card, preprocessing, images)
+    made = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
+    return _Checked(recipe, head, preprocessing, made)
+
+
+def _mixer(model: keras.Model, head: Head, preprocessing: Preprocessing, images: np.ndarray) -> Mixer:
+    shape = (*preprocessing.size, preprocessing.channels)
+    seen = _seen_by_graph(images, preprocessing, head)
+    assert seen is not None
+    return calibrate(model, shape, head, seen, preprocessing if head.raw else None)
+
+
+def _sealed(model: keras.Model, data: bytes, checked: _Checked) -> bytes:
+    data = _checked_file(data, model, checked.recipe, checked.head)
+    return add_card(data, checked.card, **(_for_mediapipe(model, checked.card) if checked.head.raw else {}))
+
+
+def _write(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    data: bytes,
+    checked: _Checked,
+    images: np.ndarray | None,
+    num_calibration: int,
+) -> Exported:
+    """Check what the converter made, and write it."""
+    data = _sealed(model, data, checked)
+    agreement = _agreement(model, data, checked.card, checked.preprocessing, images)
     publish(path, data)
-    used = len(images) if calibrates and images is not None else 0
-    return Exported(os.fspath(path), card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
+    ops = tuple(read_ops(data))
+    return Exported(os.fspath(path), checked.card, len(data), ops, agreement, checked.head.name, num_calibration)
 
 
 def publish(path: str | os.PathLike[str], data: bytes) -> None:
@@ -141,18 +242,20 @@ def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
     return aware
 
 
-def _checked(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -> bytes:
+def _checked_file(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -> bytes:
     """Return what the converter made if it is what was asked for."""
     names = [layer.name for layer in model.layers]
-    if recipe.quantized:
+    mixed = recipe.activations == "mixed"
+    if recipe.quantized and not mixed:
         refuse_float_islands(data, names)
     check_constants(data, recipe, names)
-    if recipe.activations != "int8":
+    if recipe.activations != "int8" and not mixed:
         return data
     graph = Graph(data)
     found = tuple(graph.kind(ends[0]).lower() for ends in (graph.inputs, graph.outputs))
-    if found != (head.image, head.answer):
-        raise ConversionError("the file has other ends than asked for", expected=(head.image, head.answer), found=found)
+    expected = (head.image, "float32" if mixed and not head.argmax else head.answer)
+    if found != expected:
+        raise ConversionError("the file has other ends than asked for", expected=expected, found=found)
     return take_pixels(data) if head.raw else data
 
 

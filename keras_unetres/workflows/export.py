@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import tempfile
@@ -57,7 +58,8 @@ def export(
     Args:
         source: run folder or `.keras` file.
         out: the `.tflite` to write; `.receipt.json` and `.receipt.html` go beside it.
-        recipe: a name of `keras_unetres.export.RECIPES`.
+        recipe: a name of `keras_unetres.export.RECIPES`, or "auto": "static_wi8_ai8" if that loses no more than
+            `max_drop`, else with as many layers in float32 as that takes, chosen on the validation part.
         head: a name of `keras_unetres.export.HEADS`.
         size: (height, width) of the exported tile in px; None for the size it was trained with.
         overwrite: replace an earlier file and its receipt.
@@ -78,10 +80,14 @@ def export(
         GateError: the file loses more than is allowed.
         UnetresError: as `export_tflite`, and ExistsError for a file that is there already.
     """
-    from ..export import export_tflite, find_recipe
+    from ..export import AUTO, MIXED, export_tflite, find_recipe
     from ..models.fake_quant import is_quantization_aware
 
-    chosen = find_recipe(recipe)
+    chosen = find_recipe(MIXED if recipe == AUTO else recipe)
+    if recipe != AUTO and chosen.name == MIXED:
+        raise UsageError("layers to keep in float are found by --recipe auto, or named to export_tflite", found=recipe)
+    if recipe == AUTO and not gate:
+        raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
     refuse_for_own(source, preprocessing=preprocessing, classes=classes, calibration=calibration)
     _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_out(out, overwrite)
@@ -90,7 +96,7 @@ def export(
         loaded, crops = _resize(loaded, crops, size)
     held: HeldOut | str = "--no-gate was given"
     if gate:
-        asked = any(value is not None for value in (data, split, max_drop))
+        asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(loaded, info, data, split, asked, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
     command = _command(source, out, options, gate)
@@ -112,11 +118,57 @@ def export(
                 card=loaded.card,
             )
 
+        def convert_float() -> bytes:
+            return read_bytes(convert("float32.tflite", origin.model, "float32", "logits").path)
+
+        if recipe == AUTO:
+            reference = convert_float()
+            judges = _judges(job, info, data, split)
+            done, job = _mixed(job, judges, reference, Path(folder) / "model.tflite", head, convert, say)
+            return finish(job, done, reference, Path(out), say)
         done = convert("model.tflite", loaded.model, recipe, head)
-        reference = None
-        if not isinstance(held, str) and chosen.name != "float32" and not is_quantization_aware(origin.model):
-            reference = read_bytes(convert("float32.tflite", origin.model, "float32", "logits").path)
-        return finish(job, done, reference, Path(out), say)
+        scored = not isinstance(held, str) and chosen.name != "float32" and not is_quantization_aware(origin.model)
+        return finish(job, done, convert_float() if scored else None, Path(out), say)
+
+
+def _judges(
+    job: Job, info: Mapping[str, Any] | None, data: str | os.PathLike[str] | None, split: str | None
+) -> list[tuple[str, Callable[[bytes], float]]]:
+    """Return who tells how many points a file loses: the validation part, and then the images that decide."""
+    assert not isinstance(job.held, str)
+    last = job.held.about["split"]
+    judges = [(last, job.held.judge(job.origin))]
+    if last == "test":
+        place = data if data is not None else info["data"]["path"] if info else None
+        with contextlib.suppress(DataError):  # a data set without that part
+            assert place is not None
+            judges.insert(0, ("val", read_held_out(job.loaded, place, "val", info).judge(job.origin)))
+    return judges
+
+
+def _mixed(
+    job: Job,
+    judges: list[tuple[str, Callable[[bytes], float]]],
+    reference: bytes,
+    path: Path,
+    head: str,
+    convert: Callable[[str, keras.Model, str, str], Exported],
+    say: Callable[[str], None],
+) -> tuple[Exported, Job]:
+    """Return what `--recipe auto` made, and the job with what it found."""
+    from ..export import begin_mixing
+    from .mixed import mix
+
+    pre = job.loaded.card.preprocessing
+    say(f"calibrating at {pre.size[0]} x {pre.size[1]} ...")
+    assert job.crops is not None
+    crops = look_up(pre.table(), job.crops)
+    mixing = begin_mixing(job.loaded.model, preprocessing=pre, calibration=crops, head=head, card=job.loaded.card)
+    found = mix(mixing, reference, judges, job.max_drop, say)
+    job = replace(job, mixed=found.to_dict(mixing))
+    if found.count == 0:
+        return convert(path.name, job.loaded.model, "static_wi8_ai8", head), job
+    return mixing.write(path, found.raw), job
 
 
 def _check_gate(gate: bool, **given: object) -> None:

@@ -62,6 +62,13 @@ class HeldOut(Protocol):
     def score(self, models: Mapping[str, Loaded], files: Mapping[str, bytes]) -> Scored:
         """Score Keras models and the bytes of files, by title: the one to compare with first, the file last."""
 
+    def judge(self, model: Loaded) -> Callable[[bytes], float]:
+        """Return what tells by how many points of the score the bytes of a file are worse than a Keras model.
+
+        Raises:
+            DataError: no image has a label.
+        """
+
 
 @dataclass(frozen=True)
 class HeldOutMasks:
@@ -99,6 +106,25 @@ class HeldOutMasks:
             found.losses,
             device,
         )
+
+    def judge(self, model: Loaded) -> Callable[[bytes], float]:
+        """Return what tells the loss of mIoU."""
+        from ..evaluate import score
+
+        def miou(segmenter: Segmenter) -> float:
+            pairs = ((record.image, record.mask) for record in self.records)
+            found = score(segmenter, pairs, total=len(self.records))["miou"]
+            if found is None:
+                raise DataError("no pixel of these images is labelled", file=self.about["path"])
+            return float(found)
+
+        reference = miou(keras_segmenter(model))
+
+        def points(data: bytes) -> float:
+            with Segmenter(data) as segmenter:
+                return 100 * (reference - miou(segmenter))
+
+        return points
 
 
 @dataclass(frozen=True)
@@ -140,6 +166,25 @@ class HeldOutClasses:
             (),
             device,
         )
+
+    def judge(self, model: Loaded) -> Callable[[bytes], float]:
+        """Return what tells the loss of top-1."""
+        from ..evaluate import KerasEngine
+        from ..evaluate.steps import answers
+
+        def top1(classifier: Classifier) -> float:
+            images = (image.image.read() for image in self.images)
+            labels, _ = answers({"": classifier}, images, total=len(self.images))[""]
+            return float((labels == self.labels).mean())
+
+        engine = KerasEngine(model.model, model.card.preprocessing)
+        reference = top1(Classifier(None, card=model.card, engine=engine))
+
+        def points(data: bytes) -> float:
+            with Classifier(data) as classifier:
+                return 100 * (reference - top1(classifier))
+
+        return points
 
 
 def read_held_out(

@@ -41,6 +41,7 @@ class Job:
         held: the images that decide, or why there are none.
         max_drop: the largest loss that is allowed, points.
         command: that does it again.
+        mixed: how the layers that compute in float32 were chosen, JSON values; None if nothing was.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Job:
     held: HeldOut | str
     max_drop: float
     command: str
+    mixed: dict[str, Any] | None = None
 
 
 def receipt_files(out: Path) -> tuple[Path, Path]:
@@ -205,6 +207,7 @@ def _figures(
         "steps": steps,
         "images": [] if scored is None else scored.images,
         "noise_db": noise,
+        "mixed": job.mixed,
         "contents": contents.to_dict(),
         "targets": ask_targets(data, contents, card, seen),
         "versions": {**package_versions(), "python": platform.python_version(), "system": platform.platform()},
