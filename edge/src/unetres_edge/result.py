@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from . import draw
+from . import draw, vector
+from .errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,38 @@ class Result:
     def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
         """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
         return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
+
+    def polygons(self, class_ids: Sequence[int] | None = None) -> list[vector.Polygon]:
+        """Return the regions with their holes, exact to the pixel, class by class.
+
+        Args:
+            class_ids: which classes; None for every class but the first.
+        """
+        return vector.find_polygons(self.class_map, self._ids(class_ids))
+
+    def rle(self, class_id: int) -> dict[str, Any]:
+        """Return where a class is as COCO's run lengths: {"size": [H, W], "counts": text}."""
+        (class_id,) = self._ids([class_id])
+        return vector.encode_rle(self.class_map == class_id)
+
+    def geojson(
+        self, transform: Sequence[float] | None = None, class_ids: Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """Return the regions as a GeoJSON FeatureCollection.
+
+        Args:
+            transform: (a, b, c, d, e, f), from px to the map: X = a x + b y + c and Y = d x + e y + f; None keeps px.
+            class_ids: which classes; None for every class but the first.
+        """
+        return vector.geojson(self.polygons(class_ids), self.class_names, self.class_colors, transform)
+
+    def _ids(self, given: Sequence[int] | None) -> list[int]:
+        count = len(self.class_names)
+        ids = list(range(1, count) if given is None else given)
+        wrong = [each for each in ids if each not in range(count)]
+        if wrong:
+            raise UsageError("no such class", expected=f"0 to {count - 1}", found=wrong[0])
+        return ids
 
     def areas(self) -> dict[str, int]:
         """Return the number of pixels of each class."""
