@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long lint bench clean
+.PHONY: help demo test test-long test-web lint bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
@@ -31,6 +31,16 @@ test-long: $(VENV)/.dev ## run the tests that take minutes
 	@echo "==> test-long"
 	$(BIN)/python -m pytest -m long
 
+test-web: $(VENV)/.dev edge/web/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
+	@echo "==> test-web"
+	$(BIN)/python -m pytest -m "long or not long" tests/test_web.py tests/test_web_browser.py
+
+edge/web/node_modules/.installed: edge/web/package.json edge/web/package-lock.json
+	@command -v npm >/dev/null || { echo "error: needs Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
+	@echo "==> installing LiteRT.js and playwright-core into edge/web/node_modules"
+	cd edge/web && npm ci --no-audit --no-fund
+	@touch $@
+
 lint: $(VENV)/.dev ## check style, format and types
 	@echo "==> lint"
 	$(BIN)/ruff check .
@@ -47,7 +57,7 @@ bench: $(VENV)/.runtime ## run every benchmark; figures go to benchmarks/results
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"
-	rm -rf .venv demo build dist edge/build edge/dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv demo build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 
 # A stamp is touched only after its last command has succeeded: a failed install is tried again next time.

@@ -56,8 +56,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     assert done.returncode == 0, done.stderr
     keep = os.environ.get("UNETRES_SCREENSHOTS")
     if keep:
-        for name in ("empty", "desktop", "dark", "phone", "error"):
-            shutil.copy(folder / f"{name}.png", keep)
+        for name in ("empty.png", "desktop.jpg", "dark.png", "phone.png", "error.png"):
+            shutil.copy(folder / name, Path(keep) / f"web_{name}")
     return folder, json.loads((folder / "report.json").read_text())
 
 

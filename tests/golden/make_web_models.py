@@ -2,8 +2,8 @@
 
     python tests/golden/make_web_models.py
 
-They are kept, so that the tests need no conversion. Any other network would do: the test asks for equality alone, not for
-these labels.
+They are kept, so that the tests need no conversion. Any other network would do: the test asks for equality alone, and
+not for these labels.
 """
 
 from __future__ import annotations

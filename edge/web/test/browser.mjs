@@ -1,7 +1,7 @@
 // Drive the page in a real browser: node browser.mjs JOB.json
 // JOB: {url, chromium, image, models: {name: file}, out}; writes OUT/report.json, the downloads and screenshots.
 
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
 const { url, chromium: executablePath, image, models, out } = JSON.parse(readFileSync(process.argv[2]));
@@ -50,7 +50,8 @@ report.legend = await page.locator("#legend tbody tr").allTextContents();
 report.label = await page.getAttribute("#edges", "aria-label");
 await download("#mask", "mask.png");
 await download("#geojson", "mask.geojson");
-await page.screenshot({ path: `${out}/desktop.png` });
+await page.mouse.move(640, 820);
+await page.screenshot({ path: `${out}/desktop.jpg`, quality: 80 });
 await page.emulateMedia({ colorScheme: "dark" });
 await page.screenshot({ path: `${out}/dark.png` });
 await page.emulateMedia({ colorScheme: "light" });
@@ -96,5 +97,4 @@ await page.waitForFunction(() => !document.getElementById("mask").disabled);
 report.offline = await error();
 await download("#mask", "offline.png");
 await browser.close();
-report.screenshotBytes = statSync(`${out}/desktop.png`).size;
 writeFileSync(`${out}/report.json`, JSON.stringify(report));
