@@ -2,10 +2,11 @@
 
     python benchmarks/edge_engines.py [--int8 M8.tflite --float M.tflite] [--images DIR --masks DIR] [--count 20]
 
-Both files hold one trained network; without them, one with random weights is exported, whose labels agree less. The engines take turns on each image. Labels are compared with those of LiteRT on
-the same file; the mean IoU is against masks (indexed PNG of class ids, 255 left out) of the images' names, where given.
-Without images, those of the self-test are used. `--onnx` is the int8 network as ONNX Runtime reads it, if you have it.
-Figures (medians) to results/edge_engines.json.
+Both files hold one trained network; without them, one with random weights is exported, whose labels agree less. The
+engines take turns on each image. Labels are compared with those of LiteRT on the same file; the mean IoU is against
+masks (indexed PNG of class ids, 255 left out) of the images' names, where given. Without images, those of the self-test
+are used. `--onnx` is the int8 network as ONNX Runtime reads it, if you have it. Figures (medians) to
+results/edge_engines.json.
 """
 
 from __future__ import annotations
