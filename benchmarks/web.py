@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from keras_unetres.workflows.web import PAGE_FILES, make_server, web_folder, write_web
+from keras_unetres.workflows.web import PAGE_FILES, make_server, slim, web_folder, write_web
 from unetres_edge import Segmenter
 from unetres_edge.files import write_json
 from unetres_edge.image import read_image
@@ -34,7 +34,8 @@ def main(model: Path, picture: Path) -> None:
     if chromium is None or not (web_folder() / "node_modules" / "playwright-core").is_dir():
         print("skipped: needs Chromium and `npm ci` in edge/web")
         return
-    sizes = {n: len(gzip.compress((web_folder() / n).read_bytes(), 9)) for n in PAGE_FILES if n != "segmenter.d.ts"}
+    sent = {n: slim(n, (web_folder() / n).read_bytes()) for n in PAGE_FILES if n != "segmenter.d.ts"}
+    sizes = {name: len(gzip.compress(data, 9)) for name, data in sent.items()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         site = write_web(model, folder / "site", litert=web_folder(), say=lambda line: None)
@@ -69,7 +70,12 @@ def main(model: Path, picture: Path) -> None:
         "load_average": os.getloadavg()[0],
         "image": list(read_image(picture).shape[:2]),
         "model_bytes": model.stat().st_size,
-        "gzip_bytes": {"own_code": sum(sizes.values()), "own_files": sizes, "litert_js": sum(wasm.values())},
+        "gzip_bytes": {
+            "own_modules": sum(size for name, size in sizes.items() if name.endswith(".js")),
+            "own_code": sum(sizes.values()),
+            "own_files": sizes,
+            "litert_js": sum(wasm.values()),
+        },
         "ms": {
             "ready": round(seen["ready"]),
             "first_mask": round(seen["first"]),

@@ -104,7 +104,10 @@ export function placed(height, width, pre) {
   return [Math.min(Math.max(1, rint(height * scale)), rows), Math.min(Math.max(1, rint(width * scale)), columns)];
 }
 
-/** Scale to [height, width] as Pillow's bilinear filter does, and repeat the border pixels up to `canvas`. */
+/**
+ * Scale to [height, width] as Pillow's bilinear filter does, and repeat the border pixels up to `canvas`.
+ * Rows are scaled before columns. Pillow 13 turns this round for some upright images; levels then differ by 1 at most.
+ */
 export function scaleOnto(image, [height, width], canvas) {
   let { data, channels } = image;
   if (width !== image.width) data = resample(data, image.height, image.width, width, channels);

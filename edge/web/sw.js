@@ -1,7 +1,8 @@
 // Offline use: everything the page has loaded once is kept. It also adds the headers that threads need.
 
 const CACHE = "unetres-VERSION";
-const FILES = []; // filled in by `unetres export --web`
+// Filled in by `unetres export --web`.
+const FILES = [];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import tempfile
 import urllib.error
@@ -87,7 +88,7 @@ def write_web(
     folder = Path(out)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
-    files = {name: read_bytes(web_folder() / name, "part of the page") for name in PAGE_FILES if name != "sw.js"}
+    files = {name: slim(name, read_bytes(web_folder() / name, "part of the page")) for name in PAGE_FILES}
     runtime = _litert_files(litert, say)
     files |= {f"litert/{name}": content for name, content in runtime.items()}
     files["model.tflite"] = data
@@ -169,10 +170,24 @@ def web_folder() -> Path:
 def _service_worker(files: dict[str, bytes]) -> bytes:
     """Return sw.js with the names of the files that every browser needs, and a version that is theirs."""
     digest = hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files)))
-    needed = ["./", *sorted(name for name in files if not name.startswith("litert/wasm/") and name != "segmenter.d.ts")]
-    text = read_bytes(web_folder() / "sw.js", "part of the page").decode()
+    needed = [
+        "./",
+        *sorted(
+            name for name in files if not name.startswith("litert/wasm/") and name not in ("segmenter.d.ts", "sw.js")
+        ),
+    ]
+    text = files["sw.js"].decode()
     text = text.replace("unetres-VERSION", f"unetres-{digest.hexdigest()[:12]}")
-    return text.replace("FILES = []; // filled in by `unetres export --web`", f"FILES = {json.dumps(needed)};").encode()
+    return text.replace("FILES = [];", f"FILES = {json.dumps(needed)};").encode()
+
+
+def slim(name: str, data: bytes) -> bytes:
+    """Return a module without its comments and indentation, which stay in the repository; other files as they are."""
+    if not name.endswith(".js"):
+        return data
+    text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", data.decode(), flags=re.M | re.S)
+    lines = (line.strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//")).encode()
 
 
 def _litert_files(litert: str | os.PathLike[str] | None, say: Callable[[str], None]) -> dict[str, bytes]:
