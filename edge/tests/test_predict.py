@@ -285,3 +285,18 @@ def test_outlines_and_overlay() -> None:
         [4, 5, 6],
         [128, 128, 128],
     ]
+
+
+def test_geojson_beside_each_class_map(tmp_path) -> None:
+    class_map = np.zeros((16, 24), np.uint8)
+    class_map[2:9, 3:20] = 1
+    class_map[4, 5:8] = 0
+    Image.fromarray(class_map * 255).save(tmp_path / "a.png")
+    weights, bias = np.array([[0.0], [1.0]]), np.array([100.0, 0.0])
+    (tmp_path / "m.tflite").write_bytes(make_conv(make_card((16, 24)), weights, bias))
+    arguments = [str(tmp_path / "m.tflite"), str(tmp_path / "a.png"), "--out", str(tmp_path / "o"), "--geojson"]
+    assert main(["predict", *arguments]) == 0
+    (feature,) = json.loads((tmp_path / "o" / "a.geojson").read_text())["features"]
+    outer, hole = feature["geometry"]["coordinates"]
+    assert outer == [[3, 2], [20, 2], [20, 9], [3, 9], [3, 2]]
+    assert sorted(hole[:-1]) == [[5, 4], [5, 5], [8, 4], [8, 5]]

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict = commands.add_parser("predict", help="write a class map for every image")
     predict.add_argument("model", help=".tflite file")
     add_predict_options(predict)
+    predict.add_argument("--dask", metavar="TCP", help="use the workers of a Dask cluster, by its scheduler's address")
     predict.set_defaults(function=_predict)
     look = commands.add_parser("inspect", help="verify a model file and print its card")
     look.add_argument("model", help=".tflite file")
@@ -66,6 +67,7 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         help="folder for the class maps, <stem>.png; of a classifier, classes.csv",
     )
     parser.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
+    parser.add_argument("--geojson", action="store_true", help="also write <stem>.geojson, polygons with holes in px")
     parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
     parser.add_argument("--json", metavar="F", help="write what became of each image to this file")
     parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
@@ -119,6 +121,7 @@ def run_predict(
             images,
             options.out,
             overlay=options.overlay,
+            geojson=options.geojson,
             overwrite=options.overwrite,
             progress=print_progress,
             json_file=options.json,
@@ -132,7 +135,14 @@ def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Na
     Raises:
         UsageError: an option for masks.
     """
-    for_masks = {"overlay": False, "overlap": None, "turns": "none", "others": None, "instances": None}
+    for_masks = {
+        "overlay": False,
+        "geojson": False,
+        "overlap": None,
+        "turns": "none",
+        "others": None,
+        "instances": None,
+    }
     given = [name for name, usual in for_masks.items() if getattr(options, name, usual) not in (usual, [], ())]
     if given:
         raise UsageError(f"--{given[0]} is for masks, and the model is a classifier", fix="drop it")
@@ -169,12 +179,42 @@ def print_card(card: Card, num_bytes: int) -> None:
     print(f"sha256     {card.sha256} (verified)")
 
 
+def _predict_on_cluster(options: argparse.Namespace) -> None:
+    """Predict with the workers of a Dask cluster.
+
+    Raises:
+        UsageError: an option that is for one machine.
+    """
+    from .dask_maps import predict_on_cluster
+
+    usual = {"turns": "none", "engine": "litert", "fallback": False, "threads": None}
+    given = [name for name, value in usual.items() if getattr(options, name, value) != value]
+    if given:
+        raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
+    predict_on_cluster(
+        options.model,
+        find_images(options.images),
+        options.out,
+        options.dask,
+        overlay=options.overlay,
+        geojson=options.geojson,
+        overwrite=options.overwrite,
+        overlap=options.overlap,
+        progress=print_progress,
+        json_file=options.json,
+    )
+
+
 def _predict(options: argparse.Namespace) -> None:
     data = read_bytes(options.model, "model file")
     if read_card(data, file=options.model).task == "classify":
         if options.engine != "litert":
             raise UsageError("--engine is for masks, and the model is a classifier", fix="drop it")
         run_classify(lambda: Classifier(data, num_threads=_threads(options)), options)
+        return
+
+    if options.dask:
+        _predict_on_cluster(options)
         return
 
     def open_segmenter() -> Segmenter:

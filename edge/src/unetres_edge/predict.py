@@ -80,6 +80,7 @@ def predict_files(
     out: str | os.PathLike[str],
     *,
     overlay: bool = False,
+    geojson: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
     json_file: str | os.PathLike[str] | None = None,
@@ -89,6 +90,7 @@ def predict_files(
 
     Args:
         overlay: also write `<stem>_overlay.png`.
+        geojson: also write `<stem>.geojson`, the polygons of every class but the first, in px.
         overwrite: replace files that exist; without it, any collision is refused before the first image.
         progress: called after each image with (done, all, image, milliseconds by stage).
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
@@ -107,11 +109,12 @@ def predict_files(
     folder = Path(out)
     targets = [folder / f"{image.stem}.png" for image in images]
     overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
+    shapes = [folder / f"{image.stem}.geojson" for image in images] if geojson else []
     others = [folder / name for image in images for name in more.names(image.stem)] if more else []
     status_files = [] if json_file is None else [Path(json_file)]
     if more and segmenter.card.head == "argmax":
         raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
-    refuse_collisions(images, [*targets, *overlays, *others, *status_files], overwrite)
+    refuse_collisions(images, [*targets, *overlays, *shapes, *others, *status_files], overwrite)
     make_folder(folder)
     written: list[Path] = []
     faults: list[DataError] = []
@@ -129,6 +132,8 @@ def predict_files(
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
         if overlay:
             write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
+        if geojson:
+            write_json(shapes[number], result.geojson())
         for name, data in files.items():
             write_bytes(folder / name, data)
         extra = {**said, "files": [os.fspath(folder / name) for name in files]} if more else {}
