@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
@@ -28,6 +29,7 @@ except ImportError:
 from .card import Card
 from .errors import EngineError, ModelError
 
+_TRIES, _PAUSE = 400, 0.005  # s
 _HAIR = 1e-3  # of a step
 _T = TypeVar("_T")
 
@@ -78,14 +80,14 @@ class LiteRTEngine:
         """
         with self._pool.borrow() as interpreter:
             self.ends.write(tile, interpreter.tensor(self._input)()[0])
-            interpreter.invoke()
+            _invoke(interpreter)
             return self.ends.values(interpreter.tensor(self._output)()[0])
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         """Return the labels (h, w) uint8 of a tile, from the output as the network left it."""
         with self._pool.borrow() as interpreter:
             self.ends.write(tile, interpreter.tensor(self._input)()[0])
-            interpreter.invoke()
+            _invoke(interpreter)
             return self.ends.labels(interpreter.tensor(self._output)()[0])
 
     def ops(self) -> list[dict[str, Any]]:
@@ -302,6 +304,23 @@ def _multiply_adds(op: str, inputs: list[list[int]], output: list[int]) -> int:
     if op == "FULLY_CONNECTED":
         return math.prod(output) * inputs[1][-1]
     return 0
+
+
+def _invoke(interpreter: Any) -> None:
+    """Run the network, once nobody holds a view of its tensors any more.
+
+    Profilers (dask's workers have one) look at the frames of all threads and keep them for a moment, and with them the
+    views that a frame just left had; LiteRT then refuses to run.
+    """
+    for _ in range(_TRIES):
+        try:
+            interpreter.invoke()
+            return
+        except RuntimeError as error:
+            if "reference to internal data" not in str(error):
+                raise
+        time.sleep(_PAUSE)
+    interpreter.invoke()
 
 
 def _check_finite(scores: np.ndarray) -> None:
