@@ -265,7 +265,7 @@ def geojson(
             return [[int(x), int(y)] for x, y in closed]
         x, y = closed[:, 0], closed[:, 1]
         a, b, c, d, e, f = numbers
-        return np.stack([a * x + b * y + c, d * x + e * y + f], -1).tolist()  # type: ignore[no-any-return]
+        return np.stack([a * x + b * y + c, d * x + e * y + f], -1).tolist()
 
     features = [
         {
