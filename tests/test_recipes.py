@@ -140,13 +140,15 @@ def test_every_recipe_has_a_row_and_short_names_are_rows() -> None:
         "weight_only_wi4_afp32",
         "static_wi8_ai8",
         "static_wi8_ai16",
+        "mixed_wi8_ai8_afp32",
     ]
     assert {name: find_recipe(name).name for name in ALIASES} == ALIASES
     assert find_recipe("weight_only_wi8").name == "weight_only_wi8_afp32"
-    assert [name for name, recipe in RECIPES.items() if recipe.quantized] == ["static_wi8_ai8", "static_wi8_ai16"]
+    quantized = [name for name, recipe in RECIPES.items() if recipe.quantized]
+    assert quantized == ["static_wi8_ai8", "static_wi8_ai16", "mixed_wi8_ai8_afp32"]
     for recipe in RECIPES.values():  # a name can be decoded
         bits = {"int8": "wi8", "int4": "wi4", "float16": "float16", "float32": "float32"}[recipe.weights]
-        kinds = {"int8": "ai8", "int16": "ai16", "float32": ""}[recipe.activations]
+        kinds = {"int8": "ai8", "int16": "ai16", "float32": "", "mixed": "ai8_afp32"}[recipe.activations]
         assert bits in recipe.name
         assert kinds in recipe.name
         assert recipe.about

@@ -45,7 +45,8 @@ def _mixed(calibrated: bytes, request: dict[str, Any]) -> Iterator[bytes]:
                 fully_quantize=False,  # which would leave the two ends int8
                 input_data_type=tf.as_dtype(request["image"]),
                 output_data_type=tf.as_dtype(request["answer"]),
-                denylisted_nodes=floats or None,
+                denylisted_nodes=floats["nodes"] or None,
+                denylisted_ops=floats["kinds"] or None,
             )
         )
 

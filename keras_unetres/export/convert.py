@@ -79,12 +79,14 @@ def convert(
         return _run_child(folder, [layer.name for layer in model.layers])[0]
 
 
-def requantize(calibrated: bytes, floats: list[list[str]], head: Head, layer_names: list[str]) -> list[bytes]:
+def requantize(
+    calibrated: bytes, floats: list[dict[str, list[str]]], head: Head, layer_names: list[str]
+) -> list[bytes]:
     """Return an int8 file for each choice of ops that stay float.
 
     Args:
         calibrated: what `convert` returned with `only_calibrate`.
-        floats: for each file, the names of the first outputs of those ops.
+        floats: for each file, the names of the first outputs of those ops, "nodes", and their "kinds".
         head: of the files.
         layer_names: of the Keras model, for errors.
 

@@ -30,24 +30,30 @@ MIXED = "mixed_wi8_ai8_afp32"
 # What moves or compares values and rounds nothing of its own.
 _MOVERS = {
     *("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "PAD", "PADV2", "RELU", "RELU6", "RESHAPE"),
-    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE", "BROADCAST_TO"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SHAPE", "SLICE", "STRIDED_SLICE", "TILE", "TRANSPOSE"),
 }
+_TOGETHER = "TRANSPOSE_CONV"  # the converter quantizes them whatever their names are
 _MOST_BYTES = 1 << 28  # of the files made at a time
 
 
 @dataclass(frozen=True)
 class Mixable:
-    """A layer that can compute in float32 or in int8.
+    """A layer that can compute in float32 or in int8; or all transposed convolutions, which the converter takes as one.
 
     Args:
-        layer: its Keras name; of what was fused into one op, the layer with the kernel.
+        layers: Keras names; of what was fused into one op, the layer with the kernel.
         multiply_adds: of one run.
-        moved: values that it takes and gives, which a change of precision has to pass over.
+        moved: values that go in and out, which a change of precision has to pass over.
     """
 
-    layer: str
+    layers: tuple[str, ...]
     multiply_adds: int
     moved: int
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return " + ".join(self.layers)
 
     @property
     def cost(self) -> int:
@@ -78,12 +84,13 @@ class Mixer:
             ConversionError: the converter refused.
         """
         at_a_time = max(1, _MOST_BYTES // len(self._calibrated))
-        nodes = [float_nodes(Graph(self._calibrated), choice, self._names) for choice in choices]
-        for start in range(0, len(nodes), at_a_time):
-            yield from requantize(self._calibrated, nodes[start : start + at_a_time], self._head, self._names)
+        graph = Graph(self._calibrated)
+        floats = [float_ops(graph, choice, self._names) for choice in choices]
+        for start in range(0, len(floats), at_a_time):
+            yield from requantize(self._calibrated, floats[start : start + at_a_time], self._head, self._names)
 
     def noise(self, reference: bytes, images: np.ndarray) -> dict[str, float]:
-        """Return layer -> what is left of the answer when this layer alone is in int8, as signal to noise in dB.
+        """Return the name of each `Mixable` -> signal to noise of the answer where that alone is in int8, in dB.
 
         Signal is the variance of the float scores over all pixels of the images, noise the mean squared error.
 
@@ -91,16 +98,16 @@ class Mixer:
             reference: the float32 `.tflite` of the same model with scores for an answer.
             images: (N, h, w, C) float32 as the network sees them.
         """
-        every = [each.layer for each in self.layers]
+        every = [layer for each in self.layers for layer in each.layers]
         exact = np.stack(list(run_images(reference, images))).astype(np.float64)
         power = exact.var(axis=tuple(range(exact.ndim - 1))).sum()
         found = {}
-        files = self.make([[other for other in every if other != layer] for layer in every])
-        progress = tqdm(every, desc="layers", unit="layer", disable=None, leave=False, file=sys.stderr)
-        for layer, data in zip(progress, files, strict=True):
+        files = self.make([[layer for layer in every if layer not in each.layers] for each in self.layers])
+        progress = tqdm(self.layers, desc="layers", unit="layer", disable=None, leave=False, file=sys.stderr)
+        for each, data in zip(progress, files, strict=True):
             scores = np.stack(list(run_images(data, images)))
             error = np.square(scores - exact).mean(axis=tuple(range(exact.ndim - 1))).sum()
-            found[layer] = float(10 * np.log10(power / error)) if error > 0 and power > 0 else float("inf")
+            found[each.name] = float(10 * np.log10(power / error)) if error > 0 and power > 0 else float("inf")
         return found
 
 
@@ -124,13 +131,13 @@ def calibrate(
     return Mixer(data, [layer.name for layer in model.layers], head)
 
 
-def float_nodes(graph: Graph, floats: Collection[str], layer_names: Iterable[str]) -> list[str]:
-    """Return the names of the ops that compute in float32 where the layers `floats` do.
+def float_ops(graph: Graph, floats: Collection[str], layer_names: Iterable[str]) -> dict[str, list[str]]:
+    """Return what computes in float32 where the layers `floats` do: "nodes", names of tensors, and "kinds" of ops.
 
     What only moves values, such as a concatenation, is float where all around it is.
 
     Raises:
-        UsageError: no op of the graph comes from such a layer.
+        UsageError: no op of the graph comes from such a layer, or not all transposed convolutions are among them.
     """
     names = list(layer_names)
     layers = [layers_of(op, names) for op in graph.ops()]
@@ -150,26 +157,37 @@ def float_nodes(graph: Graph, floats: Collection[str], layer_names: Iterable[str
                 near[maker[int(tensor)]].add(place)
     movers = {place for place, op in enumerate(graph.operators) if graph.op_name(op) in _MOVERS}
     chosen = {place for place, found in enumerate(layers) if set(found) & set(floats)}
+    together = {place for place, op in enumerate(graph.operators) if graph.op_name(op) == _TOGETHER}
+    if chosen & together and not together <= chosen:
+        raise UsageError(
+            "transposed convolutions are in float all together, or none",
+            expected=", ".join(layers[place][0] for place in sorted(together) if layers[place]),
+            found=", ".join(layers[place][0] for place in sorted(chosen & together)),
+        )
     inside = chosen | movers
     while True:
         kept = {place for place in inside if place in chosen or near[place] <= inside}
         if kept == inside:
-            return [graph.name(int(graph.operators[place].outputs[0])) for place in sorted(inside)]
+            break
         inside = kept
+    nodes = [graph.name(int(graph.operators[place].outputs[0])) for place in sorted(inside)]
+    return {"nodes": nodes, "kinds": [_TOGETHER] if chosen & together else []}
 
 
 def _mixables(graph: Graph, names: list[str]) -> Iterator[Mixable]:
-    sums: dict[str, list[int]] = {}
-    for op, operator in zip(graph.ops(), graph.operators, strict=True):
+    sums: dict[tuple[str, ...], list[int]] = {}
+    ops = graph.ops()
+    together = tuple(layers_of(op, names)[0] for op in ops if op.name == _TOGETHER and layers_of(op, names))
+    for op, operator in zip(ops, graph.operators, strict=True):
         layers = layers_of(op, names)
         if not layers or op.name in _MOVERS:
             continue
         moved = sum(_size(graph, tensor) for tensor in (*operator.inputs, *operator.outputs) if tensor >= 0)
-        found = sums.setdefault(layers[0], [0, 0])
+        found = sums.setdefault(together if layers[0] in together else layers[:1], [0, 0])
         found[0] += op.multiply_adds
         found[1] += moved
-    for layer, (multiply_adds, moved) in sums.items():
-        yield Mixable(layer, multiply_adds, moved)
+    for key, (multiply_adds, moved) in sums.items():
+        yield Mixable(key, multiply_adds, moved)
 
 
 def _size(graph: Graph, tensor: Any) -> int:

@@ -319,7 +319,8 @@ def _card(
     recipe: Recipe,
 ) -> Card:
     if card is None:
-        card = Card(names, default_colors(len(names)), preprocessing, halo=_halo(model))
+        halo, stride = _reach(model)
+        card = Card(names, default_colors(len(names)), preprocessing, halo=halo, stride=stride)
     if head.raw:  # the rest is in the graph
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
     return replace(card, class_names=names, preprocessing=preprocessing, head=head.on_card, recipe=recipe.name)
@@ -335,14 +336,14 @@ def _for_mediapipe(model: keras.Model, card: Card) -> dict[str, dict[str, bytes]
     return {"metadata": {METADATA_NAME: metadata}, "files": {LABELS_FILE: labels_text(card.class_names)}}
 
 
-def _halo(model: keras.Model) -> int:
-    """Return the receptive halo, or 0 (unknown) for a model whose graph does not tell it."""
-    from ..models import receptive_halo
+def _reach(model: keras.Model) -> tuple[int, int]:
+    """Return the receptive halo and the deepest stride, or zeros (unknown) for a model whose graph does not tell."""
+    from ..models import deepest_stride, receptive_halo
 
     try:
-        return receptive_halo(model)
+        return receptive_halo(model), deepest_stride(model)
     except ModelError:
-        return 0
+        return 0, 0
 
 
 def _agreement(

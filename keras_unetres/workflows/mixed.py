@@ -20,7 +20,7 @@ class Mixed:
     """Which layers compute in float32.
 
     Args:
-        order: all layers, those first of which float32 takes most noise for its cost.
+        order: the names of all `Mixable` layers, those first of which float32 takes most noise for its cost.
         count: how many of them, the first ones, compute in float32.
         raw: the file as the converter made it, not sealed.
         noise: layer -> signal to noise of the answer where it alone is in int8, dB.
@@ -45,14 +45,14 @@ class Mixed:
         return {
             "layers": [
                 {
-                    "layer": each.layer,
-                    "noise_db": self.noise[each.layer] if np.isfinite(self.noise[each.layer]) else None,
+                    "layer": each.name,
+                    "noise_db": self.noise[each.name] if np.isfinite(self.noise[each.name]) else None,
                     "multiply_adds": each.multiply_adds,
-                    "float": each.layer in self.floats,
+                    "float": each.name in self.floats,
                 }
                 for each in layers
             ],
-            "float_multiply_adds": sum(each.multiply_adds for each in layers if each.layer in self.floats) / total,
+            "float_multiply_adds": sum(each.multiply_adds for each in layers if each.name in self.floats) / total,
             "tried": self.tried,
         }
 
@@ -80,7 +80,7 @@ def mix(
     say(f"mixing     the noise of {len(layers)} layers, one by one ...")
     images = mixing.images[np.unique(np.linspace(0, len(mixing.images) - 1, _IMAGES).astype(int))]
     noise = mixing.mixer.noise(reference, images)
-    cost = {each.layer: each.cost for each in layers}
+    cost = {each.name: each.cost for each in layers}
     order = tuple(sorted(cost, key=lambda layer: -(10 ** (-noise[layer] / 10)) / cost[layer]))
     search = _Search(mixing, order, max_drop, say)
     count = 0
@@ -129,6 +129,7 @@ class _Search:
 
     def _make(self, counts: list[int]) -> None:
         missing = [count for count in counts if count not in self.raw]
-        made = self._mixing.mixer.make([self._order[:count] for count in missing])
+        layers = {each.name: each.layers for each in self._mixing.mixer.layers}
+        made = self._mixing.mixer.make([sum((layers[name] for name in self._order[:n]), ()) for n in missing])
         for count, data in zip(missing, made, strict=True):
             self.raw[count] = data
