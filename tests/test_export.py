@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -139,8 +140,9 @@ def test_a_sequential_model_with_class_names(tmp_path: Path) -> None:
 
 def test_a_new_card_replaces_the_old_one(float32_file: Path) -> None:
     data = float32_file.read_bytes()
-    card = Card(("a", "b"), default_colors(2), PRE, halo=77)
-    again = add_card(add_card(data, card), Card(("c", "d"), default_colors(2), PRE, halo=78))
+    pre = replace(PRE, size=(32, 32))
+    card = Card(("a", "b"), default_colors(2), pre, halo=77)
+    again = add_card(add_card(data, card), Card(("c", "d"), default_colors(2), pre, halo=78))
     found = read_card(again)
     assert (found.class_names, found.halo) == (("c", "d"), 78)
     assert read_ops(again) == read_ops(data)

@@ -172,7 +172,7 @@ def test_the_int8_file_computes_what_the_native_form_computes(name: str, equal: 
     assert partitions(data) == 1
     expected = native.predict(images, verbose=0)
     found = np.stack([engine.run(tile) for tile in levels])
-    step = engine._scale
+    step = engine.ends.step
     assert (np.abs(found - expected) < step / 2).mean() >= equal
     best = np.sort(expected, -1)
     clear = best[..., -1] - best[..., -2] > 1.99 * step

@@ -329,7 +329,7 @@ def make_run(
 FILES = ("weights.safetensors", "history.csv", "checkpoints/last.safetensors")
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("stop_at", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 3, 4, 8, 11))])
 def test_a_stop_at_any_step_loses_nothing(tmp_path: Path, stop_at: int) -> None:
     whole = make_run(tmp_path / "whole", seconds=1e9)
     assert whole.finished

@@ -147,7 +147,7 @@ def ours18() -> keras.Model:
     return build_resnet(18, (64, 64, 3))
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
+@pytest.mark.parametrize("depth", [50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
 def test_outputs_are_those_of_keras_applications(keras_source: KerasSource, depth: int) -> None:
     theirs, path = keras_source(depth)
     ours = build_resnet(depth, (64, 96, 3), weights=str(path))

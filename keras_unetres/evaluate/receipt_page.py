@@ -205,7 +205,7 @@ def _loss(loss: Loss) -> str:
 
 def _mixed(figures: Mapping[str, Any]) -> str:
     """Return how the layers that compute in float32 were chosen."""
-    mixed = figures["mixed"]
+    mixed = figures.get("mixed")
     if mixed is None:
         return ""
     layers, tried = mixed["layers"], mixed["tried"]

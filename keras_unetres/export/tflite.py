@@ -340,6 +340,8 @@ def _reach(model: keras.Model) -> tuple[int, int]:
     """Return the receptive halo and the deepest stride, or zeros (unknown) for a model whose graph does not tell."""
     from ..models import deepest_stride, receptive_halo
 
+    if getattr(model, "outputs", None) is None:  # never built, as its conversion will say
+        return 0, 0
     try:
         return receptive_halo(model), deepest_stride(model)
     except ModelError:
