@@ -189,7 +189,6 @@ def test_the_shortest_beginning_that_holds_is_found(count: int) -> None:
         mixing = fake(count)
         found = mix(mixing, b"", [("val", needs(least))], 0.15, silent)
         assert found.count == least
-        assert found.raw == str(least).encode()
         assert found.floats == tuple(f"layer{n}" for n in range(least))
         assert len(found.tried) <= 2 * (count.bit_length() + 1)
         assert len({row["floats"] for row in found.tried}) == len(found.tried)
@@ -197,7 +196,7 @@ def test_the_shortest_beginning_that_holds_is_found(count: int) -> None:
 
 def test_where_none_holds_all_are_float() -> None:
     found = mix(fake(13), b"", [("val", needs(99))], 0.15, silent)
-    assert (found.count, found.raw) == (13, b"13")
+    assert found.count == 13
 
 
 def test_the_images_that_decide_can_only_ask_for_more() -> None:
@@ -248,6 +247,14 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
     assert page.count('<rect class="float"') == len(floats)
 
 
+@pytest.mark.parametrize("head", ["argmax", "logits_float"])
+def test_auto_serves_any_head(hard_run: Path, tmp_path: Path, head: str) -> None:
+    out = tmp_path / "m.tflite"
+    told = export(hard_run, out, recipe="auto", head=head, split="all", max_drop=1.0, say=silent)
+    assert told["recipe"] == MIXED
+    assert told["drop"] <= 1.0
+
+
 def test_auto_is_plain_int8_where_that_is_good_enough(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.tflite"
     told = export(run_folder, out, recipe="auto", split="all", max_drop=20, say=silent)
@@ -260,5 +267,7 @@ def test_auto_is_plain_int8_where_that_is_good_enough(run_folder: Path, tmp_path
 def test_auto_has_to_score(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="recipe auto needs images to score on"):
         export(run_folder, tmp_path / "m.tflite", recipe="auto", gate=False, say=silent)
+    with pytest.raises(UsageError, match="has no int8 at its ends"):
+        export(run_folder, tmp_path / "m.tflite", recipe="auto", head="logits_int8", say=silent)
     with pytest.raises(UsageError, match="found by --recipe auto"):
         export(run_folder, tmp_path / "m.tflite", recipe=MIXED, say=silent)

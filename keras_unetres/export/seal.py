@@ -41,15 +41,16 @@ def add_card(
     }
     engine.close()
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
-    model.metadata = [entry for entry in model.metadata or [] if entry.name.decode() not in entries]
+    known = {entry.name.decode(): entry.buffer for entry in model.metadata or []}
+    model.metadata = model.metadata or []
     for name, content in entries.items():
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        model.buffers.append(buffer)
-        entry = schema.MetadataT()
-        entry.name = name
-        entry.buffer = len(model.buffers) - 1
-        model.metadata.append(entry)
+        if name not in known:
+            entry = schema.MetadataT()
+            entry.name, entry.buffer = name, len(model.buffers)
+            model.metadata.append(entry)
+            model.buffers.append(schema.BufferT())
+            known[name] = entry.buffer
+        model.buffers[known[name]].data = np.frombuffer(content, np.uint8)
     packed = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return seal(_append({**appended_files(data), **(files or {})}, packed))
 

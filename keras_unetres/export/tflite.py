@@ -115,7 +115,11 @@ def export_tflite(
             quantization_aware=aware,
             pixels=preprocessing if ends.raw else None,
         )
-    return _write(model, path, data, checked, images, len(images) if calibrates and images is not None else 0)
+    data = _sealed(model, data, checked)
+    agreement = _agreement(model, data, checked.card, preprocessing, images)
+    publish(path, data)
+    used = len(images) if calibrates and images is not None else 0
+    return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
 
 
 @dataclass(frozen=True)
@@ -136,28 +140,23 @@ class Mixing:
         """Return a file of the mixer's as the runtime takes it."""
         return _sealed(self._model, data, self._checked)
 
-    def write(self, path: str | os.PathLike[str], data: bytes) -> Exported:
-        """Write a file of the mixer's, checked as `export_tflite` does."""
-        return _write(self._model, path, data, self._checked, self.images, len(self.images))
-
 
 def begin_mixing(
     model: keras.Model,
     *,
     preprocessing: Preprocessing,
     calibration: Any,
-    head: str = "logits",
     card: Card | None = None,
 ) -> Mixing:
-    """Calibrate a model for files of mixed precision.
+    """Calibrate a model for files of mixed precision with the head "logits".
 
     Args:
-        model, preprocessing, calibration, head, card: as for `export_tflite`.
+        model, preprocessing, calibration, card: as for `export_tflite`.
 
     Raises:
         UsageError, ConversionError: as `export_tflite`, and for a quantization-aware model, whose ranges are its own.
     """
-    chosen, ends = find_recipe(MIXED), find_head(head)
+    chosen, ends = find_recipe(MIXED), find_head("logits")
     checked = _check(model, chosen, ends, preprocessing, None, card)
     _is_aware(model, chosen)
     images = collect_calibration(calibration, preprocessing)
@@ -203,22 +202,6 @@ def _mixer(model: keras.Model, head: Head, preprocessing: Preprocessing, images:
 def _sealed(model: keras.Model, data: bytes, checked: _Checked) -> bytes:
     data = _checked_file(data, model, checked.recipe, checked.head)
     return add_card(data, checked.card, **(_for_mediapipe(model, checked.card) if checked.head.raw else {}))
-
-
-def _write(
-    model: keras.Model,
-    path: str | os.PathLike[str],
-    data: bytes,
-    checked: _Checked,
-    images: np.ndarray | None,
-    num_calibration: int,
-) -> Exported:
-    """Check what the converter made, and write it."""
-    data = _sealed(model, data, checked)
-    agreement = _agreement(model, data, checked.card, checked.preprocessing, images)
-    publish(path, data)
-    ops = tuple(read_ops(data))
-    return Exported(os.fspath(path), checked.card, len(data), ops, agreement, checked.head.name, num_calibration)
 
 
 def publish(path: str | os.PathLike[str], data: bytes) -> None:

@@ -80,7 +80,8 @@ def export(
         GateError: the file loses more than is allowed.
         UnetresError: as `export_tflite`, and ExistsError for a file that is there already.
     """
-    from ..export import AUTO, MIXED, export_tflite, find_recipe
+    from ..export import AUTO, MIXED, export_tflite, find_head, find_recipe
+    from ..export.heads import check_head
     from ..models.fake_quant import is_quantization_aware
 
     chosen = find_recipe(MIXED if recipe == AUTO else recipe)
@@ -94,6 +95,15 @@ def export(
     loaded, info, crops = _open(source, preprocessing, classes, calibration, chosen.quantized)
     if size is not None and size != loaded.card.preprocessing.size:
         loaded, crops = _resize(loaded, crops, size)
+    pre = loaded.card.preprocessing
+    if recipe == AUTO:  # minutes before the converter would say it
+        check_head(find_head(head), chosen, pre, loaded.card.task)
+        if is_quantization_aware(loaded.model):
+            raise UsageError(
+                "the ranges of a quantization-aware run are its own, int8 throughout",
+                file=source,
+                fix="export it with --recipe static_wi8_ai8, or export the run that it was made from",
+            )
     held: HeldOut | str = "--no-gate was given"
     if gate:
         asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
@@ -103,10 +113,9 @@ def export(
     allowed = MAX_DROP if max_drop is None else max_drop
     origin = _origin(loaded, info, size) if gate else loaded
     job = Job(os.fspath(source), loaded, origin, crops, held, allowed, command)
-    pre = loaded.card.preprocessing
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
 
-        def convert(name: str, model: keras.Model, recipe: str, head: str) -> Exported:
+        def convert(name: str, model: keras.Model, recipe: str, head: str, floats: tuple[str, ...] = ()) -> Exported:
             say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
             return export_tflite(
                 model,
@@ -116,6 +125,7 @@ def export(
                 calibration=None if crops is None or recipe == "float32" else look_up(pre.table(), crops),
                 head=head,
                 card=loaded.card,
+                floats=floats,
             )
 
         def convert_float() -> bytes:
@@ -123,26 +133,23 @@ def export(
 
         if recipe == AUTO:
             reference = convert_float()
-            judges = _judges(job, info, data, split)
-            done, job = _mixed(job, judges, reference, Path(folder) / "model.tflite", head, convert, say)
+            floats, described = _mixed(job, _judges(job, info), reference, say)
+            job = replace(job, mixed=described)
+            done = convert("model.tflite", loaded.model, MIXED if floats else "static_wi8_ai8", head, floats)
             return finish(job, done, reference, Path(out), say)
         done = convert("model.tflite", loaded.model, recipe, head)
         scored = not isinstance(held, str) and chosen.name != "float32" and not is_quantization_aware(origin.model)
         return finish(job, done, convert_float() if scored else None, Path(out), say)
 
 
-def _judges(
-    job: Job, info: Mapping[str, Any] | None, data: str | os.PathLike[str] | None, split: str | None
-) -> list[tuple[str, Callable[[bytes], float]]]:
+def _judges(job: Job, info: Mapping[str, Any] | None) -> list[tuple[str, Callable[[bytes], float]]]:
     """Return who tells how many points a file loses: the validation part, and then the images that decide."""
     assert not isinstance(job.held, str)
-    last = job.held.about["split"]
-    judges = [(last, job.held.judge(job.origin))]
-    if last == "test":
-        place = data if data is not None else info["data"]["path"] if info else None
+    judges = [(job.held.about["split"], job.held.judge(job.origin))]
+    if job.held.about["split"] == "test":
         with contextlib.suppress(DataError):  # a data set without that part
-            assert place is not None
-            judges.insert(0, ("val", read_held_out(job.loaded, place, "val", info).judge(job.origin)))
+            validation = read_held_out(job.loaded, job.held.about["path"], "val", info)
+            judges.insert(0, ("val", validation.judge(job.origin)))
     return judges
 
 
@@ -150,12 +157,12 @@ def _mixed(
     job: Job,
     judges: list[tuple[str, Callable[[bytes], float]]],
     reference: bytes,
-    path: Path,
-    head: str,
-    convert: Callable[[str, keras.Model, str, str], Exported],
     say: Callable[[str], None],
-) -> tuple[Exported, Job]:
-    """Return what `--recipe auto` made, and the job with what it found."""
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the layers that `--recipe auto` keeps in float32, and what the receipt says of them.
+
+    They are found on files that give scores, whatever head the file is to have.
+    """
     from ..export import begin_mixing
     from .mixed import mix
 
@@ -163,12 +170,9 @@ def _mixed(
     say(f"calibrating at {pre.size[0]} x {pre.size[1]} ...")
     assert job.crops is not None
     crops = look_up(pre.table(), job.crops)
-    mixing = begin_mixing(job.loaded.model, preprocessing=pre, calibration=crops, head=head, card=job.loaded.card)
+    mixing = begin_mixing(job.loaded.model, preprocessing=pre, calibration=crops, card=job.loaded.card)
     found = mix(mixing, reference, judges, job.max_drop, say)
-    job = replace(job, mixed=found.to_dict(mixing))
-    if found.count == 0:
-        return convert(path.name, job.loaded.model, "static_wi8_ai8", head), job
-    return mixing.write(path, found.raw), job
+    return found.layers(mixing), found.to_dict(mixing)
 
 
 def _check_gate(gate: bool, **given: object) -> None:

@@ -22,21 +22,23 @@ class Mixed:
     Args:
         order: the names of all `Mixable` layers, those first of which float32 takes most noise for its cost.
         count: how many of them, the first ones, compute in float32.
-        raw: the file as the converter made it, not sealed.
         noise: layer -> signal to noise of the answer where it alone is in int8, dB.
         tried: what was tried, as JSON values: "floats", "drop" in points, "part".
     """
 
     order: tuple[str, ...]
     count: int
-    raw: bytes
     noise: dict[str, float]
     tried: list[dict[str, Any]]
 
     @property
     def floats(self) -> tuple[str, ...]:
-        """The layers that compute in float32."""
+        """The names of what computes in float32."""
         return self.order[: self.count]
+
+    def layers(self, mixing: Mixing) -> tuple[str, ...]:
+        """Return the Keras layers that compute in float32."""
+        return tuple(layer for each in mixing.mixer.layers if each.name in self.floats for layer in each.layers)
 
     def to_dict(self, mixing: Mixing) -> dict[str, Any]:
         """Return JSON values, the layers as they are called."""
@@ -86,7 +88,7 @@ def mix(
     count = 0
     for part, drop in judges:
         count = search.shortest(part, drop, count)
-    return Mixed(order, count, search.raw[count], noise, search.tried)
+    return Mixed(order, count, noise, search.tried)
 
 
 class _Search:
@@ -94,7 +96,7 @@ class _Search:
 
     def __init__(self, mixing: Mixing, order: tuple[str, ...], max_drop: float, say: Callable[[str], None]) -> None:
         self._mixing, self._order, self._max_drop, self._say = mixing, order, max_drop, say
-        self.raw: dict[int, bytes] = {}
+        self._files: dict[int, bytes] = {}  # those made last
         self.tried: list[dict[str, Any]] = []
 
     def shortest(self, part: str, drop: Callable[[bytes], float], least: int) -> int:
@@ -117,19 +119,18 @@ class _Search:
                 else:
                     first = middle + 1
             low, high = inner[first - 1] if first else low, inner[first] if first < len(inner) else high
-        self._make([high])
         return high
 
     def _fits(self, count: int, near: list[int], part: str, drop: Callable[[bytes], float]) -> bool:
-        self._make([count] if count == 0 else near)
-        lost = drop(self._mixing.seal(self.raw[count]))
+        """Score a number of layers; `near`, all that may be asked for next, are made with it, but for the first."""
+        if count not in self._files:
+            self._make([count] if count == near[0] else near)
+        lost = drop(self._mixing.seal(self._files[count]))
         self.tried.append({"floats": count, "drop": round(lost, 4), "part": part})
         self._say(f"mixing     {count} of {len(self._order)} layers in float32: {-lost:+.2f} points, {part} part")
         return lost <= self._max_drop
 
     def _make(self, counts: list[int]) -> None:
-        missing = [count for count in counts if count not in self.raw]
         layers = {each.name: each.layers for each in self._mixing.mixer.layers}
-        made = self._mixing.mixer.make([sum((layers[name] for name in self._order[:n]), ()) for n in missing])
-        for count, data in zip(missing, made, strict=True):
-            self.raw[count] = data
+        choices = [[layer for name in self._order[:count] for layer in layers[name]] for count in counts]
+        self._files = dict(zip(counts, self._mixing.mixer.make(choices), strict=True))

@@ -18,9 +18,10 @@ import numpy as np
 from .card import Card, read_card
 from .errors import DataError, UsageError
 from .files import read_bytes
-from .large import Strips, image_shape, labels_of, level_counts, padded_size, percentiles_of, plan
+from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
 from .segmenter import Segmenter
 from .tiles import Core, cut_rows
+from .watched import labels_of
 
 _COLUMNS = 8  # tiles side by side in a block
 

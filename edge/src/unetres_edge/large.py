@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .card import Card
-from .errors import CancelledError, ImageError, UsageError
+from .errors import ImageError, UsageError
 from .preprocessing import Preprocessing
 from .result import Result
 from .tiles import Core, blended_rows, cut_rows, exact_cores, grow, middle_cores
+from .watched import Watched, labels_of
 
 if TYPE_CHECKING:
-    from .segmenter import Engine, Segmenter
+    from .segmenter import Segmenter
 
 MODES = ("blend", "exact")
-_PIECE = 1 << 20  # bytes or so that are prepared, or labelled, at a time
+_PIECE = 1 << 20  # bytes or so that are prepared at a time
 
 
 class Source(Protocol):
@@ -166,7 +167,7 @@ def segment_large(
     pre = card.preprocessing
     strips = Strips(source, pre, padded_size(card, size, mode), pre.size[0], stretch_limits(source, pre))
     ready = time.perf_counter()
-    engine = _Watched(segmenter.engine, len(cores[0]) * len(cores[1]), progress, cancel)
+    engine = Watched(segmenter.engine, len(cores[0]) * len(cores[1]), progress, cancel)
     if mode == "exact" or card.head == "argmax":
         rows = cut_rows(strips, pre.size, cores, engine.labels)
     else:
@@ -175,21 +176,14 @@ def segment_large(
         wanted = values[: shape[0] - row, : shape[1]]
         if len(wanted):
             target[row : row + len(wanted)] = labels_of(wanted)
-    end = time.perf_counter()
-    timing = {
-        "prepare": 1e3 * (ready - start),
-        "infer": 1e3 * engine.seconds,
-        "post": 1e3 * (end - ready - engine.seconds),
-        "total": 1e3 * (end - start),
-    }
     return Result(
         target,  # type: ignore[arg-type]
         None,
         card.class_names,
         card.class_colors,
-        timing,
-        engine=str(getattr(segmenter.engine, "name", "")),
-        agreement=getattr(segmenter.engine, "agreement", None),
+        engine.timing(start, ready),
+        engine=engine.name,
+        agreement=engine.agreement,
     )
 
 
@@ -314,17 +308,6 @@ def percentiles_of(counts: np.ndarray, percentiles: tuple[float, float]) -> tupl
     return value(percentiles[0]), value(percentiles[1])
 
 
-def labels_of(values: np.ndarray) -> np.ndarray:
-    """Return the labels (h, w) of (h, w, classes) scores, a few rows at a time; labels as they are."""
-    if values.ndim == 2:
-        return values
-    labels = np.empty(values.shape[:2], np.uint8)
-    step = max(1, _PIECE // (8 * values.shape[1]))
-    for row in range(0, len(values), step):
-        labels[row : row + step] = values[row : row + step].argmax(-1)
-    return labels
-
-
 def label_agreement(first: Any, second: Any) -> float:
     """Return the share of pixels, 0 to 1, that have one label in both of two (H, W) class maps, read in parts.
 
@@ -337,38 +320,3 @@ def label_agreement(first: Any, second: Any) -> float:
     for row in range(0, first.shape[0], step):
         equal += int((np.asarray(first[row : row + step]) == np.asarray(second[row : row + step])).sum())
     return equal / max(1, first.shape[0] * first.shape[1])
-
-
-class _Watched:
-    """An engine that adds up its time, tells how far it is, and ends when it is asked to."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        total: int,
-        progress: Callable[[int, int], None] | None,
-        cancel: Callable[[], bool] | None,
-    ) -> None:
-        self._engine, self._progress, self._cancel = engine, progress, cancel
-        self._done, self._total = 0, total
-        self.seconds = 0.0
-
-    def run(self, tile: np.ndarray) -> np.ndarray:
-        """Return what the engine gives of a tile."""
-        return self._watch(self._engine.run, tile)
-
-    def labels(self, tile: np.ndarray) -> np.ndarray:
-        """Return the labels (h, w) uint8 of a tile, from the engine itself where it gives them."""
-        given: Callable[[np.ndarray], np.ndarray] | None = getattr(self._engine, "run_labels", None)
-        return labels_of(self._watch(given or self._engine.run, tile))
-
-    def _watch(self, run: Callable[[np.ndarray], np.ndarray], tile: np.ndarray) -> np.ndarray:
-        if self._cancel is not None and self._cancel():
-            raise CancelledError("segmenting was cancelled", found=f"{self._done} of {self._total} tiles done")
-        start = time.perf_counter()
-        values = run(tile)
-        self.seconds += time.perf_counter() - start
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-        return values

@@ -21,6 +21,7 @@ from .files import read_bytes
 from .image import image_array, read_image
 from .result import Result
 from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
+from .watched import Watched
 
 if TYPE_CHECKING:
     from .large import Source, Target
@@ -120,7 +121,7 @@ class Segmenter:
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
-        engine = _Timed(self.engine)
+        engine = Watched(self.engine)
         if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
         prepared = self.card.preprocessing.prepare(pixels_of(image))
@@ -129,7 +130,7 @@ class Segmenter:
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
         sure = np.empty((height, width), np.float32) if confidence else None
         if not scores and not confidence and self._is_one_tile(height, width):
-            class_map = engine.run_labels(prepared)
+            class_map = engine.labels(prepared)
         else:
             class_map = np.empty((height, width), np.uint8)
             for row, values in self._rows(prepared, engine):
@@ -141,19 +142,12 @@ class Segmenter:
                         sure[row : row + len(values)] = _confidence(values)
                     values = values.argmax(-1)
                 class_map[row : row + len(values)] = values
-        end = time.perf_counter()
-        timing = {
-            "prepare": 1e3 * (ready - start),
-            "infer": 1e3 * engine.seconds,
-            "post": 1e3 * (end - ready - engine.seconds),
-            "total": 1e3 * (end - start),
-        }
         return Result(
             class_map,
             kept,
             self.card.class_names,
             self.card.class_colors,
-            timing,
+            engine.timing(start, ready),
             confidence=sure,
             engine=engine.name,
             agreement=engine.agreement,
@@ -227,40 +221,6 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Timed:
-    """An engine that adds up its own time."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.seconds = 0.0
-
-    @property
-    def name(self) -> str:
-        return str(getattr(self._engine, "name", ""))
-
-    @property
-    def agreement(self) -> float | None:
-        found: float | None = getattr(self._engine, "agreement", None)
-        return found
-
-    def run(self, tile: np.ndarray) -> np.ndarray:
-        start = time.perf_counter()
-        values = self._engine.run(tile)
-        self.seconds += time.perf_counter() - start
-        return values
-
-    def run_labels(self, tile: np.ndarray) -> np.ndarray:
-        """Return the labels (h, w) uint8 of a tile, from the engine itself where it gives them."""
-        labels = getattr(self._engine, "run_labels", None)
-        if labels is None:
-            values = self.run(tile)
-            return values if values.ndim == 2 else values.argmax(-1).astype(np.uint8)
-        start = time.perf_counter()
-        found: np.ndarray = labels(tile)
-        self.seconds += time.perf_counter() - start
-        return found
 
 
 def _confidence(scores: np.ndarray) -> np.ndarray:
