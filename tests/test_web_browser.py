@@ -56,6 +56,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     assert done.returncode == 0, done.stderr
     keep = os.environ.get("UNETRES_SCREENSHOTS")
     if keep:
+        Path(keep).mkdir(parents=True, exist_ok=True)
         for name in ("empty.png", "desktop.jpg", "dark.png", "phone.png", "error.png"):
             shutil.copy(folder / name, Path(keep) / f"web_{name}")
     return folder, json.loads((folder / "report.json").read_text())
