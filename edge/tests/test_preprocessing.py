@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -206,3 +207,11 @@ def test_a_letterbox_keeps_the_aspect(shape: tuple[int, int], scaled: tuple[int,
     assert (image == 77).all()
     np.testing.assert_array_equal(np.argwhere(mask == 1).max(0) + 1, scaled)
     assert set(np.unique(mask)) <= {1, 255}
+
+
+def test_an_image_is_scaled_alike_by_every_version_of_pillow() -> None:
+    """The digest is that of `Image.resize` of Pillow 11.3; left alone, Pillow 13 takes this image's height first."""
+    image = np.random.default_rng(11).integers(0, 256, (300, 40, 1), np.uint8)
+    place = Preprocessing(channels=1, fit="resize", size=(32, 30)).place(300, 40)
+    digest = hashlib.sha256(place.image(image).tobytes()).hexdigest()
+    assert digest == "4aab1456b3c084fc5d1bfb1e4ddf59096f9dfcfb6802ca45350fa4f0b6ab14ba"

@@ -106,7 +106,7 @@ export function placed(height, width, pre) {
 
 /**
  * Scale to [height, width] as Pillow's bilinear filter does, and repeat the border pixels up to `canvas`.
- * Rows are scaled before columns. Pillow 13 turns this round for some upright images; levels then differ by 1 at most.
+ * The width is scaled first, then the height, each rounded to levels.
  */
 export function scaleOnto(image, [height, width], canvas) {
   let { data, channels } = image;

@@ -165,13 +165,19 @@ class Placement:
     canvas: tuple[int, int]
 
     def image(self, prepared: np.ndarray) -> np.ndarray:
-        """Scale (H, W, C) uint8 with area-aware bilinear filtering (Pillow) and pad with its border pixels."""
-        height, width = self.scaled
-        planes = [
-            np.asarray(Image.fromarray(prepared[..., c]).resize((width, height), Image.Resampling.BILINEAR))
-            for c in range(prepared.shape[-1])
-        ]
+        """Scale (H, W, C) uint8 with area-aware bilinear filtering (Pillow) and pad with its border pixels.
+
+        The width comes first, then the height, each rounded to levels: left to itself, Pillow 13 turns this round for
+        some images and earlier ones do not, and what a network sees must not hang on that.
+        """
+        planes = [self._scaled(Image.fromarray(prepared[..., c])) for c in range(prepared.shape[-1])]
         return np.pad(np.stack(planes, -1), (*self._padding(), (0, 0)), mode="edge")
+
+    def _scaled(self, plane: Image.Image) -> np.ndarray:
+        height, width = self.scaled
+        for size in ((width, plane.height), (width, height)):
+            plane = plane.resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(plane)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """Scale an (H, W) uint8 mask by nearest neighbour and pad with `IGNORE`."""
