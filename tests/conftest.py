@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,19 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 TINY = {"size": 32, "filters": 4, "depth": 2, "batch": 8, "epochs": 3, "dropout": 0.1, "learning_rate": 0.01, "seed": 3}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let XLA optimise little and compile a graph once, for all the processes of a run of the quick tests.
+
+    A training of a few steps spends its time in the compiler. The long tests run what users run.
+    """
+    if "not long" not in config.option.markexpr or "XLA_FLAGS" in os.environ or "TF_XLA_FLAGS" in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="unetres-xla-")
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={folder}"
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def silent(line: str) -> None:
@@ -58,6 +73,21 @@ def real_converter(monkeypatch: pytest.MonkeyPatch) -> None:
     from keras_unetres.export import convert
 
     monkeypatch.setattr(convert, "_CHILD", ("-P", "-m", "keras_unetres.export.child"))
+
+
+@pytest.fixture(scope="module")
+def without_xla() -> Iterator[None]:
+    """Train without XLA, where a test is about something else: to compile a step takes longer than all steps."""
+    from keras_unetres.training import fit
+
+    compile_model = fit.compile_model
+
+    def compile_quickly(*given: Any, xla: bool = False, **named: Any) -> None:
+        compile_model(*given, xla=False, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "compile_model", compile_quickly)
+        yield
 
 
 @pytest.fixture(scope="session")

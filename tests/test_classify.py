@@ -51,6 +51,8 @@ from unetres_edge.errors import (
     UsageError,
 )
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 SIZE = 16
 KINDS = ("disc", "square", "stripes")
 SETTINGS: dict[str, Any] = {

@@ -299,7 +299,7 @@ def make_run(
     model = build_unet((8, 8, 1), filters=2, depth=2, dropout=0.5)
     trained = add_side_heads(model, 2)
     loss, metric = SupervisedLoss(CrossEntropy() + Dice(), 2), FirstHead(MeanIoU(2), 2)
-    fitting.compile_model(trained, loss, [metric], fitting.make_optimizer(ema=ema))
+    fitting.compile_model(trained, loss, [metric], fitting.make_optimizer(ema=ema), xla=False)
     plan = make_plan(4, 0.01, epochs=3)
     run = RunFolder(folder)
     for path in (folder, folder / "checkpoints"):
@@ -329,9 +329,14 @@ def make_run(
 FILES = ("weights.safetensors", "history.csv", "checkpoints/last.safetensors")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Keeper:
+    """A training that nothing has disturbed."""
+    return make_run(tmp_path_factory.mktemp("whole") / "run", seconds=1e9)
+
+
 @pytest.mark.parametrize("stop_at", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 3, 4, 8, 11))])
-def test_a_stop_at_any_step_loses_nothing(tmp_path: Path, stop_at: int) -> None:
-    whole = make_run(tmp_path / "whole", seconds=1e9)
+def test_a_stop_at_any_step_loses_nothing(whole: Keeper, tmp_path: Path, stop_at: int) -> None:
     assert whole.finished
     with pytest.raises(Stopped) as stopped:
         make_run(tmp_path / "run", stop_at=stop_at, seconds=1e9)
@@ -342,7 +347,7 @@ def test_a_stop_at_any_step_loses_nothing(tmp_path: Path, stop_at: int) -> None:
     again = make_run(tmp_path / "run", seconds=1e9)
     assert again.history == whole.history
     for name in FILES:
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "run" / name).read_bytes() == (whole._run.path / name).read_bytes(), name
 
 
 def test_a_stop_in_the_last_step_ends_as_planned(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from keras_unetres.workflows.train import resume, train
 from unetres_edge import Segmenter
 from unetres_edge.card import read_card
 from unetres_edge.errors import RunFolderError, UsageError
+
+pytestmark = pytest.mark.usefixtures("without_xla")
 
 SPLITS = ["train"] * 4 + ["val", "test"]
 
@@ -65,35 +68,38 @@ def test_borders_are_learned_from_a_folder_that_names_two_classes(tmp_path: Path
     assert scores["num_images"] == 6
 
 
-def test_weights_change_what_is_learned_and_the_same_command_learns_the_same(tmp_path: Path) -> None:
-    weights = {}
-    for name, changes in (("a", {}), ("b", {"border_weight": (10, 5)}), ("c", {"border_weight": (10, 5)})):
-        train(cells(), tmp_path / name, options(**changes), say=silent)
-        weights[name] = (tmp_path / name / "weights.safetensors").read_bytes()
-    assert weights["a"] != weights["b"]
-    assert weights["b"] == weights["c"]
+@pytest.fixture(scope="module")
+def weighted_run(tmp_path_factory: pytest.TempPathFactory, without_xla: None) -> Path:
+    """A run on arrays, with border weights and balanced crops."""
+    run = tmp_path_factory.mktemp("weighted") / "run"
+    train(cells(), run, options(border_weight=(10, 5), balance=0.5), say=silent)
+    return run
 
 
-def test_a_cache_changes_nothing_but_the_time(tmp_path: Path) -> None:
-    for name, changes in (
-        ("plain", {}),
-        ("filled", {"cache": str(tmp_path / "c")}),
-        ("used", {"cache": str(tmp_path / "c")}),
-    ):
-        train(cells(), tmp_path / name, options(border_weight=(10, 5), balance=0.5, **changes), say=silent)
-    assert len(list((tmp_path / "c").glob("*.safetensors"))) == 4
-    plain = (tmp_path / "plain" / "weights.safetensors").read_bytes()
+def learned(run: Path) -> bytes:
+    return (run / "weights.safetensors").read_bytes()
+
+
+def test_weights_change_what_is_learned(weighted_run: Path, tmp_path: Path) -> None:
+    train(cells(), tmp_path / "run", options(balance=0.5), say=silent)
+    assert learned(tmp_path / "run") != learned(weighted_run)
+
+
+def test_a_cache_changes_nothing_but_the_time(weighted_run: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
     for name in ("filled", "used"):
-        assert (tmp_path / name / "weights.safetensors").read_bytes() == plain
+        train(cells(), tmp_path / name, options(border_weight=(10, 5), balance=0.5, cache=str(cache)), say=silent)
+        assert learned(tmp_path / name) == learned(weighted_run)
+    assert len(list(cache.glob("*.safetensors"))) == 4
 
 
-def test_a_run_on_arrays_goes_on_with_the_same_arrays_alone(tmp_path: Path) -> None:
-    train(cells(), tmp_path / "run", options(), say=silent)
-    assert resume(tmp_path / "run", data=cells(), say=silent)["epochs"] == 1
+def test_a_run_on_arrays_goes_on_with_the_same_arrays_alone(weighted_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(weighted_run, tmp_path / "run")
+    assert resume(run, data=cells(), say=silent)["epochs"] == 1
     with pytest.raises(UsageError, match="trained on arrays"):
-        resume(tmp_path / "run", say=silent)
+        resume(run, say=silent)
     with pytest.raises(RunFolderError, match="not the one"):
-        resume(tmp_path / "run", data=cells(target="separated"), say=silent)
+        resume(run, data=cells(target="separated"), say=silent)
 
 
 def test_images_of_sixteen_bits_are_learned_and_segmented(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def history(run: Path) -> list[list[float]]:
         return [[float(value) for value in row if value] for row in list(csv.reader(file))[1:]]
 
 
+@pytest.mark.long
 def test_two_machines_learn_what_one_learns(cells: Path, tmp_path: Path) -> None:
     run = tmp_path / "two"
     codes = wait(tmp_path, machines(tmp_path, [cells, "--out", run, *SETTINGS]))

@@ -102,6 +102,7 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert {crop.tobytes() for crop in crops} <= corners  # training pictures as they are, nothing drawn at random
 
 
+@pytest.mark.usefixtures("without_xla")
 def test_a_budget_becomes_a_plan_that_is_written_down(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long  # test_kills.py does it in processes of their own
 def test_a_stopped_run_goes_on_bit_for_bit(
     run_folder: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +210,7 @@ def stem_and_first_stage() -> dict[str, np.ndarray]:
     return tensors
 
 
+@pytest.mark.usefixtures("without_xla")
 def test_published_weights_start_a_run_and_bring_their_preprocessing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
