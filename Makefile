@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-web lint bench clean
+.PHONY: help demo test test-long test-web lint bench notebooks clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
@@ -54,6 +54,10 @@ bench: $(VENV)/.runtime ## run every benchmark; figures go to benchmarks/results
 		found=yes; echo "==> bench: $$script"; \
 		$(BIN)/python "$$script" || exit 1; \
 	done; test $$found = yes || echo "benchmarks/ has no scripts"
+
+notebooks: $(VENV)/.dev ## execute the notebooks and write their outputs into them
+	@echo "==> notebooks"
+	$(BIN)/python notebooks/make.py
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"

@@ -1,0 +1,217 @@
+"""Execute the notebooks and write them back with their outputs.
+
+    python notebooks/make.py [--scale 1] [--out FOLDER] [NAME.ipynb ...]
+
+A notebook is written by hand; what this script writes into it is its first cell (the badge that opens it in Colab), its
+first code cell (which installs both distributions where they are missing), and the outputs. The public address of the
+repository in both is that of `[project.urls]` in pyproject.toml, and stands nowhere else.
+
+Each notebook runs in a kernel of its own, in an empty temporary folder. A warning that comes from our own code is an
+error. What is written holds no times, paths or names of the machine that ran it; a notebook that would is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import getpass
+import io
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parent
+MAX_BYTES = 600_000
+SECONDS = 1800  # in which a cell must be done
+
+STRICT = """import warnings
+warnings.filterwarnings("error", module="keras_unetres|unetres_edge")
+"""
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name})"
+)
+INSTALL = """# In Colab, run this cell before anything imports TensorFlow. Where they are installed, it does nothing.
+import importlib.util
+
+if importlib.util.find_spec("keras_unetres") is None:
+    %pip install -q "keras-unetres-edge @ git+{address}#subdirectory=edge" "keras-unetres @ git+{address}\""""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+SCALE_LINE = re.compile(r"^SCALE = 1\b", re.MULTILINE)
+
+
+def find_notebooks() -> list[Path]:
+    """Return the notebooks of this folder in their order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read_address() -> str:
+    """Return the public address of the repository: of pyproject.toml, without a slash at its end."""
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"].rstrip("/")
+
+
+def prepare(notebook: Any, name: str) -> Any:
+    """Return the notebook with the badge, the install cell and the metadata that it has to have; outputs stay.
+
+    Args:
+        notebook: version 4.5, whose cells have ids.
+        name: of its file.
+    """
+    notebook = nbformat.from_dict(notebook)
+    address = read_address()
+    badge = BADGE.format(repository="/".join(address.split("/")[-2:]), name=name)
+    cells = [cell for cell in notebook.cells if cell.id not in ("badge", "install")]
+    install = next((cell for cell in notebook.cells if cell.id == "install"), None)
+    if install is None:
+        install = nbformat.v4.new_code_cell(id="install")
+    install.source = INSTALL.format(address=address)
+    first_code = next((i for i, cell in enumerate(cells) if cell.cell_type == "code"), len(cells))
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell(badge, id="badge"),
+        *cells[:first_code],
+        install,
+        *cells[first_code:],
+    ]
+    for cell in notebook.cells:
+        cell.metadata = {}
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(notebook: Any, scale: float) -> Any:
+    """Return the notebook with the outputs of its cells.
+
+    Raises:
+        ValueError: not exactly one line `SCALE = 1`.
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    notebook = nbformat.from_dict(notebook)
+    sources = [cell.source for cell in notebook.cells]
+    if sum(len(SCALE_LINE.findall(source)) for source in sources) != 1:
+        raise ValueError("a notebook has one line `SCALE = 1`")
+    for cell in notebook.cells:
+        cell.source = SCALE_LINE.sub(f"SCALE = {scale:g}", cell.source)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT, id="strict"))
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    environment.pop("MPLBACKEND", None)  # of the shell; the kernel draws into the notebook
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+            coalesce_streams=True,
+        )
+        client.execute(env=environment)
+    notebook.cells.pop(0)
+    count = 0
+    for cell, source in zip(notebook.cells, sources, strict=True):
+        cell.source = source
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            cell.outputs = [_tidied(output, count) for output in cell.outputs]
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook
+
+
+def _tidied(output: Any, count: int) -> Any:
+    """Return an output without what changes from run to run, its picture without metadata and as small as it goes."""
+    if "execution_count" in output:
+        output.execution_count = count
+    output.pop("transient", None)
+    if "metadata" in output:
+        output.metadata = {}
+    if "image/png" in output.get("data", {}):
+        output.data.pop("text/plain", None)  # <Figure size ...>
+        with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
+            plain = picture.convert("RGB")
+        buffer = io.BytesIO()
+        plain.save(buffer, "PNG", optimize=True)
+        output.data["image/png"] = base64.b64encode(buffer.getvalue()).decode()
+    return output
+
+
+def find_faults(notebook: Any, name: str) -> list[str]:
+    """Return what is wrong with an executed notebook, a line a fault."""
+    faults = []
+    text = nbformat.writes(notebook)
+    if len(text.encode()) > MAX_BYTES:
+        faults.append(f"{len(text.encode())} bytes, more than {MAX_BYTES}")
+    if [cell.source for cell in notebook.cells] != [cell.source for cell in prepare(notebook, name).cells]:
+        faults.append("badge or install cell are not what notebooks/make.py writes")
+    words = "\n".join(_texts(notebook))
+    for private in {tempfile.gettempdir(), str(Path.home()), str(FOLDER.parent), platform.node()}:
+        if len(private) > 3 and private in words:
+            faults.append(f"names {private}, which is of one machine")
+    if len(getpass.getuser()) > 4 and getpass.getuser() in words:
+        faults.append(f"names the user {getpass.getuser()}")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        if cell.execution_count != number:
+            faults.append(f"cell {cell.id} was not executed in its turn")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                faults.append(f"cell {cell.id} failed: {output.ename}")
+            elif output.get("name") == "stderr":
+                faults.append(f"cell {cell.id} wrote to stderr: {output.text[:200]}")
+            elif re.search("[\r\b\x1b]", output.get("text", "")):
+                faults.append(f"cell {cell.id} printed a progress bar or colours")
+    return faults
+
+
+def _texts(notebook: Any) -> list[str]:
+    """Return the source of every cell, and every output that is text."""
+    texts = [cell.source for cell in notebook.cells]
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            texts.append(output.get("text", ""))
+            texts += [str(value) for kind, value in output.get("data", {}).items() if not kind.startswith("image/")]
+    return texts
+
+
+def main() -> int:
+    """Execute the notebooks named, or all, and write those without a fault."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scale", type=float, default=1, help="what the line `SCALE = 1` is set to")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    parser.add_argument("notebooks", type=Path, nargs="*", default=find_notebooks())
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for path in options.notebooks:
+        start, cpu = time.perf_counter(), os.times()
+        notebook = execute(prepare(nbformat.read(path, 4), path.name), options.scale)
+        now = os.times()
+        spent = now.children_user + now.children_system - cpu.children_user - cpu.children_system
+        faults = find_faults(notebook, path.name)
+        text = nbformat.writes(notebook)
+        line = f"{time.perf_counter() - start:.0f} s, {spent:.0f} s of CPU, {len(text) / 1000:.0f} kB"
+        print(f"{path.name}: {line}", flush=True)
+        if faults:
+            print(*(f"{path.name}: {fault}" for fault in faults), sep="\n", file=sys.stderr)
+            return 1
+        unfinished = options.out / f".{path.name}.tmp"
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(options.out / path.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

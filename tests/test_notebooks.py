@@ -1,0 +1,132 @@
+"""The notebooks run, as they are committed, in a small setting; and what is committed is what the script writes."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "notebooks" / "make.py"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SMALLEST = "0.1"
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("notebooks_make", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pictures(notebook: Any) -> dict[str, int]:
+    """Return how many pictures each cell that draws has."""
+    found = {}
+    for cell in notebook.cells:
+        number = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        if number:
+            found[cell.id] = number
+    return found
+
+
+def run(path: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, os.fspath(SCRIPT), "--scale", SMALLEST, "--out", os.fspath(out), os.fspath(path)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def write(path: Path, *cells: Any) -> Path:
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+    return path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_in_the_smallest_setting(path: Path, tmp_path: Path) -> None:
+    done = run(path, tmp_path)
+    assert done.returncode == 0, done.stderr[-4000:]
+    made = nbformat.read(tmp_path / path.name, 4)
+    committed = nbformat.read(path, 4)
+    assert pictures(made) == pictures(committed)
+    assert [cell.source for cell in made.cells] == [cell.source for cell in committed.cells]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_committed_is_what_the_script_writes(path: Path, make: ModuleType) -> None:
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, 4)
+    nbformat.validate(notebook)
+    assert make.find_faults(notebook, path.name) == []
+    assert text == nbformat.writes(notebook) + "\n"
+    assert nbformat.writes(make.prepare(notebook, path.name)) + "\n" == text
+    assert len(pictures(notebook)) >= 3
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_address_stands_in_one_place(make: ModuleType) -> None:
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    assert make.read_address() == address
+    short = "/".join(address.split("/")[-2:])
+    assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, 4).cells
+        assert f"colab.research.google.com/github/{short}/blob/main/notebooks/{path.name})" in cells[0].source
+        install = next(cell for cell in cells if cell.cell_type == "code")
+        assert f"keras-unetres-edge @ git+{address}#subdirectory=edge" in install.source
+        assert f'"keras-unetres @ git+{address}"' in install.source
+        assert sum(address in cell.source for cell in cells) == 1, "an address written by hand"
+
+
+def test_every_notebook_is_listed() -> None:
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in NOTEBOOKS if f"({path.name})" not in text] == []
+
+
+def test_a_warning_of_ours_and_an_error_fail(tmp_path: Path) -> None:
+    scale = nbformat.v4.new_code_cell("SCALE = 1")
+    ours = "import warnings\nwarnings.warn_explicit('planted', UserWarning, 'x.py', 1, module='{}')"
+    for name, source, fails in (
+        ("00_ours", ours.format("keras_unetres.models.unet"), True),
+        ("01_edge", ours.format("unetres_edge.card"), True),
+        ("02_error", "assert SCALE == 1, f'scale {SCALE}'", True),
+        ("03_sound", "assert SCALE == 0.1", False),
+    ):
+        out = tmp_path / "out"
+        done = run(write(tmp_path / f"{name}.ipynb", scale, nbformat.v4.new_code_cell(source)), out)
+        assert (done.returncode != 0) == fails, (name, done.stderr)
+        assert (out / f"{name}.ipynb").exists() != fails
+        if fails:
+            assert ("scale 0.1" if name == "02_error" else "planted") in done.stderr
+
+
+def test_faults_are_found(make: ModuleType, tmp_path: Path) -> None:
+    code = nbformat.v4.new_code_cell("SCALE = 1", id="code", execution_count=2)
+    sound = make.prepare(nbformat.v4.new_notebook(cells=[code]), "x.ipynb")
+    sound.cells[1].execution_count = 1
+    assert make.find_faults(sound, "x.ipynb") == []
+    assert make.find_faults(sound, "y.ipynb") == ["badge or install cell are not what notebooks/make.py writes"]
+    stream = nbformat.v4.new_output
+    for output, expected in (
+        (stream("stream", name="stderr", text="W0000"), "cell code wrote to stderr: W0000"),
+        (stream("stream", text="1/4\r2/4"), "cell code printed a progress bar or colours"),
+        (stream("stream", text=f"wrote {ROOT}/x"), f"names {ROOT}, which is of one machine"),
+        (stream("error", ename="ValueError", evalue="", traceback=[]), "cell code failed: ValueError"),
+        (stream("stream", text="x" * 700_000), "bytes, more than 600000"),
+    ):
+        broken = copy.deepcopy(sound)
+        broken.cells[2].outputs = [output]
+        assert [fault for fault in make.find_faults(broken, "x.ipynb") if expected in fault], expected
+    broken = copy.deepcopy(sound)
+    broken.cells[2].execution_count = None
+    assert make.find_faults(broken, "x.ipynb") == ["cell code was not executed in its turn"]
