@@ -50,6 +50,10 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+# What TensorFlow's libraries say of the machine at their start, whatever the level of its log.
+START_LOG = re.compile(
+    r"^(?:WARNING: All log messages before absl::.*|[IWE]\d{4} \d\d:.*|[IWE]0000 .*)\n?", re.MULTILINE
+)
 SCALE_LINE = re.compile(r"^SCALE = 1\b", re.MULTILINE)
 
 
@@ -127,7 +131,8 @@ def execute(notebook: Any, scale: float) -> Any:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
-            cell.outputs = [_tidied(output, count) for output in cell.outputs]
+            outputs = [_tidied(output, count) for output in cell.outputs]
+            cell.outputs = [output for output in outputs if output.get("text") != ""]
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
@@ -137,6 +142,8 @@ def _tidied(output: Any, count: int) -> Any:
     if "execution_count" in output:
         output.execution_count = count
     output.pop("transient", None)
+    if output.get("name") == "stderr":
+        output.text = START_LOG.sub("", output.text)
     if "metadata" in output:
         output.metadata = {}
     if "image/png" in output.get("data", {}):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -86,6 +88,35 @@ def test_the_address_stands_in_one_place(make: ModuleType) -> None:
         assert f"keras-unetres-edge @ git+{address}#subdirectory=edge" in install.source
         assert f'"keras-unetres @ git+{address}"' in install.source
         assert sum(address in cell.source for cell in cells) == 1, "an address written by hand"
+
+
+@pytest.mark.long
+def test_they_install_beside_what_colab_has(tmp_path: Path) -> None:
+    """Of what Colab has, pip keeps all that `colab.txt` does not mark as replaced. Needs the network."""
+    asked = tmp_path / "asked.txt"
+    projects = [
+        tomllib.loads((ROOT / path).read_text())["project"] for path in ("pyproject.toml", "edge/pyproject.toml")
+    ]
+    names = [each for project in projects for each in project["dependencies"] if not each.startswith("keras-unetres")]
+    asked.write_text("\n".join(names))
+    listing = ROOT / "notebooks" / "colab.txt"
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed"]
+    command += ["--only-binary", ":all:", "--python-version", "3.12", "--target", os.fspath(tmp_path / "none")]
+    command += ["--constraint", os.fspath(listing), "--requirement", os.fspath(asked), "--report", os.fspath(report)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {
+        canonical(row["metadata"]["name"]): row["metadata"]["version"]
+        for row in json.loads(report.read_text())["install"]
+    }
+    has = dict(re.findall(r"^(?:# replaced: )?([\w.-]+)==(\S+)$", listing.read_text(), re.MULTILINE))
+    replaced = {name for name, version in has.items() if found.get(canonical(name), version) != version}
+    assert replaced == set(re.findall(r"^# replaced: ([\w.-]+)==", listing.read_text(), re.MULTILINE))
+
+
+def canonical(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 def test_every_notebook_is_listed() -> None:
