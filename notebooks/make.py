@@ -45,7 +45,8 @@ INSTALL = """# In Colab, run this cell before anything imports TensorFlow. Where
 import importlib.util
 
 if importlib.util.find_spec("keras_unetres") is None:
-    %pip install -q "keras-unetres-edge @ git+{address}#subdirectory=edge" "keras-unetres @ git+{address}\""""
+    repository = "git+{address}"
+    %pip install -q "keras-unetres-edge @ {{repository}}#subdirectory=edge" "keras-unetres @ {{repository}}\""""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
