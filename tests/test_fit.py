@@ -16,7 +16,7 @@ from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
 from keras_unetres.training import CrossEntropy, Dice, MeanIoU
 from keras_unetres.training import fit as fitting
-from keras_unetres.training.callbacks import AfterEpoch, KeepBest, LearningRate, StopNonFinite
+from keras_unetres.training.callbacks import AfterEpoch, FreezeNorm, KeepBest, LearningRate, StopNonFinite
 from keras_unetres.training.keeper import Keeper, is_stalled
 from keras_unetres.training.schedule import Plan, make_plan, make_timed_plan
 from keras_unetres.training.state import arrays, averaged, state_variables
@@ -165,6 +165,30 @@ def test_after_epoch_hands_on_the_figures_and_may_end_training(pointwise: keras.
     assert all(set(figures) == {"loss", "miou", "learning_rate"} for _, figures in told)
     assert [figures["learning_rate"] for _, figures in told] == [0.5**2, 0.5**5]
     assert all(type(value) is float for _, figures in told for value in figures.values())
+
+
+def test_frozen_norms_train_as_they_answer() -> None:
+    """Two kinds of images, one in a batch: what training sees is what inference sees from the frozen epoch on."""
+    model = build_unet((8, 8, 1), filters=2, depth=1)
+    rng = np.random.default_rng(0)
+    images = rng.random((8, 8, 8, 1), np.float32) + np.repeat([0, 5], 4)[:, None, None, None].astype(np.float32)
+    masks = (images[..., 0] % 1 > 0.5).astype(np.int32)
+    model.compile(keras.optimizers.SGD(0.0), loss=CrossEntropy())
+    norm = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+    means = []
+    spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: means.append(np.array(norm.moving_mean)))
+    losses = model.fit(
+        images, masks, batch_size=4, epochs=4, shuffle=False, verbose=0, callbacks=[FreezeNorm(2), spy]
+    ).history["loss"]
+    answered = model.evaluate(images, masks, batch_size=4, verbose=0)
+    assert losses[2] == losses[3] == pytest.approx(answered, rel=1e-5)
+    assert abs(losses[1] - answered) > 1e-3
+    assert not np.array_equal(means[0], means[1])
+    np.testing.assert_array_equal(means[1], means[3])
+    model.optimizer.learning_rate = 0.1
+    before = np.array(norm.gamma)
+    model.fit(images, masks, epochs=1, verbose=0)
+    assert not np.array_equal(np.array(norm.gamma), before)
 
 
 def test_the_probe_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,6 +341,7 @@ def make_run(
     images, masks = rng.random((24, 8, 8, 1), np.float32), rng.integers(0, 2, (24, 8, 8)).astype(np.int32)
     batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2, drop_remainder=True)
     callbacks = [
+        FreezeNorm(2),
         LearningRate(plan.rate, first),
         Press(),
         *keeper.callbacks(first_step=first, seconds=seconds, stop=stop),

@@ -138,6 +138,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     fit.add_argument("--weight-decay", type=float, default=1e-4, metavar="W", help="of kernels (0.0001)")
     fit.add_argument("--clip-norm", type=float, default=1.0, metavar="N", help="largest norm of the gradients (1)")
     fit.add_argument("--ema", type=float, metavar="M", help="keep a moving average of the weights, such as 0.99")
+    fit.add_argument(
+        "--freeze-norm", type=float, default=0.0, metavar="P", help="share of epochs, the last, normalised as inference"
+    )
     fit.add_argument("--deep-supervision", action="store_true", help="train coarser levels of the decoder, too")
     fit.add_argument("--patience", type=int, metavar="N", help="end after N validations without a better score")
     fit.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="between checkpoints (60)")

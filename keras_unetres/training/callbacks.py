@@ -84,6 +84,44 @@ class StopNonFinite(keras.callbacks.Callback):
         )
 
 
+class FreezeNorm(keras.callbacks.Callback):
+    """Train the last epochs with BatchNormalization as it is at inference: by its moving statistics, which then stay.
+
+    Until then each batch is normalised by its own mean and variance. Where batches are small and images of several
+    kinds, those are far from the moving ones, and a network that fits the first may fail with the second, at inference;
+    training on with what inference uses lets the weights adapt (Wu and Johnson 2021, section 3). Scale and offset are
+    trained on.
+
+    Args:
+        epoch: the first epoch of it, counted from 0.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self._epoch = epoch
+        self._frozen = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Freeze, once, and make the training step anew."""
+        if self._frozen or epoch < self._epoch:
+            return
+        self._frozen = True
+        norms = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        for layer in norms:
+            layer.call = _at_inference(layer.call)
+        if norms:
+            self.model.make_train_function(force=True)
+
+
+def _at_inference(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a layer's `call` that does not know of training."""
+
+    def frozen(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return call(inputs, training=False, mask=mask)
+
+    return frozen
+
+
 class Averaged(keras.callbacks.Callback):
     """Validate, and let what follows an epoch see, the moving average of the weights where the optimizer keeps one.
 

@@ -61,6 +61,7 @@ class TrainOptions:
         weight_decay: of kernels.
         clip_norm: largest norm of all gradients together; None for no limit.
         ema: momentum of a moving average of the weights, which is what is validated and kept; None for none.
+        freeze_norm: share of the epochs, at the end, in which BatchNormalization works as at inference.
         deep_supervision: ask coarser levels of a U-Net's decoder for the mask, too, while it is trained.
         patience: validations without a better score after which training ends; None to go on to the end.
         checkpoint_seconds: between two checkpoints.
@@ -103,6 +104,7 @@ class TrainOptions:
     weight_decay: float = 1e-4
     clip_norm: float | None = 1.0
     ema: float | None = None
+    freeze_norm: float = 0.0
     deep_supervision: bool = False
     patience: int | None = None
     checkpoint_seconds: float = 60.0
@@ -181,6 +183,8 @@ class TrainOptions:
             raise UsageError("--seed is wrong", expected="a whole number 0 .. 2**32 - 1", found=self.seed)
         if self.ema is not None and not 0 < self.ema < 1:
             raise UsageError("--ema is wrong", expected="a momentum between 0 and 1, such as 0.99", found=self.ema)
+        if not 0 <= self.freeze_norm < 1:
+            raise UsageError("--freeze-norm is wrong", expected="0 or above, below 1", found=self.freeze_norm)
         if not 0 <= self.balance <= 1 or (self.balance and self.image_fit != "crop"):
             raise UsageError("--balance is wrong", expected="0 to 1, and above 0 with --fit crop", found=self.balance)
         if self.border_weight is not None:

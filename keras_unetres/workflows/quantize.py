@@ -129,6 +129,7 @@ def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, le
         learning_rate=learning_rate,
         weights=None,
         deep_supervision=False,
+        freeze_norm=0.0,  # it is folded
         patience=None,
         warmup=None,
     )

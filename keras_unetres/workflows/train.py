@@ -357,7 +357,7 @@ class _Session:
     def _fit(self, plan: Plan, keeper: Keeper, stop: StopRequest, done: int) -> None:
         """Train from a step on."""
         from ..training import fit as fitting
-        from ..training.callbacks import LearningRate, StopNonFinite
+        from ..training.callbacks import FreezeNorm, LearningRate, StopNonFinite
         from ..training.progress import Progress
 
         material, devices, options = self._material, self._devices, self._material.options
@@ -373,6 +373,8 @@ class _Session:
         pictures = material.watch(self._run, self._model) if devices.is_chief else []
         keeping = keeper.callbacks(first_step=done, seconds=options.checkpoint_seconds, stop=stop, pictures=pictures)
         callbacks = [LearningRate(plan.rate, done), StopNonFinite(material.names, done), *keeping]
+        if options.freeze_norm:
+            callbacks.insert(0, FreezeNorm(plan.epochs - max(1, round(options.freeze_norm * plan.epochs))))
         # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
         callbacks.insert(-1, progress)
         try:
