@@ -41,7 +41,7 @@ BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name})"
 )
-INSTALL = """# In Colab, run this cell before anything imports TensorFlow. Where they are installed, it does nothing.
+INSTALL = """# In Colab, run this before TensorFlow is imported. Where the packages are installed, it does nothing.
 import importlib.util
 
 if importlib.util.find_spec("keras_unetres") is None:
