@@ -146,7 +146,8 @@ def _tidied(output: Any, count: int) -> Any:
     if output.get("name") == "stderr":
         output.text = START_LOG.sub("", output.text)
     if "metadata" in output:
-        output.metadata = {}
+        width = output.metadata.get("image/png", {}).get("width")
+        output.metadata = {} if width is None else {"image/png": {"width": width}}
     if "image/png" in output.get("data", {}):
         output.data.pop("text/plain", None)  # <Figure size ...>
         with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
