@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-web lint bench notebooks clean
+.PHONY: help demo test test-long test-web lint bench notebooks docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
@@ -59,9 +59,15 @@ notebooks: $(VENV)/.dev ## execute the notebooks and write their outputs into th
 	@echo "==> notebooks"
 	$(BIN)/python notebooks/make.py
 
+# mkdocs-material prints an opinion on MkDocs 2, which the pinned range excludes.
+docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a failure
+	@echo "==> docs"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"
-	rm -rf .venv demo build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv demo site build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 
 # A stamp is touched only after its last command has succeeded: a failed install is tried again next time.
