@@ -139,3 +139,23 @@ NETWORKS: dict[str, Row] = {
     "fcn_resnet20_v2_stride1": _row("fcn", (16, 24, 2), (16, 24, 2), {1: 64}, encoder="resnet20_v2", output_stride=1),
     "fcn_softmax": _row("fcn", (16, 24, 4), (16, 24, 3), CIFAR, encoder="plain20", head_activation="softmax"),
 }
+
+# Rows that are made of the same parts as others: what takes long is left to the long tests for them.
+ALIKE = {
+    "unet_no_norm": "unet_paper",
+    "unet_open": "unet",
+    "unet_resnet50_v1.5": "unet_resnet18 and resnet50_v2",
+    "unet_resnet20": "unet_resnet20_v2",
+    "unet_plain20": "unet_resnet20_v2",
+    "unet_resnet18_depth3": "unet_resnet18",
+    "resnet18": "unet_resnet18",
+    "resnet50": "resnet50_v2",
+    "resnet50_v1.5": "resnet50_v2",
+    "resnet20_v2": "unet_resnet20_v2",
+    "plain18": "plain20",
+    "resnet18_features": "resnet18_stride8",
+    "resnet18_v2_stride16": "resnet18_stride8 and resnet50_v2",
+    "fcn_resnet18_stride16": "fcn_resnet18",
+    "fcn_resnet20": "fcn_softmax",
+    "fcn_resnet20_v2_stride1": "unet_resnet20_v2",
+}

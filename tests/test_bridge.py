@@ -27,7 +27,7 @@ LONG = {
     *("fcn_resnet20_v2_stride1", "unet_resnet18_depth3"),
 }
 ROWS = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in NETWORKS]
-APPLICATIONS = ["ResNet50", "ResNet50V2", "MobileNetV2"]
+APPLICATIONS = [pytest.param("ResNet50", marks=pytest.mark.long), "ResNet50V2", "MobileNetV2"]
 TOLERANCE = 1e-6  # of the largest output
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from networks import NETWORKS, Row
+from networks import ALIKE, NETWORKS, Row
 
 from keras_unetres.models import (
     crop_offset,
@@ -309,9 +309,15 @@ def applies(check: Callable[..., None], row: Row) -> bool:
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
-PAIRS = [(name, check) for name, row in NETWORKS.items() for check in CHECKS if applies(check, row)]
+SLOW = {*ALIKE} - {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2"}
+PAIRS = [
+    pytest.param(name, check, marks=[pytest.mark.long] if name in SLOW else [], id=f"{name}-{check.__name__}")
+    for name, row in NETWORKS.items()
+    for check in CHECKS
+    if applies(check, row)
+]
 
 
-@pytest.mark.parametrize(("name", "check"), PAIRS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("name", "check"), PAIRS)
 def test_network(name: str, check: Callable[[str, Row, Path], None], tmp_path: Path) -> None:
     check(name, NETWORKS[name], tmp_path)

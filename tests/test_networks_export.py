@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from lite import answer, assert_int8_between_quantizes, partitions
-from networks import NETWORKS
+from networks import ALIKE, NETWORKS
 
 from keras_unetres.export.convert import convert
 from keras_unetres.export.heads import HEADS
@@ -20,24 +20,6 @@ from keras_unetres.export.recipes import RECIPES
 from keras_unetres.models.catalog import not_int8
 
 INT8 = RECIPES["static_wi8_ai8"]
-ALIKE = {
-    "unet_no_norm": "unet_paper",
-    "unet_open": "unet",
-    "unet_resnet50_v1.5": "unet_resnet18 and resnet50_v2",
-    "unet_resnet20": "unet_resnet20_v2",
-    "unet_plain20": "unet_resnet20_v2",
-    "unet_resnet18_depth3": "unet_resnet18",
-    "resnet18": "unet_resnet18",
-    "resnet50": "resnet50_v2",
-    "resnet50_v1.5": "resnet50_v2",
-    "resnet20_v2": "unet_resnet20_v2",
-    "plain18": "plain20",
-    "resnet18_features": "resnet18_stride8",
-    "resnet18_v2_stride16": "resnet18_stride8 and resnet50_v2",
-    "fcn_resnet18_stride16": "fcn_resnet18",
-    "fcn_resnet20": "fcn_softmax",
-    "fcn_resnet20_v2_stride1": "unet_resnet20_v2",
-}
 ROWS = [pytest.param(name, marks=[pytest.mark.long] if name in ALIKE else []) for name in NETWORKS]
 
 

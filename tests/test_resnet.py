@@ -114,7 +114,7 @@ def test_parameters_of_the_cifar_form_are_those_published(depth: int) -> None:
     assert trainable(build_resnet(depth, num_classes=10)) == CIFAR_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", [50, 101, 152])
+@pytest.mark.parametrize("depth", [50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
 def test_v15_moves_strides_and_adds_no_parameter(depth: int) -> None:
     assert trainable(build_resnet(depth, variant="v1.5")) == IMAGENET_PARAMETERS[depth]
 
@@ -124,7 +124,7 @@ def test_the_shortcuts_of_the_cifar_form_have_no_parameter(depth: int) -> None:
     assert trainable(build_resnet(depth, num_classes=10, variant="plain")) == CIFAR_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", IMAGENET_PARAMETERS)
+@pytest.mark.parametrize("depth", [18, 34, 50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
 def test_plain_networks_have_all_but_the_projections(depth: int) -> None:
     _, bottleneck = TABLE_1[depth]
     outs = [(4 if bottleneck else 1) * filters for filters in (64, 128, 256, 512)]
@@ -366,7 +366,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 DILATIONS = [
     *[(18, variant, (4, 8, 16)) for variant in VARIANTS if variant != "v1.5"],
-    *[(50, variant, (8, 16)) for variant in VARIANTS],
+    *[(50, variant, (8, 16)) for variant in ("v1", "v2")],
+    *[pytest.param(50, variant, (8, 16), marks=pytest.mark.long) for variant in ("v1.5", "plain")],
     *[(20, variant, (1, 2)) for variant in VARIANTS if variant != "v1.5"],
 ]
 
