@@ -51,9 +51,9 @@ def unet_2015(folder: Path) -> None:
         _, side, _, channels = model.get_layer(name).output.shape
         return side, channels
 
-    figure, axes = plt.subplots(figsize=(11, 6.6))
+    figure, axes = plt.subplots(figsize=(11, 7.2))
     axes.set_axis_off()
-    tops = {1: 0.0, 2: -150.0, 3: -270.0, 4: -365.0, 5: -440.0}
+    tops = {1: 0.0, 2: -160.0, 3: -290.0, 4: -397.0, 5: -488.0}
     tall = {1: 110.0, 2: 80.0, 3: 58.0, 4: 42.0, 5: 32.0}
 
     def box(x: float, level: int, side: int, channels: int, *, skip: bool = False) -> tuple[float, float, float]:
@@ -62,8 +62,9 @@ def unet_2015(folder: Path) -> None:
         axes.add_patch(
             Rectangle((x, top - tall[level]), width, tall[level], fc="white" if skip else PALE, ec=BLUE, lw=1.2)
         )
-        axes.text(x + width / 2, top + 4, str(channels), ha="center", va="bottom", fontsize=8, color=DARK)
-        axes.text(x - 3, top - tall[level], f"{side}²", ha="right", va="bottom", fontsize=7.5, color=DARK, rotation=90)
+        if not skip:
+            axes.text(x + width / 2, top + 4, str(channels), ha="center", va="bottom", fontsize=8, color=DARK)
+        axes.text(x + width / 2, top - tall[level] - 3, f"{side}²", ha="center", va="top", fontsize=7.5, color=GREY)
         return x, x + width, top - tall[level] / 2
 
     ends: dict[int, tuple[float, float, float]] = {}
@@ -75,14 +76,14 @@ def unet_2015(folder: Path) -> None:
         above = (place[0] + place[1]) / 2
         if level > 1:
             start = ends[level - 1]
-            bottom = tops[level - 1] - tall[level - 1]
+            bottom = tops[level - 1] - tall[level - 1] - 14
             arrow(axes, ((start[0] + start[1]) / 2, bottom), (above, tops[level] + 16), RED)
         for part in (f"{name}_1_relu", f"{name}_out"):
             after = box(place[1] + 34, level, *shape(part))
             arrow(axes, (place[1], place[2]), (after[0], after[2]), DARK)
             place = after
         ends[level] = place
-        x = place[0] + (0 if level < 5 else 0)
+        x = place[0]
     place = ends[5]
     for level in range(4, 0, -1):
         step = f"decoder{level}"
@@ -91,11 +92,11 @@ def unet_2015(folder: Path) -> None:
         left = box(place[1] + 20, level, shape(f"{step}_crop")[0], kept, skip=True)
         width = 6 + 2.2 * np.log2(channels - kept + 1)
         axes.add_patch(Rectangle((left[1], tops[level] - tall[level]), width, tall[level], fc=PALE, ec=BLUE, lw=1.2))
-        axes.text(left[1] + width / 2, tops[level] + 4, str(channels - kept), ha="center", fontsize=8, color=DARK)
+        axes.text(left[1], tops[level] + 4, f"{kept} + {channels - kept}", ha="center", fontsize=8, color=DARK)
         arrow(
             axes,
             ((place[0] + place[1]) / 2, tops[level + 1] + 16),
-            (left[1] + width / 2, tops[level] - tall[level]),
+            (left[1] + width / 2, tops[level] - tall[level] - 1),
             GREEN,
         )
         arrow(axes, (ends[level][1], ends[level][2]), (left[0], left[2]), GREY)
@@ -120,11 +121,11 @@ def unet_2015(folder: Path) -> None:
         (ORANGE, "convolution 1x1"),
     )
     for row, (color, text) in enumerate(legend):
-        height = -395.0 - 18 * row
+        height = -440.0 - 18 * row
         arrow(axes, (0, height), (28, height), color)
         axes.text(36, height, text, va="center", fontsize=9, color=DARK)
     axes.set_xlim(-18, last[1] + 10)
-    axes.set_ylim(-480, 45)
+    axes.set_ylim(-540, 45)
     save(figure, folder, "unet_2015.svg")
 
 
@@ -133,11 +134,11 @@ def residual_blocks(folder: Path) -> None:
     from keras_unetres.models import build_resnet
 
     kinds = (
-        ("v1, two convolutions", build_resnet(18, variant="v1"), "stage1_block2"),
+        ("v1, two convolutions", build_resnet(18, variant="v1"), "stage1_block1"),
         ("v1, bottleneck", build_resnet(50, variant="v1"), "stage1_block2"),
         ("v2, pre-activation", build_resnet(50, variant="v2"), "stage1_block2"),
     )
-    figure, every = plt.subplots(1, 3, figsize=(10, 5.6))
+    figure, every = plt.subplots(1, 3, figsize=(11, 5.6))
     for axes, (title, model, block) in zip(every, kinds, strict=True):
         axes.set_axis_off()
         axes.set_title(title, fontsize=11, color=DARK)
@@ -147,23 +148,23 @@ def residual_blocks(folder: Path) -> None:
         for layer in steps:
             text, color = step_text(layer)
             if layer is joint:
-                axes.add_patch(plt.Circle((0.5, high - 0.3), 0.24, fc="white", ec=DARK, lw=1.3))
-                axes.text(0.5, high - 0.32, "+", ha="center", va="center", fontsize=14, color=DARK)
+                axes.plot(0.5, high - 0.3, "o", ms=19, mfc="white", mec=DARK, mew=1.3)
+                axes.text(0.5, high - 0.32, "+", ha="center", va="center", fontsize=14, color=DARK, zorder=5)
                 sum_at = high - 0.3
             else:
                 axes.add_patch(
-                    FancyBboxPatch((0.05, high - 0.5), 0.9, 0.4, boxstyle="round,pad=0.02", fc=color, ec=DARK, lw=0.8)
+                    FancyBboxPatch((-0.05, high - 0.5), 1.1, 0.4, boxstyle="round,pad=0.02", fc=color, ec=DARK, lw=0.8)
                 )
-                axes.text(0.5, high - 0.3, text, ha="center", va="center", fontsize=9, color=DARK)
+                axes.text(0.5, high - 0.3, text, ha="center", va="center", fontsize=8, color=DARK)
             arrow(axes, (0.5, high + 0.2), (0.5, high - 0.06), DARK)
             high -= 0.75
         arrow(axes, (0.5, high + 0.2), (0.5, high - 0.1), DARK)
         axes.plot([0.5, 1.35, 1.35], [0.12, 0.12, sum_at], color=BLUE, lw=1.6)
-        arrow(axes, (1.35, sum_at), (0.76, sum_at), BLUE)
+        arrow(axes, (1.35, sum_at), (0.62, sum_at), BLUE)
         axes.text(1.4, sum_at / 2, "x, unchanged", rotation=90, va="center", fontsize=9, color=BLUE)
         axes.text(0.5, 0.24, "x", ha="center", va="bottom", fontsize=10, color=DARK)
-        axes.set_xlim(-0.1, 1.6)
-        axes.set_ylim(-8.6, 0.5)
+        axes.set_xlim(-0.15, 1.6)
+        axes.set_ylim(-8.1, 0.5)
         axes.set_aspect("auto")
     save(figure, folder, "residual_blocks.svg")
 
@@ -186,12 +187,12 @@ def border_weights(folder: Path) -> None:
     cells = make_cells(3, size=(192, 192))
     parted = separated(cells.instances)
     weights = border_weight_map(cells.instances, w0=10.0, sigma=5.0)
-    figure, every = plt.subplots(1, 4, figsize=(12, 3.4), width_ratios=(1, 1, 1, 1.22))
+    figure, every = plt.subplots(1, 4, figsize=(12, 3.4), layout="compressed")
     colors = np.vstack([[0.1, 0.13, 0.15], np.random.default_rng(4).uniform(0.35, 1, (cells.instances.max(), 3))])
     for axes, picture, title, how in zip(
         every,
         (cells.image, colors[cells.instances], parted, weights),
-        ("image", "objects", "classes, parted by background", "weight of each pixel"),
+        ("image", "objects", "classes, objects parted", "weight of each pixel"),
         ({"cmap": "gray"}, {}, {"cmap": "gray", "interpolation": "nearest"}, {"cmap": "magma", "vmin": 1}),
         strict=True,
     ):
@@ -199,7 +200,7 @@ def border_weights(folder: Path) -> None:
         axes.set_title(title, fontsize=11, color=DARK)
         axes.set_xticks([])
         axes.set_yticks([])
-    bar = figure.colorbar(shown, ax=every[3], fraction=0.046, pad=0.04)
+    bar = figure.colorbar(shown, ax=every, fraction=0.046, pad=0.01)
     bar.ax.tick_params(labelsize=8)
     save(figure, folder, "border_weights.png")
 
