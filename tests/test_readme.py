@@ -1,4 +1,4 @@
-"""The README says what is so: its Python runs, and its figures are those of the files that commands wrote."""
+"""The README and the guide say what is so: the Python runs, and figures are those of the files that commands wrote."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from keras_unetres.workflows.demo import table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+MEASURED = (ROOT / "docs" / "measured.md").read_text()
+NETWORKS = (ROOT / "docs" / "networks.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def test_the_python_form_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    section = README[README.index("## Python") : README.index("## Networks")]
+    section = README[README.index("## Python") : README.index("## On the device")]
     first, *others = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -40,18 +43,56 @@ def test_the_demo_table_is_that_of_the_file() -> None:
     assert "\n".join(table(summary)) in README
 
 
+def test_what_you_get_is_what_the_files_say() -> None:
+    def read(name: str) -> Any:
+        return json.loads((RESULTS / f"{name}.json").read_text())
+
+    section = README[README.index("## What you get") : README.index("## Python")]
+    sets = read("real_data")["sets"]
+    for title, name in (("isbi2012", "isbi2012"), ("camvid", "camvid"), ("dsb2018", "dsb2018, border weights")):
+        assert f"{title} {sets[name]['keras']['miou']:.3f} and {sets[name]['int8']['miou']:.3f}" in section
+    demo = json.loads((ROOT / "docs" / "demo_summary.json").read_text())
+    small, large = re.findall(r"(\d+) kB and ([\d.]+) ms", section)
+    assert f"{small[0]}      {small[1]}" in "\n".join(table(demo))
+    assert re.search(rf"keras .* {large[0]} +{large[1]}", "\n".join(table(demo)))
+    every = read("edge_integrity")["damaged"]["all"]
+    refused = every["with the digest"]["refused"]
+    assert set(every["with the digest"]) == {"refused"}
+    assert f"of {refused:,} damaged files {refused:,} are refused" in section
+    assert f"without the digest {every['without']['silently wrong']:,} would" in section
+    grey = read("augmentation")["sets"]["isbi2012"]["crops_per_second"]
+    assert f"{grey['ours']:.0f} grey crops" in section
+    assert f"two processes {grey['albumentations, elastic']:.0f} |" in section
+    networks = read("residual_claim")["networks"].values()
+    by = {row["variant"] == "plain": row for row in networks if row["depth"] == 56}
+    for plain, words in ((False, "with shortcuts"), (True, "without")):
+        assert f"{100 * by[plain]['test_accuracy'][-1]:.1f} % {words}" in section
+
+
 def test_the_figures_of_real_data_are_those_of_the_file() -> None:
-    results = json.loads((ROOT / "benchmarks" / "results" / "real_data.json").read_text())["sets"]
+    results = json.loads((RESULTS / "real_data.json").read_text())["sets"]
     for name, row in results.items():
-        line = next(line for line in README.splitlines() if line.startswith(f"| {name} "))
-        for form in ("keras", "float32", "int8"):
-            assert f"{row[form]['miou']:.3f}" in line, (name, form)
+        line = next(line for line in MEASURED.splitlines() if line.startswith(f"| {name} "))
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[4:7] == [f"{row[form]['miou']:.3f}" for form in ("keras", "float32", "int8")], name
+
+
+def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
+    rows = json.loads((RESULTS / "quantization.json").read_text())["sets"]["isbi2012"]
+    for name, row in rows.items():
+        line = next(line for line in MEASURED.splitlines() if line.startswith(f"| {name} | 0."))
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        more = [f"{row['drop_points']:+.2f}", str(row["kb"]), str(row["deflated_kb"])] if name != "Keras" else [""] * 3
+        assert cells == [f"{row['miou']:.4f}", *more], name
+    found = [row["fake_quantization"] for row in rows.values() if "fake_quantization" in row]
+    assert "99.93 % of the pixels" in MEASURED and "99.998 % of those" in MEASURED
+    assert min(row["labels_equal"] for row in found) >= 0.9993
+    assert min(row["labels_equal_where_clear"] for row in found) >= 0.99998
 
 
 def test_the_networks_are_those_of_the_file() -> None:
     rows = {row["name"]: row for row in json.loads((ROOT / "docs" / "models.json").read_text())}
-    section = README[README.index("## Networks") : README.index("## On the device")]
-    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if " px | " in line]
+    lines = [line.strip("| ").split(" | ") for line in NETWORKS.splitlines() if " px | " in line]
     assert len(lines) > 9
     for name, size, parameters, multiply_adds, field, clean in lines:
         row = rows[name]
@@ -63,17 +104,17 @@ def test_the_networks_are_those_of_the_file() -> None:
 
 
 def test_the_figures_of_the_residual_claim_are_those_of_the_file() -> None:
-    result = json.loads((ROOT / "benchmarks" / "results" / "residual_claim.json").read_text())
+    result = json.loads((RESULTS / "residual_claim.json").read_text())
     for row in result["networks"].values():
         kind = "plain" if row["variant"] == "plain" else "residual"
-        line = next(line for line in README.splitlines() if line.startswith(f"| {kind}, {row['depth']} layers |"))
+        line = next(line for line in NETWORKS.splitlines() if line.startswith(f"| {kind}, {row['depth']} layers |"))
         _, norm, loss, accuracy = line.strip("| ").split(" | ")
         assert float(norm) == pytest.approx(row["gradient_norm"][0], rel=0.01)
         assert loss == f"{row['train_loss'][-1]:.3f}"
         assert accuracy == f"{100 * row['test_accuracy'][-1]:.1f} %"
     assert result["settings"]["epochs"] == 12
     growth = {kind: _median(result, kind, 110) / _median(result, kind, 20) for kind in ("plain", "v1")}
-    assert "a factor of about a million (`at_start`), against nine" in README
+    assert "a factor of about a million (`at_start`), against nine" in NETWORKS
     assert 0.7e6 < growth["plain"] < 1.4e6
     assert round(growth["v1"]) == 9
 
@@ -83,8 +124,7 @@ def _median(result: dict, variant: str, depth: int) -> float:
 
 
 def test_the_builders_shown_build() -> None:
-    section = README[README.index("## Networks") :]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    code = re.search(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
     assert code is not None
     lines = [line for line in code[1].splitlines() if line.startswith("ku.")]
     assert len(lines) >= 6
@@ -101,8 +141,8 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
 
 
 def test_the_crops_a_second_are_those_of_the_file() -> None:
-    sets = json.loads((ROOT / "benchmarks" / "results" / "augmentation.json").read_text())["sets"]
-    section = README[README.index("**Augmentation**") : README.index("How images meet the network")]
+    sets = json.loads((RESULTS / "augmentation.json").read_text())["sets"]
+    section = MEASURED[MEASURED.index("## Augmentation") :]
     grey, colour = (sets[name]["crops_per_second"] for name in ("isbi2012", "camvid"))
     rows = {
         "keras-unetres": "ours",
