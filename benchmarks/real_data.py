@@ -33,14 +33,15 @@ from unetres_edge.files import make_folder, write_json
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("UNETRES_DATA", ROOT.parent / "shared" / "data"))
 COMMON = "--filters 16 --learning-rate 0.002 --ema 0.99"
-NUCLEI = f"--epochs 12 --batch 8 {COMMON} --per-image 1 99 --masks instances --target separated --augment microscopy"
+NUCLEI = f"{COMMON} --per-image 1 99 --masks instances --target separated --augment microscopy"
 SETS: dict[str, tuple[str, str]] = {
     "isbi2012": (
         "isbi2012",
         f"--epochs 50 --batch 2 {COMMON} --per-image 1 99 --val-from 19.png --test-from '2[0-3].png'",
     ),
-    "dsb2018": ("dsb2018", NUCLEI),
-    "dsb2018, border weights": ("dsb2018", f"{NUCLEI} --border-weight"),
+    "dsb2018, border weights": ("dsb2018", f"--epochs 12 --batch 8 {NUCLEI} --border-weight"),
+    "dsb2018, border weights, batches of 2": ("dsb2018", f"--epochs 12 --batch 2 {NUCLEI} --border-weight"),
+    "dsb2018, batches of 2": ("dsb2018", f"--epochs 12 --batch 2 {NUCLEI}"),
     "camvid": ("camvid", f"--epochs 40 --batch 2 {COMMON} --ignore 11 --fit resize"),
 }
 OBJECTS = {"watershed": [], "connected": ["--no-split"]}

@@ -72,9 +72,23 @@ def test_what_you_get_is_what_the_files_say() -> None:
 def test_the_figures_of_real_data_are_those_of_the_file() -> None:
     results = json.loads((RESULTS / "real_data.json").read_text())["sets"]
     for name, row in results.items():
-        line = next(line for line in MEASURED.splitlines() if line.startswith(f"| {name} "))
+        line = next(line for line in MEASURED.splitlines() if line.startswith(f"| {name} |"))
         cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[0] == name
         assert cells[4:7] == [f"{row[form]['miou']:.3f}" for form in ("keras", "float32", "int8")], name
+
+
+def test_the_objects_are_those_of_the_file() -> None:
+    sets = json.loads((RESULTS / "real_data.json").read_text())["sets"]
+    whole = sets["isbi2012"]["keras"]["partitions"]["thinned"]
+    assert f"V_rand {whole['v_rand']:.3f} and V_info {whole['v_info']:.3f} (borders thinned" in MEASURED
+    large, small, plain = (
+        sets[name]["keras"]["objects"]
+        for name in ("dsb2018, border weights", "dsb2018, border weights, batches of 2", "dsb2018, batches of 2")
+    )
+    text = MEASURED.replace("\n", " ")
+    assert f"AP@0.5 {large['watershed']['ap50']:.3f} by watershed and {large['connected']['ap50']:.3f} as" in text
+    assert f"{small['watershed']['ap50']:.3f} by watershed, and {plain['watershed']['ap50']:.3f} without" in text
 
 
 def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
