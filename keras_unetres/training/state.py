@@ -36,7 +36,7 @@ def metric_variables(model: keras.Model, metrics: Sequence[keras.metrics.Metric]
 
 def arrays(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
     """Return copies of the values of variables, which later steps do not change."""
-    return {name: np.array(variable) for name, variable in variables.items()}
+    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
 
 
 def put(variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray]) -> None:

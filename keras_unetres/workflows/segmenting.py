@@ -151,9 +151,9 @@ def start(
     pre = Preprocessing(channels=arguments["input_shape"][-1], value_range=(-1.0, 1.0))
     initial = {}
     if options.weights is not None:
-        before = {v.path: np.array(v) for v in model.weights}
+        before = {v.path: np.array(v.numpy()) for v in model.weights}
         pre = load_published(model, options.weights, encoder=arguments.get("encoder", options.network))
-        initial = {v.path: np.array(v) for v in model.weights if not np.array_equal(before[v.path], np.asarray(v))}
+        initial = {v.path: np.array(v.numpy()) for v in model.weights if not np.array_equal(before[v.path], v.numpy())}
     return replace(pre, per_image=options.per_image, fit=options.image_fit, size=(options.size, options.size)), initial
 
 
