@@ -51,9 +51,10 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# What TensorFlow's libraries say of the machine at their start, whatever the level of its log.
-START_LOG = re.compile(
-    r"^(?:WARNING: All log messages before absl::.*|[IWE]\d{4} \d\d:.*|[IWE]0000 .*)\n?", re.MULTILINE
+# What TensorFlow's libraries say of the machine and of their work, whatever the level of its log.
+TENSORFLOW_LOG = re.compile(
+    r"^(?:WARNING: All log messages before absl::|[IWE]\d{4} \d\d:|INFO:tensorflow:|INFO: Created Tensor).*\n?",
+    re.MULTILINE,
 )
 SCALE_LINE = re.compile(r"^SCALE = 1\b", re.MULTILINE)
 
@@ -139,19 +140,19 @@ def execute(notebook: Any, scale: float) -> Any:
 
 
 def _tidied(output: Any, count: int) -> Any:
-    """Return an output without what changes from run to run, its picture without metadata and as small as it goes."""
+    """Return an output without what changes from run to run, its picture with a palette and without metadata."""
     if "execution_count" in output:
         output.execution_count = count
     output.pop("transient", None)
     if output.get("name") == "stderr":
-        output.text = START_LOG.sub("", output.text)
+        output.text = TENSORFLOW_LOG.sub("", output.text)
     if "metadata" in output:
         width = output.metadata.get("image/png", {}).get("width")
         output.metadata = {} if width is None else {"image/png": {"width": width}}
     if "image/png" in output.get("data", {}):
         output.data.pop("text/plain", None)  # <Figure size ...>
         with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
-            plain = picture.convert("RGB")
+            plain = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         buffer = io.BytesIO()
         plain.save(buffer, "PNG", optimize=True)
         output.data["image/png"] = base64.b64encode(buffer.getvalue()).decode()
@@ -166,12 +167,10 @@ def find_faults(notebook: Any, name: str) -> list[str]:
         faults.append(f"{len(text.encode())} bytes, more than {MAX_BYTES}")
     if [cell.source for cell in notebook.cells] != [cell.source for cell in prepare(notebook, name).cells]:
         faults.append("badge or install cell are not what notebooks/make.py writes")
-    words = "\n".join(_texts(notebook))
-    for private in {tempfile.gettempdir(), str(Path.home()), str(FOLDER.parent), platform.node()}:
-        if len(private) > 3 and private in words:
-            faults.append(f"names {private}, which is of one machine")
-    if len(getpass.getuser()) > 4 and getpass.getuser() in words:
-        faults.append(f"names the user {getpass.getuser()}")
+    lines = "\n".join(_texts(notebook)).splitlines()
+    for private in {tempfile.gettempdir(), str(Path.home()), str(FOLDER.parent), platform.node(), getpass.getuser()}:
+        if len(private) > 4 or private.startswith("/"):
+            faults += [f"names {private}, which is of one machine: {line[:200]}" for line in lines if private in line]
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for number, cell in enumerate(code, start=1):
         if cell.execution_count != number:
