@@ -213,7 +213,9 @@ def main() -> int:
         line = f"{time.perf_counter() - start:.0f} s, {spent:.0f} s of CPU, {len(text) / 1000:.0f} kB"
         print(f"{path.name}: {line}", flush=True)
         if faults:
-            print(*(f"{path.name}: {fault}" for fault in faults), sep="\n", file=sys.stderr)
+            kept = Path(tempfile.gettempdir()) / f"refused_{path.name}"
+            kept.write_text(text + "\n", encoding="utf-8")
+            print(*(f"{path.name}: {fault}" for fault in faults), f"see {kept}", sep="\n", file=sys.stderr)
             return 1
         unfinished = options.out / f".{path.name}.tmp"
         unfinished.write_text(text + "\n", encoding="utf-8")

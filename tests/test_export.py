@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from small_models import INT8, PRE, make_calibration, make_levels, user_model
 from keras_unetres.evaluate import KerasEngine
 from keras_unetres.export import Exported, Preprocessing, export_tflite
 from keras_unetres.export.calibrate import collect_calibration
-from keras_unetres.export.convert import _reason, convert
+from keras_unetres.export.convert import _quiet, _reason, convert
 from keras_unetres.export.inspect import Op, find_layer, float_islands, read_ops
 from keras_unetres.export.seal import add_card
 from keras_unetres.models import build_unet
@@ -312,3 +313,17 @@ def test_float_islands() -> None:
     inner, outer = Op("NEG", ("FLOAT32",), ("FLOAT32",), "a"), Op("QUANTIZE", ("UINT8",), ("INT8",), "b")
     half = Op("CAST", ("INT8",), ("FLOAT16",), "c")
     assert float_islands([outer, inner, half, outer]) == [inner, half]
+
+
+@pytest.mark.parametrize("name", ["absl", "tensorflow"])
+def test_saving_says_nothing(name: str) -> None:
+    """TensorFlow's own logger writes to stdout in a notebook."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    try:
+        logger.setLevel(logging.INFO)
+        with _quiet():
+            assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.level == logging.INFO
+    finally:
+        logger.setLevel(before)

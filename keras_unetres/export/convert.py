@@ -257,12 +257,14 @@ def _reason(text: str, layer_names: list[str]) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Keep TensorFlow's notes on saving out of the user's terminal."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep TensorFlow's notes on saving out of the user's terminal, and out of a notebook, where it logs to stdout."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
