@@ -148,7 +148,8 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch, *, run: bool) -> No
     words = small(words)
     if "--out" in words and words[1] in ("train", "quantize", "export"):
         out = Path(words[words.index("--out") + 1])
-        shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
+        for made in (out, out.with_suffix(".receipt.json"), out.with_suffix(".receipt.html")):
+            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     assert main(words[1:]) == 0, words
 
 
