@@ -90,7 +90,8 @@ def dataset_from_tf(
     Args:
         data: of (image, mask) or (image, mask, weight), or of dicts with "image", "mask" (or "segmentation_mask") and
             perhaps "weight"; one example each, or batches.
-        classes, reading: as `dataset_from_arrays`.
+        classes: as `dataset_from_arrays`.
+        reading: as `dataset_from_arrays`.
         limit: the largest number of examples; None for all, which must be finitely many.
 
     Raises:

@@ -58,7 +58,8 @@ def quantize(
         engine: "native" or "tfmot", see `keras_unetres.compress.quantize_aware`.
         ranges: how ranges are found, see `keras_unetres.compress.find_ranges`.
         keep_zeros: weights that are 0 stay 0.
-        epochs, minutes: how long; 5 epochs if neither is given.
+        epochs: passes over the data; 5 if `minutes` is not given either.
+        minutes: wall-clock budget instead of `epochs`.
         learning_rate: peak of the schedule.
         overwrite: replace an earlier run folder.
         say: called with lines for the user.
