@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "notebooks" / "make.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALLEST = "0.1"
+LONG = {
+    "02_why_residuals"
+}  # more than a minute of CPU in the smallest setting: its deep networks are traced, four of them
+RUNS = [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else (), id=path.stem) for path in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def write(path: Path, *cells: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUNS)
 def test_it_runs_in_the_smallest_setting(path: Path, tmp_path: Path) -> None:
     done = run(path, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
