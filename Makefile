@@ -59,10 +59,10 @@ notebooks: $(VENV)/.dev ## execute the notebooks and write their outputs into th
 	@echo "==> notebooks"
 	$(BIN)/python notebooks/make.py
 
-# mkdocs-material prints an opinion on MkDocs 2, which the pinned range excludes.
+# Not --quiet, which keeps warnings from being counted. mkdocs-material prints an opinion on MkDocs 2, which the pinned range excludes.
 docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a failure
 	@echo "==> docs"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "open site/index.html"
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
