@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -87,7 +88,14 @@ def test_every_public_name_is_in_the_api() -> None:
     listed = {name.rpartition(".")[::2] for page in pages for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
     for name, value in public():
         at = [module for module, last in listed if last == value.__name__]
-        assert any(getattr(sys.modules.get(module), value.__name__, None) is value for module in at), name
+        assert any(getattr(importlib.import_module(module), value.__name__) is value for module in at), name
+
+
+def test_no_sub_package_takes_the_place_of_a_public_name() -> None:
+    for path in (ROOT / "keras_unetres").iterdir():
+        if path.name in keras_unetres.__all__ or path.stem in keras_unetres.__all__:
+            importlib.import_module(f"keras_unetres.{path.stem}")
+            assert callable(getattr(keras_unetres, path.stem)), path.stem
 
 
 def test_public_names_have_docstrings_that_begin_with_a_sentence() -> None:
