@@ -89,8 +89,9 @@ def unet_2015(folder: Path) -> None:
         step = f"decoder{level}"
         side, channels = shape(f"{step}_skip")
         _, kept = shape(f"{step}_crop")
-        left = box(place[1] + 20, level, shape(f"{step}_crop")[0], kept, skip=True)
-        width = 6 + 2.2 * np.log2(channels - kept + 1)
+        width, wide = (6 + 2.2 * np.log2(number + 1) for number in (channels - kept, kept))
+        above = (place[0] + place[1]) / 2  # the up-convolution goes straight up
+        left = box(above - width / 2 - wide, level, shape(f"{step}_crop")[0], kept, skip=True)
         axes.add_patch(Rectangle((left[1], tops[level] - tall[level]), width, tall[level], fc=PALE, ec=BLUE, lw=1.2))
         axes.text(left[1], tops[level] + 4, f"{kept} + {channels - kept}", ha="center", fontsize=8, color=DARK)
         arrow(
@@ -101,9 +102,7 @@ def unet_2015(folder: Path) -> None:
         )
         arrow(axes, (ends[level][1], ends[level][2]), (left[0], left[2]), GREY)
         crop = (shape(f"encoder{level}_out")[0] - side) // 2
-        axes.text(
-            (ends[level][1] + left[0]) / 2, left[2] + 5, f"copy, crop {crop} px", ha="center", fontsize=8, color=DARK
-        )
+        axes.text((ends[level][1] + left[0]) / 2, left[2] + 5, f"crop {crop} px", ha="center", fontsize=8, color=DARK)
         place = (left[0], left[1] + width, left[2])
         for part in (f"{step}_1_relu", f"{step}_out"):
             after = box(place[1] + 34, level, *shape(part))
