@@ -48,7 +48,8 @@ def main() -> None:
     if options.control:
         run_control(Path(options.control), options.first, options.count)
         return
-    result: dict[str, Any] = {"command": "python benchmarks/edge_integrity.py", "damaged": {}}
+    counts = f"--count {options.count} --calls {options.calls} --row {options.row}"
+    result: dict[str, Any] = {"command": f"python benchmarks/edge_integrity.py {counts}", "damaged": {}}
     with tempfile.TemporaryDirectory() as folder:
         models = make_models(Path(folder))
         for name, path in models.items():

@@ -55,7 +55,9 @@ def test_what_you_get_is_what_the_files_say() -> None:
     small, large = re.findall(r"(\d+) kB and ([\d.]+) ms", section)
     assert f"{small[0]}      {small[1]}" in "\n".join(table(demo))
     assert re.search(rf"keras .* {large[0]} +{large[1]}", "\n".join(table(demo)))
-    every = read("edge_integrity")["damaged"]["all"]
+    integrity = read("edge_integrity")
+    assert f"`{integrity['command']}`" in section
+    every = integrity["damaged"]["all"]
     refused = every["with the digest"]["refused"]
     assert set(every["with the digest"]) == {"refused"}
     assert f"of {refused:,} damaged files {refused:,} are refused" in section

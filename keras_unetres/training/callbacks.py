@@ -90,10 +90,12 @@ class FreezeNorm(keras.callbacks.Callback):
     Until then each batch is normalised by its own mean and variance. Where batches are small and images of several
     kinds, those are far from the moving ones, and a network that fits the first may fail with the second, at inference;
     training on with what inference uses lets the weights adapt (Wu and Johnson 2021, section 3). Scale and offset are
-    trained on.
+    trained on. The layers of this model object stay frozen after `fit`, in a later `fit` too; a copy, or a model built
+    anew with the weights, is not.
 
     Args:
-        epoch: the first epoch of it, counted from 0.
+        epoch: the first epoch of it, counted from 0. From 0 on, a fresh network would be normalised by statistics that
+            it has not gathered yet.
     """
 
     def __init__(self, epoch: int) -> None:

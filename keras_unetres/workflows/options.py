@@ -61,7 +61,8 @@ class TrainOptions:
         weight_decay: of kernels.
         clip_norm: largest norm of all gradients together; None for no limit.
         ema: momentum of a moving average of the weights, which is what is validated and kept; None for none.
-        freeze_norm: share of the epochs, at the end, in which BatchNormalization works as at inference.
+        freeze_norm: share of the epochs, at the end, in which BatchNormalization works as at inference; at least one
+            epoch if above 0, and never the first.
         deep_supervision: ask coarser levels of a U-Net's decoder for the mask, too, while it is trained.
         patience: validations without a better score after which training ends; None to go on to the end.
         checkpoint_seconds: between two checkpoints.

@@ -374,7 +374,8 @@ class _Session:
         keeping = keeper.callbacks(first_step=done, seconds=options.checkpoint_seconds, stop=stop, pictures=pictures)
         callbacks = [LearningRate(plan.rate, done), StopNonFinite(material.names, done), *keeping]
         if options.freeze_norm:
-            callbacks.insert(0, FreezeNorm(plan.epochs - max(1, round(options.freeze_norm * plan.epochs))))
+            last = max(1, round(options.freeze_norm * plan.epochs))
+            callbacks.insert(0, FreezeNorm(max(1, plan.epochs - last)))  # the first one gathers the statistics
         # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
         callbacks.insert(-1, progress)
         try:
