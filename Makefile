@@ -13,11 +13,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-web lint bench notebooks docs clean
+.PHONY: help demo test test-long test-web test-arm64 lint bench notebooks docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predict; pictures and figures go to demo/
 	@echo "==> demo: results go to demo/"
@@ -34,6 +34,10 @@ test-long: $(VENV)/.dev ## run the tests that take minutes
 test-web: $(VENV)/.dev edge/web/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
 	@echo "==> test-web"
 	$(BIN)/python -m pytest -m "long or not long" tests/test_web.py tests/test_web_browser.py
+
+test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 processor (needs Debian or Ubuntu on x86-64)
+	@echo "==> test-arm64"
+	$(BIN)/python edge/tests/arm64.py
 
 edge/web/node_modules/.installed: edge/web/package.json edge/web/package-lock.json
 	@command -v npm >/dev/null || { echo "error: needs Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
@@ -67,7 +71,7 @@ docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a 
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"
-	rm -rf .venv demo site build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .arm64 demo site build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 
 # A stamp is touched only after its last command has succeeded: a failed install is tried again next time.

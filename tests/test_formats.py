@@ -1068,6 +1068,10 @@ def test_colours_declared_as_values(tmp_path: Path) -> None:
     write_folders(tmp_path, thrice(painted(IDS)))
     yaml(tmp_path, 'classes: [a, b, c]\nvalues: {"#808080": 0, "#800000": b, "#C0C080": 2, "#000000": ignore}')
     np.testing.assert_array_equal(one_mask(tmp_path), IDS)
+    assert read_all(tmp_path).classes.colors == ((128, 128, 128), (128, 0, 0), (192, 192, 128))
+    with (tmp_path / "dataset.yaml").open("a") as file:
+        file.write("\ncolors: [[1, 2, 3], [4, 5, 6], [7, 8, 9]]\n")
+    assert read_all(tmp_path).classes.colors == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
     yaml(tmp_path, 'values: {"#808080": 0, "#800000": 1, "#c0c080": 2}')
     with pytest.raises(DataError, match=r"masks/a\.png.*#000000 in 24 px.*values: .*\"#000000\": ignore"):
         read_all(tmp_path)

@@ -14,7 +14,7 @@ from unetres_edge.card import default_colors
 from unetres_edge.errors import DataError
 from unetres_edge.preprocessing import IGNORE
 
-from .colortables import camvid_table, voc_table
+from .colortables import Color, camvid_table, unpack, voc_table
 from .dataset import Dataset
 from .targets import semantic, separated, with_borders
 
@@ -108,7 +108,18 @@ def decide_classes(
     if reading.ignore is not None and not dataset.by_color:
         values[reading.ignore] = IGNORE
     used = frozenset[int]().union(*(own for own in found if set(own) <= set(values)))
-    return Classes(names, dataset.class_colors or default_colors(len(names)), values, note, used=used)
+    colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
+    return Classes(names, colors, values, note, used=used)
+
+
+def _mask_colors(dataset: Dataset, count: int) -> tuple[Color, ...] | None:
+    """Return the colours in which the masks draw the classes, the first of each; None where one has none."""
+    if not dataset.by_color or dataset.values is None:
+        return None
+    first: dict[int, Color] = {}
+    for color, target in dataset.values.items():
+        first.setdefault(target, unpack(color))
+    return tuple(first[target] for target in range(count)) if first.keys() >= set(range(count)) else None
 
 
 def _check_fit(dataset: Dataset, model_names: list[str]) -> None:

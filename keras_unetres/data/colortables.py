@@ -71,6 +71,11 @@ def pack(color: Color) -> int:
     return color[0] << 16 | color[1] << 8 | color[2]
 
 
+def unpack(packed: int) -> Color:
+    """Return (red, green, blue) of red << 16 | green << 8 | blue."""
+    return packed >> 16, packed >> 8 & 255, packed & 255
+
+
 def voc_color(index: int) -> Color:
     """Return the colour of a class in the palette of PASCAL VOC: the bits of the index, spread over three channels."""
     channels = [0, 0, 0]

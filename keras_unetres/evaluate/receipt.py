@@ -45,14 +45,17 @@ def rule(drop: Drop | None, max_drop: float, *, score: str, images: str, why_not
     """
     if drop is None:
         return Ruling(None, f"Not scored: {why_not}.")
-    between = f" (95 %: {_signed(drop.interval[0])} to {_signed(drop.interval[1])})" if drop.interval else ""
     allowed = f"a loss of {max_drop:g} is allowed"
+    low, high = drop.interval or (drop.points, drop.points)
     if abs(drop.points) < 0.005:
-        what = f"The file keeps its {score}{between}"
+        what, between = f"keeps its {score}", f"a loss of {_signed(low)} to {_signed(high)}"
+    elif drop.points > 0:
+        what, between = f"loses {drop.points:.2f} points of {score}", f"{_signed(low)} to {_signed(high)}"
     else:
-        what = f"The file {'loses' if drop.points > 0 else 'gains'} {abs(drop.points):.2f} points of {score}{between}"
+        what, between = f"gains {-drop.points:.2f} points of {score}", f"{_signed(-high)} to {_signed(-low)}"
+    within = f" (95 %: {between})" if drop.interval else ""
     passed = drop.points <= max_drop
-    return Ruling(passed, f"{'Passed' if passed else 'Rejected'}. {what} on {images}; {allowed}.")
+    return Ruling(passed, f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}.")
 
 
 def segment_rows(steps: Mapping[str, Step], class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -145,7 +148,7 @@ def _pixels_equal(step: Step) -> float:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\u2212")
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\u2212")  # zero is never negative
 
 
 def _number(value: Any) -> float | None:
