@@ -25,7 +25,7 @@ demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predic
 
 test: $(VENV)/.dev ## run the tests of both packages
 	@echo "==> test"
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: $(VENV)/.dev ## run the tests that take minutes
 	@echo "==> test-long"

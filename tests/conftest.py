@@ -15,6 +15,25 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+LONGEST = (
+    "test_networks_export.py",
+    "test_notebooks.py",
+    "test_fit.py",
+    "test_kills.py",
+    "test_quantize.py",
+    "test_distribution.py",
+    "test_train_data.py",
+    "test_mixed.py",
+    "test_gate.py",
+    "test_networks.py",
+    "test_weights.py",
+    "test_readme.py",
+    "test_docs.py",
+    "test_fake_quant.py",
+    "test_pipeline.py",
+    "test_workflows.py",
+)
+
 TINY = {"size": 32, "filters": 4, "depth": 2, "batch": 8, "epochs": 3, "dropout": 0.1, "learning_rate": 0.01, "seed": 3}
 
 
@@ -29,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={folder}"
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the files that take longest first, so that no worker is left alone with one at the end."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 def silent(line: str) -> None:

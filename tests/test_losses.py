@@ -764,7 +764,8 @@ def test_two_devices_are_one() -> None:
     """Each loss and its gradient, and a loss curve with weights and scores, are those of one device at that batch."""
     command = [sys.executable, "-c", TWO_DEVICES]
     path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'edge/src'}", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env={"PATH": "", **path}, capture_output=True, text=True, timeout=300)
+    compiler = {name: os.environ[name] for name in ("XLA_FLAGS", "TF_XLA_FLAGS") if name in os.environ}
+    done = subprocess.run(command, env={"PATH": "", **path, **compiler}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = json.loads(done.stdout.splitlines()[-1])
     assert set(one["history"]) == set(two["history"]) >= {"loss", "miou", "val_loss", "val_iou_2"}

@@ -6,6 +6,7 @@ A conversion takes seconds, so rows that convert by the same ops as another are 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,11 @@ from keras_unetres.export.recipes import RECIPES
 from keras_unetres.models.catalog import not_int8
 
 INT8 = RECIPES["static_wi8_ai8"]
-ROWS = [pytest.param(name, marks=[pytest.mark.long] if name in ALIKE else []) for name in NETWORKS]
+
+
+def rows(*more: str) -> list[Any]:
+    """The networks of the table; those that are like others, and `more`, are left to the long tests."""
+    return [pytest.param(name, marks=pytest.mark.long if name in {*ALIKE, *more} else ()) for name in NETWORKS]
 
 
 def made(name: str) -> tuple[keras.Model, np.ndarray]:
@@ -30,7 +35,7 @@ def made(name: str) -> tuple[keras.Model, np.ndarray]:
     return row.build(), np.random.default_rng(0).uniform(-1, 1, (8, *row.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", rows("resnet50_v2"))
 def test_float32_answers_like_keras(name: str) -> None:
     model, images = made(name)
     expected = np.asarray(model.predict_on_batch(images))
@@ -38,7 +43,7 @@ def test_float32_answers_like_keras(name: str) -> None:
     np.testing.assert_allclose(answer(data, images), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", rows())
 def test_int8_is_clean_or_named(name: str) -> None:
     model, images = made(name)
     data = convert(model, NETWORKS[name].shape, recipe=INT8, calibration=images)

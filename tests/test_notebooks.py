@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "notebooks" / "make.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALLEST = "0.1"
-# More than a minute of CPU in the smallest setting: many networks are traced, many files converted.
-LONG = {"02_why_residuals", "04_quantize_and_export"}
+# About a minute of CPU or more in the smallest setting: many networks are traced, many files converted.
+LONG = {"02_why_residuals", "03_your_own_data", "04_quantize_and_export"}
 RUNS = [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else (), id=path.stem) for path in NOTEBOOKS]
 
 

@@ -20,13 +20,17 @@ from keras_unetres.workflows.train import resume
 from unetres_edge import Segmenter
 from unetres_edge.errors import ExistsError, RunFolderError, UsageError
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 
 def silent(line: str) -> None:
     """Print nothing."""
 
 
 @pytest.fixture(scope="module")
-def aware(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+def aware(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory, without_xla: None
+) -> tuple[Path, dict[str, Any], list[str]]:
     """A run made of another by two epochs, what `quantize` returned, and what it said."""
     out, said = tmp_path_factory.mktemp("aware") / "run", []
     return out, quantize(run_folder, out, epochs=2, learning_rate=1e-3, say=said.append), said

@@ -263,8 +263,10 @@ def merge_lines(fixes: Collection[str], classes: Classes) -> str:
 
 
 def fix_colors(counts: Mapping[int, int]) -> str:
-    """Return a line that gives each colour of some masks a class: PASCAL VOC's or CamVid's where all are theirs, else a
-    number by frequency, black first."""
+    """Return a line that gives each colour of some masks a class.
+
+    That is PASCAL VOC's or CamVid's where all are theirs, else a number by frequency, black first.
+    """
     for table in (voc_table(), camvid_table()):
         values = table.values(IGNORE)
         if set(counts) <= set(values) and len(counts) > 1:

@@ -1,5 +1,6 @@
-"""The table of encoders by name. An encoder returns its feature maps as a dict keyed by stride, and that is all a
-decoder knows of it.
+"""The table of encoders by name.
+
+An encoder returns its feature maps as a dict keyed by stride, and that is all a decoder knows of it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ _REPLACE = "replace or remove the file"
 
 
 def is_png(data: bytes) -> bool:
+    """Return whether a file begins as a PNG does."""
     return data.startswith(_MAGIC)
 
 

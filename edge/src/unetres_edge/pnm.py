@@ -26,10 +26,12 @@ class Header:
 
 
 def is_pnm(data: bytes) -> bool:
+    """Return whether a file begins as a PGM or PPM does."""
     return _HEADER.match(data) is not None
 
 
 def read_header(data: bytes) -> Header:
+    """Return what the header says, or raise `ImageError` where it is damaged."""
     found = _HEADER.match(data)
     kind, width, height, largest = (int(number) for number in found.groups()) if found else (0, 0, 0, 0)
     if not width * height or not 0 < largest < 65536:

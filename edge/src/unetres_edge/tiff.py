@@ -121,6 +121,7 @@ class Page:
 
 
 def is_tiff(data: bytes) -> bool:
+    """Return whether a file begins as a TIFF does."""
     return data[:4] in _MAGIC
 
 

@@ -1,4 +1,6 @@
-"""A mask file for every object: `ID/images/` and `ID/masks/` for each picture (Data Science Bowl 2018), or
+"""A mask file for every object.
+
+They are in `ID/images/` and `ID/masks/` for each picture (Data Science Bowl 2018), or are named
 `PICTURE_CLASS_NUMBER.png` in a folder beside the pictures (pycococreator).
 
 Each file has two values, and the pixels of the larger one are the object. Smaller objects lie on top of larger ones.
