@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from statistics import median
@@ -60,14 +61,21 @@ def mediapipe(model: str, image: np.ndarray, threads: int) -> tuple[Callable[[],
 
 
 def model_api(model: str, image: np.ndarray, threads: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Bare OpenVINO and OpenVINO Model API's segmentation model on the same file."""
+    """Bare OpenVINO and OpenVINO Model API's segmentation model on the same network, with scores as (1, C, h, w)."""
     import openvino
     from model_api.models import SegmentationModel
 
     core = openvino.Core()
-    options = {"INFERENCE_NUM_THREADS": threads}
-    request = core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
-    wrapper = SegmentationModel.create_model(model, device="CPU", max_num_requests=1)
+    steps = openvino.preprocess.PrePostProcessor(core.read_model(model))
+    steps.output().model().set_layout(openvino.Layout("NHWC"))
+    steps.output().tensor().set_layout(openvino.Layout("NCHW")).set_element_type(openvino.Type.f32)
+    network, options = steps.build(), {"INFERENCE_NUM_THREADS": threads}
+    request = core.compile_model(network, "CPU", options).create_infer_request()
+    with tempfile.TemporaryDirectory() as folder:
+        openvino.save_model(network, f"{folder}/m.xml", compress_to_fp16=False)
+        wrapper = SegmentationModel.create_model(
+            f"{folder}/m.xml", "Segmentation", device="CPU", nthreads=threads, max_num_requests=1
+        )
     return request.infer, lambda: wrapper(image)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _command import given_command
 from edge_overhead import make_model
 
 from unetres_edge import Preprocessing, Segmenter
@@ -113,7 +114,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     with Segmenter(options.int8, num_threads=threads, engine="auto") as segmenter:
         first = segmenter.segment(images[0])
     return {
-        "command": "python benchmarks/edge_engines.py",
+        "command": given_command(),
         "trained": options.trained,
         "images": len(images),
         "classes": classes,

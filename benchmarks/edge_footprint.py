@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from statistics import median
 
+from _command import given_command
+
 from unetres_edge.files import make_folder, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -38,7 +40,7 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     sizes = {name: size_of(name) for name in sorted(needed(ROOT))}
     result = {
-        "command": "python benchmarks/edge_footprint.py",
+        "command": given_command(),
         "median_seconds": {name: round(median(values[1:]), 3) for name, values in seconds.items()},
         "bytes": sizes,
         "all_bytes": sum(sizes.values()),

@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         result: dict[str, Any] = {
-            "command": "python benchmarks/edge_large.py",
+            "command": given_command(),
             "model": Path(options.model).name if options.model else "U-Net, 8 filters, depth 3, random weights, int8",
             "side": options.side,
             "threads": available_cores(),

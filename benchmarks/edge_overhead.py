@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
@@ -44,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(options.model or make_model(Path(folder) / "unet32.tflite", "static_wi8_ai8", "logits"))
         result: dict[str, Any] = {
-            "command": "python benchmarks/edge_overhead.py",
+            "command": given_command(),
             "model": model.name if options.model else "U-Net, 32 filters, 256 x 256 x 3, int8, random weights",
             "count": options.count,
             "threads": options.threads,

@@ -40,6 +40,7 @@ SETS: dict[str, tuple[str, str]] = {
         f"--epochs 50 --batch 2 {COMMON} --per-image 1 99 --val-from 19.png --test-from '2[0-3].png'",
     ),
     "dsb2018, border weights": ("dsb2018", f"--epochs 12 --batch 8 {NUCLEI} --border-weight"),
+    "dsb2018": ("dsb2018", f"--epochs 12 --batch 8 {NUCLEI}"),
     "dsb2018, border weights, batches of 2": ("dsb2018", f"--epochs 12 --batch 2 {NUCLEI} --border-weight"),
     "dsb2018, batches of 2": ("dsb2018", f"--epochs 12 --batch 2 {NUCLEI}"),
     "camvid": ("camvid", f"--epochs 40 --batch 2 {COMMON} --ignore 11 --fit resize"),

@@ -16,6 +16,7 @@ from unetres_edge.card import Card
 from unetres_edge.cli import main
 from unetres_edge.errors import (
     DataError,
+    EngineError,
     ExistsError,
     ImageError,
     ModelDamagedError,
@@ -103,6 +104,25 @@ class Engine:
 def test_cards_of_other_models_are_refused(card: Card, what: str) -> None:
     with pytest.raises(ModelError, match=what):
         Classifier(None, card=card, engine=Engine())
+
+
+def test_an_engine_is_chosen_by_name(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    image = RNG.integers(0, 256, (8, 8), np.uint8)
+    with Classifier(file) as classifier:
+        expected = classifier.classify(image)
+    assert (expected.engine, expected.agreement) == ("litert", None)
+    with Classifier(file, engine="auto") as classifier:
+        found = classifier.classify(image)
+    assert found.class_id == expected.class_id
+    assert (found.engine, found.agreement) in (("litert", None), ("openvino", 1.0))
+    with pytest.raises(UsageError, match="engine is unknown"):
+        Classifier(file, engine="tensorrt")
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(EngineError, match="openvino"):
+        Classifier(file, engine="openvino")
+    with Classifier(file, engine="openvino", fallback=True) as classifier:
+        assert classifier.classify(image).engine == "litert"
 
 
 def test_any_engine_will_do() -> None:

@@ -15,6 +15,7 @@ from unetres_edge.errors import UsageError
 
 from .augment import Augmentation, augment_packed, pack, word_form
 from .labelled import LabelledImages
+from .pipeline import AT_ONCE, untuned
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def labelled_batches(
     epoch, done = divmod(first_step, order.steps)
     data = tf.data.Dataset.range(epoch, last_step // order.steps + 1).flat_map(positions)
     data = data.skip(done * own).take(max(0, last_step - first_step) * own)
-    data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.batch(own, drop_remainder=True).prefetch(2)
+    data = data.map(sample, num_parallel_calls=AT_ONCE, deterministic=True)
+    return untuned(data.batch(own, drop_remainder=True).prefetch(2))
 
 
 def plain_batches(images: LabelledImages, *, batch_size: int) -> tf.data.Dataset:
@@ -115,7 +116,7 @@ def plain_batches(images: LabelledImages, *, batch_size: int) -> tf.data.Dataset
         return tf.ensure_shape(pixels, shape), label
 
     data = tf.data.Dataset.from_tensor_slices((np.arange(len(images)), images.labels))
-    return data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size).prefetch(2)
+    return untuned(data.map(sample, num_parallel_calls=AT_ONCE, deterministic=True).batch(batch_size).prefetch(2))
 
 
 def calibration_images(images: LabelledImages, *, count: int, max_bytes: int = 16 << 20) -> np.ndarray:

@@ -6,6 +6,7 @@ undisturbed one would have seen, and several workers see what one would.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from unetres_edge.tiles import pad_to_tile, tile_origins
 
 from .augment import Augmentation, augment_packed, word_form
 from .samples import Samples
+
+AT_ONCE = os.cpu_count() or 1  # samples that are made side by side
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,19 @@ def training_batches(
     epoch, done = divmod(first_step, steps)
     data = tf.data.Dataset.range(epoch, last_step // steps + 1).flat_map(positions)
     data = data.skip(done * own).take(max(0, last_step - first_step) * own)
-    data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.batch(own, drop_remainder=True).prefetch(2)
+    data = data.map(sample, num_parallel_calls=AT_ONCE, deterministic=True)
+    return untuned(data.batch(own, drop_remainder=True).prefetch(2))
+
+
+def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """Return a data set without the thread that tunes it.
+
+    That thread wakes up ever more rarely, and TensorFlow 2.21 waits for it where an iterator ends: `fit` would go on
+    for as long again as it took, up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def draw_crop(
@@ -169,7 +183,7 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
         planes = [tf.gather(table[:, c], tf.cast(image[..., c], tf.int32)) for c in range(samples.pre.channels)]
         return tf.stack(planes, -1), tf.cast(mask, tf.int32)
 
-    return data.map(values, num_parallel_calls=1).prefetch(1)
+    return untuned(data.map(values, num_parallel_calls=1).prefetch(1))
 
 
 def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20) -> np.ndarray:

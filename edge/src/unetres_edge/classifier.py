@@ -17,6 +17,7 @@ from .card import Card
 from .ensemble import probabilities
 from .errors import ModelError, UsageError
 from .segmenter import Engine, load_model, pixels_of
+from .watched import Watched
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Classification:
         top: (class id, name, probability) of the most likely classes, the first first.
         scores: (classes,) float32 scores before the softmax.
         timing: milliseconds by stage: "prepare", "infer", "post", "total".
+        engine: name of what ran the network; "" for an engine of the caller's own.
+        agreement: share of images of the self-test, and the first one, for which another engine than LiteRT gave
+            LiteRT's class; None where LiteRT ran.
     """
 
     class_id: int
@@ -36,6 +40,8 @@ class Classification:
     top: tuple[tuple[int, str, float], ...]
     scores: np.ndarray
     timing: dict[str, float] = field(default_factory=dict)
+    engine: str = ""
+    agreement: float | None = None
 
 
 class Classifier:
@@ -45,9 +51,12 @@ class Classifier:
         model: path or bytes of a `.tflite`.
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
-        engine: runs the network instead of LiteRT; `model` is None then, and `card` is needed.
+        engine: name of what runs the network, as for `Segmenter`; or an engine of your own, with `card` and without
+            `model`.
+        fallback: run on LiteRT where the engine named cannot.
 
     Raises:
+        EngineError: the engine named is not installed, or cannot run the file.
         FileSystemError: the file cannot be read.
         ModelDamagedError: the file is not the one that was sealed.
         CardMissingError: the file has no card and none was given.
@@ -64,12 +73,14 @@ class Classifier:
         *,
         card: Card | None = None,
         num_threads: int | None = None,
-        engine: Engine | None = None,
+        engine: Engine | str | None = None,
+        fallback: bool = False,
     ) -> None:
-        if (model is None) == (engine is None):
+        if (model is None) == (engine is None or isinstance(engine, str)):
             raise UsageError("give a model or an engine", expected="exactly one of the two")
-        if engine is None:
-            card, engine = load_model(model, card, num_threads)
+        self._closes = engine is None or isinstance(engine, str)
+        if engine is None or isinstance(engine, str):
+            card, engine = load_model(model, card, num_threads, engine or "litert", fallback)
         if card is None:
             raise UsageError("an engine needs a card")
         check_classifier(card)
@@ -91,13 +102,14 @@ class Classifier:
         start = time.perf_counter()
         if self._engine is None:
             raise ModelError("the classifier is closed")
+        engine = Watched(self._engine)
         if type(top) is not int or top < 1:
             raise UsageError("top is wrong", expected="a whole number, at least 1", found=top)
         pre = self.card.preprocessing
         prepared = pre.prepare(pixels_of(image))
         tile = pre.place(*prepared.shape[:2]).image(prepared)
         ready = time.perf_counter()
-        scores = np.array(self._engine.run(tile), np.float32)
+        scores = np.array(engine.run(tile), np.float32)
         ran = time.perf_counter()
         order = np.argsort(-scores, kind="stable")[:top].tolist()
         shares = probabilities(scores)
@@ -106,12 +118,20 @@ class Classifier:
         end = time.perf_counter()
         timing = {"prepare": ready - start, "infer": ran - ready, "post": end - ran, "total": end - start}
         return Classification(
-            order[0], names[order[0]], best, scores, {stage: 1e3 * value for stage, value in timing.items()}
+            order[0],
+            names[order[0]],
+            best,
+            scores,
+            {stage: 1e3 * value for stage, value in timing.items()},
+            engine.name,
+            engine.agreement,
         )
 
     def close(self) -> None:
-        """Free the interpreter; `classify` raises ModelError from then on."""
-        self._engine = None
+        """Free the model; `classify` raises ModelError from then on."""
+        engine, self._engine = self._engine, None
+        if self._closes and engine is not None:
+            getattr(engine, "close", lambda: None)()
 
     def __enter__(self) -> Classifier:
         return self

@@ -141,6 +141,7 @@ def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Na
         "overlap": None,
         "turns": "none",
         "others": None,
+        "dask": None,
         "instances": None,
     }
     given = [name for name, usual in for_masks.items() if getattr(options, name, usual) not in (usual, [], ())]
@@ -208,9 +209,12 @@ def _predict_on_cluster(options: argparse.Namespace) -> None:
 def _predict(options: argparse.Namespace) -> None:
     data = read_bytes(options.model, "model file")
     if read_card(data, file=options.model).task == "classify":
-        if options.engine != "litert":
-            raise UsageError("--engine is for masks, and the model is a classifier", fix="drop it")
-        run_classify(lambda: Classifier(data, num_threads=_threads(options)), options)
+
+        def open_classifier() -> Classifier:
+            threads = _threads(options)
+            return Classifier(data, num_threads=threads, engine=options.engine, fallback=options.fallback)
+
+        run_classify(open_classifier, options)
         return
 
     if options.dask:
