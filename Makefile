@@ -23,7 +23,8 @@ demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predic
 	@echo "==> demo: results go to demo/"
 	$(BIN)/unetres demo --out demo
 
-test: $(VENV)/.dev ## run the tests of both packages
+test: $(VENV)/.dev ## run the tests of both packages; those of the browser runtime in Node where npm is
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory edge/web/node_modules/.installed || echo "==> without the tests in Node"; fi
 	@echo "==> test"
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -48,6 +48,18 @@ def test_a_killed_run_comes_out_as_if_nothing_had_been(kills: int) -> None:
     assert kills < 60 or found["killed in a write"] >= 5, "too few kills came where there was something to lose"
 
 
+@pytest.mark.long
+def test_an_export_that_is_stopped_at_any_write_leaves_whole_files(run_folder: Path, tmp_path: Path) -> None:
+    done = python(HERE / "write_faults.py", run_folder, tmp_path / "exports")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout[done.stdout.index("{\n") :])
+    print(found)
+    assert found["steps"] >= 3 * 7  # model, receipt, page
+    assert found["killed, earlier file"] + found["killed, new file"] == found["steps"]
+    assert found["no room, earlier file"] + found["no room, new file"] == found["steps"]
+    assert found["cleaned by the next export"] >= 1
+
+
 WRITES = ("write", "fsync", "rename", "renameat", "renameat2", "chmod", "fchmodat", "unlink")
 REWRITE = """
 import sys

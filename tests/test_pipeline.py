@@ -152,6 +152,15 @@ def test_scale_is_magnification_and_stays_between_its_ends(tmp_path) -> None:
     assert 0.85 < step.max() < 1.01
 
 
+def test_no_thread_that_tunes_holds_up_the_end_of_an_iterator(tmp_path) -> None:
+    samples = make_samples(tmp_path, grey())
+    for batches in (
+        training_batches(Order(samples, 3, 1), AUGMENTATIONS["none"], last_step=2),
+        validation_batches(samples, batch_size=2),
+    ):
+        assert batches.options().autotune.enabled is False
+
+
 def test_light_changes_the_image_alone_and_stays_in_range(tmp_path) -> None:
     samples = make_samples(tmp_path, grey())
     light = Augmentation(brightness=0.3, contrast=0.3, gamma=0.3)

@@ -106,6 +106,41 @@ def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
     assert min(row["labels_equal_where_clear"] for row in found) >= 0.99998
 
 
+def test_the_figures_of_the_device_are_those_of_the_files() -> None:
+    def read(name: str) -> Any:
+        return json.loads((RESULTS / f"{name}.json").read_text())
+
+    found = read("edge_overhead")
+    rows = {"unetres_edge, int8": (found["invoke_ms"], found["segment_ms"], found["ratio"])}
+    for title, peer in (
+        ("MediaPipe Image Segmenter, float32", "mediapipe"),
+        ("OpenVINO Model API, int8", "openvino-model-api"),
+    ):
+        rows[title] = tuple(found["peers"][peer][key] for key in ("bare_ms", "segment_ms", "ratio"))
+    for title, (bare, whole, ratio) in rows.items():
+        assert f"| {title} | {bare:.1f} | {whole:.1f} | {ratio:.2f} |" in MEASURED
+    found = read("edge_engines")
+    for name, row in found["engines"].items():
+        same = f"{row['labels_equal_percent']:.2f} %"
+        assert f"| {name} | {row['ms']:.1f} | {same} | {row['mean_iou']:.4f} |" in MEASURED
+    assert found["auto"]["took"] == "litert"
+    text = MEASURED.replace("\n", " ")
+    found = read("web")
+    times = found["browser_to_python"]
+    assert f"first mask comes {found['ms']['first_mask'] / 1000:.1f} s after" in text
+    assert (
+        f"takes {times['all_cores']:.1f} times as long as in Python on all cores, {times['one_thread']:.1f} times"
+        in text
+    )
+    own, page = (found["gzip_bytes"][part] / 1000 for part in ("own_modules", "own_code"))
+    assert f"{own:.1f} kB over the wire, with the page and its style {page:.1f}" in text
+    found = read("training_speed")
+    ours, best = (found["seconds_per_step"][name] for name in ("ours", found["fastest_peer"]))
+    assert (
+        f"{ours:.2f} s a step, torch eager at its best {best:.2f} s, {found['peer_over_ours']:.2f} times ours" in text
+    )
+
+
 def test_the_networks_are_those_of_the_file() -> None:
     rows = {row["name"]: row for row in json.loads((ROOT / "docs" / "models.json").read_text())}
     lines = [line.strip("| ").split(" | ") for line in NETWORKS.splitlines() if " px | " in line]
