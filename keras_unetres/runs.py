@@ -196,6 +196,11 @@ class RunFolder:
         np.savez_compressed(data, crops=crops)
         write_bytes(self.path / "calibration.npz", data.getvalue())
 
+    @property
+    def has_calibration(self) -> bool:
+        """Whether training crops are there; a run that was killed right at its start has none."""
+        return (self.path / "calibration.npz").is_file()
+
     def read_calibration(self) -> np.ndarray:
         """Read the training crops (N, H, W, C) uint8.
 
@@ -203,8 +208,8 @@ class RunFolder:
             RunFolderError: there are none, or the file is damaged.
         """
         path = self.path / "calibration.npz"
-        if not path.is_file():
-            raise RunFolderError("the run has no calibration.npz", file=path, fix="train it again")
+        if not self.has_calibration:
+            raise RunFolderError("the run has no calibration.npz", file=path, fix="resume it, or train it again")
         try:
             with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
                 crops: np.ndarray = arrays["crops"]

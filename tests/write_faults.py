@@ -90,7 +90,7 @@ class Fault:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def export_with(fault: Fault, run: Path, folder: Path, kept: Path) -> int:
+def export_with(fault: Fault, run: Path, folder: Path, kept: Path, head: str = "logits") -> int:
     """Export over the earlier file; return the exit status that a command line would have."""
     from keras_unetres.export import convert
     from keras_unetres.workflows.export import export
@@ -112,7 +112,16 @@ def export_with(fault: Fault, run: Path, folder: Path, kept: Path) -> int:
     convert._run_child = run_once
     files.os, files.tempfile = fault, fault
     try:
-        export(run, folder / NAME, recipe="static_wi8_ai8", split="all", max_drop=50.0, overwrite=True, say=print)
+        export(
+            run,
+            folder / NAME,
+            recipe="static_wi8_ai8",
+            head=head,
+            split="all",
+            max_drop=50.0,
+            overwrite=True,
+            say=print,
+        )
     except FileSystemError as error:
         print(error)
         return NO_ROOM if "No space left" in str(error) else 1
@@ -135,15 +144,16 @@ def campaign(run: Path, folder: Path) -> dict[str, object]:
     old.mkdir(parents=True)
 
     def undisturbed() -> int:
+        """Make the earlier export, which answers in another form."""
         fault = Fault(old, 0, False)
-        code = export_with(fault, run, old, kept)
+        code = export_with(fault, run, old, folder / "converted_before", head="argmax")
         count.write_text(str(fault.steps))
         return code
 
     assert attempt(undisturbed, log) == 0, log.read_text()[-3000:]
     steps = int(count.read_text())
     earlier = {name: (old / name).read_bytes() for name in FILES}
-    found: Counter[str] = Counter()
+    found = Counter({f"{fault}, {file} file": 0 for fault in ("killed", "no room") for file in ("earlier", "new")})
     for kill in (True, False):
         for at in range(1, steps + 1):
             place = folder / f"{'kill' if kill else 'full'}{at}"

@@ -122,6 +122,8 @@ def resume(
         if not started and info.get("compress"):
             raise RunFolderError("the run was stopped before it began", file=run.path, fix="start it anew")
         material = read_again(info, data, options, say, pre)
+        if devices.is_chief and not run.has_calibration:
+            run.write_calibration(material.calibration)
         known = {key: value for key, value in info.items() if key != "schema"}
         return _Session(run, replace(material, info=known), devices, begun, say).train()
 
