@@ -124,6 +124,12 @@ def test_the_figures_of_the_device_are_those_of_the_files() -> None:
         same = f"{row['labels_equal_percent']:.2f} %"
         assert f"| {name} | {row['ms']:.1f} | {same} | {row['mean_iou']:.4f} |" in MEASURED
     assert found["auto"]["took"] == "litert"
+    found = read("edge_large")
+    assert found["side"] == 12_000 and found["exact"]["labels_equal_to_quarters"] == 1
+    for mode in ("exact", "blend"):
+        row = found[mode]
+        ratio, grown = row["seconds_over_tiles_x_invoke"], row["anonymous_growth_mb"]
+        assert f"| {mode} | {row['tiles']} | {row['seconds']:.0f} | {ratio:.2f} | {grown} MB |" in MEASURED
     text = MEASURED.replace("\n", " ")
     found = read("web")
     times = found["browser_to_python"]
