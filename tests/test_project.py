@@ -82,6 +82,6 @@ def test_the_workflow_and_the_guide_name_only_targets_that_exist() -> None:
     named = {
         name
         for path in (".ci/run", ".github/workflows/ci.yml", "CONTRIBUTING.md")
-        for name in re.findall(r"(?:run: |`|^)make ([a-z0-9-]+)", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"(?:run: |`|^)make ([a-z\d-]+)", (ROOT / path).read_text(encoding="utf-8"), re.M)
     }
     assert {"demo", "lint", "test"} <= named <= targets
