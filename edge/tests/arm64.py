@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE, PYTHON = "trixie", "3.13"
@@ -28,7 +30,7 @@ KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CORES = ("cortex-a53", "cortex-a72", "neoverse-n1", "max")  # boards of 2012, 2015 and 2019, and all that QEMU knows
 PICTURES = 24
 LEAST_EQUAL = {"int8": 1.0, "float32": 0.9999}
-TOOLS = ("pytest>=8.4,<10", "hypothesis>=6.140,<7", "dask[array]>=2025.5,<2027", "distributed>=2025.5,<2027")
+TOOLS = ("pytest", "hypothesis", "dask", "distributed")  # of what the tests need, with the versions of `dev`
 
 
 def main() -> int:
@@ -117,11 +119,17 @@ def install_wheels(site: Path) -> None:
     """Unpack the wheels of the runtime's dependencies and of what its tests need, for aarch64, with this pip."""
     import tomllib
 
-    project = tomllib.loads((ROOT / "edge" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    def project_of(folder: Path) -> dict[str, Any]:
+        return dict(tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+
+    own = project_of(ROOT / "edge")["dependencies"]
+    tools = [
+        line for line in project_of(ROOT)["optional-dependencies"]["dev"] if re.split(r"[\[<>=]", line)[0] in TOOLS
+    ]
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(39, 16, -1)]
     target = ["--target", str(site), "--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"]
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, *target, *platforms, *project["dependencies"], *TOOLS], check=True)
+    subprocess.run([*pip, *target, *platforms, *own, *tools], check=True)
 
 
 def environment(folder: Path, core: str = "max") -> dict[str, str]:
