@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-from keras_unetres.workflows.web import PAGE_FILES, make_server, slim, web_folder, write_web
+from keras_unetres.workflows.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge import Segmenter
 from unetres_edge.files import write_json
 from unetres_edge.image import read_image
@@ -34,8 +34,7 @@ def main(model: Path, picture: Path) -> None:
     if chromium is None or not (web_folder() / "node_modules" / "playwright-core").is_dir():
         print("skipped: needs Chromium and `npm ci` in edge/web")
         return
-    sent = {n: slim(n, (web_folder() / n).read_bytes()) for n in PAGE_FILES if n != "segmenter.d.ts"}
-    sizes = {name: len(gzip.compress(data, 9)) for name, data in sent.items()}
+    sizes = {n: len(gzip.compress(page_file(n), 9)) for n in PAGE_FILES if n != "segmenter.d.ts"}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         site = write_web(model, folder / "site", litert=web_folder(), say=lambda line: None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -18,7 +20,7 @@ from PIL import Image
 
 from keras_unetres.cli import main
 from keras_unetres.export.seal import add_card
-from keras_unetres.workflows.web import PAGE_FILES, make_server, web_folder, write_web
+from keras_unetres.workflows.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge import Segmenter, UnetresError, read_card
 from unetres_edge.errors import ExistsError, ModelDamagedError, UsageError
 
@@ -243,4 +245,20 @@ def test_what_cannot_be_shown_is_refused(files: dict[str, bytes], tmp_path: Path
 
 def test_every_module_of_the_page_is_shipped() -> None:
     own = {path.name for path in web_folder().iterdir() if path.suffix in (".js", ".html", ".css", ".ts")}
-    assert own - {"node.js"} == set(PAGE_FILES)
+    parts = [part for joined in PAGE_FILES.values() for part in joined]
+    assert sorted(own - {"node.js"}) == sorted([*PAGE_FILES, *parts])
+
+
+def test_joined_modules_need_nothing_that_is_not_sent() -> None:
+    for name, parts in PAGE_FILES.items():
+        sent = page_file(name).decode()
+        assert set(re.findall(r'(?:from|import\() ?"\./([^"]+)"', sent)) <= {*PAGE_FILES, "node.js"}
+        sources = [(web_folder() / part).read_text() for part in (*parts, name)]
+        pattern = r"^(?:export )?(?:async )?(?:const|let|class|function\*?) (\w+)"
+        given = [word for source in sources for word in re.findall(pattern, source, re.M)]
+        assert len(given) == len(set(given)), "two modules give one name"
+
+
+def test_our_own_code_stays_below_20_kb_over_the_wire() -> None:
+    sizes = {name: len(gzip.compress(page_file(name), 9)) for name in PAGE_FILES if name != "segmenter.d.ts"}
+    assert sum(sizes.values()) < 20_000, sizes

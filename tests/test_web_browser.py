@@ -57,7 +57,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     keep = os.environ.get("UNETRES_SCREENSHOTS")
     if keep:
         Path(keep).mkdir(parents=True, exist_ok=True)
-        for name in ("empty.png", "desktop.jpg", "dark.png", "phone.png", "error.png"):
+        for name in ("empty.png", "desktop.jpg", "dark.png", "phone.png", "error.png", "camera.png"):
             shutil.copy(folder / name, Path(keep) / f"web_{name}")
     return folder, json.loads((folder / "report.json").read_text())
 
@@ -81,6 +81,27 @@ def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -
     assert report["console"] == []
     assert [report[name] for name in ("load", "first", "second", "offlineLoad", "offline")] == [None] * 5
     assert report["backend"] == "WebAssembly, threads", "the server's headers isolate the page"
+
+
+def test_the_webcam_is_segmented_until_it_is_stopped(seen: tuple[Path, dict[str, Any]]) -> None:
+    camera = seen[1]["camera"]
+    assert camera["error"] is None
+    assert (camera["pressed"], camera["released"]) == ("true", "false")
+    assert set(camera["seen"]) == {"webcam, 640 × 480 px"}
+
+
+def test_a_gpu_gives_nearly_the_same_mask_and_can_be_left_again(
+    seen: tuple[Path, dict[str, Any]], labels: np.ndarray
+) -> None:
+    if not seen[1]["adapter"]:
+        pytest.skip("this Chromium has no WebGPU adapter, not even one in software")
+    on_gpu, back = seen[1]["gpu"]
+    assert (on_gpu["error"], back["error"]) == (None, None)
+    assert on_gpu["backend"].startswith("WebGPU") and back["backend"] == "WebAssembly, threads"
+    np.testing.assert_array_equal(np.array(Image.open(seen[0] / "wasm.png")), labels)
+    same = np.mean(np.array(Image.open(seen[0] / "webgpu.png")) == labels)
+    print(f"labels on WebGPU equal to Python's: {same:.6f}")
+    assert same > 0.999
 
 
 def test_legend_and_label_say_the_areas(seen: tuple[Path, dict[str, Any]], labels: np.ndarray) -> None:

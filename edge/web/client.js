@@ -9,6 +9,10 @@ export class WorkerSegmenter {
 
   /** @param {Worker} [worker] */
   constructor(worker = new Worker(new URL("worker.js", import.meta.url))) {
+    this.#listen(worker);
+  }
+
+  #listen(worker) {
     this.#worker = worker;
     worker.onmessage = ({ data: { id, result, problem } }) => {
       const { resolve, reject } = this.#waiting.get(id);
@@ -36,12 +40,18 @@ export class WorkerSegmenter {
   }
 
   async load(model, options = {}) {
+    const { accelerator = "wasm" } = options;
+    if (this.accelerator && accelerator !== this.accelerator) { // LiteRT.js starts once in a thread, in one way
+      const next = await WorkerSegmenter.load(model, options);
+      await Promise.allSettled(Array.from(this.#waiting.values(), ({ promise }) => promise));
+      this.close();
+      this.#listen(next.#worker);
+      Object.assign(this, next);
+      return;
+    }
     const address = typeof model === "string" || model instanceof URL;
-    Object.assign(this, await this.#ask({
-      kind: "load",
-      model: address ? new URL(model, location.href).href : model,
-      options,
-    }));
+    const loaded = await this.#ask({ kind: "load", model: address ? new URL(model, location.href).href : model, options });
+    Object.assign(this, loaded, { accelerator });
   }
 
   /** Segment ImageData, raw pixels, an ImageBitmap or a VideoFrame (both are used up), or an image of the page. */
@@ -57,9 +67,11 @@ export class WorkerSegmenter {
 
   #ask(message, moved = []) {
     const id = ++this.#last;
-    return new Promise((resolve, reject) => {
+    const promise = new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       this.#worker.postMessage({ id, ...message }, moved);
     });
+    this.#waiting.get(id).promise = promise;
+    return promise;
   }
 }

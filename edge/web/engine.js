@@ -4,45 +4,52 @@ import { FLOAT32, INT32, INT8, UINT8, readTensors } from "./card.js";
 import { FileSystemError, ModelError } from "./errors.js";
 import { tables } from "./pixels.js";
 
-const NODE = typeof process !== "undefined" && !!process.versions?.node;
+export const NODE = typeof process !== "undefined" && !!process.versions?.node;
 const NAMES = { [FLOAT32]: "float32", [INT32]: "int32", [UINT8]: "uint8", [INT8]: "int8" };
 const HAIR = 1e-3; // of a step, as in unetres_edge.engine
 let loading = null;
 
-/** Load LiteRT.js once. `base` is a folder laid out as its npm package. */
-function loadRuntime(base, wantsThreads) {
+/**
+ * Start LiteRT.js, once in a thread. `base` is a folder laid out as its npm package. A GPU is waited for with the help of
+ * JSPI, where the browser has it, and then there is one thread; a browser without takes networks that fit the GPU whole.
+ */
+function loadRuntime(base, { accelerator, threads }) {
   if (typeof WebAssembly === "undefined") {
     throw new FileSystemError("this browser has no WebAssembly", { fix: "use a current browser" });
   }
-  loading ??= start(base, wantsThreads).catch((error) => {
+  const jspi = accelerator === "webgpu" && typeof WebAssembly.Suspending === "function";
+  loading ??= start(base, jspi ? { jspi } : { threads }).catch((error) => {
     loading = null;
     throw new FileSystemError(`LiteRT.js does not start: ${error?.message ?? error}`, { fix: "reload the page" });
   });
-  return loading;
+  return loading.then((runtime) => {
+    if (!jspi || runtime.jspi) return runtime;
+    throw new FileSystemError("LiteRT.js has started without WebGPU here", { fix: "load the model in another Worker" });
+  });
 }
 
-async function start(base, threads) {
+async function start(base, options) {
   const [api, wasm] = NODE
     ? await (await import("./node.js")).importLiteRt(base)
     : [await import(new URL("dist/index.js", base).href), new URL("wasm/", base).href];
   // A worker's own address is not where the WebAssembly lies. Failures are thrown; the log of each start is not wanted.
-  const open = (several) => {
+  const open = (kind) => {
     globalThis.Module = {
       locateFile: (name) => new URL(name, wasm).href,
       mainScriptUrlOrBlob: new URL("litert_wasm_threaded_internal.js", wasm).href,
       print() {},
       printErr() {},
     };
-    return api.loadLiteRt(wasm, { threads: several });
+    return api.loadLiteRt(wasm, kind);
   };
   try {
-    await open(threads);
+    await open(options);
   } catch (error) {
-    if (!threads) throw error;
-    threads = false;
-    await open(false);
+    if (!options.threads) throw error;
+    options = {};
+    await open(options);
   }
-  return { api, threads };
+  return { api, ...options };
 }
 
 export class LiteRTEngine {
@@ -50,25 +57,32 @@ export class LiteRTEngine {
   static async load(data, card, { accelerator, litert, threads }) {
     const tensors = readTensors(data);
     check(card, tensors);
-    const runtime = await loadRuntime(litert, threads);
+    const runtime = await loadRuntime(litert, { accelerator, threads });
     if (accelerator === "webgpu" && !(runtime.api.isWebGPUSupported() && (await navigator.gpu.requestAdapter()))) {
       throw new FileSystemError("this browser has no WebGPU", { fix: "choose the accelerator wasm" });
     }
     const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
     const options = { accelerator, ...(runtime.threads ? { cpuOptions: { numThreads: Math.min(cores, 8) } } : {}) };
     try {
-      return new LiteRTEngine(card, tensors, runtime, await runtime.api.loadAndCompile(data, options), accelerator);
+      return new LiteRTEngine(card, tensors, runtime, await runtime.api.loadAndCompile(data, options));
     } catch (error) {
       throw new ModelError(`LiteRT refuses the model: ${error?.message ?? error}`);
     }
   }
 
-  constructor(card, { input, output }, { api, threads }, model, accelerator) {
-    Object.assign(this, { card, input, output, api, model, accelerator, threads });
+  constructor(card, { input, output }, { api, threads }, model) {
+    Object.assign(this, { card, input, output, api, model, threads });
     this.table = inputTables(tables(card.preprocessing), input);
     this.buffer = new this.table[0].constructor(input.shape.reduce((a, b) => a * b));
     this.levels = Float32Array.from({ length: 256 }, (_, level) => (level - output.zeroPoint) * output.scale);
     this.milliseconds = 0;
+  }
+
+  /** What runs the network: LiteRT.js may keep parts of it, or all of it, off the GPU. */
+  get backend() {
+    const gpu = this.model.options.accelerator === "webgpu";
+    if (!gpu) return this.threads ? "WebAssembly, threads" : "WebAssembly, 1 thread";
+    return this.model.isFullyAccelerated ? "WebGPU" : "WebGPU and WebAssembly";
   }
 
   /** Return scores (h, w, classes) Float32Array, or labels (h, w) Uint8Array of an argmax head. */

@@ -55,7 +55,6 @@ async function loadModel(next) {
       $("accelerator").value = segmenter.accelerator ?? "wasm";
       throw error;
     }
-    segmenter.accelerator = options.accelerator;
     source = next;
     showCard(next.name ?? decodeURIComponent(`${next.model}`.split("/").pop()));
     keepOffline();
@@ -129,7 +128,7 @@ async function segment(pixels, stem) {
   if (!segmenter.card) throw new FileSystemError("no model is loaded", { fix: "choose a .tflite under Model" });
   const mine = ++job;
   const begin = performance.now();
-  say(`Segmenting ${pixels.width} × ${pixels.height} …`);
+  if (!stream) say(`Segmenting ${pixels.width} × ${pixels.height} …`); // a screen reader is not told of every frame
   show(pixels);
   const result = await segmenter.segment(pixels);
   if (mine !== job) return;
@@ -188,6 +187,7 @@ async function toggleCamera() {
     const mine = stream;
     video.srcObject = mine;
     await video.play();
+    say("webcam");
     $("camera").setAttribute("aria-pressed", "true");
     $("camera").textContent = "Stop the webcam";
     while (stream === mine) await segment(draw(video, video.videoWidth, video.videoHeight), "webcam");

@@ -2,15 +2,13 @@
 // The same card, digest, pre- and post-processing and tiling, so the same labels. No upload: all of it runs here.
 
 import { readCard } from "./card.js";
-import { LiteRTEngine } from "./engine.js";
+import { LiteRTEngine, NODE } from "./engine.js";
 import { FileSystemError, ImageError, ModelError, UsageError } from "./errors.js";
 import { placed, prepare, scaleOnto } from "./pixels.js";
 import { blendedRows, joinedRows, padToTile, resizedRows } from "./tiles.js";
 
 export * from "./errors.js";
 export { readCard } from "./card.js";
-
-const NODE = typeof process !== "undefined" && !!process.versions?.node;
 
 export class Segmenter {
   #engine;
@@ -52,10 +50,9 @@ export class Segmenter {
     }
   }
 
-  /** What runs the network: "wasm, 8 threads" and the like. */
+  /** What runs the network, in words. */
   get backend() {
-    const { accelerator, threads } = this.#open();
-    return accelerator === "webgpu" ? "WebGPU" : threads ? "WebAssembly, threads" : "WebAssembly, 1 thread";
+    return this.#open().backend;
   }
 
   /**

@@ -27,26 +27,25 @@ from unetres_edge.card import read_card
 from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.files import make_folder, read_bytes, write_bytes
 
-PAGE_FILES = (
-    "card.js",
-    "client.js",
-    "engine.js",
-    "errors.js",
-    "index.html",
-    "page.js",
-    "pixels.js",
-    "png.js",
-    "segmenter.d.ts",
-    "segmenter.js",
-    "style.css",
-    "sw.js",
-    "tiles.js",
-    "vector.js",
-    "worker.js",
-)
+# What a folder holds beside LiteRT.js and the model, each with the modules of `edge/web` that are joined into it.
+PAGE_FILES: dict[str, tuple[str, ...]] = {
+    "client.js": (),
+    "errors.js": (),
+    "index.html": (),
+    "page.js": ("png.js", "vector.js"),
+    "segmenter.d.ts": (),
+    "segmenter.js": ("card.js", "pixels.js", "tiles.js", "engine.js"),
+    "style.css": (),
+    "sw.js": (),
+    "worker.js": (),
+}
 _REGISTRY = "https://registry.npmjs.org/"
 _CORE, _HELPER = "node_modules/@litertjs/core", "node_modules/@litertjs/wasm-utils"
 _IMPORT = b'from "@litertjs/wasm-utils"'
+_REMARK = re.compile(r"\s+// [^\"'`]*$")  # nothing that may be the inside of a string
+_IMPORTS = re.compile(r'^import \{ ([^}]*) \} from "\./([\w.]+)";\n', re.M)
+_EXPORT = re.compile(r"^export (?=async |class |const |function)", re.M)
+_EXPORTED_FROM = re.compile(r'^(export \{[^}]*\}) from "\./[\w.]+";$', re.M)
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -88,7 +87,7 @@ def write_web(
     folder = Path(out)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
-    files = {name: slim(name, read_bytes(web_folder() / name, "part of the page")) for name in PAGE_FILES}
+    files = {name: page_file(name) for name in PAGE_FILES}
     runtime = _litert_files(litert, say)
     files |= {f"litert/{name}": content for name, content in runtime.items()}
     files["model.tflite"] = data
@@ -181,13 +180,35 @@ def _service_worker(files: dict[str, bytes]) -> bytes:
     return text.replace("FILES = [];", f"FILES = {json.dumps(needed)};").encode()
 
 
-def slim(name: str, data: bytes) -> bytes:
-    """Return a module without its comments and indentation, which stay in the repository; other files as they are."""
-    if not name.endswith(".js"):
-        return data
-    text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", data.decode(), flags=re.M | re.S)
-    lines = (line.strip() for line in text.splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//")).encode()
+def page_file(name: str) -> bytes:
+    """Return a file of PAGE_FILES as it is sent: its modules joined, without comments and indentation."""
+    sources = {part: read_bytes(web_folder() / part, "part of the page").decode() for part in (*PAGE_FILES[name], name)}
+    if name.endswith(".js"):
+        text = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", _joined(sources), flags=re.M | re.S)
+        lines = [_REMARK.sub("", line).strip() for line in text.splitlines() if not line.lstrip().startswith("//")]
+    elif name.endswith(".css"):
+        lines = [re.sub(r"\s*([{};,]|: )\s*", lambda found: found[1].strip(), sources[name])]
+    elif name.endswith(".html"):
+        lines = list(map(str.strip, sources[name].splitlines()))
+    else:
+        lines = sources[name].splitlines()
+    return "".join(f"{line}\n" for line in lines if line).encode()
+
+
+def _joined(sources: dict[str, str]) -> str:
+    """Return ES modules as one, those that others need first. No two may give the same name to a thing of their own."""
+    imported: dict[str, set[str]] = {}
+    bodies = []
+    for name, text in sources.items():
+        for names, where in _IMPORTS.findall(text):
+            if where not in sources:
+                imported.setdefault(where, set()).update(map(str.strip, names.split(",")))
+        text = _IMPORTS.sub("", text)
+        last = name == list(sources)[-1]
+        bodies.append(_EXPORTED_FROM.sub(r"\1;", text) if last else _EXPORT.sub("", text))
+    lists = {where: ", ".join(sorted(names)) for where, names in sorted(imported.items())}
+    heads = (f'import {{ {names} }} from "./{where}";\n' for where, names in lists.items())
+    return "".join([*heads, *bodies])
 
 
 def _litert_files(litert: str | os.PathLike[str] | None, say: Callable[[str], None]) -> dict[str, bytes]:
@@ -204,8 +225,7 @@ def _litert_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
             found=found,
             fix="npm ci there, or fetch it",
         )
-    parts = [path for path in sorted((root / _CORE / "wasm").iterdir()) if "jspi" not in path.name]  # for WebGPU's rest
-    files = {f"wasm/{path.name}": path.read_bytes() for path in parts}
+    files = {f"wasm/{path.name}": path.read_bytes() for path in sorted((root / _CORE / "wasm").iterdir())}
     index = (root / _CORE / "dist" / "index.js").read_bytes()
     if index.count(_IMPORT) != 1:
         raise ModelDamagedError(

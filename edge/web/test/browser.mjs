@@ -6,9 +6,11 @@ import { chromium } from "playwright-core";
 
 const { url, chromium: executablePath, image, models, out } = JSON.parse(readFileSync(process.argv[2]));
 const report = { console: [] };
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+// A camera that shows a green picture with a running clock, and a permission that is given without asking.
+const camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...camera] });
 const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, acceptDownloads: true });
-const page = await context.newPage();
+let page = await context.newPage();
 page.setDefaultTimeout(60_000);
 page.on("pageerror", (error) => report.console.push(error.message));
 
@@ -88,6 +90,19 @@ report.ticks = await page.evaluate(async (base64) => {
   return { ticks, before };
 }, readFileSync(image).toString("base64"));
 
+report.camera = { seen: [] };
+await page.click("#camera");
+for (let frame = 0; frame < 4; frame++) {
+  await page.evaluate(() => { document.getElementById("latency").textContent = ""; });
+  await page.waitForFunction(() => document.getElementById("latency").textContent);
+  report.camera.seen.push(await page.textContent("#status"));
+}
+report.camera.pressed = await page.getAttribute("#camera", "aria-pressed");
+report.camera.error = await error();
+await page.screenshot({ path: `${out}/camera.png` });
+await page.click("#camera");
+report.camera.released = await page.getAttribute("#camera", "aria-pressed");
+
 await page.waitForFunction(() => document.documentElement.dataset.offline === "ready");
 await context.setOffline(true);
 await page.reload();
@@ -97,4 +112,27 @@ await page.waitForFunction(() => !document.getElementById("mask").disabled);
 report.offline = await error();
 await download("#mask", "offline.png");
 await browser.close();
+
+// WebGPU on a GPU that is computed by the processor, where Chromium brings one.
+const gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
+const second = await chromium.launch({ executablePath, args: ["--no-sandbox", ...gpu] });
+page = await (await second.newContext({ acceptDownloads: true })).newPage();
+page.setDefaultTimeout(120_000);
+page.on("pageerror", (problem) => report.console.push(problem.message));
+await page.goto(url);
+await idle();
+report.adapter = await page.evaluate(async () => !!(navigator.gpu && await navigator.gpu.requestAdapter()));
+if (report.adapter) {
+  await drop(image);
+  await page.waitForFunction(() => !document.getElementById("mask").disabled);
+  report.gpu = [];
+  for (const accelerator of ["webgpu", "wasm"]) { // and back
+    await page.evaluate(() => { document.getElementById("latency").textContent = ""; });
+    await page.selectOption("#accelerator", accelerator);
+    await page.waitForFunction(() => document.getElementById("latency").textContent || !document.getElementById("error").hidden);
+    report.gpu.push({ backend: await page.textContent("#backend"), error: await error() });
+    await download("#mask", `${accelerator}.png`);
+  }
+}
+await second.close();
 writeFileSync(`${out}/report.json`, JSON.stringify(report));
