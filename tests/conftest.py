@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,44 +58,14 @@ def silent(line: str) -> None:
     """Take a line for the user and print nothing."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_converter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fork conversions off one process, which is started by the first of them (see `converter.py`)."""
-    if not hasattr(os, "fork"):
-        yield
-        return
-    from keras_unetres.export import convert
-
-    script, python = Path(__file__).with_name("converter.py"), sys.executable
-    server: list[subprocess.Popen[str]] = []
-    run = convert._run_child
-
-    def run_quickly(*given: Any) -> bytes:
-        if not server and convert._CHILD[0] == os.fspath(script):
-            command = [python, os.fspath(script), "serve", convert._CHILD[1]]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            server.append(subprocess.Popen(command, text=True, **pipes))
-            assert server[0].stdout is not None
-            assert server[0].stdout.readline() == "ready\n"
-        return run(*given)
-
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("converter")
-        patch.setattr(convert, "_CHILD", (os.fspath(script), os.fspath(folder / "socket")))
-        patch.setattr(convert, "_run_child", run_quickly)
-        yield
-    for process in server:
-        with process:
-            assert process.stdin is not None
-            process.stdin.close()
-
-
 @pytest.fixture
-def real_converter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert in a process of its own, as users do."""
-    from keras_unetres.export import convert
+def real_converter() -> Iterator[None]:
+    """Start the converter's process anew: it is what the test is about."""
+    from keras_unetres.export import process
 
-    monkeypatch.setattr(convert, "_CHILD", ("-P", "-m", "keras_unetres.export.child"))
+    process.end()
+    yield
+    process.end()
 
 
 @pytest.fixture(scope="module")

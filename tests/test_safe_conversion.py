@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ import numpy as np
 import pytest
 from small_models import INT8, PRE, make_calibration, user_model
 
-from keras_unetres.export import Preprocessing, convert, export_tflite
+from keras_unetres.export import Preprocessing, export_tflite, process
 from keras_unetres.export.calibrate import collect_calibration
+from keras_unetres.export.convert import convert
 from keras_unetres.models import build_fcn, build_resnet, build_unet
 from unetres_edge import Classifier, Segmenter
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError, UsageError
@@ -322,7 +324,7 @@ def test_however_the_process_ends_it_is_an_error_and_no_more(
 @posix
 def test_a_process_that_hangs_is_ended(plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     standing_in(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/number; exec sleep 100")
-    monkeypatch.setattr(convert, "_SECONDS", 0.5)
+    monkeypatch.setattr(process, "SECONDS", 0.5)
     start = time.monotonic()
     with pytest.raises(
         ConversionError, match="does not come to an end; expected at most 0 s; fix: use a smaller input"
@@ -380,16 +382,73 @@ def test_no_room_for_what_the_process_is_to_read(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_process_goes_with_its_parent_and_takes_its_files(tmp_path: Path) -> None:
+@pytest.fixture
+def blocked(tmp_path: Path) -> Path:
+    """A folder whose conversion waits for ever: what it is to read is a pipe that nobody writes to."""
     folder = tmp_path / "work"
     folder.mkdir()
-    (folder / "request.json").write_text("{}")
-    command = [PYTHON, "-m", "keras_unetres.export.child", os.fspath(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    (folder / "request.json").write_text('{"floats": []}')
+    os.mkfifo(folder / "calibrated.tflite")
+    return folder
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@posix
+def test_the_process_goes_with_its_parent_and_takes_its_files(blocked: Path) -> None:
+    command = [PYTHON, *process.CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdin is not None
+        child.stdin.write(os.fsencode(blocked) + b"\n")
+        child.stdin.flush()
+        wait_for((blocked / "made").exists)
         child.stdin.close()  # as the death of the parent does
-        assert child.wait(timeout=120) == 1
-    assert not folder.exists()
+        assert child.wait(timeout=120) == 0
+    assert not blocked.exists()
+
+
+def test_one_process_serves_all_conversions_and_is_replaced_where_it_ended(plain: keras.Model) -> None:
+    convert(plain, (16, 16, 1))
+    first = process._kept[0]
+    convert(plain, (16, 16, 1))
+    assert process._kept == [first]
+    os.kill(first._process.pid, signal.SIGKILL)
+    first._process.wait()
+    convert(plain, (16, 16, 1))
+    assert process._kept != [first]
+
+
+@posix
+def test_a_process_that_left_idle_is_not_an_error(
+    plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may leave between the question whether it lives and what it is asked."""
+    process.end()
+    standing_in(tmp_path, monkeypatch, "exit 0")
+    process.start()
+    left = process._kept[0]
+    left._process.wait()
+    asked: list[process.Converter] = []
+    monkeypatch.setattr(process.Converter, "alive", property(lambda self: asked.append(self) or len(asked) == 1))
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    left.command = (PYTHON, *process.CHILD)
+    convert(plain, (16, 16, 1))
+    assert asked[0] is left and process._kept[0] is not left
+
+
+@posix
+def test_ctrl_c_ends_the_conversion(blocked: Path) -> None:
+    timer = threading.Timer(0, lambda: (wait_for((blocked / "made").exists), os.kill(os.getpid(), signal.SIGINT)))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        process.run(blocked)
+    timer.join()
+    assert process._kept == []
 
 
 # ------------------------------------------------------------------------------- kills and full disks at a write

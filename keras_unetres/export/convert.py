@@ -1,4 +1,4 @@
-"""Conversion, from the parent's side: write a SavedModel, run the converter in a child process, read the bytes."""
+"""Conversion: write a SavedModel, have the converter's process work on it (`process.py`), read the bytes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import contextlib
 import io
 import json
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import unetres_edge
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError
 from unetres_edge.preprocessing import Preprocessing
 
+from . import process
 from .heads import HEADS, Head
 from .inspect import find_layer
 from .recipes import RECIPES, Recipe
@@ -29,8 +26,6 @@ from .recipes import RECIPES, Recipe
 if TYPE_CHECKING:
     import keras
 
-_CHILD = ("-P", "-m", "keras_unetres.export.child")  # -P: not the modules of the user's folder
-_SECONDS = 3600.0  # a conversion of minutes is a long one
 _OTHER_PLACE = "free some space there, or set TMPDIR to a folder that has some"
 _NO_MEMORY = r"MemoryError|bad_alloc|Cannot allocate memory|[Oo]ut of memory|ResourceExhausted"
 
@@ -187,45 +182,13 @@ def first_line(error: Exception) -> str:
 
 
 def _run_child(folder: Path, layer_names: list[str]) -> list[bytes]:
-    """Run the child on a folder and return the files it made."""
-    roots = [str(Path(__file__).resolve().parents[2]), str(Path(unetres_edge.__file__).resolve().parents[1])]
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "XLA_", "KERAS_"))},
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    command = [sys.executable, *_CHILD, str(folder)]
-    alive, end = os.pipe()  # closes with this process, however it ends, and the child goes
-    try:
-        with _started(command, environment, alive) as child:
-            try:
-                stderr = child.communicate(timeout=_SECONDS)[1].decode(errors="replace")
-            except subprocess.TimeoutExpired as error:
-                raise ConversionError(
-                    "the converter does not come to an end",
-                    expected=f"at most {_SECONDS:.0f} s",
-                    fix="use a smaller input size, or fewer calibration images",
-                ) from error
-            finally:
-                child.kill()
-    finally:
-        os.close(alive)
-        os.close(end)
+    """Let the converter's process work on a folder and return the files it made."""
+    code, stderr = process.run(folder)
     results, error_file = sorted((folder / "made").glob("*.tflite")), folder / "error.txt"
-    if child.returncode == 0 and results:
+    if code == 0 and results:
         return [result.read_bytes() for result in results]
     text = (error_file.read_text(errors="replace") if error_file.is_file() else "") or stderr
-    raise _failure(child.returncode, text, folder, layer_names)
-
-
-def _started(command: list[str], environment: dict[str, str], stdin: int) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command, env=environment, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-    except OSError as error:
-        raise ConversionError(f"the converter cannot be started: {error.strerror or error}") from error
+    raise _failure(code, text, folder, layer_names)
 
 
 def _failure(code: int, text: str, folder: Path, layer_names: list[str]) -> UnetresError:

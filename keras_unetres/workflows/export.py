@@ -18,6 +18,7 @@ from unetres_edge.errors import DataError, ExistsError, FileSystemError, Unetres
 from unetres_edge.files import read_bytes
 from unetres_edge.preprocessing import look_up
 
+from ..export import process
 from ..runs import RunFolder
 from .gate import HeldOut, read_held_out
 from .loading import Loaded, load_keras, load_run, refuse_for_own
@@ -92,6 +93,7 @@ def export(
     refuse_for_own(source, preprocessing=preprocessing, classes=classes, calibration=calibration)
     _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_out(out, overwrite)
+    process.start()  # gets ready while the model is loaded
     loaded, info, crops = _open(source, preprocessing, classes, calibration, chosen.quantized)
     if size is not None and size != loaded.card.preprocessing.size:
         loaded, crops = _resize(loaded, crops, size)
