@@ -443,10 +443,14 @@ def test_a_process_that_left_idle_is_not_an_error(
 
 @posix
 def test_ctrl_c_ends_the_conversion(blocked: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     timer = threading.Timer(0, lambda: (wait_for((blocked / "made").exists), os.kill(os.getpid(), signal.SIGINT)))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        process.run(blocked)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            process.run(blocked)
+    finally:
+        signal.signal(signal.SIGINT, before)
     timer.join()
     assert process._kept == []
 
