@@ -84,12 +84,14 @@ def test_the_objects_are_those_of_the_file() -> None:
     sets = json.loads((RESULTS / "real_data.json").read_text())["sets"]
     whole = sets["isbi2012"]["keras"]["partitions"]["thinned"]
     assert f"V_rand {whole['v_rand']:.3f} and V_info {whole['v_info']:.3f} (borders thinned" in MEASURED
-    large, small, plain = (
-        sets[name]["keras"]["objects"]
-        for name in ("dsb2018, border weights", "dsb2018, border weights, batches of 2", "dsb2018, batches of 2")
+    large, unweighted, small, plain = (
+        sets["dsb2018" + name]["keras"]["objects"]
+        for name in (", border weights", "", ", border weights, batches of 2", ", batches of 2")
     )
     text = MEASURED.replace("\n", " ")
     assert f"AP@0.5 {large['watershed']['ap50']:.3f} by watershed and {large['connected']['ap50']:.3f} as" in text
+    words = " and ".join(f"{unweighted[how]['ap50']:.3f}" for how in ("watershed", "connected"))
+    assert f"without border weights {words};" in text
     assert f"{small['watershed']['ap50']:.3f} by watershed, and {plain['watershed']['ap50']:.3f} without" in text
 
 
