@@ -107,7 +107,9 @@ def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
         for rows, cell in zip(sets.values(), cells, strict=False):
             lost = "" if name == "Keras" else f" ({rows[name]['drop_points']:+.2f})"
             assert cell == f"{rows[name]['miou']:.4f}{lost}", name
-        assert cells[len(sets) :] == ([f"{row['kb']:.0f}", f"{row['deflated_kb']:.0f}"] if name != "Keras" else ["", ""])
+        assert cells[len(sets) :] == (
+            [f"{row['kb']:.0f}", f"{row['deflated_kb']:.0f}"] if name != "Keras" else ["", ""]
+        )
     found = [row["fake_quantization"] for rows in sets.values() for row in rows.values() if "fake_quantization" in row]
     equal, clear = (min(row[key] for row in found) for key in ("labels_equal", "labels_equal_where_clear"))
     assert f"at least {100 * equal:.2f} % of the pixels" in MEASURED

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -38,8 +37,8 @@ class Converter:
         self.command = command
         self.owner = os.getpid()
         self._told = 0
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         try:
+            self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
             self._process = subprocess.Popen(
                 command,
                 env=_environment(),
@@ -49,7 +48,6 @@ class Converter:
                 start_new_session=True,  # so that what it forks can be ended with it
             )
         except OSError as error:
-            self._errors.close()
             raise ConversionError(f"the converter cannot be started: {error.strerror or error}") from error
 
     def run(self, folder: Path) -> tuple[int, str] | None:
@@ -60,22 +58,24 @@ class Converter:
             ended before it was asked.
 
         Raises:
-            ConversionError: it did not end in time.
+            ConversionError: it did not answer in time; it is still there.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        questions, replies = self._process.stdin, self._process.stdout
+        assert questions is not None and replies is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(os.fsencode(folder) + b"\n")
-            self._process.stdin.flush()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(SECONDS):
-                self.end()
-                raise ConversionError(
-                    "the converter does not come to an end",
-                    expected=f"at most {SECONDS:.0f} s",
-                    fix="use a smaller input size, or fewer calibration images",
-                )
-        line = self._process.stdout.readline()
+            questions.write(os.fsencode(folder) + b"\n")
+            questions.flush()
+        answers: list[bytes] = []
+        reader = threading.Thread(target=lambda: answers.append(replies.readline()), daemon=True)
+        reader.start()
+        reader.join(SECONDS)  # select takes no pipe on Windows
+        if not answers:
+            raise ConversionError(
+                "the converter does not come to an end",
+                expected=f"at most {SECONDS:.0f} s",
+                fix="use a smaller input size, or fewer calibration images",
+            )
+        line = answers[0]
         code = int(line) if line else self._process.wait()
         self._errors.seek(self._told)  # the process shares the position, and waits
         text = self._errors.read().decode(errors="replace")
@@ -94,11 +94,10 @@ class Converter:
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
-        self._process.wait()
-        self._errors.close()
 
 
 _kept: list[Converter] = []
@@ -106,8 +105,8 @@ _turn = threading.Lock()
 
 
 def start() -> None:
-    """Let the process get ready while something else is done."""
-    with _turn:
+    """Let the process get ready while something else is done. Where it cannot, the conversion will say so."""
+    with _turn, contextlib.suppress(ConversionError):
         _converter()
 
 
