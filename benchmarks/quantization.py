@@ -39,7 +39,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150, help="of each training")
     options = parser.parse_args()
     results = make_folder(ROOT / "benchmarks" / "results") / "quantization.json"
-    sets = json.loads(results.read_text())["sets"] if results.is_file() else {}
+    kept = json.loads(results.read_text()) if results.is_file() else {"steps": {}, "sets": {}}
+    sets, steps = kept["sets"], kept["steps"]
     for name in options.names or SETS:
         run = options.runs / name.replace(", ", "_").replace(" ", "_")
         if not (run / "weights.safetensors").is_file():
@@ -47,7 +48,8 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             sets[name] = compare(run, str(DATA / SETS[name][0]), Path(folder), options.steps)
-        write_json(results, {"machine": machine(), "steps": options.steps, "sets": sets})
+        steps[name] = options.steps
+        write_json(results, {"machine": machine(), "steps": steps, "sets": sets})
     for name, rows in sets.items():
         print(name)
         for title, row in rows.items():

@@ -101,9 +101,8 @@ class RunFolder:
                 raise FileSystemError(f"cannot lock: {error.strerror}", file=path) from error
         with os.fdopen(handle, "w") as file:
             file.write(str(os.getpid()))
-        for folder in (self.path, self.path / "checkpoints", self.samples):
-            for left in filter(is_temporary, folder.glob(".*.tmp")):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
+        for left in filter(is_temporary, self.path.rglob(".*.tmp")):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         try:
             yield
         finally:

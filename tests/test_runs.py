@@ -103,6 +103,17 @@ def test_the_lock_is_held_and_freed(run: RunFolder) -> None:
     assert not lock.exists()
 
 
+def test_whoever_holds_the_lock_removes_what_a_killed_process_left(run: RunFolder) -> None:
+    frames = run.samples / "epochs"
+    frames.mkdir()
+    for folder in (run.path, run.samples, frames):
+        (folder / ".000002.png.999999999.x.tmp").write_bytes(b"half")
+    (frames / "000001.png").write_bytes(b"whole")
+    with run.lock():
+        assert files(frames) == ["000001.png"]
+        assert not list(run.path.rglob(".*.tmp"))
+
+
 def test_a_living_process_keeps_others_out(run: RunFolder) -> None:
     code = "import sys; from keras_unetres.runs import RunFolder\nwith RunFolder(sys.argv[1]).lock(): print(); input()"
     command = [sys.executable, "-c", code, str(run.path)]
