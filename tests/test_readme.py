@@ -112,6 +112,7 @@ def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
         )
     found = [row["fake_quantization"] for rows in sets.values() for row in rows.values() if "fake_quantization" in row]
     equal, clear = (min(row[key] for row in found) for key in ("labels_equal", "labels_equal_where_clear"))
+    assert f"give at least {100 * equal:.2f} % of the pixels the same label, and {100 * clear:.3f} % where" in README
     assert f"at least {100 * equal:.2f} % of the pixels" in MEASURED
     assert f"{100 * clear:.3f} % of those" in MEASURED
 
