@@ -80,7 +80,7 @@ class Converter:
         self._errors.seek(self._told)  # the process shares the position, and waits
         text = self._errors.read().decode(errors="replace")
         self._told = self._errors.tell()
-        return None if not line and code == 0 and not text else (code, text)
+        return None if not line and code == 0 else (code, text)
 
     @property
     def alive(self) -> bool:
