@@ -85,6 +85,22 @@ def tiny_segmenter() -> keras.Model:
     return keras.Model(image, layers.Conv2D(3, 1, name="scores")(x), name="tiny_segmenter")
 
 
+def every_op() -> keras.Model:
+    """A network of all that has arithmetic of its own in int8."""
+    image = keras.Input((16, 24, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu6")(image)
+    other = layers.Conv2D(8, 1)(layers.LeakyReLU(0.1)(layers.Conv2D(8, 3, padding="same")(image)))
+    x = layers.Add()([x, other, layers.SeparableConv2D(8, 3, padding="same")(x)])
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.ReLU()(layers.Subtract()([layers.Multiply()([x, gate]), other]))
+    small = layers.Conv2D(6, 3, padding="same", dilation_rate=2, activation="silu")(layers.AveragePooling2D(2)(x))
+    small = layers.Conv2D(6, 1)(layers.AveragePooling2D(2, strides=1, padding="same")(small))
+    up = layers.Conv2D(6, 1)(layers.Conv2DTranspose(6, 3, strides=2, padding="same", activation="tanh")(small))
+    x = layers.Concatenate()([layers.UpSampling2D(2, interpolation="bilinear")(layers.MaxPooling2D(2)(x)), up])
+    x = layers.UpSampling2D(2, interpolation="bilinear")(layers.MaxPooling2D(1, strides=2)(x))
+    return keras.Model(image, layers.Conv2D(4, 3, padding="same")(x))
+
+
 OWN_NETWORKS = {make.__name__: make for make in (separable_fcn, inception_net, squeeze_unet)}
 
 

@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 from lite import assert_int8_between_quantizes, partitions
 from networks import NETWORKS
-from own_networks import OWN_NETWORKS, with_statistics
+from own_networks import OWN_NETWORKS, every_op, with_statistics
 
 import keras_unetres as ku
 from keras_unetres.compress.folding import fold
@@ -37,16 +37,17 @@ def flat(model: keras.Model) -> keras.Model:
 
 def networks() -> dict[str, Any]:
     rows = {name: NETWORKS[name].build for name in FOLDED if name in NETWORKS}
-    return rows | {f"own_{name}": build for name, build in OWN_NETWORKS.items()}
+    return rows | {"every_op": every_op} | {f"own_{name}": build for name, build in OWN_NETWORKS.items()}
 
 
 @pytest.mark.parametrize("name", networks())
 def test_folded_network_has_the_outputs_of_the_original(name: str) -> None:
+    keras.utils.set_random_seed(0)
     model = with_statistics(flat(networks()[name]()))
     images = numbers((2, *model.input_shape[1:])) if None not in model.input_shape[1:] else numbers((2, 32, 32, 3))
     expected = model.predict(images, verbose=0)
     found = fold(model).model.predict(images, verbose=0)
-    assert np.abs(expected - found).max() <= 3e-6 * np.abs(expected).max()
+    assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", networks())
@@ -76,6 +77,8 @@ def with_layer(layer: Any) -> keras.Model:
         layers.ELU(name="bad"),
         layers.Activation("gelu", name="bad"),
         layers.Conv2D(4, 3, padding="same", groups=2, name="bad"),
+        layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="bad"),
+        layers.SeparableConv2D(4, 3, padding="same", depth_multiplier=2, name="bad"),
         layers.Conv2D(4, 3, padding="same", activation="gelu", name="bad"),
         layers.UpSampling2D(2, interpolation="bicubic", name="bad"),
         layers.ReLU(max_value=3, name="bad"),
@@ -151,18 +154,18 @@ def exported(model: keras.Model, path: Path) -> tuple[bytes, LiteRTEngine]:
     return data, LiteRTEngine(data, read_card(data))
 
 
-# Sums in float32 are those of whole numbers, but for some that lie in the middle between two levels.
-@pytest.mark.parametrize(
-    "name, equal", [("unet_transpose", 0.995), ("unet_bilinear", 0.93), ("own_squeeze_unet", 0.99)]
-)
-def test_the_int8_file_computes_what_the_native_form_computes(name: str, equal: float, tmp_path: Path) -> None:
+BIT_FOR_BIT = {
+    "unet": lambda: ku.build_unet((32, 32, 3), 4, filters=4, depth=2),
+    "unet_bilinear": lambda: ku.build_unet((32, 32, 3), 4, filters=4, depth=2, upsampling="bilinear"),
+    "every_op": every_op,
+    "own_squeeze_unet": OWN_NETWORKS["squeeze_unet"],
+}
+
+
+@pytest.mark.parametrize("name", BIT_FOR_BIT)
+def test_the_int8_file_computes_what_the_native_form_computes(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    build = {
-        "unet_transpose": lambda: ku.build_unet((32, 32, 3), 4, filters=4, depth=2),
-        "unet_bilinear": lambda: ku.build_unet((32, 32, 3), 4, filters=4, depth=2, upsampling="bilinear"),
-        "own_squeeze_unet": OWN_NETWORKS["squeeze_unet"],
-    }[name]
-    model = with_statistics(flat(build()))
+    model = with_statistics(flat(BIT_FOR_BIT[name]()))
     levels = np.random.default_rng(1).integers(0, 256, (6, *model.input_shape[1:]), np.uint8)
     pre = Preprocessing(channels=levels.shape[-1], value_range=(-1, 1))
     images = pre.normalise(levels)
@@ -170,16 +173,57 @@ def test_the_int8_file_computes_what_the_native_form_computes(name: str, equal: 
     assert is_quantization_aware(native) and not is_quantization_aware(model)
     data, engine = exported(native, tmp_path / "m.tflite")
     assert_int8_between_quantizes(data)
-    assert partitions(data) == 1
+    assert partitions(data) == (2 if name == "every_op" else 1)  # XNNPACK has no mean with padding
     expected = native.predict(images, verbose=0)
     found = np.stack([engine.run(tile) for tile in levels])
-    step = engine.ends.step
-    assert (np.abs(found - expected) < step / 2).mean() >= equal
-    best = np.sort(expected, -1)
-    clear = best[..., -1] - best[..., -2] > 1.99 * step
-    same = found.argmax(-1) == expected.argmax(-1)
-    assert same.mean() >= 0.997  # of an untrained network, half of whose pixels are nearly ties
-    assert same[clear].mean() >= 0.9999
+    np.testing.assert_allclose(found, expected, atol=engine.ends.step / 100)
+    assert len(np.unique(found)) > 50
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_level_is_that_of_float32_products_taken_in_the_kernels_order(jit: bool) -> None:
+    """One value in 100,000 lies so near the middle of two levels that the order of the products decides."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+    layer = QuantizedConv2D(filters=64, kernel_size=1)
+    layer.build((None, 128, 128, 4))
+    layer.kernel.assign(rng.normal(0, 1, (1, 1, 4, 64)))
+    taken, given = np.float32(0.01664932), np.float32(0.019173179)
+    layer.set_steps([taken], given, 0)
+    x = rng.integers(-127, 128, (1, 128, 128, 4)).astype(np.float32)
+    kernel, _, step = (np.asarray(each) for each in layer.rounded(layer.kernel))
+    sums = x.reshape(-1, 4).astype(np.float64) @ np.round(kernel.reshape(4, 64) / step)
+    expected = np.round(sums.astype(np.float32) * (taken * step / given))
+    found = tf.function(lambda x: layer(x, training=False), jit_compile=jit)(x * taken).numpy() / given
+    np.testing.assert_array_equal(np.round(found).reshape(expected.shape), expected)
+
+
+def test_training_computes_the_same_but_for_values_between_two_levels() -> None:
+    keras.utils.set_random_seed(1)
+    images = numbers((4, 32, 32, 3))
+    native = ku.quantize_aware(with_statistics(BIT_FOR_BIT["unet"]()), images)
+    step = native.layers[-1].step
+    exact, quick = (np.asarray(native(images, training=training)) for training in (False, True))
+    assert (np.abs(exact - quick) < step / 2).mean() > 0.98
+    assert np.abs(exact - quick).max() < 2 * step
+
+
+def test_the_gradient_at_inference_is_that_of_training() -> None:
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(1)
+    native = ku.quantize_aware(
+        with_statistics(ku.build_unet((16, 16, 1), 2, filters=4, depth=1)), numbers((4, 16, 16, 1))
+    )
+    images = tf.constant(numbers((2, 16, 16, 1), seed=3))
+    gradients = []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(native(images, training=training) ** 2)
+        gradients.append(np.concatenate([g.numpy().ravel() for g in tape.gradient(loss, native.trainable_weights)]))
+    assert np.abs(gradients[0] - gradients[1]).max() < 0.05 * np.abs(gradients[1]).max()
+    assert np.abs(gradients[1]).max() > 0
 
 
 def test_ranges_by_all_methods_hold_most_of_the_values() -> None:

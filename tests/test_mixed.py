@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from conftest import silent
+from conftest import TINY, silent
 from small_models import PRE, make_calibration, user_model
 
 from keras_unetres.cli import main
 from keras_unetres.export import MIXED, Mixable, Mixing, begin_mixing, export_tflite
 from keras_unetres.export.inspect import Graph, layers_of
+from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
 from keras_unetres.workflows.export import export
+from keras_unetres.workflows.loading import load_run
 from keras_unetres.workflows.mixed import mix
 from keras_unetres.workflows.receipt import receipt_files
 from unetres_edge import Segmenter
@@ -251,6 +254,36 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
 def test_auto_serves_any_head(hard_run: Path, tmp_path: Path, head: str) -> None:
     out = tmp_path / "m.tflite"
     told = export(hard_run, out, recipe="auto", head=head, split="all", max_drop=1.0, say=silent)
+    assert told["recipe"] == MIXED
+    assert told["drop"] <= 1.0
+
+
+@pytest.mark.long
+def test_auto_serves_mediapipe_which_takes_colour_pixels_as_they_are(
+    hard_run: Path, cells: Path, tmp_path: Path
+) -> None:
+    loaded = load_run(hard_run)
+    kernel = loaded.model.get_layer("encoder1_1_conv").kernel
+    of_grey = {v.path: np.asarray(v) for v in loaded.model.weights}
+    of_grey[kernel.path] = np.repeat(of_grey[kernel.path], 3, 2) / 3
+    grey = loaded.card.preprocessing
+    model = build_unet((*grey.size, 3), 2, filters=TINY["filters"], depth=TINY["depth"])
+    for weight in model.weights:
+        weight.assign(of_grey[weight.path])
+    model.save(tmp_path / "colour.keras")
+    told = export(
+        tmp_path / "colour.keras",
+        tmp_path / "m.tflite",
+        recipe="auto",
+        head="mediapipe",
+        preprocessing=replace(grey, channels=3),
+        classes=list(loaded.card.class_names),
+        calibration=cells / "images",
+        data=cells,
+        split="all",
+        max_drop=1.0,
+        say=silent,
+    )
     assert told["recipe"] == MIXED
     assert told["drop"] <= 1.0
 

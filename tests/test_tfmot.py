@@ -153,7 +153,7 @@ def test_ranges_follow_the_batches_as_a_moving_average(tiny: Case) -> None:
     native = build_native(tiny.folded)
     set_ranges(native, before)
     probe = keras.Model(native.inputs, native.get_layer(name).output)
-    most = float(answers(probe, [tiny.images]).max())
+    most = float(np.asarray(probe([tiny.images], training=True)).max())  # at inference it is rounded
     np.testing.assert_allclose(after[name][1], 0.75 * before[name][1] + 0.25 * most, rtol=1e-5)
     assert after[name][1] != before[name][1]
     assert after["image"] == before["image"]  # a device feeds all levels

@@ -27,8 +27,8 @@ TANH = (-1.0, 127 / 128)
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)
 _ARITHMETIC = (layers.Add, layers.Multiply, layers.Subtract)
 _SAME_RANGE = (  # kernels that move or compare values and keep their scale, and what does nothing at inference
-    *(layers.AveragePooling2D, layers.MaxPooling2D, layers.GlobalMaxPooling2D, layers.Concatenate),
-    *(layers.Cropping2D, layers.ZeroPadding2D, layers.Flatten, layers.Permute, layers.Reshape),
+    *(layers.Concatenate, layers.Cropping2D, layers.Flatten, layers.GlobalMaxPooling2D),
+    *(layers.Permute, layers.Reshape, layers.ZeroPadding2D),
     *(layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout),
     *(layers.GaussianNoise, layers.Identity, layers.SpatialDropout2D),
 )
@@ -97,13 +97,15 @@ class _Folding:
         self._fixed: dict[str, tuple[float, float]] = {}
         self._steps: dict[type, Callable[[Call, Any], Any]] = {
             **dict.fromkeys(_CONVOLUTIONS, self._convolution),
-            **dict.fromkeys(_ARITHMETIC, self._own_range),
+            **dict.fromkeys(_ARITHMETIC, self._arithmetic),
             **dict.fromkeys(_SAME_RANGE, self._same_range),
             **dict.fromkeys(_RESIZES, self._resize),
+            layers.AveragePooling2D: self._pooling,
             layers.Activation: self._activation,
             layers.BatchNormalization: self._affine,
             layers.GlobalAveragePooling2D: self._own_range,
             layers.LeakyReLU: self._own_range,
+            layers.MaxPooling2D: self._pooling,
             layers.Normalization: self._affine,
             layers.ReLU: self._relu,
             layers.Rescaling: self._affine,
@@ -136,6 +138,7 @@ class _Folding:
         layer = call.layer
         if getattr(layer, "groups", 1) != 1:
             raise UsageError(f"layer {layer.name} convolves in groups, which has no int8 form", found=layer.groups)
+        _check_multiplier(layer)
         kernel, *bias = layer.get_weights()
         config = {**layer.get_config(), "activation": None, "use_bias": True}
         return self._normed(call, type(layer).from_config(_plain(config)), x, kernel, bias)
@@ -143,12 +146,12 @@ class _Folding:
     def _separable(self, call: Call, x: Any) -> Any:
         """Return the depthwise and the pointwise convolution that a separable one is."""
         layer = call.layer
+        _check_multiplier(layer)
         depthwise, pointwise, *bias = layer.get_weights()
         first = layers.DepthwiseConv2D(
             layer.kernel_size,
             strides=layer.strides,
             padding=layer.padding,
-            depth_multiplier=layer.depth_multiplier,
             dilation_rate=layer.dilation_rate,
             name=f"{layer.name}_depthwise",
         )
@@ -192,6 +195,31 @@ class _Folding:
 
     def _own_range(self, call: Call, x: Any) -> Any:
         return self._call(_copy(call.layer), [self._made[id(tensor)] for tensor in call.inputs])
+
+    def _arithmetic(self, call: Call, x: Any) -> Any:
+        """Return a sum, product or difference; of more than two tensors, as one of two after the other."""
+        tensors = [self._made[id(tensor)] for tensor in call.inputs]
+        for number, tensor in enumerate(tensors[1:-1], start=1):
+            x = self._call(type(call.layer)(name=f"{call.layer.name}_{number}"), [x, tensor])
+        return self._call(_copy(call.layer), [x, tensors[-1]])
+
+    def _pooling(self, call: Call, x: Any) -> Any:
+        """Return a mean as a depthwise convolution with equal weights that stay, and so a maximum of single pixels.
+
+        XNNPACK takes neither as they are, and the kernel in its place rounds by the levels' signs. Means over an edge
+        count fewer pixels there, so those stay.
+        """
+        layer = call.layer
+        height, width = layer.pool_size
+        single = height == width == 1
+        mean = isinstance(layer, layers.AveragePooling2D) and layer.padding == "valid"
+        if not (single or mean) or layer.strides[0] != layer.strides[1]:
+            return self._same_range(call, x)
+        channels = x.shape[-1]
+        kernel = np.full((height, width, channels, 1), 1 / (height * width), np.float32)
+        self._weights[layer.name] = [kernel, np.zeros(channels, np.float32)]
+        made = layers.DepthwiseConv2D((height, width), strides=layer.strides, name=layer.name, trainable=False)
+        return self._call(made, [x], shares=True)
 
     def _same_range(self, call: Call, x: Any) -> Any:
         return self._call(_copy(call.layer), [self._made[id(tensor)] for tensor in call.inputs], shares=True)
@@ -316,6 +344,11 @@ def _scale_and_shift(layer: Any, channels: int) -> tuple[np.ndarray, np.ndarray]
         parts = (spread, mean) if layer.invert else (1 / spread, -mean / spread)
     scale, shift = (np.broadcast_to(part.ravel(), channels).copy() for part in parts)
     return scale, shift
+
+
+def _check_multiplier(layer: Any) -> None:
+    if getattr(layer, "depth_multiplier", 1) != 1:
+        raise _refusal(layer, f"depth_multiplier {layer.depth_multiplier}", "put a 1x1 convolution before it")
 
 
 def _copy(layer: Any) -> Any:

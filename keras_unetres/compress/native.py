@@ -9,7 +9,7 @@ import keras
 
 from unetres_edge.errors import UsageError
 
-from ..models.fake_quant import QUANTIZED, FakeQuant
+from ..models.fake_quant import KERNELS, QUANTIZED, FakeQuant
 from .folding import Folded
 from .graph import read_calls
 
@@ -43,7 +43,7 @@ def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
     model = keras.Model(image, made[id(source.outputs[0])], name=source.name)
     for call in calls:
         layer = model.get_layer(call.layer.name)
-        if type(call.layer) in QUANTIZED:
+        if isinstance(layer, KERNELS):
             for new, old in zip((layer.kernel, layer.bias), (call.layer.kernel, call.layer.bias), strict=True):
                 new.assign(old)
             layer.freeze_zeros()
@@ -61,12 +61,18 @@ def set_ranges(model: keras.Model, ranges: Mapping[str, tuple[float, float]]) ->
             model.get_layer(range_name(name)).set_range(low, high)
         except ValueError as error:
             raise UsageError(f"the model has no point {name}") from error
-    makers = {}
-    for call in read_calls(model, again=(FakeQuant,)):
-        makers[id(call.output)] = call.layer
-        source = makers.get(id(call.inputs[0]))
-        if type(call.layer) in QUANTIZED.values() and isinstance(source, FakeQuant):
-            call.layer.set_input_step(source.step)
+    calls = read_calls(model, again=(FakeQuant,))
+    rounds = {id(call.output): call.layer for call in calls if isinstance(call.layer, FakeQuant)}
+    users = {id(tensor): call for call in calls for tensor in call.inputs}
+    for call in calls:
+        if hasattr(call.layer, "set_steps"):
+            behind = users.get(id(call.output))
+            if behind is not None and isinstance(behind.layer, keras.layers.ReLU):  # fused with what is before it
+                behind = users.get(id(behind.output))
+            after = rounds.get(id(behind.output)) if behind is not None else None
+            before = [rounds.get(id(tensor)) for tensor in call.inputs]
+            steps = [0.0 if each is None else each.step for each in (*before, after)]
+            call.layer.set_steps(steps[:-1], steps[-1], 0 if before[0] is None else before[0].zero_point)
 
 
 def range_name(point: str) -> str:
@@ -78,4 +84,5 @@ def _quantized(layer: Any, keep_zeros: bool) -> Any:
     kind = QUANTIZED.get(type(layer))
     if kind is None:
         return type(layer).from_config(layer.get_config())
-    return kind(**{**layer.get_config(), "keep_zeros": keep_zeros})
+    kernel = {"keep_zeros": keep_zeros} if issubclass(kind, KERNELS) else {}
+    return kind(**{**layer.get_config(), **kernel})

@@ -4,13 +4,18 @@ A tensor that is int8 in the file is rounded to its 256 levels here, with the gr
 Kernels have a scale for every output channel and no zero point, activations one scale and zero point a tensor: the
 rules of LiteRT's int8 kernels. A converter that reads these layers takes the ranges from them and needs no
 calibration. Nothing here chooses a range or decides where a layer belongs; `keras_unetres.compress` does.
+
+At inference the sums are those of whole numbers and are brought to the step of the output as XNNPACK's kernels do it,
+so that the answer is the file's, not one like it: float32 holds sums of products of int8 up to 2**24 exactly. Sums of
+fractions differ from them by little, but that decides wherever a value lies between two levels, and what one layer
+rounds the other way the next ones carry on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -98,6 +103,11 @@ class FakeQuant(layers.Layer):
         """The difference between two levels."""
         return float((np.asarray(self.high, np.float64) - np.asarray(self.low, np.float64)) / (LEVELS - 1))
 
+    @property
+    def zero_point(self) -> int:
+        """The level, from -128 to 127, that is 0."""
+        return round(-float(np.asarray(self.low)) / self.step) - LEVELS // 2
+
     def call(self, x: Any, ties_up: bool = False) -> Any:
         """Round.
 
@@ -127,7 +137,7 @@ class _QuantizedKernel(layers.Layer):
     """A layer whose kernel is rounded to 255 levels, symmetric about 0, before it is used, and its bias to 32 bits.
 
     The bias has the step of the sums it is added to, that of the input times that of the kernel, so the layer must know
-    its input's: `set_input_step`.
+    its input's; and to round as the file does, that of its output: `set_steps`.
 
     Args:
         keep_zeros: weights that are 0 when `freeze_zeros` is called stay 0.
@@ -143,7 +153,10 @@ class _QuantizedKernel(layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Make the weights of the layer, and the mask of those that stay 0."""
         super().build(input_shape)
-        self.input_step = self.add_weight(shape=(), initializer="zeros", trainable=False, name="input_step")
+        self.input_step, self.output_step = (
+            self.add_weight(shape=(), initializer="zeros", trainable=False, name=f"{end}_step")
+            for end in ("input", "output")
+        )
         if self.keep_zeros:
             shape = tuple(self.kernel.shape)
             self.kept = self.add_weight(shape=shape, initializer="ones", trainable=False, name="kept")
@@ -156,25 +169,49 @@ class _QuantizedKernel(layers.Layer):
         """Load all weights."""
         layers.Layer.load_own_variables(self, store)
 
-    def set_input_step(self, step: float) -> None:
-        """Set the difference between two levels of the input; 0, as at first, leaves the bias as it is."""
-        self.input_step.assign(step)
+    def set_steps(self, inputs: Sequence[float], output: float, zero_point: int) -> None:
+        """Set the difference between two levels of the input and of the output; 0, as at first, for not known."""
+        self.input_step.assign(inputs[0])
+        self.output_step.assign(output)
 
     def freeze_zeros(self) -> None:
         """Keep the weights at 0 that are 0 now."""
         if self.keep_zeros:
             self.kept.assign((np.asarray(self.kernel) != 0).astype(np.float32))
 
-    def rounded(self, kernel: Any) -> tuple[Any, Any]:
-        """Return kernel and bias as the file will hold them."""
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Apply the rounded kernel, and add the bias."""
+        kernel, bias, step = self.rounded(self.kernel)
+        if training or _CONVERTING.get():
+            return ops.add(self.multiply(inputs, kernel), bias)
+        known = ops.logical_and(self.input_step > 0, self.output_step > 0)
+        taken, given = (ops.where(known, each, 1.0) for each in (self.input_step, self.output_step))
+        whole = self.multiply(_to_whole(inputs / taken, known), _to_whole(kernel / self.by_kernel(step), known))
+        scale = taken * step
+        whole = whole + _to_whole(bias / scale, known)
+        level = ops.round(ops.round(whole) * (scale / given))  # compilers leave the sums beside whole numbers by little
+        return _as_rounded(whole * scale, level * given, known)
+
+    def multiply(self, inputs: Any, kernel: Any) -> Any:
+        """Return the sums of products, without bias."""
+        raise NotImplementedError
+
+    def by_kernel(self, values: Any) -> Any:
+        """Return values of channels in a shape that goes with the kernel."""
+        return values
+
+    def rounded(self, kernel: Any) -> tuple[Any, Any, Any]:
+        """Return kernel and bias as the file will hold them, and the step of the kernel or of each of its channels."""
         if self.keep_zeros:
             kernel = ops.multiply(kernel, self.kept)
         rank = len(kernel.shape)
         axis = None if self.channel_axis is None else self.channel_axis % rank
         axes = None if axis is None else [a for a in range(rank) if a != axis]
         most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), _LEAST_KERNEL))
-        bias = _round_to(self.bias, self.input_step * most / _KERNEL_LEVELS)
-        return fake_quant_with_min_max_vars(kernel, -most, most, num_bits=8, narrow_range=True, axis=axis), bias
+        # Not the bare quotient, whose constant TensorFlow's graphs move elsewhere, which rounds the products otherwise.
+        step = ops.maximum(most / _KERNEL_LEVELS, _LEAST_KERNEL / _KERNEL_LEVELS)
+        bias = _round_to(self.bias, self.input_step * step)
+        return fake_quant_with_min_max_vars(kernel, -most, most, num_bits=8, narrow_range=True, axis=axis), bias, step
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds it."""
@@ -185,10 +222,9 @@ class _QuantizedKernel(layers.Layer):
 class QuantizedConv2D(_QuantizedKernel, layers.Conv2D):
     """A convolution with an int8 kernel, a scale for each output channel."""
 
-    def call(self, inputs: Any) -> Any:
-        """Convolve with the rounded kernel, and add the bias."""
-        kernel, bias = self.rounded(self.kernel)
-        return ops.add(self.convolution_op(inputs, kernel), bias)
+    def multiply(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve."""
+        return self.convolution_op(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
@@ -197,13 +233,15 @@ class QuantizedDepthwiseConv2D(_QuantizedKernel, layers.DepthwiseConv2D):
 
     channel_axis = 2
 
-    def call(self, inputs: Any) -> Any:
-        """Convolve with the rounded kernel, and add the bias."""
-        kernel, bias = self.rounded(self.kernel)
-        x = ops.depthwise_conv(
+    def multiply(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve each channel."""
+        return ops.depthwise_conv(
             inputs, kernel, strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
         )
-        return ops.add(x, bias)
+
+    def by_kernel(self, values: Any) -> Any:
+        """Return (C,) as (C, 1): the last axis of the kernel is 1."""
+        return ops.expand_dims(values, -1)
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
@@ -212,10 +250,9 @@ class QuantizedConv2DTranspose(_QuantizedKernel, layers.Conv2DTranspose):
 
     channel_axis = None
 
-    def call(self, inputs: Any) -> Any:
-        """Convolve with the rounded kernel, and add the bias."""
-        kernel, bias = self.rounded(self.kernel)
-        x = ops.conv_transpose(
+    def multiply(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve."""
+        return ops.conv_transpose(
             inputs,
             kernel,
             strides=list(self.strides),
@@ -223,7 +260,6 @@ class QuantizedConv2DTranspose(_QuantizedKernel, layers.Conv2DTranspose):
             output_padding=self.output_padding,
             dilation_rate=self.dilation_rate,
         )
-        return ops.add(x, bias)
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
@@ -232,11 +268,134 @@ class QuantizedDense(_QuantizedKernel, layers.Dense):
 
     channel_axis = None
 
+    def multiply(self, inputs: Any, kernel: Any) -> Any:
+        """Multiply."""
+        return ops.matmul(inputs, kernel)
+
+
+class _Requantized(layers.Layer):
+    """A layer without kernel that brings int8 tensors of several steps to one: `set_steps` tells it which."""
+
+    fake_quantizes = True
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights: the steps of the inputs and of the output."""
+        super().build(input_shape)
+        count = len(input_shape) if isinstance(input_shape[0], (list, tuple)) else 1
+        self.steps = self.add_weight(shape=(count + 1,), initializer="zeros", trainable=False, name="steps")
+
+    def set_steps(self, inputs: Sequence[float], output: float, zero_point: int) -> None:
+        """Set the difference between two levels of each input and of the output; 0, as at first, for not known."""
+        self.steps.assign([*inputs, output])
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Multiply by the rounded kernel, and add the bias."""
-        kernel, bias = self.rounded(self.kernel)
-        x = ops.matmul(inputs, kernel)
-        return ops.add(x, bias)
+        """Compute in float, and at inference bring the answer to the levels of the output."""
+        answer = super().call(inputs)
+        if training or _CONVERTING.get():
+            return answer
+        known = ops.min(self.steps) > 0
+        *taken, given = ops.unstack(ops.where(known, self.steps, 1.0))
+        tensors = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        levels = [ops.round(tensor / step) for tensor, step in zip(tensors, taken, strict=True)]
+        return _as_rounded(answer, self.levels(levels, taken, given) * given, known)
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the output, from those of the inputs and the steps of all."""
+        raise NotImplementedError
+
+
+class _QuantizedSum(_Requantized):
+    """A sum of two int8 tensors: factors of 21 bits, one shift, halves upwards."""
+
+    signs = (1, 1)
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the sum, by whole numbers of 32 bits."""
+        ratios = [step / given for step in taken]
+        largest = ops.maximum(*ratios)
+        bits = 20 - ops.floor(ops.log2(largest))
+        bits = ops.where(largest * 2**bits >= 2**21, bits - 1, ops.where(largest * 2**bits < 2**20, bits + 1, bits))
+        shift = ops.cast(bits, "int32")
+        total = ops.left_shift(ops.ones_like(shift), shift - 1)
+        for sign, ratio, level in zip(self.signs, ratios, levels, strict=True):
+            factor = ops.cast(ops.round(ratio * 2**bits), "int32")
+            total = total + sign * factor * ops.cast(level, "int32")
+        return ops.cast(ops.right_shift(total, shift), given.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedAdd(_QuantizedSum, layers.Add):
+    """A sum of two int8 tensors."""
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedSubtract(_QuantizedSum, layers.Subtract):
+    """A difference of two int8 tensors."""
+
+    signs = (1, -1)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedLeakyReLU(_Requantized, layers.LeakyReLU):
+    """Values above and below 0 by a factor each, of which XNNPACK keeps 8 bits behind the point; halves upwards."""
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the output."""
+        (level,) = levels
+        ratio = taken[0] / given
+        above, below = ops.round(256 * ratio), ops.round(256 * ratio * self.negative_slope)
+        return ops.floor((level * ops.where(level > 0, above, below) + 128) / 256)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedMultiply(_Requantized, layers.Multiply):
+    """A product of two int8 tensors."""
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the product."""
+        return ops.round(levels[0] * levels[1] * (taken[0] * taken[1] / given))
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedGlobalAveragePooling2D(_Requantized, layers.GlobalAveragePooling2D):
+    """The mean of each channel of an int8 map."""
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the mean."""
+        (map_,) = levels
+        _, height, width, _ = ops.shape(map_)
+        pixels = ops.cast(height * width, map_.dtype)
+        return ops.round(ops.sum(map_, axis=(1, 2), keepdims=self.keepdims) * (taken[0] / given / pixels))
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class QuantizedAveragePooling2D(_Requantized, layers.AveragePooling2D):
+    """A mean of neighbouring pixels of an int8 map. XNNPACK has none: LiteRT's own kernel takes halves away from 0."""
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights: the steps, and the level that is 0."""
+        super().build(input_shape)
+        self.zero_point = self.add_weight(shape=(), initializer="zeros", trainable=False, name="zero_point")
+
+    def set_steps(self, inputs: Sequence[float], output: float, zero_point: int) -> None:
+        """Set the steps, and the level of the input that is 0."""
+        super().set_steps(inputs, output, zero_point)
+        self.zero_point.assign(zero_point)
+
+    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+        """Return the levels of the means."""
+        mean = ops.average_pool(levels[0], self.pool_size, self.strides, self.padding) + self.zero_point
+        return ops.sign(mean) * ops.floor(ops.abs(mean) + 0.5 + _TIE) - self.zero_point
+
+
+def _to_whole(values: Any, known: Any) -> Any:
+    """Return values as the whole numbers that they are but for what float loses, with the gradient of the identity."""
+    return values + ops.stop_gradient(ops.where(known, ops.round(values) - values, 0.0))
+
+
+def _as_rounded(answer: Any, rounded: Any, known: Any) -> Any:
+    """Return what was rounded, where that is known, with the gradient of what was not."""
+    return answer + ops.stop_gradient(ops.where(known, rounded - answer, 0.0))
 
 
 def _round_to(values: Any, step: Any) -> Any:
@@ -246,9 +405,16 @@ def _round_to(values: Any, step: Any) -> Any:
     return values + ops.stop_gradient(rounded - values)
 
 
-QUANTIZED: dict[type[layers.Layer], type[_QuantizedKernel]] = {
+KERNELS = (QuantizedConv2D, QuantizedConv2DTranspose, QuantizedDense, QuantizedDepthwiseConv2D)
+QUANTIZED: dict[type[layers.Layer], type[layers.Layer]] = {
+    layers.Add: QuantizedAdd,
+    layers.AveragePooling2D: QuantizedAveragePooling2D,
     layers.Conv2D: QuantizedConv2D,
-    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     layers.Conv2DTranspose: QuantizedConv2DTranspose,
     layers.Dense: QuantizedDense,
+    layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    layers.GlobalAveragePooling2D: QuantizedGlobalAveragePooling2D,
+    layers.LeakyReLU: QuantizedLeakyReLU,
+    layers.Multiply: QuantizedMultiply,
+    layers.Subtract: QuantizedSubtract,
 }
