@@ -68,7 +68,7 @@ notebooks: $(VENV)/.dev ## execute the notebooks and write their outputs into th
 docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a failure
 	@echo "==> docs"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo "open site/index.html"
+	@echo "open site/index.html; with search: $(BIN)/python -m http.server --directory site, http://localhost:8000"
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"

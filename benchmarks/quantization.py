@@ -1,13 +1,14 @@
 """What each way of making a file smaller costs on real data: mIoU, size, time; figures to results/quantization.json.
 
     python benchmarks/real_data.py --runs FOLDER
-    python benchmarks/quantization.py --runs FOLDER [NAME ...] [--steps 150]
+    python benchmarks/quantization.py --runs FOLDER [NAME ...] [--steps 150] [--only-times]
 
 Takes the runs that benchmarks/real_data.py has left in FOLDER. The same held-out images are scored for every form. Each
 training behind "QAT" and "pruned" has so many steps, at a tenth of the run's rate and below. A row tells the loss in
 points of mIoU against the float network, negative where it gains; "fake_quantization" the share of the pixels that have
 in the file the label that the trained Keras network gives them. At the end all files segment the same image in turn, on
-one thread: "ms" is the median of each.
+one thread: "ms" is the median of each. That is worth something where nothing else runs: `--only-times` makes the files
+again, without training or scoring, and measures it alone. For that, a run of one epoch with the same settings will do.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*SETS, []], help="data sets (all)")
     parser.add_argument("--runs", type=Path, required=True, help="where benchmarks/real_data.py left its runs")
     parser.add_argument("--steps", type=int, default=150, help="of each training")
+    parser.add_argument("--only-times", action="store_true", help="measure milliseconds; all else stays as it is")
     options = parser.parse_args()
     results = make_folder(ROOT / "benchmarks" / "results") / "quantization.json"
     kept = json.loads(results.read_text()) if results.is_file() else {"steps": {}, "sets": {}}
@@ -47,8 +49,12 @@ def main() -> None:
             print(f"{name}: left out, there is no run {run}")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            sets[name] = compare(run, str(DATA / SETS[name][0]), Path(folder), options.steps)
-        steps[name] = options.steps
+            if options.only_times:
+                for title, row in compare(run, str(DATA / SETS[name][0]), Path(folder), 1, score=False).items():
+                    sets[name][title] |= row
+            else:
+                sets[name] = compare(run, str(DATA / SETS[name][0]), Path(folder), options.steps)
+                steps[name] = options.steps
         write_json(results, {"machine": machine(), "steps": steps, "sets": sets})
     for name, rows in sets.items():
         print(name)
@@ -57,26 +63,28 @@ def main() -> None:
             print(f"  {title:28} {row['miou']:.4f} {drop:+7.3f} points {kb:>8} kB {ms:>8} ms")
 
 
-def compare(run: Path, data: str, folder: Path, steps: int) -> dict[str, Any]:
-    """Return a row for every form of a run."""
+def compare(run: Path, data: str, folder: Path, steps: int, *, score: bool = True) -> dict[str, Any]:
+    """Return a row for every form of a run; without `score` of milliseconds alone."""
     from keras_unetres.runs import RunFolder
 
     info = RunFolder(run).read_info()
     per_epoch, rate = info["plan"]["steps_per_epoch"], info["plan"]["learning_rate"]
     epochs = max(1, round(steps / per_epoch))
-    rows: dict[str, Any] = {"Keras": scored(run, data)}
+    rows: dict[str, Any] = {"Keras": scored(run, data) if score else {}}
     files: dict[str, Path] = {}
 
     def add(title: str, model: Path, recipe: str) -> Path:
         file = files[title] = folder / f"{len(rows)}.tflite"
         unetres("export", model, "--out", file, "--recipe", recipe, "--no-gate")
-        rows[title] = {**scored(file, data), "kb": kilobytes(file), "deflated_kb": deflated(file)}
-        rows[title]["drop_points"] = round(100 * (rows["Keras"]["miou"] - rows[title]["miou"]), 3)
+        rows[title] = {}
+        if score:
+            rows[title] = {**scored(file, data), "kb": kilobytes(file), "deflated_kb": deflated(file)}
+            rows[title]["drop_points"] = round(100 * (rows["Keras"]["miou"] - rows[title]["miou"]), 3)
         return file
 
     for recipe in RECIPES:
         add(recipe, run, recipe)
-    begin = ["--epochs", epochs, "--learning-rate", rate / 20]
+    begin = [*(["--epochs", epochs] if score else ["--minutes", 0.02]), "--learning-rate", rate / 20]
     for title, more in (
         ("QAT native", []),
         ("QAT native, ranges by mse", ["--ranges", "mse"]),
@@ -85,7 +93,8 @@ def compare(run: Path, data: str, folder: Path, steps: int) -> dict[str, Any]:
         made = folder / title.replace(" ", "_").replace(",", "")
         unetres("quantize", run, "--out", made, *begin, *more)
         file = add(title, made, INT8)
-        rows[title]["fake_quantization"] = agreement(made, file, data)
+        if score:
+            rows[title]["fake_quantization"] = agreement(made, file, data)
     for title, kind in (("pruned 50 %", "prune"), ("clustered, 16 values", "cluster")):
         thinned = smaller(run, data, folder / kind, kind, steps, rate / 10)
         add(title, thinned, INT8)

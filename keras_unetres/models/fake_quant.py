@@ -208,8 +208,7 @@ class _QuantizedKernel(layers.Layer):
         axis = None if self.channel_axis is None else self.channel_axis % rank
         axes = None if axis is None else [a for a in range(rank) if a != axis]
         most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), _LEAST_KERNEL))
-        # Not the bare quotient, whose constant TensorFlow's graphs move elsewhere, which rounds the products otherwise.
-        step = ops.maximum(most / _KERNEL_LEVELS, _LEAST_KERNEL / _KERNEL_LEVELS)
+        step = most / (_KERNEL_LEVELS if _CONVERTING.get() else _hidden(_KERNEL_LEVELS, self.input_step))
         bias = _round_to(self.bias, self.input_step * step)
         return fake_quant_with_min_max_vars(kernel, -most, most, num_bits=8, narrow_range=True, axis=axis), bias, step
 
@@ -364,7 +363,7 @@ class QuantizedGlobalAveragePooling2D(_Requantized, layers.GlobalAveragePooling2
         """Return the levels of the mean."""
         (map_,) = levels
         _, height, width, _ = ops.shape(map_)
-        pixels = ops.cast(height * width, map_.dtype)
+        pixels = _hidden(ops.cast(height * width, map_.dtype), self.steps[0])
         return ops.round(ops.sum(map_, axis=(1, 2), keepdims=self.keepdims) * (taken[0] / given / pixels))
 
 
@@ -386,6 +385,15 @@ class QuantizedAveragePooling2D(_Requantized, layers.AveragePooling2D):
         """Return the levels of the means."""
         mean = ops.average_pool(levels[0], self.pool_size, self.strides, self.padding) + self.zero_point
         return ops.sign(mean) * ops.floor(ops.abs(mean) + 0.5 + _TIE) - self.zero_point
+
+
+def _hidden(divisor: Any, step: Any) -> Any:
+    """Return a divisor that no compiler knows, lest it multiply by the reciprocal, which rounds otherwise.
+
+    Args:
+        step: a weight that is 0 or more.
+    """
+    return ops.where(step >= 0, divisor, 0.0)
 
 
 def _to_whole(values: Any, known: Any) -> Any:
