@@ -56,7 +56,7 @@ def quantize_aware(
     a scale for each output channel (one for all in transposed convolutions and dense layers), activations to 8 bits
     in ranges that the calibration images show. Train it for a short while at a low rate, such as 1e-4, then
     `export_tflite` it with the recipe "static_wi8_ai8" (which alone traces it as the converter has to see it). What it
-    answers at inference is what the file answers on a processor, value by value.
+    answers at inference is what the file answers on a processor, but for one value in many millions.
 
     Args:
         model: any flat functional Keras 3 model of layers that have an int8 form; it is not changed.
