@@ -111,6 +111,8 @@ def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
             [f"{row['kb']:.0f}", f"{row['deflated_kb']:.0f}"] if name != "Keras" else ["", ""]
         )
     found = [row["fake_quantization"] for rows in sets.values() for row in rows.values() if "fake_quantization" in row]
+    slow, quick = (first[form]["ms"] for form in ("float32", "static_wi8_ai8"))
+    assert f"takes {slow:.0f} ms in float32 and {quick:.0f} ms in int8" in MEASURED
     equal = min(row["labels_equal"] for row in found)
     assert f"gives {100 * equal:.3f} % of the pixels" in README
     assert f"gives {100 * equal:.3f} % of the pixels" in MEASURED
