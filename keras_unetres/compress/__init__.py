@@ -89,7 +89,10 @@ def quantize_aware(
 
 
 def to_keras(quantized: Any) -> keras.Model:
-    """Return the Keras 3 form of what `quantize_aware` gave for any engine: the same weights, ranges and answers."""
+    """Return the Keras 3 form of what `quantize_aware` gave for any engine.
+
+    Weights and ranges are the same. Its answers are those of the file, where the engine "tfmot" sums in float.
+    """
     folded = getattr(quantized, "folded", None)
     if folded is None:
         return quantized
