@@ -126,9 +126,7 @@ class BiasQuantizer(_tfmot.quantizers.Quantizer):  # type: ignore[name-defined]
     def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
         low, high = self.source.limits() if isinstance(self.source, SharedRange) else self.source
         most = self.kernel.most(self.variable)
-        if self.kernel.axis is not None:  # several outputs of one channel, in a depthwise convolution
-            most = tf.repeat(most, inputs.shape[0] // most.shape[0])
-        step = (high - low) / 255 * most / 127
+        step = (high - low) / 255 * (most / 127)
         bias = tf.convert_to_tensor(inputs)
         return bias + tf.stop_gradient(tf.round(bias / step) * step - bias)
 
