@@ -8,7 +8,8 @@ training behind "QAT" and "pruned" has so many steps, at a tenth of the run's ra
 points of mIoU against the float network, negative where it gains; "fake_quantization" the share of the pixels that have
 in the file the label that the trained Keras network gives them. At the end all files segment the same image in turn, on
 one thread: "ms" is the median of each. That is worth something where nothing else runs: `--only-times` makes the files
-again, without training or scoring, and measures it alone. For that, a run of one epoch with the same settings will do.
+again, with a step of training at most and no scoring, and measures it alone, for sets that have rows already. For that,
+a run of one epoch with the same settings will do.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ def main() -> None:
         run = options.runs / name.replace(", ", "_").replace(" ", "_")
         if not (run / "weights.safetensors").is_file():
             print(f"{name}: left out, there is no run {run}")
+            continue
+        if options.only_times and name not in sets:
+            print(f"{name}: left out, it has no rows yet; run without --only-times first")
             continue
         with tempfile.TemporaryDirectory() as folder:
             if options.only_times:

@@ -8,7 +8,8 @@ calibration. Nothing here chooses a range or decides where a layer belongs; `ker
 At inference the sums are those of whole numbers and are brought to the step of the output as XNNPACK's kernels do it,
 so that the answer is the file's, not one like it: float32 holds sums of products of int8 up to 2**24 exactly. Sums of
 fractions differ from them by little, but that decides wherever a value lies between two levels, and what one layer
-rounds the other way the next ones carry on.
+rounds the other way the next ones carry on. Source: XNNPACK, src/microparams-init.c (`qs8_qc8w_conv_minmax_fp32`,
+`qs8_add_minmax`, `qs8_mul_minmax_fp32`, `qs8_lrelu`); the tests hold the answers against the files'.
 """
 
 from __future__ import annotations
@@ -304,7 +305,10 @@ class _Requantized(layers.Layer):
 
 
 class _QuantizedSum(_Requantized):
-    """A sum of two int8 tensors: factors of 21 bits, one shift, halves upwards."""
+    """A sum of two int8 tensors: factors of 21 bits, one shift, halves upwards.
+
+    As XNNPACK takes it: where the step of an input is 2**-10 to 2**8 times that of the output.
+    """
 
     signs = (1, 1)
 
