@@ -105,7 +105,7 @@ def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[float], float]:
     from keras_unetres.data.augment import AUGMENTATIONS
     from keras_unetres.data.pipeline import Order, training_batches
     from keras_unetres.data.samples import Samples
-    from unetres_edge.preprocessing import Preprocessing
+    from unetres_edge.images.preprocessing import Preprocessing
 
     names = [str(n) for n in range(int(masks.max()) + 1)]
     parts = ["train"] * (len(images) - 1) + ["val"]

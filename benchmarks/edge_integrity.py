@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from unetres_edge import Segmenter, UnetresError, read_card
-from unetres_edge.engine import LiteRTEngine
+from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.files import make_folder, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -73,8 +73,8 @@ def make_models(folder: Path) -> dict[str, Path]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    from keras_unetres.export import export_tflite
     from keras_unetres.models import build_resnet, build_unet
+    from keras_unetres.tflite import export_tflite
     from unetres_edge import Preprocessing
 
     keras.utils.set_random_seed(0)

@@ -28,9 +28,9 @@ from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
-from unetres_edge.engine import available_cores
+from unetres_edge.engines.litert import available_cores
 from unetres_edge.files import make_folder, write_json
-from unetres_edge.large import label_agreement
+from unetres_edge.segment.large import label_agreement
 
 HERE = Path(__file__).resolve().parent
 SMALL = 768  # px, the side of the image that also goes through a network of its own size
@@ -89,10 +89,10 @@ def build(side: int) -> Any:
 
 def export(network: Any, path: Path, recipe: str, side: int) -> Path:
     """Export the network's weights at an input of this side, px."""
-    from keras_unetres.export import export_tflite
     from keras_unetres.models import deepest_stride, receptive_halo
+    from keras_unetres.tflite import export_tflite
     from unetres_edge import Card, Preprocessing
-    from unetres_edge.card import default_colors
+    from unetres_edge.model.card import default_colors
 
     sized = build(side)
     sized.set_weights(network.get_weights())

@@ -27,7 +27,7 @@ from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
-from unetres_edge.engine import Ends, available_cores
+from unetres_edge.engines.litert import Ends, available_cores
 from unetres_edge.files import make_folder, write_json
 
 HERE = Path(__file__).resolve().parent
@@ -62,8 +62,8 @@ def main() -> None:
 def make_model(path: Path, recipe: str, head: str) -> Path:
     """Export the network with random weights."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from keras_unetres.export import export_tflite
     from keras_unetres.models import build_unet
+    from keras_unetres.tflite import export_tflite
     from unetres_edge import Preprocessing
 
     pre = Preprocessing(channels=3, value_range=(-1, 1), size=(256, 256))

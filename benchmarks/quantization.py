@@ -112,8 +112,8 @@ def compare(run: Path, data: str, folder: Path, steps: int, *, score: bool = Tru
 
 def in_turn(files: dict[str, Path], run: Path, data: str) -> dict[str, float]:
     """Return the median milliseconds in which each file segments the first image of the test part, on one thread."""
-    from keras_unetres.workflows.evaluate import read_for
-    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.tasks.loading import open_segmenter
+    from keras_unetres.tasks.reading import read_for
     from unetres_edge import Segmenter
 
     with open_segmenter(run) as trained:
@@ -133,10 +133,10 @@ def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float)
     """Train a run on while it is pruned or clustered, and return a run folder with the weights that come of it."""
     import keras
 
-    from keras_unetres.compress import cluster, prune
+    from keras_unetres.quantization.tfmot import cluster, prune
     from keras_unetres.runs import RunFolder
-    from keras_unetres.workflows.loading import load_run
-    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.settings import TrainOptions
+    from keras_unetres.tasks.loading import load_run
     from keras_unetres.workflows.train import read_again
     from unetres_edge import Preprocessing
 
@@ -157,8 +157,8 @@ def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float)
 
 def agreement(run: Path, file: Path, data: str) -> dict[str, float]:
     """Return the share of pixels with the label of the Keras network, of all and of those ahead by two output steps."""
-    from keras_unetres.workflows.evaluate import read_for
-    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.tasks.loading import open_segmenter
+    from keras_unetres.tasks.reading import read_for
     from unetres_edge import Segmenter
 
     same, clear_same, clear = [], 0, 0
@@ -191,7 +191,7 @@ def kilobytes(file: Path) -> float:
 
 def deflated(file: Path) -> float:
     """Return what is left of a file in a zip, kB."""
-    from keras_unetres.compress import deflated_size
+    from keras_unetres.quantization.tfmot.prune import deflated_size
 
     return round(deflated_size(file) / 1000, 1)
 

@@ -116,9 +116,9 @@ def partitions(model: str, data: str) -> dict[str, Any]:
 
     from scipy import ndimage
 
-    from keras_unetres.evaluate.partitions import best_over_thresholds
-    from keras_unetres.workflows.evaluate import read_for
-    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.scores.partitions import best_over_thresholds
+    from keras_unetres.tasks.loading import open_segmenter
+    from keras_unetres.tasks.reading import read_for
 
     def maps() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for record in read_for(segmenter, data, "test"):

@@ -150,7 +150,7 @@ def ours(file: Path, filters: int) -> tuple[Callable[[int], None], dict[str, Any
     from keras_unetres.data.pipeline import Order, training_batches
     from keras_unetres.data.samples import Samples
     from keras_unetres.training.fit import compile_model
-    from unetres_edge.preprocessing import Preprocessing
+    from unetres_edge.images.preprocessing import Preprocessing
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     with np.load(file) as arrays:

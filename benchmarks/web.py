@@ -22,7 +22,7 @@ from pathlib import Path
 from keras_unetres.workflows.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge import Segmenter
 from unetres_edge.files import write_json
-from unetres_edge.image import read_image
+from unetres_edge.images.decode import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"

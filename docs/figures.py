@@ -206,7 +206,7 @@ def border_weights(folder: Path) -> None:
 
 def tiles(folder: Path) -> None:
     """Draw tiles along one axis: the weights of "blend", and what "exact" keeps of each."""
-    from unetres_edge.tiles import exact_cores, ramp, tile_origins
+    from unetres_edge.segment.tiles import exact_cores, ramp, tile_origins
 
     length, tile, overlap, halo, stride = 640, 256, 64, 92, 16
     figure, (top, low) = plt.subplots(2, 1, figsize=(10, 4.6), height_ratios=(1, 1.15), sharex=True)

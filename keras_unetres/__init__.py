@@ -10,6 +10,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from unetres_edge.moved import add_moved
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -25,10 +27,10 @@ _HOMES = {
     "MeanDice": "training.metrics",
     "MeanIoU": "training.metrics",
     "PixelAccuracy": "training.metrics",
-    "Preprocessing": "export",
+    "Preprocessing": "tflite",
     "SegmentationScores": "training.metrics",
-    "Separation": "cells",
-    "TrainOptions": "workflows.options",
+    "Separation": "objects",
+    "TrainOptions": "settings",
     "Tversky": "training.losses",
     "WeightedSum": "training.pixel_loss",
     "build_fcn": "models",
@@ -37,15 +39,15 @@ _HOMES = {
     "dataset_from_arrays": "data",
     "dataset_from_tf": "data",
     "evaluate": "workflows.evaluate",
-    "export_tflite": "export",
+    "export_tflite": "tflite",
     "load_published": "models",
     "make_loss": "training.losses",
     "open_dataset": "data",
     "quantize": "workflows.quantize",
-    "quantize_aware": "compress",
+    "quantize_aware": "quantization",
     "report": "workflows.report",
     "resume": "workflows.train",
-    "separate": "cells",
+    "separate": "objects",
     "train": "workflows.train",
 }
 
@@ -86,6 +88,19 @@ __all__ = [
     "train",
 ]
 
+_MOVED = {
+    "keras_unetres.cells": "keras_unetres.objects",
+    "keras_unetres.compress": "keras_unetres.quantization",
+    "keras_unetres.evaluate": "keras_unetres.scores",
+    "keras_unetres.evaluate.diagram": "keras_unetres.pages.diagram",
+    "keras_unetres.evaluate.pictures": "keras_unetres.pages.pictures",
+    "keras_unetres.export": "keras_unetres.tflite",
+    "keras_unetres.export.tflite": "keras_unetres.tflite.export",
+    "keras_unetres.workflows.loading": "keras_unetres.tasks.loading",
+    "keras_unetres.workflows.options": "keras_unetres.settings",
+}
+add_moved(_MOVED)
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
@@ -98,7 +113,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps the function `evaluate` in its place, where importing the sub-package of that name would bind this."""
+    """Keeps the function `evaluate` in its place, where importing the moved package of that name would bind this."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOMES and isinstance(value, ModuleType)):

@@ -61,7 +61,7 @@ def silent(line: str) -> None:
 @pytest.fixture
 def real_converter() -> Iterator[None]:
     """Start the converter's process anew: it is what the test is about."""
-    from keras_unetres.export import process
+    from keras_unetres.tflite import process
 
     process.end()
     yield
@@ -94,7 +94,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
-    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.settings import TrainOptions
     from keras_unetres.workflows.train import train
 
     run = tmp_path_factory.mktemp("trained") / "run"

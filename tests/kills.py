@@ -85,7 +85,7 @@ class Shared:
 def attempt(data: Path, run: Path) -> None:
     """Do what a user does: start the run, or go on with it if it is there."""
     from keras_unetres.runs import RunFolder
-    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.settings import TrainOptions
     from keras_unetres.workflows.train import resume, train
 
     if (run / "run.json").is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_unetres.export.inspect import float_islands, read_ops
+from keras_unetres.tflite.inspect import float_islands, read_ops
 
 
 def assert_int8_between_quantizes(data: bytes) -> list[str]:

@@ -1314,7 +1314,7 @@ MORE_MEMORY = 1536 * 2**20  # bytes of addresses a process may take on top of wh
 def judge(path: str, reader: str, expected: Any) -> str:
     """Read a file and return "exact", "refused", "pixels" (none could be foretold), or what is wrong."""
     from unetres_edge.errors import ImageError, MaskError
-    from unetres_edge.image import read_colors, read_image, read_mask
+    from unetres_edge.images.decode import read_colors, read_image, read_mask
 
     read, error = {
         "image": (read_image, ImageError),
@@ -1345,7 +1345,7 @@ def run(count: int, seed: int) -> Iterator[tuple[str, str, str]]:
 
     import tifffile  # noqa: F401  (belongs to the memory before the first file)
 
-    import unetres_edge.image  # noqa: F401
+    import unetres_edge.images.decode  # noqa: F401
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + MORE_MEMORY

@@ -781,7 +781,7 @@ def compare(planted: list[Planted], report: dict, tally: Tally, where: str) -> N
 
 def run_set(folder: Path, seed: int, names: Callable[[Site], list[str]], tally: Tally, pairs: int = 200) -> None:
     """Write a set, check that it is clean, plant faults in it and count those that a check finds."""
-    from keras_unetres.data.check import check
+    from keras_unetres.doctor.check import check
 
     site = make_clean(folder, seed, pairs)
     rng = np.random.default_rng([seed, 1])

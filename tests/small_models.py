@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_unetres.export import Preprocessing
-from unetres_edge.preprocessing import look_up
+from keras_unetres.tflite import Preprocessing
+from unetres_edge.images.preprocessing import look_up
 
 PRE = Preprocessing(channels=1, value_range=(-1.0, 1.0), size=(16, 16))
 INT8 = "static_wi8_ai8"

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from keras_unetres.data.augment import AUGMENTATIONS, Augmentation, Spline, augment, coordinates
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE, Preprocessing
+from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
 SHAPE = (70, 90)
 BENT = Augmentation(

@@ -15,8 +15,8 @@ from networks import NETWORKS
 from own_networks import OWN_NETWORKS, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.compress.adapters import adapt_callback, adapt_loss, adapt_metric, adapt_optimizer
-from keras_unetres.compress.bridge import LAYERS, copy_weights, to_tf_keras
+from keras_unetres.quantization.tfmot.adapters import adapt_callback, adapt_loss, adapt_metric, adapt_optimizer
+from keras_unetres.quantization.tfmot.bridge import LAYERS, copy_weights, to_tf_keras
 from unetres_edge.errors import ModelError, UsageError
 
 # Rows like another one, or of many layers.
@@ -411,9 +411,9 @@ def test_what_cannot_be_adapted_is_refused(use: Any, named: str) -> None:
 CHILD = """
 import os, sys
 before = dict(os.environ)
-import keras_unetres.compress
+import keras_unetres.quantization
 assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules), "imported with the room"
-from keras_unetres.compress.legacy import load_tfmot
+from keras_unetres.quantization.tfmot.legacy import load_tfmot
 load_tfmot()
 assert {"tf_keras", "tensorflow_model_optimization"} <= set(sys.modules)
 import keras, tensorflow as tf

@@ -14,9 +14,9 @@ from keras import layers
 from PIL import Image
 
 from keras_unetres.cli import main
-from keras_unetres.evaluate.diagram import _boxes, draw_network
 from keras_unetres.models import ENCODERS, build_fcn, build_resnet, build_unet
 from keras_unetres.models.catalog import NETWORKS, cost, find_network, multiply_adds, not_int8
+from keras_unetres.pages.diagram import _boxes, draw_network
 from unetres_edge.errors import UsageError
 
 

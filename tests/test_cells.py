@@ -14,7 +14,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import regionprops
 
-from keras_unetres.cells import (
+from keras_unetres.cli import main
+from keras_unetres.data import targets
+from keras_unetres.data.synthetic import make_cells
+from keras_unetres.objects import (
     Instances,
     Separation,
     describe,
@@ -24,14 +27,11 @@ from keras_unetres.cells import (
     outline_instances,
     separate,
 )
-from keras_unetres.cli import main
-from keras_unetres.data import targets
-from keras_unetres.data.synthetic import make_cells
-from keras_unetres.workflows.loading import open_segmenter
+from keras_unetres.tasks.loading import open_segmenter
 from keras_unetres.workflows.predict import InstanceFiles
 from unetres_edge import Result
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.image import read_image
+from unetres_edge.images.decode import read_image
 
 TWO = ("background", "cell")
 THREE = ("background", "interior", "border")
@@ -460,8 +460,8 @@ def test_options_that_cannot_be(options: list[str], said: str, int8_file: Path, 
 
 def test_an_argmax_head_has_no_scores(run_folder: Path, cells: Path, tmp_path: Path, capsys) -> None:
     from unetres_edge import Card, Preprocessing, Segmenter
-    from unetres_edge.card import default_colors
-    from unetres_edge.predict import predict_files
+    from unetres_edge.commands.predict import predict_files
+    from unetres_edge.model.card import default_colors
 
     class Labels:
         def run(self, tile: np.ndarray) -> np.ndarray:

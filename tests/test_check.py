@@ -21,10 +21,10 @@ from PIL import Image
 from planted import MASKS, PLANTS, Site, Tally, campaign, load, make_clean, plant, run_set, table
 
 from keras_unetres.cli import main
-from keras_unetres.data import check as checking
-from keras_unetres.data import copies
-from keras_unetres.data.check import HASHES
-from keras_unetres.data.check import check as look_over
+from keras_unetres.doctor import check as checking
+from keras_unetres.doctor import copies
+from keras_unetres.doctor.check import HASHES
+from keras_unetres.doctor.check import check as look_over
 from keras_unetres.workflows.check import check
 from unetres_edge.errors import DataError, ExistsError, FileSystemError
 

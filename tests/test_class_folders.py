@@ -29,7 +29,7 @@ from keras_unetres.data.class_folders import is_class_folders, refuse_for_classi
 from keras_unetres.data.labelled import look_at_images
 from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.image import read_image
+from unetres_edge.images.decode import read_image
 
 RNG = np.random.default_rng(0)
 

@@ -30,16 +30,16 @@ from keras_unetres.data import class_folders_from_arrays
 from keras_unetres.data.augment import AUGMENTATIONS
 from keras_unetres.data.label_batches import LabelOrder, calibration_images, labelled_batches, plain_batches
 from keras_unetres.data.labelled import LabelledImages, look_at_images
-from keras_unetres.evaluate.classification import score_classes
-from keras_unetres.export import export_tflite
 from keras_unetres.models.encoders import ENCODERS
 from keras_unetres.models.resnet import DEPTHS, Depth
 from keras_unetres.runs import RunFolder
+from keras_unetres.scores.classification import score_classes
+from keras_unetres.settings import TrainOptions
+from keras_unetres.tasks.classify import evaluate_classifier, is_classifier
+from keras_unetres.tflite import export_tflite
 from keras_unetres.training import fit as fitting
-from keras_unetres.workflows.classifying import evaluate_classifier, is_classifier
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.options import TrainOptions
 from keras_unetres.workflows.train import resume, train
 from unetres_edge import Classifier, Preprocessing, read_card
 from unetres_edge.errors import (

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from keras_unetres.cli import main
-from keras_unetres.export.inspect import read_ops
+from keras_unetres.tflite.inspect import read_ops
 from unetres_edge import Segmenter
-from unetres_edge.card import read_card
 from unetres_edge.errors import UsageError
 from unetres_edge.files import write_bytes
+from unetres_edge.model.card import read_card
 
 TRAIN = ["--size", "32", "--filters", "2", "--depth", "1", "--epochs", "1", "--batch", "8"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from keras_unetres.data import Dataset, Reading, open_dataset
-from keras_unetres.data.formats.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
+from keras_unetres.data.forms.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.image import IMAGE_SUFFIXES
+from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 NAMES = [f"p{index:02}.png" for index in range(20)]
 

@@ -24,7 +24,7 @@ from PIL import Image
 import keras_unetres.cli
 import unetres_edge.cli
 from keras_unetres.data.synthetic import make_cells, write_cells
-from unetres_edge.card import Card
+from unetres_edge.model.card import Card
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "edge" / "README.md", ROOT / "notebooks" / "README.md"]

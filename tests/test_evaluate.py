@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_unetres.evaluate import Confusion, KerasEngine, sample_sheet, score
-from keras_unetres.evaluate.pictures import curves
+from keras_unetres.pages.pictures import curves, sample_sheet
+from keras_unetres.scores import score
+from keras_unetres.scores.confusion import Confusion
+from keras_unetres.tasks.keras_engine import KerasEngine
 from unetres_edge import Card, Preprocessing, Segmenter
-from unetres_edge.card import default_colors
 from unetres_edge.errors import ModelError
+from unetres_edge.model.card import default_colors
 
 IGNORED = 255
 
@@ -130,8 +132,8 @@ def test_scores_that_are_not_finite_are_refused() -> None:
 
 
 def test_keras_and_float32_file_score_alike(run_folder: Path, float32_file: Path, cells: Path) -> None:
-    from keras_unetres.workflows.evaluate import read_for
-    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.tasks.loading import open_segmenter
+    from keras_unetres.tasks.reading import read_for
 
     scores = []
     for model in (run_folder, float32_file):

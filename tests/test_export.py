@@ -16,18 +16,18 @@ from keras import layers
 from lite import assert_int8_between_quantizes, partitions
 from small_models import INT8, PRE, make_calibration, make_levels, user_model
 
-from keras_unetres.evaluate import KerasEngine
-from keras_unetres.export import Exported, Preprocessing, export_tflite
-from keras_unetres.export.calibrate import collect_calibration
-from keras_unetres.export.convert import _quiet, _reason, convert
-from keras_unetres.export.inspect import Op, find_layer, float_islands, read_ops
-from keras_unetres.export.seal import add_card
 from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
-from keras_unetres.workflows.loading import load_run
+from keras_unetres.tasks.keras_engine import KerasEngine
+from keras_unetres.tasks.loading import load_run
+from keras_unetres.tflite import Exported, Preprocessing, export_tflite
+from keras_unetres.tflite.calibrate import collect_calibration
+from keras_unetres.tflite.convert import _quiet, _reason, convert
+from keras_unetres.tflite.inspect import Op, find_layer, float_islands, read_ops
+from keras_unetres.tflite.seal import add_card
 from unetres_edge import Card, Segmenter
-from unetres_edge.card import default_colors, read_card
 from unetres_edge.errors import CardMissingError, ConversionError, FloatIslandError, ModelDamagedError, UsageError
+from unetres_edge.model.card import default_colors, read_card
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **named: object) -> None:
         raise AssertionError("converted")
 
-    monkeypatch.setattr(sys.modules["keras_unetres.export.tflite"], "convert", fail)
+    monkeypatch.setattr(sys.modules["keras_unetres.tflite.export"], "convert", fail)
 
 
 def test_calibration_of_every_form_is_collected_alike() -> None:

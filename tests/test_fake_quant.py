@@ -15,14 +15,14 @@ from networks import NETWORKS
 from own_networks import OWN_NETWORKS, every_op, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.compress.folding import fold
-from keras_unetres.compress.native import build_native, range_name, set_ranges
-from keras_unetres.compress.ranges import METHODS, _least_squares, _percentile, find_ranges
 from keras_unetres.models.fake_quant import FakeQuant, QuantizedConv2D, int8_range, is_quantization_aware
+from keras_unetres.quantization.folding import fold
+from keras_unetres.quantization.native import build_native, range_name, set_ranges
+from keras_unetres.quantization.ranges import METHODS, _least_squares, _percentile, find_ranges
 from unetres_edge import Preprocessing
-from unetres_edge.card import read_card
-from unetres_edge.engine import LiteRTEngine
+from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.errors import ConversionError, UnetresError, UsageError
+from unetres_edge.model.card import read_card
 
 FOLDED = ("unet", "unet_paper", "unet_residual", "unet_bilinear", "resnet20_v2", "fcn_softmax")
 

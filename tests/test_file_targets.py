@@ -14,22 +14,22 @@ from conftest import silent
 from lite import partitions
 
 from keras_unetres.cli import main
-from keras_unetres.export import export_tflite
-from keras_unetres.export.arena import ALIGNMENT, arena_bytes, lives
-from keras_unetres.export.contents import Contents, Tensor, read_contents
-from keras_unetres.export.inspect import Graph, Op, layers_of, read_ops
-from keras_unetres.export.noise import noise_by_layer
-from keras_unetres.export.target_tools import MICRO, VELA, ask_micro, ask_tools, ask_vela, installed
-from keras_unetres.export.targets import judge
 from keras_unetres.models import build_unet
 from keras_unetres.models.catalog import multiply_adds
 from keras_unetres.runs import RunFolder
+from keras_unetres.tasks.loading import load_run
+from keras_unetres.tflite import export_tflite
+from keras_unetres.tflite.arena import ALIGNMENT, arena_bytes, lives
+from keras_unetres.tflite.contents import Contents, Tensor, read_contents
+from keras_unetres.tflite.inspect import Graph, Op, layers_of, read_ops
+from keras_unetres.tflite.noise import noise_by_layer
+from keras_unetres.tflite.target_tools import MICRO, VELA, ask_micro, ask_tools, ask_vela, installed
+from keras_unetres.tflite.targets import judge
 from keras_unetres.workflows.inspect import inspect
-from keras_unetres.workflows.loading import load_run
 from unetres_edge import Card, Preprocessing
-from unetres_edge.card import default_colors, read_card
-from unetres_edge.preprocessing import look_up
-from unetres_edge.probe import find_partitions, record_tensors
+from unetres_edge.engines.probe import find_partitions, record_tensors
+from unetres_edge.images.preprocessing import look_up
+from unetres_edge.model.card import default_colors, read_card
 
 RGB = Preprocessing(channels=3, value_range=(-1.0, 1.0), size=(16, 16))
 CARD = Card(("a", "b"), default_colors(2), RGB)
@@ -310,7 +310,7 @@ def test_a_file_that_tflite_micro_cannot_run_is_a_verdict(split_file: bytes, arg
 
 
 def test_tools_that_are_not_installed_are_not_asked(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keras_unetres.export.target_tools.installed", lambda tool: None)
+    monkeypatch.setattr("keras_unetres.tflite.target_tools.installed", lambda tool: None)
     data = int8_file.read_bytes()
     assert ask_tools(data, read_contents(data), np.zeros((0,))) == {}
     found = inspect(int8_file, tools=True, say=silent)

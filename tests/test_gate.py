@@ -18,17 +18,17 @@ from conftest import silent
 from PIL import Image
 
 from keras_unetres.cli import main
-from keras_unetres.export import export_tflite
 from keras_unetres.runs import RunFolder
-from keras_unetres.workflows.device import segment_on_device
+from keras_unetres.tasks.loading import Loaded
+from keras_unetres.tflite import export_tflite
+from keras_unetres.verify.device import segment_on_device
+from keras_unetres.verify.finish import receipt_files, table
+from keras_unetres.verify.gate import AWARE, DEVICE, KERAS, HeldOutClasses
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.gate import AWARE, DEVICE, KERAS, HeldOutClasses
-from keras_unetres.workflows.loading import Loaded
-from keras_unetres.workflows.receipt import receipt_files, table
 from unetres_edge import Card, Classifier, Preprocessing, Segmenter
-from unetres_edge.card import default_colors, read_card
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, GateError, UsageError
+from unetres_edge.model.card import default_colors, read_card
 
 INT8 = "static_wi8_ai8"
 
@@ -64,7 +64,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, int8_file: Path, float32_file: Path) 
         shutil.copy(float32_file if recipe == "float32" else int8_file, path)
         return SimpleNamespace(path=os.fspath(path), head="logits", num_calibration=24, agreement=0.99)
 
-    monkeypatch.setattr("keras_unetres.export.export_tflite", make)
+    monkeypatch.setattr("keras_unetres.tflite.export_tflite", make)
     yield
 
 
@@ -187,10 +187,10 @@ def test_a_file_that_loses_too_much_is_rejected(
 def test_what_is_allowed_decides(
     run_folder: Path, receipt: dict[str, Any], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keras_unetres.evaluate.paired import Drop
+    from keras_unetres.scores.paired import Drop
 
     for points, allowed, kept in ((0.4, None, False), (0.4, 0.5, True), (0.2, None, True), (0.2, 0.1, False)):
-        monkeypatch.setattr("keras_unetres.workflows.gate.drop_of_miou", lambda *sides, p=points: Drop(p, None))
+        monkeypatch.setattr("keras_unetres.verify.gate.drop_of_miou", lambda *sides, p=points: Drop(p, None))
         out = tmp_path / f"{points}_{allowed}.tflite"
         if kept:
             assert export(run_folder, out, recipe=INT8, max_drop=allowed, say=silent)["passed"]

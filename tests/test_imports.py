@@ -25,28 +25,34 @@ SOURCES = {"keras_unetres": Path(), "unetres_edge": Path("edge/src")}
 LEVELS = (
     ("__main__", "cli"),
     ("workflows",),
-    ("compress", "evaluate", "export", "training"),
-    ("cells", "data", "models", "runs"),
+    ("verify",),
+    ("tasks",),
+    ("doctor", "quantization", "tflite", "training"),
+    ("pages",),
+    ("scores",),
+    ("settings",),
+    ("data", "models", "objects", "weights"),
+    ("runs",),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 
 # Where a package may be imported, as module names; a name stands for everything inside it. Every line that covers an
 # import holds: export reads and writes the flatbuffer with LiteRT's schema, but runs no interpreter.
 ALLOWED = {
-    "ai_edge_litert": ("keras_unetres.export", "unetres_edge.engine", "unetres_edge.probe"),
-    "ai_edge_litert.compiled_model": ("unetres_edge.engine",),
-    "ai_edge_litert.interpreter": ("unetres_edge.engine", "unetres_edge.probe"),
+    "ai_edge_litert": ("keras_unetres.tflite", "unetres_edge.engines.litert", "unetres_edge.engines.probe"),
+    "ai_edge_litert.compiled_model": ("unetres_edge.engines.litert",),
+    "ai_edge_litert.interpreter": ("unetres_edge.engines.litert", "unetres_edge.engines.probe"),
     "tensorflow": (
-        "keras_unetres.compress",
+        "keras_unetres.quantization",
         "keras_unetres.data",
-        "keras_unetres.export",
+        "keras_unetres.tflite",
         "keras_unetres.training.boards",
         "keras_unetres.training.distribution",
         "keras_unetres.training.fit",
         "keras_unetres.training.replicas",
     ),
-    "tensorflow_model_optimization": ("keras_unetres.compress",),
-    "tf_keras": ("keras_unetres.compress",),
+    "tensorflow_model_optimization": ("keras_unetres.quantization",),
+    "tf_keras": ("keras_unetres.quantization",),
 }
 MODELS_MAY_IMPORT = {"keras", "keras_hub", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
@@ -264,22 +270,22 @@ PLANTED = {
         "keras_unetres/runs.py",
         "import importlib\nimportlib.import_module('keras_unetres.cli')",
     ),
-    "sideways": (level_faults, "keras_unetres/export/a.py", "from ..evaluate import score"),
-    "sideways, from an __init__": (level_faults, "keras_unetres/models/__init__.py", "from .. import runs"),
-    "by the front door": (level_faults, "keras_unetres/evaluate/a.py", "from keras_unetres import build_unet"),
+    "sideways": (level_faults, "keras_unetres/tflite/a.py", "from ..training import losses"),
+    "sideways, from an __init__": (level_faults, "keras_unetres/models/__init__.py", "from .. import data"),
+    "by the front door": (level_faults, "keras_unetres/scores/a.py", "from keras_unetres import build_unet"),
     "unknown room": (level_faults, "keras_unetres/utils.py", "from .data import a"),
     "edge imports training": (edge_faults, "edge/src/unetres_edge/a.py", "from keras_unetres import runs"),
     "edge imports keras": (edge_faults, "edge/src/unetres_edge/a.py", "import keras.ops"),
     "litert beside the engine": (place_faults, "edge/src/unetres_edge/a.py", "import ai_edge_litert"),
-    "litert in evaluate": (
+    "litert in scores": (
         place_faults,
-        "keras_unetres/evaluate/a.py",
+        "keras_unetres/scores/a.py",
         "from ai_edge_litert.tools import flatbuffer_utils",
     ),
-    "interpreter in export": (place_faults, "keras_unetres/export/a.py", "from ai_edge_litert import interpreter"),
+    "interpreter in tflite": (place_faults, "keras_unetres/tflite/a.py", "from ai_edge_litert import interpreter"),
     "tensorflow in losses": (place_faults, "keras_unetres/training/losses.py", "import tensorflow as tf"),
     "tensorflow in a neighbour of fit": (place_faults, "keras_unetres/training/fits.py", "import tensorflow"),
-    "tf_keras in export": (place_faults, "keras_unetres/export/a.py", "def f():\n    import tf_keras"),
+    "tf_keras in tflite": (place_faults, "keras_unetres/tflite/a.py", "def f():\n    import tf_keras"),
     "scipy in models": (models_faults, "keras_unetres/models/a.py", "from scipy import ndimage"),
     "star": (star_faults, "keras_unetres/models/a.py", "from .blocks import *"),
     "undeclared": (dependency_faults, "edge/src/unetres_edge/a.py", "import scipy.ndimage"),
@@ -302,11 +308,14 @@ def test_a_planted_violation_is_found(
     ("path", "source"),
     [
         ("keras_unetres/cli/a.py", "from ..workflows import train\nfrom keras_unetres import __version__"),
-        ("keras_unetres/workflows/a.py", "from ..export import seal\nfrom ..data import read\nfrom .b import c"),
-        ("keras_unetres/export/a.py", "import tensorflow as tf\nfrom ai_edge_litert.tools import flatbuffer_utils"),
+        ("keras_unetres/workflows/a.py", "from ..tflite import seal\nfrom ..data import read\nfrom .b import c"),
+        ("keras_unetres/tflite/a.py", "import tensorflow as tf\nfrom ai_edge_litert.tools import flatbuffer_utils"),
         ("keras_unetres/training/fit.py", "import tensorflow as tf\nfrom .losses import loss"),
         ("keras_unetres/models/__init__.py", "from .unet import build_unet\n__all__ = ['build_unet']"),
-        ("edge/src/unetres_edge/engine.py", "from ai_edge_litert.interpreter import Interpreter\nfrom . import card"),
+        (
+            "edge/src/unetres_edge/engines/litert.py",
+            "from ai_edge_litert.interpreter import Interpreter\nfrom ..model import a",
+        ),
         ("keras_unetres/__init__.py", "def __getattr__(name): ...\n__all__ = ['build_unet']"),
         ("keras_unetres/runs.py", "try:\n    import numpy as a\nexcept ImportError:\n    a = None\n__all__ = ['a']"),
     ],
@@ -358,7 +367,7 @@ def test_the_package_and_its_help_load_no_tensorflow(code: str) -> None:
 
 
 def test_the_runtime_loads_nothing_of_the_training_side() -> None:
-    loaded = loaded_after("import unetres_edge, unetres_edge.cli, unetres_edge.engine")
+    loaded = loaded_after("import unetres_edge, unetres_edge.cli, unetres_edge.engines.litert")
     assert "ai_edge_litert" in loaded
     assert loaded.isdisjoint(EDGE_MAY_NOT_IMPORT)
 

@@ -10,14 +10,8 @@ from scipy import ndimage
 from skimage.metrics import adapted_rand_error, variation_of_information
 from sklearn.metrics import normalized_mutual_info_score
 
-from keras_unetres.evaluate import (
-    InstanceScores,
-    PartitionScores,
-    best_over_thresholds,
-    match_instances,
-    partition_score,
-    segments_of_membrane,
-)
+from keras_unetres.scores.instances import InstanceScores, match_instances
+from keras_unetres.scores.partitions import PartitionScores, best_over_thresholds, partition_score, segments_of_membrane
 from unetres_edge.errors import UsageError
 
 

@@ -20,7 +20,7 @@ from conftest import TINY, silent
 
 from keras_unetres.data import pipeline
 from keras_unetres.runs import RunFolder
-from keras_unetres.workflows.options import TrainOptions
+from keras_unetres.settings import TrainOptions
 from keras_unetres.workflows.train import resume, train
 from unetres_edge.errors import TrainingError
 

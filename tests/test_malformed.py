@@ -18,7 +18,7 @@ import pytest
 from malformed import KINDS, READERS, chunk, ids, malformed_files, png
 
 from unetres_edge.errors import ImageError, MaskError
-from unetres_edge.image import count_pages, read_colors, read_image, read_mask
+from unetres_edge.images.decode import count_pages, read_colors, read_image, read_mask
 
 MEGABYTES = 700  # that the process may have used at its peak, the libraries included
 READ = [(read_image, ImageError), (read_mask, MaskError), (read_colors, MaskError), (count_pages, ImageError)]

@@ -15,7 +15,7 @@ from malformed import bmp, colormap, gif, imagej, packed, png, pnm, saved, table
 from PIL import Image
 
 from unetres_edge.errors import DataError, MaskError
-from unetres_edge.image import count_pages, read_colors, read_image, read_mask
+from unetres_edge.images.decode import count_pages, read_colors, read_image, read_mask
 
 EXAMPLES = 2000
 Encoder = Callable[[np.ndarray, np.random.Generator], bytes]

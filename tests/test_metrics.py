@@ -14,7 +14,8 @@ import tensorflow as tf
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 
-from keras_unetres.evaluate import BoundaryCounts, Confusion
+from keras_unetres.scores.boundaries import BoundaryCounts
+from keras_unetres.scores.confusion import Confusion
 from keras_unetres.training import (
     BoundaryF1,
     ClassIoU,

@@ -16,17 +16,17 @@ from conftest import TINY, silent
 from small_models import PRE, make_calibration, user_model
 
 from keras_unetres.cli import main
-from keras_unetres.export import MIXED, Mixable, Mixing, begin_mixing, export_tflite
-from keras_unetres.export.inspect import Graph, layers_of
 from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
+from keras_unetres.tasks.loading import load_run
+from keras_unetres.tflite import MIXED, Mixable, Mixing, begin_mixing, export_tflite
+from keras_unetres.tflite.inspect import Graph, layers_of
+from keras_unetres.verify.finish import receipt_files
+from keras_unetres.verify.mixed import mix
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.loading import load_run
-from keras_unetres.workflows.mixed import mix
-from keras_unetres.workflows.receipt import receipt_files
 from unetres_edge import Segmenter
-from unetres_edge.card import read_card
 from unetres_edge.errors import GateError, UsageError
+from unetres_edge.model.card import read_card
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_a_warning_of_ours_and_an_error_fail(tmp_path: Path) -> None:
     ours = "import warnings\nwarnings.warn_explicit('planted', UserWarning, 'x.py', 1, module='{}')"
     for name, source, fails in (
         ("00_ours", ours.format("keras_unetres.models.unet"), True),
-        ("01_edge", ours.format("unetres_edge.card"), True),
+        ("01_edge", ours.format("unetres_edge.model.card"), True),
         ("02_error", "assert SCALE == 1, f'scale {SCALE}'", True),
         ("03_sound", "assert SCALE == 0.1", False),
     ):

@@ -13,8 +13,8 @@ from keras import layers
 from own_networks import separable_fcn, tiny_segmenter, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.compress.cluster import Clustered, cluster, values_by_layer
-from keras_unetres.compress.prune import Pruned, choose_layers, deflated_size, prune, zeros_by_layer
+from keras_unetres.quantization.tfmot.cluster import Clustered, cluster, values_by_layer
+from keras_unetres.quantization.tfmot.prune import Pruned, choose_layers, deflated_size, prune, zeros_by_layer
 from unetres_edge.errors import ModelError, UsageError
 
 STEPS = 10

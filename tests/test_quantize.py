@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_unetres.evaluate import KerasEngine
 from keras_unetres.models.fake_quant import is_quantization_aware
 from keras_unetres.runs import RunFolder
+from keras_unetres.tasks.keras_engine import KerasEngine
+from keras_unetres.tasks.loading import load_run
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.loading import load_run
 from keras_unetres.workflows.quantize import quantize
 from keras_unetres.workflows.train import resume
 from unetres_edge import Segmenter

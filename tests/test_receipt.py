@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_unetres.evaluate.bootstrap import Margins, find_intervals
-from keras_unetres.evaluate.confusion import Confusion
-from keras_unetres.evaluate.paired import drop_of_miou, drop_of_share
-from keras_unetres.evaluate.receipt import classify_rows, image_rows, rule, segment_rows
-from keras_unetres.evaluate.receipt_page import receipt_page
-from keras_unetres.evaluate.steps import CHANGE_COLORS, answers, count_maps, mark_changes, pack, score_steps, unpack
+from keras_unetres.scores.bootstrap import Margins, find_intervals
+from keras_unetres.scores.confusion import Confusion
+from keras_unetres.scores.paired import drop_of_miou, drop_of_share
+from keras_unetres.verify.receipt import classify_rows, image_rows, rule, segment_rows
+from keras_unetres.verify.receipt_page import receipt_page
+from keras_unetres.verify.steps import CHANGE_COLORS, answers, count_maps, mark_changes, pack, score_steps, unpack
 from unetres_edge import Card, Preprocessing
-from unetres_edge.card import default_colors
-from unetres_edge.preprocessing import IGNORE
-from unetres_edge.segmenter import Result
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.card import default_colors
+from unetres_edge.segment.segmenter import Result
 
 NAMES = ("sky", "sea", "land")
 CARD = Card(NAMES, default_colors(3), Preprocessing(channels=1, size=(8, 8)))
@@ -173,7 +173,7 @@ def test_the_drop_of_a_share_of_images() -> None:
 def test_the_ruling_says_what_was_lost_and_what_is_allowed(
     points: float, allowed: float, passed: bool, words: str
 ) -> None:
-    from keras_unetres.evaluate.paired import Drop
+    from keras_unetres.scores.paired import Drop
 
     ruling = rule(Drop(points, (0.1, 0.4)), allowed, score="mIoU", images="9 images")
     assert ruling.passed is passed
@@ -295,7 +295,7 @@ class Parsed(html.parser.HTMLParser):
 
 
 def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
-    """A receipt as `keras_unetres.workflows.receipt` writes it, of forms that were scored above."""
+    """A receipt as `keras_unetres.verify.finish` writes it, of forms that were scored above."""
     ops = [
         {"op": "CONV_2D", "layers": ["conv", "<relu>"], "inputs": ["INT8"], "kernel": "INT8", "output": "INT8",
          "shape": [1, 8, 8, 3], "multiply_adds": 1500, "xnnpack": True},

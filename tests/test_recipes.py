@@ -12,9 +12,9 @@ from keras import layers
 from lite import answer, partitions
 from small_models import PRE, make_calibration, user_model
 
-from keras_unetres.export import RECIPES, Exported, choose_for_coverage, export_tflite, find_recipe
-from keras_unetres.export.inspect import Graph
-from keras_unetres.export.recipes import ALIASES
+from keras_unetres.tflite import RECIPES, Exported, choose_for_coverage, export_tflite, find_recipe
+from keras_unetres.tflite.inspect import Graph
+from keras_unetres.tflite.recipes import ALIASES
 from unetres_edge import Preprocessing, Segmenter, read_card
 from unetres_edge.errors import ConversionError, UsageError
 
@@ -191,7 +191,7 @@ def test_a_network_that_has_not_learned_a_number_is_refused_before_conversion(
     bias = np.zeros(4, np.float32)
     bias[2] = np.nan
     model.get_layer("up").bias.assign(bias)
-    monkeypatch.setattr("keras_unetres.export.tflite.convert", None, raising=True)
+    monkeypatch.setattr("keras_unetres.tflite.export.convert", None, raising=True)
     with pytest.raises(ConversionError, match="a weight of the model is not finite; found up/bias; fix: train again"):
         export_tflite(model, tmp_path / "m.tflite", preprocessing=PRE)
 

@@ -22,20 +22,21 @@ from conftest import silent
 from PIL import Image
 
 from keras_unetres.cli import _parser, main
-from keras_unetres.evaluate import Confusion
-from keras_unetres.evaluate.bootstrap import Margins, find_intervals
-from keras_unetres.evaluate.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
-from keras_unetres.evaluate.charts import Line, confusion_table, largest_confusions, line_chart, nice_ticks
-from keras_unetres.evaluate.pictures import Filmstrip, Watched, spread
-from keras_unetres.evaluate.report import Findings, report_figures, report_page
-from keras_unetres.evaluate.review import review
+from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
+from keras_unetres.pages.charts import Line, confusion_table, largest_confusions, line_chart, nice_ticks
+from keras_unetres.pages.pictures import Filmstrip, Watched, spread
+from keras_unetres.pages.report import Findings, report_figures, report_page
+from keras_unetres.pages.review import review
 from keras_unetres.runs import RunFolder
+from keras_unetres.scores.bootstrap import Margins, find_intervals
+from keras_unetres.scores.confusion import Confusion
+from keras_unetres.settings import TrainOptions
+from keras_unetres.tasks.reports import command_of, make_report
 from keras_unetres.workflows.evaluate import evaluate
-from keras_unetres.workflows.options import TrainOptions
-from keras_unetres.workflows.report import command_of, make_report, report
+from keras_unetres.workflows.report import report
 from unetres_edge import Card, Preprocessing, Segmenter
-from unetres_edge.card import default_colors
 from unetres_edge.errors import FileSystemError, RunFolderError, UsageError
+from unetres_edge.model.card import default_colors
 
 IGNORED = 255
 NASTY = (

@@ -23,10 +23,10 @@ import numpy as np
 import pytest
 from small_models import INT8, PRE, make_calibration, user_model
 
-from keras_unetres.export import Preprocessing, export_tflite, process
-from keras_unetres.export.calibrate import collect_calibration
-from keras_unetres.export.convert import convert
 from keras_unetres.models import build_fcn, build_resnet, build_unet
+from keras_unetres.tflite import Preprocessing, export_tflite, process
+from keras_unetres.tflite.calibrate import collect_calibration
+from keras_unetres.tflite.convert import convert
 from unetres_edge import Classifier, Segmenter
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError, UsageError
 from unetres_edge.files import remove_left_over
@@ -172,7 +172,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **named: object) -> None:
         raise AssertionError("converted")
 
-    monkeypatch.setattr(sys.modules["keras_unetres.export.tflite"], "convert", fail)
+    monkeypatch.setattr(sys.modules["keras_unetres.tflite.export"], "convert", fail)
 
 
 @pytest.mark.parametrize("fault", REFUSED)
@@ -459,7 +459,7 @@ def test_ctrl_c_ends_the_conversion(blocked: Path) -> None:
 
 PUBLISH = """
 import sys
-from keras_unetres.export.tflite import publish
+from keras_unetres.tflite.export import publish
 publish(sys.argv[1], open(sys.argv[2], "rb").read())
 """
 CALLS = ("write", "fsync", "rename", "renameat", "renameat2", "chmod", "fchmodat")

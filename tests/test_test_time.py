@@ -12,12 +12,20 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from keras_unetres.cli import main
-from keras_unetres.evaluate import KerasEngine
-from keras_unetres.workflows.loading import open_segmenter
+from keras_unetres.tasks.keras_engine import KerasEngine
+from keras_unetres.tasks.loading import open_segmenter
 from unetres_edge import Card, Preprocessing, Segmenter
-from unetres_edge.card import default_colors
-from unetres_edge.ensemble import TURNS, JoinedEngine, TurnedEngine, join_segmenters, probabilities, turn, turn_back
 from unetres_edge.errors import ModelError, UsageError
+from unetres_edge.model.card import default_colors
+from unetres_edge.segment.ensemble import (
+    TURNS,
+    JoinedEngine,
+    TurnedEngine,
+    join_segmenters,
+    probabilities,
+    turn,
+    turn_back,
+)
 
 
 class Pointwise:
@@ -296,7 +304,7 @@ def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: 
     ]
     assert main([str(part) for part in command]) == 0
     with open_segmenter(run_folder, turns="flips", others=[int8_file]) as segmenter:
-        from unetres_edge.image import read_mask
+        from unetres_edge.images.decode import read_mask
 
         image = sorted((cells / "images").iterdir())[0]
         np.testing.assert_array_equal(read_mask(tmp_path / "o" / image.name), segmenter.segment(image).class_map)
@@ -307,7 +315,7 @@ def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: 
 
 def test_the_runtimes_command_turns(int8_file: Path, cells: Path, tmp_path: Path, capsys) -> None:
     from unetres_edge.cli import main as edge_main
-    from unetres_edge.image import read_mask
+    from unetres_edge.images.decode import read_mask
 
     image = sorted((cells / "images").iterdir())[0]
     command = ["predict", int8_file, image, "--out", tmp_path / "o", "--turns", "all"]

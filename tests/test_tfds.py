@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_unetres.data import open_dataset, read_records
-from keras_unetres.data.formats import tfds as reader
+from keras_unetres.data.forms import tfds as reader
 from unetres_edge.errors import DataError
 
 SIZE = (6, 5)

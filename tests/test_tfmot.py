@@ -12,11 +12,11 @@ from keras import layers
 from own_networks import OWN_NETWORKS, tiny_segmenter, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.compress.folding import Folded, fold
-from keras_unetres.compress.native import build_native, set_ranges
-from keras_unetres.compress.ranges import find_ranges
-from keras_unetres.compress.tfmot_engine import quantize_tfmot, to_native, trained_ranges
 from keras_unetres.models.fake_quant import as_converted
+from keras_unetres.quantization.folding import Folded, fold
+from keras_unetres.quantization.native import build_native, set_ranges
+from keras_unetres.quantization.ranges import find_ranges
+from keras_unetres.quantization.tfmot.engine import quantize_tfmot, to_native, trained_ranges
 from unetres_edge.errors import ModelError, UsageError
 
 

@@ -14,13 +14,13 @@ from conftest import TINY, silent
 from keras_unetres import dataset_from_arrays
 from keras_unetres.data import Dataset, Reading
 from keras_unetres.data.synthetic import make_cells, write_cells
+from keras_unetres.settings import TrainOptions
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.options import TrainOptions
 from keras_unetres.workflows.train import resume, train
 from unetres_edge import Segmenter
-from unetres_edge.card import read_card
 from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.model.card import read_card
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 

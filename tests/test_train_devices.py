@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from keras_unetres.workflows.options import TrainOptions
+from keras_unetres.settings import TrainOptions
 from keras_unetres.workflows.train import train
 from unetres_edge.errors import UsageError
 

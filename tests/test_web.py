@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from keras_unetres.cli import main
-from keras_unetres.export.seal import add_card
+from keras_unetres.tflite.seal import add_card
 from keras_unetres.workflows.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge import Segmenter, UnetresError, read_card
 from unetres_edge.errors import ExistsError, ModelDamagedError, UsageError

@@ -17,18 +17,17 @@ from conftest import TINY, silent
 from PIL import Image
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.export.inspect import read_ops
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder
+from keras_unetres.settings import TrainOptions
+from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
+from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.schedule import make_plan
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
-from keras_unetres.workflows.loading import load_keras, load_run, open_segmenter
-from keras_unetres.workflows.options import TrainOptions
 from keras_unetres.workflows.train import resume, train
 from unetres_edge import Preprocessing
-from unetres_edge.card import read_card
 from unetres_edge.errors import (
     DataError,
     ExistsError,
@@ -39,6 +38,7 @@ from unetres_edge.errors import (
     WeightsError,
 )
 from unetres_edge.files import write_bytes
+from unetres_edge.model.card import read_card
 
 PRE = Preprocessing(channels=1, value_range=(-1.0, 1.0), size=(16, 16))
 
@@ -371,7 +371,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise AssertionError("converted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("keras_unetres.export.export_tflite", fail)
+        patch.setattr("keras_unetres.tflite.export_tflite", fail)
         yield
 
 

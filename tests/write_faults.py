@@ -92,7 +92,7 @@ class Fault:
 
 def export_with(fault: Fault, run: Path, folder: Path, kept: Path, head: str = "logits") -> int:
     """Export over the earlier file; return the exit status that a command line would have."""
-    from keras_unetres.export import convert
+    from keras_unetres.tflite import convert
     from keras_unetres.workflows.export import export
     from unetres_edge import files
     from unetres_edge.errors import FileSystemError

@@ -166,7 +166,7 @@ def write_labels(models: list[Path], file: Path) -> None:
     import numpy as np
 
     from unetres_edge import Segmenter
-    from unetres_edge.selftest import make_images
+    from unetres_edge.model.selftest import make_images
 
     found = {}
     for model in models:

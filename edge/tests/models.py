@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from unetres_edge import Card, Preprocessing, seal
-from unetres_edge.card import CARD_NAME, default_colors
+from unetres_edge.model.card import CARD_NAME, default_colors
 
 TYPES = {
     "float32": schema.TensorType.FLOAT32,

@@ -10,8 +10,8 @@ import pytest
 from models import Graph, make_card, make_conv, make_identity
 
 from unetres_edge import Card, Preprocessing, Segmenter, UnetresError, read_card, seal
-from unetres_edge.card import CARD_NAME, default_colors
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
+from unetres_edge.model.card import CARD_NAME, default_colors
 
 WEIGHTS = np.array([[1], [-1]])
 BIAS = np.array([0, 200])

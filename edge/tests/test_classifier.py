@@ -12,8 +12,8 @@ from models import make_card, make_conv, make_dense
 from PIL import Image
 
 from unetres_edge import Classifier, Segmenter
-from unetres_edge.card import Card
 from unetres_edge.cli import main
+from unetres_edge.commands.predict_classes import predict_classes
 from unetres_edge.errors import (
     DataError,
     EngineError,
@@ -24,7 +24,7 @@ from unetres_edge.errors import (
     UnetresError,
     UsageError,
 )
-from unetres_edge.predict_classes import predict_classes
+from unetres_edge.model.card import Card
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(0, 0.01, (6, 64)).astype(np.float32)

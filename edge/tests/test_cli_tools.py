@@ -10,12 +10,12 @@ from models import Graph, finish, make_card, make_conv
 from PIL import Image
 
 from unetres_edge import Segmenter, read_card, seal
-from unetres_edge.bench import verify
-from unetres_edge.card import CARD_NAME, read_metadata, reseal
 from unetres_edge.cli import main
-from unetres_edge.engine import LiteRTEngine, _multiply_adds
+from unetres_edge.commands.bench import verify
+from unetres_edge.engines.litert import LiteRTEngine, _multiply_adds
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
-from unetres_edge.selftest import SELFTEST_NAME, SelfTest, make_selftest
+from unetres_edge.model.card import CARD_NAME, read_metadata, reseal
+from unetres_edge.model.selftest import SELFTEST_NAME, SelfTest, make_selftest
 
 SIZE = (16, 24)
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0]], np.float32)

@@ -13,9 +13,10 @@ from models import make_card, make_conv
 from nets import make_net, net_card
 from PIL import Image
 
-from unetres_edge import Segmenter, dask_maps
+from unetres_edge import Segmenter
+from unetres_edge.commands.predict import predict_files
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.predict import predict_files
+from unetres_edge.segment import dask_maps
 
 distributed = pytest.importorskip("distributed", reason="dask comes with the extra 'dask'")
 
@@ -44,7 +45,11 @@ def test_two_workers_give_the_map_of_one_process(cluster) -> None:
             assert (found.shape, found.dtype) == (shape[:2], np.uint8)
             expected = segmenter.segment_large(image, mode="exact").class_map
             np.testing.assert_array_equal(found.compute(), expected)
-        workers = client.run(lambda: __import__("unetres_edge.dask_maps").dask_maps._segmenter.cache_info().misses)
+        workers = client.run(
+            lambda: (
+                __import__("importlib").import_module("unetres_edge.segment.dask_maps")._segmenter.cache_info().misses
+            )
+        )
         assert sorted(workers.values()) == [1, 1]  # both worked, and loaded the model once
 
 

@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image
 
 from unetres_edge.errors import ImageError, MaskError
-from unetres_edge.image import count_pages, image_array, read_colors, read_image, read_mask
+from unetres_edge.images.decode import count_pages, image_array, read_colors, read_image, read_mask
 
 RNG = np.random.default_rng(1)
 GREY = RNG.integers(0, 256, (19, 23)).astype(np.uint8)
@@ -212,7 +212,7 @@ def test_more_than_one_frame_is_refused(tmp_path) -> None:
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("unetres_edge.image.MAX_PIXELS", 19 * 23 - 1)
+    monkeypatch.setattr("unetres_edge.images.decode.MAX_PIXELS", 19 * 23 - 1)
     path = save(tmp_path / "a.png", GREY)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ImageError, match="too many pixels.*found 23 x 19"):
@@ -430,7 +430,7 @@ def test_tiffs_of_too_many_bytes_are_refused(tmp_path, monkeypatch) -> None:
         tmp_path / "a.tif", np.zeros((10, 10, 16), np.uint16), photometric="minisblack", planarconfig="contig"
     )
     assert read_image(tmp_path / "a.tif").shape == (10, 10, 16)
-    monkeypatch.setattr("unetres_edge.image.MAX_PIXELS", 399)
+    monkeypatch.setattr("unetres_edge.images.decode.MAX_PIXELS", 399)
     refused(tmp_path / "a.tif", "too many bytes of pixels; expected at most 3192; found 10 x 10 x 32")
 
 

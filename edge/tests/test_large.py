@@ -15,8 +15,8 @@ from nets import HALO, STRIDE, make_net, net_card
 
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.errors import CancelledError, ImageError, ModelError, UsageError
-from unetres_edge.large import WindowSource, level_counts, percentiles_of
-from unetres_edge.tiles import exact_cores
+from unetres_edge.segment.large import WindowSource, level_counts, percentiles_of
+from unetres_edge.segment.tiles import exact_cores
 
 SHAPES = [(100, 136), (101, 135), (33, 90), (90, 33), (32, 32), (20, 70), (7, 9), (61, 32)]
 

@@ -14,11 +14,12 @@ import pytest
 from models import make_card, make_conv, make_identity
 from PIL import Image
 
-from unetres_edge import Segmenter, draw
+from unetres_edge import Segmenter
 from unetres_edge.cli import main
+from unetres_edge.commands.predict import find_images, predict_files
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
 from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
-from unetres_edge.predict import find_images, predict_files
+from unetres_edge.results import draw
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
 

@@ -10,9 +10,9 @@ import pytest
 from models import make_card, make_identity
 
 from unetres_edge import Preprocessing
-from unetres_edge.engine import LiteRTEngine
+from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.errors import ImageError, ModelError, UsageError
-from unetres_edge.preprocessing import FITS
+from unetres_edge.images.preprocessing import FITS
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (7, 9)).astype(np.uint8)

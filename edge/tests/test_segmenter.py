@@ -11,9 +11,9 @@ from models import make_card, make_conv, make_identity
 from PIL import Image
 
 from unetres_edge import Card, Segmenter
-from unetres_edge.engine import LiteRTEngine
+from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.errors import CardMissingError, FileSystemError, ImageError, ModelError, UsageError
-from unetres_edge.tiles import blended_rows, joined_rows, pad_to_tile, ramp, resize_scores, tile_origins
+from unetres_edge.segment.tiles import blended_rows, joined_rows, pad_to_tile, ramp, resize_scores, tile_origins
 
 SIZE = (16, 24)
 SHAPES = [(16, 24), (1, 1), (5, 7), (15, 24), (16, 25), (40, 70), (17, 23), (100, 24), (3, 90), (31, 49)]

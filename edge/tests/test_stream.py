@@ -10,7 +10,7 @@ from models import make_card
 
 from unetres_edge import Segmenter
 from unetres_edge.errors import UsageError
-from unetres_edge.stream import Stream, camera_frames, video_frames
+from unetres_edge.segment.stream import Stream, camera_frames, video_frames
 
 SIZE = (8, 8)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from unetres_edge import Result, UnetresError
-from unetres_edge.vector import Polygon, decode_rle, encode_rle, find_polygons, geojson, trace_rings
+from unetres_edge.results.vector import Polygon, decode_rle, encode_rle, find_polygons, geojson, trace_rings
 
 MASKS = arrays.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14)))
 COLORS = ((0, 0, 0), (128, 0, 0), (0, 128, 0))

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from keras_unetres import __version__
 from unetres_edge.cli import add_predict_options, add_turns_option, run_classify, run_command, run_predict
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import FITS, Preprocessing
+from unetres_edge.images.preprocessing import FITS, Preprocessing
 
 if TYPE_CHECKING:
-    from keras_unetres.cells import Separation
+    from keras_unetres.objects import Separation
 
 __all__ = ["main"]
 
@@ -274,7 +274,7 @@ def _separation(options: argparse.Namespace) -> Separation | None:
     }
     given = {name: value for name, value in given.items() if value is not None}
     if options.instances:
-        from keras_unetres.cells import Separation
+        from keras_unetres.objects import Separation
 
         return Separation(**given)
     if given:
@@ -387,7 +387,7 @@ def _augment(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from keras_unetres.workflows.options import TrainOptions
+    from keras_unetres.settings import TrainOptions
     from keras_unetres.workflows.train import resume, train
 
     options.border_weight = _border_weight(options)
@@ -460,8 +460,8 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from keras_unetres.workflows.classifying import is_classifier, open_classifier
-    from keras_unetres.workflows.loading import open_segmenter
+    from keras_unetres.tasks.classify import is_classifier, open_classifier
+    from keras_unetres.tasks.loading import open_segmenter
     from keras_unetres.workflows.predict import InstanceFiles
 
     if is_classifier(options.model):

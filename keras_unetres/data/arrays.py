@@ -12,7 +12,7 @@ from unetres_edge.errors import DataError, MaskError
 
 from .dataset import Dataset, make_dataset
 from .declaration import SPLITS, Reading
-from .formats.layout import UNPARTED, Layout
+from .forms.layout import UNPARTED, Layout
 from .sources import ArraySource, Sample
 
 if TYPE_CHECKING:

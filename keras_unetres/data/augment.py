@@ -18,7 +18,7 @@ import tensorflow as tf
 from scipy.interpolate import CubicSpline
 
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE, Preprocessing
+from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
 _FURTHEST = 3.0  # standard deviations; the normal draws of the control points are cut off there
 _STEEPEST = 0.8  # largest |d/dy| + |d/dx| of a displacement; below 1 nothing folds over

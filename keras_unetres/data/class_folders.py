@@ -24,8 +24,8 @@ from unetres_edge.errors import DataError, UsageError
 
 from .declaration import SPLITS, Reading
 from .faults import Fault, refuse, relative
-from .formats import FORMATS
-from .formats.layout import PART_NAMES, key_of, list_images
+from .forms import FORMATS
+from .forms.layout import PART_NAMES, key_of, list_images
 from .sources import ArraySource, ImageFile, Source
 
 _SHARES = (("test", 0.15), ("val", 0.15))

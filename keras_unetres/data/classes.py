@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import yaml
 
-from unetres_edge.card import default_colors
 from unetres_edge.errors import DataError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.card import default_colors
 
 from .colortables import Color, camvid_table, unpack, voc_table
 from .dataset import Dataset

@@ -1,6 +1,6 @@
 """Which samples make a data set, and which part of it each belongs to. No pixel is read here.
 
-A data set is a folder in one of the formats of `keras_unetres.data.formats`, a `dataset.yaml` (see `declaration`),
+A data set is a folder in one of the formats of `keras_unetres.data.forms`, a `dataset.yaml` (see `declaration`),
 an annotation file, a `tfds:NAME`, or arrays.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 from .declaration import SPLITS, Declaration, Reading, check_names, read_declaration
 from .faults import Fault, refuse
-from .formats import FORMATS, find_format
-from .formats.layout import UNPARTED, Layout, repeated
+from .forms import FORMATS, find_format
+from .forms.layout import UNPARTED, Layout, repeated
 from .sources import Sample
 
 _VAL_SHARE = _TEST_SHARE = 0.15

@@ -1,6 +1,6 @@
 """What a person says about a data set: `dataset.yaml`, and how its masks are to be read.
 
-format: folders              # one of `keras_unetres.data.formats.FORMATS`; else found by looking
+format: folders              # one of `keras_unetres.data.forms.FORMATS`; else found by looking
 path: .                      # where the folders are, relative to the file
 splits: {train: train, val: val, test: test}     # a folder, list or annotation file for each part
 images: images               # names of the two folders, or of two stacks
@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 SPLITS = ("train", "val", "test")
 MASK_KINDS = ("classes", "instances")

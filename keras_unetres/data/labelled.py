@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unetres_edge.errors import UnetresError
-from unetres_edge.preprocessing import Preprocessing
+from unetres_edge.images.preprocessing import Preprocessing
 
 from .class_folders import ClassFolders, LabelledImage
 from .faults import Fault, fault_of, refuse, relative

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE
-from unetres_edge.tiles import pad_to_tile, tile_origins
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.segment.tiles import pad_to_tile, tile_origins
 
 from .augment import Augmentation, augment_packed, word_form
 from .samples import Samples

@@ -5,6 +5,7 @@ Inside the package a mask is uint8 with class ids contiguous from 0 and `IGNORE`
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unetres_edge.errors import DataError, UnetresError
-from unetres_edge.image import read_colors
+from unetres_edge.images.decode import read_colors
 
 from .classes import Classes, decide_classes, fix_colors, fix_values, say_values
 from .dataset import Dataset
@@ -278,3 +279,14 @@ def suggest_colors(masks: Sequence[dict[int, int]]) -> str:
     for counts in masks:
         total.update(counts)
     return fix_colors(total) if total else ""
+
+
+def fingerprint(dataset: Dataset, classes: Classes) -> str:
+    """Return a digest of the names and bytes of every file, by split, and of what mask values mean."""
+    values = None if classes.values is None else sorted(classes.values.items())
+    digest = hashlib.sha256(repr((classes.names, values, classes.ignore, classes.target)).encode())
+    for split, samples in dataset.splits.items():
+        for sample in samples:
+            digest.update(f"{split}/{sample.name}/".encode("utf-8", "surrogateescape"))
+            digest.update("/".join(sample.digests()).encode())
+    return digest.hexdigest()

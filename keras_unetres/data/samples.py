@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from unetres_edge.errors import DataError, ImageError, UnetresError
 from unetres_edge.files import make_folder, write_bytes
-from unetres_edge.preprocessing import Placement, Preprocessing
+from unetres_edge.images.preprocessing import Placement, Preprocessing
 
 from .augment import pack, unpack
 from .records import Records, in_parallel

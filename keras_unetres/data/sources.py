@@ -14,7 +14,7 @@ import numpy as np
 
 from unetres_edge.errors import DataError
 from unetres_edge.files import read_bytes
-from unetres_edge.image import read_colors, read_image, read_mask
+from unetres_edge.images.decode import read_colors, read_image, read_mask
 
 
 class Source(abc.ABC):

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 _NEGLIGIBLE = 1e-7  # share of w0 below which the border term is 0
 

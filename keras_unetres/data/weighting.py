@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unetres_edge.errors import DataError, UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 from .records import Record
 from .targets import border_weight_map

@@ -3,7 +3,7 @@
 A tensor that is int8 in the file is rounded to its 256 levels here, with the gradient of the identity inside its range.
 Kernels have a scale for every output channel and no zero point, activations one scale and zero point a tensor: the
 rules of LiteRT's int8 kernels. A converter that reads these layers takes the ranges from them and needs no
-calibration. Nothing here chooses a range or decides where a layer belongs; `keras_unetres.compress` does.
+calibration. Nothing here chooses a range or decides where a layer belongs; `keras_unetres.quantization` does.
 
 At inference the sums are those of whole numbers and are brought to the step of the output as XNNPACK's kernels do it,
 so that the answer is the file's, not one like it: float32 holds sums of products of int8 up to 2**24 exactly. Sums of

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from unetres_edge import draw
 from unetres_edge.errors import FileSystemError
 from unetres_edge.files import make_folder
+from unetres_edge.results import draw
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 from .counting import count_dtype
 from .distances import distance_within

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 from . import terms
 from .pixel_loss import PixelLoss, WeightedSum, check

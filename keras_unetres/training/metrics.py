@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from unetres_edge.errors import UsageError
-from unetres_edge.preprocessing import IGNORE
+from unetres_edge.images.preprocessing import IGNORE
 
 from .boundary_f1 import BoundaryF1
 from .counting import count_dtype

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge import Preprocessing, draw
+from unetres_edge import Preprocessing
 from unetres_edge.errors import FileSystemError, UsageError
 from unetres_edge.files import write_bytes
+from unetres_edge.results import draw
 
 _ROWS = 5  # images
 _CROPS = 5  # of each

@@ -35,7 +35,7 @@ def check(
         json_file: where to write the report.
         html_file: where to write it as a page with pictures.
         fix: write a `dataset.yaml` that mends what a declaration can mend; images and masks are never touched.
-        hashes: "keep", "renew" or "off", see `keras_unetres.data.check.check`.
+        hashes: "keep", "renew" or "off", see `keras_unetres.doctor.check.check`.
         reading: fields of `Reading` that differ from what the data set says.
         say: called with lines for the user.
 
@@ -46,8 +46,8 @@ def check(
         DataError: there are faults; the report has been written.
         FileSystemError: the folder of an output does not exist.
     """
-    from ..data.check import check as look_over
     from ..data.class_folders import is_class_folders
+    from ..doctor.check import check as look_over
 
     for file in (json_file, html_file):
         if file is not None and not Path(file).absolute().parent.is_dir():
@@ -61,7 +61,7 @@ def check(
     if json_file is not None:
         write_json(json_file, report)
     if html_file is not None:
-        from ..data.check_page import check_page
+        from ..doctor.check_page import check_page
 
         write_bytes(html_file, check_page(found))
         say(_shown(f"page      {html_file}"))
@@ -147,9 +147,9 @@ def _fix(
     data: str | os.PathLike[str], found: Any, reading: Mapping[str, Any] | None, say: Callable[[str], None]
 ) -> int:
     """Write a `dataset.yaml` with the fixes that are declarations, check again, and return how many faults are left."""
-    from ..data.check import check as look_over
     from ..data.declaration import read_declaration
-    from ..data.repair import repair, to_yaml
+    from ..doctor.check import check as look_over
+    from ..doctor.repair import repair, to_yaml
 
     root = Path(data)
     file = root / "dataset.yaml" if root.is_dir() else root

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge import Segmenter, draw
+from unetres_edge import Segmenter
+from unetres_edge.commands.predict import predict_files
 from unetres_edge.errors import ExistsError, ModelError
 from unetres_edge.files import make_folder, write_bytes, write_json
-from unetres_edge.image import read_mask
-from unetres_edge.predict import predict_files
+from unetres_edge.images.decode import read_mask
+from unetres_edge.results import draw
 
-from ..evaluate import Confusion, sample_sheet, score
-from .evaluate import read_for
+from ..pages.pictures import sample_sheet
+from ..scores import score
+from ..scores.confusion import Confusion
+from ..settings import TrainOptions
+from ..tasks.loading import open_segmenter
+from ..tasks.reading import read_for
 from .export import export
-from .loading import open_segmenter
-from .options import TrainOptions
 from .train import train
 
 if TYPE_CHECKING:

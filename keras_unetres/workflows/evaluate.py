@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge import Preprocessing, Segmenter
+from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, FileSystemError, UsageError
 from unetres_edge.files import write_json
 
-from ..cells import Separation, object_classes
-from .classifying import evaluate_classifier, is_classifier
-from .loading import open_segmenter, refuse_for_own
+from ..objects import Separation, object_classes
+from ..tasks.classify import evaluate_classifier, is_classifier
+from ..tasks.loading import open_segmenter, refuse_for_own
+from ..tasks.reading import read_for
 
 if TYPE_CHECKING:
     from ..data import ClassFolders, Dataset, Records
@@ -76,7 +77,7 @@ def evaluate(
         if separation is not None:
             object_classes(segmenter.card.class_names, separation)  # a name that is wrong is refused before any work
         records = read_for(segmenter, data, split, reading)
-        from ..evaluate import score
+        from ..scores import score
 
         each = _with_objects(records) if separation else ((record.image, record.mask) for record in records)
         name = f"scoring {os.path.basename(os.fspath(model))}"
@@ -112,24 +113,3 @@ def _with_objects(records: Records) -> Iterator[tuple[np.ndarray, ...]]:
                 fix="pass --masks instances if each number in a mask is an object",
             )
         yield record.image, record.mask, record.instances
-
-
-def read_for(
-    segmenter: Segmenter,
-    data: str | os.PathLike[str] | Dataset | ClassFolders,
-    split: str,
-    changes: Mapping[str, Any] | None = None,
-) -> Records:
-    """Read a part of a data set as the model's training data was read, except for `changes`."""
-    from ..data import Dataset, Reading, open_dataset, read_records
-    from ..data.class_folders import refuse_for_segmenter
-
-    refuse_for_segmenter(data)
-    assert isinstance(data, (str, os.PathLike, Dataset))
-    card = segmenter.card
-    reading = Reading(**card.dataset) if card.dataset else None
-    dataset = open_dataset(data, reading, changes)
-    records = read_records(dataset, [split], class_names=card.class_names)[split]
-    if not len(records):
-        raise DataError("no images to score", file=dataset.root)
-    return records

@@ -16,18 +16,18 @@ import numpy as np
 from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
 from unetres_edge.files import read_bytes
-from unetres_edge.preprocessing import look_up
+from unetres_edge.images.preprocessing import look_up
 
-from ..export import process
 from ..runs import RunFolder
-from .gate import HeldOut, read_held_out
-from .loading import Loaded, load_keras, load_run, refuse_for_own
-from .receipt import Job, finish, middle, receipt_files
+from ..tasks.loading import Loaded, load_keras, load_run, refuse_for_own
+from ..tflite import process
+from ..verify.finish import Job, finish, middle, receipt_files
+from ..verify.gate import HeldOut, read_held_out
 
 if TYPE_CHECKING:
     import keras
 
-    from ..export import Exported
+    from ..tflite import Exported
 
 MAX_DROP = 0.3  # points
 
@@ -59,9 +59,9 @@ def export(
     Args:
         source: run folder or `.keras` file.
         out: the `.tflite` to write; `.receipt.json` and `.receipt.html` go beside it.
-        recipe: a name of `keras_unetres.export.RECIPES`, or "auto": "static_wi8_ai8" if that loses no more than
+        recipe: a name of `keras_unetres.tflite.RECIPES`, or "auto": "static_wi8_ai8" if that loses no more than
             `max_drop`, else with as many layers in float32 as that takes, chosen on the validation part.
-        head: a name of `keras_unetres.export.HEADS`.
+        head: a name of `keras_unetres.tflite.HEADS`.
         size: (height, width) of the exported tile in px; None for the size it was trained with.
         overwrite: replace an earlier file and its receipt.
         preprocessing: for `.keras` files: how images meet the network.
@@ -81,9 +81,9 @@ def export(
         GateError: the file loses more than is allowed.
         UnetresError: as `export_tflite`, and ExistsError for a file that is there already.
     """
-    from ..export import AUTO, MIXED, export_tflite, find_head, find_recipe
-    from ..export.heads import check_head
     from ..models.fake_quant import is_quantization_aware
+    from ..tflite import AUTO, MIXED, export_tflite, find_head, find_recipe
+    from ..tflite.heads import check_head
 
     chosen = find_recipe(MIXED if recipe == AUTO else recipe)
     if recipe != AUTO and chosen.name == MIXED:
@@ -165,8 +165,8 @@ def _mixed(
 
     They are found on files that give scores, whatever head the file is to have.
     """
-    from ..export import begin_mixing
-    from .mixed import mix
+    from ..tflite import begin_mixing
+    from ..verify.mixed import mix
 
     pre = job.loaded.card.preprocessing
     say(f"calibrating at {pre.size[0]} x {pre.size[1]} ...")
@@ -269,8 +269,8 @@ def _check_out(out: str | os.PathLike[str], overwrite: bool) -> None:
 
 def _image_crops(folder: str | os.PathLike[str] | None, pre: Preprocessing) -> np.ndarray:
     """Return middle crops (N, h, w, C) uint8 of the images in a folder."""
-    from unetres_edge.image import read_image
-    from unetres_edge.predict import find_images
+    from unetres_edge.commands.predict import find_images
+    from unetres_edge.images.decode import read_image
 
     if folder is None:
         raise UsageError("the recipe needs calibration images", fix="pass --calibration FOLDER of training images")

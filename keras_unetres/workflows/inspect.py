@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge.card import read_card
 from unetres_edge.cli import print_card
 from unetres_edge.errors import FileSystemError
 from unetres_edge.files import read_bytes, write_json
+from unetres_edge.model.card import read_card
 
-from .receipt import ask_targets, receipt_files
+from ..verify.finish import ask_targets, receipt_files
 
 
 def inspect(
@@ -42,7 +42,7 @@ def inspect(
     Raises:
         ModelDamagedError, CardMissingError: the file is not the one that was sealed, or has no card.
     """
-    from ..export.contents import read_contents
+    from ..tflite.contents import read_contents
 
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise FileSystemError("the folder of the JSON file does not exist", file=json_file)

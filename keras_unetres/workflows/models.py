@@ -56,7 +56,7 @@ def list_models(
                 say(f"  splits the int8 partition: {fault}")
             _say_geometry(model, say)
         if plot is not None:
-            from ..evaluate.diagram import draw_network
+            from ..pages.diagram import draw_network
 
             write_bytes(plot, draw_network(model, os.fspath(plot)))
             say(f"wrote {plot}")

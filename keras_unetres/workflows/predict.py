@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge.draw import encode_png
-from unetres_edge.segmenter import Result
+from unetres_edge.results.draw import encode_png
+from unetres_edge.segment.segmenter import Result
 
-from ..cells import (
+from ..objects import (
     LabelFormat,
     Separation,
     describe,

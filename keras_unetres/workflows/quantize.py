@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import RunFolderError, UsageError
-from unetres_edge.preprocessing import Preprocessing, look_up
+from unetres_edge.images.preprocessing import Preprocessing, look_up
 
 from ..runs import RunFolder
-from .loading import QUANTIZE_AWARE, load_run, package_versions
-from .material import Material
-from .options import TrainOptions
+from ..settings import TrainOptions
+from ..tasks.loading import QUANTIZE_AWARE, load_run, package_versions
+from ..tasks.material import Material
 from .train import read_again, train_material
 
 if TYPE_CHECKING:
     import keras
 
-    from ..compress import Folded
     from ..data import ClassFolders, Dataset
+    from ..quantization import Folded
     from ..training.schedule import Plan
 
 _EPOCHS = 5
@@ -55,8 +55,8 @@ def quantize(
         source: a run folder; it is not changed.
         out: the run folder to make.
         data: where the data set of the run is now; None for where it was.
-        engine: "native" or "tfmot", see `keras_unetres.compress.quantize_aware`.
-        ranges: how ranges are found, see `keras_unetres.compress.find_ranges`.
+        engine: "native" or "tfmot", see `keras_unetres.quantization.quantize_aware`.
+        ranges: how ranges are found, see `keras_unetres.quantization.find_ranges`.
         keep_zeros: weights that are 0 stay 0.
         epochs: passes over the data; 5 if `minutes` is not given either.
         minutes: wall-clock budget instead of `epochs`.
@@ -71,7 +71,7 @@ def quantize(
         UsageError: a layer has no int8 form, it is named; or unknown settings. Nothing was written.
         RunFolderError: not a run, one that is quantized already, or its data changed.
     """
-    from ..compress import ENGINES, build_native, find_ranges, fold, set_ranges
+    from ..quantization import ENGINES, build_native, find_ranges, fold, set_ranges
 
     begun = time.perf_counter()
     if engine not in ENGINES:
@@ -153,8 +153,8 @@ def _train_tfmot(
     """
     import keras
 
-    from ..compress.tfmot_engine import quantize_tfmot, to_native
     from ..models import assign
+    from ..quantization.tfmot.engine import quantize_tfmot, to_native
     from ..training.callbacks import LearningRate, StopNonFinite
     from ..training.fit import compile_model, make_optimizer
     from ..training.stopping import StopRequest

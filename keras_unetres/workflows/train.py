@@ -13,11 +13,11 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import RunFolderError, TrainingError, UsageError
 
 from ..runs import RunFolder
-from .classifying import read_classification
-from .loading import build_network
-from .material import Material
-from .options import TrainOptions
-from .segmenting import read_segmentation
+from ..settings import TrainOptions
+from ..tasks.classify import read_classification
+from ..tasks.loading import build_network
+from ..tasks.material import Material
+from ..tasks.segment import read_segmentation
 
 if TYPE_CHECKING:
     from ..data import ClassFolders, Dataset

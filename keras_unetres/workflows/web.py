@@ -23,9 +23,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 
 import unetres_edge
-from unetres_edge.card import read_card
 from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.files import make_folder, read_bytes, write_bytes
+from unetres_edge.model.card import read_card
 
 # What a folder holds beside LiteRT.js and the model, each with the modules of `edge/web` that are joined into it.
 PAGE_FILES: dict[str, tuple[str, ...]] = {

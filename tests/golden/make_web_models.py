@@ -18,13 +18,13 @@ import keras
 import numpy as np
 
 from keras_unetres.data.synthetic import write_cells
-from keras_unetres.export import Preprocessing, export_tflite
 from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
-from keras_unetres.workflows.loading import load_run
-from keras_unetres.workflows.options import TrainOptions
+from keras_unetres.settings import TrainOptions
+from keras_unetres.tasks.loading import load_run
+from keras_unetres.tflite import Preprocessing, export_tflite
 from keras_unetres.workflows.train import train
-from unetres_edge.preprocessing import look_up
+from unetres_edge.images.preprocessing import look_up
 
 HERE = Path(__file__).parent
 

@@ -3,14 +3,17 @@
 Needs numpy, Pillow, tifffile and LiteRT; never TensorFlow or Keras.
 """
 
-from .card import Card, read_card, seal
 from .classifier import Classification, Classifier
 from .errors import UnetresError
-from .preprocessing import Preprocessing
-from .result import Result
-from .segmenter import Segmenter
+from .images.preprocessing import Preprocessing
+from .model.card import Card, read_card, seal
+from .moved import MOVED, add_moved
+from .results.result import Result
+from .segment.segmenter import Segmenter
 
 __version__ = "0.1.0"
+
+add_moved(MOVED)
 
 __all__ = [
     "Card",

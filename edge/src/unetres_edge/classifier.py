@@ -13,11 +13,11 @@ from types import TracebackType
 import numpy as np
 from PIL import Image
 
-from .card import Card
-from .ensemble import probabilities
+from .engines.watched import Watched
 from .errors import ModelError, UsageError
-from .segmenter import Engine, load_model, pixels_of
-from .watched import Watched
+from .model.card import Card
+from .segment.ensemble import probabilities
+from .segment.segmenter import Engine, load_model, pixels_of
 
 
 @dataclass(frozen=True)

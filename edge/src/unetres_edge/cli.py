@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
-from .card import Card, read_card, reseal
 from .classifier import Classification, Classifier
-from .engines import NAMES
-from .ensemble import TURNS, join_segmenters
+from .commands.predict import MoreFiles, find_images, predict_files
+from .commands.predict_classes import predict_classes
+from .engines.table import NAMES
 from .errors import ExistsError, FileSystemError, ModelError, UnetresError, UsageError
 from .files import read_bytes, write_bytes, write_json
-from .predict import MoreFiles, find_images, predict_files
-from .predict_classes import predict_classes
-from .segmenter import Segmenter
+from .model.card import Card, read_card, reseal
+from .segment.ensemble import TURNS, join_segmenters
+from .segment.segmenter import Segmenter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,7 +186,7 @@ def _predict_on_cluster(options: argparse.Namespace) -> None:
     Raises:
         UsageError: an option that is for one machine.
     """
-    from .dask_maps import predict_on_cluster
+    from .segment.dask_maps import predict_on_cluster
 
     usual = {"turns": "none", "engine": "litert", "fallback": False, "threads": None}
     given = [name for name, value in usual.items() if getattr(options, name, value) != value]
@@ -242,7 +242,7 @@ def _threads(options: argparse.Namespace) -> int | None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .bench import STAGES, bench
+    from .commands.bench import STAGES, bench
 
     found = bench(options.model, count=options.count, threads=options.threads, engine=options.engine)
     print(f"engine     {found['engine']}, {found['count']} calls each, ms as p50 / p95")
@@ -261,7 +261,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from .bench import verify
+    from .commands.bench import verify
 
     found = verify(options.model, engine=options.engine, num_threads=_threads(options))
     share = f"{100 * found['equal']:.4f} % of the labels of {found['images']} images"
@@ -277,7 +277,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _seal(options: argparse.Namespace) -> None:
-    from .engine import LiteRTEngine
+    from .engines.litert import LiteRTEngine
 
     if options.out and Path(options.out).exists():
         raise ExistsError("the output exists already", file=options.out, fix="choose another --out")

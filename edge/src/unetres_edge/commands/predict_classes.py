@@ -1,0 +1,81 @@
+"""Many images in, one table of their classes out: what the `predict` commands do with a classifier."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..classifier import Classification, Classifier
+from ..errors import DataError, ExistsError
+from ..files import make_folder, write_bytes, write_json
+from .predict import refuse_collisions, say_faults
+
+TABLE = "classes.csv"
+
+
+def predict_classes(
+    classifier: Classifier,
+    images: Sequence[Path],
+    out: str | os.PathLike[str],
+    *,
+    top: int = 5,
+    overwrite: bool = False,
+    progress: Callable[[int, int, Path, Classification], None] | None = None,
+    json_file: str | os.PathLike[str] | None = None,
+) -> list[Classification | None]:
+    """Classify image files and write `classes.csv`, one row an image: image, class_1, probability_1, class_2, ...
+
+    Args:
+        top: how many classes of each image are written.
+        overwrite: replace files that exist; without it, any collision is refused before the first image.
+        progress: called after each image with (done, all, image, its classes).
+        json_file: where to write {"images": [{"image", "top": [{"id", "name", "probability"}], "ms", "error"}]}.
+
+    Returns:
+        The classes of each image, None for one that could not be read.
+
+    Raises:
+        ExistsError: an output exists already, or is one of the images.
+        DataError: images that could not be read; all others are done.
+    """
+    table = Path(out) / TABLE
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ExistsError("not a folder", file=out, fix="choose another --out")
+    refuse_collisions(images, [table, *([] if json_file is None else [Path(json_file)])], overwrite)
+    answers: list[Classification | None] = []
+    faults: list[DataError] = []
+    status: list[dict[str, object]] = []
+    for image in images:
+        try:
+            answer = classifier.classify(image, top=top)
+        except DataError as error:
+            error.file = error.file or os.fspath(image)
+            faults.append(error)
+            answers.append(None)
+            status.append({"image": os.fspath(image), "top": None, "ms": None, "error": str(error)})
+            continue
+        answers.append(answer)
+        best = [{"id": place, "name": name, "probability": round(share, 6)} for place, name, share in answer.top]
+        ms = {stage: round(value, 3) for stage, value in answer.timing.items()}
+        status.append({"image": os.fspath(image), "top": best, "ms": ms, "error": None})
+        if progress:
+            progress(len(answers), len(images), image, answer)
+    make_folder(out)
+    write_bytes(table, _table(images, answers, min(top, len(classifier.card.class_names))))
+    if json_file is not None:
+        write_json(json_file, {"images": status})
+    say_faults(faults, len(images), "classified")
+    return answers
+
+
+def _table(images: Sequence[Path], answers: Sequence[Classification | None], top: int) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["image", *(f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability"))])
+    for image, answer in zip(images, answers, strict=True):
+        if answer is not None:
+            rows.writerow([image, *(cell for _, name, share in answer.top for cell in (name, f"{share:.6f}"))])
+    return text.getvalue().encode("utf-8", "surrogateescape")

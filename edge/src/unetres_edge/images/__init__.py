@@ -1,0 +1,1 @@
+"""From image files to the tile a network takes: decoding and preprocessing."""

@@ -1,0 +1,449 @@
+"""Decoding: the one place where image and mask files become arrays.
+
+Training, calibration, evaluation and the device all read through `read_image`, so that no two of them can see
+different pixels. `read_mask` gives the numbers stored in a mask (palette indices, not colours), `read_colors` its
+colours. What the numbers mean is decided elsewhere.
+
+Pixels are exact or refused by name. Every file is checked before it is decoded, so that memory and time stay within
+what `MAX_PIXELS` allows. The numbers that a decoder would change (16-bit colours, 2 and 4-bit grey, grey with another
+maximum, white is zero) are recovered or refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import FileSystemError, ImageError, MaskError
+from ..files import read_bytes
+from . import png, pnm, tiff
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_PIXELS = 89_000_000
+_BYTES_A_PIXEL = 8  # RGBA of 16 bits; a file of `MAX_PIXELS` may not take more
+_MAX_FILE = 2**32
+_MAX_PLAIN = 2**24  # bytes of a PGM written in digits, which take many times their size to read
+_MAX_SCANS = 256  # of a progressive JPEG, each as long to decode as a whole image
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # Pillow opens MPO as JPEG
+_EXIF_ORIENTATION = 0x0112
+_SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
+_AS_FILES = "save each frame as its own file, or declare the stack in a dataset.yaml"
+
+
+def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+    """Decode an image file, with its EXIF orientation applied.
+
+    Args:
+        page: of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+
+    Returns:
+        (H, W) for grey or (H, W, 3) for colour images, (H, W, C) for TIFFs with other channels, 16 at most. uint8;
+        uint16 for 16-bit files; float32 for float TIFFs. Palette images give their colours. An opaque alpha channel is
+        dropped.
+
+    Raises:
+        ImageError: the file cannot be read, not an image, damaged, more than one frame, CMYK, transparent pixels,
+            values that are not finite, a 16-bit colour PNG, or more than `MAX_PIXELS` pixels.
+    """
+    with _named(ImageError, path):
+        data = _read(path, "image")
+        if tiff.is_tiff(data):
+            return _tiff_image(data, *_find_page(data, page))
+        if pnm.is_pnm(data):
+            values, largest = _pnm_values(data, page)
+            full = 255 if largest < 256 else 65535
+            levels = np.rint(np.arange(largest + 1) / largest * full)
+            return levels.astype(np.uint8 if full == 255 else np.uint16)[values]
+        return _finite(_image_array(_upright(_open(data, page))))
+
+
+def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+    """Decode a mask file to the numbers stored in it.
+
+    Args:
+        page: of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+
+    Returns:
+        (H, W) uint8 or uint16 (int32 for 32-bit files): palette indices, grey levels, or of a 1-bit file 1 where it is
+        white. Grey levels are those stored, also of a TIFF in which 0 is white.
+
+    Raises:
+        MaskError: the file cannot be read, not an image, damaged, more than one frame, JPEG or WebP (values smeared),
+            colours, transparent pixels, float, or rotated by EXIF.
+    """
+    with _named(MaskError, path):
+        data = _read(path, "mask")
+        if tiff.is_tiff(data):
+            return _tiff_mask(data, *_find_mask(data, page))
+        if pnm.is_pnm(data):
+            values, largest = _pnm_values(data, page)
+            return _grey(values.astype(np.uint8 if largest < 256 else np.uint16))
+        image = _open(data, page)
+        _refuse_smeared(image)
+        bits = png.read_bits(data) if png.is_png(data) else 8
+        return _mask_array(image) // (_SCALE.get(bits, 1) if image.mode == "L" else 1)
+
+
+def read_colors(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+    """Decode a mask file whose colours, not its numbers, carry the classes.
+
+    Returns:
+        (H, W) int32, each pixel R << 16 | G << 8 | B of 8 bits. Grey has R = G = B; a 1-bit file 0 and 255.
+
+    Raises:
+        MaskError: as for `read_mask`; also more than 8 bits.
+    """
+    with _named(MaskError, path):
+        data = _read(path, "mask")
+        if tiff.is_tiff(data):
+            values = _tiff_image(data, *_find_mask(data, page))
+        elif pnm.is_pnm(data):
+            values, largest = _pnm_values(data, page)
+            if largest != 255:
+                raise MaskError("mask colours are not of 8 bits", expected="a maximum of 255", found=largest)
+            values = values.astype(np.uint8)
+        else:
+            image = _open(data, page)
+            _refuse_smeared(image)
+            values = _image_array(image)
+        if values.dtype != np.uint8 or values.shape[2:] not in ((), (3,)):
+            raise MaskError(
+                "mask colours are not of 8 bits",
+                expected="grey or RGB of uint8",
+                found=f"{values.shape} {values.dtype}",
+            )
+        return _packed(values)
+
+
+def count_pages(path: str | os.PathLike[str]) -> int:
+    """Return how many images a TIFF holds, also an ImageJ stack; 1 for any other image. No pixels are decoded.
+
+    Raises:
+        ImageError: the file cannot be read, not an image, damaged, or animated.
+    """
+    with _named(ImageError, path):
+        data = _read(path, "image")
+        if tiff.is_tiff(data):
+            return tiff.count_pages(data)
+        if not pnm.is_pnm(data):
+            _check_page(None, _count_frames(Image.open(io.BytesIO(data), formats=_FORMATS)))
+        return 1
+
+
+def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = None) -> np.ndarray:
+    """Return the pixels of a Pillow image as `read_image` does, EXIF orientation applied.
+
+    Raises:
+        ImageError: truncated, CMYK, transparent pixels, or another mode that is not supported.
+    """
+    with _named(ImageError, file):
+        return _finite(_image_array(ImageOps.exif_transpose(image)))
+
+
+@contextlib.contextmanager
+def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Turn all that a decoder may raise into one error that names the file, and keep its warnings of metadata quiet."""
+    try:
+        with _quiet():
+            yield
+    except (FileSystemError, ImageError, MaskError) as error:
+        raise kind(error.message, file=file, expected=error.expected, found=error.found, fix=error.fix) from error
+    except Exception as error:  # Pillow and tifffile document none; struct.error, KeyError and MemoryError are seen
+        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = reason or type(error).__name__
+        raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file") from error
+
+
+class _OfThisThread(threading.local):
+    """A pattern for `warnings.filters` that matches only in a thread that decodes, so that no other is silenced."""
+
+    decoding = False
+
+    def match(self, text: str) -> bool:
+        return self.decoding
+
+
+_HERE = _OfThisThread()
+_FILTER = ("ignore", _HERE, Warning, None, 0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the warnings of this thread. `warnings.catch_warnings` would change them for every thread.
+
+    What Pillow warns of is metadata (damaged EXIF, odd tags). Damaged pixels are found by the checks made here.
+    """
+    filters: list[object] = warnings.filters  # type: ignore[assignment]
+    if not filters or filters[0] is not _FILTER:
+        filters.insert(0, _FILTER)
+    before, _HERE.decoding = _HERE.decoding, True
+    try:
+        yield
+    finally:
+        _HERE.decoding = before
+
+
+def _read(path: str | os.PathLike[str], what: str) -> bytes:
+    if os.path.isfile(path) and os.path.getsize(path) > _MAX_FILE:
+        raise ImageError("the file is too large", expected=f"at most {_MAX_FILE} bytes", found=os.path.getsize(path))
+    data = read_bytes(path, what)
+    if not data:
+        raise ImageError("the file is empty", fix="replace or remove the file")
+    if re.match(rb"P[123]\s", data) and len(data) > _MAX_PLAIN:
+        raise ImageError("PGM in digits is too large", expected=f"at most {_MAX_PLAIN} bytes", fix="save it as PNG")
+    return data
+
+
+def _open(data: bytes, page: int | None) -> Image.Image:
+    """Open a file that is not TIFF, everything checked that can be without decoding."""
+    if png.is_png(data):
+        width, height = png.read_size(data)
+        _check_size(width, height)
+        png.check(data)
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise ImageError("JPEG has too many scans", expected=f"at most {_MAX_SCANS}", found=data.count(b"\xff\xda"))
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    _check_size(image.width, image.height)
+    _check_page(None, _count_frames(image))
+    _check_page(page, 1)
+    if image.format == "GIF" and image.tile and image.tile[0][1] != (0, 0, *image.size):
+        raise ImageError("GIF frame does not cover the image", found=image.tile[0][1], fix="save it as PNG")
+    if image.format == "BMP" and image.mode in ("1", "L"):
+        bits = struct.unpack_from("<H", data, 24 if data[14] == 12 else 28)[0]
+        if bits != (1 if image.mode == "1" else 8):  # Pillow takes a grey colour table for another depth
+            raise ImageError(f"BMP of {bits} bits with a grey colour table is not supported", fix="save it as PNG")
+    if png.is_png(data) and image.mode in ("1", "L") and "transparency" in image.info:
+        clear, bits = image.info["transparency"], png.read_bits(data)  # as stored, where the grey levels are scaled
+        image.info["transparency"] = 255 * bool(clear) if bits == 1 else clear * _SCALE.get(bits, 1)
+    return image
+
+
+def _count_frames(image: Image.Image) -> int:
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
+
+def _pnm_values(data: bytes, page: int | None) -> tuple[np.ndarray, int]:
+    _check_page(page, 1)
+    header = pnm.read_header(data)
+    _check_size(header.width, header.height, 6)
+    return pnm.read_values(data, header), header.largest
+
+
+def _check_size(width: int, height: int, bytes_a_pixel: float = 1) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError("too many pixels", expected=f"at most {MAX_PIXELS}", found=f"{width} x {height}")
+    if width * height * bytes_a_pixel > MAX_PIXELS * _BYTES_A_PIXEL:
+        raise ImageError(
+            "too many bytes of pixels",
+            expected=f"at most {MAX_PIXELS * _BYTES_A_PIXEL}",
+            found=f"{width} x {height} x {bytes_a_pixel:g}",
+        )
+
+
+def _check_page(page: int | None, pages: int) -> None:
+    if page is None and pages != 1:
+        raise ImageError("more than one frame", expected=1, found=pages, fix=_AS_FILES)
+    if page is not None and not 0 <= page < pages:
+        raise ImageError("no such page", expected=f"0..{pages - 1}", found=page)
+
+
+def _refuse_smeared(image: Image.Image) -> None:
+    if image.format in ("JPEG", "MPO", "WEBP"):
+        raise MaskError(
+            f"a {image.format} file does not hold class ids exactly",
+            expected="PNG or TIFF",
+            fix="export the masks as PNG",
+        )
+    if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    ImageOps.exif_transpose(image, in_place=True)  # which spares a copy
+    return image
+
+
+def _image_array(image: Image.Image) -> np.ndarray:
+    image.load()
+    mode = image.mode
+    if mode.startswith("I"):
+        return _sixteen_bits(np.array(image), image.info.get("transparency"))
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
+        mode = "LA" if mode in ("1", "L") else "RGBA"
+        image = _with_colors(image).convert(mode)
+    elif mode == "P":
+        mode = "RGB"
+        image = _with_colors(image).convert(mode)
+    if mode in ("LA", "PA", "La", "RGBA", "RGBa"):
+        _refuse_clear(np.asarray(image.getchannel("A" if "A" in mode else "a")))
+        return np.array(image.convert("L" if mode in ("LA", "La") else "RGB"))
+    if mode == "1":
+        return np.array(image.convert("L"))
+    if mode in ("L", "RGB"):
+        return np.array(image)
+    if mode == "YCbCr":
+        return np.array(image.convert("RGB"))
+    if mode == "F":
+        return np.array(image, np.float32)
+    raise ImageError("image mode is not supported", expected="grey or RGB", found=mode, fix="convert to RGB")
+
+
+def _with_colors(image: Image.Image) -> Image.Image:
+    """Return the image, refused if it is of a palette in which a colour is missing."""
+    if image.mode == "P" and image.palette is not None:
+        colors, largest = len(image.palette.palette) // len(image.palette.mode), np.asarray(image).max()
+        if largest >= colors:
+            raise ImageError("a pixel has no colour in the palette", expected=f"at most {colors - 1}", found=largest)
+    return image
+
+
+def _refuse_clear(alpha: np.ndarray) -> None:
+    opaque = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    if not alpha.min() >= opaque:  # NaN is not opaque
+        raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+
+
+def _sixteen_bits(values: np.ndarray, clear: object = None) -> np.ndarray:
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError("image values outside 16 bits", expected="0..65535", found=f"{values.min()}..{values.max()}")
+    if isinstance(clear, int) and (values == clear).any():
+        raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+    return values.astype(np.uint16)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind == "f":
+        wrong = values.size - int(np.isfinite(values).sum())
+        if wrong:
+            raise ImageError(f"image has {wrong} values that are not finite", fix="replace NaN and infinity by numbers")
+    return values
+
+
+def _mask_array(image: Image.Image) -> np.ndarray:
+    image.load()
+    if image.mode in ("P", "L"):
+        return np.array(image)
+    if image.mode == "1":
+        return np.array(image, np.uint8)
+    if image.mode.startswith("I"):
+        return _whole(np.array(image))
+    if image.mode in ("LA", "RGBA"):
+        _refuse_clear(np.asarray(image.getchannel("A")))
+        return _grey(np.array(image.convert(image.mode[:-1])))
+    if image.mode == "RGB":
+        return _grey(np.array(image))
+    raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    low, high = int(values.min()), int(values.max())
+    if low < -(2**31) or high >= 2**31:
+        raise MaskError("mask values outside 32 bits", expected=f"at most {2**31 - 1}", found=f"{low}..{high}")
+    if low >= 0 and high <= 255 and values.dtype.itemsize == 1:
+        return values.astype(np.uint8)
+    return values.astype(np.uint16 if low >= 0 and high <= 65535 else np.int32)
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """Return the one channel of class ids, which may be written as equal red, green and blue."""
+    if values.ndim == 2:
+        return values
+    if values.shape[2] not in (1, 3):
+        raise MaskError("mask has too many channels", expected="one channel of class ids", found=values.shape[2])
+    if (values == values[..., :1]).all():
+        return values[..., 0].copy()
+    raise MaskError(
+        "mask holds colours, not class ids",
+        expected="one channel of class ids",
+        found=f"{len(np.unique(_packed(values)))} colours" if values.dtype == np.uint8 else f"{values.dtype} colours",
+        fix="save the masks as indexed PNG whose indices are the class ids",
+    )
+
+
+def _packed(values: np.ndarray) -> np.ndarray:
+    colors = np.broadcast_to(values[..., None], (*values.shape, 3)) if values.ndim == 2 else values
+    red, green, blue = (colors[..., band].astype(np.int32) for band in range(3))
+    return red << 16 | green << 8 | blue
+
+
+def _find_page(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
+    _check_page(number, tiff.count_pages(data))
+    page, image = tiff.find_page(data, number or 0)
+    _check_size(page.width, page.height, page.samples * page.bits / 8)
+    if page.photometric not in (0, 1, 2, 3, 6) or page.samples > tiff.MAX_CHANNELS:
+        found = page.color if page.samples <= tiff.MAX_CHANNELS else f"{page.samples} channels"
+        raise ImageError("image mode is not supported", expected="grey or RGB", found=found, fix="convert to RGB")
+    tiff.check_strips(data, page)
+    return page, image
+
+
+def _find_mask(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
+    page, image = _find_page(data, number)
+    if page.lossy or page.photometric == 6:
+        raise MaskError(
+            f"a TIFF compressed by {page.compressed_by} in {page.color} does not hold class ids exactly",
+            fix="export the masks as PNG",
+        )
+    if page.orientation != 1:
+        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF")
+    return page, image
+
+
+def _from_pillow(data: bytes, page: tiff.Page) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=("TIFF",))
+    image.seek(page.number)
+    return image
+
+
+def _tiff_image(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
+    if page.photometric == 3 and page.table < 256 and page.table:
+        raise ImageError("TIFF has a colour table of 8 bits where it should have 16", fix="save it as PNG")
+    if page.photometric == 0 and page.kind != "uint":
+        raise ImageError(f"{page.dtype} TIFF in which white is zero is not supported", fix="save it as black is zero")
+    if page.suits_pillow and page.images == 1:
+        image = _upright(_from_pillow(data, page))
+        if page.dtype == "uint32":
+            return _sixteen_bits(np.array(image).view(np.uint32))
+        values = _image_array(image)
+        return _finite(65535 - values if page.photometric == 0 and page.bits == 16 else values)
+    if page.photometric in (3, 6):
+        raise ImageError(f"big-endian BigTIFF in {page.color} is not supported", fix="save it as RGB")
+    values = tiff.upright(_opaque(tiff.decode(data, page, part), page), page.orientation)
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return _finite(_finite(values).astype(np.float32))
+    if values.dtype not in (np.uint8, np.uint16):
+        values = _sixteen_bits(values)
+    return np.iinfo(values.dtype).max - values if page.photometric == 0 else values
+
+
+def _tiff_mask(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
+    if page.kind not in ("uint", "int"):
+        found = "F" if page.dtype == "float32" else page.dtype
+        raise MaskError("mask mode is not supported", expected="palette or grey", found=found)
+    if not page.suits_pillow or page.images > 1:
+        return _whole(_grey(_opaque(tiff.decode(data, page, part), page)))
+    values = _mask_array(_from_pillow(data, page))
+    if page.dtype == "uint32":
+        return _whole(values.astype(np.int32).view(np.uint32))
+    if page.photometric in (0, 1) and page.samples == 1 and page.bits in (2, 4, 8):
+        values = (255 - values if page.photometric == 0 else values) // _SCALE.get(page.bits, 1)
+    return values
+
+
+def _opaque(values: np.ndarray, page: tiff.Page) -> np.ndarray:
+    """Return the channels without alpha, which may hide nothing."""
+    if page.alpha is None or values.ndim == 2:
+        return values
+    _refuse_clear(values[..., page.alpha])
+    values = np.delete(values, page.alpha, axis=-1)
+    return values[..., 0] if values.shape[-1] == 1 else values

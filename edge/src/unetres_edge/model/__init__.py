@@ -1,0 +1,1 @@
+"""The model file: its card, its digest, and the test it carries."""

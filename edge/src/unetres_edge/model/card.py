@@ -1,0 +1,345 @@
+"""The card: what a model file says about itself, and the digest that tells whether its bytes are still the sealed ones.
+
+A card is JSON in the `Model.metadata` table of the `.tflite` flatbuffer, under the name `KERAS_UNETRES_CARD`. Reading
+it needs no TensorFlow and no LiteRT: the few flatbuffer offsets are followed here, each checked against the file's
+length. The SHA-256 in it covers the whole file, computed with its own 64 characters set to "0".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import CardMissingError, ModelDamagedError, ModelError
+from ..images.preprocessing import Preprocessing
+
+CARD_NAME = "KERAS_UNETRES_CARD"
+SCHEMA = 1
+HEADS = ("logits", "argmax")
+TASKS = ("segment", "classify")
+_NO_DIGEST = "0" * 64
+_DIGEST_KEY = b'"sha256": "'
+_RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model file says about itself (schema 1).
+
+    Args:
+        class_names: one name a class; the class id is the position.
+        class_colors: (red, green, blue) of each class, 0..255.
+        preprocessing: how images meet the network.
+        task: "segment" (a class for every pixel) or "classify" (a class for the image).
+        head: "logits" (scores for every class) or "argmax" (class ids made in the graph).
+        ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
+        halo: how far, in px, an input pixel can influence the output.
+        stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
+        recipe: how the file was quantized.
+        scores: what was measured on held-out images.
+        dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
+        versions: package name -> version that made the file.
+        resealed: how often the file was sealed again after another tool had changed it, up to 9.
+        sha256: hexadecimal digest of the sealed file; zeros before sealing.
+    """
+
+    class_names: tuple[str, ...]
+    class_colors: tuple[tuple[int, int, int], ...]
+    preprocessing: Preprocessing
+    task: str = "segment"
+    head: str = "logits"
+    ignore_index: int | None = None
+    halo: int = 0
+    stride: int = 0
+    recipe: str = "float32"
+    scores: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    resealed: int = 0
+    sha256: str = _NO_DIGEST
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("task", self.task, TASKS), ("head", self.head, HEADS)):
+            if value not in allowed:
+                raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
+        if not self.class_names:
+            raise ModelError("card names no class")
+        if len(self.class_colors) != len(self.class_names):
+            raise ModelError(
+                "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
+            )
+
+    def to_json(self) -> str:
+        """Return the card as JSON text, the digest last."""
+        return json.dumps(
+            {
+                "schema": SCHEMA,
+                "task": self.task,
+                "classes": [
+                    {"name": name, "color": list(color)}
+                    for name, color in zip(self.class_names, self.class_colors, strict=True)
+                ],
+                "preprocessing": self.preprocessing.to_dict(),
+                "head": self.head,
+                "ignore_index": self.ignore_index,
+                "halo": self.halo,
+                "stride": self.stride,
+                "recipe": self.recipe,
+                "scores": self.scores,
+                "dataset": self.dataset,
+                "versions": self.versions,
+                "resealed": self.resealed,
+                "sha256": self.sha256,
+            },
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Card:
+        """Read a card.
+
+        Raises:
+            ModelError: not JSON, a newer schema, or fields that are missing or wrong.
+        """
+        try:
+            values = json.loads(text)
+            if values["schema"] != SCHEMA:
+                raise ModelError(
+                    "card is of another schema", expected=SCHEMA, found=values["schema"], fix="update unetres-edge"
+                )
+            return cls(
+                class_names=tuple(str(c["name"]) for c in values["classes"]),
+                class_colors=tuple(_color(c["color"]) for c in values["classes"]),
+                preprocessing=Preprocessing.from_dict(values["preprocessing"]),
+                task=values["task"],
+                head=values["head"],
+                ignore_index=values["ignore_index"],
+                halo=int(values["halo"]),
+                stride=int(values.get("stride", 0)),  # older files do not say it
+                recipe=values["recipe"],
+                scores=dict(values["scores"]),
+                dataset=dict(values["dataset"]),
+                versions=dict(values["versions"]),
+                resealed=int(values.get("resealed", 0)),  # older files do not say it
+                sha256=str(values["sha256"]),
+            )
+        except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+            raise ModelError(f"card is not readable: {type(error).__name__}: {error}") from error
+
+
+def default_colors(count: int) -> tuple[tuple[int, int, int], ...]:
+    """Return `count` distinct colours: black first, then the PASCAL VOC colour map."""
+    colors = []
+    for index in range(count):
+        red = green = blue = 0
+        value = index
+        for bit in range(7, -1, -1):
+            red |= (value & 1) << bit
+            green |= (value >> 1 & 1) << bit
+            blue |= (value >> 2 & 1) << bit
+            value >>= 3
+        colors.append((red, green, blue))
+    return tuple(colors)
+
+
+def _color(values: Sequence[int]) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in values)
+    if not all(0 <= v <= 255 for v in (red, green, blue)):
+        raise ValueError(f"colour {values} is outside 0..255")
+    return red, green, blue
+
+
+def read_card(data: bytes, *, file: str | None = None) -> Card:
+    """Return the card inside a `.tflite`, after checking the digest over the whole file.
+
+    Args:
+        data: the file's bytes.
+        file: how errors name it.
+
+    Raises:
+        ModelError: not a `.tflite`, or a card of another schema.
+        ModelDamagedError: cut short, or changed since it was sealed.
+        CardMissingError: a `.tflite` without a card.
+    """
+    start, end = _find_card(data, file)
+    text = bytes(data[start:end])
+    digest = _digest_span(text, start, file)
+    try:
+        card = Card.from_json(text)
+    except ModelError as error:
+        if _file_digest(data, digest) == bytes(data[slice(*digest)]).decode("ascii", "replace"):
+            error.file = file
+            raise
+        raise ModelDamagedError("the card is damaged", file=file, fix="copy the model file again") from error
+    found = _file_digest(data, digest)
+    if found != card.sha256:
+        raise ModelDamagedError(
+            "the file changed since it was sealed",
+            file=file,
+            expected=f"SHA-256 {card.sha256[:12]}...",
+            found=f"{found[:12]}...",
+            fix="copy the model file again, or export it again",
+        )
+    return card
+
+
+def seal(data: bytes) -> bytes:
+    """Return the file with the digest of its present bytes written into its card."""
+    start, end = _find_card(data, None)
+    digest = _digest_span(bytes(data[start:end]), start, None)
+    sealed = bytearray(data)
+    sealed[slice(*digest)] = _file_digest(data, digest).encode()
+    return bytes(sealed)
+
+
+def reseal(data: bytes, *, file: str | None = None) -> bytes:
+    """Return a file that another tool has changed on purpose, sealed again; its card says so from then on.
+
+    The card is changed in its place, so that nothing else in the file moves.
+
+    Args:
+        file: how errors name it.
+
+    Raises:
+        ModelError: not a `.tflite` with a card that can be read, or one whose card has no room to say so.
+    """
+    start, end = _find_card(data, file)
+    text = bytes(data[start:end])
+    Card.from_json(text)
+    found = list(_RESEALED.finditer(text))
+    if not found:
+        raise ModelError("the card has no place to say that it was sealed again", file=file, fix="export it again")
+    changed = bytearray(data)
+    at = start + found[-1].start(1)
+    changed[at : at + 1] = str(min(9, int(found[-1].group(1)) + 1)).encode()
+    return seal(bytes(changed))
+
+
+def read_metadata(data: bytes, name: str, *, file: str | None = None) -> bytes | None:
+    """Return another entry of a verified file's `Model.metadata`, or None if there is none of this name."""
+    span = _find_entry(data, name, file)
+    return None if span is None else bytes(data[slice(*span)])
+
+
+def _digest_span(text: bytes, start: int, file: str | None) -> tuple[int, int]:
+    at = text.rfind(_DIGEST_KEY)
+    if at < 0 or len(text) < at + len(_DIGEST_KEY) + 64:
+        raise ModelDamagedError("the card has no digest", file=file, fix="copy the model file again")
+    first = start + at + len(_DIGEST_KEY)
+    return first, first + 64
+
+
+def _file_digest(data: bytes, span: tuple[int, int]) -> str:
+    view = memoryview(data)
+    digest = hashlib.sha256(view[: span[0]])
+    digest.update(_NO_DIGEST.encode())
+    digest.update(view[span[1] :])
+    return digest.hexdigest()
+
+
+# Field numbers of tables in the TFLite schema (schema.fbs): Model, Metadata and Buffer.
+_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+_METADATA_NAME, _METADATA_BUFFER = 0, 1
+_BUFFER_DATA = 0
+
+
+def _find_card(data: bytes, file: str | None) -> tuple[int, int]:
+    """Return the [start, end) of the card's JSON in the file."""
+    span = _find_entry(data, CARD_NAME, file)
+    if span is not None:
+        return span
+    raise CardMissingError(
+        "the .tflite has no card",
+        file=file,
+        expected="a file written by `unetres export`",
+        fix="pass card=Card(...) from Python, or export the model with keras_unetres.export_tflite",
+    )
+
+
+def _find_entry(data: bytes, name: str, file: str | None) -> tuple[int, int] | None:
+    """Return the [start, end) of an entry of `Model.metadata`."""
+    if data[4:8] != b"TFL3":
+        raise ModelError("not a .tflite file", file=file, expected="a TFLite flatbuffer", found=_kind(data))
+    try:
+        flat = _Flatbuffer(data)
+        model = flat.follow(0)
+        for entry in flat.vector(model, _MODEL_METADATA):
+            if flat.text(flat.follow(entry), _METADATA_NAME) == name.encode():
+                number = flat.number(flat.follow(entry), _METADATA_BUFFER)
+                buffers = flat.vector(model, _MODEL_BUFFERS)
+                return flat.span(flat.follow(buffers[number]), _BUFFER_DATA)
+    except (struct.error, IndexError) as error:
+        raise ModelDamagedError(
+            "the file is incomplete or damaged", file=file, found=f"{len(data)} bytes", fix="copy the model file again"
+        ) from error
+    return None
+
+
+class _Flatbuffer:
+    """The few steps through a flatbuffer that finding the card takes; leaving the file raises `struct.error`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def _read(self, kind: str, at: int) -> int:
+        if at < 0:
+            raise struct.error("offset before the file")
+        return int(struct.unpack_from(kind, self._data, at)[0])
+
+    def follow(self, at: int) -> int:
+        return at + self._read("<I", at)
+
+    def _field(self, table: int, number: int) -> int | None:
+        vtable = table - self._read("<i", table)
+        if 4 + 2 * number >= self._read("<H", vtable):
+            return None
+        offset = self._read("<H", vtable + 4 + 2 * number)
+        return table + offset if offset else None
+
+    def number(self, table: int, number: int) -> int:
+        at = self._field(table, number)
+        return 0 if at is None else self._read("<I", at)
+
+    def span(self, table: int, number: int) -> tuple[int, int]:
+        """Return [start, end) of a vector of bytes."""
+        at = self._field(table, number)
+        if at is None:
+            return 0, 0
+        start = self.follow(at) + 4
+        end = start + self._read("<I", start - 4)
+        if end > len(self._data):
+            raise struct.error("vector beyond the file")
+        return start, end
+
+    def text(self, table: int, number: int) -> bytes:
+        start, end = self.span(table, number)
+        return self._data[start:end]
+
+    def vector(self, table: int, number: int) -> range:
+        """Return the positions of the elements of a vector of tables."""
+        at = self._field(table, number)
+        if at is None:
+            return range(0)
+        start = self.follow(at) + 4
+        count = self._read("<I", start - 4)
+        if start + 4 * count > len(self._data):
+            raise struct.error("vector beyond the file")
+        return range(start, start + 4 * count, 4)
+
+
+def _kind(data: bytes) -> str:
+    for magic, name in (
+        (b"PK\x03\x04", "a zip archive (perhaps .keras)"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"\x80", "a pickle"),
+        (b"\x89PNG", "a PNG image"),
+        (b"\xff\xd8", "a JPEG image"),
+    ):
+        if data.startswith(magic):
+            return name
+    return "an empty file" if not data else "something else"

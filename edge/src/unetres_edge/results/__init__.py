@@ -1,0 +1,1 @@
+"""What a segmentation gives: the class map, its outlines, and pictures of it."""

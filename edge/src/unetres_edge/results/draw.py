@@ -1,0 +1,92 @@
+"""Pictures of class maps: indexed PNG, overlays with outlines, and rows of panels. Pillow and numpy only."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..images.preprocessing import IGNORE
+
+Color = tuple[int, int, int]
+
+
+def encode_class_map(class_map: np.ndarray, colors: Sequence[Color]) -> bytes:
+    """Return an indexed PNG whose palette indices are the class ids of an (H, W) uint8 map."""
+    image = Image.frombytes("P", class_map.shape[::-1], class_map.tobytes())
+    palette = [channel for color in colors for channel in color]
+    image.putpalette(palette + [0] * (768 - len(palette)))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Return an (H, W) or (H, W, 3) uint8 image as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def colorize(class_map: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+    """Return (H, W, 3) uint8: each class in its colour, `IGNORE` in grey."""
+    table = np.full((256, 3), 128, np.uint8)
+    table[: len(colors)] = colors
+    table[IGNORE] = 128
+    return table[class_map]
+
+
+def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], *, opacity: float = 0.35) -> np.ndarray:
+    """Return the image with every class but the first tinted and outlined.
+
+    Args:
+        image: (H, W), (H, W, 1) or (H, W, 3) uint8.
+        class_map: (H, W) uint8.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    base = np.broadcast_to(image.reshape(*image.shape[:2], -1)[..., :3], (*class_map.shape, 3)).astype(np.float32)
+    tint = colorize(class_map, colors).astype(np.float32)
+    strength = np.where((class_map == 0)[..., None], 0.0, opacity)
+    mixed = base * (1 - strength) + tint * strength
+    edge = outlines(class_map)
+    mixed[edge] = np.maximum(tint[edge], 64)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def outlines(class_map: np.ndarray) -> np.ndarray:
+    """Return (H, W) bool, true at foreground pixels with a neighbour of another class above, below, left or right."""
+    edge = np.zeros(class_map.shape, bool)
+    down = class_map[1:] != class_map[:-1]
+    right = class_map[:, 1:] != class_map[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
+    return edge & (class_map != 0)
+
+
+def panels(pictures: Sequence[np.ndarray], titles: Sequence[str], *, height: int = 256) -> np.ndarray:
+    """Return pictures (H, W) or (H, W, 3) uint8 side by side at one height in px, each under its title; uint8 RGB."""
+    band, gap = 22, 6
+    images = [Image.fromarray(p.squeeze()).convert("RGB") for p in pictures]
+    images = [i.resize((max(1, round(i.width * height / i.height)), height)) for i in images]
+    width = sum(i.width for i in images) + gap * (len(images) + 1)
+    sheet = Image.new("RGB", (width, height + band + gap), "white")
+    pen, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(14), gap
+    for image, title in zip(images, titles, strict=True):
+        pen.text((x, 2), title, fill="black", font=font)
+        sheet.paste(image, (x, band))
+        x += image.width + gap
+    return np.asarray(sheet)
+
+
+def stack(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (H, W, 3) uint8 rows one above the other, padded with white to one width."""
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows], axis=0
+    )

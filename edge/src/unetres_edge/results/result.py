@@ -1,0 +1,84 @@
+"""What `Segmenter.segment` returns: the class map, what was asked for beside it, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+from . import draw, vector
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmented image.
+
+    Args:
+        class_map: (H, W) uint8 class ids, at the image's own size.
+        scores: (H, W, classes) float32 scores before the argmax, or None if not asked for.
+        class_names: the name of each id.
+        class_colors: the colour of each id.
+        timing: milliseconds by stage: "prepare", "infer", "post", "total".
+        confidence: (H, W) float32, the softmax probability of the class in `class_map`, from 1 / classes to 1; None if
+            not asked for. It is what the network claims, and networks claim too much: it ranks pixels, and is a
+            probability only as far as the network was calibrated.
+        engine: name of what ran the network, such as "litert"; "" for an engine of the caller's own.
+        agreement: share of labels that equal LiteRT's, the least over the self-test and the first image, where another
+            engine was chosen by "auto"; None where nothing was compared.
+    """
+
+    class_map: np.ndarray
+    scores: np.ndarray | None
+    class_names: tuple[str, ...]
+    class_colors: tuple[tuple[int, int, int], ...]
+    timing: dict[str, float] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
+    engine: str = ""
+    agreement: float | None = None
+
+    def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
+        """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
+        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
+
+    def polygons(self, class_ids: Sequence[int] | None = None) -> list[vector.Polygon]:
+        """Return the regions with their holes, exact to the pixel, class by class.
+
+        Args:
+            class_ids: which classes; None for every class but the first.
+        """
+        return vector.find_polygons(self.class_map, self._ids(class_ids))
+
+    def rle(self, class_id: int) -> dict[str, Any]:
+        """Return where a class is as COCO's run lengths: {"size": [H, W], "counts": text}."""
+        (class_id,) = self._ids([class_id])
+        return vector.encode_rle(self.class_map == class_id)
+
+    def geojson(
+        self, transform: Sequence[float] | None = None, class_ids: Sequence[int] | None = None
+    ) -> dict[str, Any]:
+        """Return the regions as a GeoJSON FeatureCollection.
+
+        Args:
+            transform: (a, b, c, d, e, f), from px to the map: X = a x + b y + c and Y = d x + e y + f; None keeps px.
+            class_ids: which classes; None for every class but the first.
+        """
+        return vector.geojson(self.polygons(class_ids), self.class_names, self.class_colors, transform)
+
+    def _ids(self, given: Sequence[int] | None) -> list[int]:
+        count = len(self.class_names)
+        ids = list(range(1, count) if given is None else given)
+        wrong = [each for each in ids if each not in range(count)]
+        if wrong:
+            raise UsageError("no such class", expected=f"0 to {count - 1}", found=wrong[0])
+        return ids
+
+    def areas(self) -> dict[str, int]:
+        """Return the number of pixels of each class."""
+        counts = np.zeros(max(256, len(self.class_names)), np.int64)
+        for row in range(0, len(self.class_map), 64):  # a few at a time, for the map may lie in a file
+            counts += np.bincount(self.class_map[row : row + 64].ravel(), minlength=len(counts))
+        counts = counts[: len(self.class_names)]
+        return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}

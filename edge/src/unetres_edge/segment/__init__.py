@@ -1,0 +1,1 @@
+"""From an engine for one tile to class maps of images of any size."""

@@ -1,0 +1,176 @@
+"""Asking more than once: a network on the turned and mirrored tile, several networks on one tile, and one answer.
+
+The answers are joined as the logarithm of their mean softmax probability, so that scores go on being logits. What has
+no scores, an argmax head, cannot be joined.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UsageError
+from ..model.card import Card
+from .segmenter import Engine, Segmenter
+
+# The symmetries of the square as (mirrored left to right first, quarter turns counter-clockwise).
+TURNS: dict[str, tuple[tuple[bool, int], ...]] = {
+    "none": ((False, 0),),
+    "flips": ((False, 0), (True, 0), (True, 2), (False, 2)),
+    "all": tuple((mirrored, quarters) for mirrored in (False, True) for quarters in range(4)),
+}
+_LEAST = float(np.finfo(np.float32).tiny)  # a probability below this counts as this, about exp(-87)
+_EXPORT_LOGITS = "export the model with --head logits"
+_MAY_DIFFER = ("value_range", "mean", "std", "color_order")  # each engine normalises by itself
+
+
+def turn(values: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
+    """Return (h, w, ...) values mirrored left to right, if so, and then turned by quarters counter-clockwise."""
+    return np.rot90(values[:, ::-1] if mirrored else values, quarters)
+
+
+def turn_back(values: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
+    """Undo `turn`."""
+    values = np.rot90(values, -quarters)
+    return values[:, ::-1] if mirrored else values
+
+
+def probabilities(scores: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis of (..., classes) scores, float32."""
+    shifted = scores - scores.max(-1, keepdims=True)
+    raised = np.exp(shifted, dtype=np.float32)
+    return raised / raised.sum(-1, keepdims=True)
+
+
+def join_scores(answers: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the log of the mean softmax probability of several (..., classes) scores, float32.
+
+    Raises:
+        UsageError: labels in the place of scores.
+    """
+    total, count = np.zeros(1, np.float32), 0
+    for scores in answers:
+        if not np.issubdtype(scores.dtype, np.floating):
+            raise UsageError("labels cannot be joined", expected="scores", found=scores.dtype, fix=_EXPORT_LOGITS)
+        total, count = total + probabilities(scores), count + 1
+    return np.log(np.maximum(total / np.float32(count), _LEAST))
+
+
+class TurnedEngine:
+    """An engine that runs another on every turn of the tile.
+
+    Args:
+        engine: runs the network.
+        turns: "none", "flips" (as it is, left-right, up-down and both) or "all" (the 8 symmetries of the square).
+        size: (height, width) of the tile in px.
+
+    Raises:
+        UsageError: unknown turns, or "all" for a tile that is not square.
+    """
+
+    def __init__(self, engine: Engine, turns: str, size: tuple[int, int]) -> None:
+        if turns not in TURNS:
+            raise UsageError("the turns are unknown", expected=" or ".join(TURNS), found=repr(turns))
+        if turns == "all" and size[0] != size[1]:
+            raise UsageError(
+                "a tile that is not square cannot be turned by a quarter",
+                found=f"{size[0]} x {size[1]} px",
+                fix="use the turns 'flips', or a model with a square input",
+            )
+        self._engine = engine
+        self._turns = TURNS[turns]
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        """Return the joined scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
+        return join_scores(
+            turn_back(self._engine.run(np.ascontiguousarray(turn(tile, *each))), *each) for each in self._turns
+        )
+
+
+class JoinedEngine:
+    """An engine that runs several on the same tile.
+
+    Args:
+        engines: one or more, that agree in what they take and give.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = tuple(engines)
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        """Return the joined scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
+        return join_scores(engine.run(tile) for engine in self._engines)
+
+
+class _ReversedChannels:
+    """An engine whose network wants the colours in the other order."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        return self._engine.run(np.ascontiguousarray(tile[..., ::-1]))
+
+
+def join_segmenters(
+    segmenters: Sequence[Segmenter], *, turns: str = "none", files: Sequence[str | os.PathLike[str]] = ()
+) -> Segmenter:
+    """Return one segmenter that asks all of them, on every turn of each tile.
+
+    They may differ in how they normalise (range, mean, standard deviation, order of colours), for each engine does that
+    by itself, and in nothing else of what decides the scores' meaning: classes, channels, size, fit and percentiles.
+    Card and colours are those of the first; tiles overlap as much as those of any.
+
+    Args:
+        segmenters: one or more. A single one without turns is returned as it is.
+        turns: "none", "flips" or "all", as `TurnedEngine` takes them.
+        files: how errors name them.
+
+    Raises:
+        UsageError: they cannot be joined; the error names the field that differs. Or the turns are unknown.
+        ModelError: one of them is closed.
+    """
+    if not segmenters:
+        raise UsageError("no model to join", expected="one or more")
+    first = segmenters[0]
+    if len(segmenters) == 1 and turns == "none":
+        return first
+    pre = first.card.preprocessing
+    engines: list[Engine] = []
+    for number, each in enumerate(segmenters):
+        _check_joins(first.card, each.card, files[number] if files else None)
+        other_order = pre.channels == 3 and each.card.preprocessing.color_order != pre.color_order
+        engines.append(_ReversedChannels(each.engine) if other_order else each.engine)
+    engine: Engine = JoinedEngine(engines) if len(engines) > 1 else engines[0]
+    if turns != "none":
+        engine = TurnedEngine(engine, turns, pre.size)
+    card = replace(first.card, halo=max(each.card.halo for each in segmenters), scores={})
+    return Segmenter(None, card=card, engine=engine, overlap=max(each.overlap for each in segmenters))
+
+
+def _check_joins(first: Card, other: Card, file: str | os.PathLike[str] | None) -> None:
+    if other.head == "argmax":
+        raise UsageError(
+            "an argmax head gives no scores, which flips and ensembles need", file=file, fix=_EXPORT_LOGITS
+        )
+    if other.class_names != first.class_names:
+        raise UsageError(
+            "models of different classes cannot be joined",
+            file=file,
+            expected=", ".join(first.class_names),
+            found=", ".join(other.class_names),
+            fix="join models that were trained on the same classes",
+        )
+    own, theirs = first.preprocessing.to_dict(), other.preprocessing.to_dict()
+    for name, expected in own.items():
+        if name not in _MAY_DIFFER and theirs[name] != expected:
+            raise UsageError(
+                f"models that differ in the preprocessing's {name} cannot be joined",
+                file=file,
+                expected=expected,
+                found=theirs[name],
+                fix="join models that see the images alike",
+            )

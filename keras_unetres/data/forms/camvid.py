@@ -1,0 +1,109 @@
+"""CamVid's text lists: `train.txt` with lines of an image and its mask; classes by colour, or by number.
+
+Paths in a list start from the list's folder, also where they begin with / or with the name of that folder.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.images.preprocessing import IGNORE
+
+from ..colortables import camvid_table, find_table
+from ..declaration import Declaration
+from ..faults import Fault, relative
+from ..sources import ColorFile, ImageFile, MaskFile, Sample
+from .layout import Layout, find_file, have_colors, leave_out, repeated
+
+_ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
+_LINE = re.compile(rf'\s*"?(.+?(?:{_ENDINGS}))"?[\s,;]+"?(.+?(?:{_ENDINGS}))"?\s*', re.IGNORECASE)
+
+
+def recognises(base: Path) -> bool:
+    """Whether there is a list whose first line names an image and a mask."""
+    return any(_is_list(base / f"{part}.txt") for part in ("train", "val", "test"))
+
+
+def read(declared: Declaration) -> Layout:
+    """Read the declared lists, or `train.txt`, `val.txt` and `test.txt`.
+
+    Raises:
+        DataError: no list, or a line that is no pair.
+    """
+    base = declared.base
+    lists = declared.splits() or {
+        part: file for part in ("train", "val", "test") if _is_list(file := base / f"{part}.txt")
+    }
+    if not lists:
+        raise DataError("no lists of images and masks", file=base, expected="train.txt with lines IMAGE MASK")
+    layout = Layout()
+    pairs = {part: _pairs(file, base, layout) for part, file in lists.items()}
+    table = find_table(base)
+    masks = [[mask for _, mask in part] for part in pairs.values()]
+    colored = declared.by_color or (not declared.by_number and any(have_colors(files, table) for files in masks))
+    if table is None and colored and not declared.by_color:
+        table = camvid_table()
+        layout.notes.append("no table of colours, so they are the 32 of CamVid (Brostow 2009), Void not labelled")
+    if table is not None:
+        layout.take_table(table, by_color=colored, ignore=IGNORE)
+    layout.by_color = colored
+    for part, files in pairs.items():
+        unique = not repeated(image.name for image, _ in files)
+        layout.samples[part] = [
+            Sample(
+                image.name if unique else relative(image, base),
+                ImageFile(image),
+                (ColorFile if colored else MaskFile)(mask),
+            )
+            for image, mask in files
+        ]
+    return layout
+
+
+def _is_list(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            return _LINE.fullmatch(next(lines, "").rstrip("\n")) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read: {error}", file=file, expected="lines of an image and its mask") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise DataError(f"line {number} is no pair", file=file, expected="IMAGE MASK", found=line.strip())
+        image, mask = (_find(file, name, base) for name in match.groups())
+        for path, kind in ((image, "missing-image"), (mask, "missing-mask")):
+            if not path.is_file():
+                layout.faults.append(
+                    Fault(
+                        relative(image if kind == "missing-mask" else mask, base),
+                        kind,
+                        f"line {number} of {file.name} names {relative(path, base)}, which is not there",
+                        "the file",
+                        leave_out((image if kind == "missing-mask" else mask).name),
+                    )
+                )
+        if image.is_file() and mask.is_file():
+            pairs.append((image, mask))
+    return pairs
+
+
+def _find(file: Path, name: str, base: Path) -> Path:
+    """Return the file that a list means: below the list's folder, also with leading folders that are not there."""
+    parts = Path(name.replace("\\", "/").lstrip("/")).parts
+    found = (find_file("/".join(parts[start:]), [file.parent], [base, file.parent]) for start in range(len(parts)))
+    return next((path for path in found if path is not None), file.parent / parts[-1])

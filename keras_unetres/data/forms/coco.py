@@ -1,0 +1,214 @@
+"""COCO: instances (polygons and both forms of run lengths) and panoptic maps; `outlines` draws them.
+
+Class 0 is the background, the others are the categories in order of their ids, or in that of declared `classes:`.
+Crowds are not labelled, except where an object lies on them; so is an object of which only a box is given. Where
+objects overlap, the smaller one is on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.preprocessing import IGNORE
+
+from ..declaration import Declaration
+from ..faults import Fault, relative
+from ..sources import ImageFile, Sample
+from .annotations import (
+    Annotations,
+    find_annotations,
+    is_text,
+    list_candidates,
+    load_annotations,
+    part_in,
+    refuse_boxes,
+)
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, leave_out, list_images, repeated
+from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
+
+_BACKGROUND = {"background", "_background_", "__background__", "bg"}
+
+
+def recognises(base: Path) -> bool:
+    """Whether there is an annotation file of COCO's form in the usual places, and no folder of masks."""
+    folders = [base / name for name in ("masks", "mask") if (base / name).is_dir()]
+    return not any(map(list_images, folders)) and any(True for _ in list_candidates(base))
+
+
+def read(declared: Declaration) -> Layout:
+    """Read the declared annotation files, or those found: one a part, or one for all.
+
+    Raises:
+        DataError: not COCO's form, categories that differ between files, or no masks in it.
+    """
+    files = declared.splits()
+    if "annotations" in declared.given:
+        files = {UNPARTED: declared.base / declared.given["annotations"]}
+    absent = [relative(file, declared.base) for file in files.values() if not file.is_file()]
+    if absent:
+        raise DataError("no such annotation file", file=declared.base, found=", ".join(absent))
+    loaded = {part: load_annotations(file) for part, file in files.items()}
+    if loaded:
+        refuse_boxes(list(loaded.values()), declared.base)
+    loaded = loaded or find_annotations(declared.base)
+    categories: dict[int, str] = {}
+    for content in loaded.values():
+        for key, category in content.categories.items():
+            if categories.setdefault(key, category["name"]) != category["name"]:
+                raise DataError(
+                    f"category {key} has two names",
+                    file=content.file,
+                    found=f"{categories[key]} and {category['name']}",
+                )
+    layout = Layout(ignore=IGNORE)
+    class_of = _classes(layout, declared, categories, any(content.panoptic for content in loaded.values()))
+    for part, content in loaded.items():
+        layout.samples[part] = list(_samples(layout, declared, part, content, class_of))
+    return layout
+
+
+def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str], panoptic: bool) -> dict[int, int]:
+    """Return category id -> class id; name the classes."""
+    own = declared.classes()[0]
+    backgrounds = [i for i, name in categories.items() if name.lower() in _BACKGROUND]
+    order = sorted(i for i in categories if i not in backgrounds)
+    first = 0 if panoptic and not backgrounds else 1
+    names = own or (*(["background"] if first else []), *(categories[i] for i in order))
+    wrong = [categories[i] for i in order if categories[i] not in names[first:]]
+    if wrong:
+        raise DataError(
+            "categories that the declared classes do not name",
+            file=declared.file,
+            expected="the background, and all categories" if first else "all categories",
+            found=", ".join(wrong),
+        )
+    layout.names = names
+    class_of = {i: names.index(categories[i]) for i in order}
+    said = [f"{i} -> {class_of[i]} {categories[i]}" for i in order]
+    what = "by name" if own else "in order of their ids"
+    layout.notes.append(f"classes are the categories {what}: " + ", ".join(said[:6]) + ", ..." * (len(said) > 6))
+    return class_of | dict.fromkeys(backgrounds, 0)
+
+
+def _samples(
+    layout: Layout, declared: Declaration, part: str, content: Annotations, class_of: Mapping[int, int]
+) -> Iterator[Sample]:
+    """Yield the samples of a file in order of the images' names; what is wrong goes to the layout's faults."""
+    base, file = declared.base, content.file
+    by_image: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in content.images}
+    faulty = set()
+    for annotation in content.annotations:
+        key = annotation.get("image_id")
+        image = content.images.get(key) if type(key) in (int, str) else None
+        name = None if image is None else str(image["file_name"])
+        where = f"annotation {shown(annotation.get('id', '?'))} of {name or relative(file, base)}"
+        fault = _fault(annotation, image, class_of)
+        if fault:
+            faulty.add(key if image is not None else None)
+            fix = leave_out(name) if name else f"remove {where}"
+            layout.faults.append(
+                Fault(name or relative(file, base), "bad-annotation", f"{where}: {fault[1]}", fault[0], fix)
+            )
+            continue
+        by_image[key].append(annotation)
+        if name and not (annotation.get("segmentation") or "segments_info" in annotation):
+            fix = f"draw its outline, or {leave_out(name)}"
+            found = f"{where} has a box but no outline"
+            layout.warnings.append(Fault(name, "box-only", found, "polygons or run lengths", fix))
+    places = _places(declared, part, file)
+    within = [base, base / declared.images, file.parent]
+    used: dict[Path, str] = {}
+    for key, image in sorted(content.images.items(), key=lambda item: str(item[1]["file_name"])):
+        name = str(image["file_name"])
+        found_file = find_file(name, places, within)
+        if found_file is None:
+            said, expected = (
+                f"named by {relative(file, base)}, found in none of the usual folders",
+                ("the image below images/, beside the annotations, or where `images:` says"),
+            )
+            layout.faults.append(Fault(name, "missing-image", said, expected, leave_out(name)))
+        elif found_file in used:
+            said = f"{name} and {used[found_file]} are both {relative(found_file, base)}"
+            layout.faults.append(Fault(name, "ambiguous-names", said, "a file for each", leave_out(name)))
+        elif content.panoptic and key not in faulty:
+            mask = _panoptic(layout, content, name, by_image[key], class_of, base)
+            if mask is not None:
+                yield Sample(name, ImageFile(found_file), mask, PanopticMask(mask.file, mask.segments, True))
+        elif not content.panoptic:
+            size = (image["height"], image["width"])
+            outlines = tuple(_outline(annotation, class_of) for annotation in by_image[key])
+            drawn = (CocoMask(file, name, size, outlines, numbered) for numbered in (False, True))
+            yield Sample(name, ImageFile(found_file), *drawn)
+        if found_file is not None:
+            used.setdefault(found_file, name)
+
+
+def _places(declared: Declaration, part: str, file: Path) -> list[Path]:
+    """Return the folders that images of a part may lie in, the most likely first."""
+    base, images = declared.base, declared.base / declared.images
+    parts = [part for part in dict.fromkeys((part_in(file.stem), part)) if part]
+    names = [name for part in parts for name in PART_NAMES[part]]
+    tops = [top for top in (images, base) if top.is_dir()]
+    below = [p for part in parts for top in tops for p in sorted(top.iterdir()) if part in p.name]
+    return [file.parent, *(top / name for top in (images, base) for name in names), images, base, *below]
+
+
+def _outline(annotation: Mapping[str, Any], class_of: Mapping[int, int]) -> Outline:
+    """Return what is drawn of an annotation; one with a box alone is not labelled there, like a crowd."""
+    drawn = annotation.get("segmentation")
+    if not drawn:
+        x, y, width, height = annotation["bbox"]
+        drawn = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        return Outline(drawn, IGNORE, True)
+    return Outline(drawn, class_of[annotation["category_id"]], bool(annotation.get("iscrowd")))
+
+
+def _panoptic(
+    layout: Layout,
+    content: Annotations,
+    name: str,
+    found: Sequence[Mapping[str, Any]],
+    class_of: Mapping[int, int],
+    base: Path,
+) -> PanopticMask | None:
+    """Return the map of an image, or None and a fault if there is not exactly one."""
+    maps = [str(annotation["file_name"]) for annotation in found]
+    folders = [content.file.with_suffix(""), content.file.parent]
+    file = find_file(maps[0], folders, folders) if len(maps) == 1 else None
+    if file is None:
+        said = f"maps in {relative(content.file, base)}: {', '.join(maps) or 'none'}"
+        expected = f"one map, below {relative(folders[0], base)}/"
+        layout.faults.append(Fault(name, "missing-mask", said, expected, leave_out(name)))
+        return None
+    segments = {}
+    for segment in found[0]["segments_info"]:
+        category = content.categories.get(segment["category_id"], {})
+        class_id = IGNORE if segment.get("iscrowd") else class_of[segment["category_id"]]
+        segments[segment["id"]] = Segment(class_id, bool(category.get("isthing", 1)))
+    return PanopticMask(file, segments)
+
+
+def _fault(
+    annotation: Mapping[str, Any], image: Mapping[str, Any] | None, class_of: Mapping[int, int]
+) -> tuple[str, str] | None:
+    """Return (expected, found) of what is wrong with an annotation, or None."""
+    if image is None:
+        return "the id of an image", f"image_id {shown(annotation.get('image_id'))}"
+    if "segments_info" not in annotation:
+        key = annotation.get("category_id")
+        if type(key) is not int or key not in class_of:
+            return "the id of a category", f"category_id {shown(key)}"
+        return find_fault(annotation, (image["height"], image["width"]))
+    segments = annotation["segments_info"]
+    if not isinstance(segments, list) or not all(isinstance(s, dict) and type(s.get("id")) is int for s in segments):
+        return "a list of segments, each with an id", f"segments_info {shown(segments)}"
+    if not is_text(annotation.get("file_name")):
+        return "the name of a map", f"file_name {shown(annotation.get('file_name'))}"
+    if repeated(str(s["id"]) for s in segments):
+        return "different ids of segments", f"segments_info {shown(segments)}"
+    keys = [s.get("category_id") for s in segments]
+    strange = [key for key in keys if type(key) is not int or key not in class_of]
+    return ("the id of a category", f"category_id {shown(strange[0])}") if strange else None

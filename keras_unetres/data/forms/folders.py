@@ -1,0 +1,221 @@
+"""Folders of images and of masks, paired by name: `images/` and `masks/`, perhaps in or above `train/ val/ test/`.
+
+Beside them may lie `instances/` (numbers of objects) and `weights/` (of each pixel in the loss, such as float TIFF).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.images.preprocessing import IGNORE
+
+from ..colortables import find_table
+from ..declaration import Declaration, read_names
+from ..faults import Fault, relative
+from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
+from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, leave_out, list_images, repeated
+
+_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets")
+_MASK_SUFFIXES = (
+    *("_gtfine_labelids", "_gtfine_labeltrainids", "_mask", "_masks", "_label", "_labels", "_labelids", "_gt"),
+    *("_groundtruth", "_seg", "_segmentation", "_annotation", "_1stho", "_2ndho", "_manual1", "_instances", "_l", "_p"),
+)
+_OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
+_IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
+
+
+def recognises(base: Path) -> bool:
+    """Whether there are folders of images and masks."""
+    return bool(_both(base) or find_parts(base, lambda folder: _both(folder) is not None) or _split_below(base))
+
+
+def read(declared: Declaration) -> Layout:
+    """Pair the images and masks below the folders that are declared or found.
+
+    Raises:
+        DataError: there are no such folders, or no images.
+    """
+    base = declared.base
+    places = _places(declared)
+    layout = Layout()
+    table = find_table(base)
+    masks = [list_images(folder) for _, folder in places.values() if folder.is_dir()] if table is not None else []
+    colored = declared.by_color or (
+        table is not None and not declared.by_number and any(have_colors(files, table) for files in masks)
+    )
+    if table is not None:
+        layout.take_table(table, by_color=colored, ignore=IGNORE)
+    names = read_names(base / "codes.txt")
+    if names is not None and table is None:
+        layout.names = tuple(names)
+    layout.by_color = colored
+    for part, (images, masks_folder) in places.items():
+        _pair(layout, part, images, masks_folder, declared)
+    return layout
+
+
+def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
+    """Return part -> (folder of images, folder of masks)."""
+    base, given = declared.base, declared.given
+    parts = declared.splits()
+    own = {"images", "masks"} & set(given)
+    if not parts:
+        found = find_parts(base, lambda folder: _both(folder, declared) is not None or (folder / "images").is_dir())
+        if found and not ((base / declared.images).is_dir() and own):
+            parts = found
+    if parts:
+        return {part: _folders(folder, declared) for part, folder in parts.items()}
+    below = _split_below(base, declared)
+    return below or {UNPARTED: _folders(base, declared)}
+
+
+def _folders(folder: Path, declared: Declaration) -> tuple[Path, Path]:
+    both = _both(folder, declared)
+    if both is not None:
+        return both
+    images = _find(folder, _IMAGES, declared.given.get("images"))
+    for name, there in ((declared.images, images is not None), (declared.masks, False)):
+        if not there:
+            raise DataError(
+                f"there is no folder {name}/",
+                file=folder,
+                expected="images/ and masks/, or a dataset.yaml",
+                fix="name the folders in a dataset.yaml: images: NAME and masks: NAME",
+            )
+    raise AssertionError  # one of the two is missing
+
+
+def _both(folder: Path, declared: Declaration | None = None) -> tuple[Path, Path] | None:
+    given = declared.given if declared else {}
+    images = _find(folder, _IMAGES, given.get("images"))
+    masks = _find(folder, _MASKS, given.get("masks"))
+    return None if images is None or masks is None or images == masks else (images, masks)
+
+
+def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, tuple[Path, Path]]:
+    """Return part -> folders for `images/train` beside `masks/train`."""
+    both = _both(base, declared)
+    if both is None:
+        return {}
+    images, masks = (find_parts(folder, lambda _: True) for folder in both)
+    if "train" not in images or "train" not in masks:
+        return {}
+    return {part: (place, masks.get(part, both[1] / part)) for part, place in images.items()}
+
+
+def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None:
+    if declared is not None:
+        place = folder / str(declared)
+        return place if place.is_dir() else None
+    if not folder.is_dir():
+        return None
+    there = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    found = [there[name] for name in names if name in there]
+    return next((place for place in found if place.name in ("images", "masks") or list_images(place)), None)
+
+
+def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration) -> None:
+    """Pair the images and masks of a part by their names without ending."""
+    base = declared.base
+    pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None)
+    if not pictures:
+        raise DataError("no images", file=images, expected="files ending in " + " ".join(IMAGE_SUFFIXES))
+    left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True)
+    left_out = {key: file for key, file in left_out.items() if key not in pictures}
+    labels = _by_key(layout, masks, declared, _MASK_SUFFIXES, left_out | pictures) if masks.is_dir() else {}
+    labels = {key: file for key, file in labels.items() if key not in left_out}
+    if not labels and part == "test":
+        layout.notes.append("the test part has no masks and is left out")
+        return
+    for key in sorted(set(pictures) - set(labels)):
+        file = pictures[key]
+        layout.faults.append(
+            Fault(
+                relative(file, base),
+                "missing-mask",
+                f"no file {file.stem}.* in {relative(masks, base)}/",
+                "a mask of the same name",
+                leave_out(file.name),
+            )
+        )
+    for key in sorted(set(labels) - set(pictures)):
+        file = labels[key]
+        layout.faults.append(
+            Fault(
+                relative(file, base),
+                "missing-image",
+                f"no file {file.stem}.* in {relative(images, base)}/",
+                "an image of the same name",
+                leave_out(file.name),
+            )
+        )
+    kind = ColorFile if layout.by_color else MaskFile
+    instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
+    layout.samples[part] = [
+        Sample(
+            pictures[key].relative_to(images).as_posix(),
+            ImageFile(pictures[key]),
+            kind(labels[key]),
+            MaskFile(instances[key]) if key in instances else None,
+            WeightFile(weights[key]) if key in weights else None,
+        )
+        for key in sorted(set(pictures) & set(labels), key=lambda key: pictures[key].name)
+    ]
+
+
+def _beside(
+    layout: Layout, masks: Path, name: str, declared: Declaration, pictures: Mapping[str, Path]
+) -> dict[str, Path]:
+    """Return the files of a folder `name` beside that of the masks, or beside the one that theirs lies in, by key."""
+    for place in (masks.parent / name, masks.parent.parent / name / masks.name):
+        if place.is_dir() and place != masks:
+            return _by_key(layout, place, declared, _MASK_SUFFIXES, pictures)
+    return {}
+
+
+def _by_key(
+    layout: Layout,
+    folder: Path,
+    declared: Declaration,
+    endings: tuple[str, ...],
+    partners: Mapping[str, Path] | None,
+    excluded: bool = False,
+) -> dict[str, Path]:
+    """Return name without ending -> file; a mask's name may be an image's with one of `endings`, or with its suffix.
+
+    Files that are declared to be left out are; with `excluded`, only those are returned.
+    """
+    found: dict[str, Path] = {}
+    twins: dict[str, list[Path]] = {}
+    whole = {(key.rpartition("/")[0], key_of(path.stem)): key for key, path in (partners or {}).items()}
+    twice = repeated(stem for _, stem in whole)
+    flat = {stem: key for (_, stem), key in whole.items() if stem not in twice}
+    for path in list_images(folder):
+        stem = key_of(path.stem)
+        if declared.excludes(path.relative_to(folder)) != excluded or stem.endswith(_OTHER_MAPS):
+            continue
+        above = key_of(path.parent.relative_to(folder).as_posix()).strip(".")
+        key = whole.get((above, stem)) or (flat.get(stem) if not above else None)
+        if key is None:
+            ending = next((e for e in endings if stem.endswith(e)), "")
+            stem = stem[: len(stem) - len(ending)]
+            key = whole.get((above, stem)) or "/".join(filter(None, (above, stem)))
+        if key in found:
+            twins.setdefault(key, [found[key]]).append(path)
+        found[key] = path
+    for files in twins.values():
+        names = " and ".join(sorted(file.name for file in files))
+        layout.faults.append(
+            Fault(
+                relative(files[-1], declared.base),
+                "ambiguous-names",
+                f"files that belong to one name: {names}",
+                "one file for each name, also where case and accents do not count",
+                leave_out(files[-1].name),
+            )
+        )
+    return found

@@ -1,0 +1,153 @@
+"""What every reader gives: samples by part, what is known of the classes, and the faults seen on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.decode import IMAGE_SUFFIXES
+
+from ..colortables import Color, ColorTable
+from ..declaration import Declaration
+from ..faults import Fault
+from ..sources import Sample
+
+UNPARTED = ""
+PART_NAMES = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass
+class Layout:
+    """The files of a data set as a reader found them.
+
+    Args:
+        samples: part -> samples, or `UNPARTED` -> all of them.
+        names: class names, or None if the masks themselves decide.
+        colors: of the classes, or None.
+        ignore: the stored value that means "not labelled" in this format, or None.
+        values: stored value (or packed colour) -> class id or `IGNORE`, or None where ids are stored as they are.
+        by_color: whether masks are given as packed colours.
+        faults: what is wrong so far.
+        warnings: what is read, but worth a look.
+        notes: what a person should know, in sentences.
+    """
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    names: tuple[str, ...] | None = None
+    colors: tuple[Color, ...] | None = None
+    ignore: int | None = None
+    values: dict[int, int] | None = None
+    by_color: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def take_table(self, table: ColorTable, *, by_color: bool, ignore: int) -> None:
+        """Use the classes of a colour table: its colours as stored values if `by_color`, else grey levels or rows."""
+        self.names, self.colors, self.by_color = table.names, table.colors, by_color
+        self.values = table.values(ignore) if by_color else table.levels(ignore)
+
+
+class Format(NamedTuple):
+    """A reader: whether a folder looks like its format, and what it finds there."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Declaration], Layout]
+
+
+def key_of(stem: str) -> str:
+    """Return a name as file systems that fold case and compose accents would compare it."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the files below a folder that end like images, sorted, hidden ones left out."""
+    try:
+        return sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+    except OSError as error:
+        raise DataError(f"cannot list the folder: {error.strerror or error}", file=folder) from error
+
+
+def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
+    """Return part -> the folder in `base` that is named after it and fits."""
+    found = {}
+    inside = sorted(base.iterdir(), reverse=True) if base.is_dir() else []
+    there = {path.name.casefold(): path for path in inside if path.is_dir()}
+    for part, names in PART_NAMES.items():
+        folders = (there[name] for name in names if name in there)
+        place = next((folder for folder in folders if fits(folder)), None)
+        if place is not None:
+            found[part] = place
+    return found
+
+
+def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path | None:
+    """Return the first of `places` / `name` that is a file, by the name as it stands or its last part.
+
+    A name in an annotation never leads out of the folders `within`: of one that does, only the last part counts.
+    """
+    name = name.replace("\\", "/")
+    for tried in (name, name.rpartition("/")[2]):
+        for place in places:
+            found = Path(os.path.normpath(place / tried))
+            if tried and os.path.isfile(found) and any(lies_in(found, folder) for folder in within):
+                return found
+    return None
+
+
+def leave_out(name: str) -> str:
+    """Return the line of `dataset.yaml` that leaves a file out."""
+    return f"exclude: [{json.dumps(name, ensure_ascii=False)}]"
+
+
+def lies_in(path: Path, base: Path) -> bool:
+    """Whether a path is below a folder, judged by names alone; links that a person made may lead elsewhere."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(base))
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that occur more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def have_colors(masks: Iterable[Path], table: ColorTable | None = None) -> bool:
+    """Whether the first mask that can be opened holds colours; the others are named when they are decoded."""
+    return next((said for mask in masks if (said := _has_colors(mask, table)) is not None), False)
+
+
+def _has_colors(mask: Path, table: ColorTable | None) -> bool | None:
+    """Whether a file's header says that it holds colours, or None if it cannot be opened.
+
+    Of a palette image with a table, the colours count unless the palette is the table's rows in order, or greys.
+    """
+    if not mask.is_file():
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(mask) as image:
+            if image.mode != "P" or table is None:
+                return image.mode in ("RGB", "RGBA")
+            values = image.getpalette("RGB") or []
+            palette = list(zip(values[::3], values[1::3], values[2::3], strict=True))
+            rows = len(table.rows)
+            return tuple(palette[:rows]) != table.rows and any(c != (i, i, i) for i, c in enumerate(palette[:rows]))
+    except Exception:  # of Pillow's readers: any kind
+        return None

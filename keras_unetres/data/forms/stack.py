@@ -1,0 +1,89 @@
+"""Multi-page TIFF stacks of slices and of masks, such as ISBI 2012's `train-volume.tif` and `train-labels.tif`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.decode import count_pages
+
+from ..declaration import Declaration
+from ..faults import Fault, fault_of, relative
+from ..sources import ImageFile, MaskFile, Sample
+from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+
+_VOLUME = ("volume", "images", "image", "imgs", "img", "raw", "input")
+_LABELS = ("labels", "label", "masks", "mask", "gt", "groundtruth", "seg")
+_TIFF = (".tif", ".tiff")
+
+
+def recognises(base: Path) -> bool:
+    """Whether there is a stack of images beside one of masks."""
+    return bool(_named(base))
+
+
+def read(declared: Declaration) -> Layout:
+    """Pair the pages of the declared stacks (`images: A.tif`, `masks: B.tif`, or folders of stacks), or those found.
+
+    Raises:
+        DataError: no stacks.
+    """
+    base = declared.base
+    layout = Layout()
+    pairs = _declared(declared) if {"images", "masks"} & set(declared.given) else _named(base)
+    pairs = pairs or _declared(declared)
+    if not pairs:
+        raise DataError("no stacks", file=base, expected="images: A.tif and masks: B.tif in a dataset.yaml")
+    for part, images, masks in pairs:
+        try:
+            pages = count_pages(images), count_pages(masks)
+        except DataError as error:
+            layout.faults.append(fault_of(error, error.file or images, base))
+            continue
+        if pages[0] != pages[1]:
+            layout.faults.append(
+                Fault(
+                    relative(masks, base),
+                    "frames",
+                    f"{pages[1]} pages, {images.name} has {pages[0]}",
+                    "as many masks as images",
+                    "complete the stack of masks",
+                )
+            )
+            continue
+        layout.samples.setdefault(part, []).extend(
+            Sample(f"{images.stem}_{page:04d}", ImageFile(images, page), MaskFile(masks, page))
+            for page in range(pages[0])
+        )
+    if list(layout.samples) == ["train"]:
+        layout.samples = {UNPARTED: layout.samples["train"]}
+    return layout
+
+
+def _declared(declared: Declaration) -> list[tuple[str, Path, Path]]:
+    images, masks = declared.base / declared.images, declared.base / declared.masks
+    if images.is_file() and masks.is_file():
+        return [(UNPARTED, images, masks)]
+    if not images.is_dir() or not masks.is_dir():
+        return []
+    labels = {key_of(path.stem): path for path in list_images(masks)}
+    return [(UNPARTED, path, labels[key_of(path.stem)]) for path in list_images(images) if key_of(path.stem) in labels]
+
+
+def _named(base: Path) -> list[tuple[str, Path, Path]]:
+    """Return (part, images, masks) of TIFF files whose names differ in "volume" and "labels" or the like."""
+    files = [path for path in sorted(base.iterdir()) if path.suffix.lower() in _TIFF] if base.is_dir() else []
+    found = []
+    for path in files:
+        words = re.split(r"[^a-z0-9]+", path.stem.lower())
+        own = next((word for word in _VOLUME if word in words), None)
+        if own is None:
+            continue
+        for other in _LABELS:
+            partner = [p for p in files if p != path and p.stem.lower() == path.stem.lower().replace(own, other)]
+            if partner:
+                part = next((p for p, names in PART_NAMES.items() if set(names) & set(words)), UNPARTED)
+                found.append((part, path, partner[0]))
+                break
+    return found

@@ -1,0 +1,189 @@
+"""What the check keeps of a sample once it has been decoded: figures, fingerprints and a small picture, no pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from unetres_edge.errors import UnetresError
+from unetres_edge.images.decode import IMAGE_SUFFIXES, read_colors
+
+from ..data.dataset import Dataset
+from ..data.faults import Fault
+from ..data.records import Look, look_at
+from ..data.smears import steps_over_classes
+from ..data.sources import MaskFile, Sample, file_digest
+
+_SIDE = 32  # px; of the picture that near-duplicates are found by
+_BLUR = 3.0  # px of it; what is smoother than this says nothing of the picture
+_THUMB, _SMALL = 160, 56  # px
+_MAGIC = (
+    (b"\x89PNG", (".png",)),
+    (b"\xff\xd8\xff", (".jpg", ".jpeg")),
+    (b"BM", (".bmp",)),
+    (b"GIF8", (".gif",)),
+    (b"II", (".tif", ".tiff")),
+    (b"MM", (".tif", ".tiff")),
+    (b"RIFF", (".webp",)),
+)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What is kept of a sample.
+
+    Args:
+        part: of the data set.
+        sample: where it comes from.
+        fault: why it cannot be used, or None.
+        counts: stored mask value -> pixels, or None.
+        size: (height, width) in px.
+        mode: "grey uint8", "colour uint8", ...
+        content: SHA-256 of the decoded image.
+        coarse: (32 * 32,) float32 of unit norm, the image made small; zeros for an image without texture.
+        fine: likewise, without what is smooth.
+        constant: whether the image has one value.
+        picture: RGB thumbnail of the image, (h, w, 3) uint8, or None.
+        mask: the stored mask at the thumbnail's size, where that is large, or None.
+        steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
+        palette: packed colour -> index of the values in a palette mask, or None.
+        endings: file -> the ending that its format would have, of those files that have another.
+        files: file -> SHA-256 of its bytes.
+    """
+
+    part: str
+    sample: Sample
+    fault: Fault | None = None
+    counts: dict[int, int] | None = None
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    content: str = ""
+    coarse: np.ndarray = field(default_factory=lambda: np.zeros(_SIDE**2, np.float32))
+    fine: np.ndarray = field(default_factory=lambda: np.zeros(_SIDE**2, np.float32))
+    constant: bool = False
+    picture: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    steps: tuple[int, int] = (0, 0)
+    palette: dict[int, int] | None = None
+    colors: dict[int, int] | None = None
+    endings: dict[Path, str] = field(default_factory=dict)
+    files: dict[Path, str] = field(default_factory=dict)
+
+
+def make_portrait(part: str, sample: Sample, dataset: Dataset, *, large: bool = True) -> Portrait:
+    """Decode a sample once and return what is kept of it: a `large` picture with its mask, or a small one."""
+    look = look_at(sample, dataset)
+    files = _files(sample)
+    if look.image is None or look.mask is None:
+        return Portrait(part, sample, look.fault, colors=look.colors, files=files)
+    image = look.image
+    grey = image.ndim == 2 or image.shape[-1] == 1
+    picture = _picture(image)
+    coarse, fine = _fingerprints(picture)
+    height, width = picture.shape[:2]
+    small_mask = look.mask[np.ix_(_spread(look.mask.shape[0], height), _spread(look.mask.shape[1], width))]
+    return Portrait(
+        part,
+        sample,
+        look.fault,
+        look.counts,
+        look.size,
+        f"{'grey' if grey else 'colour' if image.shape[-1] == 3 else f'{image.shape[-1]} channels'} {image.dtype}",
+        hashlib.sha256(f"{image.dtype}{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).hexdigest(),
+        coarse,
+        fine,
+        bool((image == image.reshape(-1)[0]).all()),
+        picture if large else _shrink(picture, _SMALL),
+        small_mask if large else None,
+        _steps(look.mask, dataset),
+        _palette(sample, look),
+        files=files,
+        endings={file: right for file in files if (right := _right_ending(file))},
+    )
+
+
+def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:
+    if dataset.by_color or dataset.reading.masks_are == "instances":
+        return 0, 0
+    return steps_over_classes(mask, dataset.reading.ignore)
+
+
+def _files(sample: Sample) -> dict[Path, str]:
+    """Return the digests of the files a sample is read from, those that can be read."""
+    sources = (sample.image, sample.mask, sample.instances, sample.weight)
+    files = {source.file for source in sources if source is not None}
+    digests = {}
+    for file in sorted(files):
+        with contextlib.suppress(UnetresError):
+            digests[file] = file_digest(file)
+    return digests
+
+
+def _picture(image: np.ndarray) -> np.ndarray:
+    """Return an RGB thumbnail; depths other than 8 bits are stretched to the image's own range."""
+    values = image if image.ndim == 3 else image[..., None]
+    values = values[..., [0, min(1, values.shape[-1] - 1), min(2, values.shape[-1] - 1)]]
+    if values.dtype != np.uint8:
+        low, high = float(values.min()), float(values.max())
+        values = np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+    return _shrink(values, _THUMB)
+
+
+def _shrink(values: np.ndarray, side: int) -> np.ndarray:
+    scale = min(1.0, side / max(values.shape[:2]))
+    size = (max(1, round(values.shape[1] * scale)), max(1, round(values.shape[0] * scale)))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize(size, Image.Resampling.BOX))
+
+
+def _spread(length: int, count: int) -> np.ndarray:
+    return ((np.arange(count) + 0.5) * length / count).astype(int)
+
+
+def _fingerprints(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    small = Image.fromarray(picture).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    coarse = np.asarray(small, np.float32)
+    fine = coarse - ndimage.gaussian_filter(coarse, _BLUR, mode="nearest")
+    return _unit(coarse), _unit(fine)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    values = (values - values.mean()).ravel()
+    length = float(np.linalg.norm(values))
+    return values / length if length > values.size**0.5 else np.zeros_like(values)  # below a grey level: no texture
+
+
+def flips(fingerprint: np.ndarray) -> list[np.ndarray]:
+    """Return a fingerprint as it is, mirrored, and both turned by quarters: all 8."""
+    square = fingerprint.reshape(_SIDE, _SIDE)
+    return [np.rot90(side, quarter).ravel() for side in (square, square[::-1]) for quarter in range(4)]
+
+
+def _palette(sample: Sample, look: Look) -> dict[int, int] | None:
+    if not isinstance(sample.mask, MaskFile) or sample.mask.page is not None or look.counts is None:
+        return None
+    with Image.open(sample.mask.file) as opened:
+        if opened.mode != "P":
+            return None
+    colors = read_colors(sample.mask.file)
+    assert look.mask is not None
+    found: dict[int, int] = {}
+    for value in look.counts:
+        color = int(colors.ravel()[np.flatnonzero(look.mask.ravel() == value)[0]])
+        found.setdefault(color, value)
+    return found if len(found) == len(look.counts) else None  # indices of one colour: the colours say nothing
+
+
+def _right_ending(file: Path) -> str:
+    """Return the ending that an image file should have, or "" if it has it."""
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        return ""
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    right = next((endings for magic, endings in _MAGIC if head.startswith(magic)), None)
+    return "" if right is None or file.suffix.lower() in right else right[0]

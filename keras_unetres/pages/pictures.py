@@ -1,0 +1,148 @@
+"""Pictures of what a model does: image, truth and predictions side by side, and how they come about."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from unetres_edge.files import make_folder, write_bytes
+from unetres_edge.images.preprocessing import IGNORE, Preprocessing
+from unetres_edge.results import draw
+from unetres_edge.segment.segmenter import Segmenter
+
+from .review import Sample, Segments
+
+_FRAMES = 8
+_FRAME = 256  # px; height of a frame
+
+
+class Watched:
+    """A few samples whose predictions are looked at while a network is trained; called, it draws them.
+
+    Args:
+        segmenter: of the weights of the moment.
+        samples: spread over the validation part.
+
+    Attributes:
+        truths: name -> the image with its mask laid over it, (h, w, 3) uint8.
+    """
+
+    def __init__(self, segmenter: Segments, samples: Sequence[Sample]) -> None:
+        self._segmenter = segmenter
+        self._colors = segmenter.card.class_colors
+        self._images = {sample.name: sample.image for sample in samples}
+        self.truths = {sample.name: self._overlay(sample.image, sample.mask) for sample in samples}
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Return name -> the image with the prediction laid over it, (h, w, 3) uint8."""
+        return {
+            name: self._overlay(image, self._segmenter.segment(image).class_map) for name, image in self._images.items()
+        }
+
+    def _overlay(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        picture = draw.overlay(Preprocessing(channels=3).prepare(image), ids, self._colors)
+        size = (max(1, round(ids.shape[1] * _FRAME / len(ids))), _FRAME)
+        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if len(ids) > _FRAME else picture
+
+
+class Filmstrip:
+    """One sample's prediction at up to eight epochs, side by side: `progress.png` in a folder.
+
+    The epochs are spread so that each is about the same factor later than the one before, as a network learns most at
+    first. The frames are kept in `epochs/`, from which a resumed run goes on; those of epochs that it goes through
+    once more are replaced.
+
+    Args:
+        folder: where the pictures go.
+        name: of the sample.
+        truth: (h, w, 3) uint8, the first picture of the strip.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str, truth: np.ndarray) -> None:
+        self._folder, self._name, self._truth = Path(folder), name, truth
+
+    def add(self, epoch: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Add the frame of an epoch, counted from 1, out of the pictures of all samples."""
+        frames = make_folder(self._folder / "epochs")
+        write_bytes(frames / f"{epoch:06}.png", draw.encode_png(pictures[self._name]))
+        epochs = sorted(int(path.stem) for path in frames.glob("[0-9]*.png"))
+        kept = spread([e for e in epochs if e <= epoch], _FRAMES)
+        for gone in set(epochs) - set(kept):
+            (frames / f"{gone:06}.png").unlink(missing_ok=True)
+        shown = {"truth": self._truth}
+        for e in kept:
+            with contextlib.suppress(OSError), Image.open(frames / f"{e:06}.png") as image:
+                shown[f"epoch {e}"] = np.asarray(image.convert("RGB"))
+        strip = draw.panels(list(shown.values()), list(shown), height=len(self._truth))
+        write_bytes(self._folder / "progress.png", draw.encode_png(strip))
+
+
+def spread(epochs: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of some epochs, the first and the last among them, spread evenly over their logarithm."""
+    kept = sorted(epochs)
+    while len(kept) > most:
+        gaps = [math.log(after / before) for before, after in zip(kept, kept[2:], strict=False)]
+        del kept[1 + gaps.index(min(gaps))]
+    return kept
+
+
+def sample_sheet(
+    image: np.ndarray, mask: np.ndarray, segmenters: Mapping[str, Segmenter], *, height: int = 256
+) -> np.ndarray:
+    """Return image | truth | one overlay a segmenter | wrong pixels of the first, as (H, W, 3) uint8.
+
+    Args:
+        image: as `read_image` gives it.
+        mask: (H, W) uint8 class ids with `IGNORE`.
+        segmenters: title -> segmenter.
+        height: of each panel in px.
+    """
+    view = Preprocessing(channels=3).prepare(image)
+    colors = next(iter(segmenters.values())).card.class_colors
+    pictures, titles = [view, draw.overlay(view, mask, colors)], ["image", "truth"]
+    wrong = None
+    for title, segmenter in segmenters.items():
+        class_map = segmenter.segment(image).class_map
+        if wrong is None:
+            wrong = (class_map != mask) & (mask != IGNORE)
+        pictures.append(draw.overlay(view, class_map, colors))
+        titles.append(title)
+    if wrong is not None:
+        pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
+        titles.append(f"wrong, {titles[2]}: {100 * wrong.mean():.1f} %")
+    return draw.panels(pictures, titles, height=height)
+
+
+def curves(history: Sequence[Mapping[str, float]], score: str = "miou") -> bytes:
+    """Return a PNG of loss and score by epoch.
+
+    Args:
+        history: one mapping an epoch, with "epoch", "loss", the score and, where validated, "val_loss" and the score
+            with "val_" before it.
+        score: name of the score in the history.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, key, title in zip(
+        figure.subplots(1, 2), ("loss", score), ("loss", {"miou": "mIoU"}.get(score, score)), strict=True
+    ):
+        for name, label in ((key, "training"), (f"val_{key}", "validation")):
+            points = [(row["epoch"], row[name]) for row in history if name in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 60 else "", label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""What needs tensorflow-model-optimization: its engine of quantization-aware training, pruning and clustering."""

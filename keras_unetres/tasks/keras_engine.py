@@ -1,0 +1,33 @@
+"""A Keras model in the place of LiteRT, so that it is scored by the same pre- and post-processing as the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unetres_edge.errors import ModelError
+from unetres_edge.images.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+
+class KerasEngine:
+    """Runs a Keras model on prepared tiles.
+
+    Args:
+        model: (N, h, w, channels) float32 -> (N, h, w, classes).
+        pre: how images meet the network.
+    """
+
+    def __init__(self, model: keras.Model, pre: Preprocessing) -> None:
+        self._model = model
+        self._pre = pre
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        """Return scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
+        scores = np.asarray(self._model.predict_on_batch(self._pre.normalise(tile)[None]), np.float32)[0]
+        if not np.isfinite(scores).all():
+            raise ModelError("the model gave scores that are not finite", fix="train it again with a lower rate")
+        return scores

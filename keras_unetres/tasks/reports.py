@@ -1,0 +1,229 @@
+"""The report of a run: its figures on images it was not trained on, gathered for the page."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unetres_edge.errors import FileSystemError, RunFolderError, UsageError
+from unetres_edge.files import write_bytes, write_json
+
+from ..runs import RunFolder
+from ..settings import TrainOptions
+from .loading import package_versions
+
+if TYPE_CHECKING:
+    from ..data import Dataset, Records
+    from ..pages.review import Segments
+
+_CHOSE_WEIGHTS = (
+    "These are the validation images. They chose the weights: of all epochs, one that scored best on them was kept. "
+    "The scores are therefore optimistic."
+)
+_KEEP_APART = " There is no test part; images kept apart as one would tell more."
+_LEARNED = "The network was trained on these images, so the scores say nothing of how it does on new ones."
+_FLAGS = {"masks_are": "masks"}  # settings whose option has another name
+
+
+def make_report(
+    run: RunFolder | None,
+    segmenter: Segments,
+    records: Records,
+    split: str,
+    say: Callable[[str], None] = print,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    notes: Sequence[str] = (),
+    model: str | os.PathLike[str] = "",
+) -> dict[str, Any]:
+    """Score records that are read already, and write the report.
+
+    Args:
+        run: the run folder, or None for a model file.
+        segmenter: of the weights that were kept.
+        records: the images, in memory or not; each is looked at once.
+        split: the part they are.
+        say: called with lines for the user.
+        out: the .html to write; None for `report.html` in the run folder.
+        notes: what a reader has to know beside what the part's name tells.
+        model: the file, where there is no run.
+
+    Returns:
+        The figures, as in the .json.
+    """
+    from ..pages.report import Findings, report_figures, report_page
+    from ..pages.review import review
+
+    page = page_file(run, model, out)
+    info = None if run is None else run.read_info()
+    told = list(notes)
+    if split == "val":
+        told.append(_CHOSE_WEIGHTS + ("" if info is None or info["data"]["splits"].get("test") else _KEEP_APART))
+    elif split in ("train", "all"):
+        told.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
+    history, kept = ([], None) if run is None or info is None else (_history(run, info["plan"]), _kept_epoch(run))
+    found = Findings(
+        title=f"Report of {os.path.basename(os.path.abspath(run.path if run is not None else model))}",
+        summary=_summary(info, segmenter, len(history)),
+        split=split,
+        class_names=segmenter.card.class_names,
+        class_colors=segmenter.card.class_colors,
+        review=review(segmenter, records, total=len(records)),
+        notes=told,
+        history=history,
+        kept_epoch=kept,
+        facts=_facts(info, segmenter),
+        command="" if run is None or info is None else command_of(info, run.path),
+    )
+    figures = report_figures(found)
+    write_bytes(page, report_page(found))
+    write_json(page.with_suffix(".json"), figures)
+    miou, around = figures["miou"], figures["miou_interval"]
+    score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"
+    between = f" (95 %: {around[0]:.3f} to {around[1]:.3f})" if around else ""
+    say(f"report    {page}: {score}{between} on {len(records)} images ({split})")
+    return figures
+
+
+def page_file(run: RunFolder | None, model: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> Path:
+    """Return where the report is written: `out`, or `report.html` of the run.
+
+    Raises:
+        UsageError, FileSystemError: no place, no .html, or a folder that does not exist.
+    """
+    if out is None:
+        if run is None:
+            raise UsageError("the report of a model file needs a place", file=model, fix="pass --out FILE.html")
+        return run.path / "report.html"
+    page = Path(out)
+    if page.suffix != ".html":
+        raise UsageError("the report is not a .html", file=out, expected="a name ending in .html")
+    if not page.absolute().parent.is_dir():
+        raise FileSystemError("the folder does not exist", file=page.parent)
+    return page
+
+
+def command_of(info: Mapping[str, Any], run: str | os.PathLike[str]) -> str:
+    """Return the command line that trains such a run again, with every setting that is not the default.
+
+    Args:
+        info: what `run.json` says.
+        run: the run folder.
+    """
+    words = ["unetres", "train", os.fspath(info["data"]["path"] or "DATA"), "--out", os.fspath(run)]
+    defaults = {field.name: field.default for field in fields(TrainOptions) if field.default is not MISSING}
+    for name, value in info["settings"].items():
+        default = defaults.get(name)
+        if value == default or value is None or (isinstance(value, list) and tuple(value) == default):
+            continue
+        words.append("--" + _FLAGS.get(name, name).replace("_", "-"))
+        if value is not True:
+            words += [str(part) for part in (value if isinstance(value, (list, tuple)) else [value])]
+    return shlex.join(words)
+
+
+def changes_since(info: Mapping[str, Any], dataset: Dataset, records: Records) -> list[str]:
+    """Return what has to be said of images that are not those the run knew of."""
+    from ..data.records import fingerprint
+
+    if fingerprint(dataset, records.classes) == info["data"]["fingerprint"]:
+        return []
+    where = os.path.abspath(dataset.root)
+    if info["data"]["path"] not in (None, where, str(dataset.root)):
+        note = f"The images are those of another data set, {where}."
+    else:
+        note = "The data set has changed since the run was trained: files, their parts, or the meaning of mask values."
+    learned = set(info["data"]["splits"].get("train", ()))
+    again = sum(sample.name in learned for sample in records.samples)
+    if again:
+        note += f" {again} of the {len(records)} images have names of images that the network was trained on."
+    return [note]
+
+
+def _history(run: RunFolder, plan: Mapping[str, Any] | None) -> list[dict[str, float]]:
+    """Return the rows of `history.csv`, with the learning rate of each epoch's last step."""
+    from ..training.schedule import Plan
+
+    rows = _read_history(run)
+    if plan is None or any("learning_rate" in row for row in rows):
+        return rows
+    rates = Plan(**plan)
+    return [{**row, "learning_rate": rates.rate(int(row["epoch"]) * rates.steps_per_epoch - 1)} for row in rows]
+
+
+def _read_history(run: RunFolder) -> list[dict[str, float]]:
+    """Return the rows of `history.csv`; figures an epoch does not have are left out."""
+    path = run.path / "history.csv"
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    except (TypeError, ValueError) as error:
+        raise RunFolderError(f"history.csv is not readable: {error}", file=path, fix="resume the run") from error
+
+
+def _kept_epoch(run: RunFolder) -> int | None:
+    checkpoint = run.read_checkpoint()
+    return None if checkpoint is None else checkpoint[1].get("best_epoch") or None
+
+
+def _summary(info: Mapping[str, Any] | None, segmenter: Segments, epochs: int) -> str:
+    card = segmenter.card
+    size = f"{card.preprocessing.size[0]} x {card.preprocessing.size[1]}"
+    if info is None:
+        return f"{card.recipe}, head {card.head}, input {size}"
+    arguments = info["model"]["arguments"]
+    encoder = arguments.get("encoder")
+    network = {"build_unet": "U-Net", "build_fcn": "FCN"}.get(info["model"]["builder"], info["model"]["builder"])
+    parts = [f"{network} on {encoder}" if encoder else network, f"input {size}", f"{len(card.class_names)} classes"]
+    return ", ".join([*parts, f"{epochs} epochs"])
+
+
+def _facts(info: Mapping[str, Any] | None, segmenter: Segments) -> dict[str, dict[str, object]]:
+    """Return the tables at the end of the page."""
+    here: dict[str, object] = {**package_versions(), "Python": platform.python_version(), "system": platform.platform()}
+    fields_of_input = segmenter.card.preprocessing.to_dict()
+    pre: dict[str, object] = {name.replace("_", " "): _say(value) for name, value in fields_of_input.items()}
+    if info is None:
+        return {"Input": pre, "Versions": here}
+    data = info["data"]
+    sizes = ", ".join(f"{len(names):,} {split}" for split, names in data["splits"].items())
+    facts: dict[str, dict[str, object]] = {
+        "Data set": {
+            "path": data["path"] or "arrays",
+            "images": sizes,
+            "classes": ", ".join(info["classes"]["names"]),
+            **({"note": info["classes"]["note"]} if info["classes"]["note"] else {}),
+            **{name.replace("_", " "): _say(value) for name, value in info["reading"].items()},
+            "fingerprint": data["fingerprint"],
+        },
+        "Network": {
+            "builder": info["model"]["builder"],
+            **{name.replace("_", " "): _say(value) for name, value in info["model"]["arguments"].items()},
+        },
+        "Input": pre,
+        "Plan": {name.replace("_", " "): _say(value) for name, value in (info["plan"] or {}).items()},
+        "Settings": {name.replace("_", " "): _say(v) for name, v in info["settings"].items() if v is not None},
+        "Versions it was trained with": dict(info.get("versions", {})),
+    }
+    if info.get("speed"):
+        facts["Plan"] |= {name.replace("_", " "): f"{value} s" for name, value in info["speed"].items()}
+    changed = {name: version for name, version in here.items() if info.get("versions", {}).get(name) != version}
+    return {**facts, "Where it was scored": changed}
+
+
+def _say(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_say(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,167 @@
+"""What a `.tflite` is made of: ops and the layers they came from, types, memory, and what XNNPACK leaves to others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from unetres_edge.engines.probe import find_partitions
+
+from .arena import arena_bytes
+from .inspect import BORDERS, Graph, Op, layers_of
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph.
+
+    Args:
+        kind: dtype name.
+        shape: of it.
+        quantization: (scale, zero point), or None.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    quantization: tuple[float, int] | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file is made of.
+
+    Args:
+        num_bytes: of the file.
+        ops: in order of execution.
+        layers: the Keras layers that became each op.
+        partitions: the pieces that XNNPACK takes, each as places of ops.
+        arena: bytes of the tensors that are computed, computed from their lifetimes.
+        constants: bytes of all constants: kernels, biases, tables.
+        inputs, outputs: of the graph.
+        metadata: names of the entries of the file's metadata.
+    """
+
+    num_bytes: int
+    ops: tuple[Op, ...]
+    layers: tuple[tuple[str, ...], ...]
+    partitions: tuple[tuple[int, ...], ...]
+    arena: int
+    constants: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    metadata: tuple[str, ...] = ()
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one run, in convolutions and dense layers."""
+        return sum(op.multiply_adds for op in self.ops)
+
+    @property
+    def islands(self) -> list[int]:
+        """Places of float ops in a file of whole numbers, apart from what takes the image in and the answer out."""
+        last = len(self.ops) - 1
+        ends = {place for place in (0, last) if self.ops[place].name in BORDERS}
+        whole = any({"INT8", "INT16"} & set(op.inputs) for op in self.ops)
+        return [place for place, op in enumerate(self.ops) if op.is_float and place not in ends] if whole else []
+
+    @property
+    def outside(self) -> list[int]:
+        """Places of the ops that XNNPACK does not take."""
+        taken = {place for piece in self.partitions for place in piece}
+        return [place for place in range(len(self.ops)) if place not in taken]
+
+    @property
+    def types(self) -> dict[str, int]:
+        """How many ops write each type."""
+        return dict(Counter(op.outputs[0] for op in self.ops))
+
+    def say(self, place: int) -> str:
+        """Return an op with the layer that it ended in: "CAST (layer head)"."""
+        layers = self.layers[place]
+        return self.ops[place].name + (f" (layer {layers[-1]})" if layers else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        outside = set(self.outside)
+        return {
+            "bytes": self.num_bytes,
+            "constant_bytes": self.constants,
+            "arena_bytes": self.arena,
+            "arena_by": "computed from the lifetimes of the tensors, without scratch memory of kernels",
+            "multiply_adds": self.multiply_adds,
+            "inputs": [_tensor_dict(tensor) for tensor in self.inputs],
+            "outputs": [_tensor_dict(tensor) for tensor in self.outputs],
+            "types": self.types,
+            "float_islands": [self.say(place) for place in self.islands],
+            "xnnpack_partitions": len(self.partitions),
+            "outside_xnnpack": [self.say(place) for place in sorted(outside)],
+            "metadata": list(self.metadata),
+            "ops": [
+                {
+                    "op": op.name,
+                    "layers": list(layers),
+                    "inputs": list(op.inputs),
+                    "kernel": op.kernel or None,
+                    "output": op.outputs[0],
+                    "shape": list(op.shape),
+                    "multiply_adds": op.multiply_adds,
+                    "xnnpack": place not in outside,
+                }
+                for place, (op, layers) in enumerate(zip(self.ops, self.layers, strict=True))
+            ],
+        }
+
+
+def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Contents:
+    """Return what a `.tflite` is made of.
+
+    Args:
+        data: the file's bytes, verified.
+        layer_names: of the Keras model; None to read them from the names of the tensors.
+
+    Raises:
+        ModelError: the runtime refuses the file.
+    """
+    graph = Graph(data)
+    names = None if layer_names is None else list(layer_names)
+    ops = tuple(graph.ops())
+    return Contents(
+        num_bytes=len(data),
+        ops=ops,
+        layers=_joined(ops, [layers_of(op, names) for op in ops]),
+        partitions=tuple(find_partitions(data)),
+        arena=arena_bytes(graph),
+        constants=_constant_bytes(graph),
+        inputs=tuple(_tensor(graph, tensor) for tensor in graph.inputs),
+        outputs=tuple(_tensor(graph, tensor) for tensor in graph.outputs),
+        metadata=tuple(_text(entry.name) for entry in graph.model.metadata or []),
+    )
+
+
+def _joined(ops: tuple[Op, ...], layers: list[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Give ops that name no layer, such as an activation split off or the head's argmax, that of the op before."""
+    told: list[tuple[str, ...]] = []
+    for op, own in zip(ops, layers, strict=True):
+        before = told[-1] if told else ()
+        told.append(own if own or op.name in BORDERS else before[-1:])
+    return tuple(told)
+
+
+def _constant_bytes(graph: Graph) -> int:
+    used = {int(t) for operator in graph.operators for t in operator.inputs if t >= 0 and graph.is_constant(int(t))}
+    return sum(len(graph.model.buffers[buffer].data) for buffer in {graph.tensors[tensor].buffer for tensor in used})
+
+
+def _tensor(graph: Graph, tensor: int) -> Tensor:
+    return Tensor(graph.kind(tensor), graph.shape(tensor), graph.quantization(tensor))
+
+
+def _tensor_dict(tensor: Tensor) -> dict[str, Any]:
+    scale, zero_point = tensor.quantization or (None, None)
+    return {"type": tensor.kind, "shape": list(tensor.shape), "scale": scale, "zero_point": zero_point}
+
+
+def _text(name: bytes | str | None) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""

@@ -1,0 +1,75 @@
+"""A model file on the device's runtime: `unetres-edge predict` in a process that has no TensorFlow and no Keras.
+
+The images go over as TIFF files, which hold every kind of pixel exactly, a few at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from unetres_edge.commands.predict_classes import TABLE
+from unetres_edge.errors import ModelError
+from unetres_edge.images.decode import read_mask
+
+_AT_ONCE = 32  # images
+
+
+def segment_on_device(file: str | os.PathLike[str], images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield the class map (H, W) uint8 of each image, and the milliseconds it took.
+
+    Args:
+        file: `.tflite`.
+        images: (H, W) or (H, W, C), as `read_image` gives them.
+
+    Raises:
+        ModelError: the runtime failed.
+    """
+    for folder, names, times in _predicted(file, images):
+        yield from ((read_mask(folder / f"{name}.png"), ms) for name, ms in zip(names, times, strict=True))
+
+
+def classify_on_device(file: str | os.PathLike[str], images: Iterable[np.ndarray]) -> Iterator[tuple[str, float]]:
+    """Yield the name of each image's class, and the milliseconds it took; arguments as for `segment_on_device`."""
+    for folder, _, times in _predicted(file, images):
+        with (folder / TABLE).open(newline="", encoding="utf-8") as table:
+            answers = [row["class_1"] for row in csv.DictReader(table)]
+        yield from zip(answers, times, strict=True)
+
+
+def _predicted(
+    file: str | os.PathLike[str], images: Iterable[np.ndarray]
+) -> Iterator[tuple[Path, list[str], list[float]]]:
+    """Yield, for a few images at a time, the folder of what was written, the images' names, and milliseconds."""
+    from ..tflite.processes import run_python, why
+
+    waiting = iter(images)
+    while some := list(itertools.islice(waiting, _AT_ONCE)):
+        with tempfile.TemporaryDirectory(prefix="unetres-") as name:
+            folder = Path(name)
+            (folder / "images").mkdir()
+            names = [f"{place:04}" for place in range(len(some))]
+            for stem, image in zip(names, some, strict=True):
+                _write(folder / "images" / f"{stem}.tif", image)
+            status = folder / "status.json"
+            command = ["-m", "unetres_edge.cli", "predict", os.fspath(file), str(folder / "images")]
+            done = run_python([*command, "--out", str(folder / "out"), "--json", str(status)])
+            if done is None or done.returncode:
+                raise ModelError(f"unetres-edge predict failed: {why(done)}", file=file)
+            times = [row["ms"]["total"] for row in json.loads(status.read_text())["images"]]
+            yield folder / "out", names, times
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    color = image.ndim == 3 and image.shape[-1] == 3
+    image = image[..., 0] if image.shape[2:] == (1,) else image
+    kind = "rgb" if color else "minisblack"
+    tifffile.imwrite(path, image, photometric=kind, planarconfig="contig" if image.ndim == 3 else None)
