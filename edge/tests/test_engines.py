@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from models import make_card, make_conv, make_identity
-from unetres_edge.engines.table.table import Agreement, CheckedEngine, compare
 
 from unetres_edge import Segmenter, UnetresError
+from unetres_edge.engines import table as engines
 from unetres_edge.engines.litert import LiteRTEngine, Pool
-from unetres_edge.engines.table import table as engines
+from unetres_edge.engines.table import Agreement, CheckedEngine, compare
 from unetres_edge.errors import EngineError, ModelError, UsageError
 from unetres_edge.model import selftest
 

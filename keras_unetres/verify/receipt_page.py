@@ -58,7 +58,7 @@ def receipt_page(
         _facts(figures),
         f"<h2>Make it again</h2><pre><code>{escape(figures['command'])}</code></pre>",
     ]
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1] / "pages"
     style = "".join((folder / name).read_text(encoding="utf-8") for name in _STYLES)
     return make_page(title, "\n".join(filter(None, parts)), style=style)
 
