@@ -7,6 +7,27 @@ The command line prints `str(error)` on one line and exits with `exit_code`.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What to do about a mistake: for a person as text, for a program as a change of the data set's declaration.
+
+    Args:
+        text: a line to paste, or a sentence that says what to do.
+        patch: keys of `dataset.yaml` with the values they should have, or None where no declaration helps.
+        place: where the line goes ("in mydata/dataset.yaml, or pass --masks instances"), or "".
+    """
+
+    text: str
+    patch: Mapping[str, Any] | None = None
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.place})" if self.place else self.text
 
 
 class UnetresError(Exception):
@@ -17,7 +38,8 @@ class UnetresError(Exception):
         file: the file or folder concerned.
         expected: what would have been right.
         found: what was there instead.
-        fix: what to do about it.
+        fix: what to do about it. `fix` is its text, `remedy` the whole of it.
+        kind: a stable name, finer than the code of the class; the code where there is none.
     """
 
     code = "error"
@@ -30,14 +52,21 @@ class UnetresError(Exception):
         file: str | os.PathLike[str] | None = None,
         expected: object = None,
         found: object = None,
-        fix: str | None = None,
+        fix: str | Fix | None = None,
+        kind: str | None = None,
     ) -> None:
         self.message = message
         self.file = None if file is None else os.fspath(file)
         self.expected = expected
         self.found = found
-        self.fix = fix
+        self.remedy = Fix(fix) if isinstance(fix, str) else fix
+        self.kind = kind or self.code
         super().__init__(str(self))
+
+    @property
+    def fix(self) -> str | None:
+        """What to do about it, as text."""
+        return None if self.remedy is None else self.remedy.text
 
     def __str__(self) -> str:
         parts = [f"{self.code}: " + (f"{self.file}: " if self.file else "") + self.message]
@@ -45,18 +74,17 @@ class UnetresError(Exception):
             parts.append(f"expected {self.expected}")
         if self.found is not None:
             parts.append(f"found {self.found}")
-        if self.fix is not None:
-            parts.append(f"fix: {self.fix}")
+        if self.remedy is not None:
+            parts.append(f"fix: {self.remedy}")
         return "; ".join(" ".join(part.split()) for part in parts)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (type(self), self.message, self.file, self.expected, self.found, self.fix)
+        fields = {"file": self.file, "expected": self.expected, "found": self.found}
+        return _restore, (type(self), self.message, {**fields, "fix": self.remedy, "kind": self.kind})
 
 
-def _restore(
-    kind: type[UnetresError], message: str, file: str | None, expected: object, found: object, fix: str | None
-) -> UnetresError:
-    return kind(message, file=file, expected=expected, found=found, fix=fix)
+def _restore(kind: type[UnetresError], message: str, fields: dict[str, Any]) -> UnetresError:
+    return kind(message, **fields)
 
 
 class UsageError(UnetresError):

@@ -73,10 +73,10 @@ def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
     try:
         if not os.path.isfile(path):
             found = "a folder" if os.path.isdir(path) else "something else" if os.path.exists(path) else "nothing"
-            raise FileSystemError(f"no such {what}", file=path, expected="a file", found=found)
+            raise FileSystemError(f"no such {what}", file=path, expected="a file", found=found, kind="not-a-file")
         return Path(path).read_bytes()
     except OSError as error:
-        raise FileSystemError(f"cannot read {what}: {error.strerror or error}", file=path) from error
+        raise FileSystemError(f"cannot read {what}: {error.strerror or error}", file=path, kind="not-a-file") from error
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

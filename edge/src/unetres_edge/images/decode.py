@@ -156,11 +156,15 @@ def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str
         with _quiet():
             yield
     except (FileSystemError, ImageError, MaskError) as error:
-        raise kind(error.message, file=file, expected=error.expected, found=error.found, fix=error.fix) from error
+        own = None if error.kind == error.code else error.kind
+        raise kind(
+            error.message, file=file, expected=error.expected, found=error.found, fix=error.remedy, kind=own
+        ) from error
     except Exception as error:  # Pillow and tifffile document none; struct.error, KeyError and MemoryError are seen
-        reason = "not an image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        reason = reason or type(error).__name__
-        raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file") from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "not an image of a known format" if unknown else str(error) or type(error).__name__
+        own = "not-an-image" if unknown else "unreadable"
+        raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file", kind=own) from error
 
 
 class _OfThisThread(threading.local):
@@ -194,12 +198,19 @@ def _quiet() -> Iterator[None]:
 
 def _read(path: str | os.PathLike[str], what: str) -> bytes:
     if os.path.isfile(path) and os.path.getsize(path) > _MAX_FILE:
-        raise ImageError("the file is too large", expected=f"at most {_MAX_FILE} bytes", found=os.path.getsize(path))
+        raise ImageError(
+            "the file is too large",
+            expected=f"at most {_MAX_FILE} bytes",
+            found=os.path.getsize(path),
+            kind="too-large",
+        )
     data = read_bytes(path, what)
     if not data:
-        raise ImageError("the file is empty", fix="replace or remove the file")
+        raise ImageError("the file is empty", fix="replace or remove the file", kind="empty-file")
     if re.match(rb"P[123]\s", data) and len(data) > _MAX_PLAIN:
-        raise ImageError("PGM in digits is too large", expected=f"at most {_MAX_PLAIN} bytes", fix="save it as PNG")
+        raise ImageError(
+            "PGM in digits is too large", expected=f"at most {_MAX_PLAIN} bytes", fix="save it as PNG", kind="too-large"
+        )
     return data
 
 
@@ -210,7 +221,12 @@ def _open(data: bytes, page: int | None) -> Image.Image:
         _check_size(width, height)
         png.check(data)
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise ImageError("JPEG has too many scans", expected=f"at most {_MAX_SCANS}", found=data.count(b"\xff\xda"))
+        raise ImageError(
+            "JPEG has too many scans",
+            expected=f"at most {_MAX_SCANS}",
+            found=data.count(b"\xff\xda"),
+            kind="unreadable",
+        )
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.width, image.height)
     _check_page(None, _count_frames(image))
@@ -240,20 +256,23 @@ def _pnm_values(data: bytes, page: int | None) -> tuple[np.ndarray, int]:
 
 def _check_size(width: int, height: int, bytes_a_pixel: float = 1) -> None:
     if width * height > MAX_PIXELS:
-        raise ImageError("too many pixels", expected=f"at most {MAX_PIXELS}", found=f"{width} x {height}")
+        raise ImageError(
+            "too many pixels", expected=f"at most {MAX_PIXELS}", found=f"{width} x {height}", kind="too-large"
+        )
     if width * height * bytes_a_pixel > MAX_PIXELS * _BYTES_A_PIXEL:
         raise ImageError(
             "too many bytes of pixels",
             expected=f"at most {MAX_PIXELS * _BYTES_A_PIXEL}",
             found=f"{width} x {height} x {bytes_a_pixel:g}",
+            kind="too-large",
         )
 
 
 def _check_page(page: int | None, pages: int) -> None:
     if page is None and pages != 1:
-        raise ImageError("more than one frame", expected=1, found=pages, fix=_AS_FILES)
+        raise ImageError("more than one frame", expected=1, found=pages, fix=_AS_FILES, kind="frames")
     if page is not None and not 0 <= page < pages:
-        raise ImageError("no such page", expected=f"0..{pages - 1}", found=page)
+        raise ImageError("no such page", expected=f"0..{pages - 1}", found=page, kind="frames")
 
 
 def _refuse_smeared(image: Image.Image) -> None:
@@ -262,9 +281,10 @@ def _refuse_smeared(image: Image.Image) -> None:
             f"a {image.format} file does not hold class ids exactly",
             expected="PNG or TIFF",
             fix="export the masks as PNG",
+            kind="lossy-mask",
         )
     if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF")
+        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF", kind="rotated-mask")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -302,21 +322,26 @@ def _with_colors(image: Image.Image) -> Image.Image:
     if image.mode == "P" and image.palette is not None:
         colors, largest = len(image.palette.palette) // len(image.palette.mode), np.asarray(image).max()
         if largest >= colors:
-            raise ImageError("a pixel has no colour in the palette", expected=f"at most {colors - 1}", found=largest)
+            raise ImageError(
+                "a pixel has no colour in the palette",
+                expected=f"at most {colors - 1}",
+                found=largest,
+                kind="unreadable",
+            )
     return image
 
 
 def _refuse_clear(alpha: np.ndarray) -> None:
     opaque = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
     if not alpha.min() >= opaque:  # NaN is not opaque
-        raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+        raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
 
 
 def _sixteen_bits(values: np.ndarray, clear: object = None) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
         raise ImageError("image values outside 16 bits", expected="0..65535", found=f"{values.min()}..{values.max()}")
     if isinstance(clear, int) and (values == clear).any():
-        raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+        raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
     return values.astype(np.uint16)
 
 
@@ -324,7 +349,11 @@ def _finite(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f":
         wrong = values.size - int(np.isfinite(values).sum())
         if wrong:
-            raise ImageError(f"image has {wrong} values that are not finite", fix="replace NaN and infinity by numbers")
+            raise ImageError(
+                f"image has {wrong} values that are not finite",
+                fix="replace NaN and infinity by numbers",
+                kind="not-finite",
+            )
     return values
 
 
@@ -341,7 +370,8 @@ def _mask_array(image: Image.Image) -> np.ndarray:
         return _grey(np.array(image.convert(image.mode[:-1])))
     if image.mode == "RGB":
         return _grey(np.array(image))
-    raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode)
+    own = "float-mask" if image.mode == "F" else None
+    raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode, kind=own)
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
@@ -366,6 +396,7 @@ def _grey(values: np.ndarray) -> np.ndarray:
         expected="one channel of class ids",
         found=f"{len(np.unique(_packed(values)))} colours" if values.dtype == np.uint8 else f"{values.dtype} colours",
         fix="save the masks as indexed PNG whose indices are the class ids",
+        kind="color-mask",
     )
 
 
@@ -392,9 +423,10 @@ def _find_mask(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
         raise MaskError(
             f"a TIFF compressed by {page.compressed_by} in {page.color} does not hold class ids exactly",
             fix="export the masks as PNG",
+            kind="lossy-mask",
         )
     if page.orientation != 1:
-        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF")
+        raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF", kind="rotated-mask")
     return page, image
 
 
@@ -429,7 +461,8 @@ def _tiff_image(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
 def _tiff_mask(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
     if page.kind not in ("uint", "int"):
         found = "F" if page.dtype == "float32" else page.dtype
-        raise MaskError("mask mode is not supported", expected="palette or grey", found=found)
+        own = "float-mask" if page.kind == "float" else None
+        raise MaskError("mask mode is not supported", expected="palette or grey", found=found, kind=own)
     if not page.suits_pillow or page.images > 1:
         return _whole(_grey(_opaque(tiff.decode(data, page, part), page)))
     values = _mask_array(_from_pillow(data, page))

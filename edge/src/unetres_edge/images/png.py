@@ -23,7 +23,7 @@ def is_png(data: bytes) -> bool:
 def read_size(data: bytes) -> tuple[int, int]:
     """Return the (width, height) declared, in px."""
     if data[8:16] != b"\0\0\0\rIHDR" or len(data) < 33:
-        raise ImageError("PNG is damaged: it does not begin with its header", fix=_REPLACE)
+        raise ImageError("PNG is damaged: it does not begin with its header", fix=_REPLACE, kind="unreadable")
     width, height = struct.unpack_from(">II", data, 16)
     return width, height
 
@@ -44,7 +44,7 @@ def check(data: bytes) -> None:
         )
     packed = _read_packed(data)
     if _lacks_rows(packed, *read_size(data), bits * _CHANNELS.get(color, 0), bool(data[28])):
-        raise ImageError("PNG is truncated", found="fewer pixels than its header says", fix=_REPLACE)
+        raise ImageError("PNG is truncated", found="fewer pixels than its header says", fix=_REPLACE, kind="unreadable")
 
 
 def _read_packed(data: bytes) -> list[memoryview]:
@@ -53,14 +53,16 @@ def _read_packed(data: bytes) -> list[memoryview]:
     while name != b"IEND":
         chunks += 1
         if chunks > _MAX_CHUNKS:
-            raise ImageError("PNG has too many chunks", expected=f"at most {_MAX_CHUNKS}", fix="save it again")
+            raise ImageError(
+                "PNG has too many chunks", expected=f"at most {_MAX_CHUNKS}", fix="save it again", kind="unreadable"
+            )
         length, name = struct.unpack_from(">I4s", data, at) if at + 12 <= len(data) else (0, b"")
         end = at + 8 + length
         if not name or end + 4 > len(data):
-            raise ImageError("PNG is truncated", fix=_REPLACE)
+            raise ImageError("PNG is truncated", fix=_REPLACE, kind="unreadable")
         critical = not name[0] & 32
         if critical and struct.unpack_from(">I", data, end)[0] != zlib.crc32(view[at + 4 : end]):
-            raise ImageError("PNG is damaged: a checksum is wrong", fix=_REPLACE)
+            raise ImageError("PNG is damaged: a checksum is wrong", fix=_REPLACE, kind="unreadable")
         if name == b"IDAT":
             packed.append(view[at + 8 : end])
         at = end + 4

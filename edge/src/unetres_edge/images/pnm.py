@@ -35,7 +35,7 @@ def read_header(data: bytes) -> Header:
     found = _HEADER.match(data)
     kind, width, height, largest = (int(number) for number in found.groups()) if found else (0, 0, 0, 0)
     if not width * height or not 0 < largest < 65536:
-        raise ImageError("PGM header is damaged", found=f"{width} x {height}, maximum {largest}")
+        raise ImageError("PGM header is damaged", found=f"{width} x {height}, maximum {largest}", kind="unreadable")
     return Header(width, height, 1 if kind in (2, 5) else 3, largest, kind in (2, 3), found.end() if found else 0)
 
 
@@ -46,13 +46,15 @@ def read_values(data: bytes, header: Header) -> np.ndarray:
     if header.plain:
         words = re.sub(rb"#[^\r\n]*", b" ", body).split(None, size)[:size]
         if not all(word.isdigit() and len(word) <= 10 for word in words):
-            raise ImageError("PGM is damaged: not a number", fix=_REPLACE)
+            raise ImageError("PGM is damaged: not a number", fix=_REPLACE, kind="unreadable")
         values = np.array([int(word) for word in words], np.int64)
     else:
         dtype = np.dtype(">u2" if header.largest > 255 else "u1")
         values = np.frombuffer(body, dtype, min(size, len(body) // dtype.itemsize))
     if values.size < size:
-        raise ImageError("PGM is truncated", expected=f"{size} values", found=values.size)
+        raise ImageError("PGM is truncated", expected=f"{size} values", found=values.size, kind="unreadable")
     if values.max() > header.largest:
-        raise ImageError("PGM value above its declared maximum", expected=header.largest, found=values.max())
+        raise ImageError(
+            "PGM value above its declared maximum", expected=header.largest, found=values.max(), kind="unreadable"
+        )
     return values.reshape((header.height, header.width) if header.channels == 1 else (header.height, header.width, 3))

@@ -122,7 +122,7 @@ class Preprocessing:
             raise ImageError("array is not an image", expected="(H, W) or (H, W, C)", found=f"shape {image.shape}")
         if image.shape[-1] == 4 and self.channels in (1, 3):
             if _eight_bits(image[..., 3:], None).min() < 255:
-                raise ImageError("image has transparent pixels", fix="flatten it onto a background")
+                raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
             image = image[..., :3]
         image = _channels(_eight_bits(image, self.per_image, limits), self.channels)
         if self.color_order == "bgr" and self.channels == 3:
@@ -196,13 +196,18 @@ def _eight_bits(
         full = 255 if image.dtype == np.uint8 else 65535
     elif np.issubdtype(image.dtype, np.floating):
         if not np.isfinite(image).all():
-            raise ImageError("image has values that are not finite", found=f"{(~np.isfinite(image)).sum()} such values")
+            raise ImageError(
+                "image has values that are not finite",
+                found=f"{(~np.isfinite(image)).sum()} such values",
+                kind="not-finite",
+            )
         if image.min() < 0 or image.max() > 1:
             raise ImageError(
                 "float image is outside [0, 1]",
                 expected="0 for black, 1 for full scale",
                 found=f"{image.min():.4g}..{image.max():.4g}",
                 fix="divide by the full scale of your sensor, or pass uint8 or uint16",
+                kind="value-range",
             )
         full = 1
     else:

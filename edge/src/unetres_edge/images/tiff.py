@@ -148,7 +148,11 @@ def check_strips(data: bytes, page: Page) -> None:
         here = rows if page.tiled else min(rows, page.height - number % pieces * rows)
         found = len(zlib.decompressobj().decompress(data[start : start + count], rows * row + 1))
         if not here * row <= found <= rows * row:
-            raise ImageError("TIFF is damaged: a strip or tile of another length", fix="replace or remove the file")
+            raise ImageError(
+                "TIFF is damaged: a strip or tile of another length",
+                fix="replace or remove the file",
+                kind="unreadable",
+            )
 
 
 def decode(data: bytes, page: Page, image: int = 0) -> np.ndarray:
@@ -176,7 +180,12 @@ def decode(data: bytes, page: Page, image: int = 0) -> np.ndarray:
     if page.planar and page.samples > 1 and values.ndim == 3:
         values = np.moveaxis(values, 0, -1)
     if values.shape != shape or values.dtype.newbyteorder("=") != np.dtype(page.dtype):
-        raise ImageError("TIFF is damaged", expected=f"{shape} {page.dtype}", found=f"{values.shape} {values.dtype}")
+        raise ImageError(
+            "TIFF is damaged",
+            expected=f"{shape} {page.dtype}",
+            found=f"{values.shape} {values.dtype}",
+            kind="unreadable",
+        )
     return np.ascontiguousarray(values.astype(page.dtype, copy=False))
 
 
@@ -196,21 +205,25 @@ def _chain(data: bytes) -> list[int]:
     seen: set[int] = set()
     while at:
         if at in seen:
-            raise ImageError("TIFF is damaged: its pages go round in a circle", fix="replace or remove the file")
+            raise ImageError(
+                "TIFF is damaged: its pages go round in a circle", fix="replace or remove the file", kind="unreadable"
+            )
         if len(pages) == MAX_PAGES:
-            raise ImageError("TIFF has too many pages", expected=f"at most {MAX_PAGES}")
+            raise ImageError("TIFF has too many pages", expected=f"at most {MAX_PAGES}", kind="frames")
         seen.add(at)
         pages.append(at)
         tags = _number(data, order, "Q" if big else "H", at)
         at = _number(data, order, "Q" if big else "I", at + (8 + 20 * tags if big else 2 + 12 * tags))
     if not pages:
-        raise ImageError("TIFF has no pages", fix="replace or remove the file")
+        raise ImageError("TIFF has no pages", fix="replace or remove the file", kind="unreadable")
     return pages
 
 
 def _number(data: bytes, order: str, form: str, at: int) -> int:
     if at + struct.calcsize(form) > len(data):
-        raise ImageError("TIFF is damaged: its tags lie outside the file", fix="replace or remove the file")
+        raise ImageError(
+            "TIFF is damaged: its tags lie outside the file", fix="replace or remove the file", kind="unreadable"
+        )
     number: int = struct.unpack_from(order + form, data, at)[0]
     return number
 
@@ -223,7 +236,7 @@ def _read_page(data: bytes, pages: list[int], number: int) -> Page:
     samples = tags.one(277, 3 if compression in (6, 7) and photometric in (2, 6) else 1)
     width, height, planar = tags.one(256), tags.one(257), tags.one(284, 1) == 2
     if min(width, height, samples) < 1:
-        raise ImageError("TIFF has no pixels", found=f"{width} x {height} x {samples}")
+        raise ImageError("TIFF has no pixels", found=f"{width} x {height} x {samples}", kind="unreadable")
     if len(set(bits)) != 1 or len(set(kinds)) != 1 or tags.one(32997, 1) != 1:
         raise ImageError("TIFF of mixed numbers is not supported", found=f"bits {bits[:8]}, formats {kinds[:8]}")
     tiled = 324 in tags
@@ -270,7 +283,9 @@ def _as_stack(page: Page, images: int, size: int) -> Page:
     """Return the page that ImageJ lets stand for a whole stack, its images lying one after the other."""
     held = (size - page.offsets[0]) // (page.width * page.height * page.samples * page.bits // 8 or 1)
     if page.compression != 1 or (page.planar and page.samples > 1) or page.bits < 8 or held < images:
-        raise ImageError("ImageJ stack is damaged", expected=f"{images} images", found=f"room for {held}")
+        raise ImageError(
+            "ImageJ stack is damaged", expected=f"{images} images", found=f"room for {held}", kind="unreadable"
+        )
     return Page(**{**vars(page), "images": images})
 
 
@@ -286,24 +301,29 @@ def _check_pieces(page: Page, size: int) -> None:
     """Refuse a page whose strips or tiles are not all in the file."""
     rows, columns = page.piece
     if rows < 1 or columns < 1:
-        raise ImageError("TIFF is damaged: strips or tiles without pixels")
+        raise ImageError("TIFF is damaged: strips or tiles without pixels", kind="unreadable")
     needed = math.ceil(page.height / rows) * math.ceil(page.width / columns) * (page.samples if page.planar else 1)
     if len(page.offsets) != needed or len(page.counts) not in (needed, 0 if page.compression == 1 else needed):
         raise ImageError(
             "TIFF is damaged: strips or tiles are missing",
             expected=needed,
             found=f"{len(page.offsets)} with {len(page.counts)} lengths",
+            kind="unreadable",
         )
     counts = page.counts or (1,) * needed
     if any(start < 8 or count < 1 or start + count > size for start, count in zip(page.offsets, counts, strict=True)):
-        raise ImageError("TIFF is damaged: pixels lie outside the file", fix="replace or remove the file")
+        raise ImageError(
+            "TIFF is damaged: pixels lie outside the file", fix="replace or remove the file", kind="unreadable"
+        )
     if page.compression != 1 or page.photometric == 6:  # YCbCr may hold fewer colours than pixels
         return
     samples = 1 if page.planar else page.samples
     for number, count in enumerate(page.counts):
         here = rows if page.tiled else min(rows, page.height - number % math.ceil(page.height / rows) * rows)
         if count < here * ((columns * samples * page.bits + 7) // 8):
-            raise ImageError("TIFF is damaged: a strip or tile is too short", fix="replace or remove the file")
+            raise ImageError(
+                "TIFF is damaged: a strip or tile is too short", fix="replace or remove the file", kind="unreadable"
+            )
 
 
 class _Tags:
@@ -324,11 +344,17 @@ class _Tags:
     def all(self, tag: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         if tag not in self._entries:
             if default is None:
-                raise ImageError(f"TIFF is damaged: it lacks tag {tag}", fix="replace or remove the file")
+                raise ImageError(
+                    f"TIFF is damaged: it lacks tag {tag}", fix="replace or remove the file", kind="unreadable"
+                )
             return default
         kind, count, _ = self._entries[tag]
         if kind not in _TYPES or not 0 < count <= MAX_VALUES:
-            raise ImageError(f"TIFF is damaged: tag {tag} holds no numbers, or more than {MAX_VALUES}", found=count)
+            raise ImageError(
+                f"TIFF is damaged: tag {tag} holds no numbers, or more than {MAX_VALUES}",
+                found=count,
+                kind="unreadable",
+            )
         return struct.unpack(f"{self._order}{count}{_TYPES[kind]}", self._bytes(tag))
 
     def one(self, tag: int, default: int | None = None) -> int:
@@ -343,5 +369,7 @@ class _Tags:
         if size > (8 if self._big else 4):
             at = _number(self._data, self._order, "Q" if self._big else "I", at)
         if at + size > len(self._data):
-            raise ImageError(f"TIFF is damaged: tag {tag} lies outside the file", fix="replace or remove the file")
+            raise ImageError(
+                f"TIFF is damaged: tag {tag} lies outside the file", fix="replace or remove the file", kind="unreadable"
+            )
         return self._data[at : at + size]
