@@ -61,11 +61,11 @@ def silent(line: str) -> None:
 @pytest.fixture
 def real_converter() -> Iterator[None]:
     """Start the converter's process anew: it is what the test is about."""
-    from keras_unetres.tflite import process
+    from keras_unetres.tflite import converter_process
 
-    process.end()
+    converter_process.end()
     yield
-    process.end()
+    converter_process.end()
 
 
 @pytest.fixture(scope="module")

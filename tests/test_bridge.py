@@ -413,7 +413,7 @@ import os, sys
 before = dict(os.environ)
 import keras_unetres.quantization
 assert not {"tf_keras", "tensorflow_model_optimization"} & set(sys.modules), "imported with the room"
-from keras_unetres.quantization.tfmot.legacy import load_tfmot
+from keras_unetres.quantization.tfmot.imports import load_tfmot
 load_tfmot()
 assert {"tf_keras", "tensorflow_model_optimization"} <= set(sys.modules)
 import keras, tensorflow as tf

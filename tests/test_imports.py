@@ -51,8 +51,8 @@ ALLOWED = {
         "keras_unetres.training.fit",
         "keras_unetres.training.replicas",
     ),
-    "tensorflow_model_optimization": ("keras_unetres.quantization",),
-    "tf_keras": ("keras_unetres.quantization",),
+    "tensorflow_model_optimization": ("keras_unetres.quantization.tfmot",),
+    "tf_keras": ("keras_unetres.quantization.tfmot",),
 }
 MODELS_MAY_IMPORT = {"keras", "keras_hub", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}

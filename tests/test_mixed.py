@@ -19,7 +19,7 @@ from keras_unetres.cli import main
 from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
 from keras_unetres.tasks.loading import load_run
-from keras_unetres.tflite import MIXED, Mixable, Mixing, begin_mixing, export_tflite
+from keras_unetres.tflite import MIXED, CalibratedModel, LayerGroup, calibrate_model, export_tflite
 from keras_unetres.tflite.inspect import Graph, layers_of
 from keras_unetres.verify.finish import receipt_files
 from keras_unetres.verify.mixed import mix
@@ -52,8 +52,8 @@ def plant(before: keras.layers.Layer, after: keras.layers.Layer) -> None:
 
 
 @pytest.fixture(scope="module")
-def mixing(model: keras.Model) -> Mixing:
-    return begin_mixing(model, preprocessing=PRE, calibration=make_calibration())
+def calibrated(model: keras.Model) -> CalibratedModel:
+    return calibrate_model(model, preprocessing=PRE, calibration=make_calibration())
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +72,29 @@ def forms(data: bytes, model: keras.Model) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def test_the_named_layers_compute_in_float_and_no_other(mixing: Mixing, model: keras.Model) -> None:
-    every = [each.name for each in mixing.mixer.layers]
+def test_the_named_layers_compute_in_float_and_no_other(calibrated: CalibratedModel, model: keras.Model) -> None:
+    every = [each.name for each in calibrated.converter.groups]
     assert every == ["first", "wide", "down", "up", "join", "scores"]
-    for chosen, data in zip(every, mixing.mixer.make([[layer] for layer in every]), strict=True):
+    for chosen, data in zip(every, calibrated.converter.convert([[layer] for layer in every]), strict=True):
         found = forms(data, model)
         assert found == {layer: "FLOAT32" if layer == chosen else "INT8" for layer in every}
 
 
 def test_what_only_moves_values_is_float_between_float_layers(tmp_path: Path) -> None:
     model = user_model(keras.layers.MaxPooling2D(2, name="pool"), keras.layers.UpSampling2D(2, name="grow"))
-    mixing = begin_mixing(model, preprocessing=PRE, calibration=make_calibration())
-    assert [each.name for each in mixing.mixer.layers] == ["first", "down", "up", "join", "scores"]
-    alone, around = mixing.mixer.make([["first"], ["first", "down", "join"]])
+    calibrated = calibrate_model(model, preprocessing=PRE, calibration=make_calibration())
+    assert [each.name for each in calibrated.converter.groups] == ["first", "down", "up", "join", "scores"]
+    alone, around = calibrated.converter.convert([["first"], ["first", "down", "join"]])
     assert (forms(alone, model)["pool"], forms(alone, model)["grow"]) == ("INT8", "INT8")
     assert (forms(around, model)["pool"], forms(around, model)["grow"]) == ("FLOAT32", "FLOAT32")
     assert forms(around, model)["up"] == "INT8"
 
 
 def test_all_layers_in_float_are_the_float_file_and_none_the_int8_one(
-    mixing: Mixing, model: keras.Model, reference: bytes, tmp_path: Path
+    calibrated: CalibratedModel, model: keras.Model, reference: bytes, tmp_path: Path
 ) -> None:
-    every = [each.name for each in mixing.mixer.layers]
-    whole, none = (mixing.seal(data) for data in mixing.mixer.make([every, []]))
+    every = [each.name for each in calibrated.converter.groups]
+    whole, none = (calibrated.seal(data) for data in calibrated.converter.convert([every, []]))
     path = tmp_path / "int8.tflite"
     export_tflite(model, path, recipe="static_wi8_ai8", preprocessing=PRE, calibration=make_calibration())
     image = np.random.default_rng(0).integers(0, 256, (16, 16)).astype(np.uint8)
@@ -127,12 +127,12 @@ def test_a_file_says_what_it_is_and_runs(model: keras.Model, tmp_path: Path, hea
 def test_transposed_convolutions_go_together(tmp_path: Path) -> None:
     grow = keras.layers.Conv2DTranspose(4, 2, strides=2, name="grow")
     model = user_model(keras.layers.MaxPooling2D(2), grow)
-    mixing = begin_mixing(model, preprocessing=PRE, calibration=make_calibration())
-    assert [each.name for each in mixing.mixer.layers] == ["first", "grow + up", "down", "join", "scores"]
-    (data,) = mixing.mixer.make([["up", "grow"]])
+    calibrated = calibrate_model(model, preprocessing=PRE, calibration=make_calibration())
+    assert [each.name for each in calibrated.converter.groups] == ["first", "grow + up", "down", "join", "scores"]
+    (data,) = calibrated.converter.convert([["up", "grow"]])
     assert {name for name, kind in forms(data, model).items() if kind == "FLOAT32"} == {"grow", "up"}
     with pytest.raises(UsageError, match="all together, or none; expected grow, up; found up"):
-        list(mixing.mixer.make([["up"]]))
+        list(calibrated.converter.convert([["up"]]))
 
 
 def test_layers_that_are_not_there_and_recipes_without_layers_are_refused(model: keras.Model, tmp_path: Path) -> None:
@@ -145,13 +145,13 @@ def test_layers_that_are_not_there_and_recipes_without_layers_are_refused(model:
     assert not list(tmp_path.iterdir())
 
 
-def test_noise_is_that_of_the_layer_alone(mixing: Mixing, model: keras.Model, reference: bytes) -> None:
+def test_noise_is_that_of_the_layer_alone(calibrated: CalibratedModel, model: keras.Model, reference: bytes) -> None:
     images = make_calibration(count=4)
-    noise = mixing.mixer.noise(reference, images)
+    noise = calibrated.converter.noise(reference, images)
     exact = np.asarray(model(images), np.float64)
-    every = [each.name for each in mixing.mixer.layers]
-    (data,) = mixing.mixer.make([[layer for layer in every if layer != "up"]])
-    with Segmenter(mixing.seal(data)) as segmenter:
+    every = [each.name for each in calibrated.converter.groups]
+    (data,) = calibrated.converter.convert([[layer for layer in every if layer != "up"]])
+    with Segmenter(calibrated.seal(data)) as segmenter:
         found = np.stack([segmenter.engine.run(np.rint((image + 1) * 127.5).astype(np.uint8)) for image in images])
     by_hand = 10 * np.log10(exact.var((0, 1, 2)).sum() / np.square(found - exact).mean((0, 1, 2)).sum())
     assert noise["up"] == pytest.approx(by_hand, abs=0.5)
@@ -163,23 +163,23 @@ def test_noise_is_that_of_the_layer_alone(mixing: Mixing, model: keras.Model, re
 # ------------------------------------------------------------------------------------------------------------ search
 
 
-class FakeMixer:
+class FakeConverter:
     """Layers that cost the same, and files that say how many of them are float."""
 
     def __init__(self, count: int) -> None:
-        self.layers = tuple(Mixable((f"layer{n}",), 100, 0) for n in range(count))
+        self.groups = tuple(LayerGroup((f"layer{n}",), 100, 0) for n in range(count))
         self.made = 0
 
-    def make(self, choices: list[tuple[str, ...]]) -> Iterator[bytes]:
+    def convert(self, choices: list[tuple[str, ...]]) -> Iterator[bytes]:
         self.made += len(choices)
         return (str(len(choice)).encode() for choice in choices)
 
     def noise(self, reference: bytes, images: np.ndarray) -> dict[str, float]:
-        return {each.name: float(place) for place, each in enumerate(self.layers)}
+        return {each.name: float(place) for place, each in enumerate(self.groups)}
 
 
 def fake(count: int) -> SimpleNamespace:
-    return SimpleNamespace(mixer=FakeMixer(count), images=np.zeros((3, 1)), seal=lambda data: data)
+    return SimpleNamespace(converter=FakeConverter(count), images=np.zeros((3, 1)), seal=lambda data: data)
 
 
 def needs(least: int) -> Callable[[bytes], float]:
@@ -189,8 +189,8 @@ def needs(least: int) -> Callable[[bytes], float]:
 @pytest.mark.parametrize("count", [1, 2, 5, 13, 60])
 def test_the_shortest_beginning_that_holds_is_found(count: int) -> None:
     for least in range(count + 1):
-        mixing = fake(count)
-        found = mix(mixing, b"", [("val", needs(least))], 0.15, silent)
+        calibrated = fake(count)
+        found = mix(calibrated, b"", [("val", needs(least))], 0.15, silent)
         assert found.count == least
         assert found.floats == tuple(f"layer{n}" for n in range(least))
         assert len(found.tried) <= 2 * (count.bit_length() + 1)
@@ -210,10 +210,14 @@ def test_the_images_that_decide_can_only_ask_for_more() -> None:
 
 
 def test_layers_come_in_the_order_of_their_noise_over_their_cost() -> None:
-    mixing = fake(3)
-    mixing.mixer.layers = (Mixable(("dear",), 10_000, 0), Mixable(("cheap",), 90, 10), Mixable(("quiet",), 100, 0))
-    mixing.mixer.noise = lambda *_: {"dear": 10.0, "cheap": 20.0, "quiet": 40.0}
-    assert mix(mixing, b"", [("val", needs(3))], 0.15, silent).order == ("cheap", "dear", "quiet")
+    calibrated = fake(3)
+    calibrated.converter.groups = (
+        LayerGroup(("dear",), 10_000, 0),
+        LayerGroup(("cheap",), 90, 10),
+        LayerGroup(("quiet",), 100, 0),
+    )
+    calibrated.converter.noise = lambda *_: {"dear": 10.0, "cheap": 20.0, "quiet": 40.0}
+    assert mix(calibrated, b"", [("val", needs(3))], 0.15, silent).order == ("cheap", "dear", "quiet")
 
 
 # ------------------------------------------------------------------------------------------------------- command line

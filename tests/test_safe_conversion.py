@@ -24,7 +24,7 @@ import pytest
 from small_models import INT8, PRE, make_calibration, user_model
 
 from keras_unetres.models import build_fcn, build_resnet, build_unet
-from keras_unetres.tflite import Preprocessing, export_tflite, process
+from keras_unetres.tflite import Preprocessing, converter_process, export_tflite
 from keras_unetres.tflite.calibrate import collect_calibration
 from keras_unetres.tflite.convert import convert
 from unetres_edge import Classifier, Segmenter
@@ -324,7 +324,7 @@ def test_however_the_process_ends_it_is_an_error_and_no_more(
 @posix
 def test_a_process_that_hangs_is_ended(plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     standing_in(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/number; exec sleep 100")
-    monkeypatch.setattr(process, "SECONDS", 0.5)
+    monkeypatch.setattr(converter_process, "SECONDS", 0.5)
     start = time.monotonic()
     with pytest.raises(
         ConversionError, match="does not come to an end; expected at most 0 s; fix: use a smaller input"
@@ -401,7 +401,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 @posix
 def test_the_process_goes_with_its_parent_and_takes_its_files(blocked: Path) -> None:
-    command = [PYTHON, *process.CHILD]
+    command = [PYTHON, *converter_process.WORKER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdin is not None
         child.stdin.write(os.fsencode(blocked) + b"\n")
@@ -414,13 +414,13 @@ def test_the_process_goes_with_its_parent_and_takes_its_files(blocked: Path) -> 
 
 def test_one_process_serves_all_conversions_and_is_replaced_where_it_ended(plain: keras.Model) -> None:
     convert(plain, (16, 16, 1))
-    first = process._kept[0]
+    first = converter_process._kept[0]
     convert(plain, (16, 16, 1))
-    assert process._kept == [first]
+    assert converter_process._kept == [first]
     os.kill(first._process.pid, signal.SIGKILL)
     first._process.wait()
     convert(plain, (16, 16, 1))
-    assert process._kept != [first]
+    assert converter_process._kept != [first]
 
 
 @posix
@@ -428,17 +428,19 @@ def test_a_process_that_left_idle_is_not_an_error(
     plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may leave between the question whether it lives and what it is asked."""
-    process.end()
+    converter_process.end()
     standing_in(tmp_path, monkeypatch, "exit 0")
-    process.start()
-    left = process._kept[0]
+    converter_process.start()
+    left = converter_process._kept[0]
     left._process.wait()
-    asked: list[process.Converter] = []
-    monkeypatch.setattr(process.Converter, "alive", property(lambda self: asked.append(self) or len(asked) == 1))
+    asked: list[converter_process.Converter] = []
+    monkeypatch.setattr(
+        converter_process.Converter, "alive", property(lambda self: asked.append(self) or len(asked) == 1)
+    )
     monkeypatch.setattr(sys, "executable", PYTHON)
-    left.command = (PYTHON, *process.CHILD)
+    left.command = (PYTHON, *converter_process.WORKER)
     convert(plain, (16, 16, 1))
-    assert asked[0] is left and process._kept[0] is not left
+    assert asked[0] is left and converter_process._kept[0] is not left
 
 
 @posix
@@ -448,11 +450,11 @@ def test_ctrl_c_ends_the_conversion(blocked: Path) -> None:
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            process.run(blocked)
+            converter_process.run(blocked)
     finally:
         signal.signal(signal.SIGINT, before)
     timer.join()
-    assert process._kept == []
+    assert converter_process._kept == []
 
 
 # ------------------------------------------------------------------------------- kills and full disks at a write

@@ -1,24 +1,24 @@
-"""Export: a Keras model becomes one sealed `.tflite` that says all about itself, or is refused by name."""
+"""Export of Keras models to sealed `.tflite` files: recipes, calibration, conversion, and checks of the result."""
 
 from unetres_edge.images.preprocessing import Preprocessing
 
 from .coverage import choose_for_coverage
-from .export import Exported, Mixing, begin_mixing, export_tflite
+from .export import CalibratedModel, Exported, calibrate_model, export_tflite
 from .heads import HEADS, find_head
-from .mixed import MIXED, Mixable, Mixer
+from .mixed_precision import MIXED, LayerGroup, MixedPrecisionConverter
 from .recipes import AUTO, RECIPES, find_recipe
 
 __all__ = [
     "AUTO",
+    "CalibratedModel",
     "Exported",
     "HEADS",
+    "LayerGroup",
     "MIXED",
-    "Mixable",
-    "Mixer",
-    "Mixing",
+    "MixedPrecisionConverter",
     "Preprocessing",
     "RECIPES",
-    "begin_mixing",
+    "calibrate_model",
     "choose_for_coverage",
     "export_tflite",
     "find_head",

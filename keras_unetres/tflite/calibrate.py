@@ -164,3 +164,9 @@ def _check_variety(values: np.ndarray) -> None:
             expected="at least two different images, better a hundred",
             found=f"{len(values)} times the same",
         )
+
+
+def to_levels(images: np.ndarray, pre: Preprocessing) -> np.ndarray:
+    """Return the pixel levels 0..255, float32 and not rounded, of images that preprocessing has normalised."""
+    table = pre.table()
+    return np.clip((images - table[0]) / (table[1] - table[0]), 0, 255).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Conversion: write a SavedModel, have the converter's process work on it (`process.py`), read the bytes."""
+"""Convert a Keras model to `.tflite` bytes: write a SavedModel, have the worker process convert it, read the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError
 from unetres_edge.images.preprocessing import Preprocessing
 
-from . import process
+from . import converter_process
 from .heads import HEADS, Head
 from .inspect import find_layer
 from .recipes import RECIPES, Recipe
@@ -73,7 +73,7 @@ def convert(
             if calibration is not None and recipe.quantized:
                 np.save(folder / "calibration.npy", calibration)
             (folder / "request.json").write_text(json.dumps(request))
-        return _run_child(folder, [layer.name for layer in model.layers])[0]
+        return _run_worker(folder, [layer.name for layer in model.layers])[0]
 
 
 def requantize(
@@ -97,7 +97,7 @@ def requantize(
             (folder / "calibrated.tflite").write_bytes(calibrated)
             request = {"floats": floats, "image": head.image, "answer": answer}
             (folder / "request.json").write_text(json.dumps(request))
-        return _run_child(folder, layer_names)
+        return _run_worker(folder, layer_names)
 
 
 @contextlib.contextmanager
@@ -186,9 +186,9 @@ def first_line(error: Exception) -> str:
     return next((line for line in lines if line and "encountered when calling" not in line), type(error).__name__)
 
 
-def _run_child(folder: Path, layer_names: list[str]) -> list[bytes]:
-    """Let the converter's process work on a folder and return the files it made."""
-    code, stderr = process.run(folder)
+def _run_worker(folder: Path, layer_names: list[str]) -> list[bytes]:
+    """Have the worker convert what a folder holds, and return the files it made."""
+    code, stderr = converter_process.run(folder)
     results, error_file = sorted((folder / "made").glob("*.tflite")), folder / "error.txt"
     if code == 0 and results:
         return [result.read_bytes() for result in results]
@@ -197,7 +197,7 @@ def _run_child(folder: Path, layer_names: list[str]) -> list[bytes]:
 
 
 def _failure(code: int, text: str, folder: Path, layer_names: list[str]) -> UnetresError:
-    """Return the error that tells why the child did not make a file."""
+    """Return the error that says why the worker made no file."""
     calibrated = (folder / "calibration.npy").exists()
     if code == -signal.SIGKILL or re.search(_NO_MEMORY, text):
         return ConversionError(

@@ -1,4 +1,4 @@
-"""`export_tflite`: any Keras segmenter or classifier -> one sealed `.tflite`, checked before it is written."""
+"""Export a Keras segmenter or classifier as one sealed `.tflite`, which is checked before it is written."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge.engines.litert import LiteRTEngine
-from unetres_edge.errors import ConversionError, ModelError, UnetresError, UsageError
+from unetres_edge.errors import ConversionError, ModelError, UsageError
 from unetres_edge.files import remove_left_over, write_bytes
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card, default_colors
 
-from .calibrate import collect_calibration
+from .agreement import label_agreement
+from .calibrate import collect_calibration, to_levels
 from .constants import check_constants
-from .convert import convert, first_line
+from .convert import convert
 from .heads import Head, check_head, find_head
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
-from .mixed import MIXED, Mixer, calibrate
+from .mixed_precision import MIXED, MixedPrecisionConverter, calibrate
+from .model_checks import check_classifier, check_model
 from .recipes import Recipe, find_recipe
 from .seal import add_card
 
 if TYPE_CHECKING:
     import keras
-
-_CHECKED_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,12 @@ class Exported:
 
     Args:
         path: the file.
-        card: its card as asked for; the digest is in the file.
+        card: its card; the file also holds the digest over it.
         num_bytes: the file's size.
         ops: its ops, in order.
         agreement: share of pixels (of a classifier: of images) with the label of the Keras model on calibration images
             (or noise without any), as LiteRT ran the written bytes on this machine.
-        head: name of the head, as asked for.
+        head: name of the head.
         num_calibration: how many calibration images the ranges come from; 0 where they come from none.
     """
 
@@ -104,7 +103,7 @@ def export_tflite(
     images = collect_calibration(calibration, preprocessing) if calibrates or calibration is not None else None
     if floats:
         assert images is not None
-        (data,) = _mixer(model, ends, preprocessing, images).make([floats])
+        (data,) = _mixed_precision(model, ends, preprocessing, images).convert([floats])
     else:
         data = convert(
             model,
@@ -116,39 +115,39 @@ def export_tflite(
             pixels=preprocessing if ends.raw else None,
         )
     data = _sealed(model, data, checked)
-    agreement = _agreement(model, data, checked.card, preprocessing, images)
+    agreement = label_agreement(model, data, checked.card, preprocessing, images)
     publish(path, data)
     used = len(images) if calibrates and images is not None else 0
     return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
 
 
 @dataclass(frozen=True)
-class Mixing:
-    """A model calibrated once, of which files of mixed precision are made until one is good enough.
+class CalibratedModel:
+    """A model calibrated once for a mixed precision search, which converts it many times.
 
     Args:
-        mixer: makes the bytes.
+        converter: makes a file for each choice of layers.
         images: the calibration images, (N, h, w, C) float32 as the model sees them.
     """
 
-    mixer: Mixer
+    converter: MixedPrecisionConverter
     images: np.ndarray
     _model: keras.Model
     _checked: _Checked
 
     def seal(self, data: bytes) -> bytes:
-        """Return a file of the mixer's as the runtime takes it."""
+        """Return a file of the converter with its card and digest, as the runtime takes it."""
         return _sealed(self._model, data, self._checked)
 
 
-def begin_mixing(
+def calibrate_model(
     model: keras.Model,
     *,
     preprocessing: Preprocessing,
     calibration: Any,
     card: Card | None = None,
-) -> Mixing:
-    """Calibrate a model for files of mixed precision with the head "logits".
+) -> CalibratedModel:
+    """Calibrate a model for a mixed precision search, whose files have the head "logits".
 
     Args:
         model, preprocessing, calibration, card: as for `export_tflite`.
@@ -160,12 +159,12 @@ def begin_mixing(
     checked = _check(model, chosen, ends, preprocessing, None, card)
     _is_aware(model, chosen)
     images = collect_calibration(calibration, preprocessing)
-    return Mixing(_mixer(model, ends, preprocessing, images), images, model, checked)
+    return CalibratedModel(_mixed_precision(model, ends, preprocessing, images), images, model, checked)
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What was asked for, once it is known to fit the model."""
+    """The settings of an export that are known to fit its model."""
 
     recipe: Recipe
     head: Head
@@ -181,18 +180,20 @@ def _check(
     classes: Sequence[str] | None,
     card: Card | None,
 ) -> _Checked:
-    num_classes, task = _check_model(model, (*preprocessing.size, preprocessing.channels))
+    num_classes, task = check_model(model, (*preprocessing.size, preprocessing.channels))
     check_head(head, recipe, preprocessing, task)
     if task == "classify":
-        _check_classifier(preprocessing)
+        check_classifier(preprocessing)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
-    made = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
-    return _Checked(recipe, head, preprocessing, made)
+    full = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
+    return _Checked(recipe, head, preprocessing, full)
 
 
-def _mixer(model: keras.Model, head: Head, preprocessing: Preprocessing, images: np.ndarray) -> Mixer:
+def _mixed_precision(
+    model: keras.Model, head: Head, preprocessing: Preprocessing, images: np.ndarray
+) -> MixedPrecisionConverter:
     shape = (*preprocessing.size, preprocessing.channels)
     seen = _seen_by_graph(images, preprocessing, head)
     assert seen is not None
@@ -205,13 +206,13 @@ def _sealed(model: keras.Model, data: bytes, checked: _Checked) -> bytes:
 
 
 def publish(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a finished file in place of an earlier one, and take away what an export that was killed left there."""
+    """Write a finished file in place of an earlier one, and remove temporary files of an export that was killed."""
     remove_left_over(path)
     write_bytes(path, data)
 
 
 def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
-    """Return whether the ranges are in the model, which then fits one recipe."""
+    """Return whether the model is quantization-aware; such a model has its own int8 ranges and fits one recipe."""
     from ..models.fake_quant import is_quantization_aware
 
     aware = is_quantization_aware(model)
@@ -226,7 +227,7 @@ def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
 
 
 def _checked_file(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -> bytes:
-    """Return what the converter made if it is what was asked for."""
+    """Return the converter's file, once its types and ops are found to be those of the recipe and the head."""
     names = [layer.name for layer in model.layers]
     mixed = recipe.activations == "mixed"
     if recipe.quantized and not mixed:
@@ -235,62 +236,16 @@ def _checked_file(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -
     if recipe.activations != "int8" and not mixed:
         return data
     graph = Graph(data)
-    found = tuple(graph.kind(ends[0]).lower() for ends in (graph.inputs, graph.outputs))
+    types = tuple(graph.kind(tensors[0]).lower() for tensors in (graph.inputs, graph.outputs))
     expected = (head.image, "float32" if mixed and not head.argmax else head.answer)
-    if found != expected:
-        raise ConversionError("the file has other ends than asked for", expected=expected, found=found)
+    if types != expected:
+        raise ConversionError("the file has other ends than asked for", expected=expected, found=types)
     return take_pixels(data) if head.raw else data
 
 
 def _seen_by_graph(images: np.ndarray | None, pre: Preprocessing, ends: Head) -> np.ndarray | None:
-    """Return calibration images as the graph's input sees them."""
-    return _levels(images, pre) if ends.raw and images is not None else images
-
-
-def _check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, str]:
-    """Return the number of classes and the task: a segmenter gives (1, h, w, classes), a classifier (1, classes)."""
-    import keras
-
-    if not isinstance(model, keras.Model):
-        raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
-    for weight in model.weights:
-        if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
-            raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
-    try:
-        output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
-    except Exception as error:  # layers raise what they like
-        fix = _nearest(model, shape)
-        raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}", fix=fix) from error
-    if len(output) == 2 and output[1] >= 2:
-        return int(output[1]), "classify"
-    if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
-        raise ConversionError(
-            "the model gives no score for every class at every pixel",
-            expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
-            found=output,
-            fix="end the model at full size with one channel a class",
-        )
-    return int(output[3]), "segment"
-
-
-def _check_classifier(preprocessing: Preprocessing) -> None:
-    if preprocessing.fit == "crop":
-        raise UsageError(
-            "a classifier sees the whole image", expected="fit 'resize' or 'letterbox'", found="fit 'crop', by tiles"
-        )
-
-
-def _nearest(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
-    """Return which size to use instead, if that is what is wrong with the shape."""
-    from ..models import check_size
-
-    try:
-        check_size(model, shape[:2])
-    except UsageError as error:
-        return error.fix
-    except ModelError:
-        pass
-    return None
+    """Return calibration images in the form of the graph's input: pixel levels where preprocessing is in the graph."""
+    return to_levels(images, pre) if ends.raw and images is not None else images
 
 
 def _card(
@@ -329,36 +284,3 @@ def _reach(model: keras.Model) -> tuple[int, int]:
         return receptive_halo(model), deepest_stride(model)
     except ModelError:
         return 0, 0
-
-
-def _agreement(
-    model: keras.Model, data: bytes, card: Card, preprocessing: Preprocessing, images: np.ndarray | None
-) -> float:
-    """Run the bytes on LiteRT and return the share of labels that equal the Keras model's.
-
-    Images are brought back to the uint8 levels the device starts from; calibration that is not made of such levels
-    is compared at the nearest.
-    """
-    try:
-        engine = LiteRTEngine(data, card)
-        equal = []
-        for tile in _tiles(images, preprocessing):
-            scores = np.asarray(model.predict_on_batch(preprocessing.normalise(tile)[None]))[0]
-            values = engine.run(tile)
-            equal.append((scores.argmax(-1) == (values if card.head == "argmax" else values.argmax(-1))).mean())
-    except UnetresError as error:
-        raise ConversionError(f"the converted file does not run: {error.message}") from error
-    return float(np.mean(equal))
-
-
-def _tiles(images: np.ndarray | None, pre: Preprocessing) -> np.ndarray:
-    if images is None:
-        return np.random.default_rng(0).integers(0, 256, (4, *pre.size, pre.channels), np.uint8)
-    images = images[np.linspace(0, len(images) - 1, min(_CHECKED_IMAGES, len(images))).astype(int)]
-    return np.rint(_levels(images, pre)).astype(np.uint8)
-
-
-def _levels(images: np.ndarray, pre: Preprocessing) -> np.ndarray:
-    """Return the pixels 0..255 of images as the network sees them, not rounded."""
-    table = pre.table()
-    return np.clip((images - table[0]) / (table[1] - table[0]), 0, 255).astype(np.float32)

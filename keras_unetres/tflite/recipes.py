@@ -1,6 +1,6 @@
 """Recipes: how a file is quantized, and by which tool.
 
-The names are those of ai-edge-quantizer and can be decoded: w weights, a activations, i integer, fp float, and the
+The names are those of litert-quantizer and can be decoded: w weights, a activations, i integer, fp float, and the
 number of bits. Where both tools can make a file, the row says which one does, and why.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from unetres_edge.errors import UsageError
 
 TENSORFLOW = "tensorflow"
-AI_EDGE_QUANTIZER = "ai-edge-quantizer"
+LITERT_QUANTIZER = "litert-quantizer"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Recipe:
         name: the recipe's name, kept in the card.
         weights: what kernels are stored as: "float32", "float16", "int8" (a scale for every output channel) or "int4".
         activations: what is between the ops: "float32", "int8", "int16", or "mixed" of int8 and float32.
-        tool: what makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `AI_EDGE_QUANTIZER`.
+        tool: what makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `LITERT_QUANTIZER`.
         about: one line for people.
         why: why that tool.
     """
@@ -49,7 +49,7 @@ RECIPES = {
             "float16",
             "float16",
             "float32",
-            AI_EDGE_QUANTIZER,
+            LITERT_QUANTIZER,
             "kernels in half the bytes, computed in float32",
             "both agree; this one leaves biases in float32 and needs a third fewer ops",
         ),
@@ -57,7 +57,7 @@ RECIPES = {
             "dynamic_wi8_afp32",
             "int8",
             "float32",
-            AI_EDGE_QUANTIZER,
+            LITERT_QUANTIZER,
             "int8 kernels, activations rounded to int8 on the fly; needs no images",
             "both agree; this one quantizes small kernels too and does not convert a second time",
         ),
@@ -65,7 +65,7 @@ RECIPES = {
             "weight_only_wi8_afp32",
             "int8",
             "float32",
-            AI_EDGE_QUANTIZER,
+            LITERT_QUANTIZER,
             "int8 kernels, computed in float32; needs no images",
             "TFLiteConverter has no such form",
         ),
@@ -73,7 +73,7 @@ RECIPES = {
             "dynamic_wi4_afp32",
             "int4",
             "float32",
-            AI_EDGE_QUANTIZER,
+            LITERT_QUANTIZER,
             "int4 kernels of plain convolutions and dense layers, int8 of others, activations rounded on the fly",
             "TFLiteConverter has no 4 bits after training",
         ),
@@ -81,7 +81,7 @@ RECIPES = {
             "weight_only_wi4_afp32",
             "int4",
             "float32",
-            AI_EDGE_QUANTIZER,
+            LITERT_QUANTIZER,
             "int4 kernels of plain convolutions and dense layers, int8 of others, computed in float32",
             "TFLiteConverter has no 4 bits after training",
         ),

@@ -17,7 +17,7 @@ from unetres_edge.engines.probe import record_tensors
 
 from .contents import Contents
 from .inspect import Graph
-from .processes import run_python, why
+from .isolated_python import failure_reason, run_python
 from .targets import ETHOS_U, TFLITE_MICRO, Verdict
 
 VELA, MICRO = "ethos-u-vela", "tflite-micro"
@@ -62,7 +62,7 @@ def ask_vela(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
     text = "" if done is None else done.stdout
     found = {key: re.search(rf"{key} operators = (\d+)", text) for key in ("CPU", "NPU")}
     if found["CPU"] is None or found["NPU"] is None:
-        return Verdict(target, "no", f"the compiler gives up: {why(done)}", by)
+        return Verdict(target, "no", f"the compiler gives up: {failure_reason(done)}", by)
     on_cpu, on_npu = (int(match[1]) for match in found.values() if match)
     memory = re.search(r"Total SRAM used\s+([\d.]+ \w+)", text)
     size = f"; {memory[1]} of SRAM" if memory else ""
@@ -87,9 +87,9 @@ def ask_micro(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)
         np.save(folder / "inputs.npy", np.concatenate([given for given, _ in pairs]))
-        done = run_python(["-m", "keras_unetres.tflite.micro_child", name], seconds=_SECONDS)
+        done = run_python(["-m", "keras_unetres.tflite.tflite_micro_worker", name], seconds=_SECONDS)
         if done is None or done.returncode or not (folder / "outputs.npy").is_file():
-            return Verdict(target, "no", f"its kernels do not run it: {why(done)}", by)
+            return Verdict(target, "no", f"its kernels do not run it: {failure_reason(done)}", by)
         outputs = np.load(folder / "outputs.npy")
     expected = np.concatenate([made for _, made in pairs])
     said = _difference(outputs, expected, any(op.name == "ARG_MAX" for op in contents.ops))

@@ -49,7 +49,7 @@ def _predicted(
     file: str | os.PathLike[str], images: Iterable[np.ndarray]
 ) -> Iterator[tuple[Path, list[str], list[float]]]:
     """Yield, for a few images at a time, the folder of what was written, the images' names, and milliseconds."""
-    from ..tflite.processes import run_python, why
+    from ..tflite.isolated_python import failure_reason, run_python
 
     waiting = iter(images)
     while some := list(itertools.islice(waiting, _AT_ONCE)):
@@ -63,7 +63,7 @@ def _predicted(
             command = ["-m", "unetres_edge.cli", "predict", os.fspath(file), str(folder / "images")]
             done = run_python([*command, "--out", str(folder / "out"), "--json", str(status)])
             if done is None or done.returncode:
-                raise ModelError(f"unetres-edge predict failed: {why(done)}", file=file)
+                raise ModelError(f"unetres-edge predict failed: {failure_reason(done)}", file=file)
             times = [row["ms"]["total"] for row in json.loads(status.read_text())["images"]]
             yield folder / "out", names, times
 

@@ -1,4 +1,4 @@
-"""`--recipe auto`: int8, with as little float32 as keeps the loss within the budget, and that where it does most."""
+"""The mixed precision search of `--recipe auto`: the fewest layers in float32 that keep the loss within a budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..tflite import Mixing
+    from ..tflite import CalibratedModel
 
 _IMAGES = 8  # on which the noise of each layer is measured
 _AT_ONCE = 7  # choices between two known ones
@@ -20,7 +20,7 @@ class Mixed:
     """Which layers compute in float32.
 
     Args:
-        order: the names of all `Mixable` layers, those first of which float32 takes most noise for its cost.
+        order: the names of all `LayerGroup`s, those first of which float32 takes most noise for its cost.
         count: how many of them, the first ones, compute in float32.
         noise: layer -> signal to noise of the answer where it alone is in int8, dB.
         tried: what was tried, as JSON values: "floats", "drop" in points, "part".
@@ -36,13 +36,13 @@ class Mixed:
         """The names of what computes in float32."""
         return self.order[: self.count]
 
-    def layers(self, mixing: Mixing) -> tuple[str, ...]:
+    def layers(self, calibrated: CalibratedModel) -> tuple[str, ...]:
         """Return the Keras layers that compute in float32."""
-        return tuple(layer for each in mixing.mixer.layers if each.name in self.floats for layer in each.layers)
+        return tuple(layer for each in calibrated.converter.groups if each.name in self.floats for layer in each.layers)
 
-    def to_dict(self, mixing: Mixing) -> dict[str, Any]:
+    def to_dict(self, calibrated: CalibratedModel) -> dict[str, Any]:
         """Return JSON values, the layers as they are called."""
-        layers = mixing.mixer.layers
+        layers = calibrated.converter.groups
         total = sum(each.multiply_adds for each in layers) or 1
         return {
             "layers": [
@@ -60,7 +60,7 @@ class Mixed:
 
 
 def mix(
-    mixing: Mixing,
+    calibrated: CalibratedModel,
     reference: bytes,
     judges: Sequence[tuple[str, Callable[[bytes], float]]],
     max_drop: float,
@@ -78,13 +78,13 @@ def mix(
         max_drop: points.
         say: called with lines for the user.
     """
-    layers = mixing.mixer.layers
+    layers = calibrated.converter.groups
     say(f"mixing     the noise of {len(layers)} layers, one by one ...")
-    images = mixing.images[np.unique(np.linspace(0, len(mixing.images) - 1, _IMAGES).astype(int))]
-    noise = mixing.mixer.noise(reference, images)
+    images = calibrated.images[np.unique(np.linspace(0, len(calibrated.images) - 1, _IMAGES).astype(int))]
+    noise = calibrated.converter.noise(reference, images)
     cost = {each.name: each.cost for each in layers}
     order = tuple(sorted(cost, key=lambda layer: -(10 ** (-noise[layer] / 10)) / cost[layer]))
-    search = _Search(mixing, order, max_drop, say)
+    search = _Search(calibrated, order, max_drop, say)
     count = 0
     for part, drop in judges:
         count = search.shortest(part, drop, count)
@@ -94,8 +94,10 @@ def mix(
 class _Search:
     """Looks for the shortest beginning of an order that is good enough."""
 
-    def __init__(self, mixing: Mixing, order: tuple[str, ...], max_drop: float, say: Callable[[str], None]) -> None:
-        self._mixing, self._order, self._max_drop, self._say = mixing, order, max_drop, say
+    def __init__(
+        self, calibrated: CalibratedModel, order: tuple[str, ...], max_drop: float, say: Callable[[str], None]
+    ) -> None:
+        self._calibrated, self._order, self._max_drop, self._say = calibrated, order, max_drop, say
         self._files: dict[int, bytes] = {}  # those made last
         self.tried: list[dict[str, Any]] = []
 
@@ -125,12 +127,12 @@ class _Search:
         """Score a number of layers; `near`, all that may be asked for next, are made with it, but for the first."""
         if count not in self._files:
             self._make([count] if count == near[0] else near)
-        lost = drop(self._mixing.seal(self._files[count]))
+        lost = drop(self._calibrated.seal(self._files[count]))
         self.tried.append({"floats": count, "drop": round(lost, 4), "part": part})
         self._say(f"mixing     {count} of {len(self._order)} layers in float32: {-lost:+.2f} points, {part} part")
         return lost <= self._max_drop
 
     def _make(self, counts: list[int]) -> None:
-        layers = {each.name: each.layers for each in self._mixing.mixer.layers}
+        layers = {each.name: each.layers for each in self._calibrated.converter.groups}
         choices = [[layer for name in self._order[:count] for layer in layers[name]] for count in counts]
-        self._files = dict(zip(counts, self._mixing.mixer.make(choices), strict=True))
+        self._files = dict(zip(counts, self._calibrated.converter.convert(choices), strict=True))

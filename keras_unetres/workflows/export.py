@@ -20,7 +20,7 @@ from unetres_edge.images.preprocessing import look_up
 
 from ..runs import RunFolder
 from ..tasks.loading import Loaded, load_keras, load_run, refuse_for_own
-from ..tflite import process
+from ..tflite import converter_process
 from ..verify.finish import Job, finish, middle, receipt_files
 from ..verify.gate import HeldOut, read_held_out
 
@@ -93,7 +93,7 @@ def export(
     refuse_for_own(source, preprocessing=preprocessing, classes=classes, calibration=calibration)
     _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_out(out, overwrite)
-    process.start()  # gets ready while the model is loaded
+    converter_process.start()  # gets ready while the model is loaded
     loaded, info, crops = _open(source, preprocessing, classes, calibration, chosen.quantized)
     if size is not None and size != loaded.card.preprocessing.size:
         loaded, crops = _resize(loaded, crops, size)
@@ -165,16 +165,16 @@ def _mixed(
 
     They are found on files that give scores, whatever head the file is to have.
     """
-    from ..tflite import begin_mixing
+    from ..tflite import calibrate_model
     from ..verify.mixed import mix
 
     pre = job.loaded.card.preprocessing
     say(f"calibrating at {pre.size[0]} x {pre.size[1]} ...")
     assert job.crops is not None
     crops = look_up(pre.table(), job.crops)
-    mixing = begin_mixing(job.loaded.model, preprocessing=pre, calibration=crops, card=job.loaded.card)
-    found = mix(mixing, reference, judges, job.max_drop, say)
-    return found.layers(mixing), found.to_dict(mixing)
+    calibrated = calibrate_model(job.loaded.model, preprocessing=pre, calibration=crops, card=job.loaded.card)
+    found = mix(calibrated, reference, judges, job.max_drop, say)
+    return found.layers(calibrated), found.to_dict(calibrated)
 
 
 def _check_gate(gate: bool, **given: object) -> None:

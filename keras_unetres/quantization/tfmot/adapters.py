@@ -12,7 +12,7 @@ from typing import Any
 
 from unetres_edge.errors import UsageError
 
-from .legacy import load_tf_keras
+from .imports import load_tf_keras
 
 # Arguments of Keras 3's optimizers that tf_keras does not know, and the values at which they do nothing.
 _OPTIMIZER_EXTRAS = {"gradient_accumulation_steps": None, "loss_scale_factor": None}

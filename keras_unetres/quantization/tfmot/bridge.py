@@ -16,7 +16,7 @@ import numpy as np
 from unetres_edge.errors import ModelError, UsageError
 
 from .adapters import model_class
-from .legacy import load_tf_keras
+from .imports import load_tf_keras
 
 if TYPE_CHECKING:
     import keras

@@ -15,7 +15,7 @@ import numpy as np
 from unetres_edge.errors import UsageError
 
 from .bridge import carry, set_weights, unwrapped
-from .legacy import load_tfmot
+from .imports import load_tfmot
 from .prune import choose_layers, kernels_by_layer
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..folding import Folded
 from ..graph import read_calls
 from ..native import build_native, range_name, set_ranges
 from .bridge import carry
-from .legacy import load_tf_keras
+from .imports import load_tf_keras
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,7 @@ import numpy as np
 from unetres_edge.errors import UsageError
 
 from .bridge import carry, copy_weights, unwrapped
-from .legacy import load_tfmot
+from .imports import load_tfmot
 
 if TYPE_CHECKING:
     import keras

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...models.fake_quant import int8_range
-from .legacy import load_tfmot
+from .imports import load_tfmot
 
 _tfmot = load_tfmot().quantization.keras
 _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0

@@ -1,4 +1,7 @@
-"""ai-edge-quantizer, which makes a quantized file from the float32 one. Used in the converter's own process only."""
+"""Post-training quantization of weights by litert-quantizer: a float32 `.tflite` becomes one of smaller kernels.
+
+It needs no images: activations stay float32, or are rounded on the fly. Called in the conversion worker only.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,22 @@ _BITS = {"int4": 4, "int8": 8}
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # all that has kernels of 4 bits
 
 
-def quantize(data: bytes, *, recipe: str, weights: str) -> bytes:
-    """Return a float32 `.tflite` with other weights.
+def quantize_weights(data: bytes, *, recipe: str, weights: str) -> bytes:
+    """Return a float32 `.tflite` with its kernels in another type.
 
     Args:
         recipe: name of a recipe: "float16", or one that begins with "dynamic" or "weight_only".
-        weights: what its kernels are stored as: "float16", "int8" or "int4". What has no 4 bits gets 8.
+        weights: the type of its kernels: "float16", "int8" or "int4". What has no 4 bits gets 8.
     """
-    from ai_edge_quantizer import quantizer
+    from litert_quantizer import quantizer
 
-    rules = _half() if weights == "float16" else _whole(recipe.startswith("dynamic"), _BITS[weights])
-    made = quantizer.Quantizer(bytearray(data), rules).quantize()
-    return bytes(made.quantized_model)
+    rules = _float16_rules() if weights == "float16" else _integer_rules(recipe.startswith("dynamic"), _BITS[weights])
+    result = quantizer.Quantizer(bytearray(data), rules).quantize()
+    return bytes(result.quantized_model)
 
 
-def _half() -> Any:
-    from ai_edge_quantizer import qtyping, recipe_manager
+def _float16_rules() -> Any:
+    from litert_quantizer import qtyping, recipe_manager
 
     rules = recipe_manager.RecipeManager()
     rules.add_quantization_config(
@@ -39,8 +42,8 @@ def _half() -> Any:
     return rules.get_quantization_recipe()
 
 
-def _whole(dynamic: bool, bits: int) -> Any:
-    from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
+def _integer_rules(dynamic: bool, bits: int) -> Any:
+    from litert_quantizer import algorithm_manager, qtyping, recipe_manager
 
     names, algorithms = qtyping.TFLOperationName, algorithm_manager.AlgorithmName
     rules = recipe_manager.RecipeManager()

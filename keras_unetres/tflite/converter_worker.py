@@ -1,13 +1,15 @@
-"""The converter's own process: `python -m keras_unetres.tflite.child`.
+"""The worker process that runs TensorFlow's converter: `python -m keras_unetres.tflite.converter_worker`.
 
-Reads names of folders from its standard input, one a line, and answers each with a line: an exit status, negative for
-the signal that it died of. A folder holds `request.json`, and `saved_model/` and `calibration.npy`, or
-`calibrated.tflite`, as that asks; it gets `made/`, with one `.tflite` or several, or `error.txt`.
+The protocol, whose other side is `converter_process.py`: each line of standard input is the path of a folder, and each
+is answered by one line on standard output, the exit status of that conversion (negative: the signal that ended it).
+The folder holds `request.json` and the inputs it names: `saved_model/` with `calibration.npy`, or for mixed precision
+`calibrated.tflite`. The worker adds `made/0000.tflite` and so on, or `error.txt` with the reason.
 
-On Linux every conversion is done by a fork of the process, which has TensorFlow imported and goes on whatever becomes
-of the fork; elsewhere it converts once and goes. It imports TensorFlow and nothing of the user's. Its standard input is
-a pipe of the parent's; when that closes, the parent is gone, and a conversion under way goes too and takes its folder
-with it. It leaves by itself when nothing was asked for a while.
+On Linux the worker imports TensorFlow once and forks for each conversion, so that a crash of the converter ends the
+fork alone. Elsewhere it converts one folder and exits. Either way it imports none of the user's modules.
+
+Nothing is left behind: the worker exits after `IDLE` seconds without a request. When its standard input closes, the
+parent has gone; then a running conversion deletes its folder and exits too.
 """
 
 from __future__ import annotations
@@ -25,25 +27,27 @@ from typing import Any
 
 import numpy as np
 
+from .recipes import LITERT_QUANTIZER
+
 FORKS = sys.platform == "linux"  # elsewhere what TensorFlow has loaded may not survive it
-IDLE = 300.0  # s
+IDLE = 300.0  # seconds without a request after which the worker exits
 
 
 def convert(folder: Path) -> Iterator[bytes]:
-    """Yield the files that a folder asks for."""
+    """Yield the `.tflite` files that the request in a folder asks for."""
     request = json.loads((folder / "request.json").read_text())
     if "floats" in request:
-        yield from _mixed((folder / "calibrated.tflite").read_bytes(), request)
+        yield from _mixed_precision((folder / "calibrated.tflite").read_bytes(), request)
         return
-    data = _tensorflow(folder, request)
-    if request["tool"] == "ai-edge-quantizer":
-        from .quantizer import quantize
+    data = _converted(folder, request)
+    if request["tool"] == LITERT_QUANTIZER:
+        from .weight_quantization import quantize_weights
 
-        data = quantize(data, recipe=request["recipe"], weights=request["weights"])
+        data = quantize_weights(data, recipe=request["recipe"], weights=request["weights"])
     yield data
 
 
-def _mixed(calibrated: bytes, request: dict[str, Any]) -> Iterator[bytes]:
+def _mixed_precision(calibrated: bytes, request: dict[str, Any]) -> Iterator[bytes]:
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize  # what tf.lite.experimental.QuantizationDebugger calls
 
@@ -60,7 +64,7 @@ def _mixed(calibrated: bytes, request: dict[str, Any]) -> Iterator[bytes]:
         )
 
 
-def _tensorflow(folder: Path, request: dict[str, Any]) -> bytes:
+def _converted(folder: Path, request: dict[str, Any]) -> bytes:
     import tensorflow as tf
 
     sets = tf.lite.OpsSet
@@ -90,15 +94,16 @@ def _representative(images: np.ndarray) -> Any:
     return batches
 
 
-def _leave_with_parent(folder: Path) -> None:
-    os.read(0, 1)  # nothing is asked meanwhile: it returns at the end of the pipe
+def _exit_with_parent(folder: Path) -> None:
+    """Wait for the end of standard input, which is the parent's, and then exit without a trace."""
+    os.read(0, 1)  # no request comes during a conversion: it returns when the pipe closes
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
 def answer(folder: Path) -> int:
-    """Convert, and leave the reason in `error.txt` where that fails; return the exit status."""
-    threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()
+    """Do what a folder asks for and return the exit status; write the reason to `error.txt` where that fails."""
+    threading.Thread(target=_exit_with_parent, args=(folder,), daemon=True).start()
     try:
         (folder / "made").mkdir()
         for number, data in enumerate(convert(folder)):
@@ -121,23 +126,23 @@ def _fork(folder: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
 
 
-def _load() -> None:
-    """Import what takes long. What fails here fails again, with its reason, in the conversion."""
+def _import_converter() -> None:
+    """Import what takes long, before the first fork. An error comes up again, with its reason, in the conversion."""
     with contextlib.suppress(Exception):
         import tensorflow as tf
 
         tf.lite.TFLiteConverter  # noqa: B018  # the attribute loads it
 
 
-def _load_for(folder: Path) -> None:
-    """Import what only some conversions need."""
+def _import_quantizer(folder: Path) -> None:
+    """Import the quantizer of weights, where the request needs it, for this fork and all later ones."""
     with contextlib.suppress(Exception):
-        if json.loads((folder / "request.json").read_text())["tool"] == "ai-edge-quantizer":
-            import ai_edge_quantizer.quantizer  # noqa: F401
+        if json.loads((folder / "request.json").read_text())["tool"] == LITERT_QUANTIZER:
+            import litert_quantizer.quantizer  # noqa: F401
 
 
-def _asked() -> str | None:
-    """Return the next folder, or None where the parent is gone or has not asked for long."""
+def _next_folder() -> str | None:
+    """Return the folder of the next request; None where the parent has gone, or has asked for nothing for `IDLE` s."""
     if not FORKS or select.select([0], [], [], IDLE)[0]:
         name = b""
         while not name.endswith(b"\n"):  # not a line of sys.stdin, whose buffer a fork would share
@@ -150,14 +155,14 @@ def _asked() -> str | None:
 
 
 def main() -> None:
-    """Convert what is asked for."""
+    """Answer requests until there are no more."""
     answers = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what TensorFlow prints is no answer
-    _load()
-    while (name := _asked()) is not None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what TensorFlow prints must not be read as an answer
+    _import_converter()
+    while (name := _next_folder()) is not None:
         folder = Path(name)
         if FORKS:
-            _load_for(folder)
+            _import_quantizer(folder)
         code = _fork(folder) if FORKS else answer(folder)
         os.write(answers, f"{code}\n".encode())
         if not FORKS:

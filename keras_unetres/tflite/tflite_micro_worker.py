@@ -1,8 +1,8 @@
-"""tflite-micro's own process: `python -m keras_unetres.tflite.micro_child FOLDER`.
+"""Run a model on the kernels of tflite-micro, in a process of its own that they may crash.
 
-Reads `model.tflite` and `inputs.npy`, the numbers of the input tensor, from the folder; writes `outputs.npy`. How much
-memory was used goes to standard error, where tflite-micro prints it. Its kernels can die of a model without taking
-anything with them.
+`python -m keras_unetres.tflite.tflite_micro_worker FOLDER` reads `model.tflite` and `inputs.npy` (values of the input
+tensor, one row an image) from the folder and writes `outputs.npy`. tflite-micro prints the memory it used to standard
+error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ARENAS = (2**20, 2**23, 2**26, 2**29)  # bytes; the first that is enough is tak
 
 
 def main() -> int:
-    """Run every input and leave the outputs."""
+    """Run the model on every input and write the outputs."""
     from tflite_micro.python.tflite_micro import runtime
 
     folder = Path(sys.argv[1])

@@ -1,7 +1,8 @@
-"""Mixed precision: files in which some layers compute in float32 and the rest in int8, all from one calibration.
+"""Mixed precision: convert a model to files in which chosen layers compute in float32 and all others in int8.
 
-The converter calibrates once; each choice of layers then takes it less than a second. Which layers to choose is not
-decided here, only what each one's rounding does to the answer.
+The model is calibrated once; a file for another choice of layers then takes less than a second. This module also
+measures how much noise the int8 form of each layer adds to the output. The search for the layers to choose is in
+`keras_unetres.verify`.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
     import keras
 
 MIXED = "mixed_wi8_ai8_afp32"
-# What moves or compares values and rounds nothing of its own.
+# Ops that move or compare values and round nothing of their own.
 _MOVERS = {
     *("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "PAD", "PADV2", "RELU", "RELU6", "RESHAPE"),
     *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SHAPE", "SLICE", "STRIDED_SLICE", "TILE", "TRANSPOSE"),
 }
-_TOGETHER = "TRANSPOSE_CONV"  # the converter quantizes them whatever their names are
+_TRANSPOSED = "TRANSPOSE_CONV"  # the converter lets only all of them stay in float, by kind, not one by its name
 _MOST_BYTES = 1 << 28  # of the files made at a time
 
 
 @dataclass(frozen=True)
-class Mixable:
-    """A layer that can compute in float32 or in int8; or all transposed convolutions, which the converter takes as one.
+class LayerGroup:
+    """Layers that compute in float32 or in int8 together: one layer, or all transposed convolutions of the model.
 
     Args:
-        layers: Keras names; of what was fused into one op, the layer with the kernel.
+        layers: names of the Keras layers; of layers fused into one op, that with the kernel.
         multiply_adds: of one run.
-        moved: values that go in and out, which a change of precision has to pass over.
+        moved: number of values in its inputs and outputs, each of which a change of precision converts.
     """
 
     layers: tuple[str, ...]
@@ -52,35 +53,35 @@ class Mixable:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The names of its layers, for people."""
         return " + ".join(self.layers)
 
     @property
     def cost(self) -> int:
-        """What it costs to have it in float, in operations: its own, and one for each value that changes its form."""
+        """The cost of float32, in operations: its multiply-adds, and one for each value that is converted."""
         return self.multiply_adds + self.moved
 
 
-class Mixer:
-    """Makes files of one model that differ in which layers compute in float32.
+class MixedPrecisionConverter:
+    """Converts one calibrated model to files that differ in which layers compute in float32.
 
     Args:
         calibrated: the float `.tflite` with the ranges of its tensors, as `calibrate` returns it.
         layer_names: of the Keras model.
-        head: in what form the files take the image and give the answer.
+        head: the form of the files' input and output.
     """
 
     def __init__(self, calibrated: bytes, layer_names: Sequence[str], head: Head) -> None:
         self._calibrated = calibrated
         self._names = list(layer_names)
         self._head = head
-        self.layers = tuple(_mixables(Graph(calibrated), self._names))
+        self.groups = tuple(_layer_groups(Graph(calibrated), self._names))
 
-    def make(self, choices: Sequence[Collection[str]]) -> Iterator[bytes]:
-        """Yield a file for each choice of layers that compute in float32.
+    def convert(self, choices: Sequence[Collection[str]]) -> Iterator[bytes]:
+        """Yield a `.tflite` for each choice of layers that compute in float32.
 
         Raises:
-            UsageError: a choice names a layer that is no `Mixable`.
+            UsageError: a choice names a layer of no `LayerGroup`.
             ConversionError: the converter refused.
         """
         at_a_time = max(1, _MOST_BYTES // len(self._calibrated))
@@ -90,31 +91,31 @@ class Mixer:
             yield from requantize(self._calibrated, floats[start : start + at_a_time], self._head, self._names)
 
     def noise(self, reference: bytes, images: np.ndarray) -> dict[str, float]:
-        """Return the name of each `Mixable` -> signal to noise of the answer where that alone is in int8, in dB.
+        """Return the name of each `LayerGroup` -> signal to noise of the scores with that group alone in int8, in dB.
 
         Signal is the variance of the float scores over all pixels of the images, noise the mean squared error.
 
         Args:
-            reference: the float32 `.tflite` of the same model with scores for an answer.
+            reference: the float32 `.tflite` of the same model, with the head "logits".
             images: (N, h, w, C) float32 as the network sees them.
         """
-        every = [layer for each in self.layers for layer in each.layers]
+        every = [layer for group in self.groups for layer in group.layers]
         exact = np.stack(list(run_images(reference, images))).astype(np.float64)
         power = exact.var(axis=tuple(range(exact.ndim - 1))).sum()
-        found = {}
-        files = self.make([[layer for layer in every if layer not in each.layers] for each in self.layers])
-        progress = tqdm(self.layers, desc="layers", unit="layer", disable=None, leave=False, file=sys.stderr)
-        for each, data in zip(progress, files, strict=True):
+        decibels = {}
+        files = self.convert([[layer for layer in every if layer not in group.layers] for group in self.groups])
+        progress = tqdm(self.groups, desc="layers", unit="layer", disable=None, leave=False, file=sys.stderr)
+        for group, data in zip(progress, files, strict=True):
             scores = np.stack(list(run_images(data, images)))
             error = np.square(scores - exact).mean(axis=tuple(range(exact.ndim - 1))).sum()
-            found[each.name] = float(10 * np.log10(power / error)) if error > 0 and power > 0 else float("inf")
-        return found
+            decibels[group.name] = float(10 * np.log10(power / error)) if error > 0 and power > 0 else float("inf")
+        return decibels
 
 
 def calibrate(
     model: keras.Model, shape: tuple[int, int, int], head: Head, calibration: np.ndarray, pixels: Preprocessing | None
-) -> Mixer:
-    """Return what makes files of mixed precision of a model.
+) -> MixedPrecisionConverter:
+    """Calibrate a model and return the converter that makes files of it in mixed precision.
 
     Args:
         shape: (h, w, C).
@@ -128,13 +129,16 @@ def calibrate(
     data = convert(
         model, shape, recipe=RECIPES[MIXED], head=head, calibration=calibration, pixels=pixels, only_calibrate=True
     )
-    return Mixer(data, [layer.name for layer in model.layers], head)
+    return MixedPrecisionConverter(data, [layer.name for layer in model.layers], head)
 
 
 def float_ops(graph: Graph, floats: Collection[str], layer_names: Iterable[str]) -> dict[str, list[str]]:
-    """Return what computes in float32 where the layers `floats` do: "nodes", names of tensors, and "kinds" of ops.
+    """Return which ops stay in float32 when the layers `floats` do, as the converter takes it.
 
-    What only moves values, such as a concatenation, is float where all around it is.
+    Ops that only move values, such as concatenations, stay in float32 where all their neighbours do.
+
+    Returns:
+        "nodes", names of the first outputs of ops, and "kinds", ops of which all stay in float32.
 
     Raises:
         UsageError: no op of the graph comes from such a layer, or not all transposed convolutions are among them.
@@ -157,7 +161,7 @@ def float_ops(graph: Graph, floats: Collection[str], layer_names: Iterable[str])
                 near[maker[int(tensor)]].add(place)
     movers = {place for place, op in enumerate(graph.operators) if graph.op_name(op) in _MOVERS}
     chosen = {place for place, found in enumerate(layers) if set(found) & set(floats)}
-    together = {place for place, op in enumerate(graph.operators) if graph.op_name(op) == _TOGETHER}
+    together = {place for place, op in enumerate(graph.operators) if graph.op_name(op) == _TRANSPOSED}
     if chosen & together and not together <= chosen:
         raise UsageError(
             "transposed convolutions are in float all together, or none",
@@ -171,13 +175,13 @@ def float_ops(graph: Graph, floats: Collection[str], layer_names: Iterable[str])
             break
         inside = kept
     nodes = [graph.name(int(graph.operators[place].outputs[0])) for place in sorted(inside)]
-    return {"nodes": nodes, "kinds": [_TOGETHER] if chosen & together else []}
+    return {"nodes": nodes, "kinds": [_TRANSPOSED] if chosen & together else []}
 
 
-def _mixables(graph: Graph, names: list[str]) -> Iterator[Mixable]:
+def _layer_groups(graph: Graph, names: list[str]) -> Iterator[LayerGroup]:
     sums: dict[tuple[str, ...], list[int]] = {}
     ops = graph.ops()
-    together = tuple(layers_of(op, names)[0] for op in ops if op.name == _TOGETHER and layers_of(op, names))
+    together = tuple(layers_of(op, names)[0] for op in ops if op.name == _TRANSPOSED and layers_of(op, names))
     for op, operator in zip(ops, graph.operators, strict=True):
         layers = layers_of(op, names)
         if not layers or op.name in _MOVERS:
@@ -187,7 +191,7 @@ def _mixables(graph: Graph, names: list[str]) -> Iterator[Mixable]:
         found[0] += op.multiply_adds
         found[1] += moved
     for key, (multiply_adds, moved) in sums.items():
-        yield Mixable(key, multiply_adds, moved)
+        yield LayerGroup(key, multiply_adds, moved)
 
 
 def _size(graph: Graph, tensor: Any) -> int:

@@ -1,8 +1,7 @@
-"""The converter's process, from the parent's side: started once, asked for one folder at a time, ended with the parent.
+"""The parent's side of the converter's worker process: it starts one, sends it folders, and ends it at exit.
 
-What converts can die of what it is given, so it never runs in the user's process. Importing TensorFlow takes much
-longer than converting a small network; therefore the process stays for a while, and forks for each conversion where
-that is safe (see `child.py`).
+TensorFlow's converter can crash on a model, so it never runs in the user's process. Importing TensorFlow takes longer
+than converting a small network, so one worker serves all conversions. `converter_worker.py` describes the protocol.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import unetres_edge
 from unetres_edge.errors import ConversionError
 
-CHILD = ("-P", "-m", "keras_unetres.tflite.child")  # -P: not the modules of the user's folder
-SECONDS = 3600.0  # a conversion of minutes is a long one
+from .isolated_python import python_path
+
+WORKER = ("-P", "-m", "keras_unetres.tflite.converter_worker")  # -P: no modules of the working folder
+SECONDS = 3600.0  # until a conversion counts as hung; one of minutes is long
 
 
 class Converter:
-    """A process that converts what folders hold, one after the other. It is left to itself after an idle while.
+    """A running worker process.
 
     Args:
-        command: what is run; it reads names of folders, a line each, and answers each with an exit status.
+        command: command line of a worker that speaks the protocol.
     """
 
     def __init__(self, command: tuple[str, ...]) -> None:
@@ -51,14 +51,14 @@ class Converter:
             raise ConversionError(f"the converter cannot be started: {error.strerror or error}") from error
 
     def run(self, folder: Path) -> tuple[int, str] | None:
-        """Convert what a folder holds.
+        """Have the worker convert what a folder holds.
 
         Returns:
-            The exit status, negative for a signal, and what the process wrote to its stderr; None where the process had
-            ended before it was asked.
+            The exit status, negative for a signal, and what the worker wrote to its stderr; None where the worker had
+            exited before it was asked.
 
         Raises:
-            ConversionError: it did not answer in time; it is still there.
+            ConversionError: it did not answer in time; it is still running.
         """
         questions, replies = self._process.stdin, self._process.stdout
         assert questions is not None and replies is not None
@@ -77,19 +77,19 @@ class Converter:
             )
         line = answers[0]
         code = int(line) if line else self._process.wait()
-        self._errors.seek(self._told)  # the process shares the position, and waits
+        self._errors.seek(self._told)  # the worker shares the position, and waits
         text = self._errors.read().decode(errors="replace")
         self._told = self._errors.tell()
         return None if not line and code == 0 else (code, text)
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked by this process."""
+        """Whether the worker runs and belongs to this process, not to one that this was forked from."""
         return self.owner == os.getpid() and self._process.poll() is None
 
     def end(self) -> None:
-        """End it and what it forked."""
-        if self.owner != os.getpid():  # a copy of the parent
+        """Kill the worker and what it forked."""
+        if self.owner != os.getpid():  # this process is a fork of the one that started it
             return
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
@@ -101,23 +101,23 @@ class Converter:
 
 
 _kept: list[Converter] = []
-_turn = threading.Lock()
+_lock = threading.Lock()
 
 
 def start() -> None:
-    """Let the process get ready while something else is done. Where it cannot, the conversion will say so."""
-    with _turn, contextlib.suppress(ConversionError):
+    """Start a worker in the background, to save time later. An error comes up again in the conversion."""
+    with _lock, contextlib.suppress(ConversionError):
         _converter()
 
 
 def run(folder: Path) -> tuple[int, str]:
-    """Convert what a folder holds, as `child.py` tells; return the exit status, negative for a signal, and its stderr.
+    """Convert what a folder holds; return the exit status, negative for a signal, and what went to stderr.
 
     Raises:
-        ConversionError: the process cannot be started, or does not end.
+        ConversionError: no worker can be started, or the conversion does not end.
     """
-    with _turn, _ended_on_error():
-        for _ in range(2):  # it may have gone, idle, at the very moment
+    with _lock, _ended_on_error():
+        for _ in range(2):  # an idle worker may have exited at this very moment
             done = _converter().run(folder)
             if done is not None:
                 return done
@@ -128,13 +128,13 @@ def run(folder: Path) -> tuple[int, str]:
 def _ended_on_error() -> Iterator[None]:
     try:
         yield
-    except BaseException:  # Ctrl-C: what it is doing is not wanted any more
+    except BaseException:  # Ctrl-C: the conversion under way is not wanted any more
         end()
         raise
 
 
 def _converter() -> Converter:
-    command = (sys.executable, *CHILD)
+    command = (sys.executable, *WORKER)
     if not _kept or not _kept[0].alive or _kept[0].command != command:
         end()
         _kept.append(Converter(command))
@@ -143,16 +143,16 @@ def _converter() -> Converter:
 
 @atexit.register
 def end() -> None:
-    """End the process, where there is one; the next conversion starts another."""
+    """End the worker, if one runs; the next conversion starts another."""
     while _kept:
         _kept.pop().end()
 
 
 def _environment() -> dict[str, str]:
-    roots = [str(Path(__file__).resolve().parents[2]), str(Path(unetres_edge.__file__).resolve().parents[1])]
+    """Return the environment without the user's settings of TensorFlow and Keras, and without a GPU."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("TF_", "XLA_", "KERAS_"))},
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": python_path(),
     }

@@ -1,4 +1,4 @@
-"""Python in a process of its own, with an environment that finds both packages and nothing of the user's."""
+"""Run Python in a subprocess that finds both packages and none of the modules in the user's working folder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import unetres_edge
 
 
 def run_python(arguments: Sequence[str], *, seconds: float | None = None) -> subprocess.CompletedProcess[str] | None:
-    """Run `python -P ARGUMENTS` (no modules of the working folder) and return what became of it.
+    """Run `python -P ARGUMENTS` (no modules of the working folder) and return the completed process.
 
     Args:
-        seconds: after which it is killed, or None.
+        seconds: time limit, after which it is killed; None for no limit.
 
     Returns:
-        The process that ended, with its output as text; None if it took too long.
+        The completed process with its output as text; None if it took too long.
     """
     try:
         return subprocess.run(
             [sys.executable, "-P", *arguments],
-            env=_environment(),
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": python_path()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -35,8 +35,8 @@ def run_python(arguments: Sequence[str], *, seconds: float | None = None) -> sub
         return None
 
 
-def why(done: subprocess.CompletedProcess[str] | None) -> str:
-    """Return the line of a failed process's output that tells most."""
+def failure_reason(done: subprocess.CompletedProcess[str] | None) -> str:
+    """Return the most telling line of what a failed process printed."""
     if done is None:
         return "it took too long"
     if done.returncode < 0:
@@ -46,7 +46,7 @@ def why(done: subprocess.CompletedProcess[str] | None) -> str:
     return (telling[:1] or lines[-1:] or ["it gave no reason"])[0][:300]
 
 
-def _environment() -> dict[str, str]:
+def python_path() -> str:
+    """Return a PYTHONPATH on which a subprocess finds both packages, installed or not."""
     roots = [str(Path(__file__).resolve().parents[2]), str(Path(unetres_edge.__file__).resolve().parents[1])]
-    paths = [*roots, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(paths)}
+    return os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,0 +1,73 @@
+"""Checks of a Keras model before it is converted: finite weights, and the input and output of a supported task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unetres_edge.errors import ConversionError, ModelError, UsageError
+from unetres_edge.images.preprocessing import Preprocessing
+
+from .convert import first_line
+
+if TYPE_CHECKING:
+    import keras
+
+
+def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, str]:
+    """Return (number of classes, task) of a model, or refuse it.
+
+    Args:
+        shape: (h, w, C) of one image.
+
+    Returns:
+        The task is "segment" where the output is (1, h, w, classes), "classify" where it is (1, classes).
+
+    Raises:
+        UsageError: not a Keras 3 model.
+        ConversionError: a weight is not finite, or input or output have another form.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
+            raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
+    try:
+        output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
+    except Exception as error:  # layers raise what they like
+        fix = _size_fix(model, shape)
+        raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}", fix=fix) from error
+    if len(output) == 2 and output[1] >= 2:
+        return int(output[1]), "classify"
+    if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
+        raise ConversionError(
+            "the model gives no score for every class at every pixel",
+            expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
+            found=output,
+            fix="end the model at full size with one channel a class",
+        )
+    return int(output[3]), "segment"
+
+
+def check_classifier(preprocessing: Preprocessing) -> None:
+    """Raise UsageError if a classifier is to see images by tiles."""
+    if preprocessing.fit == "crop":
+        raise UsageError(
+            "a classifier sees the whole image", expected="fit 'resize' or 'letterbox'", found="fit 'crop', by tiles"
+        )
+
+
+def _size_fix(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
+    """Return the advice which input size to use instead, where the size is what is wrong."""
+    from ..models import check_size
+
+    try:
+        check_size(model, shape[:2])
+    except UsageError as error:
+        return error.fix
+    except ModelError:
+        pass
+    return None
