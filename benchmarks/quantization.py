@@ -135,14 +135,14 @@ def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float)
 
     from keras_unetres.quantization.tfmot import cluster, prune
     from keras_unetres.runs import RunFolder
-    from keras_unetres.settings import TrainOptions
+    from keras_unetres.settings import TrainSettings
     from keras_unetres.tasks.loading import load_run
     from keras_unetres.workflows.train import read_again
     from unetres_edge import Preprocessing
 
     info = RunFolder(run).read_info()
     material = read_again(
-        info, data, TrainOptions(**info["settings"]), print, Preprocessing.from_dict(info["preprocessing"])
+        info, data, TrainSettings.from_dict(info["settings"]), print, Preprocessing.from_dict(info["preprocessing"])
     )
     model = load_run(run).model
     made = prune(model, sparsity=0.5, steps=max(1, steps * 2 // 3)) if kind == "prune" else cluster(model, clusters=16)

@@ -394,12 +394,12 @@ def test_settings_of_segmenters_are_refused(setting: dict[str, Any], what: str) 
 
 
 def test_a_network_is_named_as_everywhere() -> None:
-    builder, arguments = TrainOptions(network="resnet50_v1.5", size=224).model(3, 7)
+    builder, arguments = TrainOptions(network="resnet50_v1.5", size=224).network.model(3, 7)
     assert builder == "build_resnet"
     assert arguments == {"input_shape": [224, 224, 3], "num_classes": 7, "depth": 50, "variant": "v1.5"}
-    assert TrainOptions(network="resnet50").image_fit == "resize"
-    assert TrainOptions(network="resnet50", fit="letterbox").image_fit == "letterbox"
-    assert TrainOptions().image_fit == "crop"
+    assert TrainOptions(network="resnet50").network.image_fit == "resize"
+    assert TrainOptions(network="resnet50", fit="letterbox").network.image_fit == "letterbox"
+    assert TrainOptions().network.image_fit == "crop"
 
 
 def test_arrays_train_with_their_copies_named(tmp_path: Path) -> None:

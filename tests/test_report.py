@@ -30,11 +30,12 @@ from keras_unetres.pages.review import review
 from keras_unetres.runs import RunFolder
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import TrainSettings
 from keras_unetres.tasks.reports import command_of, make_report
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.report import report
 from unetres_edge import Card, Preprocessing, Segmenter
+from unetres_edge.command_line import read
 from unetres_edge.errors import FileSystemError, RunFolderError, UsageError
 from unetres_edge.model.card import default_colors
 
@@ -457,8 +458,7 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
     assert words[0] == "unetres"
     parsed = _parser().parse_args(words[1:])
     assert parsed.out == "a run's folder"
-    found = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(TrainOptions)}
-    assert TrainOptions(**found) == TrainOptions(**info["settings"])
+    assert read(TrainSettings, parsed) == TrainSettings.from_dict(info["settings"])
 
 
 @pytest.mark.parametrize(
@@ -469,10 +469,10 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
     ],
 )
 def test_commands_of_other_settings(settings: dict[str, Any]) -> None:
-    info = {"data": {"path": "d ata"}, "settings": {**dataclasses.asdict(TrainOptions()), **settings}}
+    wanted = TrainSettings.from_flat(settings)
+    info = {"data": {"path": "d ata"}, "settings": wanted.to_dict()}
     parsed = _parser().parse_args(shlex.split(command_of(info, "r"))[1:])
-    found = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(TrainOptions)}
-    assert TrainOptions(**found) == TrainOptions(**settings)
+    assert read(TrainSettings, parsed) == wanted
     assert parsed.data == "d ata"
 
 

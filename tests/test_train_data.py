@@ -14,7 +14,7 @@ from conftest import TINY, silent
 from keras_unetres import dataset_from_arrays
 from keras_unetres.data import Dataset, Reading
 from keras_unetres.data.synthetic import make_cells, write_cells
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import TrainSettings
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.train import resume, train
@@ -38,8 +38,8 @@ def cells(**reading: Any) -> Dataset:
     )
 
 
-def options(**changes: Any) -> TrainOptions:
-    return TrainOptions(**{**TINY, "epochs": 1, **changes})
+def options(**changes: Any) -> TrainSettings:
+    return TrainSettings.from_flat({**TINY, "epochs": 1, **changes})
 
 
 def test_three_classes_are_learned_from_instances_and_travel_to_the_device(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_three_classes_are_learned_from_instances_and_travel_to_the_device(tmp_p
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["classes"]["names"] == ["background", "interior", "border"]
     assert info["reading"]["target"] == "borders"
-    assert info["settings"]["border_weight"] == [10, 5]
+    assert info["settings"]["data"]["border_weight"] == [10, 5]
     assert info["data"]["path"] is None
     export(tmp_path / "run", tmp_path / "m.tflite", recipe="float32", say=silent)
     assert read_card((tmp_path / "m.tflite").read_bytes()).dataset["target"] == "borders"

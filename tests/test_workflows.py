@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_tensors
 
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import TrainOptions, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.training import fit as fitting
@@ -90,7 +90,7 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert (told["run"], told["epochs"], told["steps"]) == (str(run), 3, 9)
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     info = RunFolder(run).read_info()
-    assert info["settings"] == {**info["settings"], **TINY}
+    assert TrainSettings.from_dict(info["settings"]) == TrainSettings.from_flat(TINY)
     assert info["plan"] == make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3).to_dict()
     assert info["model"]["arguments"]["input_shape"] == [32, 32, 1]
     assert info["classes"]["names"] == ["background", "cell"]
@@ -250,7 +250,7 @@ def test_published_weights_start_a_run_and_bring_their_preprocessing(
     ],
 )
 def test_the_network_of_the_settings(settings: dict[str, Any], arguments: dict[str, Any]) -> None:
-    builder, given = TrainOptions(size=64, **settings).model(3, 5)
+    builder, given = TrainSettings.from_flat({"size": 64, **settings}).network.model(3, 5)
     assert builder == f"build_{settings.get('network', 'unet')}"
     common = {"input_shape": [64, 64, 3], "num_classes": 5, "dropout": 0.0}
     if builder == "build_unet":
@@ -264,7 +264,7 @@ def test_the_network_of_the_settings(settings: dict[str, Any], arguments: dict[s
     ("settings", "words"),
     [
         ({"epochs": 2, "minutes": 1.0}, "exclude each other"),
-        ({"epochs": 0}, "--epochs is wrong; expected above 0; found 0"),
+        ({"epochs": 0}, "--epochs is wrong; expected a whole number, 1 to 1000000; found 0"),
         ({"batch": -1}, "--batch is wrong"),
         ({"learning_rate": 0.0}, "--learning-rate is wrong"),
         ({"learning_rate": math.nan}, "--learning-rate is wrong"),
@@ -277,13 +277,14 @@ def test_the_network_of_the_settings(settings: dict[str, Any], arguments: dict[s
         ({"network": "pspnet"}, "--network is unknown"),
         ({"encoder": "resnet18", "weights": "none.safetensors"}, "no such weights file"),
         ({"fit": "stretch"}, "fit"),
-        ({"masks_are": "colours"}, "unknown kind"),
+        ({"masks_are": "colours"}, "--masks is unknown"),
         ({"val_from": "nothing*"}, "no image name matches"),
     ],
 )
 def test_wrong_settings_leave_nothing(settings: dict[str, Any], words: str, cells: Path, tmp_path: Path) -> None:
     with pytest.raises((UsageError, WeightsError), match=words):
-        train(cells, tmp_path / "run", TrainOptions(**{"size": 32, "filters": 2, "depth": 2, **settings}), say=silent)
+        chosen = TrainSettings.from_flat({"size": 32, "filters": 2, "depth": 2, **settings})
+        train(cells, tmp_path / "run", chosen, say=silent)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_unetres import __version__
+from keras_unetres.settings import TrainSettings, flat_options
 from unetres_edge.cli import add_predict_options, add_turns_option, run_classify, run_command, run_predict
+from unetres_edge.command_line import add_options, given, read
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import FITS, Preprocessing
 
@@ -101,59 +102,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--resume", nargs="?", const="", metavar="RUN", help="go on with this run (or --out) from its last epoch"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run folder")
-    network = parser.add_argument_group("network")
-    network.add_argument("--size", type=int, default=256, metavar="PX", help="side of the network's input (256)")
-    network.add_argument(
-        "--network",
-        default="unet",
-        metavar="NAME",
-        help="unet, fcn, or a ResNet such as resnet50 for class folders (unet)",
-    )
-    network.add_argument("--encoder", metavar="NAME", help="a ResNet as contracting path; see: unetres models")
-    network.add_argument(
-        "--weights", metavar="W", help="of the encoder: imagenet (downloads), a .safetensors or .h5 file, or a preset"
-    )
-    network.add_argument("--filters", type=int, metavar="N", help="channels of the finest level (32; encoders: 16)")
-    network.add_argument("--depth", type=int, metavar="N", help="levels below it (4; encoders: all they have)")
-    network.add_argument("--residual", action="store_true", help="residual blocks in both paths")
-    network.add_argument("--upsampling", default="transpose", choices=("transpose", "bilinear", "nearest"))
-    network.add_argument("--dropout", type=float, default=0.0, metavar="P", help="at the end of the contracting path")
-    network.add_argument("--channels", type=int, choices=(1, 3), help="of the input (1 if every image is grey, else 3)")
-    network.add_argument(
-        "--fit", choices=FITS, help="crop: native scale, by tiles; else scale the image (crop; classifiers: resize)"
-    )
-    network.add_argument(
-        "--per-image", type=float, nargs=2, metavar=("LOW", "HIGH"), help="stretch these percentiles of each image"
-    )
-    fit = parser.add_argument_group("training")
-    budget = fit.add_mutually_exclusive_group()
-    budget.add_argument("--epochs", type=int, metavar="N", help="passes over the data (40)")
-    budget.add_argument("--minutes", type=float, metavar="M", help="wall-clock budget instead of --epochs")
-    fit.add_argument("--batch", type=int, default=4, metavar="N", help="crops a step (4)")
-    fit.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="peak of the schedule (0.001)")
-    fit.add_argument("--loss", default="cross_entropy + dice", metavar="L", help="sum of losses (cross_entropy + dice)")
-    fit.add_argument("--optimizer", default="adamw", choices=("adamw", "sgd"))
-    fit.add_argument("--schedule", default="cosine", choices=("cosine", "poly", "constant"), help="of the rate")
-    fit.add_argument("--warmup", type=int, metavar="N", help="steps over which the rate rises (a tenth, at most 100)")
-    fit.add_argument("--weight-decay", type=float, default=1e-4, metavar="W", help="of kernels (0.0001)")
-    fit.add_argument("--clip-norm", type=float, default=1.0, metavar="N", help="largest norm of the gradients (1)")
-    fit.add_argument("--ema", type=float, metavar="M", help="keep a moving average of the weights, such as 0.99")
-    fit.add_argument(
-        "--freeze-norm", type=float, default=0.0, metavar="P", help="share of epochs, the last, normalised as inference"
-    )
-    fit.add_argument("--deep-supervision", action="store_true", help="train coarser levels of the decoder, too")
-    fit.add_argument("--patience", type=int, metavar="N", help="end after N validations without a better score")
-    fit.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="between checkpoints (60)")
-    fit.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
-    fit.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of this machine to train on (1)")
-    fit.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, splits and augmentation (0)")
-    fit.add_argument(
-        "--augment", default="auto", choices=_AUGMENTS, help="microscopy if every image is grey, else street"
-    )
-    _add_weights(fit)
-    fit.add_argument("--balance", type=float, default=0.0, metavar="P", help="share of crops chosen by class (0)")
-    fit.add_argument("--cache", metavar="DIR", help="keep prepared samples in this folder")
-    _add_reading(parser)
+    add_options(parser, TrainSettings)
     parser.set_defaults(function=_train)
 
 
@@ -387,17 +336,14 @@ def _augment(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from keras_unetres.settings import TrainOptions
     from keras_unetres.workflows.train import resume, train
 
-    options.border_weight = _border_weight(options)
-    settings = TrainOptions(**{field.name: getattr(options, field.name) for field in fields(TrainOptions)})
+    settings, asked = read(TrainSettings, options), given(TrainSettings, options)
     if options.resume is not None:
         run = options.resume or options.out
         if run is None or options.overwrite or (options.out is not None and options.out != run):
             raise UsageError("--resume goes on with one run as it was started", fix="unetres train --resume RUN")
-        given = {field.name: getattr(settings, field.name) for field in fields(TrainOptions)}
-        changed = {name: value for name, value in given.items() if value != getattr(TrainOptions, name)}
+        changed = {name: asked[option.path] for name, option in flat_options().items() if option.path in asked}
         resume(run, data=options.data, settings=changed)
         return
     if options.data is None or options.out is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from unetres_edge.files import read_bytes, write_bytes, write_json
 from unetres_edge.model.card import default_colors, read_card
 
 from ..runs import RunFolder
-from ..settings import TrainOptions
+from ..settings import TrainSettings
 from .loading import load_run, package_versions
 from .material import Material
 from .segment import start, watch_figures
@@ -33,7 +32,7 @@ _SHOWN = 10  # classes or copies named on a line
 
 def read_classification(
     data: str | os.PathLike[str] | Dataset | ClassFolders,
-    options: TrainOptions,
+    options: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None = None,
 ) -> Material:
@@ -55,14 +54,15 @@ def read_classification(
 
     refuse_for_classifier(data)
     assert isinstance(data, (str, os.PathLike, ClassFolders))
+    network, reading = options.network, options.data
     dataset = open_class_folders(
-        data, changes={name: getattr(options, name) for name in ("val_from", "test_from", "seed")}
+        data, changes={"val_from": reading.val_from, "test_from": reading.test_from, "seed": options.fit.seed}
     )
-    size = (options.size, options.size)
-    form = Preprocessing(channels=options.channels or 3, per_image=options.per_image, fit=options.image_fit, size=size)
+    size = (network.size, network.size)
+    form = Preprocessing(channels=network.channels or 3, per_image=network.per_image, fit=network.image_fit, size=size)
     looks = look_at_images(dataset, form)
-    channels = options.channels or (1 if looks.grey else 3)
-    builder, arguments = options.model(channels, len(dataset.class_names))
+    channels = network.channels or (1 if looks.grey else 3)
+    builder, arguments = network.model(channels, len(dataset.class_names))
     initial: dict[str, np.ndarray] = {}
     if pre is None:
         pre, initial = start(builder, arguments, options)  # refuses wrong arguments before anything is written
@@ -83,9 +83,9 @@ def read_classification(
             "fingerprint": dataset.fingerprint(),
             "splits": {part: [image.name for image in images] for part, images in dataset.splits.items()},
         },
-        "settings": asdict(options),
-        "augment": "street" if options.augment == "auto" else options.augment,
-        "seed": options.seed,
+        "settings": options.to_dict(),
+        "augment": "street" if options.data.augment == "auto" else options.data.augment,
+        "seed": options.fit.seed,
         "versions": package_versions(),
         "plan": None,
     }
@@ -112,7 +112,7 @@ def _notes(looks: LooksOf) -> list[str]:
 
 
 def _material(
-    options: TrainOptions,
+    options: TrainSettings,
     info: dict[str, Any],
     looks: LooksOf,
     pre: Preprocessing,
@@ -127,10 +127,10 @@ def _material(
 
     names = info["classes"]["names"]
     train, validation = looks.images("train", pre), looks.images("val", pre)
-    weights = train.class_weights() if options.class_weights == "balanced" else None
+    weights = train.class_weights() if options.data.class_weights == "balanced" else None
     if weights:
         say("weights   " + ", ".join(f"{n} {w:.3g}" for n, w in zip(names[:_SHOWN], weights, strict=False)))
-    order = LabelOrder(train, options.batch, options.seed)
+    order = LabelOrder(train, options.fit.batch, options.fit.seed)
 
     def batches(first_step: int, last_step: int, shard: tuple[int, int]) -> Any:
         augmentation = AUGMENTATIONS[info["augment"]]
@@ -150,7 +150,7 @@ def _material(
         steps_per_epoch=order.steps,
         batches=batches,
         names=order.names,
-        validation=lambda: plain_batches(validation, batch_size=options.batch),
+        validation=lambda: plain_batches(validation, batch_size=options.fit.batch),
         calibration=calibration_images(train, count=_CALIBRATION_IMAGES),
         initial=initial,
         loss=lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),

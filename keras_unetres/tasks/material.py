@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..settings import TrainOptions
+from ..settings import TrainSettings
 
 if TYPE_CHECKING:
     import keras
@@ -36,7 +36,7 @@ class Material:
         finish: called at the end with the run, the model with the weights that are kept, and the figures of each epoch.
     """
 
-    options: TrainOptions
+    options: TrainSettings
     info: dict[str, Any]
     steps_per_epoch: int
     batches: Callable[[int, int, tuple[int, int]], Any]

@@ -7,15 +7,16 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unetres_edge.command_line import words_of
 from unetres_edge.errors import FileSystemError, RunFolderError, UsageError
 from unetres_edge.files import write_bytes, write_json
+from unetres_edge.settings import get
 
 from ..runs import RunFolder
-from ..settings import TrainOptions
+from ..settings import TrainSettings, flat_options
 from .loading import package_versions
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _CHOSE_WEIGHTS = (
 )
 _KEEP_APART = " There is no test part; images kept apart as one would tell more."
 _LEARNED = "The network was trained on these images, so the scores say nothing of how it does on new ones."
-_FLAGS = {"masks_are": "masks"}  # settings whose option has another name
 
 
 def make_report(
@@ -117,15 +117,7 @@ def command_of(info: Mapping[str, Any], run: str | os.PathLike[str]) -> str:
         run: the run folder.
     """
     words = ["unetres", "train", os.fspath(info["data"]["path"] or "DATA"), "--out", os.fspath(run)]
-    defaults = {field.name: field.default for field in fields(TrainOptions) if field.default is not MISSING}
-    for name, value in info["settings"].items():
-        default = defaults.get(name)
-        if value == default or value is None or (isinstance(value, list) and tuple(value) == default):
-            continue
-        words.append("--" + _FLAGS.get(name, name).replace("_", "-"))
-        if value is not True:
-            words += [str(part) for part in (value if isinstance(value, (list, tuple)) else [value])]
-    return shlex.join(words)
+    return shlex.join([*words, *words_of(TrainSettings.from_dict(info["settings"]))])
 
 
 def changes_since(info: Mapping[str, Any], dataset: Dataset, records: Records) -> list[str]:
@@ -210,13 +202,19 @@ def _facts(info: Mapping[str, Any] | None, segmenter: Segments) -> dict[str, dic
         },
         "Input": pre,
         "Plan": {name.replace("_", " "): _say(value) for name, value in (info["plan"] or {}).items()},
-        "Settings": {name.replace("_", " "): _say(v) for name, v in info["settings"].items() if v is not None},
+        "Settings": _settings(TrainSettings.from_dict(info["settings"])),
         "Versions it was trained with": dict(info.get("versions", {})),
     }
     if info.get("speed"):
         facts["Plan"] |= {name.replace("_", " "): f"{value} s" for name, value in info["speed"].items()}
     changed = {name: version for name, version in here.items() if info.get("versions", {}).get(name) != version}
     return {**facts, "Where it was scored": changed}
+
+
+def _settings(settings: TrainSettings) -> dict[str, object]:
+    """Return the settings that have a value, by their names on the command line."""
+    values = {name: get(settings, option) for name, option in flat_options().items()}
+    return {name.replace("_", " "): _say(value) for name, value in values.items() if value is not None}
 
 
 def _say(value: object) -> str:

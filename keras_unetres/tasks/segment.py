@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 
 from ..runs import RunFolder
-from ..settings import TrainOptions
+from ..settings import TrainSettings
 from .loading import Loaded, card_of_run, keras_segmenter, package_versions
 from .material import Material
 
@@ -30,7 +30,7 @@ _WATCHED = 3  # validation images that are looked at while a network is trained
 
 def read_segmentation(
     data: str | os.PathLike[str] | Dataset | ClassFolders,
-    options: TrainOptions,
+    options: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None = None,
 ) -> Material:
@@ -53,17 +53,16 @@ def read_segmentation(
 
     refuse_for_segmenter(data)
     assert isinstance(data, (str, os.PathLike, Dataset))
-    fields = ("masks_are", "target", "ignore", "val_from", "test_from", "seed")
-    dataset = open_dataset(data, changes={name: getattr(options, name) for name in fields})
+    dataset = open_dataset(data, changes={**options.data.reading(), "seed": options.fit.seed})
     splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
     records = read_records(dataset, splits)
     classes = records["train"].classes
-    channels = options.channels or (1 if all(part.grey for part in records.values()) else 3)
-    builder, arguments = options.model(channels, len(classes.names))
+    channels = options.network.channels or (1 if all(part.grey for part in records.values()) else 3)
+    builder, arguments = options.network.model(channels, len(classes.names))
     initial: dict[str, np.ndarray] = {}
     if pre is None:
         pre, initial = start(builder, arguments, options)  # refuses wrong arguments before anything is written
-    augment = options.augment
+    augment = options.data.augment
     if augment == "auto":
         augment = "microscopy" if channels == 1 else "street"
     info = {
@@ -81,9 +80,9 @@ def read_segmentation(
             "fingerprint": fingerprint(dataset, classes),
             "splits": {name: [pair.name for pair in dataset.split(name)] for name in splits},
         },
-        "settings": asdict(options),
+        "settings": options.to_dict(),
         "augment": augment,
-        "seed": options.seed,
+        "seed": options.fit.seed,
         "versions": package_versions(),
         "plan": None,
     }
@@ -92,13 +91,13 @@ def read_segmentation(
     for note in [classes.note] * bool(classes.note) + list(dataset.notes):
         say(f"note      {note}")
     say(f"augment   {augment}")
-    if options.border_weight and dataset.reading.masks_are == "instances" and dataset.reading.target == "semantic":
+    if options.data.border_weight and dataset.reading.masks_are == "instances" and dataset.reading.target == "semantic":
         say("note      objects that touch are joined in the masks; --target separated parts them, as in the paper")
     return _material(options, info, records, pre, initial, say)
 
 
 def _material(
-    options: TrainOptions,
+    options: TrainSettings,
     info: dict[str, Any],
     records: dict[str, Records],
     pre: Preprocessing,
@@ -113,13 +112,13 @@ def _material(
     from ..training import SegmentationScores, make_loss
 
     names = info["classes"]["names"]
-    weighting = Weighting(options.class_weights == "balanced", options.border_weight)
-    train = Samples(records["train"], pre, weighting=weighting, cache=options.cache)
+    weighting = Weighting(options.data.class_weights == "balanced", options.data.border_weight)
+    train = Samples(records["train"], pre, weighting=weighting, cache=options.data.cache)
     validation = Samples(records["val"], pre)
     if train.class_weights:
         say("weights   " + ", ".join(f"{n} {w:.3g}" for n, w in zip(names, train.class_weights, strict=True)))
-    order = Order(train, options.batch, options.seed, options.balance)
-    make_loss(options.loss)  # refuses an unknown name before anything is written
+    order = Order(train, options.fit.batch, options.fit.seed, options.data.balance)
+    make_loss(options.fit.loss)  # refuses an unknown name before anything is written
 
     def batches(first_step: int, last_step: int, shard: tuple[int, int]) -> Any:
         augmentation = AUGMENTATIONS[info["augment"]]
@@ -128,13 +127,13 @@ def _material(
     return Material(
         options=options,
         info=info,
-        steps_per_epoch=train.steps(options.batch),
+        steps_per_epoch=train.steps(options.fit.batch),
         batches=batches,
         names=order.names,
-        validation=lambda: validation_batches(validation, batch_size=options.batch),
+        validation=lambda: validation_batches(validation, batch_size=options.fit.batch),
         calibration=calibration_crops(train, count=_CALIBRATION_CROPS),
         initial=initial,
-        loss=lambda: make_loss(options.loss),
+        loss=lambda: make_loss(options.fit.loss),
         metrics=lambda: [SegmentationScores(len(names), names)],
         monitor="val_miou",
         watch=lambda run, model: _watch(run, model, records["val"], options, names),
@@ -143,7 +142,7 @@ def _material(
 
 
 def start(
-    builder: str, arguments: dict[str, Any], options: TrainOptions
+    builder: str, arguments: dict[str, Any], options: TrainSettings
 ) -> tuple[Preprocessing, dict[str, np.ndarray]]:
     """Return how images meet the network, and the published weights it starts from, by variable."""
     from ..models import build, load_published
@@ -151,11 +150,12 @@ def start(
     model = build(builder, arguments)
     pre = Preprocessing(channels=arguments["input_shape"][-1], value_range=(-1.0, 1.0))
     initial = {}
-    if options.weights is not None:
+    if options.network.weights is not None:
         before = {v.path: np.array(v.numpy()) for v in model.weights}
-        pre = load_published(model, options.weights, encoder=arguments.get("encoder", options.network))
+        pre = load_published(model, options.network.weights, encoder=arguments.get("encoder", options.network.name))
         initial = {v.path: np.array(v.numpy()) for v in model.weights if not np.array_equal(before[v.path], v.numpy())}
-    return replace(pre, per_image=options.per_image, fit=options.image_fit, size=(options.size, options.size)), initial
+    network = options.network
+    return replace(pre, per_image=network.per_image, fit=network.image_fit, size=(network.size, network.size)), initial
 
 
 def _path_of(dataset: Dataset) -> str | None:
@@ -165,15 +165,15 @@ def _path_of(dataset: Dataset) -> str | None:
     return str(dataset.root) if dataset.format == "tfds" else os.path.abspath(dataset.root)
 
 
-def watch_figures(run: RunFolder, options: TrainOptions, names: list[str]) -> list[keras.callbacks.Callback]:
+def watch_figures(run: RunFolder, options: TrainSettings, names: list[str]) -> list[keras.callbacks.Callback]:
     """Return the callback that writes figures for TensorBoard, if it is wanted."""
     from ..training.boards import TensorBoard
 
-    return [TensorBoard(run.path / "tensorboard", names)] if options.tensorboard else []
+    return [TensorBoard(run.path / "tensorboard", names)] if options.fit.tensorboard else []
 
 
 def _watch(
-    run: RunFolder, model: keras.Model, records: Records, options: TrainOptions, names: list[str]
+    run: RunFolder, model: keras.Model, records: Records, options: TrainSettings, names: list[str]
 ) -> list[keras.callbacks.Callback]:
     """Return callbacks that draw the predictions of some validation images now and then."""
     from ..pages.pictures import Filmstrip, Watched
@@ -182,7 +182,7 @@ def _watch(
     places = np.unique(np.linspace(0, len(records) - 1, _WATCHED).astype(int))
     watched = Watched(_segmenter(run, model), [records[place] for place in places])
     strip = Filmstrip(run.samples, *next(iter(watched.truths.items())))
-    if not options.tensorboard:
+    if not options.fit.tensorboard:
         return [DrawPictures(watched, [strip.add])]
     board = TensorBoard(run.path / "tensorboard", names, watched.truths)
     return [DrawPictures(watched, [strip.add, board.show]), board]

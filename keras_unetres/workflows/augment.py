@@ -40,7 +40,7 @@ def draw_augmentation(
         out: the .png to write.
         augment: a name of `AUGMENTATIONS`, or "auto".
         preprocessing: fields of `Preprocessing` that are not the defaults.
-        class_weights, border_weight: as in `TrainOptions`; with one of them, the weights are drawn, too.
+        class_weights, border_weight: as in `DataSettings`; with one of them, the weights are drawn, too.
         seed: of the draws.
         reading: fields of `Reading` that differ from what the data set says.
         say: called with lines for the user.

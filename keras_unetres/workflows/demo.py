@@ -24,7 +24,7 @@ from unetres_edge.results import draw
 from ..pages.pictures import sample_sheet
 from ..scores import score
 from ..scores.confusion import Confusion
-from ..settings import TrainOptions
+from ..settings import FitSettings, NetworkSettings, TrainSettings
 from ..tasks.loading import open_segmenter
 from ..tasks.reading import read_for
 from .export import export
@@ -69,7 +69,8 @@ def demo(
         write_cells(folder / "cells" / part, num_images=count, seed=seed, first=first)
     shutil.copy(folder / "cells" / "train" / "classes.txt", folder / "cells" / "classes.txt")
     say(f"2/5  training, {epochs} epochs")
-    options = TrainOptions(size=128, filters=16, depth=3, batch=8, epochs=epochs, seed=seed)
+    network = NetworkSettings(size=128, filters=16, depth=3)
+    options = TrainSettings(network, FitSettings(batch=8, epochs=epochs, seed=seed))
     train(folder / "cells", folder / "run", options, say=lambda line: say("     " + line))
     say("3/5  export")
     files = {"float32": folder / "model_float32.tflite", "int8": folder / "model_int8.tflite"}

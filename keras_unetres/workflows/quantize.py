@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing, look_up
 
 from ..runs import RunFolder
-from ..settings import TrainOptions
+from ..settings import TrainSettings
 from ..tasks.loading import QUANTIZE_AWARE, load_run, package_versions
 from ..tasks.material import Material
 from .train import read_again, train_material
@@ -100,7 +100,7 @@ def quantize(
         **{key: value for key, value in info.items() if key not in ("schema", "speed")},
         "compress": [step],
         "source": os.path.abspath(source),
-        "settings": asdict(options),
+        "settings": options.to_dict(),
         "versions": package_versions(),
         "plan": None,
     }
@@ -115,25 +115,22 @@ def quantize(
         return _train_tfmot(target, material, quantized, folded, found, keep_zeros, begun, say)
 
 
-def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, learning_rate: float) -> TrainOptions:
+def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, learning_rate: float) -> TrainSettings:
     """Return the settings of the run with those of a short training at its end."""
-    try:
-        before = TrainOptions(**info["settings"])
-    except TypeError as error:
-        raise RunFolderError(f"run.json has settings of another version: {error}") from error
+    before = TrainSettings.from_dict(info["settings"])
     if epochs is None and minutes is None:
         epochs = _EPOCHS
-    return replace(
-        before,
+    fit = replace(
+        before.fit,
         epochs=epochs,
         minutes=minutes,
         learning_rate=learning_rate,
-        weights=None,
         deep_supervision=False,
         freeze_norm=0.0,  # it is folded
         patience=None,
         warmup=None,
     )
+    return replace(before, network=replace(before.network, weights=None), fit=fit)
 
 
 def _train_tfmot(
@@ -160,15 +157,15 @@ def _train_tfmot(
     from ..training.stopping import StopRequest
 
     options, monitor = material.options, material.monitor
-    keras.utils.set_random_seed(options.seed)
+    keras.utils.set_random_seed(options.fit.seed)
     model = quantize_tfmot(folded, ranges, keep_zeros=keep_zeros)
     model.compile(
-        keras.optimizers.AdamW(options.learning_rate, weight_decay=0.0, global_clipnorm=options.clip_norm),
+        keras.optimizers.AdamW(options.fit.learning_rate, weight_decay=0.0, global_clipnorm=options.fit.clip_norm),
         material.loss(),
     )
     plan = _plan(model, material, begun)
     run.write_info({**material.info, "plan": plan.to_dict()})
-    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}, by tfmot")
+    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.fit.batch}, by tfmot")
     validation, loss, metrics = material.validation(), material.loss(), material.metrics()
     history: list[dict[str, float]] = []
 
@@ -212,8 +209,9 @@ def _plan(model: Any, material: Material, begun: float) -> Plan:
     from ..training.schedule import make_plan, make_timed_plan
 
     options, per_epoch = material.options, material.steps_per_epoch
-    if options.minutes is None:
-        return make_plan(per_epoch, options.learning_rate, epochs=options.epochs or _EPOCHS, schedule=options.schedule)
+    if options.fit.minutes is None:
+        fit = options.fit
+        return make_plan(per_epoch, fit.learning_rate, epochs=fit.epochs or _EPOCHS, schedule=fit.schedule)
     before = model.get_weights()
     batches = material.batches(0, 2 + _PROBED, (0, 1))
     model.fit(batches.take(2), verbose=0)
@@ -221,8 +219,8 @@ def _plan(model: Any, material: Material, begun: float) -> Plan:
     model.fit(batches.skip(2), verbose=0)
     each = (time.perf_counter() - start) / _PROBED
     model.set_weights(before)
-    left = max(1.0, 60 * options.minutes - (time.perf_counter() - begun))
+    left = max(1.0, 60 * options.fit.minutes - (time.perf_counter() - begun))
     validation = each * int(material.validation().cardinality()) / 2
     return make_timed_plan(
-        per_epoch, options.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation
+        per_epoch, options.fit.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation
     )

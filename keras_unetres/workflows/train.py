@@ -13,7 +13,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import RunFolderError, TrainingError, UsageError
 
 from ..runs import RunFolder
-from ..settings import TrainOptions
+from ..settings import TrainSettings, flat_options
 from ..tasks.classify import read_classification
 from ..tasks.loading import build_network
 from ..tasks.material import Material
@@ -30,13 +30,12 @@ _DEFAULT_EPOCHS = 40
 _FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
 _TITLES = {"miou": "mIoU"}
-_FREE = ("checkpoint_seconds", "cache", "tensorboard", "devices")  # they change nothing of what is learned
 
 
 def train(
     data: str | os.PathLike[str] | Dataset | ClassFolders,
     out: str | os.PathLike[str],
-    options: TrainOptions | None = None,
+    options: TrainSettings | None = None,
     *,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
@@ -67,13 +66,13 @@ def train(
     from ..training.devices import find_devices
 
     begun = time.perf_counter()
-    options = options or TrainOptions()
-    devices = find_devices(options.devices, say)
+    options = options or TrainSettings()
+    devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     if devices.is_chief and not overwrite:
         RunFolder.check_new(out)
     material = _read(data, options, say)
-    devices.check_same(_said(material.info), "settings, data or versions")
+    devices.check_same(_said(material), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
     devices.any_machine(False)  # all wait here for the folder
     with run.lock() if devices.is_chief else contextlib.nullcontext():
@@ -97,8 +96,8 @@ def resume(
     Args:
         run_path: the run folder.
         data: where its data set is now; None for where it was.
-        settings: fields of `TrainOptions` that must be those of the run; "checkpoint_seconds", "cache",
-            "tensorboard" and "devices" may differ.
+        settings: settings by name that must be those of the run; "checkpoint_seconds", "cache", "tensorboard" and
+            "devices" may differ.
         say: called with lines for the user.
 
     Returns:
@@ -114,7 +113,7 @@ def resume(
     run = RunFolder(run_path)
     info = run.read_info()
     options = _options_of(run, info, dict(settings or {}))
-    devices = find_devices(options.devices, say)
+    devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     with run.lock() if devices.is_chief else contextlib.nullcontext():
         started = run.read_checkpoint() is not None  # and needs no published weights any more
@@ -131,7 +130,7 @@ def resume(
 def read_again(
     info: Mapping[str, Any],
     data: str | os.PathLike[str] | Dataset | ClassFolders | None,
-    options: TrainOptions,
+    options: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None,
 ) -> Material:
@@ -165,47 +164,45 @@ def train_material(run: RunFolder, material: Material, begun: float, say: Callab
     """Train on prepared data into a run folder that is locked and has its `run.json`; returns what `train` returns."""
     from ..training.devices import find_devices
 
-    return _Session(run, material, find_devices(material.options.devices, say), begun, say).train()
+    return _Session(run, material, find_devices(material.options.fit.devices, say), begun, say).train()
 
 
-def _check_devices(devices: Devices, options: TrainOptions) -> None:
-    devices.check_batch(options.batch)
-    if options.minutes is not None and devices.shard[1] > 1:
+def _check_devices(devices: Devices, options: TrainSettings) -> None:
+    devices.check_batch(options.fit.batch)
+    if options.fit.minutes is not None and devices.shard[1] > 1:
         raise UsageError("several machines cannot agree on a wall-clock budget", fix="pass --epochs, not --minutes")
 
 
-def _said(info: dict[str, Any]) -> str:
+def _said(material: Material) -> str:
     """Return what has to be the same on all machines."""
-    free = dict.fromkeys(_FREE)
-    return repr((info["settings"] | free, info["data"]["fingerprint"], sorted(info["versions"].items())))
+    info = material.info
+    return repr((material.options.fixed(), info["data"]["fingerprint"], sorted(info["versions"].items())))
 
 
 def _read(
     data: str | os.PathLike[str] | Dataset | ClassFolders,
-    options: TrainOptions,
+    options: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None = None,
 ) -> Material:
-    return (read_classification if options.classifies else read_segmentation)(data, options, say, pre)
+    return (read_classification if options.network.classifies else read_segmentation)(data, options, say, pre)
 
 
-def _options_of(run: RunFolder, info: dict[str, Any], settings: dict[str, Any]) -> TrainOptions:
+def _options_of(run: RunFolder, info: dict[str, Any], settings: dict[str, Any]) -> TrainSettings:
     """Return the settings of a run, after checking that those given are the same."""
-    try:
-        options = TrainOptions(**info["settings"])
-    except TypeError as error:
-        raise RunFolderError(f"run.json has settings of another version: {error}", file=run.path) from error
-    free = {name: settings.pop(name) for name in _FREE if name in settings}
-    for name, value in settings.items():
-        if value != getattr(options, name):
+    options = TrainSettings.from_dict(info["settings"], file=run.path)
+    asked = options.with_flat(settings)
+    fixed = options.fixed()
+    for option in flat_options().values():
+        if option.path in fixed and asked.fixed()[option.path] != fixed[option.path]:
             raise UsageError(
-                f"the run was started with another --{name.replace('_', '-')}",
+                f"the run was started with another {option.word}",
                 file=run.path,
-                expected=getattr(options, name),
-                found=value,
+                expected=fixed[option.path],
+                found=asked.fixed()[option.path],
                 fix="drop the option, or start a new run",
             )
-    return replace(options, **free)
+    return asked
 
 
 class _Session:
@@ -246,7 +243,7 @@ class _Session:
                 weights=self._model,
                 plan=plan,
                 monitor=material.monitor,
-                patience=options.patience,
+                patience=options.fit.patience,
                 devices=self._devices,
                 tolerance=0.0 if quantizes else None,
             )
@@ -256,7 +253,7 @@ class _Session:
             self._devices.check_same(repr((done, keeper.history)), "the checkpoint that they go on from")
             if done:
                 self._say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-            self._say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.batch}")
+            self._say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.fit.batch}")
             if not keeper.finished:
                 self._fit(plan, keeper, stop, done)
             if keeper.best < 0:
@@ -284,24 +281,28 @@ class _Session:
         from ..training.supervision import FirstHead, SupervisedLoss, add_side_heads
 
         material, devices, options = self._material, self._devices, self._material.options
-        keras.utils.set_random_seed(options.seed)
+        keras.utils.set_random_seed(options.fit.seed)
         model = devices.build(lambda: build_network(material.info))
         for variable in model.weights:
             if variable.path in material.initial:
                 variable.assign(material.initial[variable.path])
         num_classes = model.output_shape[-1]
-        trained = devices.build(lambda: add_side_heads(model, num_classes)) if options.deep_supervision else model
+        trained = devices.build(lambda: add_side_heads(model, num_classes)) if options.fit.deep_supervision else model
         trained = devices.replicate(trained)
         with devices.scope():
             loss, metrics = material.loss(), material.metrics()
-            if options.deep_supervision:
+            if options.fit.deep_supervision:
                 loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(m, num_classes) for m in metrics]
             optimizer = fitting.make_optimizer(
-                options.optimizer, weight_decay=options.weight_decay, clip_norm=options.clip_norm, ema=options.ema
+                options.fit.optimizer,
+                weight_decay=options.fit.weight_decay,
+                clip_norm=options.fit.clip_norm,
+                ema=options.fit.ema,
             )
             fitting.compile_model(trained, loss, metrics, optimizer, xla=devices.xla)
         encoder = material.info["model"]["arguments"].get("encoder")
-        on = f" on {encoder}" + (f" ({options.weights})" if options.weights else "") if encoder else ""
+        weights = options.network.weights
+        on = f" on {encoder}" + (f" ({weights})" if weights else "") if encoder else ""
         self._say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
         self._model, self._trained, self._metrics = model, trained, metrics
 
@@ -330,14 +331,14 @@ class _Session:
         from ..training.schedule import make_plan, make_timed_plan
 
         options, per_epoch = self._material.options, self._material.steps_per_epoch
-        if options.minutes is None:
+        if options.fit.minutes is None:
             # Nothing measured goes into this plan, so the same command gives the same weights.
             return make_plan(
                 per_epoch,
-                options.learning_rate,
-                epochs=options.epochs or _DEFAULT_EPOCHS,
-                schedule=options.schedule,
-                warmup=options.warmup,
+                options.fit.learning_rate,
+                epochs=options.fit.epochs or _DEFAULT_EPOCHS,
+                schedule=options.fit.schedule,
+                warmup=options.fit.warmup,
                 validation_seconds=int(self._validation.cardinality()) * _FORWARD_SHARE,
             ), None
         self._say("compile   ...")
@@ -347,10 +348,10 @@ class _Session:
         self._say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
         plan = make_timed_plan(
             per_epoch,
-            options.learning_rate,
-            seconds=60 * options.minutes - (time.perf_counter() - self._begun) - _RESERVE,
-            schedule=options.schedule,
-            warmup=options.warmup,
+            options.fit.learning_rate,
+            seconds=60 * options.fit.minutes - (time.perf_counter() - self._begun) - _RESERVE,
+            schedule=options.fit.schedule,
+            warmup=options.fit.warmup,
             step_seconds=step,
             validation_seconds=whole_validation,
         )
@@ -366,17 +367,19 @@ class _Session:
         progress = Progress(
             plan.epochs,
             plan.steps_per_epoch,
-            options.batch,
+            options.fit.batch,
             done // plan.steps_per_epoch,
             self._say,
             validation_epochs=plan.validation_epochs(),
             kept=lambda: keeper.best_epoch,
         )
         pictures = material.watch(self._run, self._model) if devices.is_chief else []
-        keeping = keeper.callbacks(first_step=done, seconds=options.checkpoint_seconds, stop=stop, pictures=pictures)
+        keeping = keeper.callbacks(
+            first_step=done, seconds=options.fit.checkpoint_seconds, stop=stop, pictures=pictures
+        )
         callbacks = [LearningRate(plan.rate, done), StopNonFinite(material.names, done), *keeping]
-        if options.freeze_norm:
-            last = max(1, round(options.freeze_norm * plan.epochs))
+        if options.fit.freeze_norm:
+            last = max(1, round(options.fit.freeze_norm * plan.epochs))
             callbacks.insert(0, FreezeNorm(max(1, plan.epochs - last)))  # the first one gathers the statistics
         # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
         callbacks.insert(-1, progress)

@@ -1,0 +1,399 @@
+"""The settings of a training: the network, how it is fitted, and how its data is read and varied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.images.preprocessing import FITS
+from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
+
+AUGMENTS = ("auto", "none", "light", "microscopy", "street", "aerial")
+_SEGMENTERS = ("unet", "fcn")
+_MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
+_FLAT = {"network": ("network", "name")}  # fields that had another name where all settings were in one flat class
+
+
+@dataclass(frozen=True)
+class NetworkSettings(Settings):
+    """The network, and how images meet it."""
+
+    title = "network"
+
+    size: int = setting(256, "side of the square input", least=1, most=16384, metavar="PX", unit="px")
+    name: str = setting(
+        "unet", "unet, fcn, or a ResNet such as resnet50 for class folders", option="network", metavar="NAME"
+    )
+    encoder: str | None = setting(
+        None,
+        "a ResNet as contracting path; see: unetres models",
+        metavar="NAME",
+        unset="U-Net's own; of fcn: resnet50",
+        tags=(_MASKS,),
+    )
+    weights: str | None = setting(
+        None,
+        "published weights of the encoder or the classifier: imagenet (downloads), a .safetensors or .h5 file, or a "
+        "preset; they also decide how images meet the network",
+        metavar="W",
+        unset="random weights",
+    )
+    filters: int | None = setting(
+        None,
+        "channels of the finest level",
+        least=1,
+        most=4096,
+        metavar="N",
+        unset="32; with an encoder 16",
+        tags=(_MASKS, _UNET),
+    )
+    depth: int | None = setting(
+        None,
+        "levels below the finest",
+        least=1,
+        most=12,
+        metavar="N",
+        unset="4; with an encoder all it has",
+        tags=(_MASKS, _UNET),
+    )
+    residual: bool = setting(False, "residual blocks in both paths", tags=(_MASKS, _UNET))
+    upsampling: str = setting(
+        "transpose",
+        "how the decoder doubles a map's size",
+        choices=("transpose", "bilinear", "nearest"),
+        tags=(_MASKS, _UNET),
+    )
+    dropout: float = setting(
+        0.0, "share dropped at the end of the contracting path", least=0, below=1, metavar="P", tags=(_MASKS,)
+    )
+    channels: int | None = setting(
+        None, "channels of the input", choices=(1, 3), unset="1 if every image is grey, else 3"
+    )
+    fit: str | None = setting(
+        None,
+        "how images become inputs; crop: at native scale, by tiles; else scaled",
+        choices=FITS,
+        unset="crop; of classifiers: resize",
+    )
+    per_image: tuple[float, float] | None = setting(
+        None,
+        "percentiles of each image that are stretched to full scale",
+        least=0,
+        most=100,
+        metavar=("LOW", "HIGH"),
+        unset="no stretching",
+    )
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the network gives a class for the whole image."""
+        return self.name not in _SEGMENTERS
+
+    @property
+    def image_fit(self) -> str:
+        """The field `fit` of the preprocessing."""
+        return self.fit or ("resize" if self.classifies else "crop")
+
+    def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
+        """Return the builder's name and its arguments, as `run.json` keeps them."""
+        shape = {"input_shape": [self.size, self.size, channels], "num_classes": num_classes}
+        if self.classifies:
+            from ..models import ENCODERS
+
+            depth, variant = ENCODERS[self.name]
+            return "build_resnet", {**shape, "depth": depth, "variant": variant}
+        arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
+        if self.name == "fcn":
+            return "build_fcn", {**arguments, "encoder": self.encoder or "resnet50"}
+        arguments |= {
+            "filters": self.filters or (None if self.encoder else 32),
+            "depth": self.depth,
+            "residual": self.residual,
+            "upsampling": self.upsampling,
+        }
+        return "build_unet", {name: value for name, value in arguments.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class FitSettings(Settings):
+    """How the weights are fitted: budget, loss, optimizer, and what is kept."""
+
+    title = "training"
+
+    epochs: int | None = setting(
+        None, "passes over the data", least=1, most=1_000_000, metavar="N", unset="40, or what --minutes allows"
+    )
+    minutes: float | None = setting(
+        None, "wall-clock budget instead of --epochs", above=0, most=525_600, metavar="M", unit="min"
+    )
+    batch: int = setting(4, "crops of one step", least=1, most=65_536, metavar="N")
+    learning_rate: float = setting(1e-3, "peak of the schedule", above=0, most=1000, metavar="R")
+    loss: str = setting("cross_entropy + dice", "sum of losses; a classifier's is cross-entropy", metavar="L")
+    optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
+    schedule: str = setting(
+        "cosine", "how the learning rate falls after its warm-up", choices=("cosine", "poly", "constant")
+    )
+    warmup: int | None = setting(
+        None,
+        "steps over which the learning rate rises",
+        least=0,
+        most=1_000_000_000,
+        metavar="N",
+        unset="a tenth of all, at most 100",
+    )
+    weight_decay: float = setting(1e-4, "decay of kernels", least=0, most=1000, metavar="W")
+    clip_norm: float | None = setting(
+        1.0, "largest norm of all gradients together", above=0, most=1e9, metavar="N", unset="no limit"
+    )
+    ema: float | None = setting(
+        None,
+        "momentum of a moving average of the weights, such as 0.99, which is what is validated and kept",
+        above=0,
+        below=1,
+        metavar="M",
+        unset="no average",
+    )
+    freeze_norm: float = setting(
+        0.0,
+        "share of the epochs, at the end, in which BatchNormalization works as at inference",
+        least=0,
+        below=1,
+        metavar="P",
+    )
+    deep_supervision: bool = setting(False, "train coarser levels of the decoder, too", tags=(_MASKS, _UNET))
+    patience: int | None = setting(
+        None,
+        "validations without a better score after which training ends",
+        least=1,
+        most=1_000_000,
+        metavar="N",
+        unset="no early end",
+    )
+    checkpoint_seconds: float = setting(
+        60.0, "time between two checkpoints", least=0, most=31_536_000, metavar="S", unit="s", tags=(_FREE,)
+    )
+    tensorboard: bool = setting(False, "write event files for TensorBoard, too", tags=(_FREE,))
+    devices: int = setting(
+        1, "GPUs of this machine to train on; each gets an equal part", least=1, most=1024, metavar="N", tags=(_FREE,)
+    )
+    seed: int = setting(0, "seed of weights, splits, order and augmentation", least=0, most=2**32 - 1, metavar="S")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.minutes is not None:
+            raise UsageError("--epochs and --minutes exclude each other")
+
+
+@dataclass(frozen=True)
+class ReadingSettings(Settings):
+    """How a data set is read, where that differs from what it says itself."""
+
+    title = "data set"
+
+    masks_are: str | None = setting(
+        None,
+        "what mask values are",
+        choices=("classes", "instances"),
+        option="masks",
+        unset="what the data set says, or classes",
+        tags=(_MASKS,),
+    )
+    target: str | None = setting(
+        None,
+        "what instances become",
+        choices=("semantic", "separated", "borders"),
+        unset="what the data set says, or semantic",
+        tags=(_MASKS,),
+    )
+    ignore: int | None = setting(
+        None,
+        "mask value that means 'not labelled'",
+        least=-(2**15),
+        most=2**16 - 1,
+        metavar="N",
+        unset="what the data set says",
+        tags=(_MASKS,),
+    )
+    val_from: str | None = setting(
+        None, "image names that make the validation part", metavar="GLOB", unset="a seeded 15 %"
+    )
+    test_from: str | None = setting(
+        None, "image names that make the test part; none for none", metavar="GLOB", unset="a seeded 15 %"
+    )
+
+    def reading(self) -> dict[str, Any]:
+        """Return the fields of `keras_unetres.data.Reading`; None where the data set decides."""
+        return {option.name: getattr(self, option.name) for option in all_options(ReadingSettings)}
+
+
+@dataclass(frozen=True)
+class WeightingSettings(Settings):
+    """How much each pixel counts."""
+
+    title = "data set"
+
+    class_weights: str | None = setting(
+        None, "balanced: rare classes weigh more", choices=("balanced",), unset="all weigh the same"
+    )
+    border_weight: tuple[float, float] | None = setting(
+        None,
+        "W0 and SIGMA (px) of the U-Net border weights (Ronneberger 2015 eq. 2)",
+        least=0,
+        most=1e6,
+        metavar=("W0", "SIGMA"),
+        bare=(10.0, 5.0),
+        unset="none",
+        tags=(_MASKS,),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.border_weight is not None and not self.border_weight[1] > 0:
+            raise UsageError("--border-weight is wrong", expected="W0 >= 0 and SIGMA > 0", found=self.border_weight)
+
+
+@dataclass(frozen=True)
+class DataSettings(ReadingSettings, WeightingSettings):
+    """How the data set is read, varied and weighted."""
+
+    augment: str = setting(
+        "auto", "random changes of the images; auto: microscopy if every image is grey, else street", choices=AUGMENTS
+    )
+    balance: float = setting(
+        0.0, "share of crops chosen by class, each class alike", least=0, most=1, metavar="P", tags=(_MASKS,)
+    )
+    cache: str | None = setting(
+        None, "folder that keeps prepared samples", metavar="DIR", unset="memory", tags=(_MASKS, _FREE)
+    )
+
+
+@dataclass(frozen=True)
+class TrainSettings(Settings):
+    """The settings of a training run.
+
+    Args:
+        network: the network, and how images meet it.
+        fit: how its weights are fitted.
+        data: how the data set is read, varied and weighted.
+
+    Raises:
+        UsageError: a value that its field does not take, or settings that exclude each other.
+    """
+
+    network: NetworkSettings = NetworkSettings()
+    fit: FitSettings = FitSettings()
+    data: DataSettings = DataSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        network = self.network
+        if self.data.balance and network.image_fit != "crop":
+            raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
+        if network.classifies:
+            self._check_classifier()
+            return
+        if network.name == "fcn":
+            given = [option.word for option in self._changed(_UNET)]
+            if given:
+                raise UsageError(f"{given[0]} is an option of U-Nets", fix="drop it, or use --network unet")
+        if network.weights is not None and network.encoder is None and network.name == "unet":
+            raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
+
+    def _check_classifier(self) -> None:
+        from ..models import ENCODERS
+
+        name = self.network.name
+        if name not in ENCODERS:
+            names = ", ".join([*_SEGMENTERS, *ENCODERS])
+            raise UsageError("--network is unknown", expected=names, found=name, fix="see: unetres models")
+        given = [option.word for option in self._changed(_MASKS)]
+        given += ["--loss"] if self.fit.loss not in (FitSettings.loss, "cross_entropy") else []
+        if given:
+            raise UsageError(
+                f"{given[0]} is an option of segmenters, and {name} is a classifier",
+                fix="drop it, or use --network unet",
+            )
+        if self.network.fit == "crop":
+            raise UsageError(
+                "--fit crop is of segmenters", expected="resize or letterbox", found=f"{name}, a classifier"
+            )
+
+    def _changed(self, tag: str) -> Iterator[Option]:
+        """Return the fields with a tag that do not have their default."""
+        for option in all_options(TrainSettings):
+            if tag in option.setting.tags and get(self, option) != option.default:
+                yield option
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the values by section, as `run.json` keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, file: str | os.PathLike[str] | None = None) -> TrainSettings:
+        """Return settings as `run.json` keeps them: by section, or flat as earlier versions wrote them.
+
+        Args:
+            values: JSON values.
+            file: the file or folder that they are of, for errors.
+
+        Raises:
+            RunFolderError: there are settings of another version among them.
+            UsageError: a value is none that its field takes.
+        """
+        if any(isinstance(value, Mapping) for value in values.values()):
+            given: dict[tuple[str, ...], Any] = {
+                (section, name): value for section, part in values.items() for name, value in part.items()
+            }
+        else:
+            paths = {name: option.path for name, option in flat_options().items()}
+            given = {paths.get(name, (name,)): value for name, value in values.items()}
+        unknown = given.keys() - {option.path for option in all_options(cls)}
+        if unknown:
+            named = ", ".join(sorted(".".join(path) for path in unknown))
+            raise RunFolderError(f"settings of another version: {named}", file=file)
+        return make(cls, given)
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """Return settings named without their section; `network` is the network's name, `fit` how images meet it.
+
+        Raises:
+            UsageError: a name is no setting, or a value is none that its field takes.
+        """
+        return cls().with_flat(values)
+
+    def with_flat(self, values: Mapping[str, Any]) -> TrainSettings:
+        """Return settings some of which, named as in `from_flat`, have other values."""
+        options = flat_options()
+        unknown = sorted(values.keys() - options.keys())
+        if unknown:
+            raise UsageError("the setting is unknown", expected=", ".join(options), found=unknown[0])
+        return change(self, {options[name].path: value for name, value in values.items()})
+
+    def fixed(self) -> dict[tuple[str, ...], Any]:
+        """Return the values on which the trained weights depend, by path; those may not differ where a run goes on."""
+        chosen = (option for option in all_options(TrainSettings) if _FREE not in option.setting.tags)
+        return {option.path: get(self, option) for option in chosen}
+
+
+def flat_options() -> dict[str, Option]:
+    """Return the fields of `TrainSettings` by the names they have without their section."""
+    by_path = {option.path: option for option in all_options(TrainSettings)}
+    names = {path[-1]: option for path, option in by_path.items() if path not in _FLAT.values()}
+    return names | {name: by_path[path] for name, path in _FLAT.items()}
+
+
+def TrainOptions(**values: Any) -> TrainSettings:  # noqa: N802  # was a class
+    """Return `TrainSettings` from flat keywords, as versions before 0.2 took them; see `TrainSettings.from_flat`.
+
+    Raises:
+        TypeError: a keyword is no setting.
+        UsageError: a value is none that its field takes.
+    """
+    unknown = values.keys() - flat_options().keys()
+    if unknown:
+        raise TypeError(f"TrainOptions() got an unexpected keyword argument {min(unknown)!r}")
+    return TrainSettings.from_flat(values)
