@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from keras_unetres.pages.receipt import CHANGE_COLORS, receipt_page
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
 from keras_unetres.scores.paired import drop_of_miou, drop_of_share
 from keras_unetres.verify.receipt import classify_rows, image_rows, rule, segment_rows
-from keras_unetres.verify.receipt_page import receipt_page
-from keras_unetres.verify.steps import CHANGE_COLORS, answers, count_maps, mark_changes, pack, score_steps, unpack
+from keras_unetres.verify.steps import answers, count_maps, mark_changes, pack, score_steps, unpack
 from unetres_edge import Card, Preprocessing
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
@@ -310,7 +310,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
         "gate": {"score": "mIoU", "max_drop": 0.3, "drop": rows[-1]["drop"] if rows else None,
                  "drop_interval": rows[-1]["drop_interval"] if rows else None},
         "file": {"name": "m<1>.tflite", "bytes": 12000, "sha256": "ab" * 32, "recipe": "static_wi8_ai8",
-                 "head": "logits", "size": [8, 8]},
+                 "head": "logits", "size": [8, 8], "classes": list(NAMES)},
         "source": "/runs/a&b",
         "data": {"path": "/d", "split": "test", "num_images": 14, "fingerprint": "cd", "notes": ["few & far"]}
         if rows else {"why_not": "there is none"},
@@ -318,6 +318,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
         "steps": rows,
         "images": [] if steps is None else image_rows(steps),
         "noise_db": {"<relu>": 31.4},
+        "mixed": None,
         "contents": {"ops": ops, "float_islands": [], "outside_xnnpack": ["ARG_MAX"], "xnnpack_partitions": 1,
                      "constant_bytes": 900, "arena_bytes": 2_500_000, "arena_by": "computed", "multiply_adds": 1500,
                      "inputs": [end], "outputs": [end], "metadata": ["CARD"]},
@@ -330,7 +331,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
 def test_the_page_is_whole_and_needs_no_network(scored: Any) -> None:
     figures = figures_of(scored[2])
     json.dumps(figures, allow_nan=False)
-    page = Parsed(receipt_page(figures, scored[2].losses, NAMES, default_colors(3)))
+    page = Parsed(receipt_page(figures, scored[2].losses, default_colors(3)))
     assert page.open == []
     assert "script" not in page.tags
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
@@ -346,7 +347,7 @@ def test_the_page_is_whole_and_needs_no_network(scored: Any) -> None:
 
 
 def test_the_page_of_a_file_that_was_not_scored() -> None:
-    page = Parsed(receipt_page(figures_of(None, passed=None), (), NAMES, default_colors(3)))
+    page = Parsed(receipt_page(figures_of(None, passed=None), (), default_colors(3)))
     text = " ".join(page.texts)
     assert page.open == []
     assert "Not scored" in text

@@ -23,7 +23,7 @@ from PIL import Image
 
 from keras_unetres.cli import _parser, main
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
-from keras_unetres.pages.charts import Line, confusion_table, largest_confusions, line_chart, nice_ticks
+from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
 from keras_unetres.pages.pictures import Filmstrip, Watched, spread
 from keras_unetres.pages.report import Findings, report_figures, report_page
 from keras_unetres.pages.review import review
@@ -180,12 +180,15 @@ def test_ticks_are_round_and_cover(low: float, high: float) -> None:
 
 def test_a_chart_draws_what_is_finite_and_marks_the_epoch() -> None:
     lines = [Line("a<b", [(1, 0.5), (2, math.nan), (3, 0.25)]), Line("none", [])]
-    chart = line_chart("Loss", lines, html.escape, mark=3)
-    assert chart.count("<circle") == 2
-    assert "a&lt;b" in chart
-    assert "kept, epoch 3" in chart
-    assert "nan" not in chart
-    assert line_chart("Loss", [Line("none", [(1, math.inf)])], html.escape) == ""
+    chart = line_chart("Loss", lines, mark=3)
+    assert chart is not None and chart.mark is not None
+    (line,) = chart.lines
+    first, last = line.dots
+    assert [dot.tip for dot in line.dots] == ["a<b, epoch 1: 0.5", "a<b, epoch 3: 0.25"]
+    assert (first.x, last.x) == (chart.left, chart.width - chart.right)
+    assert first.y < last.y  # the higher value stands higher
+    assert (chart.mark.at, chart.mark.text) == (last.x, "kept, epoch 3")
+    assert line_chart("Loss", [Line("none", [(1, math.inf)])]) is None
 
 
 def test_the_commonest_mistakes_come_first() -> None:
@@ -195,10 +198,11 @@ def test_the_commonest_mistakes_come_first() -> None:
 
 
 def test_the_table_of_confusions_is_by_row() -> None:
-    table = confusion_table(np.array([[3, 1], [0, 0]]), ["a", "b"], str)
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", table)
-    assert cells == ["75.0", "25.0", "", ""]
-    assert 'title="a taken for b: 1 of 4 px"' in table
+    (first, cells), (second, none) = confusion_rows(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    assert (first, second) == ("a", "b")
+    assert [cell.text for cell in (*cells, *none)] == ["75.0", "25.0", "", ""]
+    assert [cell.hit for cell in cells] == [True, False]
+    assert cells[1].tip == "a taken for b: 1 of 4 px"
 
 
 def test_errors_are_coloured_by_what_they_are() -> None:

@@ -1,18 +1,16 @@
-"""Charts as SVG that takes its colours from the page around it: lines by epoch, and a confusion count as a table."""
+"""Charts as figures in pixels; the macros of `templates/charts.html.j2` draw them as SVG in the colours of the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-Escape = Callable[[object], str]
-
-_WIDTH, _HEIGHT = 340, 210  # px
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 14, 28
 _MOST_DOTS = 80
+_BAR, _BARS = 16, 760  # px: the narrowest bar, and all of them where that leaves them wide enough
 
 
 @dataclass(frozen=True)
@@ -34,53 +32,94 @@ class Line:
         return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y)]
 
 
-def line_chart(title: str, lines: Sequence[Line], escape: Escape, *, mark: float | None = None) -> str:
-    """Return a chart of lines by epoch as one `<figure>`, or "" if there is no point.
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis, px, and what stands there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a line, px, and the text that a pointer over it shows."""
+
+    x: float
+    y: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class DrawnLine:
+    """A line in px; `dots` is empty where they would be too many."""
+
+    name: str
+    kind: str
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines by epoch, in px.
 
     Args:
-        escape: makes text fit for HTML.
+        title: of the chart.
+        values, epochs: ticks of the two axes.
+        mark: a vertical line, or None.
+        lines: what is drawn.
+    """
+
+    title: str
+    values: tuple[Tick, ...]
+    epochs: tuple[Tick, ...]
+    mark: Tick | None
+    lines: tuple[DrawnLine, ...]
+
+    width, height = 340, 210
+    left, right, top, bottom = 46, 12, 14, 28
+
+
+def line_chart(title: str, lines: Sequence[Line], *, mark: float | None = None) -> LineChart | None:
+    """Return a chart of lines by epoch, or None if there is no point.
+
+    Args:
         mark: epoch at which a vertical line stands, or None.
     """
-    drawn = [(line, line.finite()) for line in lines]
-    drawn = [(line, points) for line, points in drawn if points]
+    drawn = [(line, points) for line in lines if (points := line.finite())]
     if not drawn:
-        return ""
+        return None
     epochs = [x for _, points in drawn for x, _ in points] + ([] if mark is None else [mark])
     values = [y for _, points in drawn for _, y in points]
     ticks = nice_ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
     first, last = min(epochs), max(epochs)
+    size = LineChart
 
     def across(x: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * ((x - first) / (last - first) if last > first else 0.5)
+        wide = size.width - size.left - size.right
+        return size.left + wide * ((x - first) / (last - first) if last > first else 0.5)
 
     def up(y: float) -> float:
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low) / (high - low)
+        return size.height - size.bottom - (size.height - size.top - size.bottom) * (y - low) / (high - low)
 
-    out = [f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)} by epoch">']
-    for tick in ticks:
-        y = up(tick)
-        out.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"></line>')
-        out.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
-    for epoch in _epoch_ticks(first, last):
-        out.append(f'<text x="{across(epoch):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{epoch:g}</text>')
-    if mark is not None:
-        x = across(mark)
-        out.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 4}" y2="{_HEIGHT - _BOTTOM}"></line>')
-        anchor = "end" if x > _WIDTH / 2 else "start"
-        shift = -5 if anchor == "end" else 5
-        out.append(f'<text x="{x + shift:.1f}" y="{_TOP + 4}" text-anchor="{anchor}">kept, epoch {mark:g}</text>')
-    for line, points in drawn:
-        path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        out.append(f'<polyline class="{line.kind}" points="{path}"></polyline>')
-        if len(points) <= _MOST_DOTS:
-            for x, y in points:
-                tip = f"<title>{escape(line.name)}, epoch {x:g}: {y:.5g}</title>"
-                out.append(f'<circle class="{line.kind}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.4">{tip}</circle>')
-    out.append("</svg>")
-    legend = "".join(f'<span class="key {line.kind}">{escape(line.name)}</span>' for line, _ in drawn)
-    caption = f"<figcaption><b>{escape(title)}</b>{legend if len(drawn) > 1 else ''}</figcaption>"
-    return f'<figure class="curve">{caption}{"".join(out)}</figure>'
+    return LineChart(
+        title,
+        tuple(Tick(up(tick), f"{tick:.6g}") for tick in ticks),
+        tuple(Tick(across(epoch), f"{epoch:g}") for epoch in _epoch_ticks(first, last)),
+        None if mark is None else Tick(across(mark), f"kept, epoch {mark:g}"),
+        tuple(
+            DrawnLine(
+                line.name,
+                line.kind,
+                " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points),
+                tuple(Dot(across(x), up(y), f"{line.name}, epoch {x:g}: {y:.5g}") for x, y in points)
+                if len(points) <= _MOST_DOTS
+                else (),
+            )
+            for line, points in drawn
+        ),
+    )
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -103,32 +142,36 @@ def _epoch_ticks(first: float, last: float) -> list[float]:
     return [first, *(tick for tick in inside if tick - first > step / 2)]
 
 
-def confusion_table(counts: np.ndarray, names: Sequence[str], escape: Escape) -> str:
-    """Return a confusion count (truth, predicted) as a table of shares of each row's pixels, tinted by the share."""
-    head = "".join(f'<th class="turned" scope="col"><span>{escape(name)}</span></th>' for name in names)
-    out = [f'<div class="scroll"><table class="heat"><thead><tr><th>truth \\ predicted</th>{head}</tr></thead><tbody>']
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table of confusions.
+
+    Args:
+        hit: whether the class was recognised.
+        share: of the row's pixels, 0 to 1.
+        text: what stands in it: percent.
+        tip: what a pointer over it shows.
+    """
+
+    hit: bool
+    share: float
+    text: str
+    tip: str
+
+
+def confusion_rows(counts: np.ndarray, names: Sequence[str]) -> list[tuple[str, list[Cell]]]:
+    """Return a confusion count (truth, predicted) as rows of shares of each class's pixels."""
+    rows = []
     for truth, (name, row) in enumerate(zip(names, counts, strict=True)):
         total = int(row.sum())
         cells = []
         for label, value in enumerate(row):
             share = value / total if total else 0.0
-            kind = "hit" if truth == label else "miss"
-            tip = f"{name} taken for {names[label]}" if truth != label else f"{name} found"
-            strong = " strong" if share > 0.55 else ""
-            style = f' style="--share:{share:.3f}"' if share >= 0.0005 else ""
-            text = _percent(share) if total else ""
-            cells.append(
-                f'<td class="{kind}{strong}"{style} title="{escape(tip)}: {int(value):,} of {total:,} px">{text}</td>'
-            )
-        out.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    return "".join(out) + "</tbody></table></div>"
-
-
-def _percent(share: float) -> str:
-    """Return a share in percent, short enough for a cell; nothing for none."""
-    if share == 0:
-        return ""
-    return f"{100 * share:.1f}"
+            what = f"{name} found" if truth == label else f"{name} taken for {names[label]}"
+            text = f"{100 * share:.1f}" if share else ""
+            cells.append(Cell(truth == label, float(share), text, f"{what}: {int(value):,} of {total:,} px"))
+        rows.append((name, cells))
+    return rows
 
 
 def largest_confusions(counts: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
@@ -138,3 +181,93 @@ def largest_confusions(counts: np.ndarray, most: int) -> list[tuple[int, int, in
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(place), len(counts)) for place in order]
     return [(t, p, int(wrong[t, p]), float(wrong[t, p] / counts[t].sum())) for t, p in pairs if wrong[t, p] > 0]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A loss of points against the limit, with its interval: places in px, the limit and the loss in points, too."""
+
+    zero: float
+    limit: float
+    low: float
+    high: float
+    drop: float
+    limit_points: float
+    drop_points: float
+
+    width, height, margin, middle = 620, 74, 16, 34
+
+
+def gauge(drop: float, interval: Sequence[float] | None, limit: float) -> Gauge:
+    """Return the gauge of a loss.
+
+    Args:
+        drop: points that were lost; negative for a gain.
+        interval: (low, high) of it, or None.
+        limit: the largest loss that is allowed.
+    """
+    low, high = interval or (drop, drop)
+    left, right = min(low, drop, 0.0), max(high, drop, limit)
+    pad = 0.12 * (right - left or 1.0)
+    left, right = left - pad, right + pad
+
+    def x(value: float) -> float:
+        return round(Gauge.margin + (Gauge.width - 2 * Gauge.margin) * (value - left) / (right - left), 1)
+
+    return Gauge(x(0.0), x(limit), x(low), x(high), x(drop), limit, drop)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A layer's noise: left edge and top in px, and what a pointer over it shows."""
+
+    x: int
+    y: float
+    height: float
+    is_float: bool
+    name: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class NoiseChart:
+    """The noise of each layer as a bar, the noisiest the highest."""
+
+    ticks: tuple[Tick, ...]
+    bars: tuple[Bar, ...]
+    bar_width: int
+
+    left, right, top, tall, below = 48, 60, 10, 160, 130
+
+    @property
+    def width(self) -> int:
+        """Of the whole chart, px."""
+        return self.left + self.bar_width * len(self.bars) + self.right
+
+
+def noise_chart(layers: Sequence[Mapping[str, Any]]) -> NoiseChart:
+    """Return the bars of layers, each with "layer", "noise_db" (None for none) and "float"."""
+    known = [layer["noise_db"] for layer in layers if layer["noise_db"] is not None]
+    ticks = nice_ticks(min(known, default=0.0), max(known, default=1.0))
+    low, high = ticks[0], ticks[-1]
+    wide = max(_BAR, min(3 * _BAR, _BARS // max(1, len(layers))))
+
+    def y(db: float) -> float:
+        return NoiseChart.top + NoiseChart.tall * (db - low) / (high - low)
+
+    bars = []
+    for place, layer in enumerate(layers):
+        db = layer["noise_db"]
+        start = y(high if db is None else db)
+        said = "no noise" if db is None else f"{db:.1f} dB"
+        bars.append(
+            Bar(
+                NoiseChart.left + wide * place,
+                start,
+                max(1.0, NoiseChart.top + NoiseChart.tall - start),
+                layer["float"],
+                layer["layer"],
+                f"{layer['layer']}, {'float32' if layer['float'] else 'int8'}: {said}",
+            )
+        )
+    return NoiseChart(tuple(Tick(y(tick), f"{tick:g} dB") for tick in ticks), tuple(bars), wide)

@@ -16,6 +16,7 @@ from .confusion import Confusion
 
 DRAWS = 2000
 LEVEL = 0.95
+FEW_IMAGES = 10  # of fewer, percentile intervals are too narrow
 _AT_ONCE = 256  # draws
 
 Interval = tuple[float, float]

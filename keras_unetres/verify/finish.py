@@ -79,10 +79,10 @@ def finish(job: Job, done: Exported, reference: bytes | None, out: Path, say: Ca
         GateError: the file loses more than is allowed; it is at `OUT.rejected`.
         FileSystemError: something cannot be written; an earlier file is as it was.
     """
+    from ..pages.receipt import receipt_page
     from ..tflite.contents import read_contents
     from ..tflite.seal import add_card
     from .receipt import rule
-    from .receipt_page import receipt_page
 
     data = read_bytes(done.path)
     card = read_card(data)
@@ -105,7 +105,7 @@ def finish(job: Job, done: Exported, reference: bytes | None, out: Path, say: Ca
     for file in (target, json_file, page):
         remove_left_over(file)
     pictures = () if scored is None else scored.losses
-    html = receipt_page(figures, pictures, job.loaded.card.class_names, job.loaded.card.class_colors)
+    html = receipt_page(figures, pictures, job.loaded.card.class_colors)
     write_bytes(target, data)
     write_json(json_file, figures)
     write_bytes(page, html)

@@ -20,7 +20,7 @@ from .receipt import classify_rows, image_rows, segment_rows
 
 if TYPE_CHECKING:
     from ..data import Records
-    from .steps import Loss
+    from ..pages.receipt import ChangedImage
 
 KERAS, AWARE, DEVICE = "Keras", "Keras, quantization-aware", "on the device's runtime"
 _FALLBACK = (
@@ -45,7 +45,7 @@ class Scored:
     rows: list[dict[str, Any]]
     drop: Drop | None
     images: list[dict[str, Any]]
-    losses: tuple[Loss, ...]
+    losses: tuple[ChangedImage, ...]
     device: Callable[[Path], dict[str, Any]]
 
 

@@ -17,7 +17,6 @@ from ..scores.paired import Drop, drop_of_miou, drop_of_share
 from .steps import Step, Steps
 
 SCHEMA = 1
-FEW_IMAGES = 10
 
 
 @dataclass(frozen=True)

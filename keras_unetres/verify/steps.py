@@ -22,6 +22,7 @@ from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.results.draw import Color
 
 from ..pages.cases import shrink_ids, tint
+from ..pages.receipt import CHANGE_COLORS, ChangedImage
 from ..pages.review import Sample, Segments
 from ..scores.bootstrap import Margins
 from ..scores.confusion import Confusion
@@ -30,7 +31,6 @@ SHOWN = 6
 T = TypeVar("T")
 
 _SIDE = 320  # px; longer sides are made smaller
-CHANGE_COLORS = {"both wrong": (235, 235, 235), "gained": (250, 204, 21), "lost": (239, 68, 68)}  # the last is on top
 
 
 @dataclass(frozen=True)
@@ -51,30 +51,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """An image on which the last form differs from the first.
-
-    Args:
-        index: place among the images.
-        name: of the image.
-        points: by which its own mIoU fell.
-        equal: share of its pixels with the same label.
-        picture: (h, w, 3) uint8.
-        truth, first, last, changed: (h, w, 4) uint8 to be laid over the picture.
-    """
-
-    index: int
-    name: str
-    points: float
-    equal: float
-    picture: np.ndarray
-    truth: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    changed: np.ndarray
-
-
-@dataclass(frozen=True)
 class Steps:
     """What all forms did.
 
@@ -87,7 +63,7 @@ class Steps:
 
     names: tuple[str, ...]
     steps: dict[str, Step]
-    losses: tuple[Loss, ...]
+    losses: tuple[ChangedImage, ...]
     maps: tuple[bytes, ...]
 
 
@@ -137,7 +113,7 @@ class _Worst:
 
     def __init__(self, most: int, colors: Sequence[Color]) -> None:
         self._most, self._colors, self._seen = most, colors, 0
-        self._heap: list[tuple[tuple[float, float, int], Loss]] = []  # the first is the best of the worst
+        self._heap: list[tuple[tuple[float, float, int], ChangedImage]] = []  # the first is the best of the worst
 
     def add(self, sample: Sample, first: np.ndarray, last: np.ndarray, points: float) -> None:
         """Look at an image, of which `points` of its own mIoU were lost, or NaN of one that is not labelled."""
@@ -151,13 +127,13 @@ class _Worst:
         if len(self._heap) > self._most:
             heapq.heappop(self._heap)
 
-    def losses(self) -> tuple[Loss, ...]:
+    def losses(self) -> tuple[ChangedImage, ...]:
         """Return what is kept, the worst first."""
         return tuple(loss for _, loss in sorted(self._heap, key=lambda pair: pair[0], reverse=True))
 
     def _loss(
         self, index: int, sample: Sample, first: np.ndarray, last: np.ndarray, points: float, equal: float
-    ) -> Loss:
+    ) -> ChangedImage:
         view = Preprocessing(channels=3).prepare(sample.image)
         scale = min(1.0, _SIDE / max(first.shape))
         size = (max(1, round(first.shape[0] * scale)), max(1, round(first.shape[1] * scale)))
@@ -165,7 +141,7 @@ class _Worst:
             view = np.asarray(Image.fromarray(view).resize(size[::-1], Image.Resampling.BOX))
         truth, before, after = (tint(shrink_ids(ids, size), self._colors) for ids in (sample.mask, first, last))
         changes = mark_changes(first, last, sample.mask, size)
-        return Loss(index, sample.name, points, equal, view, truth, before, after, changes)
+        return ChangedImage(index, sample.name, points, equal, view, truth, before, after, changes)
 
 
 def mark_changes(first: np.ndarray, last: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""Pages from templates: figures go in, one HTML file comes out.
+
+A page opens without a network, in light and dark, runs no script, and holds its style and its pictures. The templates
+and the style sheets lie in `templates/`. Everything that a template shows is escaped, names of files and classes too.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from unetres_edge.results import draw
+
+
+def render(template: str, **figures: Any) -> str:
+    """Return the text of a template of `templates/`, filled with figures.
+
+    Args:
+        template: name of the file, such as "report.html.j2".
+        figures: values by the names that the template gives them; one that it misses is an error.
+    """
+    return _environment().get_template(template).render(**figures)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("keras_unetres.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(png=embed_png, score=_score, signed=_signed, size=_size, count=_count)
+    return environment
+
+
+def printable(value: object) -> object:
+    """Return a value as text that a page may hold.
+
+    File names can hold bytes that are no text (lone surrogates in Python) and control characters, which no page may
+    hold; each becomes a question mark.
+    """
+    if hasattr(value, "__html__"):  # what a macro made
+        return value
+    text = str(value).encode("utf-8", "replace").decode()
+    return "".join("?" if ord(c) < 32 and c not in "\t\n\r" else c for c in text)
+
+
+def embed_png(picture: np.ndarray) -> str:
+    """Return an (H, W), (H, W, 3) or (H, W, 4) uint8 picture as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(draw.encode_png(picture)).decode()
+
+
+def _score(value: float | None) -> str:
+    """Return a score from 0 to 1; that of a class without a pixel is absent."""
+    return "absent" if value is None else f"{value:.4f}"
+
+
+def _signed(points: float) -> str:
+    """Return a change in points, with a sign unless it shows as 0.00."""
+    return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", "\u2212")
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes in kB or MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1000:,.0f} kB"
+
+
+def _count(number: int) -> str:
+    """Return a number in thousands, millions or billions."""
+    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= scale:
+            return f"{number / scale:.3g} {letter}"
+    return str(number)
