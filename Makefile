@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long test-web test-arm64 lint bench notebooks docs clean
+.PHONY: help demo test test-edge test-slow test-long test-web test-arm64 lint lock bench notebooks docs clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
@@ -23,18 +23,30 @@ demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predic
 	@echo "==> demo: results go to demo/"
 	$(BIN)/unetres demo --out demo
 
-test: $(VENV)/.dev ## run the tests of both packages; those of the browser runtime in Node where npm is
+# Two files at a time; each process takes the next one in the order of tests/conftest.py, the longest first.
+PYTEST = $(BIN)/python -m pytest
+AT_ONCE = -n 2 --dist loadfile --no-loadscope-reorder
+
+test: test-edge ## run the quick tests of both packages, those of the browser's runtime in Node too where npm is
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory edge/web/node_modules/.installed || echo "==> without the tests in Node"; fi
 	@echo "==> test"
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) $(AT_ONCE) tests
 
-test-long: $(VENV)/.dev ## run the tests that take minutes
+test-edge: $(VENV)/.dev ## run the tests of the runtime, which must not import TensorFlow
+	@echo "==> test-edge"
+	$(PYTEST) edge/tests
+
+test-slow: $(VENV)/.dev ## run what repeats the quick tests for more networks, files and kills: some minutes
+	@echo "==> test-slow"
+	$(PYTEST) $(AT_ONCE) -m "slow and not long" tests
+
+test-long: $(VENV)/.dev ## run the campaigns: hours
 	@echo "==> test-long"
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long tests edge/tests
 
 test-web: $(VENV)/.dev edge/web/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
 	@echo "==> test-web"
-	$(BIN)/python -m pytest -m "long or not long" tests/test_web.py tests/test_web_browser.py
+	$(PYTEST) -m "long or not long" tests/test_web.py tests/test_web_browser.py
 
 test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 processor (needs Debian or Ubuntu on x86-64)
 	@echo "==> test-arm64"

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+try:
+    import fcntl
+except ImportError:  # Windows: there each process makes its own
+    fcntl = None  # type: ignore[assignment]
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 LONGEST = (
     "test_networks_export.py",
-    "test_notebooks.py",
-    "test_fit.py",
     "test_kills.py",
-    "test_quantize.py",
-    "test_distribution.py",
-    "test_train_data.py",
-    "test_mixed.py",
-    "test_gate.py",
-    "test_networks.py",
     "test_weights.py",
+    "test_networks.py",
+    "test_quantize.py",
+    "test_fit.py",
+    "test_notebooks.py",
+    "test_distribution.py",
+    "test_losses.py",
+    "test_resnet.py",
+    "test_fake_quant.py",
+    "test_train_data.py",
+    "test_gate.py",
+    "test_mixed.py",
+    "test_augment.py",
+    "test_classify.py",
+    "test_bridge.py",
     "test_readme.py",
     "test_docs.py",
-    "test_fake_quant.py",
-    "test_pipeline.py",
-    "test_workflows.py",
 )
 
 TINY = {"size": 32, "filters": 4, "depth": 2, "batch": 8, "epochs": 3, "dropout": 0.1, "learning_rate": 0.01, "seed": 3}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let XLA optimise little and compile a graph once, for all the processes of a run of the quick tests.
+    """Let XLA optimise little and compile a graph once, for all the processes of a run of quick or slow tests.
 
     A training of a few steps spends its time in the compiler. The long tests run what users run.
     """
@@ -83,22 +93,65 @@ def without_xla() -> Iterator[None]:
         yield
 
 
+Once = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
+
+
 @pytest.fixture(scope="session")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Once]:
+    """Make a folder by a name, once for all the processes of a run; return it and what its maker returned.
+
+    Tests copy what they want to change: at the end of the session the folders must be as they were made.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if fcntl is not None and "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    used: dict[Path, dict[str, str]] = {}
+
+    def make_once(name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+        folder, done = root / "shared" / name, root / "shared" / f"{name}.pickle"
+        folder.parent.mkdir(exist_ok=True)
+        with done.with_suffix(".lock").open("w") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                made = make(folder)
+                done.write_bytes(pickle.dumps((made, digests(folder))))
+        made, used[folder] = pickle.loads(done.read_bytes())
+        return folder, made
+
+    yield make_once
+    for folder, before in used.items():
+        assert digests(folder) == before, f"a test changed {folder}, which tests share"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="session")
+def cells(once: Once) -> Path:
     """A data set of 8 drawn pictures of 64 x 64: 6 to train on, 1 to validate on, 1 to test on."""
     from keras_unetres.data.synthetic import write_cells
 
-    return write_cells(tmp_path_factory.mktemp("data") / "cells", num_images=8, size=(64, 64))
+    return once("cells", lambda folder: write_cells(folder / "cells", num_images=8, size=(64, 64)))[1]
 
 
 @pytest.fixture(scope="session")
-def trained(cells: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def trained(cells: Path, once: Once) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
-    from keras_unetres.settings import TrainOptions
-    from keras_unetres.workflows.train import train
 
-    run = tmp_path_factory.mktemp("trained") / "run"
-    return run, train(cells, run, TrainOptions(**TINY), say=silent)
+    def make(folder: Path) -> dict[str, Any]:
+        from keras_unetres.settings import TrainOptions
+        from keras_unetres.workflows.train import train
+
+        return train(cells, folder / "run", TrainOptions(**TINY), say=silent)
+
+    folder, told = once("trained", make)
+    return folder / "run", told
 
 
 @pytest.fixture(scope="session")
@@ -108,20 +161,19 @@ def run_folder(trained: tuple[Path, dict[str, Any]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def float32_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def float32_file(run_folder: Path, once: Once) -> Path:
     """The run as a float32 .tflite."""
-    from keras_unetres.workflows.export import export
-
-    path = tmp_path_factory.mktemp("float32") / "cells_float32.tflite"
-    export(run_folder, path, recipe="float32", gate=False, say=silent)
-    return path
+    return once("float32", lambda folder: exported(run_folder, folder / "cells_float32.tflite", "float32"))[1]
 
 
 @pytest.fixture(scope="session")
-def int8_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_file(run_folder: Path, once: Once) -> Path:
     """The run as an int8 .tflite with logits."""
+    return once("int8", lambda folder: exported(run_folder, folder / "cells_int8.tflite", "static_wi8_ai8"))[1]
+
+
+def exported(run: Path, path: Path, recipe: str) -> Path:
     from keras_unetres.workflows.export import export
 
-    path = tmp_path_factory.mktemp("int8") / "cells_int8.tflite"
-    export(run_folder, path, recipe="static_wi8_ai8", gate=False, say=silent)
+    export(run, path, recipe=recipe, gate=False, say=silent)
     return path

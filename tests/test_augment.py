@@ -69,7 +69,7 @@ def random_settings(seed: int) -> Augmentation:
     )
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4))])
 def test_image_and_mask_move_together(seed: int) -> None:
     """Where a 3 x 3 neighbourhood of the mask is of one class, the picture of the mask must show that class, exactly.
 
@@ -132,7 +132,7 @@ def test_reflect_mirrors_mask_and_weight_with_the_image() -> None:
         np.testing.assert_array_equal(weights[sure], expected[sure])
 
 
-@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("channels", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_same_key_gives_the_same_bits(channels: int) -> None:
     settings = replace(BENT, distorted=0.5, brightness=0.1, contrast=0.2, gamma=0.3, color=0.1, blur=0.3, noise=0.02)
     pre = Preprocessing(channels=channels, size=(40, 48), mean=(0.3,), std=(0.2,))
@@ -156,7 +156,14 @@ def test_the_same_key_gives_the_same_bits(channels: int) -> None:
         np.testing.assert_array_equal(pixels, expected)
 
 
-@pytest.mark.parametrize("size", [(32, 48), (33, 48), (80, 96)], ids=["smaller", "odd", "larger"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((32, 48), id="smaller"),
+        pytest.param((33, 48), id="odd", marks=pytest.mark.slow),
+        pytest.param((80, 96), id="larger", marks=pytest.mark.slow),
+    ],
+)
 def test_what_is_not_distorted_is_a_copy(size: tuple[int, int]) -> None:
     """Every crop is a block of the image (mirrored beyond its border), flipped or turned, to float32's rounding."""
     settings, pre = replace(BENT, distorted=0), bytes_in(size)

@@ -30,7 +30,7 @@ from unetres_edge.errors import UsageError
 
 INT8 = RECIPES["static_wi8_ai8"]
 APPLICATIONS = ("ResNet50", "ResNet50V2", "MobileNetV2")
-QUICK = {("unet", "tfmot"), ("own separable_fcn", "native")}
+TIERS = {("own separable_fcn", "native"): (), ("unet", "tfmot"): pytest.mark.slow}
 Build = Callable[[], keras.Model]
 
 
@@ -45,7 +45,7 @@ def networks() -> dict[str, tuple[Build, tuple[int, int, int] | None]]:
 
 ALL = networks()
 CASES = [
-    pytest.param(name, engine, marks=[] if (name, engine) in QUICK else [pytest.mark.long], id=f"{name}-{engine}")
+    pytest.param(name, engine, marks=TIERS.get((name, engine), pytest.mark.long), id=f"{name}-{engine}")
     for name in ALL
     for engine in ENGINES
 ]
@@ -90,7 +90,7 @@ def test_it_is_quantized_trained_and_exported_in_one_piece(name: str, engine: st
 
 def test_every_builder_is_here() -> None:
     assert {row.builder for row in NETWORKS.values()} == {name for name in models.__all__ if name.startswith("build_")}
-    assert {name for name, _ in QUICK} <= set(ALL)
+    assert {name for name, _ in TIERS} <= set(ALL)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

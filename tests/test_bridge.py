@@ -26,8 +26,13 @@ LONG = {
     *("resnet18_stride8", "resnet18_v2_stride16", "fcn_resnet18", "fcn_resnet18_stride16", "fcn_resnet20"),
     *("fcn_resnet20_v2_stride1", "unet_resnet18_depth3"),
 }
-ROWS = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in NETWORKS]
-APPLICATIONS = [pytest.param("ResNet50", marks=pytest.mark.long), "ResNet50V2", "MobileNetV2"]
+SLOW = {"resnet50_v2", "unet_resnet20_v2", "resnet20_softmax"}
+TIERS = {name: pytest.mark.long if name in LONG else pytest.mark.slow for name in LONG | SLOW}
+ROWS = [pytest.param(name, marks=TIERS.get(name, ())) for name in NETWORKS]
+APPLICATIONS = [
+    pytest.param("ResNet50", marks=pytest.mark.long),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50V2", "MobileNetV2")),
+]
 TOLERANCE = 1e-6  # of the largest output
 
 
@@ -425,6 +430,7 @@ assert after == {key: value for key, value in before.items() if key.startswith("
 """
 
 
+@pytest.mark.slow
 def test_loading_it_changes_no_other_keras_and_no_environment() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
     child = subprocess.run(

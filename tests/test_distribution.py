@@ -92,6 +92,7 @@ def difference(one: dict[str, np.ndarray], other: dict[str, np.ndarray], prefix:
     return max(float(np.abs(one[name].astype(np.float64) - other[name]).max()) for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SEVERAL)
 @pytest.mark.parametrize("case", ["bare", "norm"])
 def test_the_loss_curve_and_the_weights_are_those_of_one_device(
@@ -107,6 +108,7 @@ def test_the_loss_curve_and_the_weights_are_those_of_one_device(
     assert max(weights, moments) <= WEIGHTS_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", SEVERAL)
 def test_validation_scores_are_those_of_one_device(results: dict[str, dict[str, np.ndarray]], where: str) -> None:
     one, other = results["one device"], results[where]
@@ -114,28 +116,33 @@ def test_validation_scores_are_those_of_one_device(results: dict[str, dict[str, 
     assert difference(one, other, "norm:scores") <= 10 * CURVE_TOLERANCE
 
 
+@pytest.mark.slow
 def test_machines_end_with_equal_weights(results: dict[str, dict[str, np.ndarray]]) -> None:
     one, other = results["machine 0"], results["machine 1"]
     assert {name for name in one if not name.startswith("words")}
     assert [name for name in one if not name.startswith("words:") and not np.array_equal(one[name], other[name])] == []
 
 
+@pytest.mark.slow
 def test_statistics_of_each_device_give_another_result(results: dict[str, dict[str, np.ndarray]]) -> None:
     found = results["two devices"]
     apart = {name.replace("apart", "norm"): value for name, value in found.items() if name.startswith("apart:")}
     assert difference({"norm:curve": apart["norm:curve"]}, found, "norm:curve") > 100 * CURVE_TOLERANCE
 
 
+@pytest.mark.slow
 def test_state_that_was_saved_goes_on_bit_for_bit(results: dict[str, dict[str, np.ndarray]]) -> None:
     found = results["two devices"]
     assert found["again:equal"].all()
     assert found["again:sums"].all()
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_devices_cannot_share_is_refused(results: dict[str, dict[str, np.ndarray]]) -> None:
     assert results["two devices"]["uneven:refused"]
 
 
+@pytest.mark.slow
 def test_machines_agree(results: dict[str, dict[str, np.ndarray]]) -> None:
     for name in ("machine 0", "machine 1"):
         found = results[name]

@@ -170,11 +170,16 @@ def run_page(page: Path, folder: Path, patch: pytest.MonkeyPatch, *, long: bool)
             assert Card.from_json(block.text).class_names
 
 
+QUICK = ("docs/index.md", "docs/tasks/own-model.md", "docs/tasks/engines.md")
+
+
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=name_of(p), marks=() if name_of(p) in QUICK else pytest.mark.slow) for p in PAGES]
+)
 def test_the_code_of_a_page_runs(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(prepared, tmp_path / "docs")
     run_page(page, folder, monkeypatch, long=False)

@@ -24,6 +24,7 @@ from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.errors import ConversionError, UnetresError, UsageError
 from unetres_edge.model.card import read_card
 
+QUICK = ("unet_residual", "fcn_softmax", "every_op")
 FOLDED = ("unet", "unet_paper", "unet_residual", "unet_bilinear", "resnet20_v2", "fcn_softmax")
 
 
@@ -40,7 +41,9 @@ def networks() -> dict[str, Any]:
     return rows | {"every_op": every_op} | {f"own_{name}": build for name, build in OWN_NETWORKS.items()}
 
 
-@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in networks()]
+)
 def test_folded_network_has_the_outputs_of_the_original(name: str) -> None:
     keras.utils.set_random_seed(0)
     model = with_statistics(flat(networks()[name]()))
@@ -162,7 +165,9 @@ BIT_FOR_BIT = {
 }
 
 
-@pytest.mark.parametrize("name", BIT_FOR_BIT)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "every_op" else pytest.mark.slow) for name in BIT_FOR_BIT]
+)
 def test_the_int8_file_computes_what_the_native_form_computes(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     model = with_statistics(flat(BIT_FOR_BIT[name]()))

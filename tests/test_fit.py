@@ -375,10 +375,12 @@ def test_a_stop_at_any_step_loses_nothing(whole: Keeper, tmp_path: Path, stop_at
         assert (tmp_path / "run" / name).read_bytes() == (whole._run.path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_last_step_ends_as_planned(tmp_path: Path) -> None:
     assert make_run(tmp_path / "run", stop_at=12).finished
 
 
+@pytest.mark.slow
 def test_patience_ends_training_for_good(tmp_path: Path) -> None:
     keeper = make_run(tmp_path / "run", patience=1)
     scores = [row["val_miou"] for row in keeper.history]
@@ -389,6 +391,7 @@ def test_patience_ends_training_for_good(tmp_path: Path) -> None:
     assert again.history == keeper.history
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     keeper = make_run(tmp_path / "run")
     before = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}

@@ -39,7 +39,7 @@ def digests(run: Path) -> dict[str, str]:
     return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names}
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.long)])
 def test_a_killed_run_comes_out_as_if_nothing_had_been(kills: int) -> None:
     done = python(HERE / "kills.py", kills, 7)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -72,6 +72,7 @@ with run.lock():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which kills a process at a system call")
 def test_a_kill_at_every_write_of_a_checkpoint_leaves_the_old_or_the_new_one(run_folder: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
@@ -144,7 +145,7 @@ class _Poisoned:
 
 
 @pytest.mark.usefixtures("without_xla")
-@pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.long)])
 def test_a_loss_that_is_not_finite_names_the_images_and_harms_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
@@ -185,6 +186,7 @@ sys.exit(main(sys.argv[1:]))
 SETTINGS = ["--size", 32, "--filters", 8, "--depth", 2, "--batch", 8, "--epochs", 3, "--checkpoint-seconds", 0]
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_leaves_the_old_checkpoint(cells: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for a full disk, which needs rights to mount one."""
     run = tmp_path / "run"

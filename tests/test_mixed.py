@@ -254,6 +254,7 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
     assert page.count('<rect class="float"') == len(floats)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["argmax", "logits_float"])
 def test_auto_serves_any_head(hard_run: Path, tmp_path: Path, head: str) -> None:
     out = tmp_path / "m.tflite"

@@ -309,9 +309,21 @@ def applies(check: Callable[..., None], row: Row) -> bool:
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
-SLOW = {*ALIKE} - {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2"}
+LONG = {*ALIKE} - {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2"}
+# Of these many layers, the quick tests see what comes out; of the others, everything.
+DEEP = {"unet_resnet18", "unet_resnet20_v2", "resnet20", "plain20", "resnet18_stride8", "fcn_resnet18"}
+SLOW = {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2", "resnet50_v2"}
+BRIEF = (check_output, check_graph_is_flat, check_feature_pyramid)
+
+
+def tier(name: str, check: Callable[..., None]) -> list[pytest.MarkDecorator]:
+    if name in LONG:
+        return [pytest.mark.long]
+    return [pytest.mark.slow] if name in SLOW or (name in DEEP and check not in BRIEF) else []
+
+
 PAIRS = [
-    pytest.param(name, check, marks=[pytest.mark.long] if name in SLOW else [], id=f"{name}-{check.__name__}")
+    pytest.param(name, check, marks=tier(name, check), id=f"{name}-{check.__name__}")
     for name, row in NETWORKS.items()
     for check in CHECKS
     if applies(check, row)

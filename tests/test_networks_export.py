@@ -1,6 +1,7 @@
 """Every network as a `.tflite`: float32 answers like Keras, and int8 is clean or named as what it is not.
 
-A conversion takes seconds, so rows that convert by the same ops as another are left to the long tests.
+A conversion takes seconds, so rows that convert by the same ops as another are left to the long tests, and most of the
+others to the slow ones.
 """
 
 from __future__ import annotations
@@ -23,9 +24,14 @@ from keras_unetres.tflite.recipes import RECIPES
 INT8 = RECIPES["static_wi8_ai8"]
 
 
+QUICK = ("unet", "unet_bilinear", "resnet20", "fcn_softmax")
+
+
 def rows(*more: str) -> list[Any]:
-    """The networks of the table; those that are like others, and `more`, are left to the long tests."""
-    return [pytest.param(name, marks=pytest.mark.long if name in {*ALIKE, *more} else ()) for name in NETWORKS]
+    """The networks of the table: `QUICK` ones, slow ones, and long ones, which are `more` and what is like others."""
+    long = {*ALIKE, *more}
+    tiers = {name: pytest.mark.long if name in long else pytest.mark.slow for name in NETWORKS if name not in QUICK}
+    return [pytest.param(name, marks=tiers.get(name, ())) for name in NETWORKS]
 
 
 def made(name: str) -> tuple[keras.Model, np.ndarray]:
@@ -61,6 +67,7 @@ def test_int8_is_clean_or_named(name: str) -> None:
         assert named[1] in {op.name for op in ops}
 
 
+@pytest.mark.slow
 def test_an_argmax_head_is_all_that_lies_outside_the_partition() -> None:
     model, images = made("unet_resnet18")
     data = convert(model, NETWORKS["unet_resnet18"].shape, head=HEADS["argmax"], recipe=INT8, calibration=images)

@@ -23,7 +23,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALLEST = "0.1"
 # About a minute of CPU or more in the smallest setting: many networks are traced, many files converted.
 LONG = {"02_why_residuals", "03_your_own_data", "04_quantize_and_export"}
-RUNS = [pytest.param(path, marks=pytest.mark.long if path.stem in LONG else (), id=path.stem) for path in NOTEBOOKS]
+RUNS = [
+    pytest.param(path, marks=pytest.mark.long if path.stem in LONG else pytest.mark.slow, id=path.stem)
+    for path in NOTEBOOKS
+]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,7 @@ def test_every_notebook_is_listed() -> None:
     assert [path.name for path in NOTEBOOKS if f"({path.name})" not in text] == []
 
 
+@pytest.mark.slow
 def test_a_warning_of_ours_and_an_error_fail(tmp_path: Path) -> None:
     scale = nbformat.v4.new_code_cell("SCALE = 1")
     ours = "import warnings\nwarnings.warn_explicit('planted', UserWarning, 'x.py', 1, module='{}')"

@@ -361,7 +361,7 @@ def test_balance_is_for_crops_alone() -> None:
         Order(from_arrays(spots(), grey()), 2, 0, 1.5)
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.7])
+@pytest.mark.parametrize("balance", [0.0, pytest.param(0.7, marks=pytest.mark.slow)])
 def test_workers_share_the_batches_of_one(tmp_path, balance: float) -> None:
     samples = make_samples(tmp_path, grey())
     order = Order(samples, 4, 3, balance)
@@ -379,7 +379,7 @@ def test_workers_share_the_batches_of_one(tmp_path, balance: float) -> None:
         training_batches(Order(samples, 3, 3), AUGMENTATIONS["none"], last_step=1, shard=(0, 2))
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.7])
+@pytest.mark.parametrize("balance", [pytest.param(0.0, marks=pytest.mark.slow), 0.7])
 def test_batches_start_at_any_step(balance: float) -> None:
     samples = from_arrays(spots(), grey((16, 16)))
     order = Order(samples, 3, 3, balance)

@@ -241,6 +241,7 @@ def test_pictures_are_png_with_their_size(tmp_path: Path) -> None:
     assert int(beside[0]) >= 14  # the truth on its left
 
 
+@pytest.mark.slow
 def test_event_files_need_no_tensorboard_package(tmp_path: Path) -> None:
     program = """
 import sys

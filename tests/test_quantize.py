@@ -72,6 +72,7 @@ def test_its_file_computes_what_it_computes(aware: Any, cells: Path, tmp_path: P
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_its_checkpoint_to_the_same_end(aware: Any, run_folder: Path, tmp_path: Path) -> None:
     class Enough(Exception):
         """Stop here."""
@@ -88,6 +89,7 @@ def test_it_goes_on_from_its_checkpoint_to_the_same_end(aware: Any, run_folder: 
         assert (out / file).read_bytes() == (aware[0] / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_by_tfmot_it_comes_back_in_the_same_form(run_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     done = quantize(

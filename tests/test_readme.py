@@ -20,6 +20,7 @@ NETWORKS = (ROOT / "docs" / "networks.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 
 
+@pytest.mark.slow
 def test_the_python_form_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +193,7 @@ def _median(result: dict, variant: str, depth: int) -> float:
     return statistics.median(result["at_start"][f"{variant}_{depth}"])
 
 
+@pytest.mark.slow
 def test_the_builders_shown_build() -> None:
     code = re.search(r"```python\n(.*?)```", NETWORKS, re.DOTALL)
     assert code is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -35,6 +35,13 @@ CIFAR_PARAMETERS = {20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_7
 MULTIPLY_ADDS = {18: 1.8e9, 34: 3.6e9, 50: 3.8e9, 101: 7.6e9, 152: 11.3e9}
 # Araujo, Norris and Sim 2019 for 50, 101 and 152.
 RECEPTIVE_FIELDS = {18: 435, 34: 899, 50: 483, 101: 1027, 152: 1507}
+
+
+def quick(rows: Iterable[Any], *kept: Any) -> list[Any]:
+    """The rows of a parametrization; all but those kept, of many layers, are left to the slow tests."""
+    tiers = [() if row in kept else pytest.mark.slow for row in rows]
+    rows = [row if isinstance(row, tuple) else (row,) for row in rows]
+    return [pytest.param(*row, marks=tier) for row, tier in zip(rows, tiers, strict=True)]
 
 
 def trainable(model: keras.Model) -> int:
@@ -104,27 +111,31 @@ def v1() -> Callable[[int], keras.Model]:
     return functools.cache(build_resnet)
 
 
-@pytest.mark.parametrize("depth", IMAGENET_PARAMETERS)
+@pytest.mark.parametrize("depth", quick(IMAGENET_PARAMETERS, 18, 50))
 def test_parameters_of_the_imagenet_form_are_those_published(v1: Callable[[int], keras.Model], depth: int) -> None:
     assert trainable(v1(depth)) == IMAGENET_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", CIFAR_PARAMETERS)
+@pytest.mark.parametrize("depth", quick(CIFAR_PARAMETERS, 20))
 def test_parameters_of_the_cifar_form_are_those_published(depth: int) -> None:
     assert trainable(build_resnet(depth, num_classes=10)) == CIFAR_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", [50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
+@pytest.mark.parametrize(
+    "depth", [pytest.param(50, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))]
+)
 def test_v15_moves_strides_and_adds_no_parameter(depth: int) -> None:
     assert trainable(build_resnet(depth, variant="v1.5")) == IMAGENET_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", CIFAR_PARAMETERS)
+@pytest.mark.parametrize("depth", quick(CIFAR_PARAMETERS, 20))
 def test_the_shortcuts_of_the_cifar_form_have_no_parameter(depth: int) -> None:
     assert trainable(build_resnet(depth, num_classes=10, variant="plain")) == CIFAR_PARAMETERS[depth]
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
+@pytest.mark.parametrize(
+    "depth", [*quick((18, 34, 50), 18), *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))]
+)
 def test_plain_networks_have_all_but_the_projections(depth: int) -> None:
     _, bottleneck = TABLE_1[depth]
     outs = [(4 if bottleneck else 1) * filters for filters in (64, 128, 256, 512)]
@@ -134,13 +145,13 @@ def test_plain_networks_have_all_but_the_projections(depth: int) -> None:
     assert trainable(build_resnet(depth, variant="plain")) == IMAGENET_PARAMETERS[depth] - projections
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+@pytest.mark.parametrize("depth", quick((18, 34, 50, 101), 18))
 def test_parameters_of_v2_are_those_counted_block_by_block(depth: int) -> None:
     assert count_imagenet(depth, "v1") == IMAGENET_PARAMETERS[depth]  # the counting itself is right
     assert trainable(build_resnet(depth, variant="v2")) == count_imagenet(depth, "v2")
 
 
-@pytest.mark.parametrize("depth", CIFAR_PARAMETERS)
+@pytest.mark.parametrize("depth", quick(CIFAR_PARAMETERS, 20))
 def test_parameters_of_v2_in_cifar_form(depth: int) -> None:
     """Of each stage, v2 leaves out the norm of its first block's input and adds one at its end (He 2016, appendix)."""
     first, last = 16 + 16 + 32, 16 + 32 + 64
@@ -366,7 +377,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 DILATIONS = [
     *[(18, variant, (4, 8, 16)) for variant in VARIANTS if variant != "v1.5"],
-    *[(50, variant, (8, 16)) for variant in ("v1", "v2")],
+    *[pytest.param(50, variant, (8, 16), marks=pytest.mark.slow) for variant in ("v1", "v2")],
     *[pytest.param(50, variant, (8, 16), marks=pytest.mark.long) for variant in ("v1.5", "plain")],
     *[(20, variant, (1, 2)) for variant in VARIANTS if variant != "v1.5"],
 ]
@@ -392,7 +403,9 @@ def test_a_dilated_network_sampled_is_the_strided_network(
         assert_close(dense[:, ::step, ::step], sparse, 1e-4)
 
 
-@pytest.mark.parametrize(("depth", "variant"), [(18, "plain"), (34, "v1"), (50, "v1.5"), (50, "v2")])
+@pytest.mark.parametrize(
+    ("depth", "variant"), quick(((18, "plain"), (34, "v1"), (50, "v1.5"), (50, "v2")), (18, "plain"))
+)
 def test_feature_maps_of_the_imagenet_form(depth: int, variant: str) -> None:
     """Channels and sizes of He 2015, table 1."""
     widths = (64, *((256, 512, 1024, 2048) if depth == 50 else (64, 128, 256, 512)))
@@ -453,7 +466,7 @@ def field(depth: int, variant: str) -> int:
     return size
 
 
-@pytest.mark.parametrize("depth", RECEPTIVE_FIELDS)
+@pytest.mark.parametrize("depth", quick(RECEPTIVE_FIELDS, 18, 50))
 def test_the_receptive_field_is_that_published(v1: Callable[[int], keras.Model], depth: int) -> None:
     pyramid = feature_pyramid(v1(depth))
     assert field(depth, "v1") == RECEPTIVE_FIELDS[depth]
@@ -461,7 +474,7 @@ def test_the_receptive_field_is_that_published(v1: Callable[[int], keras.Model],
     assert receptive_field(v1(depth), pyramid[2]) == 7
 
 
-@pytest.mark.parametrize("variant", ["v1.5", "v2"])
+@pytest.mark.parametrize("variant", quick(("v1.5", "v2"), "v1.5"))
 def test_the_receptive_field_where_the_3x3_convolutions_are_strided(variant: str) -> None:
     model = build_resnet(50, (None, None, 3), include_top=False, variant=variant)
     assert receptive_field(model) == field(50, variant)

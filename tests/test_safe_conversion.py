@@ -231,11 +231,11 @@ HARMLESS: dict[str, Fault] = {
 }
 # By how much the first score must be ahead, of the range of all: these networks are random but for their last layer.
 MARGIN = {"segment": 0.08, "classify": 0.4}
-CHEAP = {"unet": "one image is all zero", "fcn": "endless", "classifier": "float16"}
+QUICK = ("unet", "one image is all zero")
+SLOW = {("fcn", "endless"), ("classifier", "float16")}
 GRID = [
-    pytest.param(name, fault, marks=() if CHEAP[name] == fault else pytest.mark.long)
-    for name in NAMES
-    for fault in HARMLESS
+    pytest.param(*row, marks=() if row == QUICK else pytest.mark.slow if row in SLOW else pytest.mark.long)
+    for row in itertools.product(NAMES, HARMLESS)
 ]
 
 
@@ -399,6 +399,7 @@ def wait_for(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @posix
 def test_the_process_goes_with_its_parent_and_takes_its_files(blocked: Path) -> None:
     command = [PYTHON, *converter_process.WORKER]
@@ -412,6 +413,7 @@ def test_the_process_goes_with_its_parent_and_takes_its_files(blocked: Path) -> 
     assert not blocked.exists()
 
 
+@pytest.mark.slow
 def test_one_process_serves_all_conversions_and_is_replaced_where_it_ended(plain: keras.Model) -> None:
     convert(plain, (16, 16, 1))
     first = converter_process._kept[0]
@@ -423,6 +425,7 @@ def test_one_process_serves_all_conversions_and_is_replaced_where_it_ended(plain
     assert converter_process._kept != [first]
 
 
+@pytest.mark.slow
 @posix
 def test_a_process_that_left_idle_is_not_an_error(
     plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -220,11 +220,11 @@ NETWORKS = {
     },
 }
 LONG = {"resnet20_v2", "bilinear", "ResNet50", "ResNet50V2", "MobileNetV2"}
+SLOW = {"inception_net", "squeeze_unet"}
+TIERS = {name: pytest.mark.long if name in LONG else pytest.mark.slow for name in LONG | SLOW}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=TIERS.get(name, ())) for name in NETWORKS])
 def test_networks_that_it_refuses_by_itself_are_trained(name: str) -> None:
     keras.utils.set_random_seed(2)
     one = case(NETWORKS[name]())

@@ -59,6 +59,7 @@ def test_three_classes_are_learned_from_instances_and_travel_to_the_device(tmp_p
     assert scores["num_images"] == 1
 
 
+@pytest.mark.slow
 def test_borders_are_learned_from_a_folder_that_names_two_classes(tmp_path: Path) -> None:
     data = write_cells(tmp_path / "cells", num_images=6, size=(64, 64))
     assert (data / "classes.txt").read_text().split() == ["background", "cell"]
@@ -85,6 +86,7 @@ def test_weights_change_what_is_learned(weighted_run: Path, tmp_path: Path) -> N
     assert learned(tmp_path / "run") != learned(weighted_run)
 
 
+@pytest.mark.slow
 def test_a_cache_changes_nothing_but_the_time(weighted_run: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for name in ("filled", "used"):
@@ -102,6 +104,7 @@ def test_a_run_on_arrays_goes_on_with_the_same_arrays_alone(weighted_run: Path, 
         resume(run, data=cells(target="separated"), say=silent)
 
 
+@pytest.mark.slow
 def test_images_of_sixteen_bits_are_learned_and_segmented(tmp_path: Path) -> None:
     pictures = [make_cells(index, size=(64, 64)) for index in range(6)]
     images = [picture.image.astype(np.uint16) * 200 + 31 for picture in pictures]

@@ -211,6 +211,7 @@ def test_the_forward_pass_is_that_of_an_independent_one(
     np.testing.assert_allclose(np.asarray(softmax(image[None]))[0], probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sizes_around_the_paper_s() -> None:
     """A size suits if every map to be pooled is even: 16 k - 4, of which 572 = 16 x 36 - 4 is the paper's."""
     model = build_unet(**SMALL, **PAPER)
@@ -273,7 +274,7 @@ def named_sizes(side: int, sizes: dict[str, int]) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))])
 def test_the_builder_and_the_graph_agree_on_every_size(depth: int, padding: str) -> None:
     model = build_unet(**SMALL, depth=depth, padding=padding)
     sizes = _sizes(depth, padding)
@@ -284,10 +285,10 @@ def test_the_builder_and_the_graph_agree_on_every_size(depth: int, padding: str)
         assert nearest_sizes(model, side) == next_to(side, suits)
 
 
-ENCODERS = [("resnet18", depth) for depth in (1, 2, 3, 4, 5)] + [
-    ("resnet20", 1),
-    ("resnet20_v2", 2),
-    ("resnet50_v2", 5),
+ENCODERS = [
+    *[pytest.param("resnet18", depth, marks=pytest.mark.slow) for depth in (1, 3, 4, 5)],
+    *[("resnet18", 2), ("resnet20_v2", 2)],
+    *[pytest.param(*row, marks=pytest.mark.slow) for row in (("resnet20", 1), ("resnet50_v2", 5))],
 ]
 
 
@@ -300,7 +301,8 @@ def test_the_builder_and_the_graph_agree_on_encoders(encoder: str, depth: int) -
 
 
 @pytest.mark.parametrize(
-    ("encoder", "output_stride"), [("resnet18", 8), ("resnet18", 32), ("resnet20", 1), ("resnet20", 8)]
+    ("encoder", "output_stride"),
+    [pytest.param("resnet18", 8, marks=pytest.mark.slow), ("resnet18", 32), ("resnet20", 1), ("resnet20", 8)],
 )
 def test_the_builder_and_the_graph_agree_on_fcn(encoder: str, output_stride: int) -> None:
     arguments = {"encoder": encoder, "output_stride": output_stride}

@@ -147,7 +147,9 @@ def ours18() -> keras.Model:
     return build_resnet(18, (64, 64, 3))
 
 
-@pytest.mark.parametrize("depth", [50, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))])
+@pytest.mark.parametrize(
+    "depth", [pytest.param(50, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.long) for n in (101, 152))]
+)
 def test_outputs_are_those_of_keras_applications(keras_source: KerasSource, depth: int) -> None:
     theirs, path = keras_source(depth)
     ours = build_resnet(depth, (64, 96, 3), weights=str(path))
@@ -155,6 +157,7 @@ def test_outputs_are_those_of_keras_applications(keras_source: KerasSource, dept
     assert_close(ours(pictures), theirs(pictures))
 
 
+@pytest.mark.slow
 def test_features_are_those_of_keras_applications(keras_source: KerasSource) -> None:
     theirs, path = keras_source(50)
     names = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
@@ -170,6 +173,7 @@ def test_features_are_those_of_keras_applications(keras_source: KerasSource) -> 
     assert_close(without_top(pictures), expected[-1])
 
 
+@pytest.mark.slow
 def test_a_file_without_top_gives_the_features_and_leaves_the_head(tmp_path: Path) -> None:
     theirs = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
     randomise(theirs, seed=1)
@@ -183,6 +187,7 @@ def test_a_file_without_top_gives_the_features_and_leaves_the_head(tmp_path: Pat
     assert_close(features(ours)(pictures)[-1], theirs(pictures))
 
 
+@pytest.mark.slow
 def test_the_older_h5_form_in_which_imagenet_weights_are_published(keras_source: KerasSource, tmp_path: Path) -> None:
     theirs, _ = keras_source(50)
     with h5py.File(tmp_path / "resnet50_tf_kernels.h5", "w") as file:
@@ -192,6 +197,7 @@ def test_the_older_h5_form_in_which_imagenet_weights_are_published(keras_source:
     assert_close(ours(pictures), theirs(pictures))
 
 
+@pytest.mark.slow
 def test_bias_and_epsilon_are_absorbed_exactly(tmp_path: Path) -> None:
     """With variances near the epsilons (1.001e-5 theirs, 1e-5 ours) a wrong one would show in the fourth digit."""
     theirs = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3))
@@ -381,6 +387,7 @@ def picture(*shape: int) -> np.ndarray:
     return np.random.default_rng(8).integers(0, 256, shape, np.uint8)
 
 
+@pytest.mark.slow
 def test_the_preprocessing_of_keras_applications(encoder: Encoder) -> None:
     _, feeding = encoder("keras", 3)
     assert feeding == Preprocessing(
@@ -408,7 +415,7 @@ def stem(model: keras.Model, feeding: Preprocessing, image: np.ndarray) -> np.nd
     )
 
 
-@pytest.mark.parametrize("source", ["torch", "keras"])
+@pytest.mark.parametrize("source", ["torch", pytest.param("keras", marks=pytest.mark.slow)])
 def test_a_grey_image_gives_what_it_gives_as_a_colour_image(source: str, encoder: Encoder) -> None:
     image = picture(64, 96)
     grey, colour = (stem(*encoder(source, channels), image) for channels in (1, 3))
@@ -421,7 +428,10 @@ def test_a_grey_image_gives_what_it_gives_as_a_colour_image(source: str, encoder
     assert feeding.value_range == encoder(source, 3)[1].value_range
 
 
-@pytest.mark.parametrize(("source", "channels"), [("torch", 2), ("torch", 4), ("torch", 7), ("keras", 4), ("keras", 7)])
+@pytest.mark.parametrize(
+    ("source", "channels"),
+    [("torch", 2), ("torch", 7), *(pytest.param(*row, marks=pytest.mark.slow) for row in (("keras", 4), ("keras", 7)))],
+)
 def test_more_channels_repeat_the_colours_in_turn(source: str, channels: int, encoder: Encoder) -> None:
     (three, colour), (model, feeding) = encoder(source, 3), encoder(source, channels)
     of_three, found = (np.asarray(m.get_layer("stem_conv").kernel) for m in (three, model))
@@ -493,7 +503,11 @@ def test_a_state_dict_with_a_fault_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("of_file", "depth", "variant"), [(18, 34, "v1"), (34, 18, "v1"), (34, 50, "v1.5"), (101, 50, "v1.5")]
+    ("of_file", "depth", "variant"),
+    [
+        (34, 18, "v1"),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((18, 34, "v1"), (34, 50, "v1.5"), (101, 50, "v1.5"))),
+    ],
 )
 def test_a_state_dict_of_another_depth_is_refused(of_file: int, depth: int, variant: str, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
@@ -503,6 +517,7 @@ def test_a_state_dict_of_another_depth_is_refused(of_file: int, depth: int, vari
         load_published(model, path, encoder=model.name)
 
 
+@pytest.mark.slow
 def test_a_keras_file_of_another_depth_is_refused(keras_source: KerasSource) -> None:
     _, path = keras_source(101)
     model = build_resnet(50, (64, 64, 3))
@@ -541,7 +556,9 @@ def ours50() -> keras.Model:
     return build_resnet(50, (64, 64, 3))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "random", "empty", "missing", "other"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("truncated", marks=pytest.mark.slow), "random", "empty", "missing", "other"]
+)
 def test_a_damaged_keras_file_is_refused(
     damage: str, keras_source: KerasSource, ours50: keras.Model, tmp_path: Path
 ) -> None:
@@ -561,6 +578,7 @@ def test_a_damaged_keras_file_is_refused(
         load_published(ours50, path, encoder="resnet50")
 
 
+@pytest.mark.slow
 def test_a_keras_file_with_nan_is_refused(keras_source: KerasSource, ours50: keras.Model, tmp_path: Path) -> None:
     path = tmp_path / "w.weights.h5"
     path.write_bytes(keras_source(50)[1].read_bytes())
@@ -618,6 +636,7 @@ def test_a_network_without_such_an_encoder_is_refused(channels: int, torch18: Pa
         load_published(model, torch18, encoder="resnet18")
 
 
+@pytest.mark.slow
 def test_the_encoder_named_has_to_be_that_of_the_network(keras_source: KerasSource) -> None:
     """v1 and v1.5 differ in no tensor, so that only the strides of the network tell them apart."""
     model = build_resnet(50, (64, 64, 3), variant="v1.5")
@@ -626,7 +645,14 @@ def test_the_encoder_named_has_to_be_that_of_the_network(keras_source: KerasSour
 
 
 @pytest.mark.parametrize(
-    ("depth", "variant"), [(34, "v1"), (20, "v1"), (50, "plain"), (50, "v2"), (18, "v2"), (110, "v1")]
+    ("depth", "variant"),
+    [
+        (34, "v1"),
+        (20, "v1"),
+        (50, "plain"),
+        (18, "v2"),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((50, "v2"), (110, "v1"))),
+    ],
 )
 def test_imagenet_weights_that_nobody_published_are_refused(
     depth: int, variant: str, ours18: keras.Model, no_network: list[str]

@@ -124,7 +124,7 @@ class Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.long  # test_kills.py does it in processes of their own
+@pytest.mark.slow  # test_fit.py does it with a network of a few weights
 def test_a_stopped_run_goes_on_bit_for_bit(
     run_folder: Path, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +210,7 @@ def stem_and_first_stage() -> dict[str, np.ndarray]:
     return tensors
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_xla")
 def test_published_weights_start_a_run_and_bring_their_preprocessing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
