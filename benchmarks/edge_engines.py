@@ -25,11 +25,11 @@ from _command import given_command
 from edge_overhead import make_model
 
 from unetres_edge import Preprocessing, Segmenter
-from unetres_edge.commands.predict import find_images
-from unetres_edge.engines.litert import available_cores
+from unetres_edge.engines.pool import available_cores
 from unetres_edge.files import make_folder, write_json
 from unetres_edge.images.decode import read_image, read_mask
 from unetres_edge.model.selftest import make_images
+from unetres_edge.segment.files import find_images
 
 RESULTS = Path(__file__).resolve().parent / "results"
 IGNORE = 255

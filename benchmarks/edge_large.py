@@ -28,7 +28,7 @@ from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
-from unetres_edge.engines.litert import available_cores
+from unetres_edge.engines.pool import available_cores
 from unetres_edge.files import make_folder, write_json
 from unetres_edge.segment.large import label_agreement
 

@@ -27,7 +27,8 @@ from _command import given_command
 from ai_edge_litert.interpreter import Interpreter
 
 from unetres_edge import Segmenter
-from unetres_edge.engines.litert import Ends, available_cores
+from unetres_edge.engines.codec import TensorCodec
+from unetres_edge.engines.pool import available_cores
 from unetres_edge.files import make_folder, write_json
 
 HERE = Path(__file__).resolve().parent
@@ -81,14 +82,14 @@ def time_own(model: Path, count: int, threads: int) -> dict[str, Any]:
     with Segmenter(model, num_threads=threads) as segmenter:
         pre = segmenter.card.preprocessing
         image = np.random.default_rng(1).integers(0, 256, (*pre.size, pre.channels)).astype(np.uint8)
-        ends = Ends(segmenter.card, source, target)
-        ends.write(pre.prepare(image), interpreter.tensor(source["index"])()[0])
+        codec = TensorCodec(segmenter.card, source, target)
+        codec.write(pre.prepare(image), interpreter.tensor(source["index"])()[0])
         bare, whole = alternate(interpreter.invoke, lambda: segmenter.segment(image), count)
         stages = {
             "prepare": timed(lambda: pre.prepare(image), count),
-            "table into the tensor": timed(lambda: ends.write(image, interpreter.tensor(source["index"])()[0]), count),
+            "table into the tensor": timed(lambda: codec.write(image, interpreter.tensor(source["index"])()[0]), count),
             "invoke": median(bare),
-            "labels from the tensor": timed(lambda: ends.labels(interpreter.tensor(target["index"])()[0]), count),
+            "labels from the tensor": timed(lambda: codec.labels(interpreter.tensor(target["index"])()[0]), count),
         }
     extra = [b - a for a, b in zip(bare, whole, strict=True)]
     return {

@@ -163,7 +163,7 @@ def agreement(run: Path, file: Path, data: str) -> dict[str, float]:
 
     same, clear_same, clear = [], 0, 0
     with open_segmenter(run) as trained, Segmenter(file) as device:
-        step = device.engine.ends.step  # type: ignore[union-attr]
+        step = device.engine.codec.step  # type: ignore[union-attr]
         for record in read_for(trained, data, "test"):
             expected = trained.segment(record.image, scores=True)
             found = device.segment(record.image)

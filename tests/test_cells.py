@@ -460,8 +460,8 @@ def test_options_that_cannot_be(options: list[str], said: str, int8_file: Path, 
 
 def test_an_argmax_head_has_no_scores(run_folder: Path, cells: Path, tmp_path: Path, capsys) -> None:
     from unetres_edge import Card, Preprocessing, Segmenter
-    from unetres_edge.commands.predict import predict_files
     from unetres_edge.model.card import default_colors
+    from unetres_edge.segment.files import predict_files
 
     class Labels:
         def run(self, tile: np.ndarray) -> np.ndarray:

@@ -181,7 +181,7 @@ def test_the_int8_file_computes_what_the_native_form_computes(name: str, tmp_pat
     assert partitions(data) == (2 if name == "every_op" else 1)  # XNNPACK has no mean with padding
     expected = native.predict(images, verbose=0)
     found = np.stack([engine.run(tile) for tile in levels])
-    np.testing.assert_allclose(found, expected, atol=engine.ends.step / 100)
+    np.testing.assert_allclose(found, expected, atol=engine.codec.step / 100)
     assert len(np.unique(found)) > 50
 
 

@@ -39,8 +39,8 @@ DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 # Where a package may be imported, as module names; a name stands for everything inside it. Every line that covers an
 # import holds: export reads and writes the flatbuffer with LiteRT's schema, but runs no interpreter.
 ALLOWED = {
-    "ai_edge_litert": ("keras_unetres.tflite", "unetres_edge.engines.litert", "unetres_edge.engines.probe"),
-    "ai_edge_litert.compiled_model": ("unetres_edge.engines.litert",),
+    "ai_edge_litert": ("keras_unetres.tflite", "unetres_edge.engines"),
+    "ai_edge_litert.compiled_model": ("unetres_edge.engines.accelerator",),
     "ai_edge_litert.interpreter": ("unetres_edge.engines.litert", "unetres_edge.engines.probe"),
     "tensorflow": (
         "keras_unetres.quantization",
@@ -367,9 +367,16 @@ def test_the_package_and_its_help_load_no_tensorflow(code: str) -> None:
 
 
 def test_the_runtime_loads_nothing_of_the_training_side() -> None:
-    loaded = loaded_after("import unetres_edge, unetres_edge.cli, unetres_edge.engines.litert")
+    loaded = loaded_after(
+        "from unetres_edge.engines import probe, table\nfrom unetres_edge import Classifier, Segmenter"
+    )
     assert "ai_edge_litert" in loaded
     assert loaded.isdisjoint(EDGE_MAY_NOT_IMPORT)
+
+
+@pytest.mark.parametrize("code", ["import unetres_edge", "import unetres_edge.cli", "import keras_unetres"])
+def test_an_import_alone_loads_no_arrays_and_no_interpreter(code: str) -> None:
+    assert loaded_after(code).isdisjoint({"PIL", "ai_edge_litert", "numpy", "tifffile"})
 
 
 def test_loaded_after_sees_what_is_loaded() -> None:

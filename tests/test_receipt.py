@@ -19,7 +19,7 @@ from keras_unetres.verify.steps import answers, count_maps, mark_changes, pack, 
 from unetres_edge import Card, Preprocessing
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
-from unetres_edge.segment.segmenter import Result
+from unetres_edge.results.result import Result
 
 NAMES = ("sky", "sea", "land")
 CARD = Card(NAMES, default_colors(3), Preprocessing(channels=1, size=(8, 8)))

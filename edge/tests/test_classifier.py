@@ -12,8 +12,8 @@ from models import make_card, make_conv, make_dense
 from PIL import Image
 
 from unetres_edge import Classifier, Segmenter
+from unetres_edge.classify.files import predict_classes
 from unetres_edge.cli import main
-from unetres_edge.commands.predict_classes import predict_classes
 from unetres_edge.errors import (
     DataError,
     EngineError,

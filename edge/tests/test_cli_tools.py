@@ -11,7 +11,7 @@ from PIL import Image
 
 from unetres_edge import Segmenter, read_card, seal
 from unetres_edge.cli import main
-from unetres_edge.commands.bench import verify
+from unetres_edge.commands.verify import verify
 from unetres_edge.engines.litert import LiteRTEngine, _multiply_adds
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
 from unetres_edge.model.card import CARD_NAME, read_metadata, reseal

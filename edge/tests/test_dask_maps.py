@@ -14,9 +14,9 @@ from nets import make_net, net_card
 from PIL import Image
 
 from unetres_edge import Segmenter
-from unetres_edge.commands.predict import predict_files
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.segment import dask_maps
+from unetres_edge.segment.files import predict_files
 
 distributed = pytest.importorskip("distributed", reason="dask comes with the extra 'dask'")
 

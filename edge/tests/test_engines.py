@@ -14,9 +14,10 @@ import pytest
 from models import make_card, make_conv, make_identity
 
 from unetres_edge import Segmenter, UnetresError
-from unetres_edge.engines import table as engines
-from unetres_edge.engines.litert import LiteRTEngine, Pool
-from unetres_edge.engines.table import Agreement, CheckedEngine, compare
+from unetres_edge.engines import auto, table
+from unetres_edge.engines.agreement import Agreement, CheckedEngine, compare
+from unetres_edge.engines.litert import LiteRTEngine
+from unetres_edge.engines.pool import Pool
 from unetres_edge.errors import EngineError, ModelError, UsageError
 from unetres_edge.model import selftest
 
@@ -58,7 +59,7 @@ class Shifted:
 def home(tmp_path, monkeypatch):
     """A cache folder of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(engines, "_chosen", {})
+    monkeypatch.setattr(auto, "_chosen", {})
     return tmp_path
 
 
@@ -115,9 +116,9 @@ def test_the_first_tile_decides() -> None:
 
 def test_measuring_takes_only_what_agrees() -> None:
     litert = LiteRTEngine(DATA, CARD, num_threads=1)
-    found = engines.measure(litert, Shifted(50.0), CARD)
+    found = auto.measure(litert, Shifted(50.0), CARD)
     assert found["engine"] == "litert"
-    assert found["equal"] < engines.LEAST_EQUAL
+    assert found["equal"] < selftest.LEAST_EQUAL
 
 
 def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
@@ -127,27 +128,28 @@ def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
         measured.append(other)
         return {"engine": "openvino", "equal": 0.998, "steps": 1.0, "ms": 1, "litert_ms": 2}
 
-    monkeypatch.setattr(engines, "_open_other", lambda *_: Shifted(0.0))
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(engines, "measure", measure)
+    opened = table.EngineEntry(lambda *_: Shifted(0.0), "nothing")
+    monkeypatch.setitem(table.ENGINES, "openvino", opened)
+    monkeypatch.setattr(auto.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(auto, "measure", measure)
     for _ in range(3):
-        engines._chosen.clear()  # as a new process
+        auto._chosen.clear()  # as a new process
         with Segmenter(DATA, engine="auto") as segmenter:
             result = segmenter.segment(picture())
         assert (result.engine, result.agreement) == ("openvino", 0.998)
     assert len(measured) == 1
-    (entry,) = json.loads(engines.cache_file().read_bytes()).values()
+    (entry,) = json.loads(auto.cache_file().read_bytes()).values()
     assert entry["engine"] == "openvino"
-    for damage in (b"{damaged", b"[]", engines.cache_file().read_bytes().replace(b"0.998", b"0.1")):
-        engines._chosen.clear()
-        engines.cache_file().write_bytes(damage)
+    for damage in (b"{damaged", b"[]", auto.cache_file().read_bytes().replace(b"0.998", b"0.1")):
+        auto._chosen.clear()
+        auto.cache_file().write_bytes(damage)
         Segmenter(DATA, engine="auto").close()
     assert len(measured) == 4
 
 
 def test_without_openvino(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(EngineError, match=r"pip install 'keras-unetres-edge\[openvino\]'"):
+    with pytest.raises(EngineError, match="fix: pip install openvino$"):
         Segmenter(DATA, engine="openvino")
     with Segmenter(DATA, engine="openvino", fallback=True) as segmenter:
         assert segmenter.segment(picture()).engine == "litert"
@@ -196,7 +198,7 @@ def test_a_pool_lends_each_to_one_thread() -> None:
 def test_an_error_does_not_bar_the_next_call() -> None:
     card = make_card(SIZE, 3, 3)
     engine = LiteRTEngine(make_identity(None, (1, *SIZE, 3)), card, num_threads=1)
-    engine.ends._table = np.where(np.arange(256) == 7, np.nan, np.arange(256)).astype(np.float32)[:, None]
+    engine.codec._table = np.where(np.arange(256) == 7, np.nan, np.arange(256)).astype(np.float32)[:, None]
     kept = None
     try:
         engine.run(np.full((*SIZE, 3), 7, np.uint8))

@@ -16,10 +16,10 @@ from PIL import Image
 
 from unetres_edge import Segmenter
 from unetres_edge.cli import main
-from unetres_edge.commands.predict import find_images, predict_files
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
 from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
 from unetres_edge.results import draw
+from unetres_edge.segment.files import find_images, predict_files
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
 
@@ -250,7 +250,7 @@ def test_an_error_of_the_system_outside_of_the_files_is_named(folder: Path, caps
     def fail(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied", "m.tflite")
 
-    monkeypatch.setattr("unetres_edge.cli.read_bytes", fail)
+    monkeypatch.setattr("unetres_edge.files.read_bytes", fail)
     assert run(["inspect", "m.tflite"], capsys)[::2] == (5, "error: system: m.tflite: Permission denied\n")
 
 

@@ -17,8 +17,8 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from unetres_edge.errors import UsageError
-from unetres_edge.segment.ensemble import probabilities
-from unetres_edge.segment.segmenter import Result
+from unetres_edge.results.result import Result
+from unetres_edge.results.softmax import probabilities
 
 _NECK, _NECK_OF_CORES = 0.8, 0.65
 _BORDER = "border"  # the name that the target `borders` gives to the class between objects

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from unetres_edge import Card
-from unetres_edge.segment.segmenter import Result
+from unetres_edge.results.result import Result
 
 from ..scores.bootstrap import Intervals, Margins, find_intervals
 from ..scores.confusion import Confusion

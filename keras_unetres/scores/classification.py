@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unetres_edge.classifier import Classifier
+from unetres_edge.classify.classifier import Classifier
 
 _TOP = 5
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unetres_edge.engines.engine import Engine
 from unetres_edge.errors import ModelError
 from unetres_edge.images.preprocessing import Preprocessing
 
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
     import keras
 
 
-class KerasEngine:
+class KerasEngine(Engine):
     """Runs a Keras model on prepared tiles.
 
     Args:
         model: (N, h, w, channels) float32 -> (N, h, w, classes).
         pre: how images meet the network.
     """
+
+    name = "keras"
 
     def __init__(self, model: keras.Model, pre: Preprocessing) -> None:
         self._model = model

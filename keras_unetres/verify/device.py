@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from unetres_edge.commands.predict_classes import TABLE
+from unetres_edge.classify.files import TABLE
 from unetres_edge.errors import ModelError
 from unetres_edge.images.decode import read_mask
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from unetres_edge.classifier import Classifier
+from unetres_edge.classify.classifier import Classifier
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.results.draw import Color
 

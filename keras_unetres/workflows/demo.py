@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge import Segmenter
-from unetres_edge.commands.predict import predict_files
 from unetres_edge.errors import ExistsError, ModelError
 from unetres_edge.files import make_folder, write_bytes, write_json
 from unetres_edge.images.decode import read_mask
 from unetres_edge.results import draw
+from unetres_edge.segment.files import predict_files
 
 from ..pages.pictures import sample_sheet
 from ..scores import score

@@ -269,8 +269,8 @@ def _check_out(out: str | os.PathLike[str], overwrite: bool) -> None:
 
 def _image_crops(folder: str | os.PathLike[str] | None, pre: Preprocessing) -> np.ndarray:
     """Return middle crops (N, h, w, C) uint8 of the images in a folder."""
-    from unetres_edge.commands.predict import find_images
     from unetres_edge.images.decode import read_image
+    from unetres_edge.segment.files import find_images
 
     if folder is None:
         raise UsageError("the recipe needs calibration images", fix="pass --calibration FOLDER of training images")

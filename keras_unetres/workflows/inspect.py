@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge.cli import print_card
+from unetres_edge.commands.inspect import print_card
 from unetres_edge.errors import FileSystemError
 from unetres_edge.files import read_bytes, write_json
 from unetres_edge.model.card import read_card

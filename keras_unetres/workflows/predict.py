@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unetres_edge.results.draw import encode_png
-from unetres_edge.segment.segmenter import Result
+from unetres_edge.results.result import Result
 
 from ..objects import (
     LabelFormat,

@@ -15,6 +15,7 @@ from types import ModuleType
 
 MOVED = {
     "unetres_edge.bench": "unetres_edge.commands.bench",
+    "unetres_edge.classifier": "unetres_edge.classify.classifier",
     "unetres_edge.card": "unetres_edge.model.card",
     "unetres_edge.dask_maps": "unetres_edge.segment.dask_maps",
     "unetres_edge.draw": "unetres_edge.results.draw",
@@ -22,7 +23,7 @@ MOVED = {
     "unetres_edge.ensemble": "unetres_edge.segment.ensemble",
     "unetres_edge.image": "unetres_edge.images.decode",
     "unetres_edge.large": "unetres_edge.segment.large",
-    "unetres_edge.predict": "unetres_edge.commands.predict",
+    "unetres_edge.predict": "unetres_edge.segment.files",
     "unetres_edge.preprocessing": "unetres_edge.images.preprocessing",
     "unetres_edge.result": "unetres_edge.results.result",
     "unetres_edge.segmenter": "unetres_edge.segment.segmenter",

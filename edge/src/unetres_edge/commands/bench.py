@@ -1,7 +1,8 @@
-"""How fast a model file is on this device, by stage and number of threads, and whether it computes the same labels."""
+"""`unetres-edge bench`: how fast a model file is on this device, by stage and number of threads."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections import Counter
@@ -10,16 +11,44 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.litert import LiteRTEngine, available_cores
-from ..engines.table import open_engine
-from ..errors import ModelError, UsageError
-from ..files import read_bytes
-from ..model.card import Card, read_card, read_metadata
-from ..model.selftest import SELFTEST_NAME, SelfTest, expected_labels, make_images
+from ..engines.litert import LiteRTEngine
+from ..engines.pool import available_cores
+from ..errors import UsageError
+from ..files import read_bytes, write_json
+from ..model.card import read_card
+from ..model.selftest import make_images
 from ..segment.segmenter import Segmenter
+from .options import add_engine, add_model
 
 STAGES = ("prepare", "infer", "post", "total")
 _WARM_UP = 3
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the model and what is tried."""
+    add_model(parser)
+    parser.add_argument("--count", type=int, default=50, help="timed calls for each number of threads (default 50)")
+    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads to try")
+    parser.add_argument("--json", metavar="F", help="also write the figures to this file")
+    add_engine(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Time a model file and print the figures."""
+    figures = bench(options.model, count=options.count, threads=options.threads, engine=options.engine)
+    print(f"engine     {figures['engine']}, {figures['count']} calls each, ms as p50 / p95")
+    print("threads    " + "".join(f"{stage:>20}" for stage in STAGES) + f"{'load':>12}")
+    for row in figures["runs"]:
+        cells = (f"{row[stage]['p50']:.2f} / {row[stage]['p95']:.2f}" for stage in STAGES)
+        print(f"{row['threads']:<11}" + "".join(f"{cell:>20}" for cell in cells) + f"{row['load_ms']:>12.1f}")
+    if figures["peak_memory_bytes"] is not None:
+        print(f"memory     {figures['peak_memory_bytes'] / 1e6:.0f} MB resident at most, Python and all")
+    for row in figures["ops"]:
+        work = f"{row['multiply_adds'] / 1e6:>12.1f} M multiply-adds {100 * row['share']:>6.1f} %"
+        print(f"op         {row['op']:24}{row['count']:>4}{work}")
+    print("           how long one op takes is not told: LiteRT's Python has no profiler, and XNNPACK joins ops")
+    if options.json:
+        write_json(options.json, figures)
 
 
 def bench(
@@ -35,7 +64,7 @@ def bench(
         model: path of a `.tflite` with a card, of a segmenter.
         count: timed calls for each number of threads, after a few that are not.
         threads: numbers of threads to try; None for 1, 2, 4, ... up to the cores of this process.
-        engine: a name of `engines.NAMES`.
+        engine: one of `engines.table.NAMES`.
 
     Returns:
         JSON values: "engine", "runs" (one for each number of threads: "threads", "load_ms", and for each stage "p50"
@@ -87,44 +116,6 @@ def peak_memory() -> int | None:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         return None
-
-
-def verify(model: str | os.PathLike[str], *, engine: str = "litert", num_threads: int | None = None) -> dict[str, Any]:
-    """Run a file's self-test and return whether this device computes the labels it was made with.
-
-    Returns:
-        JSON values: "same" (whether the share is within the tolerance), "equal" (share of labels), "least_equal",
-        "images" and "engine".
-
-    Raises:
-        ModelDamagedError: the file is not the one that was sealed.
-        ModelError: the file has no self-test, or one that does not fit it.
-        EngineError: as `open_engine`.
-    """
-    data = read_bytes(model, "model file")
-    card = read_card(data, file=os.fspath(model))
-    test = _read_selftest(data, card, os.fspath(model))
-    runs = open_engine(engine, data, card, num_threads=num_threads)
-    found = expected_labels(runs, make_images(card, seed=test.seed, count=len(test.labels)))
-    equal = float((found == test.labels).mean())
-    return {
-        "same": equal >= test.least_equal,
-        "equal": equal,
-        "least_equal": test.least_equal,
-        "images": len(test.labels),
-        "engine": str(getattr(runs, "name", "")),
-    }
-
-
-def _read_selftest(data: bytes, card: Card, file: str) -> SelfTest:
-    packed = read_metadata(data, SELFTEST_NAME, file=file)
-    if packed is None:
-        raise ModelError("the file has no self-test", file=file, fix="export it again")
-    test = SelfTest.from_bytes(packed)
-    place = card.preprocessing.size if card.task == "segment" else (1, 1)
-    if test.labels.ndim != 3 or not len(test.labels) or test.labels.shape[1:] != place:
-        raise ModelError("the self-test does not fit the model", file=file, expected=place, found=test.labels.shape)
-    return test
 
 
 def _op_table(engine: LiteRTEngine) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Running a model file on OpenVINO, which reads the same `.tflite`: faster than LiteRT on many x86 boards.
 
-An extra: `pip install 'keras-unetres-edge[openvino]'`. OpenVINO computes with other roundings than LiteRT; `engines`
-compares the two. It reads `.tflite` by path alone, so it gets a private copy of the verified bytes, removed at once.
+Needs `pip install openvino`. OpenVINO computes with other roundings than LiteRT; `agreement` compares the two. It reads
+`.tflite` by path alone, so it gets a private copy of the verified bytes, removed at once.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import EngineError
-from .litert import Ends, Pool, available_cores
+from .codec import TensorCodec
+from .engine import Engine
+from .pool import Pool, available_cores
 
 
-class OpenVINOEngine:
-    """A `.tflite` on OpenVINO's CPU plugin.
+class OpenVINOEngine(Engine):
+    """Runs a `.tflite` on OpenVINO's CPU plugin.
 
     Args:
         data: the file's bytes, verified.
-        ends: what its input and output hold, as LiteRT tells it.
+        codec: of its tensors, as LiteRT describes them.
         num_threads: threads of one inference; None for every core this process may use.
 
     Raises:
@@ -30,14 +32,12 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, data: bytes, ends: Ends, *, num_threads: int | None = None) -> None:
+    def __init__(self, data: bytes, codec: TensorCodec, *, num_threads: int | None = None) -> None:
         try:
             import openvino
         except ImportError as error:
-            raise EngineError(
-                f"OpenVINO cannot be imported: {error}", fix="pip install 'keras-unetres-edge[openvino]'"
-            ) from error
-        self.ends = ends
+            raise EngineError(f"OpenVINO cannot be imported: {error}", fix="pip install openvino") from error
+        self.codec = codec
         cores = available_cores()
         threads = num_threads or cores
         # Without the precision, OpenVINO computes floats in bfloat16 where the CPU has it.
@@ -55,8 +55,8 @@ class OpenVINOEngine:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise EngineError(f"OpenVINO refuses the model: {lines[-1] if lines else type(error).__name__}") from error
         for what, tensor, shape, dtype in (
-            ("input", request.get_input_tensor(), ends.input_shape, ends.input_dtype),
-            ("output", request.get_output_tensor(), ends.output_shape, ends.dtype),
+            ("input", request.get_input_tensor(), codec.input_shape, codec.input_dtype),
+            ("output", request.get_output_tensor(), codec.output_shape, codec.dtype),
         ):
             if (tuple(tensor.data.shape[1:]), tensor.data.dtype) != (shape, np.dtype(dtype)):
                 raise EngineError(
@@ -69,16 +69,16 @@ class OpenVINOEngine:
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return scores or labels, as `LiteRTEngine.run`."""
         with self._pool.borrow() as request:
-            self.ends.write(tile, request.get_input_tensor().data[0])
+            self.codec.write(tile, request.get_input_tensor().data[0])
             request.infer()
-            return self.ends.values(request.get_output_tensor().data[0])
+            return self.codec.values(request.get_output_tensor().data[0])
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         """Return labels, as `LiteRTEngine.run_labels`."""
         with self._pool.borrow() as request:
-            self.ends.write(tile, request.get_input_tensor().data[0])
+            self.codec.write(tile, request.get_input_tensor().data[0])
             request.infer()
-            return self.ends.labels(request.get_output_tensor().data[0])
+            return self.codec.labels(request.get_output_tensor().data[0])
 
     def close(self) -> None:
         """Free the requests that are idle."""

@@ -1,6 +1,6 @@
 """Looking into a graph as LiteRT runs it: which ops its delegate for the CPU takes, and what each tensor holds.
 
-For people who want to know why a file is slow or where it loses accuracy. `engine.py` runs models; this does not.
+For people who want to know why a file is slow or where it loses accuracy. `litert` runs models; this does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from ..errors import ModelError
-from .litert import available_cores
+from .pool import available_cores
 
 _DELEGATE = "DELEGATE"
 

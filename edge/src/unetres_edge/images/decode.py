@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import FileSystemError, ImageError, MaskError
+from ..errors import FileSystemError, ImageError, MaskError, UsageError
 from ..files import read_bytes
 from . import png, pnm, tiff
 
@@ -147,6 +147,22 @@ def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = Non
     """
     with _named(ImageError, file):
         return _finite(_image_array(ImageOps.exif_transpose(image)))
+
+
+def pixels_of(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
+    """Return the pixels of whatever stands for an image: an array as it is, a Pillow image, or a file.
+
+    Raises:
+        UsageError: it is none of these.
+        ImageError: as `read_image` and `image_array` say.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return image_array(image)
+    if not isinstance(image, (str, os.PathLike)):
+        raise UsageError("not an image", expected="a path, a Pillow image or an array", found=type(image).__name__)
+    return read_image(image)
 
 
 @contextlib.contextmanager

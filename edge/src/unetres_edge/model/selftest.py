@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..engines.engine import Engine
 from ..errors import ModelError
 from .card import Card
 
@@ -87,17 +88,17 @@ def make_images(card: Card, *, seed: int = 0, count: int = 2) -> list[np.ndarray
     return images
 
 
-def expected_labels(engine: object, images: Sequence[np.ndarray]) -> np.ndarray:
+def expected_labels(engine: Engine, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the labels (N, H, W) uint8 that an engine gives; of a classifier (N, 1, 1)."""
     found = []
     for image in images:
-        values = engine.run(image)  # type: ignore[attr-defined]
+        values = engine.run(image)
         labels = values if values.dtype == np.uint8 else values.argmax(-1).astype(np.uint8)
         found.append(np.atleast_2d(labels))
     return np.stack(found)
 
 
-def make_selftest(engine: object, card: Card, *, seed: int = 0) -> bytes:
+def make_selftest(engine: Engine, card: Card, *, seed: int = 0) -> bytes:
     """Return the buffer for a model file, from what an engine that runs it computes."""
     return SelfTest(seed, expected_labels(engine, make_images(card, seed=seed))).to_bytes()
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.watched import labels_of
 from ..errors import DataError, UsageError
-from ..files import read_bytes
+from ..files import make_folder, read_bytes, write_json
 from ..model.card import Card, read_card
+from .files import predict_files, refuse_collisions, say_faults
 from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
 from .segmenter import Segmenter
 from .tiles import Core, cut_rows
@@ -44,7 +44,7 @@ def segment_dask(model: str | os.PathLike[str] | bytes, image: Any, *, num_threa
     card = read_card(data)
     shape = image_shape(image)
     size = shape[0], shape[1]
-    high, wide = plan(card, size, "exact", None, 0)
+    high, wide = plan(card, size, "exact", None)
     padded = padded_size(card, size, "exact")
     limits = _limits(image, card, delayed)
     bytes_once = delayed(data, pure=True)
@@ -84,7 +84,7 @@ def _block(
     strips = Strips(part, pre, (pre.size[0], width), pre.size[0], limits)
     moved = [Core(each.origin - left, each.first - left, each.end - left) for each in group]
     here = Core(0, core.first - top, core.end - top)
-    ((_, labels),) = cut_rows(strips, pre.size, ([here], moved), lambda t: labels_of(segmenter.engine.run(t)))
+    ((_, labels),) = cut_rows(strips, pre.size, ([here], moved), segmenter.engine.run_labels)
     return labels[: size[0] - core.first, : size[1] - group[0].first]
 
 
@@ -128,9 +128,6 @@ def predict_on_cluster(
         UsageError: dask.distributed is not installed, or no scheduler answers.
         UnetresError: as `predict_files` says.
     """
-    from ..commands.predict import refuse_collisions, say_faults
-    from ..files import make_folder, write_json
-
     distributed = _distributed()
     data = read_bytes(model, "model file")
     read_card(data, file=os.fspath(model))
@@ -177,8 +174,6 @@ def _predict_one(
     data: bytes, image: str, folder: str, overlay: bool, geojson: bool, overlap: int | None
 ) -> tuple[dict[str, float], DataError | None]:
     """Predict one file on a worker; return its times, and what was wrong with it."""
-    from ..commands.predict import predict_files
-
     times: dict[str, float] = {}
     loaded = _segmenter(data, None)
     segmenter = loaded if overlap is None else Segmenter(None, card=loaded.card, engine=loaded.engine, overlap=overlap)
@@ -202,7 +197,7 @@ def _dask() -> tuple[Any, Any]:
         import dask.array
         from dask import delayed
     except ImportError as error:
-        raise UsageError("dask is not installed", fix="pip install 'keras-unetres-edge[dask]'") from error
+        raise UsageError("dask is not installed", fix="pip install 'dask[array]' distributed") from error
     return dask.array, delayed
 
 
@@ -210,5 +205,5 @@ def _distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise UsageError("dask.distributed is not installed", fix="pip install 'keras-unetres-edge[dask]'") from error
+        raise UsageError("dask.distributed is not installed", fix="pip install 'dask[array]' distributed") from error
     return distributed

@@ -12,16 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..engines.engine import Engine
 from ..errors import UsageError
 from ..model.card import Card
-from .segmenter import Engine, Segmenter
+from ..results.softmax import probabilities
+from .segmenter import Segmenter
+from .symmetries import TURNS
 
-# The symmetries of the square as (mirrored left to right first, quarter turns counter-clockwise).
-TURNS: dict[str, tuple[tuple[bool, int], ...]] = {
-    "none": ((False, 0),),
-    "flips": ((False, 0), (True, 0), (True, 2), (False, 2)),
-    "all": tuple((mirrored, quarters) for mirrored in (False, True) for quarters in range(4)),
-}
 _LEAST = float(np.finfo(np.float32).tiny)  # a probability below this counts as this, about exp(-87)
 _EXPORT_LOGITS = "export the model with --head logits"
 _MAY_DIFFER = ("value_range", "mean", "std", "color_order")  # each engine normalises by itself
@@ -38,13 +35,6 @@ def turn_back(values: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
     return values[:, ::-1] if mirrored else values
 
 
-def probabilities(scores: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis of (..., classes) scores, float32."""
-    shifted = scores - scores.max(-1, keepdims=True)
-    raised = np.exp(shifted, dtype=np.float32)
-    return raised / raised.sum(-1, keepdims=True)
-
-
 def join_scores(answers: Iterable[np.ndarray]) -> np.ndarray:
     """Return the log of the mean softmax probability of several (..., classes) scores, float32.
 
@@ -59,7 +49,7 @@ def join_scores(answers: Iterable[np.ndarray]) -> np.ndarray:
     return np.log(np.maximum(total / np.float32(count), _LEAST))
 
 
-class TurnedEngine:
+class TurnedEngine(Engine):
     """An engine that runs another on every turn of the tile.
 
     Args:
@@ -90,7 +80,7 @@ class TurnedEngine:
         )
 
 
-class JoinedEngine:
+class JoinedEngine(Engine):
     """An engine that runs several on the same tile.
 
     Args:
@@ -105,7 +95,7 @@ class JoinedEngine:
         return join_scores(engine.run(tile) for engine in self._engines)
 
 
-class _ReversedChannels:
+class _ReversedChannels(Engine):
     """An engine whose network wants the colours in the other order."""
 
     def __init__(self, engine: Engine) -> None:

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..engines.watched import Watched, labels_of
+from ..engines.engine import Engine, argmax_labels
+from ..engines.timed import TimedEngine
 from ..errors import ImageError, UsageError
 from ..images.preprocessing import Preprocessing
 from ..model.card import Card
 from ..results.result import Result
 from .tiles import Core, blended_rows, cut_rows, exact_cores, grow, middle_cores
-
-if TYPE_CHECKING:
-    from .segmenter import Segmenter
 
 MODES = ("blend", "exact")
 _PIECE = 1 << 20  # bytes or so that are prepared at a time
@@ -144,7 +142,8 @@ def _mirrored(length: int, total: int) -> np.ndarray:
 
 
 def segment_large(
-    segmenter: Segmenter,
+    engine: Engine,
+    card: Card,
     source: Source,
     *,
     out: Target | None = None,
@@ -153,12 +152,22 @@ def segment_large(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Result:
-    """Do what `Segmenter.segment_large` says."""
+    """Give every pixel of an image a class, strip by strip; `Segmenter.segment_large` says more.
+
+    Args:
+        engine: runs the network.
+        card: what the model says about itself.
+        source: the image.
+        out: (H, W) uint8, what the class map is written into; None makes an array.
+        mode: "blend" or "exact".
+        overlap: px shared by neighbouring tiles in the mode "blend"; None in the mode "exact".
+        progress: called after each tile with (tiles done, all tiles).
+        cancel: asked before each tile; true ends it.
+    """
     start = time.perf_counter()
-    card = segmenter.card
     shape = image_shape(source)
     size = shape[0], shape[1]
-    cores = plan(card, size, mode, overlap, segmenter.overlap)
+    cores = plan(card, size, mode, overlap)
     target: Target = np.empty(size, np.uint8) if out is None else out
     if tuple(target.shape) != size or np.dtype(target.dtype) != np.uint8:
         raise UsageError(
@@ -167,23 +176,23 @@ def segment_large(
     pre = card.preprocessing
     strips = Strips(source, pre, padded_size(card, size, mode), pre.size[0], stretch_limits(source, pre))
     ready = time.perf_counter()
-    engine = Watched(segmenter.engine, len(cores[0]) * len(cores[1]), progress, cancel)
+    timed = TimedEngine(engine, len(cores[0]) * len(cores[1]), progress, cancel)
     if mode == "exact" or card.head == "argmax":
-        rows = cut_rows(strips, pre.size, cores, engine.labels)
+        rows = cut_rows(strips, pre.size, cores, timed.run_labels)
     else:
-        rows = blended_rows(strips, pre.size, _overlap(overlap, segmenter.overlap), len(card.class_names), engine.run)
+        rows = blended_rows(strips, pre.size, overlap or 0, len(card.class_names), timed.run)
     for row, values in rows:
         wanted = values[: shape[0] - row, : shape[1]]
         if len(wanted):
-            target[row : row + len(wanted)] = labels_of(wanted)
+            target[row : row + len(wanted)] = argmax_labels(wanted)
     return Result(
         target,  # type: ignore[arg-type]
         None,
         card.class_names,
         card.class_colors,
-        engine.timing(start, ready),
-        engine=engine.name,
-        agreement=engine.agreement,
+        timed.timing(start, ready),
+        engine=timed.name,
+        agreement=timed.agreement,
     )
 
 
@@ -203,9 +212,7 @@ def image_shape(source: Source) -> tuple[int, ...]:
     return shape
 
 
-def plan(
-    card: Card, size: tuple[int, int], mode: str, overlap: int | None, usual: int
-) -> tuple[list[Core], list[Core]]:
+def plan(card: Card, size: tuple[int, int], mode: str, overlap: int | None) -> tuple[list[Core], list[Core]]:
     """Return the tiles of both axes, and which pixels of each are kept where labels are not blended.
 
     Raises:
@@ -236,15 +243,10 @@ def plan(
             for n, side in zip(padded_size(card, size, mode), tile, strict=True)
         )
         return high, wide
-    shared = _overlap(overlap, usual)
-    if type(shared) is not int or not 0 <= shared < min(tile):
-        raise UsageError("overlap is wrong", expected=f"0 to {min(tile) - 1} px", found=shared)
-    high, wide = (middle_cores(max(n, side), side, shared) for n, side in zip(size, tile, strict=True))
+    if type(overlap) is not int or not 0 <= overlap < min(tile):
+        raise UsageError("overlap is wrong", expected=f"0 to {min(tile) - 1} px", found=overlap)
+    high, wide = (middle_cores(max(n, side), side, overlap) for n, side in zip(size, tile, strict=True))
     return high, wide
-
-
-def _overlap(given: int | None, usual: int) -> int:
-    return usual if given is None else given
 
 
 def padded_size(card: Card, size: tuple[int, int], mode: str) -> tuple[int, int]:

@@ -1,48 +1,31 @@
-"""From an image of any size to a class for every pixel.
-
-`Segmenter` joins the card, an engine and the tiling. Anything with a `run(tile)` can be the engine: LiteRT on the
-device, a Keras model during training and evaluation. So every score is made by the same pre- and post-processing.
-"""
+"""From an image of any size to a class for every pixel: the card, an engine and the tiling, joined."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
 
-from ..engines.watched import Watched
-from ..errors import CardMissingError, ModelError, UnetresError, UsageError
-from ..files import read_bytes
-from ..images.decode import image_array, read_image
-from ..model.card import Card, read_card
+from ..engines.engine import Engine
+from ..engines.loaded import LoadedModel
+from ..engines.timed import TimedEngine
+from ..errors import UsageError
+from ..images.decode import pixels_of
+from ..model.card import Card
 from ..results.result import Result
+from ..results.softmax import largest_probability
+from .large import Source, Target, segment_large
 from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
 
-if TYPE_CHECKING:
-    from .large import Source, Target
-
-__all__ = ["Engine", "Result", "Segmenter", "load_model", "pixels_of"]
+__all__ = ["Result", "Segmenter"]
 
 _ROWS = 256  # full-size scores of a scaled image are made this many rows at a time
 
 
-class Engine(Protocol):
-    """What runs the network on one tile."""
-
-    def run(self, tile: np.ndarray) -> np.ndarray:
-        """Map (h, w, channels) uint8 to scores (h, w, classes) float32, or to labels (h, w) uint8 (argmax head).
-
-        A classifier's scores are (classes,) float32.
-        """
-        ...
-
-
-class Segmenter:
+class Segmenter(LoadedModel):
     """Segments images with a model file.
 
     Args:
@@ -50,8 +33,9 @@ class Segmenter:
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile.
-        engine: name of what runs the network, one of `engines.NAMES`; "auto" takes the fastest that computes the same
-            labels as LiteRT; None for "litert". Or something with a `run`; `model` is None then, and `card` is needed.
+        engine: name of what runs the network, one of `engines.table.NAMES`; "auto" takes the fastest that computes the
+            same labels as LiteRT; None for "litert". Or an `unetres_edge.Engine`, which stays open when the segmenter
+            is closed; `model` is None then, and `card` is needed.
         fallback: run LiteRT where the engine of this name cannot run here, instead of raising. `Result.engine` says so.
 
     Raises:
@@ -66,6 +50,8 @@ class Segmenter:
         ...     class_map = segmenter.segment("cells.png").class_map
     """
 
+    task, role = "segment", "segmenter"
+
     def __init__(
         self,
         model: str | os.PathLike[str] | bytes | None,
@@ -76,30 +62,13 @@ class Segmenter:
         engine: Engine | str | None = None,
         fallback: bool = False,
     ) -> None:
-        if (model is None) == (engine is None or isinstance(engine, str)):
-            raise UsageError("give a model or an engine", expected="exactly one of the two")
-        self._closes = engine is None or isinstance(engine, str)
-        if engine is None or isinstance(engine, str):
-            card, engine = load_model(model, card, num_threads, engine or "litert", fallback)
-        if card is None:
-            raise UsageError("an engine needs a card")
-        if card.task != "segment":
-            raise ModelError("the model is not a segmenter", expected="task 'segment'", found=card.task)
-        size = card.preprocessing.size
+        super().__init__(model, card=card, num_threads=num_threads, engine=engine, fallback=fallback)
+        size = self.card.preprocessing.size
         if overlap is None:
-            overlap = min(card.halo or min(size), min(size) // 4)
+            overlap = min(self.card.halo or min(size), min(size) // 4)
         if type(overlap) is not int or not 0 <= overlap < min(size):
             raise UsageError("overlap is wrong", expected=f"0 to {min(size) - 1} px", found=overlap)
-        self.card = card
         self.overlap = overlap
-        self._engine: Engine | None = engine
-
-    @property
-    def engine(self) -> Engine:
-        """What runs the network on one prepared tile; raises ModelError when the segmenter is closed."""
-        if self._engine is None:
-            raise ModelError("the segmenter is closed")
-        return self._engine
 
     def segment(
         self,
@@ -121,7 +90,7 @@ class Segmenter:
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
-        engine = Watched(self.engine)
+        engine = TimedEngine(self.engine)
         if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
         prepared = self.card.preprocessing.prepare(pixels_of(image))
@@ -130,7 +99,7 @@ class Segmenter:
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
         sure = np.empty((height, width), np.float32) if confidence else None
         if not scores and not confidence and self._is_one_tile(height, width):
-            class_map = engine.labels(prepared)
+            class_map = engine.run_labels(prepared)
         else:
             class_map = np.empty((height, width), np.uint8)
             for row, values in self._rows(prepared, engine):
@@ -139,7 +108,7 @@ class Segmenter:
                     if kept is not None:
                         kept[row : row + len(values)] = values
                     if sure is not None:
-                        sure[row : row + len(values)] = _confidence(values)
+                        sure[row : row + len(values)] = largest_probability(values)
                     values = values.argmax(-1)
                 class_map[row : row + len(values)] = values
         return Result(
@@ -185,9 +154,16 @@ class Segmenter:
             CancelledError: `cancel` was true.
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
-        from .large import segment_large
-
-        return segment_large(self, source, out=out, mode=mode, overlap=overlap, progress=progress, cancel=cancel)
+        return segment_large(
+            self.engine,
+            self.card,
+            source,
+            out=out,
+            mode=mode,
+            overlap=self.overlap if overlap is None and mode != "exact" else overlap,
+            progress=progress,
+            cancel=cancel,
+        )
 
     def _is_one_tile(self, height: int, width: int) -> bool:
         """Return whether an image goes through the network as it is, neither cut, padded nor scaled."""
@@ -197,7 +173,7 @@ class Segmenter:
         place = pre.place(height, width) if pre.fit != "crop" else None
         return place is None or place.scaled == place.canvas == (height, width)
 
-    def _rows(self, image: np.ndarray, engine: Engine) -> Iterator[tuple[int, np.ndarray]]:
+    def _rows(self, image: np.ndarray, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
         pre = self.card.preprocessing
         if pre.fit != "crop":
             yield from _scaled_rows(image, self.card, engine)
@@ -208,64 +184,8 @@ class Segmenter:
         else:
             yield from blended_rows(image, pre.size, self.overlap, len(self.card.class_names), engine.run)
 
-    def close(self) -> None:
-        """Free the model; a call under way ends right or raises ModelError, and a later one raises it."""
-        engine, self._engine = self._engine, None
-        if self._closes and engine is not None:
-            getattr(engine, "close", lambda: None)()
 
-    def __enter__(self) -> Segmenter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _confidence(scores: np.ndarray) -> np.ndarray:
-    """Return the largest softmax probability of (h, w, classes) scores, (h, w) float32."""
-    raised = np.exp(scores - scores.max(-1, keepdims=True), dtype=np.float32)
-    return 1 / raised.sum(-1)
-
-
-def load_model(
-    model: str | os.PathLike[str] | bytes | None,
-    card: Card | None,
-    num_threads: int | None,
-    engine: str = "litert",
-    fallback: bool = False,
-) -> tuple[Card, Engine]:
-    """Verify a model file and load it; `card` is for a file that has none, `engine` one of `engines.NAMES`."""
-    from ..engines.table import open_engine
-
-    file = None if isinstance(model, bytes) else os.fspath(model or "")
-    data = model if isinstance(model, bytes) else read_bytes(model or "", "model file")
-    try:
-        own = read_card(data, file=file)
-    except CardMissingError:
-        if card is None:
-            raise
-        own = card
-    try:
-        return own, open_engine(engine, data, own, num_threads=num_threads, fallback=fallback)
-    except UnetresError as error:
-        error.file = error.file or file
-        raise
-
-
-def pixels_of(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
-    """Return the pixels of whatever stands for an image."""
-    if isinstance(image, np.ndarray):
-        return image
-    if isinstance(image, Image.Image):
-        return image_array(image)
-    if not isinstance(image, (str, os.PathLike)):
-        raise UsageError("not an image", expected="a path, a Pillow image or an array", found=type(image).__name__)
-    return read_image(image)
-
-
-def _scaled_rows(image: np.ndarray, card: Card, engine: Engine) -> Iterator[tuple[int, np.ndarray]]:
+def _scaled_rows(image: np.ndarray, card: Card, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
     """Yield rows of a whole image that was scaled to the network's input and back."""
     height, width = image.shape[:2]
     place = card.preprocessing.place(height, width)

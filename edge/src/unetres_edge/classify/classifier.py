@@ -1,23 +1,21 @@
-"""From an image of any size to a class for the whole of it.
-
-`Classifier` joins the card and an engine, as `Segmenter` does for a class for every pixel.
-"""
+"""From an image of any size to a class for the whole of it: the card and an engine, joined."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 from PIL import Image
 
-from .engines.watched import Watched
-from .errors import ModelError, UsageError
-from .model.card import Card
-from .segment.ensemble import probabilities
-from .segment.segmenter import Engine, load_model, pixels_of
+from ..engines.engine import Engine
+from ..engines.loaded import LoadedModel
+from ..engines.timed import TimedEngine
+from ..errors import ModelError, UsageError
+from ..images.decode import pixels_of
+from ..model.card import Card
+from ..results.softmax import probabilities
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,14 @@ class Classification:
     agreement: float | None = None
 
 
-class Classifier:
+class Classifier(LoadedModel):
     """Classifies images with a model file.
 
     Args:
         model: path or bytes of a `.tflite`.
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
-        engine: name of what runs the network, as for `Segmenter`; or an engine of your own, with `card` and without
+        engine: name of what runs the network, as for `Segmenter`; or an `unetres_edge.Engine`, with `card` and without
             `model`.
         fallback: run on LiteRT where the engine named cannot.
 
@@ -67,6 +65,8 @@ class Classifier:
         ...     print(classifier.classify("flower.jpg").name)
     """
 
+    task, role = "classify", "classifier"
+
     def __init__(
         self,
         model: str | os.PathLike[str] | bytes | None,
@@ -76,16 +76,8 @@ class Classifier:
         engine: Engine | str | None = None,
         fallback: bool = False,
     ) -> None:
-        if (model is None) == (engine is None or isinstance(engine, str)):
-            raise UsageError("give a model or an engine", expected="exactly one of the two")
-        self._closes = engine is None or isinstance(engine, str)
-        if engine is None or isinstance(engine, str):
-            card, engine = load_model(model, card, num_threads, engine or "litert", fallback)
-        if card is None:
-            raise UsageError("an engine needs a card")
-        check_classifier(card)
-        self.card = card
-        self._engine: Engine | None = engine
+        super().__init__(model, card=card, num_threads=num_threads, engine=engine, fallback=fallback)
+        check_classifier(self.card)
 
     def classify(self, image: str | os.PathLike[str] | np.ndarray | Image.Image, *, top: int = 5) -> Classification:
         """Give an image a class.
@@ -100,9 +92,7 @@ class Classifier:
             ModelError: the classifier is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
-        if self._engine is None:
-            raise ModelError("the classifier is closed")
-        engine = Watched(self._engine)
+        engine = TimedEngine(self.engine)
         if type(top) is not int or top < 1:
             raise UsageError("top is wrong", expected="a whole number, at least 1", found=top)
         pre = self.card.preprocessing
@@ -110,42 +100,23 @@ class Classifier:
         tile = pre.place(*prepared.shape[:2]).image(prepared)
         ready = time.perf_counter()
         scores = np.array(engine.run(tile), np.float32)
-        ran = time.perf_counter()
         order = np.argsort(-scores, kind="stable")[:top].tolist()
         shares = probabilities(scores)
         names = self.card.class_names
-        best = tuple((place, names[place], float(shares[place])) for place in order)
-        end = time.perf_counter()
-        timing = {"prepare": ready - start, "infer": ran - ready, "post": end - ran, "total": end - start}
+        best = tuple((class_id, names[class_id], float(shares[class_id])) for class_id in order)
         return Classification(
             order[0],
             names[order[0]],
             best,
             scores,
-            {stage: 1e3 * value for stage, value in timing.items()},
+            engine.timing(start, ready),
             engine.name,
             engine.agreement,
         )
 
-    def close(self) -> None:
-        """Free the model; `classify` raises ModelError from then on."""
-        engine, self._engine = self._engine, None
-        if self._closes and engine is not None:
-            getattr(engine, "close", lambda: None)()
-
-    def __enter__(self) -> Classifier:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def check_classifier(card: Card) -> None:
-    """Raise ModelError unless a card is that of a classifier of whole images with scores."""
-    if card.task != "classify":
-        raise ModelError("the model is not a classifier", expected="task 'classify'", found=card.task)
+    """Raise ModelError unless a classifier's card is that of one with scores, of whole images."""
     if card.head != "logits":
         raise ModelError("a classifier gives scores", expected="head 'logits'", found=card.head)
     if card.preprocessing.fit == "crop":

@@ -1,4 +1,4 @@
-"""Many images in, one table of their classes out: what the `predict` commands do with a classifier."""
+"""Classifying image files: many images in, one table of their classes out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..classifier import Classification, Classifier
 from ..errors import DataError, ExistsError
 from ..files import make_folder, write_bytes, write_json
-from .predict import refuse_collisions, say_faults
+from ..segment.files import refuse_collisions, say_faults
+from .classifier import Classification, Classifier
 
 TABLE = "classes.csv"
 

@@ -1,0 +1,1 @@
+"""A class for the whole image."""

@@ -1,0 +1,94 @@
+"""The engine contract: what anything that runs a network on one prepared tile has to give.
+
+LiteRT on the device, OpenVINO, and a Keras model during training all keep it, so every score is made by the same pre-
+and post-processing. `table` opens the engines that have a name; `Segmenter` and `Classifier` take one of your own.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+_BYTES_AT_A_TIME = 1 << 20  # of scores, whose argmax numpy copies
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs a network on one prepared tile.
+
+    Subclass it and write `run`; the rest has a default. One engine may be called by several threads at a time.
+
+    Attributes:
+        name: what ran the network, as `Result.engine` says it; "" for an engine that says nothing.
+        agreement: share of labels, 0 to 1, that equal LiteRT's, where that was compared; else None.
+
+    Example:
+        >>> class Threshold(Engine):
+        ...     name = "threshold"
+        ...
+        ...     def run(self, tile):
+        ...         bright = (tile[..., 0] > 127).astype(np.float32)
+        ...         return np.stack([1 - bright, bright], axis=-1)
+    """
+
+    name: str = ""
+    agreement: float | None = None
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        """Return what the network gives of a tile.
+
+        Args:
+            tile: (h, w, channels) uint8 of the network's size, prepared.
+
+        Returns:
+            (h, w, classes) float32 scores; of a network with an argmax head, (h, w) uint8 labels; of a classifier,
+            (classes,) float32 scores.
+        """
+        ...
+
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        """Return the labels (h, w) uint8 of a tile; of equal scores the lower id.
+
+        An engine that can tell them faster than by the argmax of `run` overrides this.
+        """
+        return argmax_labels(self.run(tile))
+
+    def close(self) -> None:
+        """Free what was loaded; a later call of `run` raises ModelError."""
+        return
+
+
+class _RunOnly(Engine):
+    """An object that has no more than a `run`, completed with the contract's defaults."""
+
+    def __init__(self, runner: Engine) -> None:
+        self._runner = runner
+        self.name = str(getattr(runner, "name", ""))
+        self.agreement = getattr(runner, "agreement", None)
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        return self._runner.run(tile)
+
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        given = getattr(self._runner, "run_labels", None)
+        return argmax_labels(self.run(tile) if given is None else given(tile))
+
+    def close(self) -> None:
+        getattr(self._runner, "close", lambda: None)()
+
+
+def complete(engine: Engine) -> Engine:
+    """Return an engine as it is, or, where it has a `run` and lacks other parts of the contract, with the defaults."""
+    return engine if isinstance(engine, Engine) else _RunOnly(engine)
+
+
+def argmax_labels(values: np.ndarray) -> np.ndarray:
+    """Return the labels (h, w) uint8 of (h, w, classes) scores, a few rows at a time; labels as they are."""
+    if values.ndim == 2:
+        return values
+    labels = np.empty(values.shape[:2], np.uint8)
+    step = max(1, _BYTES_AT_A_TIME // (8 * values.shape[1]))
+    for row in range(0, len(values), step):
+        labels[row : row + step] = values[row : row + step].argmax(-1)
+    return labels
