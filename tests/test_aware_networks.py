@@ -21,11 +21,11 @@ from own_networks import OWN_NETWORKS, with_statistics
 
 import keras_unetres as ku
 from keras_unetres import models
+from keras_unetres.choices.recipes import RECIPES
 from keras_unetres.models.catalog import not_int8
 from keras_unetres.quantization import ENGINES, to_keras
 from keras_unetres.tflite.convert import convert
 from keras_unetres.tflite.inspect import read_ops
-from keras_unetres.tflite.recipes import RECIPES
 from unetres_edge.errors import UsageError
 
 INT8 = RECIPES["static_wi8_ai8"]

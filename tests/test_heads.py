@@ -16,8 +16,8 @@ from ai_edge_litert.interpreter import Interpreter
 from lite import partitions
 from small_models import INT8, make_calibration, make_levels, user_model
 
+from keras_unetres.choices.heads import check_head
 from keras_unetres.tflite import HEADS, Exported, Preprocessing, export_tflite, find_head, find_recipe
-from keras_unetres.tflite.heads import check_head
 from keras_unetres.tflite.inspect import Graph, read_ops
 from keras_unetres.tflite.mediapipe import segmenter_metadata
 from keras_unetres.tflite.seal import add_card, appended_files

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,9 @@ LEVELS = (
     ("pages",),
     ("scores",),
     ("settings",),
-    ("data", "models", "objects", "weights"),
-    ("runs",),
+    ("weights",),
+    ("data", "models", "objects"),
+    ("choices", "runs"),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -54,7 +55,8 @@ ALLOWED = {
     "tensorflow_model_optimization": ("keras_unetres.quantization.tfmot",),
     "tf_keras": ("keras_unetres.quantization.tfmot",),
 }
-MODELS_MAY_IMPORT = {"keras", "keras_hub", "keras_unetres", "numpy", "safetensors", "unetres_edge"}
+WITHOUT_CIRCLES = ("keras_unetres",)
+MODELS_MAY_IMPORT = {"keras", "keras_unetres", "numpy", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}
 
@@ -172,6 +174,27 @@ def models_faults(root: Path) -> list[str]:
     ]
 
 
+def circle_faults(root: Path) -> list[str]:
+    """No file needs itself by way of others. Packages' `__init__`, which only pass names on, do not count."""
+    faults = []
+    for package in WITHOUT_CIRCLES:
+        modules = {module.name: module for module in read_modules(root, package) if module.path.stem != "__init__"}
+        needs = {name: {home(found.target, modules) for found in find_imports(modules[name])} for name in modules}
+        for name in modules:
+            reached, left = set[str](), {name}
+            while left:
+                left = {other for each in left for other in needs[each] if other in modules} - reached
+                reached |= left
+            if name in reached:
+                faults.append(f"{name}: imports itself by way of {', '.join(sorted(reached - {name})) or 'itself'}")
+    return faults
+
+
+def home(target: str, modules: Container[str]) -> str:
+    """Return the module in which an imported name lies: itself, or what it is imported from."""
+    return target if target in modules else target.rpartition(".")[0]
+
+
 def star_faults(root: Path) -> list[str]:
     return [found.fault("star import") for found in all_imports(root) if found.target.endswith(".*")]
 
@@ -242,7 +265,16 @@ def defined_names(statements: list[ast.stmt]) -> set[str]:
     return names
 
 
-RULES = (level_faults, edge_faults, place_faults, models_faults, star_faults, dependency_faults, export_faults)
+RULES = (
+    level_faults,
+    edge_faults,
+    place_faults,
+    models_faults,
+    circle_faults,
+    star_faults,
+    dependency_faults,
+    export_faults,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -287,6 +319,7 @@ PLANTED = {
     "tensorflow in a neighbour of fit": (place_faults, "keras_unetres/training/fits.py", "import tensorflow"),
     "tf_keras in tflite": (place_faults, "keras_unetres/tflite/a.py", "def f():\n    import tf_keras"),
     "scipy in models": (models_faults, "keras_unetres/models/a.py", "from scipy import ndimage"),
+    "a circle of one": (circle_faults, "keras_unetres/models/a.py", "def f():\n    from . import a"),
     "star": (star_faults, "keras_unetres/models/a.py", "from .blocks import *"),
     "undeclared": (dependency_faults, "edge/src/unetres_edge/a.py", "import scipy.ndimage"),
     "unsorted": (export_faults, "keras_unetres/a.py", "b = a = 1\n__all__ = ['b', 'a']"),
@@ -302,6 +335,15 @@ def test_a_planted_violation_is_found(
 ) -> None:
     plant(tmp_path, path, source)
     assert len(rule(tmp_path)) == 1
+
+
+def test_a_circle_of_files_is_found(tmp_path: Path) -> None:
+    for name, source in (("a", "from .b import f"), ("b", "def f():\n    from . import c"), ("c", "from .a import g")):
+        plant(tmp_path, f"keras_unetres/models/{name}.py", source)
+    plant(tmp_path, "keras_unetres/models/d.py", "from .a import g")
+    assert [fault.partition(":")[0] for fault in circle_faults(tmp_path)] == [
+        f"keras_unetres.models.{m}" for m in "abc"
+    ]
 
 
 @pytest.mark.parametrize(

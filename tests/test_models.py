@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_unetres.choices.networks import UPSAMPLINGS
 from keras_unetres.models import assign, build, build_unet, nearest_sizes, receptive_halo
-from keras_unetres.models.blocks import UPSAMPLINGS
 from unetres_edge.errors import ModelError, RunFolderError, UsageError
 
 

@@ -15,11 +15,11 @@ import pytest
 from lite import answer, assert_int8_between_quantizes, partitions
 from networks import ALIKE, NETWORKS
 
+from keras_unetres.choices.heads import HEADS
+from keras_unetres.choices.recipes import RECIPES
 from keras_unetres.models.catalog import not_int8
 from keras_unetres.tflite.convert import convert
-from keras_unetres.tflite.heads import HEADS
 from keras_unetres.tflite.inspect import read_ops
-from keras_unetres.tflite.recipes import RECIPES
 
 INT8 = RECIPES["static_wi8_ai8"]
 

@@ -12,9 +12,9 @@ from keras import layers
 from lite import answer, partitions
 from small_models import PRE, make_calibration, user_model
 
+from keras_unetres.choices.recipes import ALIASES
 from keras_unetres.tflite import RECIPES, Exported, choose_for_coverage, export_tflite, find_recipe
 from keras_unetres.tflite.inspect import Graph
-from keras_unetres.tflite.recipes import ALIASES
 from unetres_edge import Preprocessing, Segmenter, read_card
 from unetres_edge.errors import ConversionError, UsageError
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from keras_unetres.choices.networks import VARIANTS
 from keras_unetres.models import build_resnet, encode, feature_pyramid, receptive_field
 from keras_unetres.models.blocks import Conv, post_activation_block, pre_activation_block
 from keras_unetres.models.catalog import multiply_adds
-from keras_unetres.models.resnet import VARIANTS
 from unetres_edge.errors import UsageError
 
 # He 2015, table 1: blocks in each stage, and whether they are bottlenecks.

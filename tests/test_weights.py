@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import socket
 import sys
@@ -18,7 +19,10 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import save_file
 
-from keras_unetres.models import build_fcn, build_resnet, build_unet, feature_pyramid, load_published
+import keras_unetres as ku
+from keras_unetres import models
+from keras_unetres.models import feature_pyramid
+from keras_unetres.weights import build_fcn, build_resnet, build_unet, load_published
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UnetresError, UsageError, WeightsError
 
@@ -676,6 +680,15 @@ def test_a_unet_without_encoder_takes_no_weights(torch18: Path, no_network: list
         with pytest.raises(UsageError, match="published weights are those of an encoder; fix: pass encoder="):
             build_unet((64, 64, 3), weights=weights)
     assert no_network == []
+
+
+@pytest.mark.parametrize("builder", [build_unet, build_fcn, build_resnet], ids=lambda builder: builder.__name__)
+def test_the_builders_with_weights_take_what_the_builders_take(builder: Callable[..., keras.Model]) -> None:
+    taken = dict(inspect.signature(builder).parameters)
+    assert taken.pop("weights").default is None
+    plain = getattr(models, builder.__name__)
+    assert list(taken.items()) == list(inspect.signature(plain).parameters.items())
+    assert getattr(ku, builder.__name__) is builder
 
 
 @pytest.fixture

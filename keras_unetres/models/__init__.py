@@ -1,7 +1,8 @@
 """Network builders: pure Keras, on any backend."""
 
+from ..choices.networks import ENCODERS
 from .builders import assign, build
-from .encoders import ENCODERS, encode, feature_pyramid
+from .encoders import encode, feature_pyramid
 from .fcn import build_fcn
 from .geometry import (
     check_size,
@@ -14,7 +15,6 @@ from .geometry import (
 )
 from .resnet import build_resnet
 from .unet import build_unet
-from .weights import load_published
 
 __all__ = [
     "ENCODERS",
@@ -28,7 +28,6 @@ __all__ = [
     "deepest_stride",
     "encode",
     "feature_pyramid",
-    "load_published",
     "nearest_sizes",
     "output_size",
     "receptive_field",

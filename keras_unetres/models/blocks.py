@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 from keras import initializers, layers
 
-UPSAMPLINGS = ("transpose", "bilinear", "nearest")
-
 # Statistics must settle within a few hundred steps, as many small data sets allow no more.
 _NORM_MOMENTUM = 0.9
 _EPSILON = 1e-3

@@ -11,10 +11,10 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
+from ..choices.networks import DEPTHS, ENCODERS
 from .builders import build
-from .encoders import ENCODERS, feature_pyramid
+from .encoders import feature_pyramid
 from .geometry import map_sizes, receptive_field
-from .resnet import DEPTHS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The table of encoders by name.
+"""Encoders: the feature maps of a ResNet, by its name.
 
 An encoder returns its feature maps as a dict keyed by stride, and that is all a decoder knows of it.
 """
@@ -10,18 +10,11 @@ from typing import Any
 
 import keras
 
-from unetres_edge.errors import ModelError, UsageError
+from unetres_edge.errors import ModelError
 
+from ..choices.networks import find_encoder
 from .geometry import strides
-from .resnet import DEPTHS, VARIANTS, resnet_features, resnet_name
-
-# name -> (depth, variant) of `build_resnet`.
-ENCODERS: dict[str, tuple[int, str]] = {
-    resnet_name(depth, variant): (depth, variant)
-    for variant in VARIANTS
-    for depth, form in DEPTHS.items()
-    if variant != "v1.5" or form.bottleneck
-}
+from .resnet import resnet_features
 
 _FEATURE = re.compile(r"(stem|stage\d+|encoder\d+|bridge)_out")
 
@@ -41,17 +34,6 @@ def encode(name: str, image: Any, *, output_stride: int = 32) -> dict[int, Any]:
         UsageError: no such encoder.
     """
     return resnet_features(image, *find_encoder(name), output_stride)
-
-
-def find_encoder(name: str) -> tuple[int, str]:
-    """Return (depth, variant) of an encoder by name.
-
-    Raises:
-        UsageError: no such encoder.
-    """
-    if name not in ENCODERS:
-        raise UsageError("encoder is unknown", expected=", ".join(ENCODERS), found=name)
-    return ENCODERS[name]
 
 
 def feature_pyramid(model: keras.Model) -> dict[int, Any]:

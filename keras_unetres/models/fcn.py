@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from ..choices.networks import find_encoder
 from .blocks import Conv, conv_norm
-from .encoders import encode, find_encoder
+from .encoders import encode
 from .heads import add_activation, check_common, check_share, check_side, pixel_head
-from .weights import load_published
 
 
 def build_fcn(
@@ -19,7 +19,6 @@ def build_fcn(
     output_stride: int = 8,
     dropout: float = 0.0,
     head_activation: str | None = None,
-    weights: str | None = None,
     name: str = "fcn",
 ) -> keras.Model:
     """Build a fully convolutional network on a ResNet.
@@ -31,7 +30,6 @@ def build_fcn(
         output_stride: the deepest stride; stages beyond it are dilated. 8 sees finer than 16 and costs about twice.
         dropout: fraction dropped before the last convolution.
         head_activation: None for logits, or "softmax".
-        weights: None, or published ones for the encoder, as `load_published` takes them: "imagenet" downloads.
         name: the model's name.
 
     Returns:
@@ -39,7 +37,6 @@ def build_fcn(
 
     Raises:
         UsageError: an argument is outside what is stated above.
-        WeightsError: the weights do not fit the encoder, or cannot be read.
     """
     check_common(input_shape, num_classes, head_activation)
     find_encoder(encoder)
@@ -55,7 +52,4 @@ def build_fcn(
     x = pixel_head(x, num_classes, None)
     if stride > 1:
         x = layers.UpSampling2D(stride, interpolation="bilinear", dtype="float32", name="head_resize")(x)
-    model = keras.Model(image, add_activation(x, head_activation), name=name)
-    if weights is not None:
-        load_published(model, weights, encoder=encoder)
-    return model
+    return keras.Model(image, add_activation(x, head_activation), name=name)

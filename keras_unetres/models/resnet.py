@@ -1,16 +1,10 @@
 """ResNet (He 2015), its pre-activation form (He 2016) and the plain networks that both are measured against.
 
-Every network is a row of `DEPTHS` and a variant:
-
-    v1      He 2015: a bottleneck block halves the size in its first 1x1 convolution
-    v1.5    in the 3x3 convolution instead, as torchvision and timm do
-    v2      He 2016: norm and ReLU before each convolution
-    plain   v1 without shortcuts
+Every network is a row of `DEPTHS` and a variant of `VARIANTS`; `keras_unetres.choices.networks` lists them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -18,37 +12,9 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
+from ..choices.networks import Depth, find_depth, resnet_name
 from .blocks import RESNET_EPSILON, Conv, batch_norm, conv_norm, post_activation_block, pre_activation_block
 from .heads import add_activation, check_common
-
-VARIANTS = ("v1", "v1.5", "v2", "plain")
-
-
-@dataclass(frozen=True)
-class Depth:
-    """A row of He 2015, table 1 or section 4.2.
-
-    Args:
-        blocks: residual blocks in each stage.
-        filters: channels of the 3x3 convolutions in each stage.
-        bottleneck: 1x1, 3x3, 1x1 with four times the channels, instead of two 3x3.
-        size: side of the published input, px: 224 (ImageNet: 7x7 stem and pooling) or 32 (CIFAR: 3x3 stem).
-    """
-
-    blocks: tuple[int, ...]
-    filters: tuple[int, ...] = (64, 128, 256, 512)
-    bottleneck: bool = False
-    size: int = 224
-
-
-DEPTHS: dict[int, Depth] = {
-    18: Depth((2, 2, 2, 2)),
-    34: Depth((3, 4, 6, 3)),
-    50: Depth((3, 4, 6, 3), bottleneck=True),
-    101: Depth((3, 4, 23, 3), bottleneck=True),
-    152: Depth((3, 8, 36, 3), bottleneck=True),
-    **{6 * n + 2: Depth((n, n, n), filters=(16, 32, 64), size=32) for n in (3, 5, 7, 9, 18)},
-}
 
 
 def build_resnet(
@@ -60,7 +26,6 @@ def build_resnet(
     include_top: bool = True,
     output_stride: int = 32,
     head_activation: str | None = None,
-    weights: str | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Build a ResNet.
@@ -70,11 +35,11 @@ def build_resnet(
             parameter-free shortcuts, section 4.2).
         input_shape: (height, width, channels); height and width may be None. None for the published size.
         num_classes: ways of the classifier, at least 2.
-        variant: "v1", "v1.5", "v2" or "plain"; see the module.
+        variant: "v1", "v1.5" (a bottleneck block halves the size in its 3x3 convolution, as torchvision and timm do),
+            "v2" (pre-activation) or "plain" (no shortcuts).
         include_top: end with global average pooling and the classifier, else with the deepest feature map.
         output_stride: stages beyond this stride are dilated instead of strided (Yu 2016); 8 or 16 for dense maps.
         head_activation: None for logits or "softmax".
-        weights: None, or published ones as `load_published` takes them: "imagenet" downloads.
         name: the model's name; None for one such as "resnet50".
 
     Returns:
@@ -82,7 +47,6 @@ def build_resnet(
 
     Raises:
         UsageError: an argument is outside what is stated above.
-        WeightsError: the weights do not fit the network, or cannot be read.
     """
     form = find_depth(depth, variant)
     input_shape = input_shape or (form.size, form.size, 3)
@@ -93,39 +57,7 @@ def build_resnet(
         x = layers.GlobalAveragePooling2D(name="head_pool")(x)
         x = layers.Dense(num_classes, dtype="float32", name="head_logits")(x)
         x = add_activation(x, head_activation)
-    model = keras.Model(image, x, name=name or resnet_name(depth, variant))
-    if weights is not None:
-        from .weights import load_published  # which needs this module
-
-        load_published(model, weights, encoder=resnet_name(depth, variant))
-    return model
-
-
-def resnet_name(depth: int, variant: str) -> str:
-    """Return the name of a network: "resnet50", "resnet50_v1.5", "resnet50_v2" or "plain34"."""
-    if variant == "plain":
-        return f"plain{depth}"
-    return f"resnet{depth}" + ("" if variant == "v1" else f"_{variant}")
-
-
-def find_depth(depth: int, variant: str) -> Depth:
-    """Return the row of a network.
-
-    Raises:
-        UsageError: there is no such network.
-    """
-    if isinstance(depth, float) or depth not in DEPTHS:
-        raise UsageError("depth is wrong", expected=", ".join(map(str, sorted(DEPTHS))), found=repr(depth))
-    if variant not in VARIANTS:
-        raise UsageError("variant is unknown", expected=", ".join(VARIANTS), found=variant)
-    if variant == "v1.5" and not DEPTHS[depth].bottleneck:
-        raise UsageError(
-            "v1.5 moves the stride inside bottleneck blocks",
-            expected="depth 50, 101 or 152",
-            found=depth,
-            fix="use variant 'v1', which is the same network at this depth",
-        )
-    return DEPTHS[depth]
+    return keras.Model(image, x, name=name or resnet_name(depth, variant))
 
 
 def resnet_features(image: Any, depth: int, variant: str = "v1", output_stride: int = 32) -> dict[int, Any]:

@@ -10,11 +10,10 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from .blocks import UPSAMPLINGS, double_conv, residual_double_conv, upsample
-from .encoders import encode, find_encoder
+from ..choices.networks import DEPTHS, UPSAMPLINGS, find_encoder
+from .blocks import double_conv, residual_double_conv, upsample
+from .encoders import encode
 from .heads import check_common, check_share, check_side, check_whole, pixel_head
-from .resnet import DEPTHS
-from .weights import load_published
 
 
 def build_unet(
@@ -30,7 +29,6 @@ def build_unet(
     dropout: float = 0.0,
     residual: bool = False,
     head_activation: str | None = None,
-    weights: str | None = None,
     name: str = "unet",
 ) -> keras.Model:
     """Build a U-Net.
@@ -53,7 +51,6 @@ def build_unet(
         dropout: fraction dropped at the end of the contracting path (paper, section 3.1).
         residual: make the blocks of both paths residual (an encoder is as it is).
         head_activation: None for logits, or "softmax" as in the paper.
-        weights: None, or published ones for the encoder, as `load_published` takes them: "imagenet" downloads.
         name: the model's name.
 
     Returns:
@@ -61,10 +58,9 @@ def build_unet(
 
     Raises:
         UsageError: an argument is outside what is stated above.
-        WeightsError: the weights do not fit the encoder, or cannot be read.
     """
     check_common(input_shape, num_classes, head_activation)
-    deepest = _check_encoder(encoder, padding, norm, weights)
+    deepest = _check_encoder(encoder, padding, norm)
     filters = filters if filters is not None else 16 if encoder else 64
     depth = depth if depth is not None else deepest
     _check(filters, depth, deepest if encoder else None, padding, upsampling, norm, dropout)
@@ -96,10 +92,7 @@ def build_unet(
         if skip is not None:
             x = layers.Concatenate(name=f"{step}_skip")([skip, x])
         x = double(x, filters * 2**level, step, padding=padding, norm=norm)
-    model = keras.Model(image, pixel_head(x, num_classes, head_activation), name=name)
-    if weights is not None and encoder is not None:
-        load_published(model, weights, encoder=encoder)
-    return model
+    return keras.Model(image, pixel_head(x, num_classes, head_activation), name=name)
 
 
 def _crops(depth: int) -> list[int]:
@@ -124,11 +117,9 @@ def _sizes(depth: int, padding: str) -> dict[str, int]:
     return {"step": step, "offset": -4, "least": 2 * (_crops(depth)[0] + 4) + 1}
 
 
-def _check_encoder(encoder: str | None, padding: str, norm: str | None, weights: str | None) -> int:
+def _check_encoder(encoder: str | None, padding: str, norm: str | None) -> int:
     """Return how many times the contracting path halves the size by default."""
     if encoder is None:
-        if weights is not None:
-            raise UsageError("published weights are those of an encoder", fix="pass encoder=, such as 'resnet50'")
         return 4
     number, _ = find_encoder(encoder)
     for argument, value, needed in (("padding", padding, "same"), ("norm", norm, "batch")):

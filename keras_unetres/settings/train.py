@@ -11,6 +11,8 @@ from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
+from ..choices.networks import ENCODERS, UPSAMPLINGS
+
 AUGMENTS = ("auto", "none", "light", "microscopy", "street", "aerial")
 _SEGMENTERS = ("unet", "fcn")
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
@@ -63,7 +65,7 @@ class NetworkSettings(Settings):
     upsampling: str = setting(
         "transpose",
         "how the decoder doubles a map's size",
-        choices=("transpose", "bilinear", "nearest"),
+        choices=UPSAMPLINGS,
         tags=(_MASKS, _UNET),
     )
     dropout: float = setting(
@@ -101,8 +103,6 @@ class NetworkSettings(Settings):
         """Return the builder's name and its arguments, as `run.json` keeps them."""
         shape = {"input_shape": [self.size, self.size, channels], "num_classes": num_classes}
         if self.classifies:
-            from ..models import ENCODERS
-
             depth, variant = ENCODERS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}
         arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
@@ -303,8 +303,6 @@ class TrainSettings(Settings):
             raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
 
     def _check_classifier(self) -> None:
-        from ..models import ENCODERS
-
         name = self.network.name
         if name not in ENCODERS:
             names = ", ".join([*_SEGMENTERS, *ENCODERS])

@@ -145,7 +145,8 @@ def start(
     builder: str, arguments: dict[str, Any], options: TrainSettings
 ) -> tuple[Preprocessing, dict[str, np.ndarray]]:
     """Return how images meet the network, and the published weights it starts from, by variable."""
-    from ..models import build, load_published
+    from ..models import build
+    from ..weights import load_published
 
     model = build(builder, arguments)
     pre = Preprocessing(channels=arguments["input_shape"][-1], value_range=(-1.0, 1.0))

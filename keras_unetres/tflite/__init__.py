@@ -2,11 +2,11 @@
 
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..choices.heads import HEADS, find_head
+from ..choices.recipes import AUTO, RECIPES, find_recipe
 from .coverage import choose_for_coverage
 from .export import CalibratedModel, Exported, calibrate_model, export_tflite
-from .heads import HEADS, find_head
 from .mixed_precision import MIXED, LayerGroup, MixedPrecisionConverter
-from .recipes import AUTO, RECIPES, find_recipe
 
 __all__ = [
     "AUTO",

@@ -8,8 +8,8 @@ import numpy as np
 
 from unetres_edge.errors import ConversionError
 
+from ..choices.recipes import Recipe
 from .inspect import BORDERS, Graph, find_layer
-from .recipes import Recipe
 
 _FLOATS = {"FLOAT16": np.float16, "FLOAT32": np.float32}
 _KERNELS = {"float16": ("FLOAT16",), "int8": ("INT8",), "int4": ("INT4",)}

@@ -18,10 +18,10 @@ import numpy as np
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..choices.heads import HEADS, Head
+from ..choices.recipes import RECIPES, Recipe
 from . import converter_process
-from .heads import HEADS, Head
 from .inspect import find_layer
-from .recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     import keras

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from .recipes import LITERT_QUANTIZER
+from ..choices.recipes import LITERT_QUANTIZER
 
 FORKS = sys.platform == "linux"  # elsewhere what TensorFlow has loaded may not survive it
 IDLE = 300.0  # seconds without a request after which the worker exits

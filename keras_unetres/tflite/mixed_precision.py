@@ -19,10 +19,10 @@ from unetres_edge.engines.probe import run_images
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..choices.heads import Head
+from ..choices.recipes import RECIPES
 from .convert import convert, requantize
-from .heads import Head
 from .inspect import Graph, layers_of
-from .recipes import RECIPES
 
 if TYPE_CHECKING:
     import keras

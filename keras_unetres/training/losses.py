@@ -13,9 +13,9 @@ from typing import Any
 
 import keras
 
-from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
+from ..choices.losses import parse_loss
 from . import terms
 from .pixel_loss import PixelLoss, WeightedSum, check
 
@@ -258,25 +258,7 @@ def make_loss(
     Raises:
         UsageError: a part is not a name from `LOSSES`, or a factor is not a number above 0.
     """
-    losses, factors = [], []
-    for part in text.split("+"):
-        before, star, after = part.partition("*")
-        name = (after if star else before).strip()
-        factor = _number(before) if star else 1.0
-        if name not in LOSSES or not 0 < factor < math.inf:
-            raise UsageError(
-                "no such loss",
-                expected=f"a sum of {', '.join(LOSSES)}, such as 'cross_entropy + 0.5*dice'",
-                found=repr(text),
-            )
-        losses.append(LOSSES[name](ignore_index=ignore_index, class_weights=class_weights))
-        factors.append(factor)
+    terms = parse_loss(text)
+    losses = [LOSSES[name](ignore_index=ignore_index, class_weights=class_weights) for name, _ in terms]
+    factors = [factor for _, factor in terms]
     return losses[0] if factors == [1.0] else WeightedSum(losses, factors)
-
-
-def _number(text: str) -> float:
-    """Return the number in a text, NaN if there is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

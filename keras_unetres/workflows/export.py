@@ -81,9 +81,9 @@ def export(
         GateError: the file loses more than is allowed.
         UnetresError: as `export_tflite`, and ExistsError for a file that is there already.
     """
+    from ..choices.heads import check_head
     from ..models.fake_quant import is_quantization_aware
     from ..tflite import AUTO, MIXED, export_tflite, find_head, find_recipe
-    from ..tflite.heads import check_head
 
     chosen = find_recipe(MIXED if recipe == AUTO else recipe)
     if recipe != AUTO and chosen.name == MIXED:

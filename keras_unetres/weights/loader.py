@@ -18,10 +18,10 @@ import numpy as np
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError, WeightsError
 
-from .blocks import RESNET_EPSILON
-from .encoders import ENCODERS, encode, feature_pyramid, find_encoder
+from ..choices.networks import DEPTHS, ENCODERS, find_encoder
+from ..models import encode, feature_pyramid
+from ..models.blocks import RESNET_EPSILON
 from .published import Source, read_published
-from .resnet import DEPTHS
 
 _OURS = re.compile(r"(?:(stem)|stage(\d+)_block(\d+)_(\d+|shortcut))_(conv|norm)|(head_logits)")
 

@@ -20,7 +20,7 @@ from safetensors.numpy import load as load_tensors
 from unetres_edge.errors import UsageError, WeightsError
 from unetres_edge.files import read_bytes
 
-from .resnet import resnet_name
+from ..choices.networks import resnet_name
 
 _HUB_PRESETS = {depth: f"resnet_{depth}_imagenet" for depth in (18, 50, 101, 152)}
 

@@ -1,0 +1,92 @@
+"""The ResNets of He 2015 and He 2016 as rows of a table, and the names under which they serve as encoders.
+
+Every network is a row of `DEPTHS` and a variant:
+
+    v1      He 2015: a bottleneck block halves the size in its first 1x1 convolution
+    v1.5    in the 3x3 convolution instead, as torchvision and timm do
+    v2      He 2016: norm and ReLU before each convolution
+    plain   v1 without shortcuts
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unetres_edge.errors import UsageError
+
+VARIANTS = ("v1", "v1.5", "v2", "plain")
+UPSAMPLINGS = ("transpose", "bilinear", "nearest")  # of a U-Net's expanding path
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A row of He 2015, table 1 or section 4.2.
+
+    Args:
+        blocks: residual blocks in each stage.
+        filters: channels of the 3x3 convolutions in each stage.
+        bottleneck: 1x1, 3x3, 1x1 with four times the channels, instead of two 3x3.
+        size: side of the published input, px: 224 (ImageNet: 7x7 stem and pooling) or 32 (CIFAR: 3x3 stem).
+    """
+
+    blocks: tuple[int, ...]
+    filters: tuple[int, ...] = (64, 128, 256, 512)
+    bottleneck: bool = False
+    size: int = 224
+
+
+DEPTHS: dict[int, Depth] = {
+    18: Depth((2, 2, 2, 2)),
+    34: Depth((3, 4, 6, 3)),
+    50: Depth((3, 4, 6, 3), bottleneck=True),
+    101: Depth((3, 4, 23, 3), bottleneck=True),
+    152: Depth((3, 8, 36, 3), bottleneck=True),
+    **{6 * n + 2: Depth((n, n, n), filters=(16, 32, 64), size=32) for n in (3, 5, 7, 9, 18)},
+}
+
+
+def resnet_name(depth: int, variant: str) -> str:
+    """Return the name of a network: "resnet50", "resnet50_v1.5", "resnet50_v2" or "plain34"."""
+    if variant == "plain":
+        return f"plain{depth}"
+    return f"resnet{depth}" + ("" if variant == "v1" else f"_{variant}")
+
+
+# name -> (depth, variant) of `build_resnet`.
+ENCODERS: dict[str, tuple[int, str]] = {
+    resnet_name(depth, variant): (depth, variant)
+    for variant in VARIANTS
+    for depth, form in DEPTHS.items()
+    if variant != "v1.5" or form.bottleneck
+}
+
+
+def find_encoder(name: str) -> tuple[int, str]:
+    """Return (depth, variant) of an encoder by name.
+
+    Raises:
+        UsageError: no such encoder.
+    """
+    if name not in ENCODERS:
+        raise UsageError("encoder is unknown", expected=", ".join(ENCODERS), found=name)
+    return ENCODERS[name]
+
+
+def find_depth(depth: int, variant: str) -> Depth:
+    """Return the row of a network.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    if isinstance(depth, float) or depth not in DEPTHS:
+        raise UsageError("depth is wrong", expected=", ".join(map(str, sorted(DEPTHS))), found=repr(depth))
+    if variant not in VARIANTS:
+        raise UsageError("variant is unknown", expected=", ".join(VARIANTS), found=variant)
+    if variant == "v1.5" and not DEPTHS[depth].bottleneck:
+        raise UsageError(
+            "v1.5 moves the stride inside bottleneck blocks",
+            expected="depth 50, 101 or 152",
+            found=depth,
+            fix="use variant 'v1', which is the same network at this depth",
+        )
+    return DEPTHS[depth]
