@@ -106,6 +106,7 @@ _MOVED = {
     "keras_unetres.compress.prune": "keras_unetres.quantization.tfmot.prune",
     "keras_unetres.compress.quantizers": "keras_unetres.quantization.tfmot.quantizers",
     "keras_unetres.compress.tfmot_engine": "keras_unetres.quantization.tfmot.engine",
+    "keras_unetres.data.faults": "keras_unetres.data.findings",
     "keras_unetres.evaluate": "keras_unetres.scores",
     "keras_unetres.evaluate.diagram": "keras_unetres.pages.diagram",
     "keras_unetres.evaluate.pictures": "keras_unetres.pages.pictures",

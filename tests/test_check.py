@@ -21,10 +21,12 @@ from PIL import Image
 from planted import MASKS, PLANTS, Site, Tally, campaign, load, make_clean, plant, run_set, table
 
 from keras_unetres.cli import main
+from keras_unetres.data.findings import Finding
 from keras_unetres.doctor import check as checking
-from keras_unetres.doctor import copies
-from keras_unetres.doctor.check import HASHES
+from keras_unetres.doctor import hashes
+from keras_unetres.doctor.check import CHECKS
 from keras_unetres.doctor.check import check as look_over
+from keras_unetres.doctor.hashes import HASHES
 from keras_unetres.workflows.check import check
 from unetres_edge.errors import DataError, ExistsError, FileSystemError
 
@@ -106,27 +108,34 @@ def test_clean_sets_raise_nothing(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "detector", "names"),
+    ("check_name", "names"),
     [
-        (checking, "_decoding", ["empty_file", "bomb", "several_frames", "mask_as_jpeg", "mask_a_row_short"]),
-        (checking, "find_strange", ["value_of_no_class", "ids_from_one", "mask_scaled_smoothly"]),
-        (checking, "_palettes", ["palette_in_another_order"]),
-        (checking, "_oddities", ["wrong_ending", "constant_image", "nothing_labelled", "class_absent"]),
-        (checking, "_compare_hashes", ["bit_rot"]),
-        (checking, "find_copies", ["leak", "leak_in_another_format", "same_picture_twice"]),
-        (copies, "_near_copies", ["leak_brighter", "leak_mirrored"]),
+        ("decoding", ["empty_file", "bomb", "several_frames", "mask_as_jpeg", "mask_a_row_short"]),
+        ("values", ["value_of_no_class", "ids_from_one", "mask_scaled_smoothly"]),
+        ("palettes", ["palette_in_another_order"]),
+        ("rims", ["mask_scaled_smoothly_to_known_values"]),
+        ("images", ["wrong_ending", "constant_image"]),
+        ("class-pixels", ["nothing_labelled", "class_absent"]),
+        ("copies", ["leak", "leak_in_another_format", "same_picture_twice"]),
+        ("near-copies", ["leak_brighter", "leak_mirrored"]),
     ],
 )
-def test_without_a_detector_the_campaign_misses(
-    module: Any, detector: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_check_the_campaign_misses(
+    check_name: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = {"find_strange": lambda *_: None, "find_copies": lambda *_: ([], []), "_near_copies": lambda *_: []}
-    monkeypatch.setattr(module, detector, nothing.get(detector, lambda *_: None))
+    monkeypatch.delitem(CHECKS, check_name)
     tally = Tally()
     for name in names:
         run_set(tmp_path / name, find_seed(name), lambda site, name=name: [name], tally, 20)
     assert tally.found.total() == 0
     assert len(tally.missed) == len(names)
+
+
+def test_without_hashes_a_file_that_rots_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "find_changed", lambda *_: ([], ""))
+    tally = Tally()
+    run_set(tmp_path, find_seed("bit_rot"), lambda site: ["bit_rot"], tally, 20)
+    assert len(tally.missed) == 1
 
 
 # What mends it
@@ -152,20 +161,64 @@ _DECLARED = [
 ]
 
 
+def apply(finding: Finding, folder: Path) -> None:
+    """Paste the line of a finding into `dataset.yaml`, in place of what it says of the same keys."""
+    assert finding.fix.patch is not None
+    file = folder / "dataset.yaml"
+    before = yaml.safe_load(file.read_text()) if file.exists() else {}
+    lines = [f"{key}: {value}" for key, value in before.items() if key not in finding.fix.patch]
+    file.write_text("\n".join([*lines, *finding.fix.text.split(" and ")]) + "\n")
+
+
 @pytest.mark.parametrize(("name", "masks"), _DECLARED)
 def test_the_fix_is_a_line_that_works(name: str, masks: str, tmp_path: Path) -> None:
     site = make_clean(tmp_path, find_seed(name, masks), 20)
     plant(site, name, np.random.default_rng(5))
     (fault,) = look_over(tmp_path, hashes="off", progress=False).faults
-    file = tmp_path / "dataset.yaml"
-    before = yaml.safe_load(file.read_text()) if file.exists() else {}
-    key = next(iter(yaml.safe_load(fault.fix)))
-    lines = [f"{k}: {v}" for k, v in before.items() if k != key]
-    file.write_text("\n".join([*lines, fault.fix]) + "\n")
+    assert fault.fix.patch is not None
+    assert yaml.safe_load(fault.fix.text) == fault.fix.patch
+    apply(fault, tmp_path)
     after = look_over(tmp_path, hashes="off", progress=False)
     assert after.faults == []
-    if key != "exclude":
+    if "exclude" not in fault.fix.patch:
         assert sum(row["pixels"] > 0 for row in after.class_rows()) == site.ids
+
+
+def fixable(name: str) -> list[str]:
+    """Return the ways of storing masks in which a planted fault has a declaration as its fix."""
+    return [
+        masks
+        for masks in MASKS
+        if any((PLANTS[name].fits(make_style(seed)) and make_style(seed).masks == masks) for seed in range(48))
+    ]
+
+
+def check_that_the_fix_closes(name: str, masks: str, folder: Path) -> None:
+    """Plant a fault, apply the fixes of all findings of its kinds, and check that none of them is left."""
+    site = make_clean(folder, find_seed(name, masks), 20)
+    plant(site, name, np.random.default_rng(7))
+    before = look_over(folder, hashes="off", progress=False)
+    mine = [f for f in before.findings if f.kind in PLANTS[name].kinds and f.fix.patch is not None]
+    present = sum(row["pixels"] > 0 for row in before.class_rows())
+    for finding in mine:
+        apply(finding, folder)
+        after = look_over(folder, hashes="off", progress=False)
+        assert [f for f in after.findings if (f.kind, f.file) == (finding.kind, finding.file)] == []
+        if "exclude" not in finding.fix.patch:
+            assert sum(row["pixels"] > 0 for row in after.class_rows()) >= present
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTS if not PLANTS[name].later])
+def test_applying_a_fix_leaves_no_finding_of_its_kind(name: str, tmp_path: Path) -> None:
+    check_that_the_fix_closes(name, "", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("masks", MASKS)
+def test_applying_a_fix_leaves_no_finding_of_its_kind_whatever_the_masks(masks: str, tmp_path: Path) -> None:
+    for name, kind in PLANTS.items():
+        if not kind.later and masks in fixable(name):
+            check_that_the_fix_closes(name, masks, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["many_objects_numbered", "ids_from_one"])
@@ -173,7 +226,7 @@ def test_no_fix_of_one_mask_changes_what_all_others_mean(name: str, tmp_path: Pa
     site = make_clean(tmp_path, find_seed(name, "classes"), 20)
     plant(site, name, np.random.default_rng(5))
     (fault,) = look_over(tmp_path, hashes="off", progress=False).faults
-    assert re.search("this mask", fault.fix)
+    assert re.search("this mask", fault.fix.text)
 
 
 def test_masks_that_all_count_from_one(tmp_path: Path) -> None:
@@ -182,8 +235,8 @@ def test_masks_that_all_count_from_one(tmp_path: Path) -> None:
     for pair in site.pairs:
         Image.fromarray(load(pair.mask) + np.uint8(1)).save(pair.mask)
     faults = look_over(tmp_path, hashes="off", progress=False).faults
-    assert {fault.fix for fault in faults} == {"values: {1: 0, 2: 1, 3: 2, 4: 3}"}
-    (tmp_path / "dataset.yaml").write_text(faults[0].fix)
+    assert {fault.fix.text for fault in faults} == {"values: {1: 0, 2: 1, 3: 2, 4: 3}"}
+    (tmp_path / "dataset.yaml").write_text(faults[0].fix.text)
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
 
 
@@ -193,7 +246,7 @@ def test_one_line_mends_several_masks(tmp_path: Path) -> None:
         plant(site, name, np.random.default_rng(6))
     faults = look_over(tmp_path, hashes="off", progress=False).faults
     assert len(faults) == 3
-    (line,) = {fault.fix for fault in faults}
+    (line,) = {fault.fix.text for fault in faults}
     (tmp_path / "dataset.yaml").write_text(line)
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
 
@@ -204,7 +257,7 @@ def test_masks_of_colours_get_a_table(tmp_path: Path) -> None:
     (tmp_path / "label_colors.txt").unlink()
     faults = look_over(tmp_path, hashes="off", progress=False).faults
     assert {fault.kind for fault in faults} == {"color-mask"}
-    (tmp_path / "dataset.yaml").write_text(faults[0].fix)
+    (tmp_path / "dataset.yaml").write_text(faults[0].fix.text)
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
 
 
@@ -217,8 +270,8 @@ def test_masks_of_objects_are_recognised(tmp_path: Path) -> None:
         ids = load(pair.mask).astype(np.uint16)
         Image.fromarray(np.where(ids, ids * rng.integers(1, 90), 0).astype(np.uint16)).save(pair.mask)
     (fault,) = look_over(tmp_path, hashes="off", progress=False).faults
-    assert (fault.kind, fault.fix) == ("instance-ids", "masks_are: instances")
-    (tmp_path / "dataset.yaml").write_text(fault.fix)
+    assert (fault.kind, fault.fix.text) == ("instance-ids", "masks_are: instances")
+    (tmp_path / "dataset.yaml").write_text(fault.fix.text)
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
 
 
@@ -239,23 +292,40 @@ def test_fix_writes_a_declaration_without_faults(seed: int, tmp_path: Path) -> N
     assert digests(folder) == before
     kept = folder / "dataset.yaml.before"
     assert (kept.read_text() if kept.exists() else None) == declared
-    used = sum(len(part) for part in look_over(folder, hashes="off", progress=False).dataset.splits.values())
+    used = sum(len(part) for part in look_over(folder, hashes="off", progress=False).summary.dataset.splits.values())
     assert 60 - 14 <= used <= 60  # what is left out is what was planted, and a twin
 
 
-def test_fix_lists_what_is_left(tmp_path: Path) -> None:
-    site = make_clean(tmp_path, 2, 20)
-    for pair in site.pairs:  # no id follows another, so nobody but the owner knows what they mean
+def without_meaning(folder: Path) -> Site:
+    """Write a set of four mask values and two class names, so that nobody but the owner knows what they mean."""
+    site = make_clean(folder, 2, 20)
+    for pair in site.pairs:
         Image.fromarray(load(pair.mask) * np.uint8(50)).save(pair.mask, compress_level=1)
-    (tmp_path / "classes.txt").write_text("a\nb\n")
+    (folder / "classes.txt").write_text("a\nb\n")
+    return site
+
+
+def test_fix_lists_what_is_left(tmp_path: Path) -> None:
+    site = without_meaning(tmp_path)
+    plant(site, "missing_mask", np.random.default_rng(0))
     lines: list[str] = []
-    try:
+    with pytest.raises(DataError, match="19 faults"):
         check(tmp_path, fix=True, hashes="off", say=lines.append)
-        left = 0
-    except DataError as error:
-        left = int(error.message.split()[0])
-    assert lines[-1] == f"result    {left} faults left"
-    assert len(look_over(tmp_path, hashes="off", progress=False).faults) == left
+    assert lines[-1] == "result    19 faults left"
+    assert len(look_over(tmp_path, hashes="off", progress=False).faults) == 19
+    assert list(yaml.safe_load((tmp_path / "dataset.yaml").read_text())) == ["exclude"]
+
+
+def test_no_fix_leaves_a_class_empty(tmp_path: Path) -> None:
+    """Two names for four values: to ignore two of them would leave one class without a pixel, or throw it away."""
+    without_meaning(tmp_path)
+    faults = look_over(tmp_path, hashes="off", progress=False).faults
+    assert {(fault.kind, fault.fix.patch) for fault in faults} == {("unknown-values", None)}
+    lines: list[str] = []
+    with pytest.raises(DataError, match="20 faults"):
+        check(tmp_path, fix=True, hashes="off", say=lines.append)
+    assert lines[-1] == "result    no declaration mends this"
+    assert not (tmp_path / "dataset.yaml").exists()
 
 
 def test_fix_writes_nothing_where_nothing_can_be_declared(tmp_path: Path) -> None:
@@ -312,9 +382,12 @@ def test_the_report_and_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixt
     planted = plant(site, "mask_a_row_short", np.random.default_rng(0))
     assert run(folder, "--json", file, "--no-hashes") == 3
     (fault,) = json.loads(file.read_text())["faults"]
-    assert set(fault) == {"file", "kind", "found", "expected", "fix"}
+    assert set(fault) == {"file", "kind", "found", "expected", "fix", "patch", "place", "figures", "image", "line"}
     assert (fault["file"], fault["kind"]) == (planted.files[0], "size-differs")
-    assert all(isinstance(value, str) and value for value in fault.values())
+    assert all(isinstance(fault[key], str) and fault[key] for key in ("file", "kind", "found", "expected", "fix"))
+    assert fault["patch"] is None
+    assert fault["figures"]["other_height"] == fault["figures"]["height"] - 1
+    assert fault["image"] in {pair.image.name for pair in pairs}
     said = capsys.readouterr()
     assert planted.files[0] in said.out
     assert said.err.startswith("error: data: ")
@@ -459,7 +532,7 @@ def test_a_folder_that_takes_no_hashes(tmp_path: Path, monkeypatch: pytest.Monke
         raise FileSystemError("cannot write: Read-only file system", file=file)
 
     make_clean(tmp_path, 0, 12)
-    monkeypatch.setattr(checking, "write_json", refuse)
+    monkeypatch.setattr(hashes, "write_json", refuse)
     lines: list[str] = []
     assert check(tmp_path, say=lines.append)["faults"] == []
     assert "hashes    no hashes are kept: cannot write: Read-only file system" in lines
@@ -480,5 +553,6 @@ def test_real_sets_are_without_fault(name: str, tmp_path: Path) -> None:
     shutil.copytree(DATA / name, tmp_path / name)
     found = look_over(tmp_path / name, progress=False)
     assert found.faults == []
-    assert found.classes is not None
+    assert found.summary is not None
+    assert found.summary.classes is not None
     assert look_over(tmp_path / name, progress=False).faults == []

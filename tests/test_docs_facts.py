@@ -17,7 +17,7 @@ import pytest
 
 import keras_unetres
 import unetres_edge
-from keras_unetres.data.faults import KINDS
+from keras_unetres.data.kinds import KINDS
 from unetres_edge.errors import UnetresError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,16 @@ def test_the_page_of_errors_has_all_codes_and_no_others() -> None:
 
 def test_the_page_of_errors_has_all_kinds_of_faults() -> None:
     text = (FORMATS / "errors.md").read_text().partition("## What `check` finds")[2]
-    assert re.findall(r"^\| `([\w-]+)` \| (.+) \|$", text, re.MULTILINE) == list(KINDS.items())
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+) \| (.+) \| (\w+) \|$", text, re.MULTILINE)
+    assert rows == [(name, kind.title, kind.meaning, kind.severity) for name, kind in KINDS.items()]
+
+
+def test_every_kind_of_fault_leads_to_a_place_in_the_guide() -> None:
+    for kind in KINDS.values():
+        page, _, anchor = kind.anchor.partition("#")
+        titles = re.findall(r"^#+ (.+)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+        slugs = [re.sub(r"[^\w]+", "-", re.sub(r"[^\w\s-]", "", title).lower()).strip("-") for title in titles]
+        assert not anchor or anchor in slugs, kind.anchor
 
 
 def test_the_page_of_the_card_has_all_fields_in_their_order() -> None:

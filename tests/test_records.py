@@ -72,7 +72,9 @@ def test_255_is_the_second_of_two_classes_and_said_so(tmp_path) -> None:
 
 def test_255_is_no_class_where_there_are_three(tmp_path) -> None:
     folder = make_folder(tmp_path, same(np.where(IDS == 1, 255, 0)), "a\nb\nc\n")
-    with pytest.raises(DataError, match=r"masks/a\.png: mask values that are no class: 255 in 4 px.*ignore: 255"):
+    with pytest.raises(
+        DataError, match=r"masks/a\.png: mask values that are no class: 255 in 4 px.*values: {255: b, ...}"
+    ):
         read_all(folder)
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge.errors import DataError, UsageError
+from unetres_edge.errors import DataError, Fix, UsageError
 
 from .declaration import SPLITS, Reading
-from .faults import Fault, refuse, relative
+from .findings import Finding, Where, refuse, relative
 from .forms import FORMATS
 from .forms.layout import PART_NAMES, key_of, list_images
 from .sources import ArraySource, ImageFile, Source
@@ -69,8 +69,8 @@ class ClassFolders:
     reading: Reading
     in_memory: bool = False
     fixed: bool = False
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
-    warnings: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[Finding, ...] = field(default=(), repr=False)
+    warnings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def split(self, name: str) -> tuple[LabelledImage, ...]:
         """Return the images of a part, or of "all".
@@ -284,7 +284,7 @@ def _classes_in(place: Path) -> dict[str, list[Path]]:
 
 def _names(
     root: Path, places: Mapping[str, Path], found: Mapping[str, dict[str, list[Path]]]
-) -> tuple[tuple[str, ...], list[Fault]]:
+) -> tuple[tuple[str, ...], list[Finding]]:
     """Return the class names in their order, and what is wrong with `classes.txt`."""
     own = sorted({name for part in found.values() for name in part})
     file = next((f for f in [root / "classes.txt", *(p / "classes.txt" for p in places.values())] if f.is_file()), None)
@@ -300,7 +300,7 @@ def _names(
     faults = []
     for name in (*(n for n in own if n not in listed), *(n for n in listed if listed.count(n) > 1)):
         fix = f"add the line {name!r}, or remove the folder" if name not in listed else "name it once"
-        faults.append(Fault(relative(file, root), "declaration", f"{name!r}", "every class folder on one line", fix))
+        faults.append(Finding("declaration", Where(relative(file, root)), {"name": name}, Fix(fix)))
     names = list(dict.fromkeys(listed))
     return (*names, *(name for name in own if name not in names)), list(dict.fromkeys(faults))
 
@@ -316,26 +316,26 @@ def _images(place: Path, found: Mapping[str, list[Path]], names: Sequence[str]) 
 
 def _faults(
     root: Path, places: Mapping[str, Path], found: Mapping[str, dict[str, list[Path]]], names: Sequence[str]
-) -> list[Fault]:
+) -> list[Finding]:
     faults = []
     first = next(iter(places))
     for name in names:
         if not found[first].get(name):
             folder = places[first] / name
-            fix = "add images, or remove the class"
-            faults.append(Fault(relative(folder, root), "empty-class", "no image", "images of the class", fix))
+            fix = Fix("add images, or remove the class")
+            faults.append(Finding("empty-class", Where(relative(folder, root)), {}, fix))
     for place in places.values():
         for path in list_images(place):
             if path.parent == place:
-                fix = "move it into the folder of its class, or remove it"
-                faults.append(Fault(relative(path, root), "no-class", "no class folder above it", "a class", fix))
+                fix = Fix("move it into the folder of its class, or remove it")
+                faults.append(Finding("no-class", Where(relative(path, root)), {}, fix))
     same: dict[str, list[str]] = defaultdict(list)
     for name in names:
         same[key_of(name)].append(name)
     for twins in same.values():
         if len(twins) > 1:
-            fix = "give every class one folder"
-            faults.append(Fault(twins[1], "ambiguous-names", f"classes {' and '.join(twins)}", "different names", fix))
+            fix = Fix("give every class one folder")
+            faults.append(Finding("ambiguous-names", Where(twins[1]), {"classes": twins}, fix))
     return faults
 
 
@@ -349,14 +349,15 @@ def _check_names(names: Sequence[str], root: Path) -> None:
         )
 
 
-def _absent(root: Path, splits: Mapping[str, Sequence[LabelledImage]], names: Sequence[str]) -> list[Fault]:
+def _absent(root: Path, splits: Mapping[str, Sequence[LabelledImage]], names: Sequence[str]) -> list[Finding]:
     faults = []
     for part, images in splits.items():
         there = {image.label for image in images}
         for label, name in enumerate(names):
             if label not in there and part != "train":
-                fix = "add images of the class to the part"
-                faults.append(Fault(relative(root / part, root), "absent-class", f"no {name}", "every class", fix))
+                fix = Fix("add images of the class to the part")
+                where = Where(relative(root / part, root))
+                faults.append(Finding("absent-class", where, {"class_name": name}, fix))
     return faults
 
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import yaml
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 
 from .colortables import Color, camvid_table, unpack, voc_table
 from .dataset import Dataset
+from .findings import shorten
+from .fixes import declare, values_patch
 from .targets import semantic, separated, with_borders
 
 _MOST_UNNAMED_CLASSES = 32
-_MOST_LISTED = 12
 _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number objects
 _ODD_SHARE = 0.9
 _FEW_MASKS = 100  # values that are in no more than one mask of so many are no class, unless it is named
 _ENOUGH_MASKS = 20
 _BY_NAME = ("coco", "labelme", "objects")  # formats whose `classes:` are met by name
 _WIDEST_TABLE = 1 << 17
+_WHITE = (255, 65535)  # what programs write for the foreground of a mask of 8 or 16 bits
+_TWO_NAMES = ("background", "foreground")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Classes:
         ignore: the mask value that means "not labelled" where masks hold instance ids, or None.
         target: what instance ids become, see `Reading`.
         used: the values in those masks that hold no other value.
+        masks: mask value -> number of masks that hold it, also those that are no class.
     """
 
     names: tuple[str, ...]
@@ -49,6 +52,7 @@ class Classes:
     ignore: int | None = None
     target: str = "semantic"
     used: frozenset[int] = frozenset()
+    masks: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def ignores(self) -> bool:
@@ -96,11 +100,12 @@ def decide_classes(
     ids = sorted({value for values in found for value in values} - {reading.ignore})
     if values is not None:
         highest = max((target for target in values.values() if target != IGNORE), default=1)
-        names = declared or tuple(map(str, range(max(2, highest + 1))))
-    elif len(declared or (0, 1)) == 2 and _are_binary(found, reading.ignore):
-        names = declared or ("0", "255")
-        values = {0: 0, 255: 1}
-        note = f"mask value 255 is class 1 ({names[1]})"
+        as_white = highest == 1 and any(values.get(value) == 1 for value in _WHITE)
+        names = declared or (_TWO_NAMES if as_white else tuple(map(str, range(max(2, highest + 1)))))
+    elif len(declared or _TWO_NAMES) == 2 and (white := _find_white(found, reading.ignore)):
+        names = declared or _TWO_NAMES
+        values = {0: 0, white: 1}
+        note = f"mask value {white} is class 1 ({names[1]})"
     else:
         count = len(declared) if declared else _count_unnamed(dataset, found, ids)
         names = declared or tuple(map(str, range(count)))
@@ -108,8 +113,9 @@ def decide_classes(
     if reading.ignore is not None and not dataset.by_color:
         values[reading.ignore] = IGNORE
     used = frozenset[int]().union(*(own for own in found if set(own) <= set(values)))
+    masks = Counter(value for own in found for value in set(own))
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
-    return Classes(names, colors, values, note, used=used)
+    return Classes(names, colors, values, note, used=used, masks=masks)
 
 
 def _mask_colors(dataset: Dataset, count: int) -> tuple[Color, ...] | None:
@@ -130,15 +136,17 @@ def _check_fit(dataset: Dataset, model_names: list[str]) -> None:
         return
     fix = None
     if sorted(declared) == sorted(model_names):
-        fix = f"classes: [{', '.join(model_names)}]"
+        patch: dict[str, Any] = {"classes": model_names}
         if dataset.format not in _BY_NAME and not dataset.by_color:  # there the numbers are as they are
-            fix += " and " + values_line({i: model_names.index(name) for i, name in enumerate(declared)})
+            patch |= values_patch({i: model_names.index(name) for i, name in enumerate(declared)})
+        fix = declare(patch, dataset.root)
     raise DataError(
         "the data set and the model differ in classes",
         file=dataset.root,
         expected=", ".join(model_names),
         found=", ".join(declared),
         fix=fix,
+        kind="other-classes",
     )
 
 
@@ -152,7 +160,7 @@ def _instance_classes(dataset: Dataset, declared: tuple[str, ...] | None) -> Cla
             file=dataset.root,
             expected=", ".join(usual),
             found=", ".join(names),
-            fix=f"classes: [{', '.join(usual)}]",
+            fix=declare({"classes": list(usual)}, dataset.root),
         )
     note = {
         "semantic": "any mask value above 0 is class 1 (masks are instances)",
@@ -163,11 +171,14 @@ def _instance_classes(dataset: Dataset, declared: tuple[str, ...] | None) -> Cla
     return Classes(names, colors or default_colors(len(names)), None, note, reading.ignore, reading.target)
 
 
-def _are_binary(found: Sequence[Collection[int]], ignore: int | None) -> bool:
-    """Whether most masks are of 0 and 255 alone; the others are at fault, then."""
+def _find_white(found: Sequence[Collection[int]], ignore: int | None) -> int | None:
+    """Return the value of the foreground if most masks are of 0 and it alone; the others are at fault, then."""
     masks = [set(values) - {ignore} for values in found]
-    binary = sum(255 in values and values <= {0, 255} for values in masks)
-    return binary > sum(not values <= {0, 255} for values in masks)
+    for white in _WHITE:
+        two = sum(white in values and values <= {0, white} for values in masks)
+        if two > sum(not values <= {0, white} for values in masks):
+            return white
+    return None
 
 
 def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequence[int]) -> int:
@@ -192,14 +203,21 @@ def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequ
             file=dataset.root,
             expected="class ids 0, 1, 2, ...",
             found=shorten(ids),
-            fix="masks_are: instances",
+            fix=declare({"masks_are": "instances"}, dataset.root),
+            kind="instance-ids",
         )
     raise DataError(
         "the mask values are not class ids 0, 1, 2, ...",
         file=dataset.root,
         expected="contiguous ids from 0, at least two",
         found=shorten(ids),
-        fix=values_line({value: i for i, value in enumerate(ids)}) if len(ids) > 1 else "classes: [background, object]",
+        fix=declare(
+            values_patch({value: i for i, value in enumerate(ids)})
+            if len(ids) > 1
+            else {"classes": ["background", "object"]},
+            dataset.root,
+        ),
+        kind="not-contiguous",
     )
 
 
@@ -211,31 +229,77 @@ def _number_objects(masks: Sequence[set[int]]) -> bool:
 
 def fix_values(
     strange: Collection[int], in_file: Collection[int], classes: Classes, by_color: bool, ignored: bool
-) -> tuple[str, str]:
-    """Return (kind of fault, line to paste) for a mask with values that are no class."""
+) -> tuple[str, Fix]:
+    """Return (kind of finding, fix) for a mask with values that are no class."""
     known = classes.values or {}
     unknown = sorted(strange)
     if by_color and len(unknown) > _MOST_UNNAMED_CLASSES:
-        return "unknown-colors", "save this mask again in the colours of the classes alone"
+        return "unknown-colors", Fix("save this mask again in the colours of the classes alone")
     if by_color:
-        return "unknown-colors", values_line(known | dict.fromkeys(unknown, IGNORE), by_color=True)
-    count = len(classes.names)
+        return "unknown-colors", declare(values_patch(known | dict.fromkeys(unknown, IGNORE), by_color=True))
     own = sorted(value for value in in_file if known.get(value) != IGNORE)
-    if _are_objects(unknown, own, count):
-        return (
-            "instance-ids",
-            "masks_are: instances" if count == 2 else "save this mask with class ids, not one an object",
-        )
+    if _are_objects(unknown, own, len(classes.names)):
+        if len(classes.names) == 2:
+            return "instance-ids", declare({"masks_are": "instances"})
+        return "instance-ids", Fix("save this mask with class ids, not one an object")
+    return "unknown-values", _fix_numbers(unknown, in_file, own, classes, ignored)
+
+
+def _fix_numbers(
+    unknown: Sequence[int], in_file: Collection[int], own: Sequence[int], classes: Classes, ignored: bool
+) -> Fix:
+    """Return the fix for a mask with numbers that are no class, and that are not those of objects."""
+    known = classes.values or {}
+    count = len(classes.names)
+    absent, strange = _absent(classes), _strange(classes)
+    if absent and strange and set(unknown) <= set(strange):
+        in_order = _in_order(classes)
+        if in_order:
+            return declare(values_patch(in_order))
+        if _are_usual(strange, classes):  # to ignore them would leave a class without a pixel
+            name = classes.names[min(absent)]
+            return Fix(f"say which class each value is: values: {{{strange[0]}: {name}, ...}}")
     if unknown == [255] and count == 2 and 1 not in in_file:
-        return "unknown-values", values_line(known | {255: 1})
-    if set(known) == {0, 255} and unknown == [1]:
-        return "unknown-values", values_line(known | {1: 1})
+        return declare(values_patch(known | {255: 1}))
+    if len(known) == 2 and set(known) & set(_WHITE) and unknown == [1]:
+        return declare(values_patch(known | {1: 1}))
     if len(unknown) == 1 and not ignored and unknown[0] != count:
-        return "unknown-values", f"ignore: {unknown[0]}"
+        return declare({"ignore": unknown[0]})
     if unknown == [count] and own[0] > 0:  # counted from 1: this mask alone, or all of them
-        lowered = values_line({value + 1: value for value in range(count)})
-        return "unknown-values", "subtract 1 from all values of this mask" if 0 in classes.used else lowered
-    return "unknown-values", values_line(known | dict.fromkeys(unknown, IGNORE))
+        if 0 in classes.used:
+            return Fix("subtract 1 from all values of this mask")
+        return declare(values_patch({value + 1: value for value in range(count)}))
+    return declare(values_patch(known | dict.fromkeys(unknown, IGNORE)))
+
+
+def _absent(classes: Classes) -> set[int]:
+    """Return the classes that have a name, and no pixel in any mask."""
+    known = classes.values or {}
+    return set(range(len(classes.names))) - {known[value] for value in classes.masks if value in known}
+
+
+def _strange(classes: Classes) -> list[int]:
+    """Return the values of all masks that are no class."""
+    return sorted(set(classes.masks) - set(classes.values or {}))
+
+
+def _are_usual(strange: Collection[int], classes: Classes) -> bool:
+    """Whether one of some values is in at least half as many masks as the value that is in most, the background."""
+    return 2 * max(classes.masks[value] for value in strange) >= max(classes.masks.values())
+
+
+def _in_order(classes: Classes) -> dict[int, int] | None:
+    """Return stored value -> class id where there are as many values as classes, else None.
+
+    Two values of two named classes map in order, such as 0 and 254; likewise any number of them, if one that is no
+    class is usual. Else an odd value of a few masks would be taken for a class that is absent.
+    """
+    known = classes.values or {}
+    ignored = [value for value, target in known.items() if target == IGNORE]
+    there = sorted(set(classes.masks) - set(ignored))
+    if len(there) != len(classes.names) or (len(there) > 2 and not _are_usual(_strange(classes), classes)):
+        return None
+    return {value: i for i, value in enumerate(there)} | dict.fromkeys(ignored, IGNORE)
 
 
 def _are_objects(unknown: Sequence[int], own: Sequence[int], count: int) -> bool:
@@ -246,48 +310,33 @@ def _are_objects(unknown: Sequence[int], own: Sequence[int], count: int) -> bool
     return numbered or len(unknown) > _MOST_UNNAMED_CLASSES or max(unknown) > 255
 
 
-def merge_lines(fixes: Collection[str], classes: Classes) -> str:
-    """Return the one `values:` line that says what all of several `values:` and `ignore:` lines say, or ""."""
+def merge_patches(patches: Iterable[Mapping[str, Any]], classes: Classes) -> dict[str, Any] | None:
+    """Return the one change that says what all of several changes of `values` and `ignore` say, or None."""
+    known = values_patch(classes.values or {})["values"]
     merged: dict[int | str, int | str] = {}
-    for fix in fixes:
-        line = yaml.safe_load(fix)
-        values = dict(line.get("values", {}))
-        if "ignore" in line:
-            values = dict(classes.values or {}) | {line["ignore"]: IGNORE}
-        values = {value: "ignore" if target == IGNORE else target for value, target in values.items()}
+    for patch in patches:
+        values = dict(patch.get("values", {}))
+        if "ignore" in patch:
+            values = known | {patch["ignore"]: "ignore"}
         if any(merged.get(value, target) != target for value, target in values.items()):
-            return ""
+            return None
         merged |= values
-    pairs = (f"{json.dumps(value)}: {merged[value]}" for value in sorted(merged, key=lambda value: str(value).rjust(7)))
-    return "values: {" + ", ".join(pairs) + "}"
+    return {"values": {value: merged[value] for value in sorted(merged, key=lambda value: str(value).rjust(7))}}
 
 
-def fix_colors(counts: Mapping[int, int]) -> str:
-    """Return a line that gives each colour of some masks a class.
+def fix_colors(counts: Mapping[int, int]) -> Fix:
+    """Return the fix that gives each colour of some masks a class.
 
     That is PASCAL VOC's or CamVid's where all are theirs, else a number by frequency, black first.
     """
     for table in (voc_table(), camvid_table()):
         values = table.values(IGNORE)
         if set(counts) <= set(values) and len(counts) > 1:
-            return values_line({color: values[color] for color in counts}, by_color=True)
+            return declare(values_patch({color: values[color] for color in counts}, by_color=True))
     order = sorted(counts, key=lambda color: (color != 0, -counts[color]))
-    return values_line({color: i for i, color in enumerate(order[:IGNORE])}, by_color=True)
+    return declare(values_patch({color: i for i, color in enumerate(order[:IGNORE])}, by_color=True))
 
 
-def values_line(values: Mapping[int, int], *, by_color: bool = False) -> str:
-    """Return a `values:` line for `dataset.yaml`."""
-    keys = (f'"#{value:06x}"' if by_color else str(value) for value in sorted(values))
-    targets = ("ignore" if values[value] == IGNORE else str(values[value]) for value in sorted(values))
-    return "values: {" + ", ".join(f"{key}: {target}" for key, target in zip(keys, targets, strict=True)) + "}"
-
-
-def say_values(values: Sequence[int], by_color: bool) -> str:
-    """Return mask values as a person writes them, shortened."""
-    return shorten([f"#{value:06x}" for value in values] if by_color else values)
-
-
-def shorten(values: Sequence[object]) -> str:
-    """Return values as text, those after the first dozen by their number."""
-    shown = ", ".join(map(str, values[:_MOST_LISTED]))
-    return f"{shown}, ... {values[-1]} ({len(values)} values)" if len(values) > _MOST_LISTED else shown or "none"
+def list_values(values: Iterable[int], by_color: bool) -> list[int] | list[str]:
+    """Return mask values in order, colours as they are written in a declaration."""
+    return [f"#{value:06x}" for value in sorted(values)] if by_color else sorted(values)

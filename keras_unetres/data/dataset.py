@@ -14,11 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.errors import DataError, UsageError
+from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
 from .declaration import SPLITS, Declaration, Reading, check_names, read_declaration
-from .faults import Fault, refuse
+from .findings import Finding, Where, refuse
 from .forms import FORMATS, find_format
 from .forms.layout import UNPARTED, Layout, repeated
 from .sources import Sample
@@ -53,8 +53,8 @@ class Dataset:
     values: Mapping[int, int] | None = None
     by_color: bool = False
     notes: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
-    warnings: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[Finding, ...] = field(default=(), repr=False)
+    warnings: tuple[Finding, ...] = field(default=(), repr=False)
 
     @property
     def base(self) -> Path:
@@ -175,13 +175,11 @@ def _own_values(layout: Layout, names: tuple[str, ...] | None, file: Path) -> di
     }
 
 
-def _name_once(samples: dict[str, list[Sample]]) -> Iterator[Fault]:
+def _name_once(samples: dict[str, list[Sample]]) -> Iterator[Finding]:
     """Yield a fault for each name that a part has twice, and leave all but the first out of `samples`."""
     for part, found in samples.items():
         for name in repeated(sample.name for sample in found):
-            yield Fault(
-                name, "ambiguous-names", f"several images of one part are called {name}", "different names", "rename it"
-            )
+            yield Finding("ambiguous-names", Where(name, Path(name).name), {"name": name}, Fix("rename it"))
         samples[part] = list({sample.name: sample for sample in reversed(found)}.values())[::-1]
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unetres_edge.errors import UnetresError
+from unetres_edge.errors import Fix, UnetresError
 from unetres_edge.images.preprocessing import Preprocessing
 
 from .class_folders import ClassFolders, LabelledImage
-from .faults import Fault, fault_of, refuse, relative
+from .findings import Finding, Where, finding_of, refuse, relative
 from .records import in_parallel
 
 _MEMORY = 2 << 30  # bytes of images at the network's size; beyond, they are decoded again when they are needed
@@ -38,7 +38,7 @@ class ImageLook:
     grey: bool = True
     content: str = ""
     small: np.ndarray | None = None
-    fault: Fault | None = None
+    fault: Finding | None = None
 
 
 class LabelledImages:
@@ -86,7 +86,7 @@ class LooksOf:
 
     dataset: ClassFolders
     looks: dict[str, tuple[ImageLook, ...]]
-    copies: tuple[Fault, ...]
+    copies: tuple[Finding, ...]
 
     @property
     def grey(self) -> bool:
@@ -94,7 +94,7 @@ class LooksOf:
         return all(look.grey for part in self.looks.values() for look in part)
 
     @property
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[Finding]:
         """Return the images that cannot be used."""
         return [look.fault for part in self.looks.values() for look in part if look.fault]
 
@@ -157,7 +157,7 @@ def _look(sample: LabelledImage, dataset: ClassFolders, pre: Preprocessing | Non
         prepared = form.prepare(image)
         small = None if pre is None else form.place(*image.shape[:2]).image(prepared)
     except UnetresError as error:
-        return ImageLook(fault=fault_of(error, sample.image.file, dataset.root))
+        return ImageLook(fault=finding_of(error, sample.image.file, dataset.root))
     digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode() + np.ascontiguousarray(image).tobytes())
     mode = f"{'grey' if flat else 'colour'} {image.dtype}"
     return ImageLook((image.shape[0], image.shape[1]), mode, grey, digest.hexdigest(), small)
@@ -170,7 +170,7 @@ def _with_channels(small: np.ndarray, pre: Preprocessing) -> np.ndarray:
 
 def _find_copies(
     dataset: ClassFolders, pairs: Iterable[tuple[str, LabelledImage]], looks: Iterable[ImageLook]
-) -> Iterator[Fault]:
+) -> Iterator[Finding]:
     """Yield a fault for each image whose pixels are those of one in another class, another part, or the same."""
     first: dict[str, tuple[str, LabelledImage]] = {}
     for (part, image), look in zip(pairs, looks, strict=True):
@@ -183,6 +183,6 @@ def _find_copies(
         same_class = "leak" if part != other_part else "duplicate"
         kind = same_class if image.label == other.label else "two-classes"
         file, known = (relative(i.image.file, dataset.root) for i in (image, other))
-        found = f"in {part}: the pixels of {known} in {other_part}"
-        fix = f"remove {file}" + (f", or {known}" if kind == "two-classes" else "")
-        yield Fault(file, kind, found, "every picture once", fix)
+        figures = {"part": part, "twin": known, "twin_part": other_part}
+        fix = Fix(f"remove {file}" + (f", or {known}" if kind == "two-classes" else ""))
+        yield Finding(kind, Where(file), figures, fix)

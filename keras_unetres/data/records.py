@@ -16,12 +16,12 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from unetres_edge.errors import DataError, UnetresError
+from unetres_edge.errors import DataError, Fix, UnetresError
 from unetres_edge.images.decode import read_colors
 
-from .classes import Classes, decide_classes, fix_colors, fix_values, say_values
+from .classes import Classes, decide_classes, fix_colors, fix_values, list_values
 from .dataset import Dataset
-from .faults import Fault, fault_of, refuse, relative
+from .findings import Finding, Where, finding_of, refuse, relative
 from .smears import FIX as SMEARED_FIX
 from .smears import is_smeared
 from .sources import Sample, Source
@@ -73,7 +73,7 @@ class Look:
     weight: np.ndarray | None = None
     counts: dict[int, int] | None = None
     grey: bool = True
-    fault: Fault | None = None
+    fault: Finding | None = None
     colors: dict[int, int] | None = None
 
     @property
@@ -176,7 +176,7 @@ def read_records(
     }
 
 
-def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes, dataset: Dataset) -> Fault | None:
+def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes, dataset: Dataset) -> Finding | None:
     """Return the fault of a mask with values that are no class, or None."""
     if counts is None or classes.values is None:
         return None
@@ -186,14 +186,12 @@ def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes
     kind, fix = fix_values(strange, counts, classes, dataset.by_color, dataset.reading.ignore is not None)
     if len(strange) > 1 and is_smeared(sample.mask.read(), classes.values, dataset.by_color):
         kind, fix = "smeared-mask", SMEARED_FIX
-    pixels = sum(counts[value] for value in strange)
-    return Fault(
-        relative(sample.mask.file, dataset.base),
-        kind,
-        f"{say_values(strange, dataset.by_color)} in {pixels} px",
-        "values " + say_values(sorted(classes.values), dataset.by_color),
-        fix,
-    )
+    figures = {
+        "values": list_values(strange, dataset.by_color),
+        "pixels": sum(counts[value] for value in strange),
+        "known": list_values(classes.values, dataset.by_color),
+    }
+    return Finding(kind, Where(relative(sample.mask.file, dataset.base), sample.name), figures, fix)
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, title: str = "reading") -> Iterator[T]:
@@ -230,15 +228,15 @@ def look_at(sample: Sample, dataset: Dataset) -> Look:
     source = sample.mask
     if dataset.reading.masks_are == "instances" and sample.instances is not None:
         source = sample.instances
-    image, fault = _read(sample.image, dataset)
-    mask, mask_fault = _read(source, dataset)
+    image, fault = _read(sample.image, sample, dataset)
+    mask, mask_fault = _read(source, sample, dataset)
     if image is None or mask is None:
         fault = fault or mask_fault
         return Look(fault=fault, colors=_colors(source) if fault and fault.kind == "color-mask" else None)
     parts: dict[str, np.ndarray | None] = {"instances": None, "weight": None}
     for name, extra in (("instances", sample.instances), ("weight", sample.weight)):
         if extra is not None and extra is not source:
-            parts[name], fault = _read(extra, dataset)
+            parts[name], fault = _read(extra, sample, dataset)
             if fault:
                 return Look(fault=fault)
     apart = parts["instances"]
@@ -246,22 +244,24 @@ def look_at(sample: Sample, dataset: Dataset) -> Look:
         parts["instances"] = np.where(apart == sample.instances.unlabelled, 0, apart)
     for other, values in (("mask", mask), *parts.items()):
         if values is not None and image.shape[:2] != values.shape[:2]:
-            found = f"image {image.shape[1]} x {image.shape[0]}, {other} {values.shape[1]} x {values.shape[0]}"
-            turned = image.shape[:2] == values.shape[1::-1]
-            fix = "turn the mask as EXIF turns the image" if turned else "make both the same size"
-            name = relative(source.file, base)
-            return Look(fault=Fault(name, "size-differs", found, "one size for both", fix))
+            (height, width), (other_height, other_width) = image.shape[:2], values.shape[:2]
+            figures = {"width": width, "height": height, "other": other}
+            figures |= {"other_width": other_width, "other_height": other_height}
+            turned = (height, width) == (other_width, other_height)
+            fix = Fix("turn the mask as EXIF turns the image" if turned else "make both the same size")
+            where = Where(relative(source.file, base), sample.name)
+            return Look(fault=Finding("size-differs", where, figures, fix))
     found_values, counts = np.unique(mask, return_counts=True)
     grey = image.ndim == 2 or bool((image == image[..., :1]).all())
     by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
     return Look(image, mask, parts["instances"], parts["weight"], by_value, grey)
 
 
-def _read(source: Source, dataset: Dataset) -> tuple[np.ndarray | None, Fault | None]:
+def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray | None, Finding | None]:
     try:
         return source.read(), None
     except UnetresError as error:
-        return None, fault_of(error, source.file, dataset.base)
+        return None, finding_of(error, source.file, dataset.base, sample.name)
 
 
 def _colors(source: Source) -> dict[int, int] | None:
@@ -273,12 +273,12 @@ def _colors(source: Source) -> dict[int, int] | None:
     return dict(zip(colors.tolist(), counts.tolist(), strict=True)) if len(colors) <= _MOST_COLORS else None
 
 
-def suggest_colors(masks: Sequence[dict[int, int]]) -> str:
-    """Return the line that declares the colours of all masks of colours, or "" if there are none."""
+def suggest_colors(masks: Sequence[dict[int, int]]) -> Fix | None:
+    """Return the fix that declares the colours of all masks of colours, or None if there are none."""
     total: Counter[int] = Counter()
     for counts in masks:
         total.update(counts)
-    return fix_colors(total) if total else ""
+    return fix_colors(total) if total else None
 
 
 def fingerprint(dataset: Dataset, classes: Classes) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Collection
 import numpy as np
 from scipy import ndimage
 
-FIX = "export the mask again without anti-aliasing, and scale masks by nearest neighbour"
+from unetres_edge.errors import Fix
+
+FIX = Fix("export the mask again without anti-aliasing, and scale masks by nearest neighbour")
 
 
 def is_smeared(stored: np.ndarray, values: Collection[int], by_color: bool = False) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
+from .fixes import declare
 from .records import Record
 from .targets import border_weight_map
 
@@ -86,7 +87,7 @@ def weight_map(
                 "border weights need to know the objects",
                 file=record.name,
                 expected="instances",
-                fix="masks_are: instances",
+                fix=declare({"masks_are": "instances"}),
             )
         w0, sigma = weighting.border
         border = border_weight_map(record.instances, w0, sigma, class_weights=(0, 0))

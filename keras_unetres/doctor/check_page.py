@@ -1,4 +1,4 @@
-"""The figures of a check's page: rows of faults with their pictures, and a gallery of samples with their masks."""
+"""The figures of a check's page: rows of findings with their pictures, and a gallery of samples with their masks."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ import numpy as np
 from unetres_edge.results import draw
 
 from ..data.classes import Classes
-from ..data.faults import KINDS, Fault
+from ..data.findings import Finding
+from ..data.fixes import placed
+from ..data.kinds import KINDS
 from ..pages.check import CheckFigures, FaultRow, Thumbnail
 from ..pages.check import check_page as render_page
 from .check import Checkup
-from .portrait import Portrait
 
 
 def check_page(found: Checkup) -> bytes:
     """Return the page of a check as UTF-8 HTML."""
-    classes = found.classes
+    classes = None if found.summary is None else found.summary.classes
     return render_page(
         CheckFigures(
             found.to_dict(),
-            KINDS,
+            {name: kind.title for name, kind in KINDS.items()},
             _rows(found.faults, found),
             _rows(found.warnings, found),
             () if classes is None else classes.colors,
             [
                 Thumbnail(_overlay(seen.picture, seen.mask, classes), f"{seen.sample.name} ({seen.part})")
-                for seen in found.portraits
+                for seen in found.images
                 if seen.picture is not None and seen.mask is not None
             ],
         )
     )
 
 
-def _rows(faults: Sequence[Fault], found: Checkup) -> list[FaultRow]:
-    seen: dict[str, Portrait] = {each.sample.name: each for each in found.portraits if each.picture is not None}
-    rows = []
-    for fault in faults:
-        portrait = seen.get(found.excusable.get(fault, "")) or seen.get(fault.file.rpartition("/")[2])
-        picture = None if portrait is None else portrait.picture
-        rows.append(FaultRow(fault.kind, fault.file, fault.found, fault.expected, fault.fix, picture))
-    return rows
+def _rows(findings: Sequence[Finding], found: Checkup) -> list[FaultRow]:
+    pictures = {image.sample.name: image.picture for image in found.images if image.picture is not None}
+    return [
+        FaultRow(f.kind, f.file, f.found, f.expected, str(placed(f.fix, found.data)), pictures.get(f.where.image))
+        for f in findings
+    ]
 
 
 def _overlay(picture: np.ndarray, mask: np.ndarray, classes: Classes | None) -> np.ndarray:

@@ -1,79 +1,68 @@
-"""The same picture twice: its pixels exactly, or nearly so, encoded again, brighter, scaled, mirrored or turned."""
+"""The same picture twice: pixel by pixel, or encoded again, brighter, scaled, mirrored or turned.
+
+Equal pictures are found by a digest of their pixels, similar ones by two fingerprints of 32 x 32 px: one of the whole
+picture made small, one of its details. What is in two parts of a data set makes scores too good.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ..data.faults import Fault, relative
-from .portrait import Portrait, flips
+from ..data.findings import Finding, Where, relative
+from ..data.fixes import leave_out
+from .summaries import DatasetSummary, ImageSummary, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
 _SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and what is asked of fewer
 _ROWS = 512  # pictures compared at a time
 
 
-def find_copies(portraits: Sequence[Portrait], base: Path) -> tuple[list[tuple[Portrait, Fault]], list[Fault]]:
-    """Return leaks between parts with the sample that is to go, and warnings: copies in one part, near-copies."""
-    by_content: dict[str, list[Portrait]] = defaultdict(list)
-    for portrait in portraits:
-        if portrait.content and not portrait.constant:
-            by_content[portrait.content].append(portrait)
-    leaks, warnings = [], _near_copies(portraits, base)
+def find_copies(summary: DatasetSummary) -> Iterator[Finding]:
+    """Yield pictures whose pixels are those of another one: a fault if it is in another part."""
+    by_content: dict[str, list[ImageSummary]] = defaultdict(list)
+    for image in summary.images:
+        if image.content and not image.constant:
+            by_content[image.content].append(image)
     for same in by_content.values():
-        first = next((p for p in same if p.part == "train"), same[0])
-        for portrait in same:
-            if portrait is first:
-                continue
-            leak = portrait.part != first.part
-            fault = Fault(
-                relative(portrait.sample.image.file, base),
-                "leak" if leak else "duplicate",
-                f"in {portrait.part}: the pixels of {relative(first.sample.image.file, base)} in {first.part}",
-                "every picture once",
-                f"exclude: [{json.dumps(portrait.sample.name)}]",
-            )
-            if leak:
-                leaks.append((portrait, fault))
-            else:
-                warnings.append(fault)
-    return leaks, warnings
+        first = next((image for image in same if image.part == "train"), same[0])
+        for image in same:
+            if image is not first:
+                yield _finding("duplicate" if image.part == first.part else "leak", summary, first, image)
 
 
-def _near_copies(portraits: Sequence[Portrait], base: Path) -> list[Fault]:
-    seen = [p for p in portraits if p.content and p.fine.any()]
-    known = [p for p in seen if p.part == "train"]
-    warnings = []
+def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
+    """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
+    seen = [image for image in summary.images if image.content and image.fine.any()]
+    known = [image for image in seen if image.part == "train"]
     for part in ("val", "test"):
-        others = [p for p in seen if p.part == part]
+        others = [image for image in seen if image.part == part]
         for one, other in _alike(known, others):
             if one.content != other.content:
-                warnings.append(
-                    Fault(
-                        relative(other.sample.image.file, base),
-                        "near-duplicate",
-                        f"in {part}: nearly {relative(one.sample.image.file, base)} in {one.part}",
-                        "pictures of their own in every part",
-                        f"exclude: [{json.dumps(other.sample.name)}]",
-                    )
-                )
+                yield _finding("near-duplicate", summary, one, other)
         known += others
-    return warnings
 
 
-def _alike(known: Sequence[Portrait], others: Sequence[Portrait]) -> Iterator[tuple[Portrait, Portrait]]:
-    """Yield (known, other) for the best match of each other portrait, if both its fingerprints match."""
+def _finding(kind: str, summary: DatasetSummary, one: ImageSummary, other: ImageSummary) -> Finding:
+    """Return the finding that `other` is a copy of `one`; the fix leaves it out."""
+    twin, file = (relative(image.sample.image.file, summary.dataset.base) for image in (one, other))
+    figures = {"part": other.part, "twin": twin, "twin_part": one.part}
+    return Finding(kind, Where(file, other.sample.name), figures, leave_out(other.sample.name))
+
+
+def _alike(
+    known: Sequence[ImageSummary], others: Sequence[ImageSummary]
+) -> Iterator[tuple[ImageSummary, ImageSummary]]:
+    """Yield (known, other) for the best match of each other picture, if both its fingerprints match."""
     if not known or not others:
         return
-    coarse, fine = (np.stack([getattr(p, name) for p in known]) for name in ("coarse", "fine"))
+    coarse, fine = (np.stack([getattr(image, name) for image in known]) for name in ("coarse", "fine"))
     for start in range(0, len(others), _ROWS):
         block = others[start : start + _ROWS]
         best = np.full((len(block), len(known)), -1.0, np.float32)
-        turned = [(flips(p.coarse), flips(p.fine)) for p in block]
+        turned = [(flips(image.coarse), flips(image.fine)) for image in block]
         for way in range(len(turned[0][0])):
             rough = np.stack([t[0][way] for t in turned]) @ coarse.T
             sharp = np.stack([t[1][way] for t in turned]) @ fine.T

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
 from unetres_edge.files import write_bytes, write_json
 
 from .check_classes import look_over_classes
@@ -107,7 +107,7 @@ def _shown(line: str) -> str:
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
-    from ..data.faults import KINDS
+    from ..data.kinds import KINDS
 
     parts = ", ".join(f"{n} {name}" for name, n in report["parts"].items())
     lines = [f"data      {parts} ({report['format']})"] if parts else []
@@ -130,11 +130,11 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for title in ("warnings", "faults"):
         for kind, group in groupby(sorted(report[title], key=lambda f: f["kind"]), key=lambda f: f["kind"]):
             rows = list(group)
-            lines.append(f"{title[:-1]:9} {kind} ({len(rows)}): {KINDS[kind]}")
+            lines.append(f"{title[:-1]:9} {kind} ({len(rows)}): {KINDS[kind].title}")
             for row in rows[:_SHOWN]:
                 lines.append(f"          {row['file']}: {row['found']}; expected {row['expected']}")
             lines += [f"          ... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
-            fixes = list(dict.fromkeys(row["fix"] for row in rows))
+            fixes = list(dict.fromkeys(str(Fix(row["fix"], place=row["place"])) for row in rows))
             lines += [f"     fix: {line}" for line in fixes[:_SHOWN]]
             lines += [f"          ... and {len(fixes) - _SHOWN} more"] if len(fixes) > _SHOWN else []
     if report["hashes"]:
@@ -148,18 +148,19 @@ def _fix(
 ) -> int:
     """Write a `dataset.yaml` with the fixes that are declarations, check again, and return how many faults are left."""
     from ..data.declaration import read_declaration
+    from ..data.fixes import to_yaml
     from ..doctor.check import check as look_over
-    from ..doctor.repair import repair, to_yaml
+    from ..doctor.fix import apply_fixes
 
     root = Path(data)
     file = root / "dataset.yaml" if root.is_dir() else root
     if file.suffix.lower() not in (".yaml", ".yml"):
         raise DataError("--fix needs a folder or a dataset.yaml", file=data)
     given = dict(read_declaration(file).given) if file.is_file() else {}
-    chosen, undecided = repair(given, found)
+    chosen, undecided = apply_fixes(given, found)
     for line in undecided:
         say(_shown(f"undecided {line}"))
-    if chosen == given or not found.portraits:
+    if chosen == given or not found.images:
         say("result    no declaration mends this")
         return len(found.faults)
     if file.is_file():
@@ -172,11 +173,10 @@ def _fix(
         write_bytes(file, to_yaml(chosen).encode())
         again = look_over(root, changes=reading, hashes="off", progress=False)
         left = again.faults
-        excluded = set(chosen.get("exclude", ()))
-        more = {again.excusable[fault] for fault in left if fault in again.excusable} - excluded
-        if not more or len(more) > len(again.portraits):
+        more, _ = apply_fixes(chosen, again)
+        if more == chosen:
             break
-        chosen["exclude"] = sorted(excluded | more)
+        chosen = more
     say(_shown(f"wrote     {file}"))
     for fault in left[:_SHOWN]:
         say(_shown(f"left      {fault}; {fault.fix}"))

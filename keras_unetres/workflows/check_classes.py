@@ -30,9 +30,7 @@ def look_over_classes(data: str | os.PathLike[str], reading: Mapping[str, Any] |
     dataset = open_class_folders(data, changes=wanted, strict=False)
     looks = look_at_images(dataset, None, strict=False)
     counts = {part: Counter(image.label for image in images) for part, images in dataset.splits.items()}
-    serious = [fault for fault in looks.copies if fault.kind != "duplicate"]
-    faults = [*dataset.faults, *looks.faults, *serious]
-    warnings = [*dataset.warnings, *(fault for fault in looks.copies if fault.kind == "duplicate")]
+    findings = [*dataset.faults, *dataset.warnings, *looks.faults, *looks.copies]
     return {
         "format": "class folders",
         "notes": [],
@@ -45,6 +43,6 @@ def look_over_classes(data: str | os.PathLike[str], reading: Mapping[str, Any] |
         "modes": looks.modes(),
         "ignored_share": 0,
         "hashes": "",
-        "warnings": [fault.to_dict() for fault in warnings],
-        "faults": [fault.to_dict() for fault in faults],
+        "warnings": [finding.to_dict(data) for finding in findings if not finding.is_fault],
+        "faults": [finding.to_dict(data) for finding in findings if finding.is_fault],
     }

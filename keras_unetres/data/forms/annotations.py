@@ -13,7 +13,7 @@ from typing import Any
 from unetres_edge.errors import DataError
 from unetres_edge.images.decode import MAX_PIXELS
 
-from ..faults import relative
+from ..findings import relative
 from .layout import PART_NAMES, UNPARTED, repeated
 from .outlines import shown
 

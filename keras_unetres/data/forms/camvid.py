@@ -14,9 +14,10 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..colortables import camvid_table, find_table
 from ..declaration import Declaration
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
-from .layout import Layout, find_file, have_colors, leave_out, repeated
+from .layout import Layout, find_file, have_colors, repeated
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _LINE = re.compile(rf'\s*"?(.+?(?:{_ENDINGS}))"?[\s,;]+"?(.+?(?:{_ENDINGS}))"?\s*', re.IGNORECASE)
@@ -88,15 +89,10 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
         image, mask = (_find(file, name, base) for name in match.groups())
         for path, kind in ((image, "missing-image"), (mask, "missing-mask")):
             if not path.is_file():
-                layout.faults.append(
-                    Fault(
-                        relative(image if kind == "missing-mask" else mask, base),
-                        kind,
-                        f"line {number} of {file.name} names {relative(path, base)}, which is not there",
-                        "the file",
-                        leave_out((image if kind == "missing-mask" else mask).name),
-                    )
-                )
+                there = image if kind == "missing-mask" else mask
+                where = Where(relative(there, base), there.name, number)
+                figures = {"line": number, "list": file.name, "named": relative(path, base)}
+                layout.faults.append(Finding(kind, where, figures, leave_out(there.name)))
         if image.is_file() and mask.is_file():
             pairs.append((image, mask))
     return pairs

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..declaration import Declaration
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ImageFile, Sample
 from .annotations import (
     Annotations,
@@ -26,7 +27,7 @@ from .annotations import (
     part_in,
     refuse_boxes,
 )
-from .layout import PART_NAMES, UNPARTED, Layout, find_file, leave_out, list_images, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, list_images, repeated
 from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
 
 _BACKGROUND = {"background", "_background_", "__background__", "bg"}
@@ -104,35 +105,32 @@ def _samples(
         key = annotation.get("image_id")
         image = content.images.get(key) if type(key) in (int, str) else None
         name = None if image is None else str(image["file_name"])
-        where = f"annotation {shown(annotation.get('id', '?'))} of {name or relative(file, base)}"
+        which = f"annotation {shown(annotation.get('id', '?'))} of {name or relative(file, base)}"
         fault = _fault(annotation, image, class_of)
         if fault:
             faulty.add(key if image is not None else None)
-            fix = leave_out(name) if name else f"remove {where}"
-            layout.faults.append(
-                Fault(name or relative(file, base), "bad-annotation", f"{where}: {fault[1]}", fault[0], fix)
-            )
+            fix = leave_out(name) if name else Fix(f"remove {which}")
+            where = Where(name or relative(file, base), Path(name or file).name)
+            figures = {"part": which, "found": fault[1], "expected": fault[0]}
+            layout.faults.append(Finding("bad-annotation", where, figures, fix))
             continue
         by_image[key].append(annotation)
         if name and not (annotation.get("segmentation") or "segments_info" in annotation):
-            fix = f"draw its outline, or {leave_out(name)}"
-            found = f"{where} has a box but no outline"
-            layout.warnings.append(Fault(name, "box-only", found, "polygons or run lengths", fix))
+            fix = Fix(f"draw its outline, or {leave_out(name)}")
+            layout.warnings.append(Finding("box-only", Where(name, Path(name).name), {"part": which}, fix))
     places = _places(declared, part, file)
     within = [base, base / declared.images, file.parent]
     used: dict[Path, str] = {}
     for key, image in sorted(content.images.items(), key=lambda item: str(item[1]["file_name"])):
         name = str(image["file_name"])
         found_file = find_file(name, places, within)
+        here = Where(name, Path(name).name)
         if found_file is None:
-            said, expected = (
-                f"named by {relative(file, base)}, found in none of the usual folders",
-                ("the image below images/, beside the annotations, or where `images:` says"),
-            )
-            layout.faults.append(Fault(name, "missing-image", said, expected, leave_out(name)))
+            figures = {"annotations": relative(file, base)}
+            layout.faults.append(Finding("missing-image", here, figures, leave_out(name)))
         elif found_file in used:
-            said = f"{name} and {used[found_file]} are both {relative(found_file, base)}"
-            layout.faults.append(Fault(name, "ambiguous-names", said, "a file for each", leave_out(name)))
+            twins = {"names": [name, used[found_file]], "named": relative(found_file, base)}
+            layout.faults.append(Finding("ambiguous-names", here, twins, leave_out(name)))
         elif content.panoptic and key not in faulty:
             mask = _panoptic(layout, content, name, by_image[key], class_of, base)
             if mask is not None:
@@ -179,9 +177,8 @@ def _panoptic(
     folders = [content.file.with_suffix(""), content.file.parent]
     file = find_file(maps[0], folders, folders) if len(maps) == 1 else None
     if file is None:
-        said = f"maps in {relative(content.file, base)}: {', '.join(maps) or 'none'}"
-        expected = f"one map, below {relative(folders[0], base)}/"
-        layout.faults.append(Fault(name, "missing-mask", said, expected, leave_out(name)))
+        figures = {"annotations": relative(content.file, base), "maps": maps, "folder": relative(folders[0], base)}
+        layout.faults.append(Finding("missing-mask", Where(name, Path(name).name), figures, leave_out(name)))
         return None
     segments = {}
     for segment in found[0]["segments_info"]:

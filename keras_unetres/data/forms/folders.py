@@ -14,9 +14,10 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..colortables import find_table
 from ..declaration import Declaration, read_names
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
-from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, leave_out, list_images, repeated
+from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets")
@@ -131,35 +132,21 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     if not labels and part == "test":
         layout.notes.append("the test part has no masks and is left out")
         return
-    for key in sorted(set(pictures) - set(labels)):
-        file = pictures[key]
-        layout.faults.append(
-            Fault(
-                relative(file, base),
-                "missing-mask",
-                f"no file {file.stem}.* in {relative(masks, base)}/",
-                "a mask of the same name",
-                leave_out(file.name),
-            )
-        )
-    for key in sorted(set(labels) - set(pictures)):
-        file = labels[key]
-        layout.faults.append(
-            Fault(
-                relative(file, base),
-                "missing-image",
-                f"no file {file.stem}.* in {relative(images, base)}/",
-                "an image of the same name",
-                leave_out(file.name),
-            )
-        )
-    kind = ColorFile if layout.by_color else MaskFile
+    for kind, own, others, folder in (
+        ("missing-mask", pictures, labels, masks),
+        ("missing-image", labels, pictures, images),
+    ):
+        for key in sorted(set(own) - set(others)):
+            file = own[key]
+            figures = {"stem": file.stem, "folder": relative(folder, base)}
+            layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, leave_out(file.name)))
+    source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
     layout.samples[part] = [
         Sample(
             pictures[key].relative_to(images).as_posix(),
             ImageFile(pictures[key]),
-            kind(labels[key]),
+            source(labels[key]),
             MaskFile(instances[key]) if key in instances else None,
             WeightFile(weights[key]) if key in weights else None,
         )
@@ -208,14 +195,8 @@ def _by_key(
             twins.setdefault(key, [found[key]]).append(path)
         found[key] = path
     for files in twins.values():
-        names = " and ".join(sorted(file.name for file in files))
-        layout.faults.append(
-            Fault(
-                relative(files[-1], declared.base),
-                "ambiguous-names",
-                f"files that belong to one name: {names}",
-                "one file for each name, also where case and accents do not count",
-                leave_out(files[-1].name),
-            )
-        )
+        last = files[-1]
+        figures = {"files": sorted(file.name for file in files)}
+        where = Where(relative(last, declared.base), last.name)
+        layout.faults.append(Finding("ambiguous-names", where, figures, leave_out(last.name)))
     return found

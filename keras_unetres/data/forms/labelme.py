@@ -23,9 +23,10 @@ from unetres_edge.images.decode import MAX_PIXELS
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..declaration import Declaration, read_names
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
-from .layout import UNPARTED, Layout, find_file, find_parts, leave_out
+from .layout import UNPARTED, Layout, find_file, find_parts
 from .outlines import number, shown
 
 _BACKGROUND = {"_background_", "background"}
@@ -161,31 +162,18 @@ def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[
     name = str(content.get("imagePath") or f"{file.stem}.jpg")
     image = find_file(name, [file.parent, file.parent / "images", base, base / "images"], [base, file.parent])
     if image is None:
-        layout.faults.append(
-            Fault(
-                relative(file, base),
-                "missing-image",
-                f"no file {shown(name)}",
-                "the image it names",
-                leave_out(file.name),
-            )
-        )
+        where = Where(relative(file, base), file.name)
+        layout.faults.append(Finding("missing-image", where, {"named": shown(name)}, leave_out(file.name)))
         return None
+    where = Where(relative(file, base), image.name)
     shapes = []
     for place, shape in enumerate(content["shapes"]):
         kind = shape.get("shape_type") or "polygon"
         points = shape.get("points")
         fault = _fault(kind, points, shape)
         if fault:
-            layout.faults.append(
-                Fault(
-                    relative(file, base),
-                    "bad-annotation",
-                    f"shape {place} ({shape['label']}): {fault[1]}",
-                    fault[0],
-                    leave_out(image.name),
-                )
-            )
+            figures = {"part": f"shape {place} ({shape['label']})", "found": fault[1], "expected": fault[0]}
+            layout.faults.append(Finding("bad-annotation", where, figures, leave_out(image.name)))
             continue
         placed = tuple((float(x), float(y)) for x, y in points)
         shapes.append(Shape(kind, placed, shape["label"], shape.get("group_id"), shape.get("mask")))
@@ -193,9 +181,8 @@ def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[
     size = None
     if height is not None and width is not None:
         if not all(type(n) is int and 0 < n <= MAX_PIXELS for n in (height, width)) or height * width > MAX_PIXELS:
-            found = f"{shown(height)} x {shown(width)}"
-            expected = f"height and width in px, at most {MAX_PIXELS} px in all"
-            layout.faults.append(Fault(relative(file, base), "bad-annotation", found, expected, leave_out(image.name)))
+            side = {"height": shown(height), "width": shown(width), "most": MAX_PIXELS}
+            layout.faults.append(Finding("bad-annotation", where, side, leave_out(image.name)))
             return None
         size = (height, width)
     drawn = (LabelmeMask(file, ImageFile(image), size, tuple(shapes), class_of, numbered) for numbered in (False, True))

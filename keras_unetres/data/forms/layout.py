@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import unicodedata
 import warnings
@@ -19,7 +18,7 @@ from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 from ..colortables import Color, ColorTable
 from ..declaration import Declaration
-from ..faults import Fault
+from ..findings import Finding
 from ..sources import Sample
 
 UNPARTED = ""
@@ -52,8 +51,8 @@ class Layout:
     ignore: int | None = None
     values: dict[int, int] | None = None
     by_color: bool = False
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[Fault] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take_table(self, table: ColorTable, *, by_color: bool, ignore: int) -> None:
@@ -112,11 +111,6 @@ def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path
             if tried and os.path.isfile(found) and any(lies_in(found, folder) for folder in within):
                 return found
     return None
-
-
-def leave_out(name: str) -> str:
-    """Return the line of `dataset.yaml` that leaves a file out."""
-    return f"exclude: [{json.dumps(name, ensure_ascii=False)}]"
 
 
 def lies_in(path: Path, base: Path) -> bool:

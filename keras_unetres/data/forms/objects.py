@@ -19,9 +19,10 @@ from unetres_edge.errors import DataError, MaskError
 from unetres_edge.images.decode import IMAGE_SUFFIXES, read_mask
 
 from ..declaration import Declaration
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source, file_digest
-from .layout import PART_NAMES, UNPARTED, Layout, find_parts, key_of, leave_out, list_images, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_parts, key_of, list_images, repeated
 
 _PARTS = {name for names in PART_NAMES.values() for name in names}
 
@@ -92,15 +93,10 @@ def read(declared: Declaration) -> Layout:
         unique = not repeated(image.name for image, _ in pile)
         for image, objects in pile:
             if not objects:
-                layout.faults.append(
-                    Fault(
-                        relative(image, base),
-                        "missing-mask",
-                        "not one picture with masks of its objects",
-                        "one picture, and one file for each object",
-                        leave_out(image.name),
-                    )
-                )
+                pictures = 1 if image.is_file() else len(list_images(image / "images"))
+                figures = {"pictures": pictures, "masks": 0}
+                here = Where(relative(image, base), image.name)
+                layout.faults.append(Finding("missing-mask", here, figures, leave_out(image.name)))
                 continue
             files = tuple(file for file, _ in objects)
             classes = tuple(ids[name] for _, name in objects)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.decode import count_pages
 
 from ..declaration import Declaration
-from ..faults import Fault, fault_of, relative
+from ..findings import Finding, Where, finding_of, relative
 from ..sources import ImageFile, MaskFile, Sample
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
 
@@ -39,18 +39,13 @@ def read(declared: Declaration) -> Layout:
         try:
             pages = count_pages(images), count_pages(masks)
         except DataError as error:
-            layout.faults.append(fault_of(error, error.file or images, base))
+            file = Path(error.file or images)
+            layout.faults.append(finding_of(error, file, base, file.name))
             continue
         if pages[0] != pages[1]:
-            layout.faults.append(
-                Fault(
-                    relative(masks, base),
-                    "frames",
-                    f"{pages[1]} pages, {images.name} has {pages[0]}",
-                    "as many masks as images",
-                    "complete the stack of masks",
-                )
-            )
+            figures = {"pages": pages[1], "stack": images.name, "slices": pages[0]}
+            where = Where(relative(masks, base), masks.name)
+            layout.faults.append(Finding("frames", where, figures, Fix("complete the stack of masks")))
             continue
         layout.samples.setdefault(part, []).extend(
             Sample(f"{images.stem}_{page:04d}", ImageFile(images, page), MaskFile(masks, page))

@@ -16,9 +16,10 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..colortables import find_table, voc_color, voc_table
 from ..declaration import Declaration, read_names
-from ..faults import Fault, relative
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, Source
-from .layout import UNPARTED, Layout, have_colors, key_of, leave_out, list_images
+from .layout import UNPARTED, Layout, have_colors, key_of, list_images
 
 _LISTS = ("train", "val", "test")
 _BORDER = 0xE0E0C0  # the colour of entry 255 in the palette
@@ -83,14 +84,13 @@ def read(declared: Declaration) -> Layout:
         layout.samples[part] = []
         for key in keys:
             if key not in masks or key not in images:
-                kind, where = (
+                kind, folder = (
                     ("missing-mask", "SegmentationClass") if key in images else ("missing-image", "JPEGImages")
                 )
                 there = images.get(key) or masks.get(key) or base / f"ImageSets/Segmentation/{part or 'trainval'}.txt"
                 name = there.name if key in images or key in masks else key
-                layout.faults.append(
-                    Fault(relative(there, base), kind, f"no file {key}.* in {where}/", "both", leave_out(name))
-                )
+                where = Where(relative(there, base), there.name)
+                layout.faults.append(Finding(kind, where, {"stem": key, "folder": folder}, leave_out(name)))
                 continue
             instances = next((p for p in (objects / masks[key].name,) if p.is_file()), None)
             layout.samples[part].append(

@@ -1,21 +1,25 @@
-"""What the check keeps of a sample once it has been decoded: figures, fingerprints and a small picture, no pixels."""
+"""What the checks know of a data set: of each sample figures, fingerprints and a small picture, but no pixels."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from unetres_edge.errors import UnetresError
+from unetres_edge.errors import DataError, UnetresError
 from unetres_edge.images.decode import IMAGE_SUFFIXES, read_colors
+from unetres_edge.images.preprocessing import IGNORE
 
+from ..data.classes import Classes
 from ..data.dataset import Dataset
-from ..data.faults import Fault
+from ..data.findings import Finding
 from ..data.records import Look, look_at
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
@@ -35,13 +39,13 @@ _MAGIC = (
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """What is kept of a sample.
+class ImageSummary:
+    """What is kept of a sample: its image and its mask.
 
     Args:
         part: of the data set.
         sample: where it comes from.
-        fault: why it cannot be used, or None.
+        finding: why it cannot be used, or None.
         counts: stored mask value -> pixels, or None.
         size: (height, width) in px.
         mode: "grey uint8", "colour uint8", ...
@@ -53,13 +57,14 @@ class Portrait:
         mask: the stored mask at the thumbnail's size, where that is large, or None.
         steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
         palette: packed colour -> index of the values in a palette mask, or None.
+        colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         endings: file -> the ending that its format would have, of those files that have another.
         files: file -> SHA-256 of its bytes.
     """
 
     part: str
     sample: Sample
-    fault: Fault | None = None
+    finding: Finding | None = None
     counts: dict[int, int] | None = None
     size: tuple[int, int] = (0, 0)
     mode: str = ""
@@ -76,19 +81,73 @@ class Portrait:
     files: dict[Path, str] = field(default_factory=dict)
 
 
-def make_portrait(part: str, sample: Sample, dataset: Dataset, *, large: bool = True) -> Portrait:
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What the checks look at.
+
+    Args:
+        dataset: as it was opened.
+        images: one a sample.
+        classes: what mask values mean, or None where that could not be told.
+        error: why it could not, or None.
+    """
+
+    dataset: Dataset
+    images: tuple[ImageSummary, ...]
+    classes: Classes | None = None
+    error: DataError | None = None
+
+    def class_counts(self, image: ImageSummary) -> dict[int, int]:
+        """Return class id or `IGNORE` -> pixels of a mask; values that are no class are left out."""
+        counts: Counter[int] = Counter()
+        classes = self.classes
+        if classes is None or image.counts is None:
+            return {}
+        for value, pixels in image.counts.items():
+            if classes.values is None:
+                counts[IGNORE if value == classes.ignore else int(value != 0)] += pixels
+            elif value in classes.values:
+                counts[classes.values[value]] += pixels
+        return dict(counts)
+
+    def class_rows(self) -> list[dict[str, Any]]:
+        """Return id, name, pixels and images of each class, over all parts and by part."""
+        if self.classes is None:
+            return []
+        pixels: Counter[tuple[str, int]] = Counter()
+        images: Counter[tuple[str, int]] = Counter()
+        for image in self.images:
+            for class_id, count in self.class_counts(image).items():
+                pixels[image.part, class_id] += count
+                images[image.part, class_id] += 1
+        parts = sorted({image.part for image in self.images})
+        total = max(1, sum(n for (_, i), n in pixels.items() if i != IGNORE))
+        return [
+            {
+                "id": class_id,
+                "name": name,
+                "pixels": sum(pixels[part, class_id] for part in parts),
+                "images": sum(images[part, class_id] for part in parts),
+                "share": round(sum(pixels[part, class_id] for part in parts) / total, 6),
+                "parts": {part: {"pixels": pixels[part, class_id], "images": images[part, class_id]} for part in parts},
+            }
+            for class_id, name in enumerate(self.classes.names)
+        ]
+
+
+def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True) -> ImageSummary:
     """Decode a sample once and return what is kept of it: a `large` picture with its mask, or a small one."""
     look = look_at(sample, dataset)
     files = _files(sample)
     if look.image is None or look.mask is None:
-        return Portrait(part, sample, look.fault, colors=look.colors, files=files)
+        return ImageSummary(part, sample, look.fault, colors=look.colors, files=files)
     image = look.image
     grey = image.ndim == 2 or image.shape[-1] == 1
     picture = _picture(image)
     coarse, fine = _fingerprints(picture)
     height, width = picture.shape[:2]
     small_mask = look.mask[np.ix_(_spread(look.mask.shape[0], height), _spread(look.mask.shape[1], width))]
-    return Portrait(
+    return ImageSummary(
         part,
         sample,
         look.fault,

@@ -1,0 +1,57 @@
+"""Files that are not what they were at an earlier check, by the hashes that it kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from unetres_edge.errors import Fix, UnetresError
+from unetres_edge.files import write_json
+
+from ..data.findings import Finding, Where, relative
+from .summaries import DatasetSummary
+
+HASHES = ".unetres-hashes.json"
+_FIX = Fix("restore the file; or, if it was changed on purpose: unetres check --rehash")
+
+
+def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) -> tuple[list[Finding], str]:
+    """Compare files with what they were at earlier checks, and remember those that are without fault.
+
+    Args:
+        mode: "keep", "renew" or "off", see `check`.
+        faulty: files that are not remembered, as findings call them.
+
+    Returns:
+        (files that changed, what became of the hashes, in words)
+    """
+    base = summary.dataset.base
+    if mode == "off" or not base.is_dir():
+        return [], ""
+    file = base / HASHES
+    known, lost = _read(file) if mode == "keep" and file.exists() else ({}, "")
+    now = {relative(path, base): digest for image in summary.images for path, digest in image.files.items()}
+    names = {relative(path, base): image.sample.name for image in summary.images for path in image.files}
+    changed = sorted(name for name in set(now) & set(known) if now[name] != known[name])
+    findings = [
+        Finding("changed", Where(name, names[name]), {"sha256": now[name][:12], "earlier": known[name][:12]}, _FIX)
+        for name in changed
+    ]
+    sound = {name: digest for name, digest in now.items() if name not in {*faulty, *changed}}
+    kept = known | sound
+    if kept == known and mode == "keep":
+        return findings, f"{len(now)} files compared with {HASHES}, {len(changed)} changed"
+    try:
+        write_json(file, {"version": 1, "files": dict(sorted(kept.items()))})
+    except UnetresError as error:
+        return findings, f"no hashes are kept: {error.message}"
+    return findings, f"{len(kept)} hashes in {HASHES}; later checks compare with them{lost}"
+
+
+def _read(file: Path) -> tuple[dict[str, str], str]:
+    """Return the hashes of earlier checks, or none and a note that they are lost."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["files"]), ""
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}, ", written anew: those of earlier checks cannot be read"
