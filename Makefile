@@ -38,7 +38,7 @@ test-edge: $(VENV)/.dev ## run the tests of the runtime, which must not import T
 
 test-slow: $(VENV)/.dev ## run what repeats the quick tests for more networks, files and kills: some minutes
 	@echo "==> test-slow"
-	$(PYTEST) $(AT_ONCE) -m "slow and not long" tests
+	$(PYTEST) $(AT_ONCE) -m "slow and not long" tests edge/tests
 
 test-long: $(VENV)/.dev ## run the campaigns: hours
 	@echo "==> test-long"
@@ -63,6 +63,12 @@ lint: $(VENV)/.dev ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: $(VENV)/.dev ## write the newest versions that the ranges allow to requirements-dev.lock
+	@echo "==> lock"
+	printf '%s\n' '-e ./edge' '-e .[dev]' | UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile - --quiet \
+		--universal --python-version 3.11 --upgrade --no-annotate \
+		--no-emit-package keras-unetres --no-emit-package keras-unetres-edge -o requirements-dev.lock
 
 bench: $(VENV)/.runtime ## run every benchmark; figures go to benchmarks/results/
 	@mkdir -p benchmarks/results
@@ -112,5 +118,5 @@ $(VENV)/.runtime: $(VENV)/.created $(PROJECT_FILES)
 $(VENV)/.dev: $(VENV)/.created $(PROJECT_FILES)
 	@echo "==> installing both packages and the development tools into $(VENV) (TensorFlow is a large download)"
 	@rm -f $(VENV)/.runtime $@
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./edge -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(LOCKED),-c requirements-dev.lock) -e ./edge -e '.[dev]'
 	@touch $(VENV)/.runtime $@

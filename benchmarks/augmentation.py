@@ -3,10 +3,10 @@
     pip install --target /tmp/albumentations albumentations==2.0.8 opencv-python-headless
     python benchmarks/augmentation.py --albumentations /tmp/albumentations [--repeats 5] [--seconds 2]
 
-Crops of 256 x 256 px from isbi2012 (grey) and camvid (colour) below the folder that UNETRES_DATA names (default
-../shared/data), changed as the preset "microscopy" says: flips, quarter turns, for half of them rotation, scale and an
-elastic displacement, then gamma, brightness and contrast. A set that is not there is left out, and so is
-albumentations, which is no dependency; both say so.
+Crops of 256 x 256 px from isbi2012 (grey) and camvid (colour) below the folder that UNETRES_DATA names,
+changed as the preset "microscopy" says: flips, quarter turns, for half of them rotation, scale and an elastic
+displacement, then gamma, brightness and contrast. A set that is not there is left out, and so is albumentations, which
+is no dependency; both say so.
 
 - ours and Keras: `tf.data` with two parallel calls, batches of 8. Keras' layers change a whole batch at once (one image
   at a time they are many times as slow), every image of it; they have no quarter turns and no gamma.
@@ -34,13 +34,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from _data import DATA, left_out
 from PIL import Image
 
 from unetres_edge.files import make_folder, write_json
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("UNETRES_DATA", ROOT.parent / "shared" / "data"))
 SETS = {"isbi2012": ("isbi2012", "L"), "camvid": ("camvid/train", "RGB")}
 SIZE, BATCH, WORKERS, IMAGES = 256, 8, 2, 24
 BENDS = ("elastic", "elastic, approximate", "grid elastic", "grid distortion")
@@ -57,7 +57,7 @@ def main() -> None:
     versions: dict[str, str] = {}
     for name in SETS:
         if not (DATA / name).is_dir():
-            print(f"{name}: left out, there is no {DATA / name}")
+            print(left_out(name))
             continue
         images, masks = read_set(name)
         rows = {"ours": ours(images, masks), "keras, batched": keras_layers(images, masks)}

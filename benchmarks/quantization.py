@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real_data import DATA, ROOT, SETS, machine, unetres
+from _data import DATA
+from real_data import ROOT, SETS, machine, unetres
 
 from unetres_edge.files import make_folder, write_json
 

@@ -2,9 +2,9 @@
 
     python benchmarks/real_data.py [NAME ...] [--runs FOLDER]
 
-Reads the data sets below the folder that UNETRES_DATA names (default ../shared/data). A set that is not there is left
-out, and says so. A run that is finished in FOLDER is scored, not trained again; one that is not is gone on with. The
-epochs are what half an hour on the two cores of a slow machine allows.
+Reads the data sets below the folder that UNETRES_DATA names. A set that is not there is left out, and says so.
+A run that is finished in FOLDER is scored, not trained again; one that is not is gone on with. The epochs are what half
+an hour on the two cores of a slow machine allows.
 
 Each row holds the command, the scores of the held-out part for the Keras model, the float32 and the int8 file, and the
 drop of int8 in points of mIoU. Of isbi2012 also V_rand and V_info at the best of 19 thresholds of the membrane's
@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _data import DATA, left_out
 
 from unetres_edge.files import make_folder, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("UNETRES_DATA", ROOT.parent / "shared" / "data"))
 COMMON = "--filters 16 --learning-rate 0.002 --ema 0.99"
 NUCLEI = f"{COMMON} --per-image 1 99 --masks instances --target separated --augment microscopy"
 SETS: dict[str, tuple[str, str]] = {
@@ -60,9 +60,8 @@ def main() -> None:
     rows = {name: row for name, row in rows.items() if name in SETS}
     with tempfile.TemporaryDirectory() as temporary:
         for name in options.names or SETS:
-            data = DATA / SETS[name][0]
-            if not data.is_dir():
-                print(f"{name}: left out, there is no {data}")
+            if not (DATA / SETS[name][0]).is_dir():
+                print(left_out(name))
                 continue
             rows[name] = run_set(name, make_folder(options.runs or temporary))
             write_json(results, {"machine": machine(), "sets": rows})

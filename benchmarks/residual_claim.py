@@ -8,8 +8,8 @@ as docs/residual_claim.png. Every network gets the same images in the same order
 of padding, random crop, mirror). It takes about an hour; finished networks are kept in the JSON file, so that a run
 that was stopped goes on.
 
-Reads `cifar10/cifar10_10k.npz` below the folder that UNETRES_DATA names (default ../shared/data): 10,000 training and
-1,000 test images, a fifth of the original training set.
+Reads `cifar10/cifar10_10k.npz` below the folder that UNETRES_DATA names: 10,000 training and 1,000 test
+images, a fifth of the original training set.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from _data import DATA, left_out
 
 from keras_unetres.models import build_resnet
 from unetres_edge.files import make_folder, write_bytes, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("UNETRES_DATA", ROOT.parent / "shared" / "data")) / "cifar10" / "cifar10_10k.npz"
+FILE = DATA / "cifar10" / "cifar10_10k.npz"
 NETWORKS = [(20, "v1"), (20, "plain"), (56, "plain"), (56, "v1")]
 INIT_DEPTHS = (20, 32, 44, 56, 110)
 BATCH, PEAK, DECAY = 64, 0.05, 1e-4
@@ -187,10 +188,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "residual_claim.json")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "residual_claim.png")
     options = parser.parse_args()
-    if not DATA.is_file():
-        print(f"left out, there is no {DATA}")
+    if not FILE.is_file():
+        print(left_out("cifar10"))
         return
-    with np.load(DATA) as file:
+    with np.load(FILE) as file:
         data = {name: file[name] for name in file.files}
     mean, std = data["x_train"].mean((0, 1, 2)), data["x_train"].std((0, 1, 2))
     for part in ("train", "test"):

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 from planted import MASKS, PLANTS, Site, Tally, campaign, load, make_clean, plant, run_set, table
+from real_sets import DATA, real
 
 from keras_unetres.cli import main
 from keras_unetres.data.findings import Finding
@@ -29,8 +30,6 @@ from keras_unetres.doctor.check import check as look_over
 from keras_unetres.doctor.hashes import HASHES
 from keras_unetres.workflows.check import check
 from unetres_edge.errors import DataError, ExistsError, FileSystemError
-
-DATA = Path(os.environ.get("UNETRES_DATA") or Path(__file__).resolve().parents[1] / ".." / "shared" / "data")
 
 
 def silent(line: str) -> None:
@@ -540,11 +539,6 @@ def test_a_folder_that_takes_no_hashes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 # Real data
-
-
-def real(name: str) -> pytest.MarkDecorator:
-    missing = not (DATA / name).is_dir()
-    return pytest.mark.skipif(missing, reason=f"no folder {name}/ in {DATA}: set UNETRES_DATA to the real data sets")
 
 
 @pytest.mark.data

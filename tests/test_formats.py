@@ -1,7 +1,7 @@
 """Every format of data sets gives class ids that equal an independent oracle in every pixel, or is refused by name.
 
-The first half reads the small real folders of `shared/data/formats`; run this file to see them as a table. The second
-half writes what those lack: every kind of COCO annotation, labelme's shapes, lists, colour tables, stacks.
+The first half reads the small folders of `formats/` among the real data sets; run this file to see them as a table. The
+second half writes what those lack: every kind of COCO annotation, labelme's shapes, lists, colour tables, stacks.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageDraw
+from real_sets import DATA, real
 
 from keras_unetres.data import Record, Records, open_dataset, read_records
 from unetres_edge.errors import DataError, UnetresError
 
-FORMATS = Path(os.environ.get("UNETRES_DATA") or Path(__file__).parents[2] / "shared" / "data") / "formats"
-real = pytest.mark.skipif(
-    not FORMATS.is_dir(), reason=f"no folder {FORMATS}: set UNETRES_DATA to the folder of the real data sets"
-)
+FORMATS = DATA / "formats"
+with_folders = real("formats")
 
 
 def read_all(place: Path | str, **changes: object) -> Records:
@@ -230,7 +229,7 @@ def table_rows(work: Path) -> Iterator[tuple[str, str, int, str, str]]:
             yield "none", folder, 0, "", f"refused: {error.message}"
 
 
-@real
+@with_folders
 @pytest.mark.data
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.folder)
 def test_a_real_folder_equals_its_oracle(row: Row, tmp_path: Path) -> None:
@@ -251,14 +250,14 @@ def test_a_real_folder_equals_its_oracle(row: Row, tmp_path: Path) -> None:
             assert same_objects(record.instances, objects)
 
 
-@real
+@with_folders
 @pytest.mark.data
 @pytest.mark.parametrize("row", [row for row in ROWS if "panoptic" not in row.folder], ids=lambda row: row.folder)
 def test_the_format_is_found_by_looking(row: Row) -> None:
     assert open_dataset(FORMATS / row.folder).format == row.format
 
 
-@real
+@with_folders
 @pytest.mark.data
 def test_tiny_annotations_by_hand() -> None:
     masks = masks_of(FORMATS / "datumaro_coco" / "coco")
@@ -273,14 +272,14 @@ def test_tiny_annotations_by_hand() -> None:
     assert classes.names == ("background", "a", "b", "c")  # ids 1, 2 and 4
 
 
-@real
+@with_folders
 @pytest.mark.data
 def test_a_panoptic_map_of_another_size_is_refused() -> None:
     with pytest.raises(DataError, match=r"panoptic_train/a\.png.*different sizes: image 10 x 5, mask 5 x 5"):
         read_all(FORMATS / "datumaro_coco" / "coco_panoptic")
 
 
-@real
+@with_folders
 @pytest.mark.data
 @pytest.mark.parametrize("folder", REFUSED)
 def test_a_folder_without_masks_is_refused_by_name(folder: str) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import keras_unetres
 import unetres_edge
@@ -69,12 +74,35 @@ def test_no_text_names_a_path_of_one_machine(repository_files: list[Path]) -> No
     assert [path for path in repository_files if private in path.read_bytes()] == []
 
 
-def test_continuous_integration_runs_the_tests() -> None:
+def test_continuous_integration_runs_one_list_of_steps() -> None:
+    """The workflow has no list of its own: it asks the script, which has a target of the Makefile for every step."""
     script = ROOT / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    commands = script.read_text(encoding="utf-8").splitlines()
-    assert "set -euo pipefail" in commands
-    assert {"make lint", "make test"} <= set(commands)
+    listed = subprocess.run([script, "--list"], capture_output=True, text=True, check=True).stdout
+    steps = json.loads(listed)
+    assert steps == ["lint", "test", "slow", "docs", "browser"]
+    text = script.read_text(encoding="utf-8")
+    assert [step for step in steps if not re.search(rf"^{step}\(\) \{{", text, re.MULTILINE)] == []
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    assert workflow["step"]["strategy"]["matrix"]["step"] == "${{ fromJSON(needs.list.outputs.steps) }}"
+    assert workflow["step"]["steps"][-1]["run"] == ".ci/run ${{ matrix.step }}"
+
+
+def test_a_step_that_fails_fails_the_whole_and_the_others_run(tmp_path: Path) -> None:
+    (tmp_path / ".ci").mkdir()
+    script = Path(shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci"))
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "== 3 passed in 1.25s =="; echo "$1" >> made; test "$1" != test-slow\n')
+    make.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([script], env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (tmp_path / "made").read_text().split()[:4] == ["lint", "test", "test-slow", "docs"]
+    closing = done.stdout[done.stdout.index("==> lint") :]
+    assert re.findall(r"==> (\w+) +(passed|FAILED)", closing)[:4] == [
+        *(("lint", "passed"), ("test", "passed"), ("slow", "FAILED"), ("docs", "passed"))
+    ]
+    assert closing.count("3 passed in 1.25s") >= 4
+    assert subprocess.run([script, "docs"], env=env, capture_output=True).returncode == 0
 
 
 def test_the_workflow_and_the_guide_name_only_targets_that_exist() -> None:
@@ -82,6 +110,32 @@ def test_the_workflow_and_the_guide_name_only_targets_that_exist() -> None:
     named = {
         name
         for path in (".ci/run", ".github/workflows/ci.yml", "CONTRIBUTING.md")
-        for name in re.findall(r"(?:run: |`|^)make ([a-z\d-]+)", (ROOT / path).read_text(encoding="utf-8"), re.M)
+        for name in re.findall(r"(?:run: |`|^|\{ |  )make ([a-z\d-]+)", (ROOT / path).read_text(encoding="utf-8"), re.M)
     }
-    assert {"demo", "lint", "test"} <= named <= targets
+    assert {"demo", "lint", "test", "test-edge", "test-slow", "test-web"} <= named <= targets
+
+
+@pytest.mark.slow
+def test_source_distributions_hold_what_their_tests_need(repository_files: list[Path], tmp_path: Path) -> None:
+    """Built from what git tracks: that of the root holds all of it, that of the runtime its folder."""
+    tracked = {path.relative_to(ROOT) for path in repository_files}
+    for path in tracked:
+        (tmp_path / "source" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / "source" / path)
+    for folder, expected in (
+        (".", tracked),
+        ("edge", {path.relative_to("edge") for path in tracked if path.is_relative_to("edge")}),
+    ):
+        command = [sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path / "dist"]
+        done = subprocess.run([*command, tmp_path / "source" / folder], capture_output=True, text=True)
+        if "No matching distribution found" in done.stdout + done.stderr:
+            pytest.skip("needs a package index, from which `build` takes setuptools")
+        assert done.returncode == 0, done.stderr[-2000:]
+        (archive,) = (tmp_path / "dist").iterdir()
+        with tarfile.open(archive) as file:
+            held = {Path(*Path(name).parts[1:]) for name in file.getnames()}
+        assert expected - held == set()
+        made = {"PKG-INFO", "setup.cfg"}
+        extra = [path for path in held - expected if path.suffix and not any("egg-info" in part for part in path.parts)]
+        assert {path.name for path in extra} <= made, extra
+        archive.unlink()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from real_sets import DATA, real
 
 from keras_unetres.data import Records, open_dataset, read_records
 from unetres_edge.errors import DataError
 
-DATA = Path(os.environ.get("UNETRES_DATA") or Path(__file__).resolve().parents[1] / ".." / "shared" / "data")
 IDS = np.arange(12).reshape(3, 4) % 3
-
-
-def real(name: str) -> pytest.MarkDecorator:
-    missing = not (DATA / name).is_dir()
-    return pytest.mark.skipif(missing, reason=f"no folder {name}/ in {DATA}: set UNETRES_DATA to the real data sets")
 
 
 def make_folder(root: Path, masks: dict[str, np.ndarray], classes: str = "") -> Path:
