@@ -15,7 +15,7 @@ from networks import NETWORKS
 from own_networks import OWN_NETWORKS, every_op, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.models.fake_quant import FakeQuant, QuantizedConv2D, int8_range, is_quantization_aware
+from keras_unetres.models.fake_quant import QUANTIZED, FakeQuant, QuantizedConv2D, int8_range, is_quantization_aware
 from keras_unetres.quantization.folding import fold
 from keras_unetres.quantization.native import build_native, range_name, set_ranges
 from keras_unetres.quantization.ranges import METHODS, _least_squares, _percentile, find_ranges
@@ -24,6 +24,7 @@ from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.errors import ConversionError, UnetresError, UsageError
 from unetres_edge.model.card import read_card
 
+GOLDEN = Path(__file__).with_name("golden")
 QUICK = ("unet_residual", "fcn_softmax", "every_op")
 FOLDED = ("unet", "unet_paper", "unet_residual", "unet_bilinear", "resnet20_v2", "fcn_softmax")
 
@@ -311,3 +312,16 @@ def test_it_learns_by_an_ordinary_fit_and_survives_a_file(tmp_path: Path) -> Non
         again = keras.models.load_model(tmp_path / "native.keras", safe_mode=True)
     np.testing.assert_array_equal(again.predict(images, verbose=0), native.predict(images, verbose=0))
     assert again.get_layer(range_name("image")).step == ranges
+
+
+# ----------------------------------------------------------------------------------------- files of earlier versions
+
+
+def test_a_keras_file_of_the_first_version_loads_and_answers_as_it_did() -> None:
+    """Every registered layer by its name; `golden/make_quantization_aware.py` made it with version 0.1.0."""
+    model = keras.models.load_model(GOLDEN / "quantization_aware.keras")
+    kinds = {type(layer) for layer in model.layers}
+    assert set(QUANTIZED.values()) | {FakeQuant} <= kinds
+    assert is_quantization_aware(model)
+    images = np.random.default_rng(7).uniform(-1, 1, (8, 16, 16, 3)).astype(np.float32)
+    assert np.array_equal(model.predict(images, verbose=0), np.load(GOLDEN / "quantization_aware.npy"))

@@ -13,8 +13,8 @@ from keras import layers
 from own_networks import separable_fcn, tiny_segmenter, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.quantization.tfmot.cluster import Clustered, cluster, values_by_layer
-from keras_unetres.quantization.tfmot.prune import Pruned, choose_layers, deflated_size, prune, zeros_by_layer
+from keras_unetres.quantization.tfmot.cluster import Clustered, cluster_model, values_by_layer
+from keras_unetres.quantization.tfmot.prune import Pruned, choose_layers, deflated_size, prune_model, zeros_by_layer
 from unetres_edge.errors import ModelError, UsageError
 
 STEPS = 10
@@ -35,7 +35,7 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def pruned(model: keras.Model, batch: tuple[np.ndarray, ...]) -> Pruned:
     """It, pruned while it was trained, and for some steps after."""
-    made = prune(model, sparsity=0.75, steps=STEPS, frequency=2)
+    made = prune_model(model, sparsity=0.75, steps=STEPS, frequency=2)
     made.model.compile(keras.optimizers.Adam(0.01), ku.CrossEntropy())
     made.model.fit(*batch, batch_size=2, epochs=STEPS // 2 + 1, verbose=0, callbacks=made.callbacks)
     return made
@@ -49,7 +49,7 @@ def sparse(pruned: Pruned) -> keras.Model:
 @pytest.fixture(scope="module")
 def clustered(sparse: keras.Model, batch: tuple[np.ndarray, ...]) -> Clustered:
     """What was pruned, clustered while it was trained."""
-    made = cluster(sparse, clusters=8, keep_zeros=True)
+    made = cluster_model(sparse, clusters=8, keep_zeros=True)
     made.model.compile(keras.optimizers.Adam(0.001), ku.CrossEntropy())
     made.model.fit(*batch, batch_size=2, epochs=2, verbose=0)
     return made
@@ -73,7 +73,7 @@ def test_each_chosen_kernel_has_the_share_of_zeros_that_was_asked_for(pruned: Pr
 
 
 def test_the_largest_weights_stay(model: keras.Model, batch: tuple[np.ndarray, ...]) -> None:
-    made = prune(model, sparsity=0.5, steps=2, frequency=1)
+    made = prune_model(model, sparsity=0.5, steps=2, frequency=1)
     made.model.compile(keras.optimizers.SGD(0.0), ku.CrossEntropy())
     made.model.fit(*batch, batch_size=2, epochs=1, verbose=0, callbacks=made.callbacks)
     before, after = kernels(model), kernels(made.strip())
@@ -115,7 +115,7 @@ def test_kernels_have_as_many_values_as_clusters_and_keep_their_zeros(
 
 
 def test_clusters_of_a_dense_model(model: keras.Model, batch: tuple[np.ndarray, ...]) -> None:
-    made = cluster(model, clusters=4, layers=["first"])
+    made = cluster_model(model, clusters=4, layers=["first"])
     assert made.layers == ("first",)
     values = values_by_layer(made.strip())
     assert values["first"] == 4
@@ -140,7 +140,7 @@ def test_separable_convolutions_lose_pointwise_weights_alone(batch: tuple[np.nda
     keras.utils.set_random_seed(0)
     image = layers.Input((16, 16, 3))
     x = layers.SeparableConv2D(32, 3, padding="same", name="separable")(image)
-    made = prune(keras.Model(image, layers.Conv2D(3, 1)(x)), sparsity=0.5, steps=2)
+    made = prune_model(keras.Model(image, layers.Conv2D(3, 1)(x)), sparsity=0.5, steps=2)
     made.model.compile("sgd", ku.CrossEntropy())
     made.model.fit(*batch, batch_size=2, epochs=1, verbose=0, callbacks=made.callbacks)
     depthwise, pointwise, _ = made.strip().get_layer("separable").get_weights()
@@ -168,7 +168,7 @@ def test_size_of_a_deflated_file(tmp_path: Path) -> None:
 )
 def test_arguments_that_cannot_be_used(model: keras.Model, arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        prune(model, **arguments)
+        prune_model(model, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_arguments_that_cannot_be_used(model: keras.Model, arguments: dict[str, 
 )
 def test_clusters_that_cannot_be_made(model: keras.Model, arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        cluster(model, **arguments)
+        cluster_model(model, **arguments)
 
 
 def test_a_layer_that_tf_keras_does_not_have_is_named() -> None:
     image = layers.Input((8, 8, 3))
     x = layers.Conv2D(16, 3, name="kept")(image)
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.Lambda(keras.ops.abs, name="folded")(x)))
-    for change in (lambda: prune(model, steps=5), lambda: cluster(model)):
+    for change in (lambda: prune_model(model, steps=5), lambda: cluster_model(model)):
         with pytest.raises(ModelError, match="'folded'"):
             change()

@@ -1,15 +1,15 @@
-"""Layers that compute in float what an int8 file computes in whole numbers: fake quantization (Jacob 2018, section 3).
+"""Keras layers that compute in float what an int8 file computes in integers: fake quantization (Jacob 2018, section 3).
 
 A tensor that is int8 in the file is rounded to its 256 levels here, with the gradient of the identity inside its range.
 Kernels have a scale for every output channel and no zero point, activations one scale and zero point a tensor: the
-rules of LiteRT's int8 kernels. A converter that reads these layers takes the ranges from them and needs no
-calibration. Nothing here chooses a range or decides where a layer belongs; `keras_unetres.quantization` does.
+rules of LiteRT's int8 kernels. The converter takes the ranges from these layers and needs no calibration. Nothing here
+chooses a range or decides where a layer belongs; `keras_unetres.quantization` does.
 
-At inference the sums are those of whole numbers and are brought to the step of the output as XNNPACK's kernels do it,
-so that the answer is the file's, not one like it: float32 holds sums of products of int8 up to 2**24 exactly. Sums of
-fractions differ from them by little, but that decides wherever a value lies between two levels, and what one layer
-rounds the other way the next ones carry on. Source: XNNPACK, src/microparams-init.c (`qs8_qc8w_conv_minmax_fp32`,
-`qs8_add_minmax`, `qs8_mul_minmax_fp32`, `qs8_lrelu`); the tests hold the answers against the files'.
+At inference the output equals that of the file, not only nearly: each layer sums integers, as the int8 kernels do, and
+rescales the sum to the step of its output with the rounding of XNNPACK. float32 holds sums of int8 products exactly, up
+to 2**24. Sums of fractions would be off in the last bits. Where a value lies halfway between two levels those bits
+decide which way it is rounded, and later layers amplify the difference. Source: XNNPACK, src/microparams-init.c
+(`qs8_qc8w_conv_minmax_fp32`, `qs8_add_minmax`, `qs8_mul_minmax_fp32`, `qs8_lrelu`); the tests compare with the files.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from keras import layers, ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
 LEVELS = 256
-_TIE = 2**-13  # of a level: above what float32 loses, below the 1/4096 in which means of neighbours differ, 32 to one
+# Added to means that may lie halfway between two levels, to round those up. In levels: more than the rounding error of
+# float32, and less than 1/4096, the finest step of bilinear means (weights of 1/64 along each axis, at a factor of 32).
+_TIE = 2**-13
 _CONVERTING: ContextVar[bool] = ContextVar("converting", default=False)
 _KERNEL_LEVELS = 127  # on either side of 0
 _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
-    """Whether the model holds layers that fake int8, and so the ranges that its file will have."""
+    """Return whether the model has layers of this module, and so the ranges of its int8 file."""
     return any(getattr(layer, "fake_quantizes", False) for layer in model.layers)
 
 
 @contextlib.contextmanager
 def as_converted() -> Iterator[None]:
-    """Trace networks as the converter is to see them: without what float needs to round as the kernels do."""
+    """Trace models for the converter while this is open: plain fake quantization, without integer arithmetic."""
     token = _CONVERTING.set(True)
     try:
         yield
@@ -50,10 +52,10 @@ def as_converted() -> Iterator[None]:
 def int8_range(low: float, high: float) -> tuple[float, float]:
     """Return the smallest range around [low, high] whose 256 levels hold 0 exactly, as int8 demands.
 
-    Other than rounding the zero point of a given scale, this cuts nothing off at either end.
+    Neither end is cut off, as would happen if the zero point of a given scale were rounded.
 
     Args:
-        low, high: of the values, in any order of sign; 0 is taken in.
+        low, high: smallest and largest value; the range is extended to 0 if it is outside of them.
     """
     low, high = min(float(low), 0.0), max(float(high), 0.0)
     if high - low < np.finfo(np.float32).tiny * 2**24:
@@ -78,7 +80,7 @@ class FakeQuant(layers.Layer):
     tensors, which then share one scale.
 
     Args:
-        low, high: the range to begin with.
+        low, high: the initial range.
     """
 
     fake_quantizes = True
@@ -113,8 +115,8 @@ class FakeQuant(layers.Layer):
         """Round.
 
         Args:
-            ties_up: x is a mean of neighbouring levels, which often lies in the middle between two. The int8 kernel
-                takes the upper one there, float rounding either.
+            ties_up: x is a mean of neighbouring levels, often halfway between two. Round those up, as the int8 kernel
+                does; float rounding may take either.
         """
         if ties_up and not _CONVERTING.get():
             x = x + (self.high - self.low) / (LEVELS - 1) * _TIE
@@ -135,10 +137,10 @@ class FakeQuant(layers.Layer):
 
 
 class _QuantizedKernel(layers.Layer):
-    """A layer whose kernel is rounded to 255 levels, symmetric about 0, before it is used, and its bias to 32 bits.
+    """A layer whose kernel and bias are rounded before use: the kernel to 255 levels about 0, the bias to 32 bits.
 
-    The bias has the step of the sums it is added to, that of the input times that of the kernel, so the layer must know
-    its input's; and to round as the file does, that of its output: `set_steps`.
+    The step of the bias is that of the input times that of the kernel. To round as the file does, the layer also needs
+    the step of its output. `set_steps` sets both.
 
     Args:
         keep_zeros: weights that are 0 when `freeze_zeros` is called stay 0.
@@ -186,12 +188,12 @@ class _QuantizedKernel(layers.Layer):
         if training or _CONVERTING.get():
             return ops.add(self.multiply(inputs, kernel), bias)
         known = ops.logical_and(self.input_step > 0, self.output_step > 0)
-        taken, given = (ops.where(known, each, 1.0) for each in (self.input_step, self.output_step))
-        whole = self.multiply(_to_whole(inputs / taken, known), _to_whole(kernel / self.by_kernel(step), known))
-        scale = taken * step
+        input_step, output_step = (ops.where(known, each, 1.0) for each in (self.input_step, self.output_step))
+        whole = self.multiply(_to_whole(inputs / input_step, known), _to_whole(kernel / self.by_kernel(step), known))
+        scale = input_step * step
         whole = whole + _to_whole(bias / scale, known)
-        level = ops.round(ops.round(whole) * (scale / given))  # compilers leave the sums beside whole numbers by little
-        return _as_rounded(whole * scale, level * given, known)
+        level = ops.round(ops.round(whole) * (scale / output_step))  # compilers leave sums a little off whole numbers
+        return _as_rounded(whole * scale, level * output_step, known)
 
     def multiply(self, inputs: Any, kernel: Any) -> Any:
         """Return the sums of products, without bias."""
@@ -274,7 +276,7 @@ class QuantizedDense(_QuantizedKernel, layers.Dense):
 
 
 class _Requantized(layers.Layer):
-    """A layer without kernel that brings int8 tensors of several steps to one: `set_steps` tells it which."""
+    """A layer without kernel whose int8 inputs and output have steps of their own, which `set_steps` sets."""
 
     fake_quantizes = True
 
@@ -294,27 +296,27 @@ class _Requantized(layers.Layer):
         if training or _CONVERTING.get():
             return answer
         known = ops.min(self.steps) > 0
-        *taken, given = ops.unstack(ops.where(known, self.steps, 1.0))
+        *input_steps, output_step = ops.unstack(ops.where(known, self.steps, 1.0))
         tensors = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        levels = [ops.round(tensor / step) for tensor, step in zip(tensors, taken, strict=True)]
-        return _as_rounded(answer, self.levels(levels, taken, given) * given, known)
+        levels = [ops.round(tensor / step) for tensor, step in zip(tensors, input_steps, strict=True)]
+        return _as_rounded(answer, self.levels(levels, input_steps, output_step) * output_step, known)
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the output, from those of the inputs and the steps of all."""
         raise NotImplementedError
 
 
 class _QuantizedSum(_Requantized):
-    """A sum of two int8 tensors: factors of 21 bits, one shift, halves upwards.
+    """A sum of two int8 tensors with the arithmetic of XNNPACK: factors of 21 bits, one shift, halves rounded up.
 
-    As XNNPACK takes it: where the step of an input is 2**-10 to 2**8 times that of the output.
+    It holds where the step of each input is 2**-10 to 2**8 times that of the output.
     """
 
     signs = (1, 1)
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the sum, by whole numbers of 32 bits."""
-        ratios = [step / given for step in taken]
+        ratios = [step / output_step for step in input_steps]
         largest = ops.maximum(*ratios)
         bits = 20 - ops.floor(ops.log2(largest))
         bits = ops.where(largest * 2**bits >= 2**21, bits - 1, ops.where(largest * 2**bits < 2**20, bits + 1, bits))
@@ -323,7 +325,7 @@ class _QuantizedSum(_Requantized):
         for sign, ratio, level in zip(self.signs, ratios, levels, strict=True):
             factor = ops.cast(ops.round(ratio * 2**bits), "int32")
             total = total + sign * factor * ops.cast(level, "int32")
-        return ops.cast(ops.right_shift(total, shift), given.dtype)
+        return ops.cast(ops.right_shift(total, shift), output_step.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
@@ -340,12 +342,12 @@ class QuantizedSubtract(_QuantizedSum, layers.Subtract):
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
 class QuantizedLeakyReLU(_Requantized, layers.LeakyReLU):
-    """Values above and below 0 by a factor each, of which XNNPACK keeps 8 bits behind the point; halves upwards."""
+    """A leaky ReLU of an int8 tensor by two factors of 8 fractional bits, as in XNNPACK; halves round up."""
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the output."""
         (level,) = levels
-        ratio = taken[0] / given
+        ratio = input_steps[0] / output_step
         above, below = ops.round(256 * ratio), ops.round(256 * ratio * self.negative_slope)
         return ops.floor((level * ops.where(level > 0, above, below) + 128) / 256)
 
@@ -354,26 +356,26 @@ class QuantizedLeakyReLU(_Requantized, layers.LeakyReLU):
 class QuantizedMultiply(_Requantized, layers.Multiply):
     """A product of two int8 tensors."""
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the product."""
-        return ops.round(levels[0] * levels[1] * (taken[0] * taken[1] / given))
+        return ops.round(levels[0] * levels[1] * (input_steps[0] * input_steps[1] / output_step))
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
 class QuantizedGlobalAveragePooling2D(_Requantized, layers.GlobalAveragePooling2D):
     """The mean of each channel of an int8 map."""
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the mean."""
         (map_,) = levels
         _, height, width, _ = ops.shape(map_)
         pixels = _hidden(ops.cast(height * width, map_.dtype), self.steps[0])
-        return ops.round(ops.sum(map_, axis=(1, 2), keepdims=self.keepdims) * (taken[0] / given / pixels))
+        return ops.round(ops.sum(map_, axis=(1, 2), keepdims=self.keepdims) * (input_steps[0] / output_step / pixels))
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")
 class QuantizedAveragePooling2D(_Requantized, layers.AveragePooling2D):
-    """A mean of neighbouring pixels of an int8 map. XNNPACK has none: LiteRT's own kernel takes halves away from 0."""
+    """Means of windows of an int8 map, by LiteRT's own kernel, as XNNPACK has none: halves round away from 0."""
 
     def build(self, input_shape: Any) -> None:
         """Make the weights: the steps, and the level that is 0."""
@@ -385,14 +387,14 @@ class QuantizedAveragePooling2D(_Requantized, layers.AveragePooling2D):
         super().set_steps(inputs, output, zero_point)
         self.zero_point.assign(zero_point)
 
-    def levels(self, levels: list[Any], taken: list[Any], given: Any) -> Any:
+    def levels(self, levels: list[Any], input_steps: list[Any], output_step: Any) -> Any:
         """Return the levels of the means."""
         mean = ops.average_pool(levels[0], self.pool_size, self.strides, self.padding) + self.zero_point
         return ops.sign(mean) * ops.floor(ops.abs(mean) + 0.5 + _TIE) - self.zero_point
 
 
 def _hidden(divisor: Any, step: Any) -> Any:
-    """Return a divisor that no compiler knows, lest it multiply by the reciprocal, which rounds otherwise.
+    """Return a divisor that is no constant to a compiler, which would multiply by the reciprocal and round differently.
 
     Args:
         step: a weight that is 0 or more.
@@ -401,12 +403,12 @@ def _hidden(divisor: Any, step: Any) -> Any:
 
 
 def _to_whole(values: Any, known: Any) -> Any:
-    """Return values as the whole numbers that they are but for what float loses, with the gradient of the identity."""
+    """Return values without their float error, as the whole numbers they are, with the gradient of the identity."""
     return values + ops.stop_gradient(ops.where(known, ops.round(values) - values, 0.0))
 
 
 def _as_rounded(answer: Any, rounded: Any, known: Any) -> Any:
-    """Return what was rounded, where that is known, with the gradient of what was not."""
+    """Return `rounded` where the steps are known, with the gradient of `answer`."""
     return answer + ops.stop_gradient(ops.where(known, rounded - answer, 0.0))
 
 

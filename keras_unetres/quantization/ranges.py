@@ -9,10 +9,10 @@ import numpy as np
 
 from unetres_edge.errors import ConversionError, UsageError
 
+from ..choices.quantization import RANGE_METHODS as METHODS
 from ..models.fake_quant import LEVELS, int8_range
 from .folding import Folded, Point
 
-METHODS = ("minmax", "percentile", "mse")
 _BINS = 2048
 _PERCENTILE = 99.99
 _CUTS = np.linspace(1.0, 0.1, 91).tolist()

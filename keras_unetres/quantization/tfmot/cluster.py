@@ -52,17 +52,17 @@ class Clustered:
         return set_weights(values, keras.models.clone_model(self.original))
 
 
-def cluster(
+def cluster_model(
     model: keras.Model, *, clusters: int = 16, keep_zeros: bool = False, layers: Sequence[str] | None = None
 ) -> Clustered:
-    """Return a model for training in which each kernel has at most so many different values.
+    """Return a copy of a model in which each kernel has at most `clusters` different values while it trains.
 
-    They begin where k-means++ puts them; the kernels are clustered from the first step on. Train at a tenth of the
+    k-means++ chooses the initial values; the kernels are clustered from the first step on. Train at a tenth of the
     learning rate that the model was trained with.
 
     Args:
         model: a flat functional Keras 3 model, trained.
-        clusters: values in a kernel; 16 make 4 bits a weight.
+        clusters: number of different values in a kernel; 16 make 4 bits a weight.
         keep_zeros: weights that are 0, as those of a pruned model, stay 0; 0 is one of the values then.
         layers: names of the layers to cluster; None for those of `prune.choose_layers` that have more weights than
             clusters.

@@ -61,7 +61,7 @@ class Pruned:
         return copy_weights(self.model, keras.models.clone_model(self.original))
 
 
-def prune(
+def prune_model(
     model: keras.Model,
     *,
     sparsity: float = 0.5,
@@ -70,13 +70,13 @@ def prune(
     frequency: int | None = None,
     layers: Sequence[str] | None = None,
 ) -> Pruned:
-    """Return a model for training in which the share of zeros in each kernel grows, fast at first (Zhu 2017 eq. 1).
+    """Return a copy of a model that is pruned while it trains; its share of zeros grows by Zhu 2017 eq. 1.
 
     Args:
         model: a flat functional Keras 3 model, trained.
-        sparsity: share of each kernel that is 0 at the end, in (0, 1).
+        sparsity: final share of zeros in each kernel, in (0, 1).
         steps: training steps until then. Train on for a third as long and more, for the rest to make up for it.
-        first: share at the first step.
+        first: share of zeros at the first step.
         frequency: steps between two choices of what is 0; None for a hundredth of `steps`.
         layers: names of the layers to prune; None for those of `choose_layers`.
 
