@@ -101,8 +101,8 @@ def read_set(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def ours(images: np.ndarray, masks: np.ndarray) -> Callable[[float], float]:
     """Return what measures the batches that `unetres train` learns from."""
+    from keras_unetres.choices.augmentations import AUGMENTATIONS
     from keras_unetres.data import dataset_from_arrays, read_records
-    from keras_unetres.data.augment import AUGMENTATIONS
     from keras_unetres.data.pipeline import Order, training_batches
     from keras_unetres.data.samples import Samples
     from unetres_edge.images.preprocessing import Preprocessing

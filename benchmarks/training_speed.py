@@ -145,8 +145,8 @@ def ours(file: Path, filters: int) -> tuple[Callable[[int], None], dict[str, Any
     import tensorflow as tf
 
     from keras_unetres import CrossEntropy, build_unet
+    from keras_unetres.choices.augmentations import Augmentation
     from keras_unetres.data import dataset_from_arrays, read_records
-    from keras_unetres.data.augment import Augmentation
     from keras_unetres.data.pipeline import Order, training_batches
     from keras_unetres.data.samples import Samples
     from keras_unetres.training.fit import compile_model

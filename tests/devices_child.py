@@ -21,8 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_unetres.choices.augmentations import AUGMENTATIONS
 from keras_unetres.data import open_dataset, read_records
-from keras_unetres.data.augment import AUGMENTATIONS
 from keras_unetres.data.pipeline import Order, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.models import build_unet

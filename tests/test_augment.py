@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from keras_unetres.data.augment import AUGMENTATIONS, Augmentation, Spline, augment, coordinates
+from keras_unetres.choices.augmentations import AUGMENTATIONS, Augmentation
+from keras_unetres.data.augment import Spline, augment, coordinates
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 

@@ -25,10 +25,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from keras_unetres.choices.augmentations import AUGMENTATIONS
 from keras_unetres.choices.networks import DEPTHS, ENCODERS, Depth
 from keras_unetres.cli import main
 from keras_unetres.data import class_folders_from_arrays
-from keras_unetres.data.augment import AUGMENTATIONS
 from keras_unetres.data.label_batches import LabelOrder, calibration_images, labelled_batches, plain_batches
 from keras_unetres.data.labelled import LabelledImages, look_at_images
 from keras_unetres.runs import RunFolder

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from keras_unetres.choices.augmentations import AUGMENTATIONS, Augmentation
 from keras_unetres.data import Reading, dataset_from_arrays, open_dataset, read_records
-from keras_unetres.data.augment import AUGMENTATIONS, Augmentation
 from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.targets import border_weight_map

@@ -21,7 +21,7 @@ import pytest
 from conftest import silent
 from PIL import Image
 
-from keras_unetres.cli import _parser, main
+from keras_unetres.cli import main, make_parser
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
 from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
 from keras_unetres.pages.pictures import Filmstrip, Watched, spread
@@ -30,7 +30,7 @@ from keras_unetres.pages.review import review
 from keras_unetres.runs import RunFolder
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
-from keras_unetres.settings import TrainSettings
+from keras_unetres.settings import TrainCommand, TrainSettings
 from keras_unetres.tasks.reports import command_of, make_report
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.report import report
@@ -460,9 +460,9 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
     info = RunFolder(run_copy).read_info()
     words = shlex.split(command_of(info, "a run's folder"))
     assert words[0] == "unetres"
-    parsed = _parser().parse_args(words[1:])
-    assert parsed.out == "a run's folder"
-    assert read(TrainSettings, parsed) == TrainSettings.from_dict(info["settings"])
+    command = read(TrainCommand, make_parser("train").parse_args(words[1:]))
+    assert command.out == "a run's folder"
+    assert command.settings == TrainSettings.from_dict(info["settings"])
 
 
 @pytest.mark.parametrize(
@@ -475,9 +475,8 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
 def test_commands_of_other_settings(settings: dict[str, Any]) -> None:
     wanted = TrainSettings.from_flat(settings)
     info = {"data": {"path": "d ata"}, "settings": wanted.to_dict()}
-    parsed = _parser().parse_args(shlex.split(command_of(info, "r"))[1:])
-    assert read(TrainSettings, parsed) == wanted
-    assert parsed.data == "d ata"
+    command = read(TrainCommand, make_parser("train").parse_args(shlex.split(command_of(info, "r"))[1:]))
+    assert (command.data, command.settings) == ("d ata", wanted)
 
 
 def test_without_a_test_part_the_validation_part_is_scored_and_said_to_be_optimistic(run_copy: Path) -> None:

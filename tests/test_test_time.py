@@ -286,7 +286,7 @@ def test_run_folder_keras_file_and_tflite_are_joined(run_folder: Path, int8_file
 
 def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: Path, capsys) -> None:
     scores = tmp_path / "scores.json"
-    command = ["evaluate", run_folder, cells, "--split", "all", "--turns", "all", "--with", int8_file, "--json", scores]
+    command = ["evaluate", run_folder, cells, "--split", "all", "--tta", "all", "--with", int8_file, "--json", scores]
     assert main([str(part) for part in command]) == 0
     found = json.loads(scores.read_text())
     assert (found["turns"], found["others"], found["num_images"]) == ("all", [str(int8_file)], 8)
@@ -297,7 +297,7 @@ def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: 
         cells / "images",
         "--out",
         tmp_path / "o",
-        "--turns",
+        "--tta",
         "flips",
         "--with",
         int8_file,
@@ -318,7 +318,7 @@ def test_the_runtimes_command_turns(int8_file: Path, cells: Path, tmp_path: Path
     from unetres_edge.images.decode import read_mask
 
     image = sorted((cells / "images").iterdir())[0]
-    command = ["predict", int8_file, image, "--out", tmp_path / "o", "--turns", "all"]
+    command = ["predict", int8_file, image, "--out", tmp_path / "o", "--tta", "all"]
     assert edge_main([str(part) for part in command]) == 0
     with open_segmenter(int8_file, turns="all") as segmenter:
         np.testing.assert_array_equal(read_mask(tmp_path / "o" / image.name), segmenter.segment(image).class_map)

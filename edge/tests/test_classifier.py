@@ -214,7 +214,7 @@ def test_the_command_knows_a_classifier(
     assert main(given) == 0
     assert "class " in capsys.readouterr().out
     assert (tmp_path / "out" / "classes.csv").is_file()
-    for option in (["--overlay"], ["--overlap", "2"], ["--turns", "flips"]):
+    for option in (["--overlay"], ["--overlap", "2"], ["--tta", "flips"]):
         assert main([*given, "--overwrite", *option]) == 2
         assert f"{option[0]} is for masks" in capsys.readouterr().err
 

@@ -112,6 +112,7 @@ RECIPES = {
         ),
     )
 }
+MIXED = "mixed_wi8_ai8_afp32"  # the recipe that is told, or finds, which layers stay float
 AUTO = "auto"  # what `unetres export` takes beside these: static_wi8_ai8, or as little float as holds the budget
 ALIASES = {"weight_only_wi8": "weight_only_wi8_afp32", "wi4": "dynamic_wi4_afp32"}
 

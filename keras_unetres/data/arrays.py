@@ -10,8 +10,9 @@ import numpy as np
 
 from unetres_edge.errors import DataError, MaskError
 
+from ..choices.reading import SPLITS
 from .dataset import Dataset, make_dataset
-from .declaration import SPLITS, Reading
+from .declaration import Reading
 from .forms.layout import UNPARTED, Layout
 from .sources import ArraySource, Sample
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from unetres_edge.errors import DataError, Fix, UsageError
 
-from .declaration import SPLITS, Reading
+from ..choices.reading import SPLITS
+from .declaration import Reading
 from .findings import Finding, Where, refuse, relative
 from .forms import FORMATS
 from .forms.layout import PART_NAMES, key_of, list_images

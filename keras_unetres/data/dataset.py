@@ -17,7 +17,8 @@ from typing import Any
 from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
-from .declaration import SPLITS, Declaration, Reading, check_names, read_declaration
+from ..choices.reading import SPLITS
+from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
 from .forms import FORMATS, find_format
 from .forms.layout import UNPARTED, Layout, repeated

@@ -30,9 +30,8 @@ import yaml
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
-SPLITS = ("train", "val", "test")
-MASK_KINDS = ("classes", "instances")
-TARGETS = ("semantic", "separated", "borders")
+from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
+
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "format": (str, "the name of a format"),
     "path": (str, "a folder"),

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from unetres_edge.errors import UsageError
 
-from .augment import Augmentation, augment_packed, pack, word_form
+from ..choices.augmentations import Augmentation
+from .augment import augment_packed, pack, word_form
 from .labelled import LabelledImages
 from .pipeline import AT_ONCE, untuned
 

@@ -17,7 +17,8 @@ from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.segment.tiles import pad_to_tile, tile_origins
 
-from .augment import Augmentation, augment_packed, word_form
+from ..choices.augmentations import Augmentation
+from .augment import augment_packed, word_form
 from .samples import Samples
 
 AT_ONCE = os.cpu_count() or 1  # samples that are made side by side

@@ -11,9 +11,13 @@ from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
+from ..choices.augmentations import AUGMENTATIONS
+from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, UPSAMPLINGS
+from ..choices.reading import MASK_KINDS, TARGETS
 
-AUGMENTS = ("auto", "none", "light", "microscopy", "street", "aerial")
+EPOCHS = 40  # where neither epochs nor minutes are given
+
 _SEGMENTERS = ("unet", "fcn")
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
 _FLAT = {"network": ("network", "name")}  # fields that had another name where all settings were in one flat class
@@ -27,11 +31,16 @@ class NetworkSettings(Settings):
 
     size: int = setting(256, "side of the square input", least=1, most=16384, metavar="PX", unit="px")
     name: str = setting(
-        "unet", "unet, fcn, or a ResNet such as resnet50 for class folders", option="network", metavar="NAME"
+        "unet",
+        "unet, fcn, or a ResNet such as resnet50 for class folders",
+        choices=lambda: (*_SEGMENTERS, *ENCODERS),
+        option="network",
+        metavar="NAME",
     )
     encoder: str | None = setting(
         None,
         "a ResNet as contracting path; see: unetres models",
+        choices=lambda: tuple(ENCODERS),
         metavar="NAME",
         unset="U-Net's own; of fcn: resnet50",
         tags=(_MASKS,),
@@ -124,14 +133,16 @@ class FitSettings(Settings):
     title = "training"
 
     epochs: int | None = setting(
-        None, "passes over the data", least=1, most=1_000_000, metavar="N", unset="40, or what --minutes allows"
+        None, "passes over the data", least=1, most=1_000_000, metavar="N", unset=f"{EPOCHS}, or what --minutes allows"
     )
     minutes: float | None = setting(
         None, "wall-clock budget instead of --epochs", above=0, most=525_600, metavar="M", unit="min"
     )
     batch: int = setting(4, "crops of one step", least=1, most=65_536, metavar="N")
     learning_rate: float = setting(1e-3, "peak of the schedule", above=0, most=1000, metavar="R")
-    loss: str = setting("cross_entropy + dice", "sum of losses; a classifier's is cross-entropy", metavar="L")
+    loss: str = setting(
+        "cross_entropy + dice", "sum of losses; a classifier's is cross-entropy", check=parse_loss, metavar="L"
+    )
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
     schedule: str = setting(
         "cosine", "how the learning rate falls after its warm-up", choices=("cosine", "poly", "constant")
@@ -146,7 +157,7 @@ class FitSettings(Settings):
     )
     weight_decay: float = setting(1e-4, "decay of kernels", least=0, most=1000, metavar="W")
     clip_norm: float | None = setting(
-        1.0, "largest norm of all gradients together", above=0, most=1e9, metavar="N", unset="no limit"
+        1.0, "largest norm of all gradients together", above=0, most=10**9, metavar="N", unset="no limit"
     )
     ema: float | None = setting(
         None,
@@ -196,7 +207,7 @@ class ReadingSettings(Settings):
     masks_are: str | None = setting(
         None,
         "what mask values are",
-        choices=("classes", "instances"),
+        choices=MASK_KINDS,
         option="masks",
         unset="what the data set says, or classes",
         tags=(_MASKS,),
@@ -204,7 +215,7 @@ class ReadingSettings(Settings):
     target: str | None = setting(
         None,
         "what instances become",
-        choices=("semantic", "separated", "borders"),
+        choices=TARGETS,
         unset="what the data set says, or semantic",
         tags=(_MASKS,),
     )
@@ -242,7 +253,7 @@ class WeightingSettings(Settings):
         None,
         "W0 and SIGMA (px) of the U-Net border weights (Ronneberger 2015 eq. 2)",
         least=0,
-        most=1e6,
+        most=10**6,
         metavar=("W0", "SIGMA"),
         bare=(10.0, 5.0),
         unset="none",
@@ -256,11 +267,13 @@ class WeightingSettings(Settings):
 
 
 @dataclass(frozen=True)
-class DataSettings(ReadingSettings, WeightingSettings):
+class DataSettings(WeightingSettings, ReadingSettings):
     """How the data set is read, varied and weighted."""
 
     augment: str = setting(
-        "auto", "random changes of the images; auto: microscopy if every image is grey, else street", choices=AUGMENTS
+        "auto",
+        "random changes of the images; auto: microscopy if every image is grey, else street",
+        choices=("auto", *AUGMENTATIONS),
     )
     balance: float = setting(
         0.0, "share of crops chosen by class, each class alike", least=0, most=1, metavar="P", tags=(_MASKS,)
@@ -304,9 +317,6 @@ class TrainSettings(Settings):
 
     def _check_classifier(self) -> None:
         name = self.network.name
-        if name not in ENCODERS:
-            names = ", ".join([*_SEGMENTERS, *ENCODERS])
-            raise UsageError("--network is unknown", expected=names, found=name, fix="see: unetres models")
         given = [option.word for option in self._changed(_MASKS)]
         given += ["--loss"] if self.fit.loss not in (FitSettings.loss, "cross_entropy") else []
         if given:

@@ -122,7 +122,7 @@ def _material(
     # Not before: a fault of the data is found and named without waiting for TensorFlow.
     import keras
 
-    from ..data.augment import AUGMENTATIONS
+    from ..choices.augmentations import AUGMENTATIONS
     from ..data.label_batches import LabelOrder, calibration_images, labelled_batches, plain_batches
 
     names = info["classes"]["names"]

@@ -105,7 +105,7 @@ def _material(
     say: Callable[[str], None],
 ) -> Material:
     # Not before: a fault of the data is found and named without waiting for TensorFlow.
-    from ..data.augment import AUGMENTATIONS
+    from ..choices.augmentations import AUGMENTATIONS
     from ..data.pipeline import Order, calibration_crops, training_batches, validation_batches
     from ..data.samples import Samples
     from ..data.weighting import Weighting

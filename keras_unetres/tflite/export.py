@@ -15,14 +15,14 @@ from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card, default_colors
 
 from ..choices.heads import Head, check_head, find_head
-from ..choices.recipes import Recipe, find_recipe
+from ..choices.recipes import MIXED, Recipe, find_recipe
 from .agreement import label_agreement
 from .calibrate import collect_calibration, to_levels
 from .constants import check_constants
 from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
-from .mixed_precision import MIXED, MixedPrecisionConverter, calibrate
+from .mixed_precision import MixedPrecisionConverter, calibrate
 from .model_checks import check_classifier, check_model
 from .seal import add_card
 

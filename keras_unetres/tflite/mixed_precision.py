@@ -20,14 +20,13 @@ from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 
 from ..choices.heads import Head
-from ..choices.recipes import RECIPES
+from ..choices.recipes import MIXED, RECIPES
 from .convert import convert, requantize
 from .inspect import Graph, layers_of
 
 if TYPE_CHECKING:
     import keras
 
-MIXED = "mixed_wi8_ai8_afp32"
 # Ops that move or compare values and round nothing of their own.
 _MOVERS = {
     *("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D", "PAD", "PADV2", "RELU", "RELU6", "RESHAPE"),

@@ -15,6 +15,8 @@ from unetres_edge.errors import FileSystemError, UsageError
 from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 
+from ..settings import AugmentSettings
+
 _ROWS = 5  # images
 _CROPS = 5  # of each
 _TIMED = 256  # crops
@@ -25,11 +27,11 @@ def draw_augmentation(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    augment: str = "auto",
+    augment: str = AugmentSettings.augment,
     preprocessing: Mapping[str, Any] | None = None,
     class_weights: str | None = None,
     border_weight: tuple[float, float] | None = None,
-    seed: int = 0,
+    seed: int = AugmentSettings.seed,
     reading: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def draw_augmentation(
 
     dataset = open_dataset(data, changes=reading)
     records = read_records(dataset, ["train"])["train"]
-    from ..data.augment import AUGMENTATIONS
+    from ..choices.augmentations import AUGMENTATIONS
     from ..data.pipeline import Order, draw_crop, training_batches
     from ..data.samples import Samples
     from ..data.weighting import Weighting

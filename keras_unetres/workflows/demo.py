@@ -24,7 +24,7 @@ from unetres_edge.segment.files import predict_files
 from ..pages.pictures import sample_sheet
 from ..scores import score
 from ..scores.confusion import Confusion
-from ..settings import FitSettings, NetworkSettings, TrainSettings
+from ..settings import DemoSettings, FitSettings, NetworkSettings, TrainSettings
 from ..tasks.loading import open_segmenter
 from ..tasks.reading import read_for
 from .export import export
@@ -39,7 +39,11 @@ _MARK = ".unetres-demo"
 
 
 def demo(
-    out: str | os.PathLike[str] = "demo", *, epochs: int = 8, seed: int = 0, say: Callable[[str], None] = print
+    out: str | os.PathLike[str] = DemoSettings.out,
+    *,
+    epochs: int = DemoSettings.epochs,
+    seed: int = DemoSettings.seed,
+    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Make pictures of cells, train, export, score every form of the model on the same held-out pictures.
 

@@ -14,6 +14,7 @@ from unetres_edge.errors import DataError, FileSystemError, UsageError
 from unetres_edge.files import write_json
 
 from ..objects import Separation, object_classes
+from ..settings import EvaluateSettings
 from ..tasks.classify import evaluate_classifier, is_classifier
 from ..tasks.loading import open_segmenter, refuse_for_own
 from ..tasks.reading import read_for
@@ -26,14 +27,14 @@ def evaluate(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str] | Dataset | ClassFolders,
     *,
-    split: str = "test",
+    split: str = EvaluateSettings.split,
     json_file: str | os.PathLike[str] | None = None,
     preprocessing: Preprocessing | None = None,
     classes: list[str] | None = None,
     overlap: int | None = None,
     say: Callable[[str], None] = print,
     reading: Mapping[str, Any] | None = None,
-    turns: str = "none",
+    turns: str = EvaluateSettings.turns,
     others: Sequence[str | os.PathLike[str]] = (),
     separation: Separation | None = None,
 ) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from unetres_edge.files import read_bytes
 from unetres_edge.images.preprocessing import look_up
 
 from ..runs import RunFolder
+from ..settings import MAX_DROP, ExportSettings
 from ..tasks.loading import Loaded, load_keras, load_run, refuse_for_own
 from ..tflite import converter_process
 from ..verify.finish import Job, finish, middle, receipt_files
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
 
     from ..tflite import Exported
 
-MAX_DROP = 0.3  # points
-
 
 def export(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    recipe: str = "float32",
-    head: str = "logits",
+    recipe: str = ExportSettings.recipe,
+    head: str = ExportSettings.head,
     size: tuple[int, int] | None = None,
     overwrite: bool = False,
     preprocessing: Preprocessing | None = None,

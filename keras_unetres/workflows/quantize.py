@@ -14,7 +14,7 @@ from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing, look_up
 
 from ..runs import RunFolder
-from ..settings import TrainSettings
+from ..settings import QUANTIZE_EPOCHS, QuantizeSettings, TrainSettings
 from ..tasks.loading import QUANTIZE_AWARE, load_run, package_versions
 from ..tasks.material import Material
 from .train import read_again, train_material
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..quantization import Folded
     from ..training.schedule import Plan
 
-_EPOCHS = 5
 _PROBED = 4  # steps that are timed
 _RANGES_FROM = 64  # calibration crops
 
@@ -36,12 +35,12 @@ def quantize(
     out: str | os.PathLike[str],
     *,
     data: str | os.PathLike[str] | Dataset | ClassFolders | None = None,
-    engine: str = "native",
-    ranges: str = "minmax",
-    keep_zeros: bool = False,
+    engine: str = QuantizeSettings.engine,
+    ranges: str = QuantizeSettings.ranges,
+    keep_zeros: bool = QuantizeSettings.keep_zeros,
     epochs: int | None = None,
     minutes: float | None = None,
-    learning_rate: float = 1e-4,
+    learning_rate: float = QuantizeSettings.learning_rate,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, le
     """Return the settings of the run with those of a short training at its end."""
     before = TrainSettings.from_dict(info["settings"])
     if epochs is None and minutes is None:
-        epochs = _EPOCHS
+        epochs = QUANTIZE_EPOCHS
     fit = replace(
         before.fit,
         epochs=epochs,
@@ -211,7 +210,7 @@ def _plan(model: Any, material: Material, begun: float) -> Plan:
     options, per_epoch = material.options, material.steps_per_epoch
     if options.fit.minutes is None:
         fit = options.fit
-        return make_plan(per_epoch, fit.learning_rate, epochs=fit.epochs or _EPOCHS, schedule=fit.schedule)
+        return make_plan(per_epoch, fit.learning_rate, epochs=fit.epochs or QUANTIZE_EPOCHS, schedule=fit.schedule)
     before = model.get_weights()
     batches = material.batches(0, 2 + _PROBED, (0, 1))
     model.fit(batches.take(2), verbose=0)

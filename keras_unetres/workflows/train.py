@@ -13,7 +13,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import RunFolderError, TrainingError, UsageError
 
 from ..runs import RunFolder
-from ..settings import TrainSettings, flat_options
+from ..settings import EPOCHS, TrainSettings, flat_options
 from ..tasks.classify import read_classification
 from ..tasks.loading import build_network
 from ..tasks.material import Material
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..training.schedule import Plan
     from ..training.stopping import StopRequest
 
-_DEFAULT_EPOCHS = 40
 _FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
 _TITLES = {"miou": "mIoU"}
@@ -336,7 +335,7 @@ class _Session:
             return make_plan(
                 per_epoch,
                 options.fit.learning_rate,
-                epochs=options.fit.epochs or _DEFAULT_EPOCHS,
+                epochs=options.fit.epochs or EPOCHS,
                 schedule=options.fit.schedule,
                 warmup=options.fit.warmup,
                 validation_seconds=int(self._validation.cardinality()) * _FORWARD_SHARE,

@@ -27,6 +27,8 @@ from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError,
 from unetres_edge.files import make_folder, read_bytes, write_bytes
 from unetres_edge.model.card import read_card
 
+from ..settings import ServeDemoSettings
+
 # What a folder holds beside LiteRT.js and the model, each with the modules of `edge/web` that are joined into it.
 PAGE_FILES: dict[str, tuple[str, ...]] = {
     "client.js": (),
@@ -103,8 +105,8 @@ def write_web(
 def serve_demo(
     model: str | os.PathLike[str],
     *,
-    port: int = 0,
-    browser: bool = True,
+    port: int = ServeDemoSettings.port,
+    browser: bool = ServeDemoSettings.browser,
     litert: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 
 from . import __version__
 from .commands.inspect import print_card
-from .commands.predict import add_predict_options, add_turns_option, print_progress, run_classify, run_predict
+from .commands.predict import print_progress, run_classify, run_predict
 from .commands.running import run_command
 
 __all__ = [
     "COMMANDS",
-    "add_predict_options",
-    "add_turns_option",
     "main",
     "print_card",
     "print_progress",

@@ -71,19 +71,18 @@ class _Keep(argparse.Action):
 
 
 def _metavar(option: Option) -> str | tuple[str, ...]:
-    values = option.setting.values
-    if values is not None:
-        return "{" + ",".join(str(value) for value in values) + "}"
-    metavar = option.setting.metavar
-    if isinstance(metavar, tuple) and option.setting.bare is not None:
-        return metavar[0]
-    return metavar or option.name.upper().replace("_", "-")
+    setting = option.setting
+    if setting.metavar is not None:
+        return setting.metavar
+    if setting.values is not None:
+        return "{" + ",".join(str(value) for value in setting.values) + "}"
+    return option.word if setting.positional else option.name.upper()
 
 
 def help_of(option: Option) -> str:
     """Return the help text of an option: what it is, its unit, and what holds where it is not given."""
     setting = option.setting
-    unit = f", {setting.unit}" if setting.unit else ""
+    unit = f", in {setting.unit}" if setting.unit and setting.unit.upper() != setting.metavar else ""
     return f"{setting.help}{unit}" + (f" ({usual(option)})" if usual(option) else "")
 
 

@@ -24,6 +24,12 @@ from typing import Any, ClassVar, TypeVar
 from .errors import UsageError
 
 _SETTING = "setting"  # key of a field's metadata
+_NOUNS = {
+    bool: ("yes or no", "answers"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+}
 _S = TypeVar("_S", bound="Settings")
 
 
@@ -42,6 +48,7 @@ class Setting:
         positional: whether the command line takes it without a name.
         unset: what holds where it is None.
         bare: the value of an option that is given without one; None if it needs one.
+        check: raises a `UsageError` for a value that is wrong in a way that choices and bounds cannot say.
         repeats: whether one number stands for both of a pair, such as the side of a square.
         tags: words by which a program finds it.
         former: option names of earlier versions, which are still taken.
@@ -60,6 +67,7 @@ class Setting:
     unset: str = ""
     bare: Any = None
     repeats: bool = False
+    check: Callable[[Any], object] | None = None
     tags: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
 
@@ -73,6 +81,13 @@ class Setting:
 def setting(default: Any = MISSING, help: str = "", **about: Any) -> Any:
     """Return a dataclass field with a `Setting`; without a default the field has to be given."""
     return field(default=default, metadata={_SETTING: Setting(help, **about)})
+
+
+def like(cls: type[Settings], name: str, default: Any = ..., **changes: Any) -> Any:
+    """Return a field as that of another class, save for what is changed."""
+    (option,) = (option for option in own_options(cls) if option.name == name)
+    about = {_SETTING: replace(option.setting, **changes)}
+    return field(default=option.default if default is ... else default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -138,12 +153,10 @@ class Option:
         setting, values = self.setting, self.setting.values
         if values is not None:
             return " or ".join(str(value) for value in values)
-        text = {bool: "yes or no", int: "a whole number", float: "a number", str: "text"}[self.kind.item]
-        text += f", {_bounds(setting)}" if _bounds(setting) else ""
-        if self.kind.count == 1:
-            return text
-        one_or_two = "one or " if setting.repeats else ""
-        return f"{one_or_two}{self.kind.count} of {text}" if self.kind.count else f"one or more of {text}"
+        count = f"1 or {self.kind.count}" if setting.repeats else self.kind.count or "1 or more"
+        one, many = _NOUNS[self.kind.item]
+        noun = one if self.kind.count == 1 else f"{count} {many}"
+        return f"{noun}, {_bounds(setting)}" if _bounds(setting) else noun
 
     def check(self, value: Any) -> Any:
         """Return a value as the field keeps it.
@@ -153,23 +166,26 @@ class Option:
         """
         if value is None and self.kind.optional:
             return None
-        if self.kind.item is str and isinstance(value, os.PathLike):
-            value = os.fspath(value)
         if self.kind.count == 1:
+            value = self._plain(value)
             self._check_item(value, value)
             return value
         if self.setting.repeats and isinstance(value, Integral):
             value = (value,)
         if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
             raise self._error(value)
-        parts = tuple(value)
+        parts = tuple(map(self._plain, value))
         if self.setting.repeats and len(parts) == 1:
             parts *= self.kind.count
-        if self.kind.count not in (0, len(parts)):
+        if self.kind.count not in (0, len(parts)) or (not parts and self.default != ()):
             raise self._error(parts)
         for part in parts:
             self._check_item(part, parts)
         return parts
+
+    def _plain(self, item: Any) -> Any:
+        """Return a path as text."""
+        return os.fspath(item) if self.kind.item is str and isinstance(item, os.PathLike) else item
 
     def _check_item(self, item: Any, whole: Any) -> None:
         setting, values = self.setting, self.setting.values
@@ -182,6 +198,8 @@ class Option:
             raise self._error(whole)
         if self.kind.item in (int, float) and not (math.isfinite(item) and _within(item, setting)):
             raise self._error(whole)
+        if setting.check is not None:
+            setting.check(item)
 
     def _error(self, value: Any) -> UsageError:
         return UsageError(f"{self.word} is wrong", expected=self.expected, found="nothing" if value is None else value)

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import command_line
 from ..errors import UsageError
-from ..segment.symmetries import TURNS
+from ..settings import all_options, get
+from .predict_settings import PredictSettings
 
 if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
@@ -21,38 +23,13 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, what every `predict` takes, and how this device runs it."""
-    from .options import add_engine, add_model, add_threads
+    from .options import add_engine, add_threads
 
-    add_model(parser)
-    add_predict_options(parser)
+    command_line.add_options(parser, PredictSettings)
     parser.add_argument("--dask", metavar="TCP", help="use the workers of a Dask cluster, by its scheduler's address")
     add_engine(parser)
     add_threads(parser)
     parser.add_argument("--fallback", action="store_true", help="run LiteRT where --engine cannot")
-
-
-def add_predict_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every `predict` command takes after the model."""
-    parser.add_argument("images", nargs="+", help="image files or folders of images")
-    parser.add_argument(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="folder for the class maps, <stem>.png; of a classifier, classes.csv",
-    )
-    parser.add_argument("--overlay", action="store_true", help="also write <stem>_overlay.png")
-    parser.add_argument("--geojson", action="store_true", help="also write <stem>.geojson, polygons with holes in px")
-    parser.add_argument("--overwrite", action="store_true", help="replace output files that exist")
-    parser.add_argument("--json", metavar="F", help="write what became of each image to this file")
-    parser.add_argument("--overlap", type=int, metavar="PX", help="pixels shared by neighbouring tiles")
-    add_turns_option(parser)
-
-
-def add_turns_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--turns`."""
-    parser.add_argument(
-        "--turns", default="none", choices=tuple(TURNS), help="ask on 4 flips, or all 8 turns and flips, of each tile"
-    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -64,34 +41,37 @@ def run(options: argparse.Namespace) -> None:
     from ..segment.segmenter import Segmenter
     from .options import threads_of
 
-    data = read_bytes(options.model, "model file")
-    if read_card(data, file=options.model).task == "classify":
+    settings = command_line.read(PredictSettings, options)
+    data = read_bytes(settings.model, "model file")
+    if read_card(data, file=settings.model).task == "classify":
+        if options.dask:
+            raise UsageError("--dask is for masks, and the model is a classifier", fix="drop it")
 
         def open_classifier() -> Classifier:
             threads = threads_of(options)
             return Classifier(data, num_threads=threads, engine=options.engine, fallback=options.fallback)
 
-        run_classify(open_classifier, options)
+        run_classify(open_classifier, settings)
         return
 
     if options.dask:
-        _predict_on_cluster(options)
+        _predict_on_cluster(settings, options)
         return
 
     def open_segmenter() -> Segmenter:
         one = Segmenter(
-            options.model,
-            overlap=options.overlap,
+            settings.model,
+            overlap=settings.overlap,
             num_threads=threads_of(options),
             engine=options.engine,
             fallback=options.fallback,
         )
-        return join_segmenters([one], turns=options.turns, files=[options.model])
+        return join_segmenters([one], turns=settings.turns, files=[settings.model])
 
-    run_predict(open_segmenter, options)
+    run_predict(open_segmenter, settings)
 
 
-def _predict_on_cluster(options: argparse.Namespace) -> None:
+def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) -> None:
     """Predict with the workers of a Dask cluster.
 
     Raises:
@@ -100,52 +80,54 @@ def _predict_on_cluster(options: argparse.Namespace) -> None:
     from ..segment.dask_maps import predict_on_cluster
     from ..segment.files import find_images
 
-    usual = {"turns": "none", "engine": "litert", "fallback": False, "threads": None}
-    given = [name for name, value in usual.items() if getattr(options, name, value) != value]
+    usual = {"engine": "litert", "fallback": False, "threads": None}
+    given = ["tta"] * (settings.turns != PredictSettings.turns)
+    given += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if given:
         raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
     predict_on_cluster(
-        options.model,
-        find_images(options.images),
-        options.out,
+        settings.model,
+        find_images(settings.images),
+        settings.out,
         options.dask,
-        overlay=options.overlay,
-        geojson=options.geojson,
-        overwrite=options.overwrite,
-        overlap=options.overlap,
+        overlay=settings.overlay,
+        geojson=settings.geojson,
+        overwrite=settings.overwrite,
+        overlap=settings.overlap,
         progress=print_progress,
-        json_file=options.json,
+        json_file=settings.json,
     )
 
 
 def run_predict(
-    open_segmenter: Callable[[], Segmenter], options: argparse.Namespace, more: MoreFiles | None = None
+    open_segmenter: Callable[[], Segmenter], settings: PredictSettings, more: MoreFiles | None = None
 ) -> None:
-    """Do what `add_predict_options` parsed, with the segmenter that is opened once the images are found.
+    """Write the class map of every image, by the segmenter that is opened once the images are found.
 
     Args:
-        open_segmenter: opens it, turns and all.
+        open_segmenter: opens it, test-time augmentation and all.
+        settings: what to read and to write.
         more: makes more files of each image.
     """
     from ..segment.files import find_images, predict_files
 
-    images = find_images(options.images)
+    images = find_images(settings.images)
     with open_segmenter() as segmenter:
         predict_files(
             segmenter,
             images,
-            options.out,
-            overlay=options.overlay,
-            geojson=options.geojson,
-            overwrite=options.overwrite,
+            settings.out,
+            overlay=settings.overlay,
+            geojson=settings.geojson,
+            overwrite=settings.overwrite,
             progress=print_progress,
-            json_file=options.json,
+            json_file=settings.json,
             more=more,
         )
 
 
-def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Namespace) -> None:
-    """Do what `add_predict_options` parsed with a classifier, which gives one class for the whole image.
+def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSettings) -> None:
+    """Write the class of every image, by a classifier.
 
     Raises:
         UsageError: an option for masks.
@@ -153,19 +135,10 @@ def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Na
     from ..classify.files import predict_classes
     from ..segment.files import find_images
 
-    for_masks = {
-        "overlay": False,
-        "geojson": False,
-        "overlap": None,
-        "turns": "none",
-        "others": None,
-        "dask": None,
-        "instances": None,
-    }
-    given = [name for name, usual in for_masks.items() if getattr(options, name, usual) not in (usual, [], ())]
-    if given:
-        raise UsageError(f"--{given[0]} is for masks, and the model is a classifier", fix="drop it")
-    images = find_images(options.images)
+    for option in all_options(type(settings)):
+        if "masks" in option.setting.tags and get(settings, option) != option.default:
+            raise UsageError(f"{option.word} is for masks, and the model is a classifier", fix="drop it")
+    images = find_images(settings.images)
 
     def progress(done: int, total: int, image: Path, answer: Classification) -> None:
         best = ", ".join(f"{name} {share:.3f}" for _, name, share in answer.top[:3])
@@ -173,7 +146,7 @@ def run_classify(open_classifier: Callable[[], Classifier], options: argparse.Na
 
     with open_classifier() as classifier:
         predict_classes(
-            classifier, images, options.out, overwrite=options.overwrite, progress=progress, json_file=options.json
+            classifier, images, settings.out, overwrite=settings.overwrite, progress=progress, json_file=settings.json
         )
 
 

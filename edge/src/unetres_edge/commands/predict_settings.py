@@ -1,0 +1,42 @@
+"""What every `predict` command takes: that of this package, and that of the training package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..segment.symmetries import TURNS
+from ..settings import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(Settings):
+    """Which images a model is asked about, and what is written of its answers.
+
+    What is tagged "masks" is not for classifiers, which give one class for the whole image.
+    """
+
+    model: str = setting(help=".tflite file", positional=True)
+    images: tuple[str, ...] = setting(help="image files or folders of images", positional=True)
+    out: str = setting(help="folder for the class maps, <stem>.png; of a classifier, classes.csv", metavar="DIR")
+    overlay: bool = setting(False, "also write <stem>_overlay.png", tags=("masks",))
+    geojson: bool = setting(False, "also write <stem>.geojson, polygons with holes in px", tags=("masks",))
+    overwrite: bool = setting(False, "replace output files that exist")
+    json: str | None = setting(None, "write what became of each image to this file", metavar="F")
+    overlap: int | None = setting(
+        None,
+        "pixels shared by neighbouring tiles",
+        least=0,
+        most=65_536,
+        metavar="PX",
+        unit="px",
+        unset="as many as the network needs",
+        tags=("masks",),
+    )
+    turns: str = setting(
+        "none",
+        "test-time augmentation: ask on 4 flips, or all 8 turns and flips, of each tile",
+        choices=tuple(TURNS),
+        option="tta",
+        former=("--turns",),
+        tags=("masks",),
+    )

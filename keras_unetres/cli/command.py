@@ -1,0 +1,32 @@
+"""A command: the settings it takes, an example, and what runs it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unetres_edge.command_line import add_options
+from unetres_edge.settings import Settings
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a module of this room offers as `COMMAND`.
+
+    Args:
+        settings: the class of its settings.
+        run: called with the parsed options; it reads the settings, calls one workflow and prints.
+        example: a command line that stands under the help text.
+    """
+
+    settings: type[Settings]
+    run: Callable[[argparse.Namespace], None]
+    example: str
+
+    def fill(self, parser: argparse.ArgumentParser) -> None:
+        """Give a parser the options, the example, and the function."""
+        add_options(parser, self.settings)
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        parser.epilog = f"example: {self.example}"
+        parser.set_defaults(function=self.run)

@@ -1,0 +1,38 @@
+"""`unetres evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+
+from unetres_edge.command_line import read
+
+from ..settings import EvaluateSettings
+from .command import Command
+from .keras_file import preprocessing_of
+from .objects import separation_of
+
+
+def run(options: argparse.Namespace) -> None:
+    """Score a model on labelled images."""
+    settings = read(EvaluateSettings, options)
+    own = settings.keras_file
+    preprocessing = preprocessing_of(own, [settings.model, *settings.others], settings.size)
+    separation = separation_of(settings.separation, settings.instances)
+    from ..workflows.evaluate import evaluate
+
+    evaluate(
+        settings.model,
+        settings.data,
+        split=settings.split,
+        json_file=settings.json,
+        preprocessing=preprocessing,
+        classes=None if own.classes is None else list(own.classes),
+        overlap=settings.overlap,
+        reading={**settings.reading.reading(), "seed": settings.seed},
+        turns=settings.turns,
+        others=settings.others,
+        separation=separation,
+    )
+
+
+COMMAND = Command(EvaluateSettings, run, "unetres evaluate cells.tflite cells --split test --json scores.json")

@@ -1,0 +1,42 @@
+"""`unetres export`."""
+
+from __future__ import annotations
+
+import argparse
+
+from unetres_edge.command_line import read
+
+from ..settings import ExportSettings
+from .command import Command
+from .keras_file import preprocessing_of
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write a `.tflite`, and a page with it if one is wanted."""
+    settings = read(ExportSettings, options)
+    scoring, own = settings.scoring, settings.keras_file
+    preprocessing = preprocessing_of(own, [settings.model], settings.size, size_is_own=True)
+    from ..workflows.export import export
+
+    export(
+        settings.model,
+        settings.out,
+        recipe=settings.recipe,
+        head=settings.head,
+        size=settings.size,
+        overwrite=settings.overwrite,
+        preprocessing=preprocessing,
+        classes=None if own.classes is None else list(own.classes),
+        calibration=settings.calibration,
+        data=scoring.data,
+        split=scoring.split,
+        max_drop=scoring.max_drop,
+        gate=scoring.gate,
+    )
+    if settings.web is not None:
+        from ..workflows.web import write_web
+
+        write_web(settings.out, settings.web, overwrite=settings.overwrite)
+
+
+COMMAND = Command(ExportSettings, run, "unetres export run --out cells.tflite")

@@ -1,0 +1,28 @@
+"""The commands by name, and what each does. Its module has the name; only that of the called one is imported."""
+
+from __future__ import annotations
+
+import importlib
+
+from .command import Command
+
+COMMANDS = {
+    "check": "look a data set over and say what is wrong with it",
+    "augment": "draw what augmentation makes of a data set",
+    "train": "train a segmenter or a classifier on a data set",
+    "quantize": "train a run on as its int8 file computes",
+    "export": "write a .tflite from a run folder or a .keras file",
+    "evaluate": "score a run, a .tflite or a .keras file on labelled images",
+    "report": "write what a run has learned as a page that opens without a network",
+    "predict": "write a class map for every image",
+    "inspect": "verify a model file, and print its card and what it is made of",
+    "models": "list the networks and what they cost, or draw one",
+    "demo": "do it all on pictures made here",
+    "serve-demo": "show a model in the browser of this machine",
+}
+
+
+def find_command(name: str) -> Command:
+    """Return a command by its name."""
+    command: Command = importlib.import_module(f"{__package__}.{name.replace('-', '_')}").COMMAND
+    return command

@@ -1,0 +1,42 @@
+"""`unetres train`."""
+
+from __future__ import annotations
+
+import argparse
+
+from unetres_edge.command_line import given, read
+from unetres_edge.errors import UsageError
+
+from ..settings import TrainCommand, flat_options
+from .command import Command
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train on a data set, or go on with a run."""
+    command = read(TrainCommand, options)
+    if command.resume is not None:
+        _resume(command, options)
+        return
+    if command.data is None or command.out is None:
+        raise UsageError("train needs a data set and --out RUN", fix="unetres train DATA --out RUN")
+    from ..workflows.train import train
+
+    train(command.data, command.out, command.settings, overwrite=command.overwrite)
+
+
+def _resume(command: TrainCommand, options: argparse.Namespace) -> None:
+    run = command.resume or command.out
+    if run is None or command.overwrite or (command.out is not None and command.out != run):
+        raise UsageError("--resume goes on with one run as it was started", fix="unetres train --resume RUN")
+    from ..workflows.train import resume
+
+    named = given(TrainCommand, options)
+    settings = {
+        name: named["settings", *option.path]
+        for name, option in flat_options().items()
+        if ("settings", *option.path) in named
+    }
+    resume(run, data=command.data, settings=settings)
+
+
+COMMAND = Command(TrainCommand, run, "unetres train cells --out run --size 256 --epochs 40")

@@ -1,0 +1,289 @@
+"""The settings of every command but `train`, whose network, fit and data are in `train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unetres_edge.commands.predict_settings import PredictSettings
+from unetres_edge.errors import UsageError
+from unetres_edge.settings import Settings, all_options, like, setting
+
+from ..choices.heads import HEADS
+from ..choices.quantization import ENGINES, RANGE_METHODS
+from ..choices.reading import SPLITS
+from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
+from .train import DataSettings, FitSettings, NetworkSettings, ReadingSettings, TrainSettings, WeightingSettings
+
+QUANTIZE_EPOCHS = 5  # where neither epochs nor minutes are given
+MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
+
+_DATA = "folder of a data set, a dataset.yaml, a COCO annotation file, or tfds:NAME"
+_MODEL = "run folder, .tflite or .keras file"
+_PARTS = (*SPLITS, "all")
+_TEST_PART = "test, or val where there is none"
+
+
+def _recipes() -> tuple[str, ...]:
+    """Return the recipes of the command; which layers `MIXED` keeps in float is found by `AUTO`."""
+    return (*(name for name in RECIPES if name != MIXED), *ALIASES, AUTO)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(Settings):
+    """`unetres train`: where it reads and writes, and the settings of the run."""
+
+    data: str | None = setting(None, _DATA, positional=True, unset="with --resume that of the run")
+    out: str | None = setting(None, "run folder to make", metavar="RUN")
+    resume: str | None = setting(
+        None, "go on with this run, or that of --out, from its last checkpoint", metavar="RUN", bare=""
+    )
+    overwrite: bool = setting(False, "replace an earlier run folder")
+    settings: TrainSettings = TrainSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings(Settings):
+    """`unetres check`."""
+
+    data: str = setting(help=_DATA, positional=True)
+    json: str | None = setting(None, "write the report to this file, too", metavar="F")
+    html: str | None = setting(None, "write it as a page with pictures", metavar="F")
+    fix: bool = setting(False, "write a dataset.yaml that mends what a declaration can mend")
+    rehash: bool = setting(False, "take all files as they are, and renew their hashes")
+    hashes: bool = setting(True, "neither compare nor write hashes")
+    reading: ReadingSettings = ReadingSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rehash and not self.hashes:
+            raise UsageError("--rehash and --no-hashes exclude each other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings(Settings):
+    """`unetres augment`."""
+
+    data: str = setting(help=_DATA, positional=True)
+    out: str = setting(help=".png to write", metavar="F")
+    augment: str = like(DataSettings, "augment")
+    size: int = like(NetworkSettings, "size", help="side of the crops")
+    fit: str = like(NetworkSettings, "fit", default="crop")
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image")
+    seed: int = like(FitSettings, "seed", help="seed of the draws")
+    weighting: WeightingSettings = WeightingSettings()
+    reading: ReadingSettings = ReadingSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSettings(Settings):
+    """`unetres quantize`."""
+
+    run: str = setting(help="run folder of a trained network; it is not changed", positional=True, metavar="RUN")
+    out: str = setting(help="run folder to make", metavar="RUN2")
+    overwrite: bool = setting(False, "replace an earlier run folder")
+    data: str | None = setting(None, _DATA, metavar="D", unset="that of the run")
+    engine: str = setting("native", "what computes the fake quantization", choices=ENGINES)
+    ranges: str = setting("minmax", "how the ranges of activations are found", choices=RANGE_METHODS)
+    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0")
+    epochs: int | None = like(FitSettings, "epochs", unset=f"{QUANTIZE_EPOCHS}, or what --minutes allows")
+    minutes: float | None = like(FitSettings, "minutes")
+    learning_rate: float = like(FitSettings, "learning_rate", default=1e-4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.minutes is not None:
+            raise UsageError("--epochs and --minutes exclude each other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasFileSettings(Settings):
+    """How images meet the network of a `.keras` file, which does not say it itself."""
+
+    title = "for .keras files: how images meet the network"
+
+    channels: int | None = setting(
+        None, "channels of the input: 1 or 3, or as many as the model takes", least=1, most=1024, metavar="N"
+    )
+    color_order: str | None = setting(None, "order of the colours", choices=("rgb", "bgr"), unset="rgb")
+    value_range: tuple[float, float] | None = setting(
+        None, "what 0 and 255 become", least=-(10**6), most=10**6, metavar=("LOW", "HIGH"), unset="it has to be given"
+    )
+    mean: tuple[float, ...] | None = setting(
+        None, "what is subtracted after that", least=-(10**6), most=10**6, metavar="X", unset="0"
+    )
+    std: tuple[float, ...] | None = setting(
+        None, "what is divided by after that", above=0, most=10**6, metavar="X", unset="1"
+    )
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image")
+    fit: str | None = like(NetworkSettings, "fit", unset="crop")
+    classes: tuple[str, ...] | None = setting(None, "class names", metavar="NAME", unset="their numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings(Settings):
+    """On which images a file is scored before it is written, and how much it may lose."""
+
+    title = "gate: the file is scored beside Keras, and refused if it loses too much"
+
+    data: str | None = setting(None, _DATA, metavar="D", unset="that of the run")
+    split: str | None = setting(None, "part that is scored", choices=_PARTS, unset=_TEST_PART)
+    max_drop: float | None = setting(
+        None,
+        "largest loss that is allowed, in points of mIoU or top-1",
+        least=0,
+        most=100,
+        metavar="P",
+        unset=f"{MAX_DROP:g}",
+    )
+    gate: bool = setting(True, "write the file without scoring it")
+
+
+def _tile_size(help: str, **about: Any) -> Any:
+    return setting(None, help, least=1, most=65_536, metavar="PX", repeats=True, **about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(Settings):
+    """`unetres export`."""
+
+    model: str = setting(help="run folder, or .keras file", positional=True)
+    out: str = setting(help=".tflite to write", metavar="F")
+    recipe: str = setting(
+        "static_wi8_ai8",
+        "how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ..., or auto: int8, and as few "
+        "layers in float32 as keep the loss within --max-drop",
+        choices=_recipes,
+        metavar="NAME",
+    )
+    head: str = setting(
+        "logits",
+        "what the file takes and gives: logits, logits_int8, logits_float, argmax or mediapipe",
+        choices=lambda: tuple(HEADS),
+        metavar="NAME",
+    )
+    size: tuple[int, int] | None = _tile_size("side, or height and width, of the tile", unset="that of the network")
+    overwrite: bool = setting(False, "replace an earlier file and its receipt")
+    web: str | None = setting(None, "also write a page with the model, for any static host", metavar="DIR")
+    calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
+    scoring: GateSettings = GateSettings()
+    keras_file: KerasFileSettings = KerasFileSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSettings(Settings):
+    """How pixels become objects."""
+
+    title = "objects"
+
+    objects: tuple[str, ...] | None = setting(
+        None, "classes whose pixels are objects", metavar="NAME", unset="all but the first"
+    )
+    min_size: int | None = setting(
+        None, "size below which an object is left out", least=0, most=10**9, metavar="PX", unit="px", unset="16"
+    )
+    threshold: float | None = setting(
+        None, "probability from which a pixel is object", above=0, below=1, metavar="P", unset="0.5"
+    )
+    neck: float | None = setting(
+        None,
+        "objects are parted at necks narrower than this share",
+        above=0,
+        below=1,
+        metavar="N",
+        unset="0.8; of models with a class border 0.65",
+    )
+    split: bool = setting(True, "what is connected is one object")
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are not left to `keras_unetres.objects.Separation`, by name."""
+        values = {option.name: getattr(self, option.name) for option in all_options(ObjectSettings)}
+        return {name: value for name, value in values.items() if value is not None and (name != "split" or not value)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """`unetres evaluate`."""
+
+    model: str = setting(help=_MODEL, positional=True)
+    data: str = setting(help=_DATA, positional=True)
+    split: str = setting("test", "part that is scored", choices=_PARTS)
+    json: str | None = setting(None, "write the scores to this file, too", metavar="F")
+    size: tuple[int, int] | None = _tile_size("for .keras files: side, or height and width")
+    seed: int | None = like(FitSettings, "seed", default=None, help="seed of the split", unset="that of the training")
+    overlap: int | None = like(PredictSettings, "overlap")
+    turns: str = like(PredictSettings, "turns")
+    others: tuple[str, ...] = setting(
+        (), "more models, to take the mean of all", option="with", metavar="MODEL", tags=("masks",)
+    )
+    instances: bool = setting(False, "score objects, too: AP, panoptic quality, V_rand")
+    separation: ObjectSettings = ObjectSettings()
+    reading: ReadingSettings = ReadingSettings()
+    keras_file: KerasFileSettings = KerasFileSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """`unetres report`."""
+
+    model: str = setting(help="run folder, or .tflite file", positional=True, metavar="RUN")
+    data: str | None = setting(None, _DATA, metavar="D", unset="that of the run")
+    split: str | None = like(GateSettings, "split")
+    out: str | None = setting(None, ".html to write, a .json beside it", metavar="F", unset="RUN/report.html")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand(PredictSettings):
+    """`unetres predict`."""
+
+    model: str = like(PredictSettings, "model", help=_MODEL)
+    others: tuple[str, ...] = like(EvaluateSettings, "others")
+    instances: str | None = setting(
+        None,
+        "also write each object: <stem>_instances.tif (or .png), a label map, and <stem>_objects.csv",
+        choices=("tif", "png"),
+        bare="tif",
+        tags=("masks",),
+    )
+    size: tuple[int, int] | None = like(EvaluateSettings, "size")
+    separation: ObjectSettings = ObjectSettings()
+    keras_file: KerasFileSettings = KerasFileSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings(Settings):
+    """`unetres inspect`."""
+
+    model: str = setting(help=".tflite file", positional=True)
+    ops: bool = setting(False, "list every op with the Keras layers in it")
+    tools: bool = setting(False, "also ask the targets' own tools that are installed")
+    json: str | None = setting(None, "write it all to this file, too", metavar="F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsSettings(Settings):
+    """`unetres models`."""
+
+    name: str | None = setting(None, "a network's name", positional=True, unset="all")
+    size: tuple[int, int] | None = _tile_size("side, or height and width, of the input", unset="the published one")
+    plot: str | None = setting(None, "draw the network to this .png, .svg or .pdf file", metavar="F")
+    json: str | None = setting(None, "write the figures to this file, too", metavar="F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(Settings):
+    """`unetres demo`."""
+
+    out: str = setting("demo", "folder to write", metavar="DIR")
+    epochs: int = like(FitSettings, "epochs", default=8, unset="")
+    seed: int = like(FitSettings, "seed", help="seed of pictures and training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeDemoSettings(Settings):
+    """`unetres serve-demo`."""
+
+    model: str = setting(help=".tflite file", positional=True)
+    port: int = setting(0, "port of this machine to listen on; 0 for any", least=0, most=65_535, metavar="N")
+    browser: bool = setting(True, "do not open the page")
+    litert: str | None = setting(None, "folder with node_modules/@litertjs/core", metavar="DIR", unset="fetched once")
