@@ -735,6 +735,21 @@ def one_in_colour(site, rng):
     return ["."]
 
 
+@sows("few-levels", fits=lambda site: site.masks == "grey16")
+def twelve_bits_of_sixteen(site, rng):
+    for pair in site.pairs:
+        save_image((upright(pair.image) // 16).astype(np.uint16), pair.image)
+    del site.pairs[:1]
+    return ["."]
+
+
+@sows("unread-file")
+def file_of_another_format(site, rng):
+    file = site.take(rng).image.with_name(f"phone{rng.choice(['.HEIC', '.npy', '.nii.gz'])}")
+    file.write_bytes(b"\0\0\0\x18ftypheic")
+    return [site.name(file.parent)]
+
+
 @sows("changed", fits=lambda site: site.ending == ".jpg", later=True)
 def bit_rot(site, rng):
     image = site.take(rng).image

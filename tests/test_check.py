@@ -114,6 +114,8 @@ def test_clean_sets_raise_nothing(seed: int, tmp_path: Path) -> None:
         ("palettes", ["palette_in_another_order"]),
         ("rims", ["mask_scaled_smoothly_to_known_values"]),
         ("images", ["wrong_ending", "constant_image"]),
+        ("levels", ["twelve_bits_of_sixteen"]),
+        ("unread", ["file_of_another_format"]),
         ("class-pixels", ["nothing_labelled", "class_absent"]),
         ("copies", ["leak", "leak_in_another_format", "same_picture_twice"]),
         ("near-copies", ["leak_brighter", "leak_mirrored"]),

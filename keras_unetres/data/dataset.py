@@ -129,9 +129,10 @@ def open_dataset(
     faults += tuple(_name_once(samples))
     if strict:
         refuse(faults, f"{len(faults)} faults", declared.file)
+    is_empty = not strict and faults and not any(samples.values())  # they say why
     return Dataset(
         declared.file,
-        _splits(samples, reading, wanted, declared.base),
+        {} if is_empty else _splits(samples, reading, wanted, declared.base),
         names,
         colors,
         reading,

@@ -264,8 +264,17 @@ def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
     Raises:
         DataError: they are not.
     """
-    if len(names) < 2 or len(set(names)) != len(names) or len(names) > 255:
-        raise DataError("class names are wrong", file=file, expected="2 to 255 different names", found=", ".join(names))
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 1000 else []
+    if len(names) < 2 or len(names) > 255 or twice:
+        listed = f"{len(names)} names, from {names[0]!r} to {names[-1]!r}" if len(names) > 12 else ", ".join(names)
+        raise DataError(
+            "class names are wrong",
+            file=file,
+            expected="2 to 255 different names",
+            found=f"{', '.join(twice[:4])} more than once" if twice and len(names) <= 255 else listed,
+            fix="merge classes, by values: {VALUE: CLASS, ...}" if len(names) > 255 else None,
+            kind="declaration",
+        )
     return names
 
 

@@ -194,7 +194,10 @@ KINDS = {
         "a class without an image to train on",
         "it cannot be learned",
         (
-            ("class {class_id} ({class_name}) has no pixel, {ignored} px are not labelled", "pixels of two classes"),
+            (
+                "{objects} objects, all of them crowds (iscrowd 1) or boxes without an outline, which are not labelled",
+                "outlines of single objects",
+            ),
             ("no image", "images of the class"),
         ),
     ),
@@ -277,6 +280,18 @@ KINDS = {
         ),
         "warning",
         "tasks/unbalanced.md",
+    ),
+    "few-levels": Kind(
+        "images that use a small part of their scale",
+        "the network sees 8 bits, in which they are nearly flat",
+        (("{kept} of {stored} grey levels are left at 8 bits (median of {images} images)", "{least} or more"),),
+        "warning",
+    ),
+    "unread-file": Kind(
+        "files of a format that is not read, among those that are",
+        "they are passed over",
+        (("{count} files *{ending}, such as {example}", "{endings}"),),
+        "warning",
     ),
     "no-mask": Kind(
         "a part without any mask, left out", "it cannot be scored", (("no masks", "masks"),), severity="warning"

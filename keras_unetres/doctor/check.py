@@ -22,9 +22,11 @@ from .copies import find_copies, find_near_copies
 from .decoding import find_undecoded
 from .hashes import find_changed
 from .images import find_odd_images
+from .levels import find_few_levels
 from .palettes import find_other_palettes
 from .rims import find_rims
 from .summaries import DatasetSummary, ImageSummary, summarise
+from .unread import find_unread_files
 from .values import find_unknown_values
 
 _PICTURES = 32  # large ones, spread over the samples
@@ -38,7 +40,9 @@ CHECKS: dict[str, Check] = {
     "copies": find_copies,
     "near-copies": find_near_copies,
     "images": find_odd_images,
+    "levels": find_few_levels,
     "class-pixels": find_class_pixels,
+    "unread": find_unread_files,
 }
 
 

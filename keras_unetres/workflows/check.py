@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from unetres_edge.files import write_bytes, write_json
 from .check_classes import look_over_classes
 
 _SHOWN = 4  # files of one kind of fault on the screen
+_NAMES = 12  # files to leave out in one line
 _ROUNDS = 3  # of a declaration and a check; what one leaves is left out in the next
 
 
@@ -134,13 +135,26 @@ def _lines(report: dict[str, Any]) -> list[str]:
             for row in rows[:_SHOWN]:
                 lines.append(f"          {row['file']}: {row['found']}; expected {row['expected']}")
             lines += [f"          ... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
-            fixes = list(dict.fromkeys(str(Fix(row["fix"], place=row["place"])) for row in rows))
+            fixes = _fix_lines(rows)
             lines += [f"     fix: {line}" for line in fixes[:_SHOWN]]
             lines += [f"          ... and {len(fixes) - _SHOWN} more"] if len(fixes) > _SHOWN else []
     if report["hashes"]:
         lines.append(f"hashes    {report['hashes']}")
     lines.append(f"result    {len(report['faults'])} faults, {len(report['warnings'])} warnings")
     return lines
+
+
+def _fix_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the fixes of findings of one kind, each once; names to leave out stand in one line."""
+    from ..data.fixes import declare
+
+    out = [row for row in rows if row["patch"] is not None and set(row["patch"]) == {"exclude"}]
+    fixes = [str(Fix(row["fix"], place=row["place"])) for row in rows if row not in out]
+    names = list(dict.fromkeys(name for row in out for name in row["patch"]["exclude"]))
+    if names:
+        more = f"; {len(names) - _NAMES} more, which --fix writes" if len(names) > _NAMES else ""
+        fixes.append(str(Fix(declare({"exclude": names[:_NAMES]}).text + more, place=out[0]["place"])))
+    return list(dict.fromkeys(fixes))
 
 
 def _fix(

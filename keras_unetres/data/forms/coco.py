@@ -68,7 +68,17 @@ def read(declared: Declaration) -> Layout:
     class_of = _classes(layout, declared, categories, any(content.panoptic for content in loaded.values()))
     for part, content in loaded.items():
         layout.samples[part] = list(_samples(layout, declared, part, content, class_of))
+    _refuse_crowds(layout, list(loaded.values()), declared.base)
     return layout
+
+
+def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], base: Path) -> None:
+    """Add a fault if nothing is labelled: brush tools write every object as a crowd, which means "not labelled"."""
+    objects = [a for content in loaded if not content.panoptic for a in content.annotations]
+    if objects and all(annotation.get("iscrowd") == 1 or not annotation.get("segmentation") for annotation in objects):
+        where = Where(relative(loaded[0].file, base))
+        fix = Fix(f"write iscrowd 0 for single objects, in {where.file}")
+        layout.faults.append(Finding("empty-class", where, {"objects": len(objects)}, fix))
 
 
 def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str], panoptic: bool) -> dict[int, int]:
