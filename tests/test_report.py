@@ -21,7 +21,8 @@ import pytest
 from conftest import silent
 from PIL import Image
 
-from keras_unetres.cli import main, make_parser
+from keras_unetres.cli import main
+from keras_unetres.cli.table import make_parser
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
 from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
 from keras_unetres.pages.pictures import Filmstrip, Watched, spread

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from keras_unetres.cli import main, make_parser
-from keras_unetres.cli.table import COMMANDS, find_command
+from keras_unetres.cli import main
+from keras_unetres.cli.table import COMMANDS, find_command, make_parser
 from keras_unetres.settings import FitSettings, NetworkSettings, TrainCommand, TrainOptions, TrainSettings, flat_options
 from unetres_edge.command_line import given, help_of, read, usual, words_of
 from unetres_edge.errors import RunFolderError, UsageError
@@ -138,6 +138,8 @@ def test_a_wrong_value_is_refused_by_name(name: str, option: Option) -> None:
         ("train d --out r --loss nan*dice", "no such loss"),
         ("train d --out r --learning-rate nan", "--learning-rate is wrong; expected a number, above 0, at most 1000"),
         ("train d --out r --minutes inf", "--minutes is wrong"),
+        ("train d --out r --epochs three", "--epochs is wrong; expected a whole number, 1 to 1000000; found three"),
+        ("train d --out r --per-image 1 many", "--per-image is wrong; expected 2 numbers, 0 to 100"),
         ("train d --out r --epochs 3 --minutes 2", "--epochs and --minutes exclude each other"),
         ("train d --out r --border-weight 10", "--border-weight is wrong; expected 2 numbers"),
         ("train d --out r --border-weight 10 0", "--border-weight is wrong"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+
+from keras_unetres import __version__
 
 from .command import Command
 
@@ -26,3 +29,17 @@ def find_command(name: str) -> Command:
     """Return a command by its name."""
     command: Command = importlib.import_module(f"{__package__}.{name.replace('-', '_')}").COMMAND
     return command
+
+
+def make_parser(called: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, of which the called one knows its options."""
+    parser = argparse.ArgumentParser(
+        prog="unetres", description="From a folder of images and masks to a verified int8 segmenter on a device."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == called:
+            find_command(name).fill(command)
+    return parser

@@ -20,7 +20,8 @@ from unetres_edge.errors import UsageError
 from unetres_edge.results.result import Result
 from unetres_edge.results.softmax import probabilities
 
-_NECK, _NECK_OF_CORES = 0.8, 0.65
+from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
+
 _BORDER = "border"  # the name that the target `borders` gives to the class between objects
 
 
@@ -46,12 +47,12 @@ class Separation:
 
     objects: tuple[str, ...] | None = None
     border: str | None = None
-    threshold: float = 0.5
+    threshold: float = THRESHOLD
     marker: float = 0.0
     split: bool = True
     neck: float | None = None
     depth: float = 1.0
-    min_size: int = 16
+    min_size: int = MIN_SIZE
     fill_holes: bool = True
     connectivity: int = 8
 
@@ -164,7 +165,7 @@ def _part(inside: np.ndarray, interior: np.ndarray, rim: np.ndarray | None, how:
         core = _filled(_connected(core, how), how, how.min_size) > 0
     depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1]
     height = depth + surplus  # outside of the cores, which are at least 1 px deep, the network's word alone
-    usual = _NECK if rim is None else _NECK_OF_CORES
+    usual = NECK if rim is None else NECK_OF_CORES
     markers = _connected(_thickest(depth, how.neck or usual, how.depth), how)
     missed = inside & ~np.isin(pieces, np.unique(pieces[markers > 0]))  # all rim: still an object each
     markers[missed] = pieces[missed] + markers.max()

@@ -7,9 +7,11 @@ from typing import Any
 
 from unetres_edge.commands.predict_settings import PredictSettings
 from unetres_edge.errors import UsageError
+from unetres_edge.images.preprocessing import COLOR_ORDERS, Preprocessing
 from unetres_edge.settings import Settings, all_options, like, setting
 
 from ..choices.heads import HEADS
+from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..choices.quantization import ENGINES, RANGE_METHODS
 from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
@@ -105,18 +107,25 @@ class KerasFileSettings(Settings):
     channels: int | None = setting(
         None, "channels of the input: 1 or 3, or as many as the model takes", least=1, most=1024, metavar="N"
     )
-    color_order: str | None = setting(None, "order of the colours", choices=("rgb", "bgr"), unset="rgb")
+    color_order: str | None = setting(
+        None, "order of the colours", choices=COLOR_ORDERS, unset=Preprocessing.color_order
+    )
     value_range: tuple[float, float] | None = setting(
         None, "what 0 and 255 become", least=-(10**6), most=10**6, metavar=("LOW", "HIGH"), unset="it has to be given"
     )
     mean: tuple[float, ...] | None = setting(
-        None, "what is subtracted after that", least=-(10**6), most=10**6, metavar="X", unset="0"
+        None,
+        "what is subtracted after that",
+        least=-(10**6),
+        most=10**6,
+        metavar="X",
+        unset=f"{Preprocessing.mean[0]:g}",
     )
     std: tuple[float, ...] | None = setting(
-        None, "what is divided by after that", above=0, most=10**6, metavar="X", unset="1"
+        None, "what is divided by after that", above=0, most=10**6, metavar="X", unset=f"{Preprocessing.std[0]:g}"
     )
     per_image: tuple[float, float] | None = like(NetworkSettings, "per_image")
-    fit: str | None = like(NetworkSettings, "fit", unset="crop")
+    fit: str | None = like(NetworkSettings, "fit", unset=Preprocessing.fit)
     classes: tuple[str, ...] | None = setting(None, "class names", metavar="NAME", unset="their numbers")
 
 
@@ -180,10 +189,16 @@ class ObjectSettings(Settings):
         None, "classes whose pixels are objects", metavar="NAME", unset="all but the first"
     )
     min_size: int | None = setting(
-        None, "size below which an object is left out", least=0, most=10**9, metavar="PX", unit="px", unset="16"
+        None,
+        "size below which an object is left out",
+        least=0,
+        most=10**9,
+        metavar="PX",
+        unit="px",
+        unset=str(MIN_SIZE),
     )
     threshold: float | None = setting(
-        None, "probability from which a pixel is object", above=0, below=1, metavar="P", unset="0.5"
+        None, "probability from which a pixel is object", above=0, below=1, metavar="P", unset=f"{THRESHOLD:g}"
     )
     neck: float | None = setting(
         None,
@@ -191,7 +206,7 @@ class ObjectSettings(Settings):
         above=0,
         below=1,
         metavar="N",
-        unset="0.8; of models with a class border 0.65",
+        unset=f"{NECK:g}; of models with a class border {NECK_OF_CORES:g}",
     )
     split: bool = setting(True, "what is connected is one object")
 

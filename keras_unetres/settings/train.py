@@ -12,6 +12,7 @@ from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
 from ..choices.augmentations import AUGMENTATIONS
+from ..choices.fitting import OPTIMIZERS, SCHEDULES
 from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, UPSAMPLINGS
 from ..choices.reading import MASK_KINDS, TARGETS
@@ -143,10 +144,8 @@ class FitSettings(Settings):
     loss: str = setting(
         "cross_entropy + dice", "sum of losses; a classifier's is cross-entropy", check=parse_loss, metavar="L"
     )
-    optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
-    schedule: str = setting(
-        "cosine", "how the learning rate falls after its warm-up", choices=("cosine", "poly", "constant")
-    )
+    optimizer: str = setting("adamw", "update rule", choices=OPTIMIZERS)
+    schedule: str = setting("cosine", "how the learning rate falls after its warm-up", choices=SCHEDULES)
     warmup: int | None = setting(
         None,
         "steps over which the learning rate rises",

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from unetres_edge.errors import UsageError
 
+from ..choices.fitting import OPTIMIZERS
 from .schedule import Plan
 from .state import arrays, put, state_variables
 
@@ -46,7 +47,7 @@ def make_optimizer(
     elif name == "sgd":
         optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **common)
     else:
-        raise UsageError("the optimizer is unknown", expected="adamw or sgd", found=name)
+        raise UsageError("the optimizer is unknown", expected=" or ".join(OPTIMIZERS), found=name)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING
@@ -11,7 +12,6 @@ from typing import Any, TypeVar
 from .settings import Option, Settings, all_options, get, make
 
 _S = TypeVar("_S", bound=Settings)
-_TYPES = {int: int, float: float, str: str}
 
 
 def add_options(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
@@ -35,7 +35,7 @@ def _add(group: argparse._ActionsContainer, option: Option, former: str | None =
     if kind.item is bool:
         about |= {"nargs": 0, "const": option.default is not True}
     else:
-        about |= {"type": _TYPES[kind.item], "metavar": _metavar(option)}
+        about |= {"type": functools.partial(_parse, kind.item), "metavar": _metavar(option)}
         if setting.bare is not None and kind.count == 1:
             about |= {"nargs": "?", "const": setting.bare}
         elif setting.bare is not None:
@@ -52,6 +52,14 @@ def _add(group: argparse._ActionsContainer, option: Option, former: str | None =
         return
     about["required"] = option.default is MISSING and not former
     group.add_argument(former or option.word, action=_Keep, said=option.word if former else None, **about)
+
+
+def _parse(item: type, text: str) -> Any:
+    """Return a value, or the text where it is none: the check of the field then says what it takes."""
+    try:
+        return item(text)
+    except ValueError:
+        return text
 
 
 class _Keep(argparse.Action):

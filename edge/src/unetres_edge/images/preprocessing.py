@@ -15,6 +15,7 @@ from PIL import Image
 
 from ..errors import ImageError, ModelError, UsageError
 
+COLOR_ORDERS = ("rgb", "bgr")
 FITS = ("crop", "resize", "letterbox")
 IGNORE = 255
 
@@ -59,7 +60,7 @@ class Preprocessing:
                 numbers = tuple(int(v) for v in numbers)
             object.__setattr__(self, name, numbers)
         self._check(isinstance(self.channels, int) and self.channels >= 1, "channels", "an integer >= 1")
-        self._check(self.color_order in ("rgb", "bgr"), "color_order", "'rgb' or 'bgr'")
+        self._check(self.color_order in COLOR_ORDERS, "color_order", " or ".join(map(repr, COLOR_ORDERS)))
         self._check(
             len(self.value_range) == 2 and self.value_range[0] < self.value_range[1], "value_range", "(low, high)"
         )
