@@ -3,6 +3,7 @@
 
 VENV ?= .venv
 BIN = $(VENV)/bin
+WEB = edge/src/unetres_edge/web
 PROJECT_FILES = pyproject.toml setup.py edge/pyproject.toml
 
 # TensorFlow 2.21 has wheels for Python 3.11 to 3.13. A python on PATH may be a shim that does not run, so each one is tried.
@@ -28,11 +29,11 @@ PYTEST = $(BIN)/python -m pytest
 AT_ONCE = -n 2 --dist loadfile --no-loadscope-reorder
 
 test: test-edge ## run the quick tests of both packages, those of the browser's runtime in Node too where npm is
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory edge/web/node_modules/.installed || echo "==> without the tests in Node"; fi
 	@echo "==> test"
 	$(PYTEST) $(AT_ONCE) tests
 
 test-edge: $(VENV)/.dev ## run the tests of the runtime, which must not import TensorFlow
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(WEB)/node_modules/.installed || echo "==> without the tests in Node"; fi
 	@echo "==> test-edge"
 	$(PYTEST) edge/tests
 
@@ -44,18 +45,18 @@ test-long: $(VENV)/.dev ## run the campaigns: hours
 	@echo "==> test-long"
 	$(PYTEST) -m long tests edge/tests
 
-test-web: $(VENV)/.dev edge/web/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
+test-web: $(VENV)/.dev $(WEB)/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
 	@echo "==> test-web"
-	$(PYTEST) -m "long or not long" tests/test_web.py tests/test_web_browser.py
+	$(PYTEST) -m "slow or not slow" edge/tests/test_web.py edge/tests/test_web_browser.py
 
 test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 processor (needs Debian or Ubuntu on x86-64)
 	@echo "==> test-arm64"
 	$(BIN)/python edge/tests/arm64.py
 
-edge/web/node_modules/.installed: edge/web/package.json edge/web/package-lock.json
+$(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
 	@command -v npm >/dev/null || { echo "error: needs Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
-	@echo "==> installing LiteRT.js and playwright-core into edge/web/node_modules"
-	cd edge/web && npm ci --no-audit --no-fund
+	@echo "==> installing LiteRT.js, playwright-core and TypeScript into $(WEB)/node_modules"
+	cd $(WEB) && npm ci --no-audit --no-fund
 	@touch $@
 
 lint: $(VENV)/.dev ## check style, format and types
@@ -90,7 +91,7 @@ docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a 
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"
-	rm -rf .venv .arm64 demo site build dist edge/build edge/dist edge/web/node_modules .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .arm64 demo site build dist edge/build edge/dist $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 
 # A stamp is touched only after its last command has succeeded: a failed install is tried again next time.

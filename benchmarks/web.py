@@ -2,7 +2,8 @@
 
     python benchmarks/web.py [MODEL IMAGE]
 
-Needs Chromium and `npm ci` in edge/web. Both sides run on this machine, in turns, each the median of its images.
+Needs Chromium and `npm ci` in edge/src/unetres_edge/web. Both sides run on this machine, in turns, each the median of
+its images.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ import threading
 import time
 from pathlib import Path
 
-from keras_unetres.workflows.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge import Segmenter
 from unetres_edge.files import write_json
 from unetres_edge.images.decode import read_image
+from unetres_edge.web import PAGE_FILES, make_server, page_file, web_folder, write_web
 
 ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = ROOT / "tests" / "golden"
+GOLDEN = ROOT / "edge" / "tests" / "golden"
 COUNT = 9
 
 
 def main(model: Path, picture: Path) -> None:
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None or not (web_folder() / "node_modules" / "playwright-core").is_dir():
-        print("skipped: needs Chromium and `npm ci` in edge/web")
+        print("skipped: needs Chromium and `npm ci` in edge/src/unetres_edge/web")
         return
-    sizes = {n: len(gzip.compress(page_file(n), 9)) for n in PAGE_FILES if n != "segmenter.d.ts"}
+    sizes = {n: len(gzip.compress(page_file(n), 9)) for n in PAGE_FILES if not n.endswith((".d.ts", "node.js"))}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         site = write_web(model, folder / "site", litert=web_folder(), say=lambda line: None)

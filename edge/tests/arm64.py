@@ -6,7 +6,7 @@ For Debian and Ubuntu on x86-64. QEMU's user-mode emulator, an arm64 Python and 
 through `apt-get`, with a state of its own below DIR: nothing is installed on the machine, and nothing needs root. The
 aarch64 wheels of the runtime's dependencies come from PyPI. What is there already is not fetched again.
 
-Every model file (the ones kept in tests/golden, and those given) segments 24 pictures on both processors; an int8
+Every model file (the ones kept in golden/, and those given) segments 24 pictures on both processors; an int8
 file must give the same label in every pixel on each emulated core, a float32 file in all but 1 of 10,000. Then the
 tests run. QEMU 7.2, which Debian 12 has, dies in LiteRT 2.3; hence the emulator of Debian 13. Emulated times say
 nothing of a board.
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--labels", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("pytest", nargs="*", help="what pytest is told")
     options = parser.parse_args()
-    models = [*sorted((ROOT / "tests" / "golden").glob("*.tflite")), *options.model]
+    models = [*sorted((ROOT / "edge" / "tests" / "golden").glob("*.tflite")), *options.model]
     if options.labels:
         write_labels(models, options.labels)
         return 0

@@ -165,3 +165,11 @@ def finish(graph: Graph, card: Card | None, inputs: list[int], outputs: list[int
         return graph.to_bytes(inputs, outputs)
     graph.metadata(CARD_NAME, card.to_json().encode())
     return seal(graph.to_bytes(inputs, outputs))
+
+
+def replace_card(data: bytes, card: Card) -> bytes:
+    """Return a file with another card in the place of its own, sealed."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
+    (buffer,) = (entry.buffer for entry in model.metadata if entry.name.decode() == CARD_NAME)
+    model.buffers[buffer].data = np.frombuffer(card.to_json().encode(), np.uint8)
+    return seal(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))

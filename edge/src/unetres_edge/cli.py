@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": "verify a model file and print its card",
     "bench": "time a model by stage and number of threads",
     "verify": "say whether this device computes the labels the file was made with",
+    "web": "show a model in the browser, by a page that runs it there",
     "seal": "seal a file again that another tool has changed on purpose",
 }
 

@@ -183,17 +183,15 @@ def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str
         raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file", kind=own) from error
 
 
-class _OfThisThread(threading.local):
-    """A pattern for `warnings.filters` that matches only in a thread that decodes, so that no other is silenced."""
-
-    decoding = False
+class _WhileDecoding:
+    """A pattern for `warnings.filters` that matches any text, but only in a thread that decodes an image."""
 
     def match(self, text: str) -> bool:
-        return self.decoding
+        return getattr(_this_thread, "decodes", False)
 
 
-_HERE = _OfThisThread()
-_FILTER = ("ignore", _HERE, Warning, None, 0)
+_this_thread = threading.local()
+_filters_lock = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -202,14 +200,28 @@ def _quiet() -> Iterator[None]:
 
     What Pillow warns of is metadata (damaged EXIF, odd tags). Damaged pixels are found by the checks made here.
     """
-    filters: list[object] = warnings.filters  # type: ignore[assignment]
-    if not filters or filters[0] is not _FILTER:
-        filters.insert(0, _FILTER)
-    before, _HERE.decoding = _HERE.decoding, True
+    _put_filter_first()
+    before, _this_thread.decodes = getattr(_this_thread, "decodes", False), True
     try:
         yield
     finally:
-        _HERE.decoding = before
+        _this_thread.decodes = before
+
+
+def _put_filter_first() -> None:
+    """Make the filter of `_WhileDecoding` the first one, and the only one of its kind.
+
+    Others may have put theirs before it since the last image. The new one is there before the old one goes, for threads
+    that decode meanwhile; each step changes the list at once.
+    """
+    filters: list[tuple[object, ...]] = warnings.filters  # type: ignore[assignment]
+    with _filters_lock:
+        if filters and isinstance(filters[0][1], _WhileDecoding):
+            return
+        old = [each for each in filters if isinstance(each[1], _WhileDecoding)]
+        filters.insert(0, ("ignore", _WhileDecoding(), Warning, None, 0))
+        for each in old:
+            filters.remove(each)
 
 
 def _read(path: str | os.PathLike[str], what: str) -> bytes:
@@ -253,6 +265,11 @@ def _open(data: bytes, page: int | None) -> Image.Image:
         bits = struct.unpack_from("<H", data, 24 if data[14] == 12 else 28)[0]
         if bits != (1 if image.mode == "1" else 8):  # Pillow takes a grey colour table for another depth
             raise ImageError(f"BMP of {bits} bits with a grey colour table is not supported", fix="save it as PNG")
+    if png.is_png(data):
+        image.load()
+        last = image.crop((0, image.height - 1, image.width, image.height))
+        if png.is_interlaced(data) or not np.asarray(last).any():
+            png.check_rows(data)
     if png.is_png(data) and image.mode in ("1", "L") and "transparency" in image.info:
         clear, bits = image.info["transparency"], png.read_bits(data)  # as stored, where the grey levels are scaled
         image.info["transparency"] = 255 * bool(clear) if bits == 1 else clear * _SCALE.get(bits, 1)

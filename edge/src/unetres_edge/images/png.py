@@ -33,8 +33,13 @@ def read_bits(data: bytes) -> int:
     return data[24]
 
 
+def is_interlaced(data: bytes) -> bool:
+    """Return whether the pixels come in the seven passes of Adam7."""
+    return bool(data[28])
+
+
 def check(data: bytes) -> None:
-    """Refuse a PNG that is not whole, and one of 16 bits that Pillow would cut to 8."""
+    """Refuse a PNG whose chunks are not whole, and one of 16 bits that Pillow would cut to 8; nothing is inflated."""
     bits, color = data[24:26]
     if bits == 16 and color in (2, 4, 6):
         raise ImageError(
@@ -42,8 +47,17 @@ def check(data: bytes) -> None:
             found={2: "RGB", 4: "grey and alpha", 6: "RGBA"}[color],
             fix="save it as a 16-bit TIFF or an 8-bit PNG",
         )
-    packed = _read_packed(data)
-    if _lacks_rows(packed, *read_size(data), bits * _CHANNELS.get(color, 0), bool(data[28])):
+    _read_packed(data)
+
+
+def check_rows(data: bytes) -> None:
+    """Refuse a PNG whose pixels end before the last row, which Pillow would leave black; they are inflated and counted.
+
+    Pillow writes whole rows from the top down. So a PNG that is not interlaced lacks none if its last row has a number
+    that is not zero, and need not be inflated a second time.
+    """
+    bits, color = data[24:26]
+    if _lacks_rows(_read_packed(data), *read_size(data), bits * _CHANNELS.get(color, 0), is_interlaced(data)):
         raise ImageError("PNG is truncated", found="fewer pixels than its header says", fix=_REPLACE, kind="unreadable")
 
 
@@ -70,7 +84,7 @@ def _read_packed(data: bytes) -> list[memoryview]:
 
 
 def _lacks_rows(packed: list[memoryview], width: int, height: int, bits: int, interlaced: bool) -> bool:
-    """Tell whether the pixels end before the last row. Pillow would leave the rest black."""
+    """Return whether the pixels end before the last row."""
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
     missing = sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)

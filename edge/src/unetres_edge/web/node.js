@@ -1,3 +1,4 @@
+// @ts-nocheck: it puts into Node what browsers have
 // What LiteRT.js, which is written for browsers, lacks in Node: a loader of scripts, and fetch of files.
 
 import { readFile } from "node:fs/promises";

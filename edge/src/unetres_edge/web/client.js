@@ -2,10 +2,25 @@
 
 import { FileSystemError, restoreError } from "./errors.js";
 
+/** @typedef {import("./segmenter.js").LoadOptions} LoadOptions */
+/** @typedef {import("./segmenter.js").Picture} Picture */
+/** @typedef {import("./segmenter.js").Result} Result */
+
 export class WorkerSegmenter {
+  /** @type {Worker} */
   #worker;
   #waiting = new Map();
   #last = 0;
+  /** @type {import("./card.js").Card | undefined} */
+  card;
+  /** What runs the network, in words. @type {string | undefined} */
+  backend;
+  /** @type {number | undefined} */
+  overlap;
+  /** @type {import("./segmenter.js").Accelerator | undefined} */
+  accelerator;
+  /** Addresses of what the worker has loaded. @type {string[]} */
+  resources = [];
 
   /** @param {Worker} [worker] */
   constructor(worker = new Worker(new URL("worker.js", import.meta.url))) {
@@ -27,7 +42,12 @@ export class WorkerSegmenter {
     };
   }
 
-  /** Load a model; takes what `Segmenter.load` takes. A worker that holds a model keeps it when this fails. */
+  /**
+   * Load a model in a worker of its own.
+   * @param {string | URL | Uint8Array | ArrayBuffer} model
+   * @param {LoadOptions} [options]
+   * @returns {Promise<WorkerSegmenter>}
+   */
   static async load(model, options) {
     const segmenter = new WorkerSegmenter();
     try {
@@ -39,6 +59,12 @@ export class WorkerSegmenter {
     }
   }
 
+  /**
+   * Load a model; a worker that holds one keeps it when this fails.
+   * @param {string | URL | Uint8Array | ArrayBuffer} model
+   * @param {LoadOptions} [options]
+   * @returns {Promise<void>}
+   */
   async load(model, options = {}) {
     const { accelerator = "wasm" } = options;
     if (this.accelerator && accelerator !== this.accelerator) { // LiteRT.js starts once in a thread, in one way
@@ -49,15 +75,20 @@ export class WorkerSegmenter {
       Object.assign(this, next);
       return;
     }
-    const address = typeof model === "string" || model instanceof URL;
-    const loaded = await this.#ask({ kind: "load", model: address ? new URL(model, location.href).href : model, options });
+    const sent = typeof model === "string" || model instanceof URL ? new URL(model, location.href).href : model;
+    const loaded = await this.#ask({ kind: "load", model: sent, options });
     Object.assign(this, loaded, { accelerator });
   }
 
-  /** Segment ImageData, raw pixels, an ImageBitmap or a VideoFrame (both are used up), or an image of the page. */
+  /**
+   * Give every pixel of an image a class; an ImageBitmap or a VideoFrame is used up.
+   * @param {Picture} image
+   * @param {{scores?: boolean}} [options]
+   * @returns {Promise<Result>}
+   */
   async segment(image, { scores = false } = {}) {
-    const closes = typeof image.close === "function";
-    const sent = image.data || closes ? image : await createImageBitmap(image);
+    const closes = "close" in image;
+    const sent = "data" in image || closes ? image : await createImageBitmap(image);
     return this.#ask({ kind: "segment", image: sent, scores }, closes || sent !== image ? [sent] : []);
   }
 

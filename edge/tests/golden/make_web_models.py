@@ -1,8 +1,8 @@
 """Make the models that the tests of the browser runtime compare it with Python on.
 
-    python tests/golden/make_web_models.py
+    python edge/tests/golden/make_web_models.py
 
-`tests/test_web.py` takes one untrained network in three forms, `tests/test_web_browser.py` one that was trained for a
+`test_web.py` takes one untrained network in three forms, `test_web_browser.py` one that was trained for a
 minute on drawn cells, and a picture for it. They are kept, so that the tests need no conversion. Any other network
 would do: the tests ask for equality alone, and not for these labels.
 """

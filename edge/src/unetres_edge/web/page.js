@@ -3,7 +3,7 @@
 import { WorkerSegmenter } from "./client.js";
 import { FileSystemError, ImageError, UnetresError } from "./errors.js";
 import { encodeClassMap } from "./png.js";
-import { toGeoJSON } from "./vector.js";
+import { geoJSONText, toGeoJSON } from "./vector.js";
 
 const $ = (id) => document.getElementById(id);
 const segmenter = new WorkerSegmenter();
@@ -245,7 +245,7 @@ $("mask").onclick = () => attempt("Writing the mask …", async () => {
   say("Mask written: an indexed PNG, indices are class ids.");
 });
 $("geojson").onclick = () => attempt("Tracing polygons …", async () => {
-  const text = JSON.stringify(toGeoJSON(shown.result, segmenter.card.classes));
+  const text = geoJSONText(toGeoJSON(shown.result, segmenter.card.classes));
   save(new Blob([text], { type: "application/geo+json" }), `${shown.stem}.geojson`);
   say("Polygons written, in pixels.");
 });

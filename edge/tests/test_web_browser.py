@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from node import WEB, need_package, node_path
 from PIL import Image
 
-from keras_unetres.workflows.web import make_server, write_web
 from unetres_edge import Segmenter
+from unetres_edge.web import make_server, write_web
 
-ROOT = Path(__file__).resolve().parents[1]
-WEB = ROOT / "edge" / "web"
 MODEL = Path(__file__).with_name("golden") / "web_cells.tflite"
 PICTURE = Path(__file__).with_name("golden") / "web_cells.png"
 pytestmark = pytest.mark.long
@@ -30,8 +29,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("needs Chromium: apt-get install chromium, or name it in CHROMIUM")
-    if not (WEB / "node_modules" / "playwright-core").is_dir() or shutil.which("node") is None:
-        pytest.skip("needs Node 20 and `npm ci` in edge/web: run `make test-web`")
+    need_package("playwright-core")
     folder = tmp_path_factory.mktemp("browser")
     whole = MODEL.read_bytes()
     flipped = bytearray(whole)
@@ -48,7 +46,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
             address = f"http://127.0.0.1:{server.server_address[1]}/"
             job = {"url": address, "chromium": chromium, "image": f"{PICTURE}", "models": models, "out": f"{folder}"}
             (folder / "job.json").write_text(json.dumps(job))
-            command = ["node", f"{WEB / 'test' / 'browser.mjs'}", f"{folder / 'job.json'}"]
+            command = [node_path(), f"{WEB / 'test' / 'browser.mjs'}", f"{folder / 'job.json'}"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         finally:
             server.shutdown()

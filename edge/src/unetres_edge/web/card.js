@@ -8,9 +8,42 @@ const FIELDS = ["channels", "color_order", "value_range", "mean", "std", "per_im
 const COPY = "copy the model file again";
 
 /**
- * Read the card, after checking the digest.
+ * How images meet the network.
+ * @typedef {object} Preprocessing
+ * @property {number} channels
+ * @property {"rgb" | "bgr"} color_order
+ * @property {[number, number]} value_range
+ * @property {number[]} mean
+ * @property {number[]} std
+ * @property {[number, number] | null} per_image
+ * @property {"crop" | "resize" | "letterbox"} fit
+ * @property {[number, number]} size (height, width) of the network's input in px
+ */
+
+/**
+ * What a model file says about itself.
+ * @typedef {object} Card
+ * @property {1} schema
+ * @property {"segment" | "classify"} task
+ * @property {{name: string, color: [number, number, number]}[]} classes
+ * @property {Preprocessing} preprocessing
+ * @property {"logits" | "argmax"} head
+ * @property {number | null} ignore_index
+ * @property {number} halo
+ * @property {number} [stride]
+ * @property {string} recipe
+ * @property {Record<string, unknown>} scores
+ * @property {Record<string, unknown>} dataset
+ * @property {Record<string, string>} versions
+ * @property {number} [resealed]
+ * @property {string} sha256
+ */
+
+/**
+ * Read the card of a model file, after checking its digest.
  * @param {Uint8Array} data the file's bytes
  * @param {string} [file] how errors name it
+ * @returns {Promise<Card>}
  */
 export async function readCard(data, file) {
   const [start, end] = findCard(data, file);
@@ -36,10 +69,19 @@ export async function readCard(data, file) {
   }
 }
 
+/**
+ * A tensor of the graph.
+ * @typedef {{type: number, shape: number[], scale: number, zeroPoint: number}} Tensor
+ */
+
 /** Tensor types of the TFLite schema that are met here. */
 export const FLOAT32 = 0, INT32 = 2, UINT8 = 3, INT8 = 9;
 
-/** What the graph takes and gives: type, shape, scale and zero point of its first input and output, and their counts. */
+/**
+ * What the graph takes and gives: its first input and output, and how many there are of each.
+ * @param {Uint8Array} data the file's bytes
+ * @returns {{counts: number[], input: Tensor, output: Tensor}}
+ */
 export function readTensors(data) {
   const flat = new Flatbuffer(data);
   const graph = flat.follow(flat.vector(flat.follow(0), 2)[0]);

@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { Segmenter } from "../segmenter.js";
 import { encodeClassMap } from "../png.js";
-import { toGeoJSON } from "../vector.js";
+import { geoJSONText, toGeoJSON } from "../vector.js";
 
 console.log = console.info = console.warn = () => {};
 for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))) {
@@ -23,7 +23,7 @@ for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))
       const result = await segmenter.segment({ data, width, height, channels }, { scores });
       writeFileSync(`${out}.labels`, result.classMap);
       if (result.scores) writeFileSync(`${out}.scores`, result.scores);
-      writeFileSync(`${out}.geojson`, JSON.stringify(toGeoJSON(result, card.classes)));
+      writeFileSync(`${out}.geojson`, geoJSONText(toGeoJSON(result, card.classes)));
       const png = await encodeClassMap(result, card.classes.map(({ color }) => color));
       writeFileSync(`${out}.png`, new Uint8Array(await png.arrayBuffer()));
     } catch (problem) {

@@ -1,14 +1,30 @@
 // Errors with the stable codes of unetres_edge.errors: what is wrong, what was expected, what was found, and the fix.
 
+/**
+ * What an error says beside its message.
+ * @typedef {object} About
+ * @property {string} [file] the file concerned
+ * @property {unknown} [expected] what would have been right
+ * @property {unknown} [found] what was there instead
+ * @property {string} [fix] what to do about it
+ */
+
 export class UnetresError extends Error {
   static code = "error";
 
-  /** @param {{file?: string, expected?: unknown, found?: unknown, fix?: string}} [about] */
+  /**
+   * @param {string} message what is wrong
+   * @param {About} [about]
+   */
   constructor(message, { file, expected, found, fix } = {}) {
     super(message);
     this.name = new.target.name;
+    /** @readonly */
     this.code = new.target.code;
-    Object.assign(this, { file, expected, found, fix });
+    this.file = file;
+    this.expected = expected;
+    this.found = found;
+    this.fix = fix;
   }
 
   /** One line, as the command line prints it. */
@@ -37,6 +53,10 @@ export class FileSystemError extends UnetresError { static code = "system"; }
 
 const KINDS = [UsageError, ImageError, ModelError, ModelDamagedError, CardMissingError, FileSystemError];
 
+/**
+ * Turn the plain values of `UnetresError.toJSON` back into an error.
+ * @param {About & {code: string, message: string}} values
+ */
 export function restoreError(values) {
   const Kind = KINDS.find((kind) => kind.code === values.code) ?? UnetresError;
   return new Kind(values.message, values);

@@ -4,7 +4,7 @@ import { FLOAT32, INT32, INT8, UINT8, readTensors } from "./card.js";
 import { FileSystemError, ModelError } from "./errors.js";
 import { tables } from "./pixels.js";
 
-export const NODE = typeof process !== "undefined" && !!process.versions?.node;
+export const NODE = !!(/** @type {any} */ (globalThis).process?.versions?.node);
 const NAMES = { [FLOAT32]: "float32", [INT32]: "int32", [UINT8]: "uint8", [INT8]: "int8" };
 const HAIR = 1e-3; // of a step, as in unetres_edge.engine
 let loading = null;
@@ -17,7 +17,7 @@ function loadRuntime(base, { accelerator, threads }) {
   if (typeof WebAssembly === "undefined") {
     throw new FileSystemError("this browser has no WebAssembly", { fix: "use a current browser" });
   }
-  const jspi = accelerator === "webgpu" && typeof WebAssembly.Suspending === "function";
+  const jspi = accelerator === "webgpu" && "Suspending" in WebAssembly;
   loading ??= start(base, jspi ? { jspi } : { threads }).catch((error) => {
     loading = null;
     throw new FileSystemError(`LiteRT.js does not start: ${error?.message ?? error}`, { fix: "reload the page" });
@@ -58,7 +58,7 @@ export class LiteRTEngine {
     const tensors = readTensors(data);
     check(card, tensors);
     const runtime = await loadRuntime(litert, { accelerator, threads });
-    if (accelerator === "webgpu" && !(runtime.api.isWebGPUSupported() && (await navigator.gpu.requestAdapter()))) {
+    if (accelerator === "webgpu" && !(runtime.api.isWebGPUSupported() && (await /** @type {any} */ (navigator).gpu.requestAdapter()))) {
       throw new FileSystemError("this browser has no WebGPU", { fix: "choose the accelerator wasm" });
     }
     const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
@@ -71,7 +71,12 @@ export class LiteRTEngine {
   }
 
   constructor(card, { input, output }, { api, threads }, model) {
-    Object.assign(this, { card, input, output, api, model, threads });
+    this.card = card;
+    this.input = input;
+    this.output = output;
+    this.api = api;
+    this.model = model;
+    this.threads = threads;
     this.table = inputTables(tables(card.preprocessing), input);
     this.buffer = new this.table[0].constructor(input.shape.reduce((a, b) => a * b));
     this.levels = Float32Array.from({ length: 256 }, (_, level) => (level - output.zeroPoint) * output.scale);

@@ -64,7 +64,7 @@ export async function* blendedRows(image, [height, width], overlap, classes, run
   }
 }
 
-/** [origin, weights] of each tile of an axis; the weights of each pixel sum to one. */
+/** @returns {[number, Float32Array][]} origin and weights of each tile of an axis; the weights of each pixel sum to one */
 function windows(length, tile, overlap) {
   const origins = tileOrigins(length, tile, overlap);
   const window = ramp(tile, overlap);

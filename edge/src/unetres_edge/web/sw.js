@@ -1,11 +1,11 @@
 // Offline use: everything the page has loaded once is kept. It also adds the headers that threads need.
 
-const CACHE = "unetres-VERSION";
-// Filled in by `unetres export --web`.
-const FILES = [];
+importScripts("offline.js"); // written beside this file with the page: a version, and the files that every browser needs
+const { version, files } = self.OFFLINE;
+const CACHE = `unetres-${version}`;
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)).then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {

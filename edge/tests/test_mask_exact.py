@@ -237,35 +237,3 @@ def test_images_of_an_imagej_stack(order: str, path) -> None:
                 np.testing.assert_array_equal(read(path, page=number), page, strict=True)
 
     run()
-
-
-def test_run_lengths_of_coco() -> None:
-    masks = pytest.importorskip("pycocotools.mask", reason="needs pycocotools, an independent reader of COCO")
-
-    @EACH
-    @given(maps(1))
-    def run(ids: np.ndarray) -> None:
-        rle = masks.encode(np.asfortranarray(ids))
-        np.testing.assert_array_equal(masks.decode(rle), ids)
-        flat = ids.ravel(order="F")
-        ends = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
-        counts = np.diff([0, *ends, flat.size]).tolist()
-        plain = masks.frPyObjects({"size": list(ids.shape), "counts": counts}, *ids.shape)
-        assert plain["counts"] == rle["counts"]
-
-    run()
-
-
-def test_rectangles_of_coco() -> None:
-    masks = pytest.importorskip("pycocotools.mask", reason="needs pycocotools, an independent reader of COCO")
-
-    @EACH
-    @given(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2)
-    def run(x: int, y: int, width: int, height: int) -> None:
-        ids = np.zeros((40, 40), np.uint8)
-        ids[y : y + height, x : x + width] = 1
-        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
-        (rle,) = masks.frPyObjects([corners], 40, 40)
-        np.testing.assert_array_equal(masks.decode(rle), ids)
-
-    run()

@@ -10,28 +10,80 @@ import { blendedRows, joinedRows, padToTile, resizedRows } from "./tiles.js";
 export * from "./errors.js";
 export { readCard } from "./card.js";
 
+/** @typedef {import("./card.js").Card} Card */
+/** @typedef {"wasm" | "webgpu"} Accelerator */
+
+/**
+ * @typedef {object} LoadOptions
+ * @property {Accelerator} [accelerator] what runs the network; "wasm" unless given
+ * @property {number} [overlap] pixels shared by neighbouring tiles; the halo, at most a quarter of the tile, unless given
+ * @property {string | URL} [litert] a folder laid out as LiteRT.js's npm package; "litert/" beside this module, in Node
+ *   the installed package, unless given
+ * @property {boolean} [threads] several threads; where the page is cross-origin isolated unless given
+ * @property {string} [name] how errors name the file
+ */
+
+/**
+ * Pixels without a canvas: (height, width, channels), grey or RGB or opaque RGBA.
+ * @typedef {object} RawImage
+ * @property {Uint8Array | Uint8ClampedArray | Uint16Array} data
+ * @property {number} width
+ * @property {number} height
+ * @property {number} [channels] 4 unless given
+ */
+
+/** @typedef {ImageData | RawImage | HTMLImageElement | HTMLVideoElement | HTMLCanvasElement | ImageBitmap | VideoFrame} Picture */
+
+/**
+ * @typedef {object} Result
+ * @property {Uint8Array} classMap (height, width) class ids, at the image's own size
+ * @property {number} width
+ * @property {number} height
+ * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
+ * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
+ */
+
+/**
+ * What runs the network.
+ * @typedef {object} Engine
+ * @property {string} backend in words
+ * @property {number} milliseconds that it ran
+ * @property {(tile: {data: Uint8Array, height: number, width: number, channels: number}) =>
+ *   Promise<Float32Array | Uint8Array>} run one prepared tile to scores (h, w, classes) or labels (h, w)
+ * @property {() => void} close
+ */
+
 export class Segmenter {
+  /** @type {Engine | null} */
   #engine;
   #queue = Promise.resolve();
 
+  /**
+   * Join a card and an engine; `Segmenter.load` does this for a file.
+   * @param {Card} card
+   * @param {Engine} engine
+   * @param {number} overlap
+   */
   constructor(card, engine, overlap) {
-    Object.assign(this, { card, overlap });
+    /** @readonly */
+    this.card = card;
+    /** @readonly */
+    this.overlap = overlap;
     this.#engine = engine;
   }
 
   /**
    * Verify and load a model file.
-   * @param {string|URL|Uint8Array|ArrayBuffer} model where the .tflite lies, or its bytes
-   * @param {import("./segmenter.d.ts").LoadOptions} [options]
+   * @param {string | URL | Uint8Array | ArrayBuffer} model where the .tflite lies, or its bytes
+   * @param {LoadOptions} [options]
+   * @returns {Promise<Segmenter>}
    */
   static async load(model, { accelerator = "wasm", overlap, litert, threads, name } = {}) {
     if (accelerator !== "wasm" && accelerator !== "webgpu") {
       throw new UsageError("unknown accelerator", { expected: "wasm or webgpu", found: accelerator });
     }
     const file = name ?? (isAddress(model) ? `${model}` : undefined);
-    const data = isAddress(model)
-      ? await fetchModel(model)
-      : new Uint8Array(model.buffer ?? model, model.byteOffset ?? 0, model.byteLength);
+    const data = await bytesOf(model);
     const card = await readCard(data, file);
     if (card.task !== "segment") {
       throw new ModelError("the model is not a segmenter", { file, expected: "task 'segment'", found: card.task });
@@ -56,12 +108,14 @@ export class Segmenter {
   }
 
   /**
-   * Give every pixel a class. Calls wait for each other.
-   * @returns {Promise<import("./segmenter.d.ts").Result>}
+   * Give every pixel of an image a class. Calls wait for each other.
+   * @param {Picture} image
+   * @param {{scores?: boolean}} [options]
+   * @returns {Promise<Result>}
    */
   segment(image, { scores = false } = {}) {
     const result = this.#queue.then(() => this.#segment(image, scores));
-    this.#queue = result.catch(() => {});
+    this.#queue = result.then(() => {}, () => {});
     return result;
   }
 
@@ -124,7 +178,12 @@ export class Segmenter {
   }
 }
 
-/** Yield rows of a whole image that was scaled to the network's input and back. */
+/**
+ * Yield rows of a whole image that was scaled to the network's input and back.
+ * @param {{height: number, width: number}} image
+ * @param {Card} card
+ * @param {(tile: object) => Promise<Float32Array | Uint8Array>} run
+ */
 async function* scaledRows(image, { preprocessing: pre, head, classes }, run) {
   const { height, width } = image;
   const part = placed(height, width, pre);
@@ -158,11 +217,18 @@ function pixelsOf(image) {
     throw new ImageError("not an image", { expected: "ImageData, an image that is loaded, or a video frame" });
   }
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new ImageError("this browser cannot read pixels", { found: "no 2d canvas" });
   context.drawImage(image, 0, 0);
   return context.getImageData(0, 0, width, height);
 }
 
 const isAddress = (model) => typeof model === "string" || model instanceof URL;
+
+/** @param {string | URL | Uint8Array | ArrayBuffer} model @returns {Promise<Uint8Array>} */
+async function bytesOf(model) {
+  if (typeof model === "string" || model instanceof URL) return fetchModel(model);
+  return ArrayBuffer.isView(model) ? new Uint8Array(model.buffer, model.byteOffset, model.byteLength) : new Uint8Array(model);
+}
 
 async function fetchModel(url) {
   let found;

@@ -96,7 +96,10 @@ export function tables(pre) {
     Float32Array.from({ length: 256 }, (_, k) => (low + ((high - low) * k) / 255 - one(pre.mean, c)) / one(pre.std, c)));
 }
 
-/** How a whole image is put on the network's input: the part it fills, [height, width]. */
+/**
+ * How a whole image is put on the network's input: the part it fills, height and width.
+ * @returns {[number, number]}
+ */
 export function placed(height, width, pre) {
   const [rows, columns] = pre.size;
   if (pre.fit === "resize") return [rows, columns];
@@ -125,7 +128,10 @@ export function scaleOnto(image, [height, width], canvas) {
 
 const BITS = 22; // of Pillow's fixed-point weights
 
-/** Pillow's weights of a triangle that widens when an image shrinks (src/libImaging/Resample.c). */
+/**
+ * Pillow's weights of a triangle that widens when an image shrinks (src/libImaging/Resample.c).
+ * @returns {[number, number[]][]} for each pixel the first that counts, and the weights from there on
+ */
 function weights(from, to) {
   const scale = from / to;
   const support = Math.max(scale, 1);

@@ -1,0 +1,146 @@
+"""A server of the page for browsers, on this machine alone unless it is told otherwise.
+
+It gives the files of one folder that were there when it started, and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import ipaddress
+import os
+import socket
+import tempfile
+import webbrowser
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from ..errors import FileSystemError, UsageError
+from .site import write_web
+
+LOOPBACK = "127.0.0.1"
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def serve(
+    model: str | os.PathLike[str],
+    *,
+    host: str = LOOPBACK,
+    port: int = 0,
+    browser: bool = True,
+    litert: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Show a model in a browser, until Ctrl-C.
+
+    Args:
+        model: as for `write_web`.
+        host: address to listen on. Browsers of other machines refuse to check a model over plain http: put https before
+            it.
+        port: to listen on; 0 for any that is free.
+        browser: open the page in the browser of this machine.
+        litert: as for `write_web`.
+        say: called with lines for the user.
+
+    Raises:
+        UnetresError: as for `write_web`.
+        UsageError: there is no such port.
+        FileSystemError: the host is not one of this machine, or the port is taken.
+    """
+    if not 0 <= port <= 65535:
+        raise UsageError("no such port", expected="0 to 65535", found=port)
+    with tempfile.TemporaryDirectory(prefix="unetres-web-") as folder:
+        write_web(model, folder, litert=litert, say=lambda line: None)
+        with make_server(folder, port, host) as server:
+            name = f"[{host}]" if ":" in host else host
+            address = f"http://{name}:{server.server_address[1]}/"
+            say(f"serving    {address} (Ctrl-C ends it)")
+            if browser:
+                webbrowser.open(address)
+            server.serve_forever()
+
+
+def make_server(folder: str | os.PathLike[str], port: int = 0, host: str = LOOPBACK) -> ThreadingHTTPServer:
+    """Return a server of a folder, with the headers that threads in a page need.
+
+    Raises:
+        FileSystemError: the host is not one of this machine, or the port is taken.
+    """
+    handler = functools.partial(_Handler, directory=os.fspath(folder))
+    try:
+        return _Server((host, port), handler, Path(folder))
+    except OSError as error:
+        raise FileSystemError(
+            f"cannot listen on {host}, port {port}: {error.strerror}", fix="choose another --port or --host"
+        ) from error
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: Callable[..., SimpleHTTPRequestHandler], folder: Path):
+        self.names = {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and not path.is_symlink()
+        }
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.local = _is_loopback(address[0])
+        super().__init__(address, handler)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    server: _Server
+    extensions_map = {  # not of the machine's own tables, which may call .js plain text
+        ".css": "text/css",
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript",
+        ".wasm": "application/wasm",
+        "": "application/octet-stream",
+    }
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        """Answer, unless the request is for another host or for what is not a file of the page."""
+        if self.server.local and not _is_loopback(_name_of(self.headers.get("Host", ""))):
+            # A page of another site, whose name was made to point here (DNS rebinding).
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
+        name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
+        if name not in self.server.names:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet."""
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

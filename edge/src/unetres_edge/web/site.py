@@ -1,0 +1,105 @@
+"""A folder for any static host: the page's modules, LiteRT.js, the model, and what a service worker keeps of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..errors import ExistsError, ModelError
+from ..files import make_folder, read_bytes, write_bytes
+from ..model.card import read_card
+from .litertjs import runtime_files
+
+PAGE_FILES = (
+    "card.d.ts",
+    "card.js",
+    "client.d.ts",
+    "client.js",
+    "engine.js",
+    "errors.d.ts",
+    "errors.js",
+    "index.html",
+    "node.js",
+    "page.js",
+    "pixels.js",
+    "png.js",
+    "segmenter.d.ts",
+    "segmenter.js",
+    "style.css",
+    "sw.js",
+    "tiles.js",
+    "vector.js",
+    "worker.js",
+)
+MODEL = "model.tflite"
+_OFFLINE = "offline.js"  # data that sw.js imports
+_NOT_OF_THE_PAGE = (".d.ts", "node.js", "sw.js")  # what no browser loads, or keeps by itself
+
+
+def web_folder() -> Path:
+    """Return the folder in which the page's files lie."""
+    return Path(__file__).parent
+
+
+def page_file(name: str) -> bytes:
+    """Return one of PAGE_FILES."""
+    return read_bytes(web_folder() / name, "part of the page")
+
+
+def write_web(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    litert: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write a folder that any static host can serve: the page, LiteRT.js, the model, and a service worker.
+
+    Args:
+        model: a `.tflite` of a segmenter with a card, of a head with uint8 or float input and output.
+        out: the folder.
+        litert: a folder that holds `node_modules` with @litertjs/core; None to fetch it from the npm registry once.
+        overwrite: write into a folder that is not empty.
+        say: called with lines for the user.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: not a model that the page can run.
+        ExistsError: the folder is not empty.
+        FileSystemError: LiteRT.js cannot be fetched, or the disk refuses.
+        UsageError: `litert` has no LiteRT.js of the version that was tested.
+    """
+    data = read_bytes(model, "model file")
+    card = read_card(data, file=os.fspath(model))
+    if card.task != "segment":
+        raise ModelError("the page shows segmenters", file=model, expected="task 'segment'", found=card.task)
+    folder = Path(out)
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
+    files = {name: page_file(name) for name in PAGE_FILES}
+    files |= {f"litert/{name}": content for name, content in runtime_files(litert, say).items()}
+    files[MODEL] = data
+    files[_OFFLINE] = _offline(files)
+    for name in sorted(files, key=lambda name: name in (_OFFLINE, "sw.js")):  # last: no worker is ahead of its files
+        make_folder((folder / name).parent)
+        write_bytes(folder / name, files[name])
+    size = sum(map(len, files.values()))
+    say(f"web        {folder}, {len(files)} files, {size / 1e6:.1f} MB of which a browser loads about a quarter")
+    return folder
+
+
+def _offline(files: Mapping[str, bytes]) -> bytes:
+    """Return the script that tells sw.js which files every browser needs, and a version that is theirs.
+
+    The WebAssembly is not among them: there are several, of which a browser takes one, and the page names that.
+    """
+    digest = hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files)))
+    needed = [name for name in sorted(files) if not name.startswith("litert/wasm/")]
+    kept = ["./", *(name for name in needed if not name.endswith(_NOT_OF_THE_PAGE))]
+    return f"self.OFFLINE = {json.dumps({'version': digest.hexdigest()[:12], 'files': kept})};\n".encode()

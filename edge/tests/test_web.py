@@ -1,0 +1,424 @@
+"""The runtime for browsers, in Node: its labels are Python's in every pixel, and so are its errors and its polygons."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models import make_card, make_dense, replace_card
+from node import WEB, need_package, node_path, run_node
+from PIL import Image
+
+from unetres_edge import Segmenter, UnetresError, read_card
+from unetres_edge.cli import main
+from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError, ModelError, UsageError
+from unetres_edge.files import write_json
+from unetres_edge.results.vector import find_polygons, geojson
+from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
+
+GOLDEN = Path(__file__).with_name("golden")
+CLASSES = ["ground", "cells", "edge"]
+
+
+def run_jobs(jobs: list[dict[str, Any]], folder: Path) -> None:
+    """Run models on raw images, as test/segment_files.mjs says."""
+    need_package("@litertjs/core")
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    run_node(WEB / "test" / "segment_files.mjs", folder / "jobs.json")
+
+
+def draw_scene(rng: np.random.Generator, height: int, width: int, channels: int, bits: int = 8) -> np.ndarray:
+    """(H, W, channels) uint8 or uint16: smooth waves with grain."""
+    y, x = np.mgrid[:height, :width]
+    waves = [
+        np.sin(y / rng.uniform(3, 20) + rng.uniform(0, 6)) * np.cos(x / rng.uniform(3, 20)) for _ in range(channels)
+    ]
+    levels = np.clip(0.5 + 0.4 * np.stack(waves, -1) + rng.normal(0, 0.08, (height, width, channels)), 0, 1)
+    return (levels * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    """One network in three forms, made by golden/make_web_models.py: int8, argmax in the graph, float32."""
+    return {name: (GOLDEN / f"web_{name}.tflite").read_bytes() for name in ("int8", "argmax", "float32")}
+
+
+def with_card(data: bytes, *, halo: int = 9, **changes: Any) -> bytes:
+    """The same graph, fed in another way."""
+    card = read_card(data)
+    pre = dataclasses.replace(card.preprocessing, **changes)
+    return replace_card(data, dataclasses.replace(card, preprocessing=pre, halo=halo))
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "crop": {},
+    "bgr": {"color_order": "bgr", "halo": 5},
+    "percentiles": {"per_image": (1.0, 99.0)},
+    "resize": {"fit": "resize"},
+    "letterbox": {"fit": "letterbox", "per_image": (2.5, 97.0)},
+}
+SIZES = ((32, 48), (33, 50), (20, 30), (7, 90), (100, 61), (1, 1), (150, 211), (64, 96), (31, 49), (97, 40))
+
+
+@pytest.mark.parametrize("form", ["int8", "argmax", "float32"])
+def test_labels_are_those_of_python(form: str, files: dict[str, bytes], tmp_path: Path) -> None:
+    """Fifty images of an int8 file: ten sizes in five ways, grey, RGB and RGBA, of 8 and 16 bits."""
+    rng, jobs, cases = np.random.default_rng(7), [], []
+    for way, changes in WAYS.items():
+        data = with_card(files[form], **changes)
+        model = tmp_path / f"{way}.tflite"
+        model.write_bytes(data)
+        images = []
+        for number, (height, width) in enumerate(SIZES):
+            channels, bits = (3, 1, 4)[number % 3], (8, 8, 16)[number % 3 if way != "crop" else 0]
+            pixels = draw_scene(rng, height, width, channels, bits)
+            if channels == 4:
+                pixels[..., 3] = 2**bits - 1
+            out = tmp_path / f"{way}{number}"
+            out.with_suffix(".raw").write_bytes(pixels.tobytes())
+            scores = form != "argmax" and number != 0
+            images.append({
+                "raw": f"{out}.raw", "width": width, "height": height, "channels": channels, "bits": bits,
+                "out": f"{out}", "scores": scores,
+            })  # fmt: skip
+            cases.append((data, pixels, out, scores))
+        jobs.append({"model": f"{model}", "images": images, "error": f"{model}.error"})
+    run_jobs(jobs, tmp_path)
+    seen: set[int] = set()
+    for data, pixels, out, scores in cases:
+        with Segmenter(data, num_threads=1) as segmenter:
+            expected = segmenter.segment(pixels, scores=scores)
+        labels = np.fromfile(f"{out}.labels", np.uint8).reshape(expected.class_map.shape)
+        seen |= set(np.unique(labels))
+        if form == "float32":
+            found = np.fromfile(f"{out}.scores", np.float32) if scores else np.zeros(0, np.float32)
+            if scores:
+                assert np.abs(found - expected.scores.ravel()).max() < 1e-4, out.name
+            assert (labels == expected.class_map).mean() > 0.999, out.name
+        else:
+            np.testing.assert_array_equal(labels, expected.class_map, err_msg=out.name)
+            if scores:
+                np.testing.assert_array_equal(np.fromfile(f"{out}.scores", np.float32), expected.scores.ravel())
+        np.testing.assert_array_equal(np.array(Image.open(f"{out}.png")), labels)
+        np.testing.assert_array_equal(fill(json.loads(Path(f"{out}.geojson").read_text()), labels.shape), labels)
+    assert len(seen) > 1, "a network that gives one class everywhere proves nothing"
+
+
+def fill(geojson: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Paint polygons with holes back into a class map, by the even-odd rule at pixel centres."""
+    found = np.zeros(shape, np.uint8)
+    for feature in geojson["features"]:
+        inside = np.zeros(shape, bool)
+        for ring in feature["geometry"]["coordinates"]:
+            assert ring[0] == ring[-1]
+            for (x0, y0), (x1, y1) in zip(ring, ring[1:], strict=False):
+                assert (x0 == x1) != (y0 == y1), "edges are horizontal or vertical"
+                if x0 == x1:
+                    inside[min(y0, y1) : max(y0, y1), x0:] ^= True
+        assert inside.sum() == feature["properties"]["area_px"]
+        assert not found[inside].any()
+        assert feature["properties"]["class"] == CLASSES[feature["properties"]["class_id"]]
+        found[inside] = feature["properties"]["class_id"]
+    return found
+
+
+def _refused(data: bytes) -> UnetresError:
+    with pytest.raises(UnetresError) as caught:
+        Segmenter(data)
+    return caught.value
+
+
+def test_refusals_carry_the_codes_of_python(files: dict[str, bytes], tmp_path: Path) -> None:
+    whole = files["int8"]
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    broken = {
+        "flipped": bytes(flipped),
+        "truncated": whole[: len(whole) // 2],
+        "stub": whole[:20],
+        "empty": b"",
+        "page": b"<!doctype html>",
+        "bare": whole.replace(b"KERAS_UNETRES_CARD", b"KERAS_UNETRES_CARE"),
+    }
+    jobs = []
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+        jobs.append({"model": f"{tmp_path / name}", "error": f"{tmp_path / name}.json", "images": []})
+    run_jobs(jobs, tmp_path)
+    for name, data in broken.items():
+        told = json.loads((tmp_path / f"{name}.json").read_text())
+        expected = _refused(data)
+        assert (told["code"], told["message"]) == (expected.code, expected.message), name
+        assert told["file"] == f"{tmp_path / name}"
+        assert told["line"].startswith(f"{expected.code}: {tmp_path / name}: {expected.message}")
+
+
+def test_images_are_refused_as_python_does(files: dict[str, bytes], tmp_path: Path) -> None:
+    clear = np.full((8, 8, 4), 200, np.uint8)
+    clear[3, 3, 3] = 254
+    (tmp_path / "m.tflite").write_bytes(files["int8"])
+    images = []
+    for name, pixels in (("clear", clear), ("two", clear[..., :2])):
+        (tmp_path / f"{name}.raw").write_bytes(pixels.tobytes())
+        images.append({
+            "raw": f"{tmp_path / name}.raw", "width": 8, "height": 8, "channels": pixels.shape[-1], "bits": 8,
+            "out": f"{tmp_path / name}", "scores": False,
+        })  # fmt: skip
+    run_jobs([{"model": f"{tmp_path / 'm.tflite'}", "images": images, "error": ""}], tmp_path)
+    for name, pixels in (("clear", clear), ("two", clear[..., :2])):
+        told = json.loads((tmp_path / f"{name}.error").read_text())
+        with Segmenter(files["int8"]) as segmenter, pytest.raises(UnetresError) as caught:
+            segmenter.segment(pixels)
+        assert (told["code"], told["message"]) == (caught.value.code, caught.value.message)
+
+
+@pytest.fixture(scope="module")
+def site(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with the int8 model."""
+    need_package("@litertjs/core")
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "m.tflite").write_bytes(files["int8"])
+    return write_web(folder / "m.tflite", folder / "site", litert=WEB, say=lambda line: None)
+
+
+@contextmanager
+def served(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve a folder and give its address."""
+    with make_server(folder, host=host) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def status_of(address: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        assert {name: error.headers[name] for name in HEADERS} == HEADERS
+        return error.code
+
+
+def test_the_folder_is_whole(site: Path, files: dict[str, bytes]) -> None:
+    (line,) = (site / "offline.js").read_text().splitlines()
+    offline = json.loads(line.removeprefix("self.OFFLINE = ").removesuffix(";"))
+    assert re.fullmatch("[0-9a-f]{12}", offline["version"])
+    assert all((site / name).is_file() for name in offline["files"] if name != "./")
+    assert {"./", "index.html", "model.tflite", "litert/dist/index.js", "segmenter.js"} <= set(offline["files"])
+    assert (site / "model.tflite").read_bytes() == files["int8"]
+    for name in PAGE_FILES:
+        assert (site / name).read_bytes() == page_file(name) == (web_folder() / name).read_bytes()
+    with pytest.raises(ExistsError):
+        write_web(site / "model.tflite", site, litert=WEB)
+
+
+def test_it_is_served_with_the_headers_that_threads_need(site: Path) -> None:
+    with served(site) as address:
+        for name, kind in (
+            ("", "text/html"),
+            ("page.js", "text/javascript"),
+            ("litert/wasm/litert_wasm_internal.wasm", "application/wasm"),
+        ):
+            with urllib.request.urlopen(f"{address}{name}", timeout=10) as answer:
+                assert answer.headers["Content-Type"].startswith(kind)
+                assert {header: answer.headers[header] for header in HEADERS} == HEADERS
+                assert answer.read() == (site / (name or "index.html")).read_bytes()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder to serve, with a file beside it that is not to be seen."""
+    (tmp_path / "secret").write_text("not for browsers")
+    folder = tmp_path / "page"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "index.html").write_text("page")
+    (folder / "sub" / "a.js").write_text("1")
+    (folder / "link.txt").symlink_to(tmp_path / "secret")
+    return folder
+
+
+def test_only_the_folders_own_files_are_served(small: Path) -> None:
+    with served(small) as address:
+        assert [status_of(f"{address}{name}") for name in ("", "index.html", "sub/a.js", "index.html?a=b")] == [200] * 4
+        (small / "later.txt").write_text("written after the start")
+        for name in (
+            "sub",
+            "sub/",
+            "link.txt",
+            "later.txt",
+            "../secret",
+            "%2e%2e/secret",
+            "sub/../../secret",
+            "//etc/passwd",
+        ):
+            assert status_of(f"{address}{name}") == 404, name
+        with pytest.raises(urllib.error.HTTPError, match="501"):
+            urllib.request.urlopen(address, data=b"x", timeout=10)
+
+
+def test_a_name_that_was_made_to_point_here_is_refused(small: Path) -> None:
+    with served(small) as address:
+        for host in ("localhost", "localhost:8000", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+            assert status_of(address, Host=host) == 200, host
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[", "10.0.0.1"):
+            assert status_of(address, Host=host) == 421, host
+    with served(small, "0.0.0.0") as address:
+        assert status_of(address, Host="board.local") == 200
+
+
+def test_what_cannot_be_served_is_named(small: Path, files: dict[str, bytes], tmp_path: Path, capsys: Any) -> None:
+    with make_server(small) as server, pytest.raises(FileSystemError, match="cannot listen on 127.0.0.1"):
+        make_server(small, server.server_address[1])
+    with pytest.raises(FileSystemError, match="cannot listen on 192.0.2.1"):
+        make_server(small, host="192.0.2.1")
+    model = tmp_path / "m.tflite"
+    model.write_bytes(files["int8"][:-100])
+    with pytest.raises(ModelDamagedError):
+        write_web(model, tmp_path / "site")
+    model.write_bytes(files["int8"])
+    with pytest.raises(UsageError, match="not the LiteRT.js that was tested"):
+        write_web(model, tmp_path / "site", litert=tmp_path)
+    assert not (tmp_path / "site").exists()
+    assert main(["web", f"{model}", "--port", "70000"]) == 2
+    assert "no such port" in capsys.readouterr().err
+    assert main(["web", f"{tmp_path / 'none.tflite'}", "--no-browser"]) == 5
+    assert "no such model file" in capsys.readouterr().err
+    card = make_card((4, 4), 1, 2, task="classify", fit="resize")
+    model.write_bytes(make_dense(card, np.zeros((2, 16), np.float32), np.zeros(2, np.float32)))
+    with pytest.raises(ModelError, match="the page shows segmenters"):
+        write_web(model, tmp_path / "site")
+
+
+def test_the_command_writes_the_page_or_serves_it(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    need_package("@litertjs/core")
+    model = tmp_path / "m.tflite"
+    model.write_bytes(files["int8"])
+    assert main(["web", f"{model}", "--out", f"{tmp_path / 'site'}", "--litert", f"{WEB}"]) == 0
+    assert (tmp_path / "site" / "index.html").is_file()
+    seen: list[int] = []
+
+    def ask(server: Any) -> None:
+        threading.Thread(target=server._handle_request_noblock, daemon=True).start()
+        with urllib.request.urlopen(f"http://localhost:{server.server_address[1]}/model.tflite", timeout=10) as answer:
+            seen.append(len(answer.read()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", ask)
+    assert main(["web", f"{model}", "--litert", f"{WEB}", "--no-browser"]) == 130
+    assert seen == [len(files["int8"])]
+    assert "serving    http://127.0.0.1:" in capsys.readouterr().out
+
+
+def test_every_module_of_the_page_is_shipped() -> None:
+    own = {path.name for path in web_folder().iterdir() if path.suffix in (".js", ".html", ".css", ".ts")}
+    assert sorted(own) == list(PAGE_FILES)
+
+
+def test_modules_import_nothing_that_is_not_sent() -> None:
+    sources = {name: page_file(name).decode() for name in PAGE_FILES if not name.endswith(".css")}
+    pattern = r"""(?:from|import\(|new URL\(|importScripts\(|src=|href=) ?"(?:\./)?([\w.]+\.(?:js|css))\""""
+    named = {name: set(re.findall(pattern, text)) for name, text in sources.items()}
+    assert named["page.js"] == {"client.js", "errors.js", "png.js", "vector.js"}
+    assert {"page.js", "style.css"} <= named["index.html"]
+    of_litert = {"litert_wasm_threaded_internal.js"}
+    assert set().union(*named.values()) <= {*PAGE_FILES, "offline.js"} | of_litert
+
+
+def test_our_own_code_stays_below_30_kb_over_the_wire() -> None:
+    """The modules are sent as they are written, comments and all; what a browser loads of them, compressed."""
+    loaded = [name for name in PAGE_FILES if not name.endswith((".d.ts", "node.js"))]
+    sizes = {name: len(gzip.compress(page_file(name), 9)) for name in loaded}
+    assert sum(sizes.values()) < 30_000, sizes
+
+
+@pytest.mark.slow
+def test_declarations_are_those_of_the_modules(tmp_path: Path) -> None:
+    """tsc finds no fault in the modules, and the declarations beside them are what it writes of them."""
+    need_package("typescript")
+    run_node(WEB / "test" / "types.mjs", tmp_path)
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(written) == [name for name in PAGE_FILES if name.endswith(".d.ts")]
+    for name, text in written.items():
+        assert page_file(name).decode() == text, f"{name} is old: npm run types"
+
+
+@pytest.mark.slow
+def test_a_program_in_typescript_uses_the_modules() -> None:
+    run_node(need_package("typescript") / "bin" / "tsc", "-p", WEB / "test")
+
+
+@pytest.mark.slow
+def test_tsc_finds_a_wrong_type(tmp_path: Path) -> None:
+    """The check can fail: a module with a misspelt property is named."""
+    tsc = need_package("typescript") / "bin" / "tsc"
+    for name in ("errors.js", "client.js", "card.js", "segmenter.js", "engine.js", "node.js", "pixels.js", "tiles.js"):
+        (tmp_path / name).write_text(page_file(name).decode().replace("this.accelerator &&", "this.acelerator &&"))
+    settings = json.loads((WEB / "tsconfig.json").read_text())
+    (tmp_path / "tsconfig.json").write_text(json.dumps({**settings, "files": ["client.js"]}))
+    done = subprocess.run([node_path(), tsc, "-p", tmp_path], capture_output=True, text=True, timeout=120)
+    assert done.returncode
+    assert "acelerator" in done.stdout
+
+
+def drawn_maps() -> Iterator[np.ndarray]:
+    """Class maps whose polygons are hard: corners that touch, holes in holes, holes that touch, one pixel, nothing."""
+    rng = np.random.default_rng(3)
+    for height, width, classes in (
+        (1, 1, 2),
+        (1, 9, 3),
+        (9, 1, 3),
+        (2, 2, 2),
+        (13, 17, 2),
+        (24, 31, 3),
+        (40, 33, 5),
+        (64, 64, 8),
+    ):
+        for density in (0.1, 0.5, 0.9):
+            drawn = np.where(rng.random((height, width)) < density, rng.integers(1, classes, (height, width)), 0)
+            yield drawn.astype(np.uint8)
+    yield np.zeros((5, 4), np.uint8)
+    yield np.ones((5, 4), np.uint8)
+    y, x = np.mgrid[:41, :37]
+    yield (np.maximum(abs(y - 20), abs(x - 18)) // 3 % 3).astype(np.uint8)  # rings within rings
+    yield ((y // 2 + x // 2) % 2).astype(np.uint8)  # squares that touch by their corners
+    yield (np.hypot(y - 20, x - 18) // 4 % 2).astype(np.uint8)
+
+
+def test_both_writers_of_geojson_give_one_file(tmp_path: Path) -> None:
+    """The page's GeoJSON is, byte for byte, that of `unetres-edge predict --geojson`."""
+    names = ["ground", "Zellkern µ", 'a "quoted"\n name', "🌱", "\x7f\x01", *map(str, range(5, 8))]
+    colors = [(n * 31 % 256, n, 255 - n) for n in range(8)]
+    maps = list(drawn_maps())
+    jobs = []
+    for number, class_map in enumerate(maps):
+        (tmp_path / f"{number}.raw").write_bytes(class_map.tobytes())
+        jobs.append({
+            "raw": f"{tmp_path / f'{number}.raw'}", "out": f"{tmp_path / f'{number}.js.geojson'}",
+            "width": class_map.shape[1], "height": class_map.shape[0],
+        })  # fmt: skip
+        write_json(tmp_path / f"{number}.geojson", geojson(find_polygons(class_map, range(1, 8)), names, colors))
+    classes = [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
+    (tmp_path / "jobs.json").write_text(json.dumps({"classes": classes, "maps": jobs}))
+    run_node(WEB / "test" / "write_geojson.mjs", tmp_path / "jobs.json")
+    for number, class_map in enumerate(maps):
+        theirs, ours = ((tmp_path / f"{number}{end}").read_bytes() for end in (".js.geojson", ".geojson"))
+        assert theirs == ours, class_map.tolist()
+    assert max(len(json.loads((tmp_path / f"{n}.geojson").read_bytes())["features"]) for n in range(len(maps))) > 100
