@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 from malformed import KINDS, READERS, chunk, ids, malformed_files, png
 
 from unetres_edge.errors import ImageError, MaskError
+from unetres_edge.images import png as image_png
 from unetres_edge.images.decode import count_pages, read_colors, read_image, read_mask
 
 MEGABYTES = 700  # that the process may have used at its peak, the libraries included
@@ -199,6 +202,62 @@ def test_warnings_of_metadata_are_kept_quiet_in_the_thread_that_decodes(tmp_path
     assert [str(warning.message) for warning in seen] == [f"of another thread {number}" for number in range(50)]
     with pytest.raises(UserWarning, match="an error again"):
         warnings.warn("an error again", UserWarning, stacklevel=1)
+
+
+def test_the_filters_of_warnings_do_not_grow(tmp_path: Path) -> None:
+    """Whatever others put before it, there is one filter of ours, and it is the first when an image is read."""
+    path = odd_exif(tmp_path)
+    with warnings.catch_warnings():
+        read_image(path)
+        before = len(warnings.filters)
+        for number in range(20):
+            warnings.filterwarnings("error", f"of others {number % 4}")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert (read_image(path) == PIXELS).all()
+            assert (read_image(path) == PIXELS).all()
+        assert len(warnings.filters) == before + 4
+        with pytest.raises(UserWarning, match="of others 3"):
+            warnings.warn("of others 3", UserWarning, stacklevel=1)
+
+
+def test_a_png_is_inflated_once_unless_its_last_row_is_black(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bytes] = []
+    check_rows = image_png.check_rows
+    monkeypatch.setattr(image_png, "check_rows", lambda data: looks.append(data) or check_rows(data))
+    path = tmp_path / "a.png"
+    values = np.arange(1, 64, dtype=np.uint8).reshape(9, 7)
+    for last, interlaced, expected in ((1, False, 0), (0, False, 1), (1, True, 1)):
+        looks.clear()
+        values[-1] = 0
+        values[-1, 3] = last
+        path.write_bytes(png(values, interlaced=interlaced))
+        assert (read_image(path) == values).all()
+        assert (read_mask(path) == values).all()
+        assert len(looks) == 2 * expected
+
+
+@pytest.mark.parametrize(
+    ("bits", "color", "channels"), [(1, 0, 1), (8, 0, 1), (16, 0, 1), (8, 2, 3), (8, 4, 2), (8, 6, 4)]
+)
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_that_ends_before_its_last_row_is_refused(
+    bits: int, color: int, channels: int, interlaced: bool, tmp_path: Path
+) -> None:
+    """Wherever the pixels end, in the middle of a row or after one, of white rows."""
+    width, height = 13, 8
+    passes = malformed.PASSES if interlaced else [(0, 0, 1, 1)]  # first column and row, steps between them
+    parts = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in passes]
+    body = b"".join((b"\0" + b"\xff" * ((columns * channels * bits + 7) // 8)) * rows for columns, rows in parts)
+    row = (parts[-1][0] * channels * bits + 7) // 8  # bytes of the last one
+    path = tmp_path / "a.png"
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, int(interlaced)))
+    for missing in (1, row, row + 1, 2 * row, 4 * (row + 1), len(body)):
+        data = chunk(b"IDAT", zlib.compress(body[: len(body) - missing]))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b""))
+        for read, error in ((read_image, ImageError), (read_mask, MaskError)):
+            with pytest.raises(error, match="truncated"):
+                read(path)
 
 
 def test_an_expectation_that_does_not_come_true_is_seen(tmp_path: Path) -> None:
