@@ -129,6 +129,9 @@ add_moved(_MOVED)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .machine.tensorflow_log import quiet_tensorflow
+
+    quiet_tensorflow()
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

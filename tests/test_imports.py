@@ -33,7 +33,7 @@ LEVELS = (
     ("settings",),
     ("weights",),
     ("data", "models", "objects"),
-    ("choices", "runs"),
+    ("choices", "machine", "runs"),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 

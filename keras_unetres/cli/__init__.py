@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
+from keras_unetres.machine.tensorflow_log import quiet_tensorflow
 from unetres_edge.commands.running import run_command
 
 from .table import COMMANDS, make_parser
@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's and oneDNN's notes are not for users
+    quiet_tensorflow()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser(next((word for word in arguments if word in COMMANDS), None)).parse_args(arguments)
     return run_command(lambda: options.function(options), debug=options.debug)

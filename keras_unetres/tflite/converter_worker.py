@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ..choices.recipes import LITERT_QUANTIZER
+from ..machine.tensorflow_log import quiet_tensorflow
 
 FORKS = sys.platform == "linux"  # elsewhere what TensorFlow has loaded may not survive it
 IDLE = 300.0  # seconds without a request after which the worker exits
@@ -158,6 +159,7 @@ def main() -> None:
     """Answer requests until there are no more."""
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what TensorFlow prints must not be read as an answer
+    quiet_tensorflow()
     _import_converter()
     while (name := _next_folder()) is not None:
         folder = Path(name)
