@@ -73,7 +73,8 @@ def compare(run: Path, data: str, folder: Path, steps: int, *, score: bool = Tru
     from keras_unetres.runs import RunFolder
 
     info = RunFolder(run).read_info()
-    per_epoch, rate = info["plan"]["steps_per_epoch"], info["plan"]["learning_rate"]
+    assert info.plan is not None
+    per_epoch, rate = info.plan.steps_per_epoch, info.plan.learning_rate
     epochs = max(1, round(steps / per_epoch))
     rows: dict[str, Any] = {"Keras": scored(run, data) if score else {}}
     files: dict[str, Path] = {}
@@ -118,7 +119,7 @@ def in_turn(files: dict[str, Path], run: Path, data: str) -> dict[str, float]:
     from unetres_edge import Segmenter
 
     with open_segmenter(run) as trained:
-        image = next(iter(read_for(trained, data, "test"))).image
+        image = next(iter(read_for(trained.card, data, "test"))).image
     found: dict[str, list[float]] = {title: [] for title in files}
     for _ in range(ROUNDS + 1):
         for title, file in files.items():
@@ -136,20 +137,19 @@ def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float)
 
     from keras_unetres.quantization.tfmot import cluster, prune
     from keras_unetres.runs import RunFolder
-    from keras_unetres.settings import TrainSettings
+    from keras_unetres.tasks import TASKS
     from keras_unetres.tasks.loading import load_run
-    from keras_unetres.workflows.train import read_again
-    from unetres_edge import Preprocessing
+    from keras_unetres.tasks.reading import read_again
 
     info = RunFolder(run).read_info()
-    material = read_again(
-        info, data, TrainSettings.from_dict(info["settings"]), print, Preprocessing.from_dict(info["preprocessing"])
-    )
+    read = read_again(TASKS[info.task], info, data, info.train_settings(), print, info.preprocessing)
     model = load_run(run).model
     made = prune(model, sparsity=0.5, steps=max(1, steps * 2 // 3)) if kind == "prune" else cluster(model, clusters=16)
-    made.model.compile(keras.optimizers.AdamW(rate, weight_decay=0.0, global_clipnorm=1.0), material.loss())
+    made.model.compile(
+        keras.optimizers.AdamW(rate, weight_decay=0.0, global_clipnorm=1.0), read.task.loss(read.settings)
+    )
     callbacks = getattr(made, "callbacks", [])
-    made.model.fit(material.batches(0, steps, (0, 1)), callbacks=callbacks, verbose=2)
+    made.model.fit(read.batches(0, steps), callbacks=callbacks, verbose=2)
     stripped = made.strip()
     shutil.copytree(run, out)
     RunFolder(out).write_weights({v.path: np.asarray(v) for v in stripped.weights})
@@ -165,7 +165,7 @@ def agreement(run: Path, file: Path, data: str) -> dict[str, float]:
     same, clear_same, clear = [], 0, 0
     with open_segmenter(run) as trained, Segmenter(file) as device:
         step = device.engine.codec.step  # type: ignore[union-attr]
-        for record in read_for(trained, data, "test"):
+        for record in read_for(trained.card, data, "test"):
             expected = trained.segment(record.image, scores=True)
             found = device.segment(record.image)
             equal = expected.class_map == found.class_map

@@ -120,7 +120,7 @@ def partitions(model: str, data: str) -> dict[str, Any]:
     from keras_unetres.tasks.reading import read_for
 
     def maps() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for record in read_for(segmenter, data, "test"):
+        for record in read_for(segmenter.card, data, "test"):
             scores = segmenter.segment(record.image, scores=True).scores
             assert scores is not None
             cell = segmenter.card.class_names.index(str(CELL))

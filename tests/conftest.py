@@ -9,9 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from keras_unetres.runs import RunInfo
 
 try:
     import fcntl
@@ -66,6 +69,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def silent(line: str) -> None:
     """Take a line for the user and print nothing."""
+
+
+def run_info() -> RunInfo:
+    """Return what `run.json` says of a run of a small U-Net that has a plan."""
+    from keras_unetres.data import Reading
+    from keras_unetres.runs import ClassInfo, DataInfo, ModelInfo, Plan, RunInfo
+    from keras_unetres.settings import TrainSettings
+    from unetres_edge import Preprocessing
+
+    return RunInfo(
+        model=ModelInfo("build_unet", {"input_shape": [32, 32, 1], "num_classes": 2}),
+        classes=ClassInfo(("background", "cell"), ((0, 0, 0), (220, 60, 60))),
+        preprocessing=Preprocessing(channels=1, size=(32, 32)),
+        reading=Reading(),
+        data=DataInfo("cells", "0" * 64, {"train": ("a.png",), "val": ("b.png",)}),
+        settings=TrainSettings().to_dict(),
+        augment="none",
+        plan=Plan(3, 4, 1, 2, 0.01),
+        seed=3,
+    )
 
 
 @pytest.fixture

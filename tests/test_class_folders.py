@@ -18,15 +18,18 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from keras_unetres.cli import main
 from keras_unetres.data import (
-    ClassFolders,
+    Dataset,
     Reading,
     class_folders_from_arrays,
     dataset_from_arrays,
-    labelled,
-    open_class_folders,
+    open_dataset,
+    read_records,
 )
-from keras_unetres.data.class_folders import is_class_folders, refuse_for_classifier, refuse_for_segmenter
-from keras_unetres.data.labelled import look_at_images
+from keras_unetres.data.copies import find_copies
+from keras_unetres.data.dataset import is_class_folders
+from keras_unetres.data.records import Records, fingerprint
+from keras_unetres.data.samples import Samples
+from keras_unetres.data.weighting import Weighting
 from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import read_image
@@ -48,7 +51,19 @@ def make(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def names(dataset: ClassFolders, part: str = "all") -> list[str]:
+def open_class_folders(path: object, reading: Reading | None = None, changes: object = None) -> Dataset:
+    return open_dataset(path, reading, changes, task="classify")  # type: ignore[arg-type]
+
+
+def read(dataset: Dataset, scaled: Preprocessing | None = None) -> dict[str, Records]:
+    return read_records(dataset, list(dataset.splits), scaled=scaled, progress=False)
+
+
+def digest(dataset: Dataset) -> str:
+    return fingerprint(dataset, read(dataset)["train"].classes)
+
+
+def names(dataset: Dataset, part: str = "all") -> list[str]:
     return sorted(image.name for image in dataset.split(part))
 
 
@@ -64,7 +79,7 @@ def test_folders_are_classes_in_order_of_name(tmp_path: Path) -> None:
     expected = {f"{name}/{n}.png" for name in found.class_names for n in range(4)} | {"cat/kittens/young/x.jpg"}
     assert set(names(found)) == expected
     for image in found.split("all"):
-        assert found.class_names[image.label] == image.name.partition("/")[0]
+        assert found.class_names[image.class_id] == image.name.partition("/")[0]
 
 
 def test_a_list_fixes_the_order(tmp_path: Path) -> None:
@@ -85,7 +100,7 @@ def test_folders_above_are_parts(tmp_path: Path) -> None:
     found = open_class_folders(tmp_path)
     assert {part: len(images) for part, images in found.splits.items()} == {"train": 5, "val": 2, "test": 2}
     assert [fault.kind for fault in found.warnings] == ["absent-class"]
-    assert [image.label for image in found.split("test")] == [1, 1]
+    assert [image.class_id for image in found.split("test")] == [1, 1]
     with pytest.raises(UsageError, match="has split folders"):
         open_class_folders(tmp_path, changes={"val_from": "*"})
 
@@ -94,7 +109,7 @@ def test_a_train_folder_alone_gives_the_validation_part(tmp_path: Path) -> None:
     make(tmp_path / "train", {"a": 10, "b": 20})
     make(tmp_path / "test", {"a": 1, "b": 1})
     found = open_class_folders(tmp_path)
-    assert Counter(image.label for image in found.split("val")) == {0: 2, 1: 3}
+    assert Counter(image.class_id for image in found.split("val")) == {0: 2, 1: 3}
     assert len(found.split("test")) == 2
 
 
@@ -122,7 +137,7 @@ def test_every_class_is_parted_alike(counts: list[int], seed: int) -> None:
         return
     found = class_folders_from_arrays(images, labels, reading=Reading(seed=seed))
     assert names(found) == [f"{i:05d}" for i in range(len(labels))]
-    by_part = {part: Counter(image.label for image in of) for part, of in found.splits.items()}
+    by_part = {part: Counter(image.class_id for image in of) for part, of in found.splits.items()}
     for label, count in enumerate(counts):
         share = round(0.15 * count)
         test = max(share, 1) if count > 2 else 0
@@ -185,22 +200,22 @@ def test_odd_names(tmp_path: Path) -> None:
     save(tmp_path / "train" / "[b] 100 %" / os.fsdecode(b"\xff\xfe.png"))
     found = open_class_folders(tmp_path)
     assert found.class_names == ("[b] 100 %", "c\nd", composed)
-    assert Counter(image.label for image in found.split("val")) == {0: 2, 1: 2, 2: 2}
-    assert len(look_at_images(found, None).looks["train"]) == 13
+    assert Counter(image.class_id for image in found.split("val")) == {0: 2, 1: 2, 2: 2}
+    assert len(read(found)["train"]) == 13
     json.dumps(found.class_names)
-    assert len(found.fingerprint()) == 64
+    assert len(digest(found)) == 64
 
 
 def test_the_fingerprint_knows_bytes_labels_and_parts(tmp_path: Path) -> None:
     root = make(tmp_path / "data", {"a": 4, "b": 4})
-    seen = [open_class_folders(root).fingerprint()]
-    seen.append(open_class_folders(root, Reading(seed=5)).fingerprint())
+    seen = [digest(open_class_folders(root))]
+    seen.append(digest(open_class_folders(root, Reading(seed=5))))
     (root / "a" / "0.png").rename(root / "b" / "10.png")
-    seen.append(open_class_folders(root).fingerprint())
+    seen.append(digest(open_class_folders(root)))
     save(root / "a" / "1.png")
-    seen.append(open_class_folders(root).fingerprint())
+    seen.append(digest(open_class_folders(root)))
     assert len(set(seen)) == 4
-    assert open_class_folders(root).fingerprint() == seen[-1]
+    assert digest(open_class_folders(root)) == seen[-1]
 
 
 FORMS = [
@@ -234,14 +249,15 @@ def tricky(root: Path) -> Path:
 def test_images_are_what_the_device_makes_of_the_file(
     tmp_path: Path, pre: Preprocessing, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelled, "_MEMORY", memory)
+    monkeypatch.setattr("keras_unetres.data.records._MEMORY", memory)
     dataset = open_class_folders(tricky(tmp_path))
     asked = Preprocessing(channels=pre.channels, fit=pre.fit, size=pre.size, per_image=pre.per_image)
-    looks = look_at_images(dataset, asked, progress=False)
+    records = read(dataset, asked)
     for part in dataset.splits:
-        images = looks.images(part, pre)
-        assert all((kept is None) == (memory == 0) for kept in images._kept)
-        for image, sample in zip(images, dataset.split(part), strict=True):
+        images = Samples(records[part], pre)
+        assert set(records[part].in_memory) == {memory > 0}
+        for index, sample in enumerate(dataset.split(part)):
+            image = images[index].image
             stored = read_image(sample.image.file)
             expected = pre.place(*stored.shape[:2]).image(pre.prepare(stored))
             np.testing.assert_array_equal(image, expected, err_msg=sample.name)
@@ -253,12 +269,13 @@ def test_pictures_without_colour_are_known(tmp_path: Path) -> None:
         save(tmp_path / name / "same.png", np.repeat(RNG.integers(0, 256, (7, 7, 1), np.uint8), 3, 2))
     pre = Preprocessing(channels=1, fit="resize", size=(5, 5))
     dataset = open_class_folders(tmp_path)
-    looks = look_at_images(dataset, Preprocessing(channels=3, fit="resize", size=(5, 5)), progress=False)
-    assert looks.grey
+    records = read(dataset, Preprocessing(channels=3, fit="resize", size=(5, 5)))
     for part in dataset.splits:
-        for image, sample in zip(looks.images(part, pre), dataset.split(part), strict=True):
+        assert records[part].grey
+        images = Samples(records[part], pre)
+        for index, sample in enumerate(dataset.split(part)):
             stored = read_image(sample.image.file)
-            np.testing.assert_array_equal(image, pre.place(*stored.shape[:2]).image(pre.prepare(stored)))
+            np.testing.assert_array_equal(images[index].image, pre.place(*stored.shape[:2]).image(pre.prepare(stored)))
 
 
 def test_every_image_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -269,8 +286,8 @@ def test_every_image_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "a" / "folder.png").mkdir()
     (tmp_path / "a" / "link.png").symlink_to(tmp_path / "nothing")
     with pytest.raises(DataError) as error:
-        look_at_images(open_class_folders(tmp_path), None, progress=False)
-    assert "5 of 11 images" in str(error.value)
+        read(open_class_folders(tmp_path))
+    assert "5 of 11 samples" in str(error.value)
     for name in ("a/empty.png", "b/text.jpg", "b/clear.png", "a/folder.png", "a/link.png"):
         assert name in str(error.value)
 
@@ -282,22 +299,23 @@ def test_copies_are_told_apart(tmp_path: Path) -> None:
     save(tmp_path / "val" / "a" / "leak.bmp", original)
     save(tmp_path / "train" / "b" / "contradiction.png", original)
     save(tmp_path / "train" / "a" / "twice.tif", original)
-    looks = look_at_images(open_class_folders(tmp_path), None, progress=False)
-    assert {(fault.kind, fault.file) for fault in looks.copies} == {
+    dataset = open_class_folders(tmp_path)
+    copies = find_copies(dataset, {part: records.contents for part, records in read(dataset).items()})
+    assert {(fault.kind, fault.file) for fault in copies} == {
         ("leak", "val/a/leak.bmp"),
         ("two-classes", "train/b/contradiction.png"),
         ("duplicate", "train/a/twice.tif"),
     }
-    assert all("train/a/0.png" in fault.found for fault in looks.copies)
+    assert all("train/a/0.png" in fault.found for fault in copies)
 
 
 def test_class_weights_are_those_of_scikit_learn() -> None:
     labels = np.array([0] * 30 + [1] * 20 + [2] * 10)
     dataset = class_folders_from_arrays(RNG.integers(0, 256, (60, 4, 4), np.uint8), labels)
     pre = Preprocessing(channels=1, fit="resize", size=(4, 4))
-    images = look_at_images(dataset, pre, progress=False).images("train", pre)
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=images.labels)
-    np.testing.assert_allclose(images.class_weights(), expected)
+    images = Samples(read(dataset, pre)["train"], pre, weighting=Weighting(balanced=True))
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=images.class_ids)
+    np.testing.assert_allclose(images.class_weights, expected)
 
 
 def test_arrays() -> None:
@@ -305,7 +323,7 @@ def test_arrays() -> None:
     labels = np.arange(12) % 3
     parts = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
     found = class_folders_from_arrays(images, labels, classes=["x", "y", "z"], splits=parts)
-    assert [image.label for image in found.split("val")] == [0, 1, 2]
+    assert [image.class_id for image in found.split("val")] == [0, 1, 2]
     np.testing.assert_array_equal(found.split("test")[2].image.read(), images[11])
     assert open_class_folders(found, changes={"seed": 9}).splits == found.splits  # its parts are its own
     loose = class_folders_from_arrays(images, labels)
@@ -342,13 +360,14 @@ def test_each_kind_of_data_set_is_known(tmp_path: Path, cells: Path) -> None:
     masks = dataset_from_arrays(np.zeros((4, 2, 2), np.uint8), np.zeros((4, 2, 2), np.uint8))
     for other in (cells, masks, tmp_path / "nothing", "tfds:mnist", 3):
         assert not is_class_folders(other)
-        refuse_for_segmenter(other)
+    assert open_dataset(shapes) == open_class_folders(shapes)
+    assert open_dataset(cells, task="segment").task == "segment"
     for other in (cells, masks, "tfds:mnist"):
         with pytest.raises(UsageError, match="pass --network unet"):
-            refuse_for_classifier(other)
-    with pytest.raises(UsageError, match="pass --network resnet50"):
-        refuse_for_segmenter(shapes)
-    refuse_for_classifier(shapes)
+            open_class_folders(other)
+    for data in (shapes, parted, open_class_folders(shapes)):
+        with pytest.raises(UsageError, match="pass --network resnet50"):
+            open_dataset(data, task="segment")
 
 
 def test_check_reports_on_class_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,13 +28,14 @@ from sklearn.metrics import (
 from keras_unetres.choices.augmentations import AUGMENTATIONS
 from keras_unetres.choices.networks import DEPTHS, ENCODERS, Depth
 from keras_unetres.cli import main
-from keras_unetres.data import class_folders_from_arrays
-from keras_unetres.data.label_batches import LabelOrder, calibration_images, labelled_batches, plain_batches
-from keras_unetres.data.labelled import LabelledImages, look_at_images
+from keras_unetres.data import class_folders_from_arrays, read_records
+from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
+from keras_unetres.data.samples import Samples
+from keras_unetres.data.weighting import Weighting
 from keras_unetres.runs import RunFolder
 from keras_unetres.scores.classification import score_classes
 from keras_unetres.settings import TrainOptions
-from keras_unetres.tasks.classify import evaluate_classifier, is_classifier
+from keras_unetres.tasks import task_of
 from keras_unetres.tflite import export_tflite
 from keras_unetres.training import fit as fitting
 from keras_unetres.workflows.evaluate import evaluate
@@ -118,7 +119,7 @@ def files(run: Path) -> dict[str, Path]:
     return made
 
 
-def numbered(count: int, channels: int = 3) -> LabelledImages:
+def numbered(count: int, channels: int = 3, *, balanced: bool = False) -> Samples:
     """Images of one value each, which is 10 times the label, all for training."""
     labels = np.arange(count) % 5
     values = np.broadcast_to(10 * labels[:, None, None, None], (count, 8, 8, channels)).astype(np.uint8)
@@ -126,7 +127,8 @@ def numbered(count: int, channels: int = 3) -> LabelledImages:
         np.concatenate([values, values[:5]]), np.append(labels, range(5)), splits=["train"] * count + ["val"] * 5
     )
     pre = Preprocessing(channels=channels, fit="resize", size=(8, 8), value_range=(0, 255))
-    return look_at_images(dataset, pre, progress=False).images("train", pre)
+    records = read_records(dataset, ["train"], scaled=pre, progress=False)
+    return Samples(records["train"], pre, weighting=Weighting(balanced))
 
 
 def gather(data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -137,70 +139,70 @@ def gather(data: Any) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_labels_go_with_their_images(channels: int) -> None:
     images = numbered(20, channels)
-    order = LabelOrder(images, 4, 0)
-    pixels, labels = gather(labelled_batches(order, AUGMENTATIONS["none"], last_step=10))
+    order = Order(images, 4, 0)
+    pixels, labels = gather(training_batches(order, AUGMENTATIONS["none"], last_step=10))
     assert pixels.shape == (40, 8, 8, channels)
     np.testing.assert_allclose(pixels, np.broadcast_to(10.0 * labels[:, None, None, None], pixels.shape), rtol=1e-6)
     for epoch in (labels[:20], labels[20:]):
         assert Counter(epoch.tolist()) == dict.fromkeys(range(5), 4)
     assert labels[:20].tolist() != labels[20:].tolist()
     for step in (0, 3, 7):
-        names = [int(images.names.index(name)) for name in order.names(step)]
-        assert images.labels[names].tolist() == labels[4 * step : 4 * step + 4].tolist()
-    pixels, labels = gather(plain_batches(images, batch_size=7))
-    np.testing.assert_array_equal(labels, images.labels)
-    np.testing.assert_array_equal(pixels[:, 0, 0, 0], 10.0 * images.labels)
+        places = {sample.name: place for place, sample in enumerate(images.samples)}
+        chosen = [places[name] for name in order.names(step)]
+        assert images.class_ids is not None
+        assert images.class_ids[chosen].tolist() == labels[4 * step : 4 * step + 4].tolist()
+    pixels, labels = gather(validation_batches(images, batch_size=7))
+    np.testing.assert_array_equal(labels, images.class_ids)
+    np.testing.assert_array_equal(pixels[:, 0, 0, 0], 10.0 * labels)
 
 
 def test_batches_hang_on_the_seed_and_the_step_alone() -> None:
     images = numbered(21)
-    order = LabelOrder(images, 4, 7)
-    assert order.steps == 6
-    whole = gather(labelled_batches(order, AUGMENTATIONS["street"], last_step=13))
+    order = Order(images, 4, 7)
+    assert images.steps(4) == 6
+    whole = gather(training_batches(order, AUGMENTATIONS["street"], last_step=13))
     for first in (1, 6, 11):
-        rest = gather(labelled_batches(order, AUGMENTATIONS["street"], first_step=first, last_step=13))
+        rest = gather(training_batches(order, AUGMENTATIONS["street"], first_step=first, last_step=13))
         for part, of_whole in zip(rest, whole, strict=True):
             np.testing.assert_array_equal(part, of_whole[4 * first :])
     shards = [
-        gather(labelled_batches(order, AUGMENTATIONS["street"], last_step=13, shard=(n, 2)))[0].reshape(13, 2, -1)
+        gather(training_batches(order, AUGMENTATIONS["street"], last_step=13, shard=(n, 2)))[0].reshape(13, 2, -1)
         for n in range(2)
     ]
     np.testing.assert_array_equal(np.concatenate(shards, 1).reshape(whole[0].shape), whole[0])
-    other = gather(labelled_batches(LabelOrder(images, 4, 8), AUGMENTATIONS["street"], last_step=13))
+    other = gather(training_batches(Order(images, 4, 8), AUGMENTATIONS["street"], last_step=13))
     assert not np.array_equal(other[1], whole[1])
     with pytest.raises(UsageError, match="multiple of 3"):
-        labelled_batches(order, AUGMENTATIONS["street"], last_step=13, shard=(0, 3))
+        training_batches(order, AUGMENTATIONS["street"], last_step=13, shard=(0, 3))
 
 
 def test_what_comes_from_beyond_the_border_is_the_image_mirrored() -> None:
     """An image of one value stays of one value however it is turned and scaled; only its light changes."""
     images = numbered(10)
-    turned = gather(labelled_batches(LabelOrder(images, 5, 0), AUGMENTATIONS["aerial"], last_step=8))[0]
+    turned = gather(training_batches(Order(images, 5, 0), AUGMENTATIONS["aerial"], last_step=8))[0]
     assert float(np.ptp(turned, axis=(1, 2)).max()) < 1e-3
     assert float(np.ptp(turned)) > 20
 
 
 def test_rare_classes_can_weigh_more() -> None:
-    images = numbered(10)
-    weights = tuple(float(n + 1) for n in range(5))
-    for _, labels, given in labelled_batches(
-        LabelOrder(images, 5, 0), AUGMENTATIONS["none"], class_weights=weights, last_step=2
-    ):
-        np.testing.assert_array_equal(given, labels.numpy() + 1.0)
+    """Of 12 images 3, 3, 2, 2 and 2 are of the classes: 12 / (5 n) each."""
+    images = numbered(12, balanced=True)
+    for _, labels, given in training_batches(Order(images, 6, 0), AUGMENTATIONS["none"], last_step=2):
+        np.testing.assert_allclose(given, np.where(labels.numpy() < 2, 12 / 15, 12 / 10), rtol=1e-6)
 
 
 def test_calibration_is_spread_over_the_images() -> None:
     images = numbered(20)
-    assert calibration_images(images, count=5)[:, 0, 0, 0].tolist() == [0, 40, 40, 40, 40]
-    assert calibration_images(images, count=99).shape == (20, 8, 8, 3)
-    assert len(calibration_images(images, count=99, max_bytes=8 * 8 * 3 * 2)) == 2
+    assert calibration_crops(images, count=5)[:, 0, 0, 0].tolist() == [0, 40, 40, 40, 40]
+    assert calibration_crops(images, count=99).shape == (20, 8, 8, 3)
+    assert len(calibration_crops(images, count=99, max_bytes=8 * 8 * 3 * 2)) == 2
 
 
 def test_it_learns(run: Path, shapes: Path) -> None:
     info = RunFolder(run).read_info()
-    assert info["task"] == "classify"
-    assert info["model"]["builder"] == "build_resnet"
-    assert info["preprocessing"]["fit"] == "resize"
+    assert info.task == "classify"
+    assert info.model.builder == "build_resnet"
+    assert info.preprocessing.fit == "resize"
     scores = evaluate(run, shapes, split="all", say=silent)
     assert scores["top1"] > 0.8  # chance is a third
     assert scores["top5"] is None
@@ -341,22 +343,21 @@ def test_evaluation_goes_by_the_names_of_the_classes(run: Path, shapes: Path, tm
         (tmp_path / "some" / kind).mkdir(parents=True)
         for path in sorted((shapes / kind).iterdir())[:5]:
             (tmp_path / "some" / kind / path.name).write_bytes(path.read_bytes())
-    scores = evaluate_classifier(run, tmp_path / "some", split="all", say=silent)
+    scores = evaluate(run, tmp_path / "some", split="all", say=silent)
     confusion = np.array(scores["confusion"])
     assert confusion.sum(1).tolist() == [0, 5, 5]
     assert scores["top1"] > 0.5
     assert scores["per_class"]["disc"]["accuracy"] is None
     (tmp_path / "some" / "stripes").rename(tmp_path / "some" / "zebra")
     with pytest.raises(DataError, match="classes that the model does not know.*zebra"):
-        evaluate_classifier(run, tmp_path / "some", split="all", say=silent)
+        evaluate(run, tmp_path / "some", split="all", say=silent)
 
 
 def test_models_and_data_of_the_other_task_are_refused(
     run: Path, files: dict[str, Path], shapes: Path, cells: Path, run_folder: Path, tmp_path: Path
 ) -> None:
-    assert is_classifier(run)
-    assert is_classifier(files["float32"])
-    assert not is_classifier(run_folder)
+    assert task_of(run).name == task_of(files["float32"]).name == "classify"
+    assert task_of(run_folder).name == "segment"
     with pytest.raises(UsageError, match="teach a segmenter"):
         evaluate(run, cells, say=silent)
     with pytest.raises(UsageError, match="teaches a classifier"):
@@ -416,9 +417,9 @@ def test_arrays_train_with_their_copies_named(tmp_path: Path) -> None:
     assert any("1 pictures are in two parts" in line and "00047" in line for line in said)
     assert any("1 pictures are in two classes" in line and "00046" in line for line in said)
     info = RunFolder(tmp_path / "run").read_info()
-    assert info["data"]["path"] is None
-    assert info["augment"] == "street"
-    assert info["model"]["arguments"]["input_shape"] == [8, 8, 1]
+    assert info.data.path is None
+    assert info.augment == "street"
+    assert info.model.arguments["input_shape"] == [8, 8, 1]
     assert "val_top5" in (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
     scores = evaluate(tmp_path / "run", data, split="val", say=silent)
     assert scores["top5"] is not None

@@ -138,7 +138,7 @@ def test_keras_and_float32_file_score_alike(run_folder: Path, float32_file: Path
     scores = []
     for model in (run_folder, float32_file):
         with open_segmenter(model) as segmenter:
-            records = read_for(segmenter, cells, "all")
+            records = read_for(segmenter.card, cells, "all")
             scores.append(score(segmenter, ((record.image, record.mask) for record in records)))
     assert scores[0]["num_images"] == scores[1]["num_images"] == 8
     assert scores[0]["miou"] == pytest.approx(scores[1]["miou"], abs=1e-4)

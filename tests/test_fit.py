@@ -13,12 +13,13 @@ import pytest
 import tensorflow as tf
 
 from keras_unetres.models import build_unet
-from keras_unetres.runs import RunFolder
+from keras_unetres.runs import Engine, Plan, RunFolder
 from keras_unetres.training import CrossEntropy, Dice, MeanIoU
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import AfterEpoch, FreezeNorm, KeepBest, LearningRate, StopNonFinite
-from keras_unetres.training.keeper import Keeper, is_stalled
-from keras_unetres.training.schedule import Plan, make_plan, make_timed_plan
+from keras_unetres.training.checkpoints import CheckpointWriter, is_stalled
+from keras_unetres.training.devices import OneDevice
+from keras_unetres.training.schedule import make_plan, make_timed_plan
 from keras_unetres.training.state import arrays, averaged, state_variables
 from keras_unetres.training.stopping import StopRequest
 from keras_unetres.training.supervision import FirstHead, SupervisedLoss, add_side_heads
@@ -136,21 +137,21 @@ def test_a_loss_that_is_not_finite_stops_training_at_its_step(pointwise: keras.M
 
 def test_keep_best_keeps_what_is_better_and_finite() -> None:
     kept = []
-    keeper = KeepBest(lambda epoch, score: kept.append((epoch, score)), best=0.2, tolerance=0.0)
+    writer = KeepBest(lambda epoch, score: kept.append((epoch, score)), best=0.2, tolerance=0.0)
     for epoch, score in enumerate([0.1, None, 0.3, 0.3, math.nan, 0.25, 0.5]):
-        keeper.on_epoch_end(epoch, {"loss": 1.0} if score is None else {"val_miou": score})
-    keeper.on_epoch_end(9, None)
+        writer.on_epoch_end(epoch, {"loss": 1.0} if score is None else {"val_miou": score})
+    writer.on_epoch_end(9, None)
     assert kept == [(3, 0.3), (4, 0.3), (7, 0.5)]
-    assert keeper.best == 0.5
+    assert writer.best == 0.5
 
 
 def test_of_equally_good_epochs_the_latest_is_kept() -> None:
     kept = []
-    keeper = KeepBest(lambda epoch, score: kept.append((epoch, score)), tolerance=0.01)
+    writer = KeepBest(lambda epoch, score: kept.append((epoch, score)), tolerance=0.01)
     for epoch, score in enumerate([0.5, 0.495, 0.489, 0.6, 0.593, 0.591, 0.589]):
-        keeper.on_epoch_end(epoch, {"val_miou": score})
+        writer.on_epoch_end(epoch, {"val_miou": score})
     assert kept == [(1, 0.5), (2, 0.495), (4, 0.6), (5, 0.593), (6, 0.591)]  # measured from the highest, so no drift
-    assert keeper.best == 0.6
+    assert writer.best == 0.6
 
 
 def test_after_epoch_hands_on_the_figures_and_may_end_training(pointwise: keras.Model) -> None:
@@ -233,11 +234,19 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert moved == {path for path in before if path.endswith("kernel")}
 
 
+def test_the_engine_is_that_of_the_run_or_of_the_machine() -> None:
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    usual = keras.config.dtype_policy().name
+    assert fitting.choose_engine(Engine(), OneDevice()) == Engine("mixed_float16" if gpu else usual, True)
+    assert fitting.choose_engine(Engine(), OneDevice(), mixed=False) == Engine(usual, True)
+    known = Engine("mixed_bfloat16", False)
+    assert fitting.choose_engine(known, OneDevice(), mixed=False) == known
+
+
 def test_the_precision_policy_is_put_back() -> None:
     before = keras.config.dtype_policy().name
-    with pytest.raises(KeyError), fitting.precision_policy():
-        expected = "mixed_float16" if tf.config.list_physical_devices("GPU") else before
-        assert keras.config.dtype_policy().name == expected
+    with pytest.raises(KeyError), fitting.precision_policy(Engine("mixed_bfloat16")):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
         keras.config.set_dtype_policy("bfloat16")
         raise KeyError
     assert keras.config.dtype_policy().name == before
@@ -317,7 +326,7 @@ def test_training_is_stalled_when_nothing_gets_better() -> None:
 
 def make_run(
     folder: Path, *, stop_at: int | None = None, seconds: float = 0.0, patience: int | None = None, ema: float = 0.9
-) -> Keeper:
+) -> CheckpointWriter:
     """Train a U-Net with dropout for 3 epochs of 4 steps into a folder, from wherever it stands."""
     keras.utils.set_random_seed(7)
     model = build_unet((8, 8, 1), filters=2, depth=2, dropout=0.5)
@@ -328,8 +337,10 @@ def make_run(
     run = RunFolder(folder)
     for path in (folder, folder / "checkpoints"):
         path.mkdir(exist_ok=True)
-    keeper = Keeper(run, trained, metrics=[metric], weights=model, plan=plan, monitor="val_miou", patience=patience)
-    first = keeper.restore()
+    writer = CheckpointWriter(
+        run, trained, metrics=[metric], weights=model, plan=plan, monitor="val_miou", patience=patience
+    )
+    first = writer.restore()
     stop = StopRequest(lambda line: None)
 
     class Press(keras.callbacks.Callback):
@@ -344,24 +355,24 @@ def make_run(
         FreezeNorm(2),
         LearningRate(plan.rate, first),
         Press(),
-        *keeper.callbacks(first_step=first, seconds=seconds, stop=stop),
+        *writer.callbacks(first_step=first, seconds=seconds, stop=stop),
     ]
-    if not keeper.finished:
+    if not writer.finished:
         fitting.fit(trained, plan, batches.skip, batches.take(2), callbacks, first_step=first)
-    return keeper
+    return writer
 
 
 FILES = ("weights.safetensors", "history.csv", "checkpoints/last.safetensors")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Keeper:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> CheckpointWriter:
     """A training that nothing has disturbed."""
     return make_run(tmp_path_factory.mktemp("whole") / "run", seconds=1e9)
 
 
 @pytest.mark.parametrize("stop_at", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 3, 4, 8, 11))])
-def test_a_stop_at_any_step_loses_nothing(whole: Keeper, tmp_path: Path, stop_at: int) -> None:
+def test_a_stop_at_any_step_loses_nothing(whole: CheckpointWriter, tmp_path: Path, stop_at: int) -> None:
     assert whole.finished
     with pytest.raises(Stopped) as stopped:
         make_run(tmp_path / "run", stop_at=stop_at, seconds=1e9)
@@ -382,22 +393,22 @@ def test_a_stop_in_the_last_step_ends_as_planned(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_patience_ends_training_for_good(tmp_path: Path) -> None:
-    keeper = make_run(tmp_path / "run", patience=1)
-    scores = [row["val_miou"] for row in keeper.history]
+    writer = make_run(tmp_path / "run", patience=1)
+    scores = [row["val_miou"] for row in writer.history]
     expected = next((n + 1 for n in range(1, 3) if scores[n] <= max(scores[:n])), 3)
     assert len(scores) == expected
     again = make_run(tmp_path / "run", patience=1)
     assert again.finished
-    assert again.history == keeper.history
+    assert again.history == writer.history
 
 
 @pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
-    keeper = make_run(tmp_path / "run")
+    writer = make_run(tmp_path / "run")
     before = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
-    kernel = keeper._model.trainable_variables[0]
+    kernel = writer._model.trainable_variables[0]
     kernel.assign(np.full(kernel.shape, np.nan, np.float32))
-    for write in (lambda: keeper._save(13, True), lambda: keeper._keep_best(4, 0.9)):
+    for write in (lambda: writer._save(13, True), lambda: writer._keep_best(4, 0.9)):
         with pytest.raises(TrainingError, match="not finite.*last good weights"):
             write()
     assert before == {name: (tmp_path / "run" / name).read_bytes() for name in FILES}

@@ -134,7 +134,7 @@ def test_the_receipt_names_the_file_and_how_it_was_made(
     assert receipt["file"]["sha256"] == read_card(data).sha256
     assert (receipt["file"]["bytes"], receipt["file"]["name"]) == (len(data), "m.tflite")
     assert receipt["data"]["path"] == str(cells)
-    assert receipt["data"]["fingerprint"] == info["data"]["fingerprint"]
+    assert receipt["data"]["fingerprint"] == info.data.fingerprint
     assert receipt["data"]["notes"] == ["The network was trained on these images, or on some of them."]
     assert (receipt["calibration"]["images"], receipt["steps"][2]["kb"]) == (24, round(len(data) / 1000, 1))
     assert {"tensorflow", "keras", "ai-edge-litert", "python"} <= set(receipt["versions"])

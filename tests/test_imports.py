@@ -30,10 +30,11 @@ LEVELS = (
     ("doctor", "quantization", "tflite", "training"),
     ("pages",),
     ("scores",),
+    ("runs",),
     ("settings",),
     ("weights",),
     ("data", "models", "objects"),
-    ("choices", "machine", "runs"),
+    ("choices", "machine"),
 )
 DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_unetres.models.fake_quant import is_quantization_aware
-from keras_unetres.runs import RunFolder
+from keras_unetres.runs import Compression, Engine, RunFolder
 from keras_unetres.tasks.keras_engine import KerasEngine
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.workflows.evaluate import evaluate
@@ -39,9 +39,9 @@ def aware(
 def test_the_new_run_is_rebuilt_with_fake_quantization(aware: Any, run_folder: Path) -> None:
     out, done, said = aware
     info = RunFolder(out).read_info()
-    step = {"step": "quantize_aware", "engine": "native", "ranges": "minmax", "keep_zeros": False}
-    assert info["compress"] == [step]
-    assert info["model"] == RunFolder(run_folder).read_info()["model"]
+    assert info.compress == (Compression("quantize_aware", "native", "minmax", keep_zeros=False),)
+    assert info.engine == Engine("float32", True)
+    assert info.model == RunFolder(run_folder).read_info().model
     loaded = load_run(out)
     assert is_quantization_aware(loaded.model)
     assert loaded.card.halo == load_run(run_folder).card.halo
@@ -95,7 +95,7 @@ def test_by_tfmot_it_comes_back_in_the_same_form(run_folder: Path, tmp_path: Pat
     done = quantize(
         run_folder, tmp_path / "run", engine="tfmot", epochs=1, learning_rate=1e-3, ranges="mse", say=said.append
     )
-    assert RunFolder(tmp_path / "run").read_info()["compress"][0]["engine"] == "tfmot"
+    assert RunFolder(tmp_path / "run").read_info().compress[0].engine == "tfmot"
     loaded = load_run(tmp_path / "run")
     assert is_quantization_aware(loaded.model)
     assert 0 < done["best_miou"] <= 1

@@ -13,12 +13,13 @@ import shlex
 import shutil
 from base64 import b64decode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import silent
+from conftest import run_info, silent
 from PIL import Image
 
 from keras_unetres.cli import main
@@ -28,7 +29,7 @@ from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions,
 from keras_unetres.pages.pictures import Filmstrip, Watched, spread
 from keras_unetres.pages.report import Findings, report_figures, report_page
 from keras_unetres.pages.review import review
-from keras_unetres.runs import RunFolder
+from keras_unetres.runs import DataInfo, RunFolder
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
 from keras_unetres.settings import TrainCommand, TrainSettings
@@ -450,7 +451,7 @@ def test_a_run_reports_what_evaluate_says(run_copy: Path, cells: Path) -> None:
     page = Page((run_copy / "report.html").read_bytes())
     page.check()
     assert f"{scores['miou']:.4f}" in page.text
-    assert RunFolder(run_copy).read_info()["data"]["fingerprint"] in page.text
+    assert RunFolder(run_copy).read_info().data.fingerprint in page.text
     assert [row["epoch"] for row in figures["history"]] == [1, 2, 3]
     assert figures["kept_epoch"] in (1, 2, 3)
     assert all("learning_rate" in row for row in figures["history"])
@@ -463,7 +464,7 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
     assert words[0] == "unetres"
     command = read(TrainCommand, make_parser("train").parse_args(words[1:]))
     assert command.out == "a run's folder"
-    assert command.settings == TrainSettings.from_dict(info["settings"])
+    assert command.settings == info.train_settings()
 
 
 @pytest.mark.parametrize(
@@ -475,7 +476,7 @@ def test_the_command_makes_the_same_settings(run_copy: Path) -> None:
 )
 def test_commands_of_other_settings(settings: dict[str, Any]) -> None:
     wanted = TrainSettings.from_flat(settings)
-    info = {"data": {"path": "d ata"}, "settings": wanted.to_dict()}
+    info = replace(run_info(), data=DataInfo("d ata", "", {}), settings=wanted.to_dict())
     command = read(TrainCommand, make_parser("train").parse_args(shlex.split(command_of(info, "r"))[1:]))
     assert (command.data, command.settings) == ("d ata", wanted)
 
@@ -483,9 +484,9 @@ def test_commands_of_other_settings(settings: dict[str, Any]) -> None:
 def test_without_a_test_part_the_validation_part_is_scored_and_said_to_be_optimistic(run_copy: Path) -> None:
     run = RunFolder(run_copy)
     info = run.read_info()
-    info["reading"]["test_from"] = "none"
-    del info["data"]["splits"]["test"]
-    run.write_info({key: value for key, value in info.items() if key != "schema"})
+    splits = {part: names for part, names in info.data.splits.items() if part != "test"}
+    reading = replace(info.reading, test_from="none")
+    run.write_info(replace(info, reading=reading, data=replace(info.data, splits=splits)))
     figures = report(run_copy, say=silent)
     assert figures["split"] == "val"
     notes = " ".join(figures["notes"])
@@ -504,19 +505,18 @@ def test_a_data_set_that_moved_is_the_same_and_one_that_changed_is_not(
 ) -> None:
     moved = Path(shutil.copytree(cells, tmp_path / "moved"))
     assert report(run_copy, moved, say=silent)["notes"] == []
-    name = RunFolder(run_copy).read_info()["data"]["splits"]["train"][0]
+    name = RunFolder(run_copy).read_info().data.splits["train"][0]
     path = moved / "images" / name
     Image.fromarray(255 - read_png(path)).save(path)
     notes = report(run_copy, moved, split="train", say=silent)["notes"]
     assert "another data set" in notes[0] and "6 of the 6 images" in notes[0]
     info = RunFolder(run_copy).read_info()
-    info["data"]["path"] = str(moved)
-    RunFolder(run_copy).write_info({key: value for key, value in info.items() if key != "schema"})
+    RunFolder(run_copy).write_info(replace(info, data=replace(info.data, path=str(moved))))
     assert "has changed" in report(run_copy, say=silent)["notes"][0]
 
 
 def test_records_in_memory(run_copy: Path) -> None:
-    names = tuple(RunFolder(run_copy).read_info()["classes"]["names"])
+    names = RunFolder(run_copy).read_info().classes.names
     card = Card(names, default_colors(2), Preprocessing(channels=1, size=(16, 16)))
 
     class Two(Threshold):

@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import _REQUIRED, SCHEMA, RunFolder
+from keras_unetres.runs import SCHEMA, Engine, RunFolder
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
 
 
@@ -67,7 +70,7 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, kind: str) -> Non
 
 
 def test_overwriting_replaces_a_run_whole(run: RunFolder) -> None:
-    run.write_info({})
+    run.write_info(run_info())
     run.write_weights(tensors())
     assert files(RunFolder.create(run.path, overwrite=True).path) == []
 
@@ -86,7 +89,7 @@ def test_overwriting_replaces_nothing_but_a_run(tmp_path: Path, kind: str) -> No
 
 
 def test_a_run_that_is_being_written_is_not_replaced(run: RunFolder) -> None:
-    run.write_info({})
+    run.write_info(run_info())
     (run.path / ".lock").write_text(str(os.getppid()))
     with pytest.raises(RunFolderError, match=f"process {os.getppid()} is writing to it"):
         RunFolder.create(run.path, overwrite=True)
@@ -163,9 +166,8 @@ def test_locking_where_there_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(run: RunFolder) -> None:
-    info = {name: name for name in sorted(_REQUIRED)}
-    run.write_info(info)
-    assert run.read_info() == {"schema": SCHEMA, **info}
+    run.write_info(run_info())
+    assert run.read_info() == run_info()
     run.write_weights(tensors())
     assert_same(run.read_weights(), tensors())
     assert run.read_checkpoint() is None
@@ -301,11 +303,104 @@ def test_the_last_good_file_survives_a_failed_write(run: RunFolder, monkeypatch:
     assert (run.path / "checkpoints" / "last.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("missing", sorted(_REQUIRED))
+def rewrite(run: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON values of a `run.json`."""
+    values = run_info().to_dict()
+    change(values)
+    (run.path / "run.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    "missing", ["augment", "classes", "data", "model", "plan", "preprocessing", "reading", "settings"]
+)
 def test_a_run_json_that_lacks_something_is_refused(run: RunFolder, missing: str) -> None:
-    run.write_info({name: name for name in _REQUIRED - {missing}})
+    rewrite(run, lambda values: values.pop(missing))
     with pytest.raises(RunFolderError, match=f"incomplete.*no {missing}"):
         run.read_info()
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("augment", 3),
+    ("classes", None),
+    ("classes.colors", [[0, 0]]),
+    ("classes.ignored", "yes"),
+    ("classes.names", "ab"),
+    ("compress", ["quantize_aware"]),
+    ("compress.0", None),
+    ("data.fingerprint", None),
+    ("data.path", 1),
+    ("data.splits", []),
+    ("data.splits.train", [1]),
+    ("engine", {"jit_compile": "no"}),
+    ("model.arguments", []),
+    ("model.builder", None),
+    ("plan", {"epochs": 3}),
+    ("plan", {"epochs": "3"}),
+    ("plan", 3),
+    ("preprocessing", {"channels": 7}),
+    ("reading", {"masks_are": "bananas"}),
+    ("reading", {"ignore": "x"}),
+    ("seed", True),
+    ("settings", []),
+    ("source", 3),
+    ("speed", {"step_seconds": 1.0}),
+    ("task", 0),
+    ("versions", "1"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=lambda value: str(value)[:30])
+def test_a_run_json_that_is_wrong_names_the_key(run: RunFolder, key: str, value: Any) -> None:
+    *above, last = key.split(".")
+
+    def change(values: dict[str, Any]) -> None:
+        place: Any = values
+        for name in above:
+            place = place[int(name)] if name.isdigit() else place.setdefault(name, [{"step": "quantize_aware"}])
+        if isinstance(place, list):
+            place[int(last)] = value
+        else:
+            place[last] = value
+
+    rewrite(run, change)
+    with pytest.raises(RunFolderError, match=f"run.json is wrong at {key.partition('.0')[0]}"):
+        run.read_info()
+
+
+def test_settings_that_are_wrong_are_named(run: RunFolder) -> None:
+    for settings, words in (
+        ({"bananas": 3}, "another version: bananas"),
+        ({"batch": "x"}, "wrong at settings.*--batch"),
+    ):
+        rewrite(run, lambda values, settings=settings: values.update(settings=settings))
+        with pytest.raises(RunFolderError, match=words):
+            run.read_info().train_settings()
+
+
+def test_a_run_json_nested_without_end_is_refused(run: RunFolder) -> None:
+    (run.path / "run.json").write_text('{"schema": 1, "data": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(RunFolderError, match="not readable"):
+        run.read_info()
+
+
+def test_run_files_of_earlier_and_later_versions_are_read(run: RunFolder) -> None:
+    def earlier(values: dict[str, Any]) -> None:
+        for name in ("task", "engine", "seed", "versions"):
+            del values[name]
+        del values["classes"]["ignored"], values["classes"]["note"]
+        del values["reading"]["target"]
+        values["reading"]["ignore"] = 9
+
+    rewrite(run, earlier)
+    info = run.read_info()
+    assert (info.task, info.engine, info.seed, info.classes.ignored) == ("segment", Engine(), 0, True)
+
+    rewrite(run, lambda values: values.update(budget={"minutes": 3}, engine={"precision": "float32", "cores": 4}))
+    info = run.read_info()
+    assert info.engine == Engine("float32")
+    run.write_info(replace(info, seed=4))
+    assert json.loads((run.path / "run.json").read_text())["budget"] == {"minutes": 3}
+    assert run.read_info() == replace(info, seed=4)
 
 
 def test_any_changed_byte_of_the_weights_is_noticed(run: RunFolder) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import save as save_tensors
 
 from keras_unetres.models import build, build_unet
-from keras_unetres.runs import RunFolder
+from keras_unetres.runs import RunFolder, Speed
 from keras_unetres.settings import TrainOptions, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
@@ -90,11 +90,11 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert (told["run"], told["epochs"], told["steps"]) == (str(run), 3, 9)
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     info = RunFolder(run).read_info()
-    assert TrainSettings.from_dict(info["settings"]) == TrainSettings.from_flat(TINY)
-    assert info["plan"] == make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3).to_dict()
-    assert info["model"]["arguments"]["input_shape"] == [32, 32, 1]
-    assert info["classes"]["names"] == ["background", "cell"]
-    assert {name: len(part) for name, part in info["data"]["splits"].items()} == {"train": 6, "val": 1, "test": 1}
+    assert info.train_settings() == TrainSettings.from_flat(TINY)
+    assert info.plan == make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3)
+    assert info.model.arguments["input_shape"] == [32, 32, 1]
+    assert info.classes.names == ("background", "cell")
+    assert {name: len(part) for name, part in info.data.splits.items()} == {"train": 6, "val": 1, "test": 1}
     crops = RunFolder(run).read_calibration()
     assert crops.shape == (24, 32, 32, 1)
     parts = [np.array(Image.open(path)) for path in sorted((cells / "images").iterdir())]
@@ -110,10 +110,11 @@ def test_a_budget_becomes_a_plan_that_is_written_down(
     options = TrainOptions(size=32, filters=2, depth=1, batch=8, minutes=1.0)
     told = train(cells, tmp_path / "run", options, say=silent)
     info = RunFolder(tmp_path / "run").read_info()
-    assert info["speed"] == {"step_seconds": 1.0, "validation_seconds": 2.0}
-    assert 15 <= info["plan"]["epochs"] * info["plan"]["steps_per_epoch"] <= 44  # of 60 s, some are gone already
-    assert told["steps"] == info["plan"]["epochs"] * info["plan"]["steps_per_epoch"]
-    assert len(history(tmp_path / "run")) == info["plan"]["epochs"]
+    assert info.speed == Speed(1.0, 2.0)
+    assert info.plan is not None
+    assert 15 <= info.plan.steps <= 44  # of 60 s, some are gone already
+    assert told["steps"] == info.plan.steps
+    assert len(history(tmp_path / "run")) == info.plan.epochs
 
 
 class Stop(keras.callbacks.Callback):
@@ -229,7 +230,7 @@ def test_published_weights_start_a_run_and_bring_their_preprocessing(
     pre = loaded.card.preprocessing
     assert (pre.value_range, pre.size) == ((0.0, 1.0), (32, 32))
     assert pre.mean == (0.485, 0.456, 0.406)
-    arguments = RunFolder(run).read_info()["model"]["arguments"]
+    arguments = RunFolder(run).read_info().model.arguments
     assert arguments["encoder"] == "resnet18"
     assert "weights" not in arguments  # rebuilding the model needs no file
 

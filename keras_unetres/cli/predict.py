@@ -6,7 +6,6 @@ import argparse
 from typing import TYPE_CHECKING, cast
 
 from unetres_edge.command_line import read
-from unetres_edge.commands.predict import run_classify, run_predict
 
 from ..settings import PredictCommand
 from .command import Command
@@ -23,30 +22,25 @@ def run(options: argparse.Namespace) -> None:
     own = settings.keras_file
     preprocessing = preprocessing_of(own, [settings.model, *settings.others], settings.size)
     separation = separation_of(settings.separation, settings.instances is not None)
-    from ..tasks.classify import is_classifier, open_classifier
-    from ..tasks.loading import open_segmenter
-    from ..workflows.predict import InstanceFiles
+    from ..workflows.predict import predict
 
-    if is_classifier(settings.model):
-        run_classify(lambda: open_classifier(settings.model), settings)
-        return
-    files = None
-    if separation is not None:
-        files = InstanceFiles(cast("LabelFormat", settings.instances), separation, overlay=settings.overlay)
-    run_predict(
-        lambda: open_segmenter(
-            settings.model,
-            preprocessing=preprocessing,
-            classes=None if own.classes is None else list(own.classes),
-            overlap=settings.overlap,
-            turns=settings.turns,
-            others=settings.others,
-        ),
-        settings,
-        files,
+    predict(
+        settings.model,
+        settings.images,
+        settings.out,
+        overlay=settings.overlay,
+        geojson=settings.geojson,
+        instances=cast("LabelFormat | None", settings.instances),
+        separation=separation,
+        overwrite=settings.overwrite,
+        json_file=settings.json,
+        preprocessing=preprocessing,
+        classes=None if own.classes is None else list(own.classes),
+        overlap=settings.overlap,
+        turns=settings.turns,
+        others=settings.others,
+        say=lambda line: print(line, flush=True),
     )
-    if files:
-        print(f"objects    {files.num_objects}")
 
 
 COMMAND = Command(PredictCommand, run, "unetres predict cells.tflite photos --out maps --overlay")

@@ -1,7 +1,6 @@
 """Data: any data set of images and masks, read exactly or refused, and fed to `model.fit` by `tf.data`."""
 
-from .arrays import dataset_from_arrays, dataset_from_tf
-from .class_folders import ClassFolders, class_folders_from_arrays, open_class_folders
+from .arrays import class_folders_from_arrays, dataset_from_arrays, dataset_from_tf
 from .classes import Classes
 from .dataset import Dataset, open_dataset
 from .declaration import Reading
@@ -9,7 +8,6 @@ from .records import Record, Records, read_records
 from .sources import Sample
 
 __all__ = [
-    "ClassFolders",
     "Classes",
     "Dataset",
     "Reading",
@@ -19,7 +17,6 @@ __all__ = [
     "class_folders_from_arrays",
     "dataset_from_arrays",
     "dataset_from_tf",
-    "open_class_folders",
     "open_dataset",
     "read_records",
 ]

@@ -14,7 +14,7 @@ from ..choices.reading import SPLITS
 from .dataset import Dataset, make_dataset
 from .declaration import Reading
 from .forms.layout import UNPARTED, Layout
-from .sources import ArraySource, Sample
+from .sources import ArraySource, ClassId, Sample
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -75,6 +75,48 @@ def dataset_from_arrays(
             None if instances is None else ArraySource(Path(name), _flat(instances[index], name, "an instance map")),
             None if weights is None else ArraySource(Path(name), _weights(weights[index], name)),
         )
+        layout.samples.setdefault(UNPARTED if splits is None else splits[index], []).append(sample)
+    return make_dataset(layout, "arrays", reading or Reading())
+
+
+def class_folders_from_arrays(
+    images: Sequence[np.ndarray] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    *,
+    classes: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    reading: Reading | None = None,
+) -> Dataset:
+    """Return a data set of arrays for a classifier, to be given to `train` or `evaluate`.
+
+    Args:
+        images: N of (H, W) or (H, W, C), uint8, uint16, or float in [0, 1]. Sizes may differ.
+        labels: (N,) class ids from 0.
+        classes: names of the classes; None for "0", "1", ...
+        names: N different names of the images; None for "00000", "00001", ...
+        splits: "train", "val" or "test" for each; None for seeded parts, or those of the reading's globs.
+        reading: how parts are made.
+
+    Raises:
+        DataError: lengths, shapes, dtypes or ids that do not fit.
+    """
+    ids = np.asarray(labels)
+    if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer) or ids.min() < 0:
+        found = f"{ids.dtype} of shape {ids.shape}"
+        raise DataError("labels are wrong", expected="(N,) class ids, whole numbers from 0", found=found)
+    count = int(ids.max()) + 1 if classes is None else len(classes)
+    if ids.max() >= count:
+        raise DataError("labels are wrong", expected=f"ids below {count}, one a class", found=int(ids.max()))
+    called = [f"{i:05d}" for i in range(len(ids))] if names is None else list(map(str, names))
+    for what, values in (("images", images), ("names", called), ("splits", splits)):
+        if values is not None and len(values) != len(ids):
+            raise DataError(f"{what} and labels differ in number", expected=len(ids), found=len(values))
+    if len(set(called)) != len(called) or (splits is not None and not set(splits) <= set(SPLITS)):
+        raise DataError("names or splits are wrong", expected=f"different names; splits of {', '.join(SPLITS)}")
+    layout = Layout(task="classify", names=tuple(map(str, range(count) if classes is None else classes)))
+    for index, (name, class_id) in enumerate(zip(called, ids.tolist(), strict=True)):
+        sample = Sample(name, ArraySource(Path(name), np.asarray(images[index])), ClassId(Path(name), class_id))
         layout.samples.setdefault(UNPARTED if splits is None else splits[index], []).append(sample)
     return make_dataset(layout, "arrays", reading or Reading())
 

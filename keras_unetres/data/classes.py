@@ -20,6 +20,7 @@ from .fixes import declare, values_patch
 from .targets import semantic, separated, with_borders
 
 _MOST_UNNAMED_CLASSES = 32
+_FEW_NAMES = 10
 _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number objects
 _ODD_SHARE = 0.9
 _FEW_MASKS = 100  # values that are in no more than one mask of so many are no class, unless it is named
@@ -37,7 +38,7 @@ class Classes:
     Args:
         names: one a class.
         colors: (red, green, blue) of each.
-        values: mask value -> class id or `IGNORE`; None where masks hold instance ids.
+        values: mask value, or class id of an image, -> class id or `IGNORE`; None where masks hold instance ids.
         note: what was mapped, in words, or "".
         ignore: the mask value that means "not labelled" where masks hold instance ids, or None.
         target: what instance ids become, see `Reading`.
@@ -57,7 +58,9 @@ class Classes:
     @property
     def ignores(self) -> bool:
         """Whether some value means "not labelled"."""
-        return self.ignore is not None if self.values is None else IGNORE in self.values.values()
+        if self.values is None:
+            return self.ignore is not None
+        return len(self.names) <= IGNORE and IGNORE in self.values.values()  # of images there may be more classes
 
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Map stored mask values (H, W) to uint8 class ids."""
@@ -89,6 +92,8 @@ def decide_classes(
     """
     reading = dataset.reading
     declared = dataset.class_names
+    if dataset.task == "classify":
+        return _classes_of_images(dataset, declared or (), model_names)
     if model_names is not None:
         if reading.target != "borders":  # whose classes are no data set's own
             _check_fit(dataset, list(model_names))
@@ -116,6 +121,21 @@ def decide_classes(
     masks = Counter(value for own in found for value in set(own))
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
     return Classes(names, colors, values, note, used=used, masks=masks)
+
+
+def _classes_of_images(dataset: Dataset, own: Sequence[str], model_names: Sequence[str] | None = None) -> Classes:
+    """Return the classes of images that have one each: those of the data set, or of a model that knows them all."""
+    names = tuple(own if model_names is None else model_names)
+    strange = [name for name in own if name not in names]
+    if strange:
+        raise DataError(
+            "the data set has classes that the model does not know",
+            file=dataset.root,
+            expected=", ".join(names[:_FEW_NAMES]),
+            found=", ".join(strange[:_FEW_NAMES]),
+        )
+    values = {class_id: names.index(name) for class_id, name in enumerate(own)}
+    return Classes(names, default_colors(len(names)), values)
 
 
 def _mask_colors(dataset: Dataset, count: int) -> tuple[Color, ...] | None:

@@ -6,25 +6,22 @@ an annotation file, a `tfds:NAME`, or arrays.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
-from ..choices.reading import SPLITS
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
-from .forms import FORMATS, find_format
+from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks
+from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, repeated
 from .sources import Sample
-
-_VAL_SHARE = _TEST_SHARE = 0.15
+from .splits import find_splits
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Dataset:
         format: the reader's name.
         values: stored mask value (or packed colour) -> class id or `IGNORE`; None where ids are stored as they are.
         by_color: whether the colours of masks are classes.
+        task: what it teaches: "segment", or "classify" where each image has one class.
+        parted: whether arrays came with parts of their own, which no reading changes.
         notes: what a person should know, in sentences.
         faults: what is wrong with names and annotations; empty unless it was opened with `strict=False`.
         warnings: names and annotations that are read, but worth a look.
@@ -53,6 +52,8 @@ class Dataset:
     format: str = "folders"
     values: Mapping[int, int] | None = None
     by_color: bool = False
+    task: str = "segment"
+    parted: bool = False
     notes: tuple[str, ...] = ()
     faults: tuple[Finding, ...] = field(default=(), repr=False)
     warnings: tuple[Finding, ...] = field(default=(), repr=False)
@@ -79,6 +80,10 @@ class Dataset:
             )
         return self.splits[name]
 
+    def only(self, name: str) -> Dataset:
+        """Return the data set with one part alone; "all" leaves it as it is."""
+        return self if name == "all" else replace(self, splits={name: self.split(name)})
+
 
 def open_dataset(
     path: str | os.PathLike[str] | Dataset,
@@ -86,29 +91,34 @@ def open_dataset(
     changes: Mapping[str, Any] | None = None,
     *,
     strict: bool = True,
+    task: str | None = None,
 ) -> Dataset:
     """Find the samples of a data set.
 
     Args:
         path: a folder, a `dataset.yaml`, a COCO annotation file, `tfds:NAME`, or a `Dataset`, which is returned with
-            the changes made to its reading.
+            the changes made to its reading. A folder of class folders teaches a classifier.
         reading: how to read it; None for what the folder or file says.
         changes: single fields of `Reading` that differ from that; None as a value leaves a field as it is.
         strict: raise on faults of names and annotations; else they are in `faults`.
+        task: what it shall teach, "segment" or "classify"; None for either.
 
     Raises:
         DataError: no such data set, no images, a declaration that is wrong; images or masks without a partner, two
             files of one name, annotations that cannot be drawn.
-        UsageError: a glob that matches nothing.
+        UsageError: a glob that matches nothing, or a data set that teaches another task.
     """
     wanted = {key: value for key, value in (changes or {}).items() if value is not None}
     if isinstance(path, Dataset):
+        _refuse_other(path.task, task, path.root)
         return _reread(path, reading, wanted)
     try:
-        declared, format_name = _declaration(path)
+        declared, format_name = _declaration(path, task)
         layout = FORMATS[format_name].read(declared)
     except OSError as error:
         raise DataError(f"cannot look for files: {error.strerror or error}", file=error.filename or path) from error
+    if layout.task == "classify":
+        return _of_classes(layout, declared.file, replace(reading or Reading(), **wanted), wanted, strict)
     names, colors = declared.classes()
     own_names = names is None and layout.names is not None
     if layout.names is not None and names is None:
@@ -132,25 +142,75 @@ def open_dataset(
     is_empty = not strict and faults and not any(samples.values())  # they say why
     return Dataset(
         declared.file,
-        {} if is_empty else _splits(samples, reading, wanted, declared.base),
+        {} if is_empty else find_splits(samples, reading, wanted, declared.base),
         names,
         colors,
         reading,
         format_name,
         values,
         layout.by_color or declared.by_color,
-        tuple(layout.notes),
-        faults,
-        tuple(layout.warnings),
+        notes=tuple(layout.notes),
+        faults=faults,
+        warnings=tuple(layout.warnings),
     )
+
+
+def _of_classes(
+    layout: Layout, file: Path, reading: Reading, wanted: Mapping[str, Any], strict: bool, form: str = CLASS_FOLDERS
+) -> Dataset:
+    """Return the data set of images that have a class each."""
+    names = layout.names or ()
+    if strict:
+        refuse(layout.faults, f"{len(layout.faults)} fault{'s' * (len(layout.faults) != 1)}", file)
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise DataError(
+            "a classifier needs two classes or more",
+            file=file,
+            expected=CLASS_FOLDERS_EXPECTED,
+            found=", ".join(names) or "no class folder",
+        )
+    return Dataset(
+        file,
+        find_splits(layout.samples, reading, wanted, file),
+        names,
+        None,
+        reading,
+        form,
+        task="classify",
+        parted=UNPARTED not in layout.samples,
+        faults=tuple(layout.faults),
+        warnings=tuple(layout.warnings),
+    )
+
+
+def is_class_folders(path: object) -> bool:
+    """Return whether something is a data set of images that have a class each: two or more folders, and no masks."""
+    if isinstance(path, Dataset):
+        return path.task == "classify"
+    if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir() or (Path(path) / "dataset.yaml").is_file():
+        return False
+    try:
+        return find_format(Path(path))[1] == CLASS_FOLDERS
+    except (OSError, DataError):
+        return False
 
 
 def make_dataset(layout: Layout, name: str, reading: Reading) -> Dataset:
     """Return the data set of samples that lie in no folder, such as arrays; `name` is what errors call it."""
+    if layout.task == "classify":
+        return _of_classes(layout, Path(name), reading, {}, strict=True, form="arrays")
     names = None if layout.names is None else check_names(layout.names, Path(name))
-    splits = _splits(layout.samples, reading, {}, Path(name))
+    splits = find_splits(layout.samples, reading, {}, Path(name))
     return Dataset(
-        Path(name), splits, names, layout.colors, reading, "arrays", layout.values, notes=tuple(layout.notes)
+        Path(name),
+        splits,
+        names,
+        layout.colors,
+        reading,
+        "arrays",
+        layout.values,
+        parted=UNPARTED not in layout.samples,
+        notes=tuple(layout.notes),
     )
 
 
@@ -185,8 +245,45 @@ def _name_once(samples: dict[str, list[Sample]]) -> Iterator[Finding]:
         samples[part] = list({sample.name: sample for sample in reversed(found)}.values())[::-1]
 
 
-def _declaration(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
+def _refuse_other(found: str, wanted: str | None, file: str | os.PathLike[str]) -> None:
+    """Raise UsageError if a data set teaches another task than it was opened for."""
+    if wanted in (None, found):
+        return
+    if wanted == "segment":
+        raise UsageError(
+            "the data set is a folder for each class, which teaches a classifier",
+            file=file,
+            expected="images and masks",
+            fix="pass --network resnet50, or another ResNet",
+        )
+    raise UsageError(
+        "the data set is of images and masks, which teach a segmenter",
+        file=file,
+        expected=CLASS_FOLDERS_EXPECTED,
+        fix="pass --network unet, or name the folder of the class folders",
+    )
+
+
+def _declaration(path: str | os.PathLike[str], task: str | None) -> tuple[Declaration, str]:
     """Return what is declared about the data set at `path`, and its format."""
+    if task == "classify":
+        return _class_folders(path)
+    declared, name = _declared_format(path)
+    _refuse_other("classify" if name == CLASS_FOLDERS else "segment", task, path)
+    return declared, name
+
+
+def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
+    """Return what `_declaration` does for a folder of class folders, whatever else it looks like."""
+    root = Path(path)
+    if not root.exists() and not os.fspath(path).startswith("tfds:"):
+        raise DataError("no such data set", file=root, expected=CLASS_FOLDERS_EXPECTED)
+    if not root.is_dir() or (root / "dataset.yaml").is_file() or has_masks(root):
+        _refuse_other("segment", "classify", path)
+    return Declaration(root, root, {}), CLASS_FOLDERS
+
+
+def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     root = Path(path)
     if os.fspath(path).startswith("tfds:"):
         return Declaration(Path(os.fspath(path)), Path(os.fspath(path)), {}), "tfds"
@@ -216,68 +313,15 @@ def _reread(dataset: Dataset, reading: Reading | None, wanted: Mapping[str, Any]
     """Return the data set read in another way; its parts stay, unless what made them differs."""
     new = replace(reading or dataset.reading, **wanted)
     made_by = ("val_from", "test_from", "seed")
-    if dataset.format == "arrays" and any(getattr(new, key) != getattr(dataset.reading, key) for key in made_by):
-        samples = {UNPARTED: sorted(dataset.split("all"), key=lambda sample: sample.name)}
-        return replace(dataset, reading=new, splits=_splits(samples, new, {}, dataset.root))
-    return replace(dataset, reading=new)
-
-
-def _splits(
-    samples: Mapping[str, Sequence[Sample]], reading: Reading, wanted: Mapping[str, Any], base: Path
-) -> dict[str, tuple[Sample, ...]]:
-    if UNPARTED in samples:
-        return _make_splits(tuple(samples[UNPARTED]), reading, base)
-    for name in ("val_from", "test_from"):
-        if name in wanted:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is given, but the data set has split folders",
-                file=base,
-                fix="drop the option, or the folders",
-            )
-    splits = {name: tuple(samples[name]) for name in SPLITS if samples.get(name)}
-    if "train" not in splits:
-        raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
-    if "val" not in splits:
-        splits |= _make_splits(splits["train"], replace(reading, test_from="none"), base)
-    return {name: splits[name] for name in SPLITS if name in splits}
-
-
-def _make_splits(samples: tuple[Sample, ...], reading: Reading, base: Path) -> dict[str, tuple[Sample, ...]]:
-    """Part the samples by the globs of the reading, the rest by a seeded order of their names.
-
-    Without globs, so few images that none would be left to train on are all for training.
-    """
-    test = () if reading.test_from == "none" else _matching(samples, reading.test_from, base)
-    val = _matching(samples, reading.val_from, base)
-    both = sorted({sample.name for sample in test} & {sample.name for sample in val})
-    if both:
-        raise UsageError("images are in the validation and the test part: " + ", ".join(both), file=base)
-    taken = {sample.name for sample in (*test, *val)}
-    rest = [sample for sample in samples if sample.name not in taken]
-    rest.sort(
-        key=lambda sample: hashlib.sha256(f"{reading.seed}/{sample.name}".encode(errors="surrogateescape")).digest()
-    )
-    count = max(1, round(_TEST_SHARE * len(samples))) if reading.test_from is None else 0
-    keep = 1 if reading.val_from is None else 0  # of two images, one is for validation
-    test, rest = (tuple(rest[:count]) or test, rest[count:]) if count < len(rest) - keep else (test, rest)
-    count = max(1, round(_VAL_SHARE * len(samples))) if reading.val_from is None else 0
-    val, rest = (tuple(rest[:count]) or val, rest[count:]) if count < len(rest) else (val, rest)
-    if not rest:
-        raise DataError(
-            "no images are left to train on",
-            file=base,
-            found=f"{len(samples)} images, {len(val)} for validation, {len(test)} for the test",
-            fix="add images, or pass --test-from none",
-        )
-    parts = {"train": rest, "val": val, "test": test}
-    return {name: tuple(sorted(part, key=lambda sample: sample.name)) for name, part in parts.items() if part}
-
-
-def _matching(samples: tuple[Sample, ...], glob: str | None, base: Path) -> tuple[Sample, ...]:
-    if glob is None:
-        return ()
-    found = tuple(s for s in samples if fnmatchcase(s.name, glob) or fnmatchcase(Path(s.name).stem, glob))
-    if not found:
-        first = samples[0].name if samples else "no images"
-        raise UsageError("no image name matches", file=base, expected=glob, found=f"{first}, ...")
-    return found
+    if all(getattr(new, key) == getattr(dataset.reading, key) for key in made_by):
+        return replace(dataset, reading=new)
+    if dataset.format == CLASS_FOLDERS:
+        globs = {key: getattr(new, key) for key in made_by[:2] if getattr(new, key) is not None}
+        return open_dataset(dataset.root, new, globs, task="classify")
+    if dataset.format != "arrays":
+        return replace(dataset, reading=new)
+    if dataset.parted:
+        find_splits(dataset.splits, new, {key: wanted[key] for key in made_by[:2] if key in wanted}, dataset.root)
+        return replace(dataset, reading=new)
+    samples = {UNPARTED: sorted(dataset.split("all"), key=lambda sample: sample.name)}
+    return replace(dataset, reading=new, splits=find_splits(samples, new, {}, dataset.root))

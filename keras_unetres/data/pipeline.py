@@ -105,7 +105,8 @@ def training_batches(
 
     Yields:
         (images (N, h, w, C) float32 as the network sees them, masks (N, h, w) int32), and weights (N, h, w) float32 if
-        the samples are weighted.
+        the samples are weighted. Of images that have one class each, class ids (N,) int64 and weights (N,); what a
+        random change moves in from beyond their border is mirrored.
 
     Raises:
         UsageError: a batch that cannot be shared equally.
@@ -121,6 +122,15 @@ def training_batches(
     def positions(epoch: tf.Tensor) -> tf.data.Dataset:
         own = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in order.epoch(epoch)]
         return tf.data.Dataset.from_tensor_slices(tuple(own))
+
+    def labelled(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        words = tf.numpy_function(lambda index: samples[int(index)].words, [owner], word, stateful=False)
+        words = tf.ensure_shape(words, [*samples.pre.size, depth])
+        seeds = tf.stack([tf.cast(seed + 1, tf.int64), key])
+        pixels = augment_packed(words, seeds, augmentation, samples.pre, outside="reflect")[0]
+        class_id = tf.gather(samples.class_ids, owner)
+        weights = samples.class_weights
+        return (pixels, class_id) if weights is None else (pixels, class_id, tf.gather(weights, class_id))
 
     def sample(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         owner, place, share = choose(owner, key)
@@ -138,7 +148,8 @@ def training_batches(
     epoch, done = divmod(first_step, steps)
     data = tf.data.Dataset.range(epoch, last_step // steps + 1).flat_map(positions)
     data = data.skip(done * own).take(max(0, last_step - first_step) * own)
-    data = data.map(sample, num_parallel_calls=AT_ONCE, deterministic=True)
+    make = sample if samples.class_ids is None else labelled
+    data = data.map(make, num_parallel_calls=AT_ONCE, deterministic=True)
     return untuned(data.batch(own, drop_remainder=True).prefetch(2))
 
 
@@ -170,9 +181,13 @@ def _arrays(samples: Samples, index: int) -> tuple[np.ndarray, ...]:
 def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
     """Return fixed crops that cover every pixel once, filled up to whole batches with crops that are all `IGNORE`.
 
+    Images that have one class each come whole, in order; their last batch may be smaller.
+
     Yields:
-        (images (N, h, w, C) float32, masks (N, h, w) int32).
+        (images (N, h, w, C) float32, masks (N, h, w) int32 or class ids (N,) int64).
     """
+    if samples.class_ids is not None:
+        return _whole_images(samples, samples.class_ids, batch_size)
     crops = [crop for index in range(len(samples)) for crop in _cover(samples, index)]
     missing = -len(crops) % batch_size
     crops += [(crops[0][0], np.full_like(crops[0][1], IGNORE))] * missing
@@ -185,6 +200,17 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
         return tf.stack(planes, -1), tf.cast(mask, tf.int32)
 
     return untuned(data.map(values, num_parallel_calls=1).prefetch(1))
+
+
+def _whole_images(samples: Samples, class_ids: np.ndarray, batch_size: int) -> tf.data.Dataset:
+    def sample(index: tf.Tensor, class_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = tf.numpy_function(
+            lambda n: samples.pre.normalise(samples[int(n)].image), [index], tf.float32, stateful=False
+        )
+        return tf.ensure_shape(pixels, (*samples.pre.size, samples.pre.channels)), class_id
+
+    data = tf.data.Dataset.from_tensor_slices((np.arange(len(samples)), class_ids))
+    return untuned(data.map(sample, num_parallel_calls=AT_ONCE, deterministic=True).batch(batch_size).prefetch(2))
 
 
 def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20) -> np.ndarray:
@@ -203,6 +229,8 @@ def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20
 
 
 def _origins(samples: Samples, index: int) -> list[tuple[int, int]]:
+    if samples.pre.fit != "crop":
+        return [(0, 0)]  # it has the network's size, and need not be read
     shape = samples[index].mask.shape
     rows, columns = (tile_origins(n, t, 0) for n, t in zip(shape, samples.pre.size, strict=True))
     return [(y, x) for y in rows for x in columns]

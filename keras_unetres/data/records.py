@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from unetres_edge.errors import DataError, Fix, UnetresError
 from unetres_edge.images.decode import read_colors
+from unetres_edge.images.preprocessing import Preprocessing
 
 from .classes import Classes, decide_classes, fix_colors, fix_values, list_values
 from .dataset import Dataset
@@ -40,7 +41,7 @@ class Record:
     Args:
         name: of the sample.
         image: (H, W) or (H, W, C), as `read_image` gives it.
-        mask: (H, W) uint8 class ids, `IGNORE` where not labelled.
+        mask: (H, W) uint8 class ids, `IGNORE` where not labelled; of an image that has one class, () integers.
         instances: (H, W) integers, 0 for no object, or None where the data set has none.
         weight: (H, W) float32 from the data set, or None.
     """
@@ -51,6 +52,11 @@ class Record:
     instances: np.ndarray | None = None
     weight: np.ndarray | None = None
 
+    @property
+    def class_id(self) -> int:
+        """The class of an image that has one."""
+        return int(self.mask)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -58,13 +64,16 @@ class Look:
 
     Args:
         image: as `read_image`, or None.
-        mask: (H, W) stored values, or None.
+        mask: (H, W) stored values, or of an image that has one class, (); or None.
         instances: (H, W) integers, or None.
         weight: (H, W) float32, or None.
         counts: stored mask value -> pixels.
         grey: whether the image has no colour.
         fault: why the sample cannot be used, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
+        size: (height, width) of the image as stored, px.
+        mode: of an image that has one class: "grey uint8", "colour uint8", ...
+        content: of such an image: SHA-256 of the decoded pixels.
     """
 
     image: np.ndarray | None = None
@@ -75,11 +84,9 @@ class Look:
     grey: bool = True
     fault: Finding | None = None
     colors: dict[int, int] | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the mask, px."""
-        return (0, 0) if self.mask is None else (self.mask.shape[0], self.mask.shape[1])
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    content: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -92,13 +99,22 @@ class Records:
     """Decoded samples of one split: `records[i]` gives a `Record`. They stay in memory up to a limit.
 
     `samples` says where each comes from, `sizes` holds (height, width) of each in px, `in_memory` whether it was kept,
-    `grey` whether no image has colour.
+    `grey` whether no image has colour, `contents` the digests of the pixels of images that have one class each.
     """
 
-    def __init__(self, dataset: Dataset, samples: Sequence[Sample], classes: Classes, looks: Sequence[Look]) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        classes: Classes,
+        looks: Sequence[Look],
+        scaled: Preprocessing | None = None,
+    ) -> None:
         self.samples = tuple(samples)
         self.classes = classes
+        self.scaled = scaled
         self.sizes = tuple(look.size for look in looks)
+        self.contents = tuple(look.content for look in looks)
         self.grey = all(look.grey for look in looks)
         self._dataset = dataset
         self._kept: list[Record | None] = []
@@ -116,7 +132,7 @@ class Records:
         if kept is not None:
             return kept
         sample = self.samples[index]
-        look = look_at(sample, self._dataset)
+        look = look_at(sample, self._dataset, self.scaled)
         fault = look.fault or find_strange(sample, look.counts, self.classes, self._dataset)
         refuse([fault] if fault else [], "a sample has changed", self._dataset.root)
         return _record(sample, look, self.classes)
@@ -130,17 +146,25 @@ def _record(sample: Sample, look: Look, classes: Classes) -> Record:
     instances = look.mask if classes.values is None else look.instances
     if instances is not None and classes.ignore is not None:
         instances = np.where(instances == classes.ignore, 0, instances)
-    return Record(sample.name, look.image, classes.ids(look.mask), instances, look.weight)
+    mask = classes.ids(look.mask) if sample.class_id is None else np.array((classes.values or {})[sample.class_id])
+    return Record(sample.name, look.image, mask, instances, look.weight)
 
 
 def read_records(
-    dataset: Dataset, splits: Sequence[str], *, class_names: Sequence[str] | None = None, progress: bool = True
+    dataset: Dataset,
+    splits: Sequence[str],
+    *,
+    class_names: Sequence[str] | None = None,
+    scaled: Preprocessing | None = None,
+    progress: bool = True,
 ) -> dict[str, Records]:
     """Decode and check the samples of some splits.
 
     Args:
         splits: names of splits, or "all".
         class_names: the classes of a model; the data must fit them. None to take them from the data set.
+        scaled: how images that have one class meet a network, to keep them at its size; its channels are those that
+            are asked for, and where the images shall decide, 3. None to keep them as they are.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -150,7 +174,7 @@ def read_records(
         DataError: every fault of every file in one error: not readable, sizes that differ, values outside the classes.
     """
     samples = [(split, sample) for split in splits for sample in dataset.split(split)]
-    looks = _look_at_all([sample for _, sample in samples], dataset, progress)
+    looks = _look_at_all([sample for _, sample in samples], dataset, scaled, progress)
     faults = [look.fault for look in looks if look.fault]
     masks = [look.counts for look in looks if look.counts is not None]
     title = "{} of {} samples cannot be used"
@@ -171,6 +195,7 @@ def read_records(
             [sample for s, sample in samples if s == split],
             classes,
             [look for (s, _), look in zip(samples, looks, strict=True) if s == split],
+            scaled,
         )
         for split in splits
     }
@@ -178,20 +203,20 @@ def read_records(
 
 def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes, dataset: Dataset) -> Finding | None:
     """Return the fault of a mask with values that are no class, or None."""
-    if counts is None or classes.values is None:
+    if counts is None or classes.values is None or sample.class_id is not None:
         return None
     strange = sorted(set(counts) - set(classes.values))
     if not strange:
         return None
     kind, fix = fix_values(strange, counts, classes, dataset.by_color, dataset.reading.ignore is not None)
-    if len(strange) > 1 and is_smeared(sample.mask.read(), classes.values, dataset.by_color):
+    if len(strange) > 1 and is_smeared(sample.target.read(), classes.values, dataset.by_color):
         kind, fix = "smeared-mask", SMEARED_FIX
     figures = {
         "values": list_values(strange, dataset.by_color),
         "pixels": sum(counts[value] for value in strange),
         "known": list_values(classes.values, dataset.by_color),
     }
-    return Finding(kind, Where(relative(sample.mask.file, dataset.base), sample.name), figures, fix)
+    return Finding(kind, Where(relative(sample.target.file, dataset.base), sample.name), figures, fix)
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, title: str = "reading") -> Iterator[T]:
@@ -207,10 +232,12 @@ def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, t
         )
 
 
-def _look_at_all(samples: Sequence[Sample], dataset: Dataset, progress: bool) -> list[Look]:
+def _look_at_all(
+    samples: Sequence[Sample], dataset: Dataset, scaled: Preprocessing | None, progress: bool
+) -> list[Look]:
     kept = 0
     looks = []
-    for look in in_parallel(lambda sample: look_at(sample, dataset), samples, progress=progress):
+    for look in in_parallel(lambda sample: look_at(sample, dataset, scaled), samples, progress=progress):
         kept += look.nbytes
         looks.append(look if kept <= _MEMORY else _forget(look))
     return looks
@@ -222,10 +249,16 @@ def _forget(look: Look) -> Look:
     return replace(look, image=None, mask=mask, instances=None, weight=None)
 
 
-def look_at(sample: Sample, dataset: Dataset) -> Look:
-    """Decode a sample; its mask is what the reading says, class ids or instances."""
+def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None) -> Look:
+    """Decode a sample; its mask is what the reading says, class ids or instances.
+
+    Args:
+        scaled: as `read_records`.
+    """
+    if sample.class_id is not None:
+        return _look_at_image(sample, dataset, scaled)
     base = dataset.base
-    source = sample.mask
+    source = sample.target
     if dataset.reading.masks_are == "instances" and sample.instances is not None:
         source = sample.instances
     image, fault = _read(sample.image, sample, dataset)
@@ -254,7 +287,31 @@ def look_at(sample: Sample, dataset: Dataset) -> Look:
     found_values, counts = np.unique(mask, return_counts=True)
     grey = image.ndim == 2 or bool((image == image[..., :1]).all())
     by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
-    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey)
+    size = (mask.shape[0], mask.shape[1])
+    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey, size=size)
+
+
+def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | None) -> Look:
+    """Decode an image that has one class, and scale it where that is wanted."""
+    try:
+        image = sample.image.read()
+        grey = image.ndim == 2 or bool((image == image[..., :1]).all())
+        flat = image.ndim == 2 or image.shape[-1] == 1
+        # The colour order and the channels follow when all images are known; neither changes how one is scaled.
+        channels = 1 if flat or (scaled is not None and scaled.channels == 1) else 3
+        form = replace(scaled or Preprocessing(fit="resize"), channels=channels, color_order="rgb", mean=(0,), std=(1,))
+        prepared = form.prepare(image)  # refuses an image that cannot be prepared, also where it is kept as it is
+    except UnetresError as error:
+        return Look(fault=finding_of(error, sample.image.file, dataset.base, sample.name))
+    digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode() + np.ascontiguousarray(image).tobytes())
+    return Look(
+        image if scaled is None else form.place(*image.shape[:2]).image(prepared),
+        sample.target.read(),
+        grey=grey,
+        size=(image.shape[0], image.shape[1]),
+        mode=f"{'grey' if flat else 'colour'} {image.dtype}",
+        content=digest.hexdigest(),
+    )
 
 
 def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray | None, Finding | None]:
@@ -284,7 +341,8 @@ def suggest_colors(masks: Sequence[dict[int, int]]) -> Fix | None:
 def fingerprint(dataset: Dataset, classes: Classes) -> str:
     """Return a digest of the names and bytes of every file, by split, and of what mask values mean."""
     values = None if classes.values is None else sorted(classes.values.items())
-    digest = hashlib.sha256(repr((classes.names, values, classes.ignore, classes.target)).encode())
+    of_masks = (classes.names, values, classes.ignore, classes.target)
+    digest = hashlib.sha256(repr(dataset.class_names if dataset.task == "classify" else of_masks).encode())
     for split, samples in dataset.splits.items():
         for sample in samples:
             digest.update(f"{split}/{sample.name}/".encode("utf-8", "surrogateescape"))

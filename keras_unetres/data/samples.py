@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ class Prepared:
     Args:
         words: image and mask as `augment.pack` gives them.
         image: (H, W, C) uint8.
-        mask: (H, W) uint8 class ids with `IGNORE`.
+        mask: (H, W) uint8 class ids with `IGNORE`; all 0 where the image has one class.
         weight: (H, W) float32, or None if all weigh 1.
     """
 
@@ -59,6 +59,7 @@ class Samples:
 
     Attributes:
         owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
+        class_ids: (N,) int64 of images that have one class each, or None where there are masks.
         weighted: whether pixels have weights.
         class_weights: of `weighting.balanced`, or None.
 
@@ -80,12 +81,14 @@ class Samples:
         self.weighting = weighting or Weighting()
         self._records = records
         self._cache = None if cache is None else make_folder(cache)
-        masks = (record.mask for record in records)
+        self.class_ids = _class_ids(records)
+        masks = (record.mask for record in records) if self.class_ids is None else iter([self.class_ids])
         self.class_weights = class_weights(masks, len(self.classes.names)) if self.weighting.balanced else None
         given = any(sample.weight is not None for sample in self.samples)
         self.weighted = given or self.weighting != Weighting()
         self._kept: list[Prepared | None] = [None] * len(records)
-        self._keep_all()
+        if self.class_ids is None:  # else the records hold the images at the network's size already
+            self._keep_all()
         area = pre.size[0] * pre.size[1]
         crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
         self.owners = np.repeat(np.arange(len(records)), crops).astype(np.int64)
@@ -126,6 +129,9 @@ class Samples:
 
     def _prepare(self, index: int) -> Prepared:
         record = self._records[index]
+        if self.class_ids is not None:
+            image = replace(self.pre, per_image=None).prepare(record.image)
+            return _prepared(pack(image, np.zeros(self.pre.size, np.uint8)), self.pre.channels, None)
         image, mask = self.pre.prepare(record.image), record.mask
         weight = weight_map(record, self.weighting, self.class_weights, self.classes.target)
         if self.weighted and weight is None:
@@ -170,6 +176,13 @@ class Samples:
             "weighted": self.weighted,
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _class_ids(records: Records) -> np.ndarray | None:
+    """Return the class of each image, or None where there are masks."""
+    values = records.classes.values or {}
+    ids = [values[sample.class_id] for sample in records.samples if sample.class_id is not None]
+    return np.array(ids, np.int64) if ids else None
 
 
 def _prepared(words: np.ndarray, channels: int, weight: np.ndarray | None) -> Prepared:

@@ -129,24 +129,44 @@ class ArraySource(Source):
 
 
 @dataclass(frozen=True)
+class ClassId(Source):
+    """The class of a whole image, known from where the image lies; gives () integers. `file` is the image's."""
+
+    file: Path
+    value: int
+
+    def read(self) -> np.ndarray:
+        return np.array(self.value)
+
+    def digest(self) -> str:
+        return str(self.value)
+
+
+@dataclass(frozen=True)
 class Sample:
-    """An image and its mask, each where it comes from.
+    """An image and what a network shall say of it, each where it comes from.
 
     Args:
-        name: unique in the data set; the image's file name where there is one.
+        name: unique in its part; the image's file name where there is one, with the folders above it that tell.
         image: gives (H, W) or (H, W, C), as `read_image`.
-        mask: gives (H, W) integers, as stored: class ids, instance ids or packed colours.
+        target: gives the mask, (H, W) integers as stored: class ids, instance ids or packed colours; or is a `ClassId`.
         instances: gives (H, W) integers, 0 for no object, where they are apart from the mask; see `Source.unlabelled`.
         weight: gives (H, W) float, the weight of each pixel in the loss.
     """
 
     name: str
     image: Source
-    mask: Source
+    target: Source
     instances: Source | None = None
     weight: Source | None = None
 
+    @property
+    def class_id(self) -> int | None:
+        """The class of the whole image, or None where there is a mask."""
+        return self.target.value if isinstance(self.target, ClassId) else None
+
     def digests(self) -> list[str]:
         """Return the digest of every source."""
-        sources = (self.image, self.mask, self.instances, self.weight)
+        first = (self.image, self.target) if self.class_id is None else (self.target, self.image)
+        sources = (*first, self.instances, self.weight)
         return [source.digest() for source in sources if source is not None]

@@ -45,14 +45,14 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int) -> tuple[float,
     """Return N / (K n_c) for each class, N labelled pixels in all and n_c of the class; K classes are present.
 
     Args:
-        masks: (H, W) uint8 class ids with `IGNORE`.
+        masks: (H, W) uint8 class ids with `IGNORE`; or (N,) class ids of N images, which count as pixels do.
 
     Returns:
         One weight a class, 1 for a class without a pixel. Weighted by them, the mean over labelled pixels is 1.
     """
-    counts = np.zeros(256, np.int64)
+    counts = np.zeros(max(IGNORE + 1, num_classes), np.int64)
     for mask in masks:
-        counts += np.bincount(mask.ravel(), minlength=256)
+        counts += np.bincount(mask.ravel(), minlength=len(counts))
     counts = counts[:num_classes]
     present = int((counts > 0).sum())
     total = int(counts.sum())

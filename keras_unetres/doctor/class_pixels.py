@@ -20,7 +20,7 @@ def find_class_pixels(summary: DatasetSummary) -> Iterator[Finding]:
     for image in summary.images:
         counts = summary.class_counts(image)
         if counts and set(counts) == {IGNORE}:
-            where = Where(relative(image.sample.mask.file, dataset.base), image.sample.name)
+            where = Where(relative(image.sample.target.file, dataset.base), image.sample.name)
             yield Finding("all-ignored", where, {}, leave_out(image.sample.name))
     here = Where(relative(dataset.base, dataset.base))
     for row in summary.class_rows():

@@ -26,7 +26,7 @@ def find_other_palettes(summary: DatasetSummary) -> Iterator[Finding]:
         odd = {color: index for color, index in (image.palette or {}).items() if usual[color] != index}
         if odd:
             said = [f"#{color:06x} is {index}, not {usual[color]}" for color, index in sorted(odd.items())]
-            where = Where(relative(image.sample.mask.file, summary.dataset.base), image.sample.name)
+            where = Where(relative(image.sample.target.file, summary.dataset.base), image.sample.name)
             yield Finding("palettes-differ", where, {"colors": said}, fix)
 
 

@@ -26,5 +26,5 @@ def find_rims(summary: DatasetSummary) -> Iterator[Finding]:
         return
     for image, direct, rim in steps:
         if rim >= _FEWEST and direct < usual / 2 * (direct + rim):
-            where = Where(relative(image.sample.mask.file, summary.dataset.base), image.sample.name)
+            where = Where(relative(image.sample.target.file, summary.dataset.base), image.sample.name)
             yield Finding("smeared-mask", where, {"rim_pixels": rim, "direct_steps": direct}, FIX)

@@ -190,7 +190,7 @@ def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:
 
 def _files(sample: Sample) -> dict[Path, str]:
     """Return the digests of the files a sample is read from, those that can be read."""
-    sources = (sample.image, sample.mask, sample.instances, sample.weight)
+    sources = (sample.image, sample.target, sample.instances, sample.weight)
     files = {source.file for source in sources if source is not None}
     digests = {}
     for file in sorted(files):
@@ -239,12 +239,12 @@ def flips(fingerprint: np.ndarray) -> list[np.ndarray]:
 
 
 def _palette(sample: Sample, look: Look) -> dict[int, int] | None:
-    if not isinstance(sample.mask, MaskFile) or sample.mask.page is not None or look.counts is None:
+    if not isinstance(sample.target, MaskFile) or sample.target.page is not None or look.counts is None:
         return None
-    with Image.open(sample.mask.file) as opened:
+    with Image.open(sample.target.file) as opened:
         if opened.mode != "P":
             return None
-    colors = read_colors(sample.mask.file)
+    colors = read_colors(sample.target.file)
     assert look.mask is not None
     found: dict[int, int] = {}
     for value in look.counts:

@@ -23,7 +23,7 @@ _NOT_READ = frozenset(" ".join((_PICTURES, _OF_CAMERAS, _OF_MICROSCOPES, _OF_CLI
 def find_unread_files(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield a warning for each folder of images or masks and each ending in it that is passed over."""
     base = summary.dataset.base
-    sources = [source for image in summary.images for source in (image.sample.image, image.sample.mask)]
+    sources = [source for image in summary.images for source in (image.sample.image, image.sample.target)]
     for folder in sorted({source.file.parent for source in sources if source.file.suffix.lower() in IMAGE_SUFFIXES}):
         passed_over: dict[str, list[Path]] = defaultdict(list)
         for path in folder.iterdir() if folder.is_dir() else ():

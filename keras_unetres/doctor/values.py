@@ -36,7 +36,7 @@ def _without_classes(summary: DatasetSummary) -> Iterator[Finding]:
     if error is None or read < len(summary.images) / 2:
         return
     kind = error.kind if error.kind in KINDS else "not-contiguous"
-    where = Where(relative(dataset.split("all")[0].mask.file.parent, dataset.base))
+    where = Where(relative(dataset.split("all")[0].target.file.parent, dataset.base))
     figures = {"found": str(error.found), "expected": str(error.expected)}
     yield Finding(
         kind, where, figures, error.remedy or Fix("say which class each value is: values: {VALUE: CLASS, ...}")

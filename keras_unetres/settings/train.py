@@ -100,19 +100,19 @@ class NetworkSettings(Settings):
     )
 
     @property
-    def classifies(self) -> bool:
-        """Whether the network gives a class for the whole image."""
-        return self.name not in _SEGMENTERS
+    def task(self) -> str:
+        """What the network does: "segment", or "classify", which gives one class for the whole image."""
+        return "segment" if self.name in _SEGMENTERS else "classify"
 
     @property
     def image_fit(self) -> str:
         """The field `fit` of the preprocessing."""
-        return self.fit or ("resize" if self.classifies else "crop")
+        return self.fit or ("crop" if self.task == "segment" else "resize")
 
     def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
         """Return the builder's name and its arguments, as `run.json` keeps them."""
         shape = {"input_shape": [self.size, self.size, channels], "num_classes": num_classes}
-        if self.classifies:
+        if self.task == "classify":
             depth, variant = ENCODERS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}
         arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
@@ -304,7 +304,7 @@ class TrainSettings(Settings):
         network = self.network
         if self.data.balance and network.image_fit != "crop":
             raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
-        if network.classifies:
+        if network.task == "classify":
             self._check_classifier()
             return
         if network.name == "fcn":

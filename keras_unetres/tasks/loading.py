@@ -6,9 +6,8 @@ import contextlib
 import importlib.metadata
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unetres_edge import Card, Preprocessing, Segmenter
 from unetres_edge.errors import ModelError, RunFolderError, UsageError
@@ -16,21 +15,14 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import join_segmenters
 
-from ..runs import RunFolder
+from ..runs import RunFolder, RunInfo
+from .task import Loaded
 
 if TYPE_CHECKING:
     import keras
 
 QUANTIZE_AWARE = "quantize_aware"  # the step of compression that run.json names
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A Keras model with the card that says how to feed it."""
-
-    model: keras.Model
-    card: Card
 
 
 def package_versions() -> dict[str, str]:
@@ -44,22 +36,22 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def card_of_run(info: dict[str, Any], *, halo: int, stride: int = 0) -> Card:
+def card_of_run(info: RunInfo, *, halo: int, stride: int = 0) -> Card:
     """Return the card that describes the model of a run."""
     return Card(
-        class_names=tuple(info["classes"]["names"]),
-        class_colors=tuple(tuple(c) for c in info["classes"]["colors"]),
-        preprocessing=Preprocessing.from_dict(info["preprocessing"]),
-        task=info.get("task", "segment"),
-        ignore_index=IGNORE if info["classes"].get("ignored", info["reading"]["ignore"] is not None) else None,
+        class_names=info.classes.names,
+        class_colors=info.classes.colors,
+        preprocessing=info.preprocessing,
+        task=info.task,
+        ignore_index=IGNORE if info.classes.ignored else None,
         halo=halo,
         stride=stride,
-        dataset=info["reading"],
+        dataset=info.reading.to_dict(),
         versions=package_versions(),
     )
 
 
-def build_network(info: dict[str, Any]) -> keras.Model:
+def build_network(info: RunInfo) -> keras.Model:
     """Return the network of a run, by what `run.json` says: its builder, then the steps of compression applied.
 
     Its weights are still to be set, all of them.
@@ -69,13 +61,13 @@ def build_network(info: dict[str, Any]) -> keras.Model:
     """
     from ..models import build
 
-    model = build(info["model"]["builder"], info["model"]["arguments"])
-    for step in info.get("compress", ()):
-        if step.get("step") != QUANTIZE_AWARE:
-            raise RunFolderError("a step of compression is not known", expected=QUANTIZE_AWARE, found=step)
+    model = build(info.model.builder, dict(info.model.arguments))
+    for step in info.compress:
+        if step.step != QUANTIZE_AWARE:
+            raise RunFolderError("a step of compression is not known", expected=QUANTIZE_AWARE, found=step.step)
         from ..quantization import build_native, fold
 
-        model = build_native(fold(model), keep_zeros=bool(step.get("keep_zeros")))
+        model = build_native(fold(model), keep_zeros=step.keep_zeros)
     return model
 
 
@@ -92,7 +84,8 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     tensors = run.read_weights()
     model = build_network(info)
     assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
-    halo, stride = (0, 0) if info.get("task") == "classify" else (receptive_halo(model), deepest_stride(model))
+    gives_map = len(model.output_shape) == 4  # else it sees the whole image, and is never asked by tiles
+    halo, stride = (receptive_halo(model), deepest_stride(model)) if gives_map else (0, 0)
     return Loaded(model, card_of_run(info, halo=halo, stride=stride))
 
 

@@ -1,34 +1,220 @@
-"""Labelled images for a model that is there already, read as its training data was."""
+"""From a data set to samples: for training, and as the training data was read for a model that is there already."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge import Segmenter
-from unetres_edge.errors import DataError
+import numpy as np
+
+from unetres_edge import Card, Preprocessing
+from unetres_edge.errors import DataError, RunFolderError, UsageError
+
+from ..runs import ClassInfo, DataInfo, ModelInfo, RunInfo
+from ..settings import TrainSettings
+from ..training.training_data import TrainingData
+from .loading import package_versions
 
 if TYPE_CHECKING:
-    from ..data import ClassFolders, Dataset, Records
+    from ..data import Dataset, Records
+    from .task import Task
+
+_CALIBRATION_CROPS = 128
+_SHOWN = 20  # classes named on a line
+
+
+def read_training_data(
+    task: Task,
+    data: str | os.PathLike[str] | Dataset,
+    settings: TrainSettings,
+    say: Callable[[str], None],
+    pre: Preprocessing | None = None,
+) -> TrainingData:
+    """Read a data set to train on.
+
+    Args:
+        task: what the network is to learn.
+        data: what `open_dataset` takes.
+        settings: of the run.
+        say: called with lines for the user.
+        pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
+            read the weights.
+
+    Raises:
+        DataError: the data set has faults.
+        UsageError, WeightsError: the data set is of another task, or the settings or the published weights do not fit.
+    """
+    from ..data import open_dataset, read_records
+
+    reading = {**settings.data.reading(), "seed": settings.fit.seed}
+    dataset = open_dataset(data, changes=reading, task=task.name)
+    parts = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
+    records = read_records(dataset, parts, scaled=task.scaled(settings))
+    classes = records["train"].classes
+    channels = settings.network.channels or (1 if all(part.grey for part in records.values()) else 3)
+    model = ModelInfo(*settings.network.model(channels, len(classes.names)))
+    initial: dict[str, np.ndarray] = {}
+    if pre is None:
+        pre, initial = _start(model, settings)  # refuses wrong arguments before anything is written
+    augment = task.usual_augment(channels) if settings.data.augment == "auto" else settings.data.augment
+    info = _describe(task, dataset, records, settings, model, pre, augment)
+    say(f"data      {', '.join(f'{len(part)} {name}' for name, part in records.items())} images, {channels} channels")
+    say(f"classes   {_listed([f'{i} {name}' for i, name in enumerate(classes.names)])}")
+    for note in task.notes(dataset, records, settings):
+        say(f"note      {note}")
+    say(f"augment   {augment}")
+    return _prepare(task, records, settings, info, initial, say)
+
+
+def read_again(
+    task: Task,
+    info: RunInfo,
+    data: str | os.PathLike[str] | Dataset | None,
+    settings: TrainSettings,
+    say: Callable[[str], None],
+    pre: Preprocessing | None,
+) -> TrainingData:
+    """Read the data set of a run again.
+
+    Args:
+        task: of the run.
+        info: what `run.json` says.
+        data: where the data set is now; None for where it was.
+        settings: of the run.
+        say: called with lines for the user.
+        pre: as `read_training_data`.
+
+    Raises:
+        UsageError: the run was trained on arrays, which are not given.
+        RunFolderError: the data changed.
+    """
+    place = data if data is not None else info.data.path
+    if place is None:
+        raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
+    found = read_training_data(task, place, settings, say, pre)
+    if found.info.data.fingerprint != info.data.fingerprint:
+        raise RunFolderError(
+            "the data set is not the one the run was started with",
+            file=place if isinstance(place, (str, os.PathLike)) else None,
+            expected=info.data.fingerprint[:12],
+            found=found.info.data.fingerprint[:12],
+            fix="restore the files, or start a new run",
+        )
+    return replace(found, info=info)
 
 
 def read_for(
-    segmenter: Segmenter,
-    data: str | os.PathLike[str] | Dataset | ClassFolders,
-    split: str,
-    changes: Mapping[str, Any] | None = None,
+    card: Card, data: str | os.PathLike[str] | Dataset, split: str, changes: Mapping[str, Any] | None = None
 ) -> Records:
-    """Read a part of a data set as the model's training data was read, except for `changes`."""
-    from ..data import Dataset, Reading, open_dataset, read_records
-    from ..data.class_folders import refuse_for_segmenter
+    """Read a part of a data set as the training data of a model was read, except for `changes`.
 
-    refuse_for_segmenter(data)
-    assert isinstance(data, (str, os.PathLike, Dataset))
-    card = segmenter.card
-    reading = Reading(**card.dataset) if card.dataset else None
-    dataset = open_dataset(data, reading, changes)
+    Raises:
+        DataError: the data set has faults, classes that the model does not know, or does not have this part.
+        UsageError: the data set teaches another task.
+    """
+    from ..data import read_records
+
+    dataset = open_for(card, data, changes)
     records = read_records(dataset, [split], class_names=card.class_names)[split]
     if not len(records):
         raise DataError("no images to score", file=dataset.root)
     return records
+
+
+def open_for(card: Card, data: str | os.PathLike[str] | Dataset, changes: Mapping[str, Any] | None = None) -> Dataset:
+    """Open a data set as the training data of a model was opened, except for `changes`."""
+    from ..data import Reading, open_dataset
+
+    return open_dataset(data, Reading(**card.dataset) if card.dataset else None, changes, task=card.task)
+
+
+def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, dict[str, np.ndarray]]:
+    """Return how images meet the network, and the published weights it starts from, by variable."""
+    from ..models import build
+    from ..weights import load_published
+
+    network = settings.network
+    built = build(model.builder, dict(model.arguments))
+    pre = Preprocessing(channels=model.arguments["input_shape"][-1], value_range=(-1.0, 1.0))
+    initial = {}
+    if network.weights is not None:
+        before = {v.path: np.array(v.numpy()) for v in built.weights}
+        pre = load_published(built, network.weights, encoder=model.arguments.get("encoder", network.name))
+        initial = {v.path: np.array(v.numpy()) for v in built.weights if not np.array_equal(before[v.path], v.numpy())}
+    return replace(pre, per_image=network.per_image, fit=network.image_fit, size=(network.size, network.size)), initial
+
+
+def _describe(
+    task: Task,
+    dataset: Dataset,
+    records: dict[str, Records],
+    settings: TrainSettings,
+    model: ModelInfo,
+    pre: Preprocessing,
+    augment: str,
+) -> RunInfo:
+    from ..data.records import fingerprint
+
+    classes = records["train"].classes
+    return RunInfo(
+        model=model,
+        classes=ClassInfo(classes.names, classes.colors, classes.note, classes.ignores),
+        preprocessing=pre,
+        reading=dataset.reading,
+        data=DataInfo(
+            _path_of(dataset),
+            fingerprint(dataset, classes),
+            {name: tuple(sample.name for sample in dataset.split(name)) for name in records},
+        ),
+        settings=settings.to_dict(),
+        augment=augment,
+        task=task.name,
+        seed=settings.fit.seed,
+        versions=package_versions(),
+    )
+
+
+def _path_of(dataset: Dataset) -> str | None:
+    """Return where a data set can be opened again, or None for one of arrays."""
+    if dataset.format == "arrays":
+        return None
+    return str(dataset.root) if dataset.format == "tfds" else os.path.abspath(dataset.root)
+
+
+def _prepare(
+    task: Task,
+    records: dict[str, Records],
+    settings: TrainSettings,
+    info: RunInfo,
+    initial: dict[str, np.ndarray],
+    say: Callable[[str], None],
+) -> TrainingData:
+    # Not before: a fault of the data is found and named without waiting for TensorFlow.
+    from ..data.pipeline import Order, calibration_crops
+    from ..data.samples import Samples
+    from ..data.weighting import Weighting
+
+    task.loss(settings)  # refuses an unknown name before anything is written
+    weighting = Weighting(settings.data.class_weights == "balanced", settings.data.border_weight)
+    train = Samples(records["train"], info.preprocessing, weighting=weighting, cache=settings.data.cache)
+    validation = Samples(records["val"], info.preprocessing)
+    if train.class_weights:
+        weights = [f"{n} {w:.3g}" for n, w in zip(info.classes.names, train.class_weights, strict=True)]
+        say(f"weights   {_listed(weights)}")
+    return TrainingData(
+        task=task,
+        settings=settings,
+        info=info,
+        records=records,
+        order=Order(train, settings.fit.batch, settings.fit.seed, settings.data.balance),
+        validation=validation,
+        calibration=calibration_crops(train, count=_CALIBRATION_CROPS),
+        initial=initial,
+    )
+
+
+def _listed(words: list[str]) -> str:
+    more = f", {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(words[:_SHOWN]) + more

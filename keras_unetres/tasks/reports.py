@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.command_line import words_of
-from unetres_edge.errors import FileSystemError, RunFolderError, UsageError
+from unetres_edge.errors import FileSystemError, UsageError
 from unetres_edge.files import write_bytes, write_json
 from unetres_edge.settings import get
 
-from ..runs import RunFolder
+from ..runs import Plan, RunFolder, RunInfo
 from ..settings import TrainSettings, flat_options
 from .loading import package_versions
 
@@ -64,10 +64,10 @@ def make_report(
     info = None if run is None else run.read_info()
     told = list(notes)
     if split == "val":
-        told.append(_CHOSE_WEIGHTS + ("" if info is None or info["data"]["splits"].get("test") else _KEEP_APART))
+        told.append(_CHOSE_WEIGHTS + ("" if info is None or info.data.splits.get("test") else _KEEP_APART))
     elif split in ("train", "all"):
         told.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
-    history, kept = ([], None) if run is None or info is None else (_history(run, info["plan"]), _kept_epoch(run))
+    history, kept = ([], None) if run is None or info is None else (_history(run, info.plan), _kept_epoch(run))
     found = Findings(
         title=f"Report of {os.path.basename(os.path.abspath(run.path if run is not None else model))}",
         summary=_summary(info, segmenter, len(history)),
@@ -109,56 +109,41 @@ def page_file(run: RunFolder | None, model: str | os.PathLike[str], out: str | o
     return page
 
 
-def command_of(info: Mapping[str, Any], run: str | os.PathLike[str]) -> str:
+def command_of(info: RunInfo, run: str | os.PathLike[str]) -> str:
     """Return the command line that trains such a run again, with every setting that is not the default.
 
     Args:
         info: what `run.json` says.
         run: the run folder.
     """
-    words = ["unetres", "train", os.fspath(info["data"]["path"] or "DATA"), "--out", os.fspath(run)]
-    return shlex.join([*words, *words_of(TrainSettings.from_dict(info["settings"]))])
+    words = ["unetres", "train", os.fspath(info.data.path or "DATA"), "--out", os.fspath(run)]
+    return shlex.join([*words, *words_of(info.train_settings(run))])
 
 
-def changes_since(info: Mapping[str, Any], dataset: Dataset, records: Records) -> list[str]:
+def changes_since(info: RunInfo, dataset: Dataset, records: Records) -> list[str]:
     """Return what has to be said of images that are not those the run knew of."""
     from ..data.records import fingerprint
 
-    if fingerprint(dataset, records.classes) == info["data"]["fingerprint"]:
+    if fingerprint(dataset, records.classes) == info.data.fingerprint:
         return []
     where = os.path.abspath(dataset.root)
-    if info["data"]["path"] not in (None, where, str(dataset.root)):
+    if info.data.path not in (None, where, str(dataset.root)):
         note = f"The images are those of another data set, {where}."
     else:
         note = "The data set has changed since the run was trained: files, their parts, or the meaning of mask values."
-    learned = set(info["data"]["splits"].get("train", ()))
+    learned = set(info.data.splits.get("train", ()))
     again = sum(sample.name in learned for sample in records.samples)
     if again:
         note += f" {again} of the {len(records)} images have names of images that the network was trained on."
     return [note]
 
 
-def _history(run: RunFolder, plan: Mapping[str, Any] | None) -> list[dict[str, float]]:
+def _history(run: RunFolder, plan: Plan | None) -> list[dict[str, float]]:
     """Return the rows of `history.csv`, with the learning rate of each epoch's last step."""
-    from ..training.schedule import Plan
-
-    rows = _read_history(run)
+    rows = run.read_history()
     if plan is None or any("learning_rate" in row for row in rows):
         return rows
-    rates = Plan(**plan)
-    return [{**row, "learning_rate": rates.rate(int(row["epoch"]) * rates.steps_per_epoch - 1)} for row in rows]
-
-
-def _read_history(run: RunFolder) -> list[dict[str, float]]:
-    """Return the rows of `history.csv`; figures an epoch does not have are left out."""
-    path = run.path / "history.csv"
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    except (TypeError, ValueError) as error:
-        raise RunFolderError(f"history.csv is not readable: {error}", file=path, fix="resume the run") from error
+    return [{**row, "learning_rate": plan.rate(int(row["epoch"]) * plan.steps_per_epoch - 1)} for row in rows]
 
 
 def _kept_epoch(run: RunFolder) -> int | None:
@@ -166,48 +151,48 @@ def _kept_epoch(run: RunFolder) -> int | None:
     return None if checkpoint is None else checkpoint[1].get("best_epoch") or None
 
 
-def _summary(info: Mapping[str, Any] | None, segmenter: Segments, epochs: int) -> str:
+def _summary(info: RunInfo | None, segmenter: Segments, epochs: int) -> str:
     card = segmenter.card
     size = f"{card.preprocessing.size[0]} x {card.preprocessing.size[1]}"
     if info is None:
         return f"{card.recipe}, head {card.head}, input {size}"
-    arguments = info["model"]["arguments"]
-    encoder = arguments.get("encoder")
-    network = {"build_unet": "U-Net", "build_fcn": "FCN"}.get(info["model"]["builder"], info["model"]["builder"])
+    encoder = info.model.arguments.get("encoder")
+    network = {"build_unet": "U-Net", "build_fcn": "FCN"}.get(info.model.builder, info.model.builder)
     parts = [f"{network} on {encoder}" if encoder else network, f"input {size}", f"{len(card.class_names)} classes"]
     return ", ".join([*parts, f"{epochs} epochs"])
 
 
-def _facts(info: Mapping[str, Any] | None, segmenter: Segments) -> dict[str, dict[str, object]]:
+def _facts(info: RunInfo | None, segmenter: Segments) -> dict[str, dict[str, object]]:
     """Return the tables at the end of the page."""
     here: dict[str, object] = {**package_versions(), "Python": platform.python_version(), "system": platform.platform()}
     fields_of_input = segmenter.card.preprocessing.to_dict()
     pre: dict[str, object] = {name.replace("_", " "): _say(value) for name, value in fields_of_input.items()}
     if info is None:
         return {"Input": pre, "Versions": here}
-    data = info["data"]
-    sizes = ", ".join(f"{len(names):,} {split}" for split, names in data["splits"].items())
+    data, classes = info.data, info.classes
+    sizes = ", ".join(f"{len(names):,} {split}" for split, names in data.splits.items())
+    plan = {} if info.plan is None else info.plan.to_dict()
     facts: dict[str, dict[str, object]] = {
         "Data set": {
-            "path": data["path"] or "arrays",
+            "path": data.path or "arrays",
             "images": sizes,
-            "classes": ", ".join(info["classes"]["names"]),
-            **({"note": info["classes"]["note"]} if info["classes"]["note"] else {}),
-            **{name.replace("_", " "): _say(value) for name, value in info["reading"].items()},
-            "fingerprint": data["fingerprint"],
+            "classes": ", ".join(classes.names),
+            **({"note": classes.note} if classes.note else {}),
+            **{name.replace("_", " "): _say(value) for name, value in info.reading.to_dict().items()},
+            "fingerprint": data.fingerprint,
         },
         "Network": {
-            "builder": info["model"]["builder"],
-            **{name.replace("_", " "): _say(value) for name, value in info["model"]["arguments"].items()},
+            "builder": info.model.builder,
+            **{name.replace("_", " "): _say(value) for name, value in info.model.arguments.items()},
         },
         "Input": pre,
-        "Plan": {name.replace("_", " "): _say(value) for name, value in (info["plan"] or {}).items()},
-        "Settings": _settings(TrainSettings.from_dict(info["settings"])),
-        "Versions it was trained with": dict(info.get("versions", {})),
+        "Plan": {name.replace("_", " "): _say(value) for name, value in plan.items()},
+        "Settings": _settings(info.train_settings()),
+        "Versions it was trained with": dict(info.versions),
     }
-    if info.get("speed"):
-        facts["Plan"] |= {name.replace("_", " "): f"{value} s" for name, value in info["speed"].items()}
-    changed = {name: version for name, version in here.items() if info.get("versions", {}).get(name) != version}
+    if info.speed is not None:
+        facts["Plan"] |= {name.replace("_", " "): f"{value} s" for name, value in asdict(info.speed).items()}
+    changed = {name: version for name, version in here.items() if info.versions.get(name) != version}
     return {**facts, "Where it was scored": changed}
 
 

@@ -1,217 +1,206 @@
-"""What training a segmenter needs: a data set as batches, the loss and the scores, and pictures at the end."""
+"""Segmentation: a class for every pixel, learned from images and masks."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unetres_edge import Preprocessing, Segmenter
+from unetres_edge.errors import DataError
 from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 
-from ..runs import RunFolder
+from ..runs import RunFolder, RunInfo
 from ..settings import TrainSettings
-from .loading import Loaded, card_of_run, keras_segmenter, package_versions
-from .material import Material
+from ..training.training_data import TrainingData
+from .loading import build_network, card_of_run, keras_segmenter, open_segmenter
+from .task import Loaded
 
 if TYPE_CHECKING:
     import keras
 
-    from ..data import ClassFolders, Dataset, Records
+    from ..data import Dataset, Records
+    from ..objects import Separation
 
-_CALIBRATION_CROPS = 128
 _SAMPLES = 4
 _WATCHED = 3  # validation images that are looked at while a network is trained
+_OF_OBJECTS = {"ap50": "AP@0.5", "map": "mean AP", "pq": "PQ", "v_rand": "V_rand", "v_info": "V_info"}
 
 
-def read_segmentation(
-    data: str | os.PathLike[str] | Dataset | ClassFolders,
-    options: TrainSettings,
-    say: Callable[[str], None],
-    pre: Preprocessing | None = None,
-) -> Material:
-    """Read a data set of images and masks.
+class Segment:
+    """A class for every pixel."""
 
-    Args:
-        data: what `open_dataset` takes.
-        options: settings of the run.
-        say: called with lines for the user.
-        pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
-            read the weights.
+    name = "segment"
+    monitor = "val_miou"
 
-    Raises:
-        DataError: the data set has faults.
-        UsageError, WeightsError: the settings or the published weights do not fit.
-    """
-    from ..data import Dataset, open_dataset, read_records
-    from ..data.class_folders import refuse_for_segmenter
-    from ..data.records import fingerprint
-
-    refuse_for_segmenter(data)
-    assert isinstance(data, (str, os.PathLike, Dataset))
-    dataset = open_dataset(data, changes={**options.data.reading(), "seed": options.fit.seed})
-    splits = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
-    records = read_records(dataset, splits)
-    classes = records["train"].classes
-    channels = options.network.channels or (1 if all(part.grey for part in records.values()) else 3)
-    builder, arguments = options.network.model(channels, len(classes.names))
-    initial: dict[str, np.ndarray] = {}
-    if pre is None:
-        pre, initial = start(builder, arguments, options)  # refuses wrong arguments before anything is written
-    augment = options.data.augment
-    if augment == "auto":
-        augment = "microscopy" if channels == 1 else "street"
-    info = {
-        "model": {"builder": builder, "arguments": arguments},
-        "classes": {
-            "names": list(classes.names),
-            "colors": [list(c) for c in classes.colors],
-            "note": classes.note,
-            "ignored": classes.ignores,
-        },
-        "preprocessing": pre.to_dict(),
-        "reading": dataset.reading.to_dict(),
-        "data": {
-            "path": _path_of(dataset),
-            "fingerprint": fingerprint(dataset, classes),
-            "splits": {name: [pair.name for pair in dataset.split(name)] for name in splits},
-        },
-        "settings": options.to_dict(),
-        "augment": augment,
-        "seed": options.fit.seed,
-        "versions": package_versions(),
-        "plan": None,
-    }
-    say(f"data      {', '.join(f'{len(part)} {name}' for name, part in records.items())} images, {channels} channels")
-    say(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(classes.names))}")
-    for note in [classes.note] * bool(classes.note) + list(dataset.notes):
-        say(f"note      {note}")
-    say(f"augment   {augment}")
-    if options.data.border_weight and dataset.reading.masks_are == "instances" and dataset.reading.target == "semantic":
-        say("note      objects that touch are joined in the masks; --target separated parts them, as in the paper")
-    return _material(options, info, records, pre, initial, say)
-
-
-def _material(
-    options: TrainSettings,
-    info: dict[str, Any],
-    records: dict[str, Records],
-    pre: Preprocessing,
-    initial: dict[str, np.ndarray],
-    say: Callable[[str], None],
-) -> Material:
-    # Not before: a fault of the data is found and named without waiting for TensorFlow.
-    from ..choices.augmentations import AUGMENTATIONS
-    from ..data.pipeline import Order, calibration_crops, training_batches, validation_batches
-    from ..data.samples import Samples
-    from ..data.weighting import Weighting
-    from ..training import SegmentationScores, make_loss
-
-    names = info["classes"]["names"]
-    weighting = Weighting(options.data.class_weights == "balanced", options.data.border_weight)
-    train = Samples(records["train"], pre, weighting=weighting, cache=options.data.cache)
-    validation = Samples(records["val"], pre)
-    if train.class_weights:
-        say("weights   " + ", ".join(f"{n} {w:.3g}" for n, w in zip(names, train.class_weights, strict=True)))
-    order = Order(train, options.fit.batch, options.fit.seed, options.data.balance)
-    make_loss(options.fit.loss)  # refuses an unknown name before anything is written
-
-    def batches(first_step: int, last_step: int, shard: tuple[int, int]) -> Any:
-        augmentation = AUGMENTATIONS[info["augment"]]
-        return training_batches(order, augmentation, first_step=first_step, last_step=last_step, shard=shard)
-
-    return Material(
-        options=options,
-        info=info,
-        steps_per_epoch=train.steps(options.fit.batch),
-        batches=batches,
-        names=order.names,
-        validation=lambda: validation_batches(validation, batch_size=options.fit.batch),
-        calibration=calibration_crops(train, count=_CALIBRATION_CROPS),
-        initial=initial,
-        loss=lambda: make_loss(options.fit.loss),
-        metrics=lambda: [SegmentationScores(len(names), names)],
-        monitor="val_miou",
-        watch=lambda run, model: _watch(run, model, records["val"], options, names),
-        finish=lambda run, model, history: _finish(run, model, records, history, say),
-    )
-
-
-def start(
-    builder: str, arguments: dict[str, Any], options: TrainSettings
-) -> tuple[Preprocessing, dict[str, np.ndarray]]:
-    """Return how images meet the network, and the published weights it starts from, by variable."""
-    from ..models import build
-    from ..weights import load_published
-
-    model = build(builder, arguments)
-    pre = Preprocessing(channels=arguments["input_shape"][-1], value_range=(-1.0, 1.0))
-    initial = {}
-    if options.network.weights is not None:
-        before = {v.path: np.array(v.numpy()) for v in model.weights}
-        pre = load_published(model, options.network.weights, encoder=arguments.get("encoder", options.network.name))
-        initial = {v.path: np.array(v.numpy()) for v in model.weights if not np.array_equal(before[v.path], v.numpy())}
-    network = options.network
-    return replace(pre, per_image=network.per_image, fit=network.image_fit, size=(network.size, network.size)), initial
-
-
-def _path_of(dataset: Dataset) -> str | None:
-    """Return where a data set can be opened again, or None for one of arrays."""
-    if dataset.format == "arrays":
+    def scaled(self, settings: TrainSettings) -> Preprocessing | None:
+        """Return None: images are kept as they are, and crops cut from them."""
         return None
-    return str(dataset.root) if dataset.format == "tfds" else os.path.abspath(dataset.root)
+
+    def usual_augment(self, channels: int) -> str:
+        """Return "microscopy" for grey images."""
+        return "microscopy" if channels == 1 else "street"
+
+    def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:
+        """Return what masks were taken for, and what joins objects."""
+        note = records["train"].classes.note
+        notes = [note] * bool(note) + list(dataset.notes)
+        reading = dataset.reading
+        if settings.data.border_weight and reading.masks_are == "instances" and reading.target == "semantic":
+            notes.append("objects that touch are joined in the masks; --target separated parts them, as in the paper")
+        return notes
+
+    def build_network(self, info: RunInfo) -> keras.Model:
+        """Return the network of a run."""
+        return build_network(info)
+
+    def loss(self, settings: TrainSettings) -> keras.losses.Loss:
+        """Return the sum of losses that the settings name."""
+        from ..training import make_loss
+
+        return make_loss(settings.fit.loss)
+
+    def metrics(self, class_names: tuple[str, ...]) -> list[keras.metrics.Metric]:
+        """Return the scores of every class."""
+        from ..training import SegmentationScores
+
+        return [SegmentationScores(len(class_names), list(class_names))]
+
+    def callbacks(self, data: TrainingData, run: RunFolder, model: keras.Model) -> list[keras.callbacks.Callback]:
+        """Return callbacks that draw the predictions of some validation images now and then."""
+        from ..pages.pictures import Filmstrip, Watched
+        from ..training.boards import DrawPictures, TensorBoard
+
+        records = data.records["val"]
+        places = np.unique(np.linspace(0, len(records) - 1, _WATCHED).astype(int))
+        watched = Watched(_segmenter(data.info, model), [records[place] for place in places])
+        strip = Filmstrip(run.samples, *next(iter(watched.truths.items())))
+        if not data.settings.fit.tensorboard:
+            return [DrawPictures(watched, [strip.add])]
+        board = TensorBoard(run.path / "tensorboard", list(data.info.classes.names), watched.truths)
+        return [DrawPictures(watched, [strip.add, board.show]), board]
+
+    def finish(
+        self,
+        data: TrainingData,
+        run: RunFolder,
+        model: keras.Model,
+        history: list[dict[str, float]],
+        say: Callable[[str], None],
+    ) -> None:
+        """Write curves, sample pictures and the report."""
+        from ..pages.pictures import curves, sample_sheet
+        from .reports import make_report
+
+        write_bytes(run.samples / "curves.png", curves(history))
+        segmenter, records = _segmenter(data.info, model), data.records
+        for index in range(min(_SAMPLES, len(records["val"]))):
+            record = records["val"][index]
+            sheet = sample_sheet(record.image, record.mask, {"prediction": segmenter})
+            name = os.path.splitext(record.name)[0].replace("/", "_")
+            write_bytes(run.samples / f"{name}.png", draw.encode_png(sheet))
+        split = "test" if "test" in records else "val"
+        make_report(run, segmenter, records[split], split, say)
+
+    def open_model(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        preprocessing: Preprocessing | None = None,
+        classes: list[str] | None = None,
+        overlap: int | None = None,
+        turns: str = "none",
+        others: Sequence[str | os.PathLike[str]] = (),
+        separation: Separation | None = None,
+    ) -> Segmenter:
+        """Open one segmenter, or the mean of several; a class of objects that it does not know is refused."""
+        segmenter = open_segmenter(
+            model, preprocessing=preprocessing, classes=classes, overlap=overlap, turns=turns, others=others
+        )
+        if separation is not None:
+            from ..objects import object_classes
+
+            object_classes(segmenter.card.class_names, separation)
+        return segmenter
+
+    def open_file(self, file: str | os.PathLike[str] | bytes) -> Segmenter:
+        """Open a `.tflite`."""
+        return Segmenter(file)
+
+    def run_keras(self, loaded: Loaded) -> Segmenter:
+        """Return a segmenter that runs a Keras model."""
+        return keras_segmenter(loaded)
+
+    def score(
+        self, opened: Any, records: Records, *, name: str = "scoring", separation: Separation | None = None
+    ) -> dict[str, Any]:
+        """Return the scores of pixels, and with a separation of objects."""
+        from ..scores import score
+
+        each = _with_objects(records) if separation else ((record.image, record.mask) for record in records)
+        return score(opened, each, name=name, total=len(records), separation=separation)
+
+    def score_lines(self, scores: Mapping[str, Any]) -> list[str]:
+        """Return a line for each class and score."""
+
+        def shown(value: float | None) -> str:
+            return "absent" if value is None else f"{value:.4f}"
+
+        lines = [f"IoU        {shown(value)}  {name}" for name, value in scores["per_class_iou"].items()]
+        titles = {"miou": "mIoU", "pixel_accuracy": "accuracy"}
+        lines += [f"{title:10} {shown(scores[key])}" for key, title in titles.items()]
+        objects = scores.get("instances")
+        return lines + [f"{title:10} {shown(objects[key])}" for key, title in _OF_OBJECTS.items() if objects]
+
+    def predict(
+        self,
+        opened: Any,
+        images: Sequence[Path],
+        out: str | os.PathLike[str],
+        *,
+        overlay: bool = False,
+        geojson: bool = False,
+        overwrite: bool = False,
+        json_file: str | os.PathLike[str] | None = None,
+        more: Any = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Write a class map of each image, and what else is asked for."""
+        from unetres_edge.segment.files import predict_files
+
+        def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
+            say(f"[{done}/{total}] {image.name}  {timing['total']:.0f} ms")
+
+        predict_files(
+            opened,
+            images,
+            out,
+            overlay=overlay,
+            geojson=geojson,
+            overwrite=overwrite,
+            progress=progress,
+            json_file=json_file,
+            more=more,
+        )
 
 
-def watch_figures(run: RunFolder, options: TrainSettings, names: list[str]) -> list[keras.callbacks.Callback]:
-    """Return the callback that writes figures for TensorBoard, if it is wanted."""
-    from ..training.boards import TensorBoard
-
-    return [TensorBoard(run.path / "tensorboard", names)] if options.fit.tensorboard else []
-
-
-def _watch(
-    run: RunFolder, model: keras.Model, records: Records, options: TrainSettings, names: list[str]
-) -> list[keras.callbacks.Callback]:
-    """Return callbacks that draw the predictions of some validation images now and then."""
-    from ..pages.pictures import Filmstrip, Watched
-    from ..training.boards import DrawPictures, TensorBoard
-
-    places = np.unique(np.linspace(0, len(records) - 1, _WATCHED).astype(int))
-    watched = Watched(_segmenter(run, model), [records[place] for place in places])
-    strip = Filmstrip(run.samples, *next(iter(watched.truths.items())))
-    if not options.fit.tensorboard:
-        return [DrawPictures(watched, [strip.add])]
-    board = TensorBoard(run.path / "tensorboard", names, watched.truths)
-    return [DrawPictures(watched, [strip.add, board.show]), board]
-
-
-def _segmenter(run: RunFolder, model: keras.Model) -> Segmenter:
+def _segmenter(info: RunInfo, model: keras.Model) -> Segmenter:
     from ..models import receptive_halo
 
-    return keras_segmenter(Loaded(model, card_of_run(run.read_info(), halo=receptive_halo(model))))
+    return keras_segmenter(Loaded(model, card_of_run(info, halo=receptive_halo(model))))
 
 
-def _finish(
-    run: RunFolder,
-    model: keras.Model,
-    records: dict[str, Records],
-    history: list[dict[str, float]],
-    say: Callable[[str], None],
-) -> None:
-    """Write curves, sample pictures and the report, made with the weights that are kept."""
-    from ..pages.pictures import curves, sample_sheet
-    from .reports import make_report
-
-    write_bytes(run.samples / "curves.png", curves(history))
-    segmenter = _segmenter(run, model)
-    for index in range(min(_SAMPLES, len(records["val"]))):
-        record = records["val"][index]
-        sheet = sample_sheet(record.image, record.mask, {"prediction": segmenter})
-        name = os.path.splitext(record.name)[0].replace("/", "_")
-        write_bytes(run.samples / f"{name}.png", draw.encode_png(sheet))
-    split = "test" if "test" in records else "val"
-    make_report(run, segmenter, records[split], split, say)
+def _with_objects(records: Records) -> Iterator[tuple[np.ndarray, ...]]:
+    for record in records:
+        if record.instances is None:
+            raise DataError(
+                "the data set does not tell objects apart",
+                file=record.name,
+                expected="masks of instances, or a folder instances/ beside the masks",
+                fix="pass --masks instances if each number in a mask is an object",
+            )
+        yield record.image, record.mask, record.instances

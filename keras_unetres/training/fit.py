@@ -13,7 +13,8 @@ import tensorflow as tf
 from unetres_edge.errors import UsageError
 
 from ..choices.fitting import OPTIMIZERS
-from .schedule import Plan
+from ..runs import Engine, Plan
+from .devices import Devices
 from .state import arrays, put, state_variables
 
 _PROBE_SECONDS = 6.0
@@ -65,12 +66,27 @@ def compile_model(
     model.optimizer.build(model.trainable_variables)
 
 
+def choose_engine(known: Engine, devices: Devices, *, mixed: bool = True) -> Engine:
+    """Return how steps are computed: as the run says, and where it does not, as the machine at hand does it best.
+
+    Args:
+        known: what `run.json` says.
+        devices: to train on; several of them do not work with XLA.
+        mixed: whether half precision may be used.
+    """
+    precision = known.precision
+    if precision is None:
+        gpu = mixed and tf.config.list_physical_devices("GPU")
+        precision = "mixed_float16" if gpu else keras.config.dtype_policy().name
+    return Engine(precision, devices.xla and known.jit_compile is not False)
+
+
 @contextlib.contextmanager
-def precision_policy(*, mixed: bool = True) -> Iterator[None]:
-    """Build and train in mixed float16 where a GPU is present and it is wanted, in float32 elsewhere."""
+def precision_policy(engine: Engine) -> Iterator[None]:
+    """Build and train in the precision of an engine."""
     before = keras.config.dtype_policy()
-    if mixed and tf.config.list_physical_devices("GPU"):
-        keras.config.set_dtype_policy("mixed_float16")
+    if engine.precision is not None:
+        keras.config.set_dtype_policy(engine.precision)
     try:
         yield
     finally:

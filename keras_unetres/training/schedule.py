@@ -1,65 +1,13 @@
-"""The plan of a run in steps, and the learning rate of each step.
-
-The plan is made once and written down. From then on everything is a function of the seed and the step.
-"""
+"""From a budget to the plan of a run: how many steps, and how often it is validated."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
-SCHEDULES = ("cosine", "poly", "constant")
-_POLY_POWER = 0.9  # Chen 2017 (DeepLab), section 4.1
+from ..runs import Plan
+
 _VALIDATION_SHARE = 0.08
 _MOST_WARMUP = 100
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do, in steps.
-
-    Args:
-        epochs: number of epochs.
-        steps_per_epoch: optimizer steps in each.
-        validate_every: epochs between two validations; the last epoch always validates.
-        warmup_steps: steps over which the learning rate rises to its peak.
-        learning_rate: the peak.
-        schedule: how it falls from there: "cosine" to 0, "poly" to 0, or "constant".
-    """
-
-    epochs: int
-    steps_per_epoch: int
-    validate_every: int
-    warmup_steps: int
-    learning_rate: float
-    schedule: str = "cosine"
-
-    @property
-    def steps(self) -> int:
-        """All optimizer steps."""
-        return self.epochs * self.steps_per_epoch
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step counted from 0.
-
-        A linear warm-up, then half a cosine (Loshchilov 2017), (1 - t)**0.9 (Chen 2017), or the peak.
-        """
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        if self.schedule == "constant":
-            return self.learning_rate
-        fall = (1 - done) ** _POLY_POWER if self.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * done))
-        return self.learning_rate * fall
-
-    def validation_epochs(self) -> list[int]:
-        """Return the epochs, counted from 1, after which validation is run."""
-        return sorted({*range(self.validate_every, self.epochs + 1, self.validate_every), self.epochs})
 
 
 def make_plan(

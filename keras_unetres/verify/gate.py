@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge import Card, Classifier, Segmenter
 from unetres_edge.errors import DataError
 
+from ..runs import RunInfo
 from ..scores.paired import Drop, drop_of_miou, drop_of_share
 from ..tasks.loading import Loaded, keras_segmenter
 from .device import classify_on_device, segment_on_device
@@ -187,14 +188,12 @@ class HeldOutClasses:
         return points
 
 
-def read_held_out(
-    loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: Mapping[str, Any] | None
-) -> HeldOut:
+def read_held_out(loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:
     """Read the images that a file is scored on, as the training data was read.
 
     Args:
         loaded: the model and its card.
-        data: what `open_dataset` or `open_class_folders` takes.
+        data: what `open_dataset` takes.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         info: what `run.json` says, or None.
 
@@ -206,40 +205,31 @@ def read_held_out(
     return _read_masks(loaded, data, split, info)
 
 
-def _read_masks(
-    loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: Mapping[str, Any] | None
-) -> HeldOut:
-    from ..data import Reading, open_dataset
+def _read_masks(loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:
     from ..data.records import fingerprint
-    from ..tasks.reading import read_for
+    from ..tasks.reading import open_for, read_for
     from ..tasks.reports import changes_since
 
-    card = loaded.card
-    dataset = open_dataset(data, Reading(**card.dataset) if card.dataset else None)
+    dataset = open_for(loaded.card, data)
     chosen = split or ("test" if dataset.splits.get("test") else "val")
-    records = read_for(keras_segmenter(loaded), dataset, chosen)
+    records = read_for(loaded.card, dataset, chosen)
     notes = [] if info is None else changes_since(info, dataset, records)
     about = _about(data, chosen, len(records), fingerprint(dataset, records.classes), split, notes)
     return HeldOutMasks(records, about)
 
 
-def _read_classes(
-    card: Card, data: str | os.PathLike[str], split: str | None, info: Mapping[str, Any] | None
-) -> HeldOut:
-    from ..data import Reading
-    from ..data.class_folders import open_class_folders
-    from ..tasks.classify import images_for
+def _read_classes(card: Card, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:
+    from ..data.records import fingerprint
+    from ..tasks.reading import open_for, read_for
 
-    dataset = open_class_folders(data, Reading(**card.dataset) if card.dataset else None, {})
+    dataset = open_for(card, data)
     chosen = split or ("test" if dataset.splits.get("test") else "val")
-    images, ids = images_for(card, dataset, chosen, None)
-    if not images:
-        raise DataError("no images to score", file=dataset.root)
-    notes = []
-    if info is not None and dataset.fingerprint() != info["data"]["fingerprint"]:
+    records = read_for(card, dataset, chosen)
+    found, notes = fingerprint(dataset, records.classes), []
+    if info is not None and found != info.data.fingerprint:
         notes.append("The data set is not the one, or not as it was, that the run was trained on.")
-    about = _about(data, chosen, len(images), dataset.fingerprint(), split, notes)
-    return HeldOutClasses(images, np.array([ids[image.label] for image in images]), about)
+    about = _about(data, chosen, len(records), found, split, notes)
+    return HeldOutClasses(records.samples, np.array([record.class_id for record in records]), about)
 
 
 def _about(

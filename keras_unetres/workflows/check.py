@@ -47,7 +47,7 @@ def check(
         DataError: there are faults; the report has been written.
         FileSystemError: the folder of an output does not exist.
     """
-    from ..data.class_folders import is_class_folders
+    from ..data.dataset import is_class_folders
     from ..doctor.check import check as look_over
 
     for file in (json_file, html_file):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+_MOST_SIZES = 1024  # told apart in a report
 
 
 def look_over_classes(data: str | os.PathLike[str], reading: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Decode every image of a folder of class folders once and report on it.
 
     Args:
-        data: what `open_class_folders` takes.
+        data: a folder of class folders, or one with such folders for its parts.
         reading: fields of `Reading` that say how it is parted.
 
     Returns:
@@ -23,24 +26,36 @@ def look_over_classes(data: str | os.PathLike[str], reading: Mapping[str, Any] |
         DataError: no such folder, or no images.
         UsageError: options for masks, or a glob that matches nothing.
     """
-    from ..data.class_folders import open_class_folders
-    from ..data.labelled import look_at_images
+    from ..data.copies import find_copies
+    from ..data.dataset import open_dataset
+    from ..data.records import Look, in_parallel, look_at
+    from ..data.sources import Sample
 
-    wanted = {key: value for key, value in (reading or {}).items() if value is not None}
-    dataset = open_class_folders(data, changes=wanted, strict=False)
-    looks = look_at_images(dataset, None, strict=False)
-    counts = {part: Counter(image.label for image in images) for part, images in dataset.splits.items()}
-    findings = [*dataset.faults, *dataset.warnings, *looks.faults, *looks.copies]
+    dataset = open_dataset(data, changes=reading, strict=False, task="classify")
+
+    def look(sample: Sample) -> Look:
+        return replace(look_at(sample, dataset), image=None)
+
+    samples = [(part, sample) for part, found in dataset.splits.items() for sample in found]
+    looks = list(in_parallel(look, [sample for _, sample in samples], progress=True))
+    contents: dict[str, list[str]] = {part: [] for part in dataset.splits}
+    for (part, _), each in zip(samples, looks, strict=True):
+        contents[part].append(each.content)
+    counts = {part: Counter(sample.class_id for sample in found) for part, found in dataset.splits.items()}
+    findings = [*dataset.faults, *dataset.warnings, *(each.fault for each in looks if each.fault)]
+    findings += find_copies(dataset, contents)
+    sound = [each for each in looks if not each.fault]
+    sizes = Counter(each.size for each in sound).most_common(_MOST_SIZES)
     return {
-        "format": "class folders",
+        "format": dataset.format,
         "notes": [],
         "parts": {part: len(images) for part, images in dataset.splits.items()},
         "classes": [
             {"id": label, "name": name, "images": {part: counts[part][label] for part in counts}}
-            for label, name in enumerate(dataset.class_names)
+            for label, name in enumerate(dataset.class_names or ())
         ],
-        "sizes": [{"height": h, "width": w, "images": count} for (h, w), count in looks.sizes()],
-        "modes": looks.modes(),
+        "sizes": [{"height": h, "width": w, "images": count} for (h, w), count in sizes],
+        "modes": dict(Counter(each.mode for each in sound).most_common()),
         "ignored_share": 0,
         "hashes": "",
         "warnings": [finding.to_dict(data) for finding in findings if not finding.is_fault],

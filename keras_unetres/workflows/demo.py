@@ -114,7 +114,7 @@ def _score_all(folder: Path, files: Mapping[str, Path]) -> dict[str, dict[str, f
     summary = {}
     for name, (model, file) in forms.items():
         with open_segmenter(model) as segmenter:
-            records = read_for(segmenter, folder / "cells", "test")
+            records = read_for(segmenter.card, folder / "cells", "test")
             pairs = ((record.image, record.mask) for record in records)
             scores = score(segmenter, pairs, name=name, total=len(records))
         summary[name] = _row(scores["miou"], file, scores["ms_per_image"])
@@ -156,7 +156,7 @@ def _draw(folder: Path, files: Mapping[str, Path]) -> tuple[Path, Path]:
         "float32 .tflite": Segmenter(files["float32"]),
         "int8 .tflite": Segmenter(files["int8"]),
     }
-    records = read_for(segmenters["Keras"], folder / "cells", "test")
+    records = read_for(segmenters["Keras"].card, folder / "cells", "test")
     drawn = [records[index] for index in range(_DRAWN)]
     rows = [sample_sheet(record.image, record.mask, segmenters) for record in drawn]
     overlay = folder / "overlay.png"

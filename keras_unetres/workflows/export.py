@@ -18,7 +18,7 @@ from unetres_edge.errors import DataError, ExistsError, FileSystemError, Unetres
 from unetres_edge.files import read_bytes
 from unetres_edge.images.preprocessing import look_up
 
-from ..runs import RunFolder
+from ..runs import RunFolder, RunInfo
 from ..settings import MAX_DROP, ExportSettings
 from ..tasks.loading import Loaded, load_keras, load_run, refuse_for_own
 from ..tflite import converter_process
@@ -143,7 +143,7 @@ def export(
         return finish(job, done, convert_float() if scored else None, Path(out), say)
 
 
-def _judges(job: Job, info: Mapping[str, Any] | None) -> list[tuple[str, Callable[[bytes], float]]]:
+def _judges(job: Job, info: RunInfo | None) -> list[tuple[str, Callable[[bytes], float]]]:
     """Return who tells how many points a file loses: the validation part, and then the images that decide."""
     assert not isinstance(job.held, str)
     judges = [(job.held.about["split"], job.held.judge(job.origin))]
@@ -191,7 +191,7 @@ def _open(
     classes: list[str] | None,
     calibration: str | os.PathLike[str] | None,
     calibrates: bool,
-) -> tuple[Loaded, dict[str, Any] | None, np.ndarray | None]:
+) -> tuple[Loaded, RunInfo | None, np.ndarray | None]:
     """Return the model, what `run.json` says of it, and its calibration images."""
     if RunFolder.is_run(source):
         run = RunFolder(source)
@@ -201,14 +201,14 @@ def _open(
     return loaded, None, _image_crops(calibration, loaded.card.preprocessing) if calibrates else None
 
 
-def _origin(loaded: Loaded, info: Mapping[str, Any] | None, size: tuple[int, int] | None) -> Loaded:
+def _origin(loaded: Loaded, info: RunInfo | None, size: tuple[int, int] | None) -> Loaded:
     """Return the float model of the run that a quantization-aware one was made from, if it is still what it was."""
-    source = None if info is None or not info.get("compress") else info.get("source")
+    source = None if info is None or not info.compress else info.source
     if source is None or not RunFolder.is_run(source):
         return loaded
     try:
         origin = load_run(source)
-        same = origin.card.class_names == loaded.card.class_names and not RunFolder(source).read_info().get("compress")
+        same = origin.card.class_names == loaded.card.class_names and not RunFolder(source).read_info().compress
     except UnetresError:
         return loaded
     if size is not None and size != origin.card.preprocessing.size:
@@ -218,14 +218,14 @@ def _origin(loaded: Loaded, info: Mapping[str, Any] | None, size: tuple[int, int
 
 def _find_images(
     loaded: Loaded,
-    info: Mapping[str, Any] | None,
+    info: RunInfo | None,
     data: str | os.PathLike[str] | None,
     split: str | None,
     asked: bool,
     say: Callable[[str], None],
 ) -> HeldOut | str:
     """Return the images to score on, or why there are none, unless they were asked for."""
-    place = data if data is not None else None if info is None else info["data"]["path"]
+    place = data if data is not None else None if info is None else info.data.path
     if place is None:
         why = "a .keras file names no data set" if info is None else "the data set of the run was never a file"
         if asked:

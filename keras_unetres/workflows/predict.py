@@ -1,12 +1,14 @@
-"""`unetres predict --instances`: the files of single objects beside the class maps."""
+"""`unetres predict`: what a model says of images, as files; with `--instances` those of single objects, too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from unetres_edge import Preprocessing
 from unetres_edge.results.draw import encode_png
 from unetres_edge.results.result import Result
 
@@ -20,6 +22,79 @@ from ..objects import (
     object_classes,
     outline_instances,
 )
+
+
+def predict(
+    model: str | os.PathLike[str],
+    images: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    overlay: bool = False,
+    geojson: bool = False,
+    instances: LabelFormat | None = None,
+    separation: Separation | None = None,
+    overwrite: bool = False,
+    json_file: str | os.PathLike[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    classes: list[str] | None = None,
+    overlap: int | None = None,
+    turns: str = "none",
+    others: Sequence[str | os.PathLike[str]] = (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write what a model says of images: a class map of each, or of a classifier one table of all.
+
+    Args:
+        model: run folder, `.tflite` or `.keras` file.
+        images: files, or folders of them.
+        out: the folder to write to.
+        overlay: also write each image with its classes, or its objects, laid over it.
+        geojson: also write the outlines of classes.
+        instances: also write each object: "tif" or "png", of the label map.
+        separation: how pixels become objects.
+        overwrite: replace files that exist.
+        json_file: where to write what became of each image.
+        preprocessing, classes: for `.keras` files: how images meet the network, and class names.
+        overlap: px shared by neighbouring tiles.
+        turns: "none", "flips" or "all": on which turns of each tile the network is asked.
+        others: more models, whose mean with the first is the answer.
+        say: called with lines for the user.
+
+    Raises:
+        DataError: images that could not be read; all others are done.
+        ExistsError: an output exists already, or is one of the images.
+        UsageError: an option that the model does not take.
+    """
+    from unetres_edge.segment.files import find_images
+
+    from ..tasks import task_of
+
+    if instances is not None:
+        separation = separation or Separation()
+    task, found = task_of(model), find_images([os.fspath(place) for place in images])
+    with task.open_model(
+        model,
+        preprocessing=preprocessing,
+        classes=classes,
+        overlap=overlap,
+        turns=turns,
+        others=others,
+        separation=separation,
+    ) as opened:
+        more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
+        task.predict(
+            opened,
+            found,
+            out,
+            overlay=overlay,
+            geojson=geojson,
+            overwrite=overwrite,
+            json_file=json_file,
+            more=more,
+            say=say,
+        )
+    if more is not None:
+        say(f"objects    {more.num_objects}")
 
 
 class InstanceFiles:

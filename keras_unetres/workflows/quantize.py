@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import RunFolderError, UsageError
-from unetres_edge.images.preprocessing import Preprocessing, look_up
+from unetres_edge.images.preprocessing import look_up
 
-from ..runs import RunFolder
+from ..runs import Compression, Engine, Plan, RunFolder, RunInfo
 from ..settings import QUANTIZE_EPOCHS, QuantizeSettings, TrainSettings
+from ..tasks import TASKS
 from ..tasks.loading import QUANTIZE_AWARE, load_run, package_versions
-from ..tasks.material import Material
-from .train import read_again, train_material
+from ..tasks.reading import read_again
 
 if TYPE_CHECKING:
     import keras
 
-    from ..data import ClassFolders, Dataset
+    from ..data import Dataset
     from ..quantization import Folded
-    from ..training.schedule import Plan
+    from ..training.training_data import TrainingData
 
 _PROBED = 4  # steps that are timed
 _RANGES_FROM = 64  # calibration crops
@@ -34,7 +34,7 @@ def quantize(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    data: str | os.PathLike[str] | Dataset | ClassFolders | None = None,
+    data: str | os.PathLike[str] | Dataset | None = None,
     engine: str = QuantizeSettings.engine,
     ranges: str = QuantizeSettings.ranges,
     keep_zeros: bool = QuantizeSettings.keep_zeros,
@@ -71,6 +71,8 @@ def quantize(
         RunFolderError: not a run, one that is quantized already, or its data changed.
     """
     from ..quantization import ENGINES, build_native, find_ranges, fold, set_ranges
+    from ..training.devices import find_devices
+    from ..training.trainer import train_run
 
     begun = time.perf_counter()
     if engine not in ENGINES:
@@ -81,42 +83,45 @@ def quantize(
         raise UsageError("a run cannot be written over itself", file=out, fix="choose another --out")
     run = RunFolder(source)
     info = run.read_info()
-    if info.get("compress"):
+    if info.compress:
         raise RunFolderError("the run is quantized already", file=source, fix="name the run that it was made from")
     model = load_run(source).model
     folded = fold(model)  # refuses what has no int8 form before the data is read
-    options = _options(info, epochs, minutes, learning_rate)
-    pre = Preprocessing.from_dict(info["preprocessing"])
-    material = read_again(info, data, options, say, pre)
+    settings = _settings(info, source, epochs, minutes, learning_rate)
+    pre = info.preprocessing
+    found = read_again(TASKS[info.task], info, data, settings, say, pre)
     crops = run.read_calibration()
     chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _RANGES_FROM).astype(int))]
     say(f"ranges    {ranges}, of {len(chosen)} crops ...")
     quantized = build_native(folded, keep_zeros=keep_zeros)
-    found = find_ranges(folded, look_up(pre.table(), chosen), method=ranges)
-    set_ranges(quantized, found)
-    step = {"step": QUANTIZE_AWARE, "engine": engine, "ranges": ranges, "keep_zeros": keep_zeros}
-    info = {
-        **{key: value for key, value in info.items() if key not in ("schema", "speed")},
-        "compress": [step],
-        "source": os.path.abspath(source),
-        "settings": options.to_dict(),
-        "versions": package_versions(),
-        "plan": None,
-    }
+    limits = find_ranges(folded, look_up(pre.table(), chosen), method=ranges)
+    set_ranges(quantized, limits)
+    info = replace(
+        info,
+        compress=(Compression(QUANTIZE_AWARE, engine, ranges, keep_zeros),),
+        source=os.path.abspath(source),
+        settings=settings.to_dict(),
+        versions=package_versions(),
+        plan=None,
+        speed=None,
+        engine=Engine(),  # fake quantization computes in float32
+    )
     initial = {v.path: np.asarray(v) for v in quantized.weights}
-    material = replace(material, info=info, initial=initial, calibration=crops)
+    found = replace(found, info=info, initial=initial, calibration=crops)
     target = RunFolder.create(out, overwrite=overwrite)
     with target.lock():
         target.write_info(info)
         target.write_calibration(crops)
         if engine == "native":
-            return train_material(target, material, begun, say)
-        return _train_tfmot(target, material, quantized, folded, found, keep_zeros, begun, say)
+            return train_run(target, found, find_devices(settings.fit.devices, say), begun, say)
+        return _train_tfmot(target, found, quantized, folded, limits, keep_zeros, begun, say)
 
 
-def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, learning_rate: float) -> TrainSettings:
+def _settings(
+    info: RunInfo, source: str | os.PathLike[str], epochs: int | None, minutes: float | None, learning_rate: float
+) -> TrainSettings:
     """Return the settings of the run with those of a short training at its end."""
-    before = TrainSettings.from_dict(info["settings"])
+    before = info.train_settings(source)
     if epochs is None and minutes is None:
         epochs = QUANTIZE_EPOCHS
     fit = replace(
@@ -134,7 +139,7 @@ def _options(info: dict[str, Any], epochs: int | None, minutes: float | None, le
 
 def _train_tfmot(
     run: RunFolder,
-    material: Material,
+    data: TrainingData,
     kept: keras.Model,
     folded: Folded,
     ranges: dict[str, tuple[float, float]],
@@ -154,18 +159,21 @@ def _train_tfmot(
     from ..training.callbacks import LearningRate, StopNonFinite
     from ..training.fit import compile_model, make_optimizer
     from ..training.stopping import StopRequest
+    from ..training.trainer import told
 
-    options, monitor = material.options, material.monitor
-    keras.utils.set_random_seed(options.fit.seed)
+    fit, monitor = data.settings.fit, data.task.monitor
+    keras.utils.set_random_seed(fit.seed)
     model = quantize_tfmot(folded, ranges, keep_zeros=keep_zeros)
     model.compile(
-        keras.optimizers.AdamW(options.fit.learning_rate, weight_decay=0.0, global_clipnorm=options.fit.clip_norm),
-        material.loss(),
+        keras.optimizers.AdamW(fit.learning_rate, weight_decay=0.0, global_clipnorm=fit.clip_norm),
+        data.task.loss(data.settings),
     )
-    plan = _plan(model, material, begun)
-    run.write_info({**material.info, "plan": plan.to_dict()})
-    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {options.fit.batch}, by tfmot")
-    validation, loss, metrics = material.validation(), material.loss(), material.metrics()
+    plan = _plan(model, data, begun)
+    data = replace(data, info=replace(data.info, plan=plan))
+    run.write_info(data.info)
+    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch}, by tfmot")
+    loss, metrics = data.task.loss(data.settings), data.task.metrics(data.info.classes.names)
+    validation = data.validation_batches()
     history: list[dict[str, float]] = []
 
     def score(native: keras.Model) -> dict[str, float]:
@@ -179,8 +187,8 @@ def _train_tfmot(
     with StopRequest(say).listening():
         for epoch in range(1, plan.epochs + 1):
             done = len(history) * plan.steps_per_epoch
-            watching = [LearningRate(plan.rate, done), StopNonFinite(material.names, done)]
-            batches = material.batches(done, done + plan.steps_per_epoch, (0, 1))
+            watching = [LearningRate(plan.rate, done), StopNonFinite(data.order.names, done)]
+            batches = data.batches(done, done + plan.steps_per_epoch)
             figures = model.fit(batches, steps_per_epoch=plan.steps_per_epoch, verbose=0, callbacks=watching).history
             native = to_native(model, folded, keep_zeros=keep_zeros)
             history.append({"epoch": epoch, "loss": float(figures["loss"][0]), **score(native)})
@@ -191,35 +199,24 @@ def _train_tfmot(
                 run.write_weights({v.path: np.asarray(v) for v in native.weights})
             say(f"epoch     {epoch}/{plan.epochs}  loss {history[-1]['loss']:.4f}  validation {found:.4f}")
     assign({v.path: v for v in kept.weights}, run.read_weights())
-    material.finish(run, kept, history)
-    seconds = time.perf_counter() - begun
-    say(f"best      validation {best:.4f} (epoch {best_epoch}), {seconds / 60:.1f} min, {run.path}")
-    return {
-        "run": str(run.path),
-        f"best_{monitor.removeprefix('val_')}": best,
-        "epochs": plan.epochs,
-        "steps": plan.steps,
-        "seconds": round(seconds, 1),
-    }
+    data.task.finish(data, run, kept, history, say)
+    return told(run, data, plan, best, best_epoch, begun, say)
 
 
-def _plan(model: Any, material: Material, begun: float) -> Plan:
+def _plan(model: Any, data: TrainingData, begun: float) -> Plan:
     """Return the plan of a training by tfmot; a time budget is turned into steps by a few that count for nothing."""
     from ..training.schedule import make_plan, make_timed_plan
 
-    options, per_epoch = material.options, material.steps_per_epoch
-    if options.fit.minutes is None:
-        fit = options.fit
+    fit, per_epoch = data.settings.fit, data.steps_per_epoch
+    if fit.minutes is None:
         return make_plan(per_epoch, fit.learning_rate, epochs=fit.epochs or QUANTIZE_EPOCHS, schedule=fit.schedule)
     before = model.get_weights()
-    batches = material.batches(0, 2 + _PROBED, (0, 1))
+    batches = data.batches(0, 2 + _PROBED)
     model.fit(batches.take(2), verbose=0)
     start = time.perf_counter()
     model.fit(batches.skip(2), verbose=0)
     each = (time.perf_counter() - start) / _PROBED
     model.set_weights(before)
-    left = max(1.0, 60 * options.fit.minutes - (time.perf_counter() - begun))
-    validation = each * int(material.validation().cardinality()) / 2
-    return make_timed_plan(
-        per_epoch, options.fit.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation
-    )
+    left = max(1.0, 60 * fit.minutes - (time.perf_counter() - begun))
+    validation = each * int(data.validation_batches().cardinality()) / 2
+    return make_timed_plan(per_epoch, fit.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation)

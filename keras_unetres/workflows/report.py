@@ -10,7 +10,7 @@ from unetres_edge.errors import UsageError
 
 from ..runs import RunFolder
 from ..tasks.loading import open_segmenter
-from ..tasks.reading import read_for
+from ..tasks.reading import open_for, read_for
 from ..tasks.reports import changes_since, make_report, page_file
 
 if TYPE_CHECKING:
@@ -46,15 +46,12 @@ def report(
     info = None if run is None else run.read_info()
     page = page_file(run, model, out)
     if data is None:
-        data = None if info is None else info["data"]["path"]
+        data = None if info is None else info.data.path
     if data is None:
         raise UsageError("nothing says which images to score", file=model, fix="name the data set with --data")
-    from ..data import Reading, open_dataset
-
     with open_segmenter(model) as segmenter:
-        reading = Reading(**segmenter.card.dataset) if segmenter.card.dataset else None
-        dataset = open_dataset(data, reading)
+        dataset = open_for(segmenter.card, data)
         chosen = split or ("test" if dataset.splits.get("test") else "val")
-        records = read_for(segmenter, dataset, chosen)
+        records = read_for(segmenter.card, dataset, chosen)
         notes = [] if info is None else changes_since(info, dataset, records)
         return make_report(run, segmenter, records, chosen, say, out=page, notes=notes, model=model)

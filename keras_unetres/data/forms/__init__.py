@@ -6,9 +6,10 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError
 
-from . import camvid, coco, folders, labelme, objects, stack, tfds, voc
+from . import camvid, class_folders, coco, folders, labelme, objects, stack, tfds, voc
 from .layout import Format
 
+CLASS_FOLDERS = "class folders"
 FORMATS = {
     "voc": Format(voc.recognises, voc.read),
     "coco": Format(coco.recognises, coco.read),
@@ -18,7 +19,14 @@ FORMATS = {
     "stack": Format(stack.recognises, stack.read),
     "folders": Format(folders.recognises, folders.read),
     "tfds": Format(tfds.recognises, tfds.read),
+    CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read),  # last: folders of masks look like it, too
 }
+_OF_MASKS = [known for name, known in FORMATS.items() if name != CLASS_FOLDERS]
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether a folder looks like a format of images and masks."""
+    return any(known.recognises(folder) for known in _OF_MASKS)
 
 
 def find_format(base: Path) -> tuple[Path, str]:
@@ -39,7 +47,7 @@ def find_format(base: Path) -> tuple[Path, str]:
             break
         place = inside[0]
     below = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
-    sets = [path.name for path in below if any(known.recognises(path) for known in FORMATS.values())]
+    sets = [path.name for path in below if has_masks(path)]
     if sets:
         raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
     if base.is_dir() and any(base.rglob("*.xml")):

@@ -34,6 +34,7 @@ class Layout:
     """The files of a data set as a reader found them.
 
     Args:
+        task: what it teaches: "segment", or "classify" where each image has one class.
         samples: part -> samples, or `UNPARTED` -> all of them.
         names: class names, or None if the masks themselves decide.
         colors: of the classes, or None.
@@ -45,6 +46,7 @@ class Layout:
         notes: what a person should know, in sentences.
     """
 
+    task: str = "segment"
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     colors: tuple[Color, ...] | None = None

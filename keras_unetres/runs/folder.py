@@ -33,9 +33,9 @@ from safetensors.numpy import save as save_tensors
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
 from unetres_edge.files import is_temporary, make_folder, read_bytes, write_bytes, write_json
 
-SCHEMA = 1
+from .info import RunInfo
+
 _METADATA = "keras_unetres"
-_REQUIRED = {"augment", "classes", "data", "model", "plan", "preprocessing", "reading", "settings"}
 
 
 class RunFolder:
@@ -113,30 +113,24 @@ class RunFolder:
         if holder is not None:
             raise RunFolderError(f"process {holder} is writing to it", file=self.path, fix="wait for it, or stop it")
 
-    def write_info(self, info: Mapping[str, Any]) -> None:
+    def write_info(self, info: RunInfo) -> None:
         """Write `run.json`."""
-        write_json(self.path / "run.json", {"schema": SCHEMA, **info})
+        write_json(self.path / "run.json", info.to_dict())
 
-    def read_info(self) -> dict[str, Any]:
+    def read_info(self) -> RunInfo:
         """Read `run.json`.
 
         Raises:
-            RunFolderError: the folder is not a run folder, or one of another version.
+            RunFolderError: the folder is not a run folder, or `run.json` lacks something or is wrong: the key is named.
         """
         path = self.path / "run.json"
         if not path.is_file():
             raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix="name what train wrote")
         try:
-            info: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            values = json.loads(path.read_bytes())
+        except (OSError, RecursionError, ValueError) as error:
             raise RunFolderError(f"run.json is not readable: {error}", file=path) from error
-        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-            found = info.get("schema") if isinstance(info, dict) else type(info).__name__
-            raise RunFolderError("run.json is of another schema", file=path, expected=SCHEMA, found=found)
-        missing = sorted(_REQUIRED - set(info))
-        if missing:
-            raise RunFolderError("run.json is incomplete", file=path, found="no " + ", ".join(missing))
-        return info
+        return RunInfo.from_dict(values, file=path)
 
     def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Write the best weights."""
@@ -162,7 +156,7 @@ class RunFolder:
         tensors, metadata = self._read_tensors(path)
         try:
             return tensors, json.loads(metadata["state"])
-        except (KeyError, ValueError) as error:
+        except (KeyError, RecursionError, ValueError) as error:
             raise RunFolderError("not a checkpoint: it holds no state", file=path, fix="train again") from error
 
     def _read_tensors(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -174,7 +168,7 @@ class RunFolder:
             tensors = load_tensors(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             metadata = json.loads(header.get("__metadata__", {}).get(_METADATA, "{}"))
-        except (AttributeError, KeyError, SafetensorError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, SafetensorError, TypeError, ValueError) as error:
             raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
         if metadata.pop("sha256", None) != _digest(tensors, metadata):
             raise RunFolderError("damaged: the digest differs", file=path, fix="train again, or use a copy")
@@ -188,6 +182,21 @@ class RunFolder:
         table.writeheader()
         table.writerows(rows)
         write_bytes(self.path / "history.csv", text.getvalue().encode())
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Read the rows of `history.csv`, none if there is no such file; figures an epoch does not have are left out.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        path = self.path / "history.csv"
+        if not path.is_file():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        except (OSError, TypeError, ValueError, csv.Error) as error:
+            raise RunFolderError(f"history.csv is not readable: {error}", file=path, fix="resume the run") from error
 
     def write_calibration(self, crops: np.ndarray) -> None:
         """Write training crops (N, H, W, C) uint8."""

@@ -1,4 +1,4 @@
-"""What a run folder keeps of training, and what training needs of it to go on as if it had never been stopped."""
+"""Checkpoints, best weights and history: written to the run folder, and restored so that nothing shows a stop."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 
 from unetres_edge.errors import RunFolderError
 
-from ..runs import RunFolder
+from ..runs import Plan, RunFolder
 from .callbacks import AfterEpoch, Averaged, Checkpoints, KeepBest
 from .devices import Devices, OneDevice
-from .schedule import Plan
 from .state import arrays, metric_variables, refuse_non_finite, state_variables
 from .stopping import StopRequest
 
 
-class Keeper:
-    """Keeps the best weights, the history and checkpoints in the run folder.
+class CheckpointWriter:
+    """Writes the best weights, the history and checkpoints to the run folder, and restores the last checkpoint.
 
     Args:
         run: the folder.

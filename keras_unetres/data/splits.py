@@ -1,0 +1,120 @@
+"""Which part of a data set each sample belongs to: its own parts, globs on names, or a seeded order of the names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from unetres_edge.errors import DataError, UsageError
+
+from .declaration import SPLITS, Reading
+from .forms.layout import UNPARTED
+from .sources import Sample
+
+_SHARE = 0.15  # of the images, for the test and for validation
+
+Splits = dict[str, tuple[Sample, ...]]
+
+
+def find_splits(
+    samples: Mapping[str, Sequence[Sample]], reading: Reading, wanted: Mapping[str, Any], base: Path
+) -> Splits:
+    """Return part -> samples.
+
+    Args:
+        samples: part -> samples, or `UNPARTED` -> all of them. Of parts without validation, that of training gives it.
+        reading: how parts are made where there are none.
+        wanted: the fields of the reading that were asked for by name.
+        base: where the samples are, for errors.
+
+    Raises:
+        DataError: nothing to train on, or of images with a class nothing to validate on.
+        UsageError: globs for a data set with parts of its own, or that match nothing or one image both.
+    """
+    if UNPARTED in samples:
+        return make_splits(samples[UNPARTED], reading, base)
+    for name in ("val_from", "test_from"):
+        if name in wanted:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is given, but the data set has split folders",
+                file=base,
+                fix="drop the option, or the folders",
+            )
+    splits = {name: tuple(samples[name]) for name in SPLITS if samples.get(name)}
+    if "train" not in splits:
+        raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
+    if "val" not in splits:
+        splits |= make_splits(splits["train"], replace(reading, test_from="none"), base)
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def make_splits(samples: Sequence[Sample], reading: Reading, base: Path) -> Splits:
+    """Part samples by the globs of the reading, the rest by a seeded order of their names; each class alike, if known.
+
+    So few images that none would be left to train on are all for training.
+    """
+    test = () if reading.test_from == "none" else _matching(samples, reading.test_from, base)
+    val = _matching(samples, reading.val_from, base)
+    both = sorted({sample.name for sample in test} & {sample.name for sample in val})
+    if both:
+        raise UsageError("images are in the validation and the test part: " + ", ".join(both), file=base)
+    taken = {sample.name for sample in (*test, *val)}
+    classes: dict[int | None, list[Sample]] = {}
+    for sample in samples:
+        if sample.name not in taken:
+            classes.setdefault(sample.class_id, []).append(sample)
+    labelled = any(sample.class_id is not None for sample in samples)
+    parts = {"train": [], "val": list(val), "test": list(test)}
+    for rest in classes.values():
+        total = len(rest) if labelled else len(samples)
+        rest = sorted(rest, key=lambda sample: _draw(reading.seed, sample.name))
+        # What has to be left: one image to train on, and of images without globs one to validate on.
+        for part, glob, left in (
+            ("test", reading.test_from, 2 if labelled or reading.val_from is None else 1),
+            ("val", reading.val_from, 1),
+        ):
+            count = max(1, round(_SHARE * total)) if glob is None else 0
+            if count <= len(rest) - left:
+                parts[part] += rest[:count]
+                rest = rest[count:]
+        parts["train"] += rest
+    _refuse_empty(parts, labelled, len(samples), base)
+    return {part: _in_order(parts[part]) for part in SPLITS if parts[part]}
+
+
+def _refuse_empty(parts: Mapping[str, Sequence[Sample]], labelled: bool, count: int, base: Path) -> None:
+    if not parts["train"]:
+        found = f"{count} images, {len(parts['val'])} for validation, {len(parts['test'])} for the test"
+        fix = "add images, or pass --test-from none"
+        raise DataError("no images are left to train on", file=base, found=found, fix=fix)
+    if labelled and not parts["val"]:
+        fix = "add images, or pass other --val-from and --test-from"
+        raise DataError("no images are left for validation", file=base, found=f"{count} images", fix=fix)
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+
+
+def _in_order(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    return tuple(sorted(samples, key=lambda sample: sample.name))
+
+
+def _matching(samples: Sequence[Sample], glob: str | None, base: Path) -> tuple[Sample, ...]:
+    """Return the samples whose name, file name or file name without its ending matches."""
+    if glob is None:
+        return ()
+
+    def fits(name: str) -> bool:
+        path = PurePosixPath(name)
+        return any(fnmatchcase(text, glob) for text in (name, path.name, path.stem))
+
+    found = tuple(sample for sample in samples if fits(sample.name))
+    if not found:
+        first = samples[0].name if samples else "no images"
+        raise UsageError("no image name matches", file=base, expected=glob, found=f"{first}, ...")
+    return found

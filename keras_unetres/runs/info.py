@@ -1,0 +1,317 @@
+"""What `run.json` says of a run, typed: how to rebuild the model, how the data was read, settings, plan, versions.
+
+Files of earlier versions are read: what they lack has a default. What a later version added is kept, and not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NoReturn, TypeVar
+
+from unetres_edge import Preprocessing
+from unetres_edge.errors import RunFolderError, UnetresError
+
+from ..data.declaration import Reading
+from ..settings import TrainSettings
+from .plan import Plan
+
+SCHEMA = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The name of a builder of `keras_unetres.models`, and its arguments."""
+
+    builder: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """The classes of a model.
+
+    Args:
+        names: the position is the class id.
+        colors: (red, green, blue) of each.
+        note: what was mapped, in words, or "".
+        ignored: whether some pixels are not labelled.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    note: str = ""
+    ignored: bool = False
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The data set of a run.
+
+    Args:
+        path: where it was, or None for arrays.
+        fingerprint: digest of its files and of what they mean.
+        splits: part -> names of its images.
+    """
+
+    path: str | None
+    fingerprint: str
+    splits: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How steps are computed.
+
+    Args:
+        precision: dtype policy of Keras, such as "float32" or "mixed_float16"; None for what the machine at hand does
+            by itself: mixed float16 with a GPU, float32 elsewhere.
+        jit_compile: whether XLA compiles a step; None for what the devices at hand do.
+    """
+
+    precision: str | None = None
+    jit_compile: bool | None = None
+
+
+@dataclass(frozen=True)
+class Compression:
+    """A step of compression after which the network was trained on.
+
+    Args:
+        step: "quantize_aware".
+        engine: "native" or "tfmot".
+        ranges: how ranges were found.
+        keep_zeros: whether weights that were 0 stayed 0.
+    """
+
+    step: str
+    engine: str = "native"
+    ranges: str = "minmax"
+    keep_zeros: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a plan for a time budget was made from, seconds."""
+
+    step_seconds: float
+    validation_seconds: float
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The content of `run.json`.
+
+    Args:
+        model: how to build the network.
+        classes: what its outputs mean.
+        preprocessing: how images meet it.
+        reading: how the data set was read.
+        data: the data set.
+        settings: of the training, as JSON values; see `train_settings`.
+        augment: name of the random changes of the images.
+        task: "segment" or "classify".
+        plan: what the run does, in steps; None before it is made.
+        seed: of all random draws.
+        versions: package -> version, for what decides a result.
+        speed: what was measured for the plan; None where nothing was.
+        compress: steps of compression applied to the network, in order.
+        source: the run folder that it was compressed from.
+        engine: how steps are computed.
+        later: what later versions wrote.
+    """
+
+    model: ModelInfo
+    classes: ClassInfo
+    preprocessing: Preprocessing
+    reading: Reading
+    data: DataInfo
+    settings: Mapping[str, Any]
+    augment: str
+    task: str = "segment"
+    plan: Plan | None = None
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    speed: Speed | None = None
+    compress: tuple[Compression, ...] = ()
+    source: str | None = None
+    engine: Engine = Engine()
+    later: Mapping[str, Any] = field(default_factory=dict)
+
+    def train_settings(self, file: str | os.PathLike[str] | None = None) -> TrainSettings:
+        """Return the settings of the training.
+
+        Raises:
+            RunFolderError: there are settings of another version among them, or values that no setting takes.
+        """
+        try:
+            return TrainSettings.from_dict(self.settings, file=file)
+        except RunFolderError:
+            raise
+        except (AttributeError, TypeError, ValueError, UnetresError) as error:
+            raise RunFolderError(f"run.json is wrong at settings: {error}", file=file) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, as `run.json` holds them."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "later"}
+        for name in ("model", "classes", "data", "engine"):
+            values[name] = asdict(values[name])
+        for name in ("preprocessing", "reading"):
+            values[name] = values[name].to_dict()
+        values["plan"] = None if self.plan is None else self.plan.to_dict()
+        values["speed"] = None if self.speed is None else asdict(self.speed)
+        values["compress"] = [asdict(step) for step in self.compress]
+        absent = {name for name in ("speed", "compress", "source") if not values[name]}
+        return {"schema": SCHEMA, **{k: v for k, v in values.items() if k not in absent}, **self.later}
+
+    @classmethod
+    def from_dict(cls, values: Any, *, file: str | os.PathLike[str] | None = None) -> RunInfo:
+        """Return what JSON values of any version say.
+
+        Args:
+            values: the content of `run.json`.
+            file: where it was read, for errors.
+
+        Raises:
+            RunFolderError: another schema, or a value that is missing or wrong; its key is named.
+        """
+        schema = values.get("schema") if isinstance(values, dict) else type(values).__name__
+        if schema != SCHEMA or not isinstance(values, dict):
+            raise RunFolderError("run.json is of another schema", file=file, expected=SCHEMA, found=schema)
+        required = ("augment", "classes", "data", "model", "plan", "preprocessing", "reading", "settings")
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise RunFolderError("run.json is incomplete", file=file, found="no " + ", ".join(missing))
+        top = _Section(values, "", file)
+        reading = top.section("reading")
+        known = {f.name for f in fields(cls)} - {"later"}
+        return cls(
+            model=_model(top.section("model")),
+            classes=_classes(top.section("classes"), reading.get("ignore", (int, type(None)), None) is not None),
+            preprocessing=top.section("preprocessing").made(lambda given: Preprocessing.from_dict(dict(given))),
+            reading=reading.made(lambda given: _of_known(Reading, given)),
+            data=_data(top.section("data")),
+            settings=top.get("settings", dict),
+            augment=top.get("augment", str),
+            task=top.get("task", str, "segment"),
+            plan=top.optional("plan", Plan),
+            seed=top.get("seed", int, 0),
+            versions=top.get("versions", dict, {}),
+            speed=top.optional("speed", Speed),
+            compress=tuple(step.made(lambda given: _of_known(Compression, given)) for step in top.sections("compress")),
+            source=top.get("source", (str, type(None)), None),
+            engine=top.optional("engine", Engine) or Engine(),
+            later={name: value for name, value in values.items() if name not in known | {"schema"}},
+        )
+
+
+class _Section:
+    """A part of `run.json` whose values are looked up by key; errors name the key with those above it."""
+
+    def __init__(self, values: Mapping[str, Any], above: str, file: str | os.PathLike[str] | None) -> None:
+        self._values, self._above, self._file = values, above, file
+
+    def get(self, key: str, kind: type | tuple[type, ...], *default: Any) -> Any:
+        """Return a value of a type, or the default where there is none."""
+        if key not in self._values and default:
+            return default[0]
+        value = self._values.get(key)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if key not in self._values or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            self.refuse(key, " or ".join(k.__name__ for k in kinds))
+        return value
+
+    def section(self, key: str) -> _Section:
+        """Return the part of that key."""
+        return _Section(self.get(key, dict), f"{self._above}{key}.", self._file)
+
+    def sections(self, key: str) -> list[_Section]:
+        """Return the parts in a list, which may be missing."""
+        found = self.get(key, (list, type(None)), None) or []
+        if not all(isinstance(values, dict) for values in found):
+            self.refuse(key, "a list of parts")
+        return [_Section(values, f"{self._above}{key}.{n}.", self._file) for n, values in enumerate(found)]
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        """Return a dataclass of numbers and words, or None where there is none."""
+        if self._values.get(key) is None:
+            return None
+        return self.section(key).made(lambda given: _of_known(kind, given))
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings."""
+        found = self.get(key, list)
+        if not all(isinstance(value, str) for value in found):
+            self.refuse(key, "a list of words")
+        return tuple(found)
+
+    def made(self, make: Callable[[Mapping[str, Any]], T]) -> T:
+        """Return what `make` makes of the part."""
+        try:
+            return make(self._values)
+        except (AttributeError, KeyError, TypeError, ValueError, UnetresError) as error:
+            raise RunFolderError(
+                f"run.json is wrong at {self._above.rstrip('.')}: {error}", file=self._file, fix="use a copy of it"
+            ) from error
+
+    def refuse(self, key: str, expected: str) -> NoReturn:
+        """Raise the error that names a key."""
+        value = self._values.get(key)
+        found = "nothing" if key not in self._values else type(value).__name__ if value is not None else "null"
+        raise RunFolderError(
+            f"run.json is wrong at {self._above}{key}",
+            file=self._file,
+            expected=expected,
+            found=found,
+            fix="use a copy of it",
+        )
+
+
+def _of_known(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Return a dataclass of those values that it has fields for, after checking that they are of the fields' types."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values = {name: value for name, value in given.items() if name in known}
+    for name, value in values.items():
+        kinds = _KINDS.get(str(known[name].type))
+        if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise TypeError(f"{name} is {value!r}, not {known[name].type}")
+    return kind(**values)
+
+
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "bool | None": (bool, _NONE),
+    "float": (int, float),
+    "int": (int,),
+    "int | None": (int, _NONE),
+    "str": (str,),
+    "str | None": (str, _NONE),
+}
+
+
+def _model(part: _Section) -> ModelInfo:
+    return ModelInfo(part.get("builder", str), part.get("arguments", dict))
+
+
+def _classes(part: _Section, ignored: bool) -> ClassInfo:
+    names, colors = part.strings("names"), part.get("colors", list)
+    if not all(isinstance(c, list) and len(c) == 3 and all(type(v) is int for v in c) for c in colors):
+        part.refuse("colors", "a list of [red, green, blue]")
+    return ClassInfo(
+        names,
+        tuple((red, green, blue) for red, green, blue in colors),
+        part.get("note", str, ""),
+        part.get("ignored", bool, ignored),
+    )
+
+
+def _data(part: _Section) -> DataInfo:
+    splits = part.section("splits")
+    return DataInfo(
+        part.get("path", (str, type(None))),
+        part.get("fingerprint", str),
+        {name: splits.strings(name) for name in part.get("splits", dict)},
+    )

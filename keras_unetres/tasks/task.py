@@ -1,0 +1,100 @@
+"""What a task is, as one protocol: its data, its training, its models, its scores and its predictions.
+
+`keras_unetres.tasks.TASKS` has a row for each. A data set, a run and a model file say which task is theirs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from unetres_edge import Card, Classifier, Preprocessing, Segmenter
+
+from ..settings import TrainSettings
+from ..training.training_data import TrainingTask
+
+if TYPE_CHECKING:
+    import keras
+
+    from ..data import Dataset, Records
+    from ..objects import Separation
+
+Opened = Segmenter | Classifier
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A Keras model with the card that says how to feed it."""
+
+    model: keras.Model
+    card: Card
+
+
+class Task(TrainingTask, Protocol):
+    """A class for every pixel, or one for the whole image: what differs between the two is here and nowhere else."""
+
+    def scaled(self, settings: TrainSettings) -> Preprocessing | None:
+        """Return how images are scaled as they are decoded, or None where they are kept as they are."""
+
+    def usual_augment(self, channels: int) -> str:
+        """Return the name of the random changes for images of 1 or 3 channels."""
+
+    def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:
+        """Return what has to be said of a data set before training, in sentences."""
+
+    def open_model(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        preprocessing: Preprocessing | None = None,
+        classes: list[str] | None = None,
+        overlap: int | None = None,
+        turns: str = "none",
+        others: Sequence[str | os.PathLike[str]] = (),
+        separation: Separation | None = None,
+    ) -> Opened:
+        """Open a run folder, a `.tflite` or a `.keras` file.
+
+        Args:
+            preprocessing, classes: for `.keras` files: how images meet the network, and class names.
+            overlap: px shared by neighbouring tiles.
+            turns: "none", "flips" or "all": on which turns of each tile the network is asked.
+            others: more models, whose mean with the first is the answer.
+            separation: how pixels become objects, where they shall.
+
+        Raises:
+            UsageError: something is given that this model or task does not take.
+            ModelError: the model cannot be used.
+        """
+
+    def open_file(self, file: str | os.PathLike[str] | bytes) -> Opened:
+        """Open a `.tflite`, or the bytes of one."""
+
+    def run_keras(self, loaded: Loaded) -> Opened:
+        """Return what runs a Keras model with the pre- and post-processing of the device."""
+
+    def score(
+        self, opened: Opened, records: Records, *, name: str = "scoring", separation: Separation | None = None
+    ) -> dict[str, Any]:
+        """Return the scores of a model on labelled images, JSON values."""
+
+    def score_lines(self, scores: Mapping[str, Any]) -> list[str]:
+        """Return scores as lines for the user."""
+
+    def predict(
+        self,
+        opened: Opened,
+        images: Sequence[Path],
+        out: str | os.PathLike[str],
+        *,
+        overlay: bool = False,
+        geojson: bool = False,
+        overwrite: bool = False,
+        json_file: str | os.PathLike[str] | None = None,
+        more: Any = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Write what a model says of images, and a line for each."""

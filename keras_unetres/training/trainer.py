@@ -1,0 +1,242 @@
+"""One stretch of training, in the order in which it happens: from where a run stands to its end, or to a stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from unetres_edge.errors import TrainingError
+
+from ..models import assign
+from ..runs import Engine, Plan, RunFolder, Speed
+from ..settings import EPOCHS
+from . import fit as fitting
+from .callbacks import FreezeNorm, LearningRate, StopNonFinite
+from .checkpoints import CheckpointWriter
+from .devices import Devices
+from .progress import Progress
+from .schedule import make_plan, make_timed_plan
+from .stopping import StopRequest
+from .supervision import FirstHead, SupervisedLoss, add_side_heads
+from .training_data import TrainingData
+
+_FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
+_RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
+_TITLES = {"miou": "mIoU"}
+
+
+def train_run(
+    run: RunFolder, data: TrainingData, devices: Devices, begun: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train from the last checkpoint of a run, or from its start, to its end.
+
+    Args:
+        run: the folder, locked, with its `run.json`.
+        data: ready for the network.
+        devices: to train on.
+        begun: when the command was given, by `time.perf_counter`.
+        say: called with lines for the user.
+
+    Returns:
+        As `keras_unetres.train`.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite, or no epoch gave a valid score.
+        Stopped: a stop was asked for; a checkpoint is written.
+    """
+    task, quantized = data.task, bool(data.info.compress)
+    engine = fitting.choose_engine(data.info.engine, devices, mixed=not quantized)
+    stop = StopRequest(say)
+    with fitting.precision_policy(engine), stop.listening(), devices.guard():
+        model = _build(data, devices, say)
+        trained, metrics = _compile(model, data, devices, engine)
+        validation = data.validation_batches()
+
+        plan = data.info.plan
+        if plan is None:
+            plan, speed = _make_plan(trained, data, validation, devices, begun, say)
+            data = replace(data, info=replace(data.info, plan=plan, speed=speed, engine=engine))
+            if devices.is_chief:
+                run.write_info(data.info)
+
+        writer = CheckpointWriter(
+            run,
+            trained,
+            metrics=metrics,
+            weights=model,
+            plan=plan,
+            monitor=task.monitor,
+            patience=data.settings.fit.patience,
+            devices=devices,
+            tolerance=0.0 if quantized else None,
+        )
+        if quantized and run.read_checkpoint() is None:
+            writer.keep_start(_score(trained, data, validation, devices, say))
+        done = writer.restore()
+        devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
+        if done:
+            say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
+        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {data.settings.fit.batch}")
+
+        if not writer.finished:
+            _fit(run, model, trained, data, validation, devices, plan, writer, done, stop, say)
+
+        if writer.best < 0:
+            raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
+        if devices.is_chief:
+            assign({v.path: v for v in model.weights}, run.read_weights())
+            task.finish(data, run, model, writer.history, say)
+    return told(run, data, plan, writer.best, writer.best_epoch, begun, say)
+
+
+def told(
+    run: RunFolder,
+    data: TrainingData,
+    plan: Plan,
+    best: float,
+    best_epoch: int,
+    begun: float,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Say how a training ended, and return it as values."""
+    seconds = time.perf_counter() - begun
+    name = data.task.monitor.removeprefix("val_")
+    score = f"{_TITLES.get(name, name)} {best:.4f} (epoch {best_epoch})"
+    say(f"best      validation {score}, {seconds / 60:.1f} min, {run.path}")
+    return {
+        "run": str(run.path),
+        f"best_{name}": best,
+        "epochs": plan.epochs,
+        "steps": plan.steps,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> keras.Model:
+    """Return the network with the weights that it starts from."""
+    keras.utils.set_random_seed(data.settings.fit.seed)
+    model = devices.build(lambda: data.task.build_network(data.info))
+    for variable in model.weights:
+        if variable.path in data.initial:
+            variable.assign(data.initial[variable.path])
+    encoder, weights = data.info.model.arguments.get("encoder"), data.settings.network.weights
+    on = f" on {encoder}" + (f" ({weights})" if weights else "") if encoder else ""
+    say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
+    return model
+
+
+def _compile(
+    model: keras.Model, data: TrainingData, devices: Devices, engine: Engine
+) -> tuple[keras.Model, list[keras.metrics.Metric]]:
+    """Return the model that is trained, with side heads where there is deep supervision, and its metrics."""
+    fit, num_classes = data.settings.fit, model.output_shape[-1]
+    trained = devices.build(lambda: add_side_heads(model, num_classes)) if fit.deep_supervision else model
+    trained = devices.replicate(trained)
+    with devices.scope():
+        loss, metrics = data.task.loss(data.settings), data.task.metrics(data.info.classes.names)
+        if fit.deep_supervision:
+            loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(m, num_classes) for m in metrics]
+        optimizer = fitting.make_optimizer(
+            fit.optimizer, weight_decay=fit.weight_decay, clip_norm=fit.clip_norm, ema=fit.ema
+        )
+        fitting.compile_model(trained, loss, metrics, optimizer, xla=bool(engine.jit_compile))
+    return trained, metrics
+
+
+def _make_plan(
+    trained: keras.Model,
+    data: TrainingData,
+    validation: Any,
+    devices: Devices,
+    begun: float,
+    say: Callable[[str], None],
+) -> tuple[Plan, Speed | None]:
+    """Return the plan, and the speed if it was measured, which only a time budget needs."""
+    fit, per_epoch = data.settings.fit, data.steps_per_epoch
+    if fit.minutes is None:
+        # Nothing measured goes into this plan, so the same command gives the same weights.
+        return make_plan(
+            per_epoch,
+            fit.learning_rate,
+            epochs=fit.epochs or EPOCHS,
+            schedule=fit.schedule,
+            warmup=fit.warmup,
+            validation_seconds=int(validation.cardinality()) * _FORWARD_SHARE,
+        ), None
+    say("compile   ...")
+    batches = devices.spread(data.batches(0, 1 << 40, devices.shard))
+    step, whole_validation = fitting.probe_speed(trained, batches, devices.spread(validation, whole=True))
+    say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
+    plan = make_timed_plan(
+        per_epoch,
+        fit.learning_rate,
+        seconds=60 * fit.minutes - (time.perf_counter() - begun) - _RESERVE,
+        schedule=fit.schedule,
+        warmup=fit.warmup,
+        step_seconds=step,
+        validation_seconds=whole_validation,
+    )
+    return plan, Speed(round(step, 4), round(whole_validation, 3))
+
+
+def _score(
+    trained: keras.Model, data: TrainingData, validation: Any, devices: Devices, say: Callable[[str], None]
+) -> float:
+    """Return the score of the weights that training starts with."""
+    found = trained.evaluate(devices.spread(validation, whole=True), verbose=0, return_dict=True)
+    score = float(found[data.task.monitor.removeprefix("val_")])
+    say(f"start     validation {score:.4f}, before any training")
+    return score
+
+
+def _fit(
+    run: RunFolder,
+    model: keras.Model,
+    trained: keras.Model,
+    data: TrainingData,
+    validation: Any,
+    devices: Devices,
+    plan: Plan,
+    writer: CheckpointWriter,
+    done: int,
+    stop: StopRequest,
+    say: Callable[[str], None],
+) -> None:
+    """Train from a step on."""
+    fit = data.settings.fit
+    progress = Progress(
+        plan.epochs,
+        plan.steps_per_epoch,
+        fit.batch,
+        done // plan.steps_per_epoch,
+        say,
+        validation_epochs=plan.validation_epochs(),
+        kept=lambda: writer.best_epoch,
+    )
+    pictures = data.task.callbacks(data, run, model) if devices.is_chief else []
+    writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=pictures)
+    callbacks = [LearningRate(plan.rate, done), StopNonFinite(data.order.names, done), *writing]
+    if fit.freeze_norm:
+        last = max(1, round(fit.freeze_norm * plan.epochs))
+        callbacks.insert(0, FreezeNorm(max(1, plan.epochs - last)))  # the first one gathers the statistics
+    # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
+    callbacks.insert(-1, progress)
+    try:
+        fitting.fit(
+            trained,
+            plan,
+            lambda first: devices.spread(data.batches(first, plan.steps, devices.shard)),
+            devices.spread(validation, whole=True),
+            callbacks,
+            first_step=done,
+            validation_steps=int(validation.cardinality()),
+        )
+    except KeyboardInterrupt:
+        say(f"stopped; go on with: unetres train --resume {run.path}")
+        raise
+    finally:
+        progress.close()
