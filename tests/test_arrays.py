@@ -111,6 +111,9 @@ def test_a_data_set_is_opened_again_with_changes() -> None:
 def test_declared_parts_stay_when_it_is_opened_again() -> None:
     dataset = dataset_from_arrays(IMAGES, MASKS, splits=["train"] * 6 + ["val"] * 2)
     assert open_dataset(dataset, changes={"ignore": 2}).splits == dataset.splits
+    assert open_dataset(dataset, changes={"seed": 3}).splits == dataset.splits  # no reading makes parts of its own anew
+    with pytest.raises(UsageError, match="has split folders"):
+        open_dataset(dataset, changes={"val_from": "0000"})
 
 
 @pytest.mark.parametrize(

@@ -361,6 +361,9 @@ def test_each_kind_of_data_set_is_known(tmp_path: Path, cells: Path) -> None:
     for other in (cells, masks, tmp_path / "nothing", "tfds:mnist", 3):
         assert not is_class_folders(other)
     assert open_dataset(shapes) == open_class_folders(shapes)
+    wrapped = make(tmp_path / "wrapped" / "flowers", {"a": 3, "b": 3}).parent
+    assert is_class_folders(wrapped)
+    assert names(open_class_folders(wrapped)) == names(open_class_folders(shapes))
     assert open_dataset(cells, task="segment").task == "segment"
     for other in (cells, masks, "tfds:mnist"):
         with pytest.raises(UsageError, match="pass --network unet"):

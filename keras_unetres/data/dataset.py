@@ -274,13 +274,16 @@ def _declaration(path: str | os.PathLike[str], task: str | None) -> tuple[Declar
 
 
 def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
-    """Return what `_declaration` does for a folder of class folders, whatever else it looks like."""
+    """Return what `_declaration` does for a folder that can be nothing but one of class folders."""
     root = Path(path)
     if not root.exists() and not os.fspath(path).startswith("tfds:"):
         raise DataError("no such data set", file=root, expected=CLASS_FOLDERS_EXPECTED)
-    if not root.is_dir() or (root / "dataset.yaml").is_file() or has_masks(root):
+    if not root.is_dir() or (root / "dataset.yaml").is_file():
         _refuse_other("segment", "classify", path)
-    return Declaration(root, root, {}), CLASS_FOLDERS
+    base, name = find_format(root)
+    if name != CLASS_FOLDERS and (base != root or has_masks(root)):
+        _refuse_other("segment", "classify", path)
+    return Declaration(root, base if name == CLASS_FOLDERS else root, {}), CLASS_FOLDERS
 
 
 def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:

@@ -127,7 +127,7 @@ def check(
     """
     root = data.root if isinstance(data, Dataset) else Path(data)
     try:
-        dataset = open_dataset(data, reading, changes, strict=False)
+        dataset = open_dataset(data, reading, changes, strict=False, task="segment")
     except DataError as error:
         return Checkup(os.fspath(root), None, (_cannot_open(error, root),))
     summary = _summarise(dataset, progress)

@@ -5,7 +5,6 @@ from .info import SCHEMA, ClassInfo, Compression, DataInfo, Engine, ModelInfo, R
 from .plan import Plan
 
 __all__ = [
-    "SCHEMA",
     "ClassInfo",
     "Compression",
     "DataInfo",
@@ -14,5 +13,6 @@ __all__ = [
     "Plan",
     "RunFolder",
     "RunInfo",
+    "SCHEMA",
     "Speed",
 ]
