@@ -24,9 +24,11 @@ from keras_unetres.objects import (
     encode_label_map,
     encode_table,
     find_instances,
+    object_classes,
     outline_instances,
     separate,
 )
+from keras_unetres.objects.separate import border_class
 from keras_unetres.tasks.loading import open_segmenter
 from keras_unetres.workflows.predict import InstanceFiles
 from unetres_edge import Result
@@ -506,3 +508,9 @@ def test_instances_are_a_value() -> None:
     found = Instances(np.zeros((2, 2), np.int32), (), TWO)
     with pytest.raises(AttributeError):
         found.labels = np.ones((2, 2), np.int32)
+
+
+def test_a_class_called_border_is_one_only_beside_another_class_of_objects() -> None:
+    assert border_class(("background", "interior", "border"), Separation()) == 2
+    assert border_class(("background", "border"), Separation()) is None
+    assert object_classes(("background", "border"), Separation()) == [1]

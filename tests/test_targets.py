@@ -190,3 +190,21 @@ def test_numbers_out_of_range_are_refused() -> None:
     for width in (0, 1.5, True):
         with pytest.raises(UsageError, match="width"):
             with_borders(PAIR, width)
+
+
+def test_objects_that_leave_no_background_are_numbered_too() -> None:
+    full = drawn("aabb", "aabb")
+    assert written(semantic(full)) == ["1111", "1111"]
+    assert written(separated(full)) == ["1001", "1001"]
+    assert semantic(np.zeros((0, 3), np.int32)).shape == (0, 3)
+
+
+def test_a_weight_of_zero_is_a_weight_and_the_border_ends_where_it_is_negligible() -> None:
+    """exp(-d^2 / 2) falls below 1e-7 at 5.68 px: what is further from one of two cells has the class's weight alone."""
+    pair = np.zeros((3, 14), np.int32)
+    pair[:, 0], pair[:, 7] = 1, 2
+    weights = border_weight_map(pair, sigma=1.0, class_weights=(0, 1))[1]
+    np.testing.assert_array_equal(weights[[0, 7]], 1)
+    np.testing.assert_array_equal(weights[2:6] > 0, True)  # within 5 px of both
+    np.testing.assert_array_equal(weights[[1, 6, *range(8, 14)]], 0)  # 6 px and more from the further one
+    assert border_weight_map(pair, w0=0.0).max() == 1
