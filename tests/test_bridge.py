@@ -306,8 +306,8 @@ def segmenter() -> keras.Model:
     [
         ku.CrossEntropy(class_weights=[1, 2, 0.5]) + 0.5 * ku.Dice(),
         ku.Focal(ignore_index=255),
-        ku.Tversky(class_weights=[0, 1, 1]) + ku.LovaszSoftmax(),
-        ku.CrossEntropy(label_smoothing=0.1),
+        pytest.param(ku.Tversky(class_weights=[0, 1, 1]) + ku.LovaszSoftmax(), marks=pytest.mark.slow),
+        pytest.param(ku.CrossEntropy(label_smoothing=0.1), marks=pytest.mark.slow),
     ],
     ids=["cross_entropy+dice", "focal", "tversky+lovasz", "smoothed"],
 )

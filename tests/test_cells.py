@@ -514,3 +514,15 @@ def test_a_class_called_border_is_one_only_beside_another_class_of_objects() -> 
     assert border_class(("background", "interior", "border"), Separation()) == 2
     assert border_class(("background", "border"), Separation()) is None
     assert object_classes(("background", "border"), Separation()) == [1]
+
+
+def test_what_hangs_by_corners_is_grown_through_corners_and_by_sides_is_not() -> None:
+    """A thick object with a tail of pixels that touch by their corners, which no marker lies in."""
+    mask = np.zeros((24, 24), bool)
+    mask[2:12, 2:12] = True
+    tail = np.arange(12, 18)
+    mask[tail, tail] = True
+    np.testing.assert_array_equal(labels_of(mask, connectivity=8, min_size=4), mask)
+    kept = labels_of(mask, connectivity=4, min_size=4)
+    assert not kept[tail, tail].any()
+    assert (kept[2:12, 2:12] == 1).all()

@@ -293,6 +293,7 @@ def test_auto_serves_mediapipe_which_takes_colour_pixels_as_they_are(
     assert told["drop"] <= 1.0
 
 
+@pytest.mark.slow
 def test_auto_is_plain_int8_where_that_is_good_enough(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.tflite"
     told = export(run_folder, out, recipe="auto", split="all", max_drop=20, say=silent)

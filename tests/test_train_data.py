@@ -81,6 +81,7 @@ def learned(run: Path) -> bytes:
     return (run / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_weights_change_what_is_learned(weighted_run: Path, tmp_path: Path) -> None:
     train(cells(), tmp_path / "run", options(balance=0.5), say=silent)
     assert learned(tmp_path / "run") != learned(weighted_run)

@@ -95,7 +95,9 @@ def test_files_on_a_cluster_are_those_of_one_process(cluster, tmp_path) -> None:
     assert {Path(each["image"]).name for each in status} == {f"{n}.png" for n in range(7)}
 
 
-def test_no_scheduler_is_named(tmp_path) -> None:
+def test_no_scheduler_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout: client(address, timeout=timeout / 50))
     (tmp_path / "m.tflite").write_bytes(make_net(net_card((32, 32))))
     with pytest.raises(UsageError, match="no Dask scheduler answers"):
         dask_maps.predict_on_cluster(tmp_path / "m.tflite", [tmp_path / "a.png"], tmp_path / "out", "tcp://127.0.0.1:9")
