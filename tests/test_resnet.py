@@ -198,6 +198,7 @@ HALVING_BLOCKS = {
 
 
 def block_model(channels: int, convs: list[Conv], shortcut: str | None, *, v2: bool) -> keras.Model:
+    keras.utils.set_random_seed(0)  # of few channels, some seeds let nothing through
     image = keras.Input((8, 6, channels))
     if v2:
         x = pre_activation_block(image, convs, "block", shortcut=shortcut, activated=False)
@@ -379,11 +380,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 DILATIONS = [
     (18, "v1", (4, 8, 16)),
-    *[
-        pytest.param(18, variant, (4, 8, 16), marks=pytest.mark.slow)
-        for variant in VARIANTS
-        if variant in ("v2", "plain")
-    ],
+    *[pytest.param(18, variant, (4, 8, 16), marks=pytest.mark.slow) for variant in ("v2", "plain")],
     *[pytest.param(50, variant, (8, 16), marks=pytest.mark.slow) for variant in ("v1", "v2")],
     *[pytest.param(50, variant, (8, 16), marks=pytest.mark.long) for variant in ("v1.5", "plain")],
     *[(20, variant, (1, 2)) for variant in VARIANTS if variant != "v1.5"],
@@ -499,7 +496,7 @@ def test_the_heads() -> None:
 
 @pytest.mark.parametrize(
     ("depth", "variant"),
-    quick([(18, "v1"), (34, "plain"), (50, "v1.5"), (50, "v2"), (20, "v1")], (18, "v1"), (20, "v1")),
+    [(18, "v1"), (20, "v1"), *quick([(34, "plain"), (50, "v1.5"), (50, "v2")])],
 )
 def test_a_network_is_flat_named_and_neither_compiled_nor_nested(depth: int, variant: str) -> None:
     model = build_resnet(depth, variant=variant)

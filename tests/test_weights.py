@@ -517,7 +517,7 @@ def test_a_state_dict_with_a_fault_is_refused(
     ("of_file", "depth", "variant"),
     [
         (34, 18, "v1"),
-        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((18, 34, "v1"), (34, 50, "v1.5"), (101, 50, "v1.5"))),
+        *slow((18, 34, "v1"), (34, 50, "v1.5"), (101, 50, "v1.5")),
     ],
 )
 def test_a_state_dict_of_another_depth_is_refused(of_file: int, depth: int, variant: str, tmp_path: Path) -> None:
@@ -662,7 +662,7 @@ def test_the_encoder_named_has_to_be_that_of_the_network(keras_source: KerasSour
         (20, "v1"),
         (50, "plain"),
         (18, "v2"),
-        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((50, "v2"), (110, "v1"))),
+        *slow((50, "v2"), (110, "v1")),
     ],
 )
 def test_imagenet_weights_that_nobody_published_are_refused(
