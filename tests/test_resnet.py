@@ -188,7 +188,7 @@ def test_multiply_adds_of_a_transposed_convolution_whose_kernel_overlaps() -> No
     assert multiply_adds(model, (4, 4)) == 4 * 4 * 3 * 3 * 2 * 3
 
 
-IDENTITY_BLOCKS = {"basic": (4, [Conv(4, 3), Conv(4, 3)]), "bottleneck": (8, [Conv(2, 1), Conv(2, 3), Conv(8, 1)])}
+IDENTITY_BLOCKS = {"basic": (4, [Conv(4, 3), Conv(4, 3)]), "bottleneck": (8, [Conv(4, 1), Conv(4, 3), Conv(8, 1)])}
 # The stride of a bottleneck in its 1x1 convolution (v1) and in its 3x3 convolution (v1.5, v2).
 HALVING_BLOCKS = {
     "basic": (4, [Conv(8, 3, 2), Conv(8, 3)]),
@@ -198,7 +198,7 @@ HALVING_BLOCKS = {
 
 
 def block_model(channels: int, convs: list[Conv], shortcut: str | None, *, v2: bool) -> keras.Model:
-    keras.utils.set_random_seed(0)  # of few channels, some seeds let nothing through
+    keras.utils.set_random_seed(1)  # of few channels, some seeds let nothing through
     image = keras.Input((8, 6, channels))
     if v2:
         x = pre_activation_block(image, convs, "block", shortcut=shortcut, activated=False)
