@@ -22,6 +22,8 @@ from planted import MASKS, PLANTS, Site, Tally, campaign, load, make_clean, plan
 from real_sets import DATA, real
 
 from keras_unetres.cli import main
+from keras_unetres.data.classes import decide_classes
+from keras_unetres.data.dataset import open_dataset
 from keras_unetres.data.findings import Finding
 from keras_unetres.doctor import check as checking
 from keras_unetres.doctor import hashes
@@ -250,6 +252,51 @@ def test_one_line_mends_several_masks(tmp_path: Path) -> None:
     (line,) = {fault.fix.text for fault in faults}
     (tmp_path / "dataset.yaml").write_text(line)
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
+
+
+def store_as(site: Site, values: tuple[int, ...], dtype: type = np.uint8) -> None:
+    """Write the masks of a set with other values for its class ids."""
+    for pair in site.pairs:
+        Image.fromarray(np.array(values, dtype)[load(pair.mask)]).save(pair.mask)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [((0, 254), "a b"), ((0, 2), "a b"), ((7, 9), "a b"), ((0, 85, 170, 254), "a b c d"), ((1, 2, 3, 255), "a b c d")],
+)
+def test_as_many_values_as_names_map_in_order(values: tuple[int, ...], names: str, tmp_path: Path) -> None:
+    site = make_clean(tmp_path, find_seed("value_of_no_class", "binary" if len(values) == 2 else "classes"), 20)
+    pixels = Counter(np.concatenate([load(pair.mask).ravel() for pair in site.pairs]).tolist())
+    (tmp_path / "classes.txt").write_text("\n".join(names.split()) + "\n")
+    store_as(site, values)
+    faults = look_over(tmp_path, hashes="off", progress=False).faults
+    expected = {"values": {value: i for i, value in enumerate(values)}}
+    assert [fault.fix.patch for fault in faults] == [expected] * len(site.pairs)
+    check(tmp_path, fix=True, hashes="off", say=silent)
+    after = look_over(tmp_path, hashes="off", progress=False)
+    assert after.faults == []
+    assert {row["id"]: row["pixels"] for row in after.class_rows()} == pixels
+
+
+def test_an_odd_value_is_not_taken_for_a_class_that_is_absent(tmp_path: Path) -> None:
+    site = make_clean(tmp_path, find_seed("value_of_no_class", "classes"), 20)
+    (tmp_path / "classes.txt").write_text("background\ncell\nnucleus\ndebris\nfibre\n")
+    plant(site, "value_of_no_class", np.random.default_rng(0))
+    (fault,) = look_over(tmp_path, hashes="off", progress=False).faults
+    assert fault.fix.patch is not None
+    assert list(fault.fix.patch) == ["ignore"]
+
+
+@pytest.mark.parametrize("white", [255, 65535])
+def test_masks_of_black_and_white_are_background_and_foreground(white: int, tmp_path: Path) -> None:
+    site = make_clean(tmp_path, find_seed("value_of_no_class", "binary"), 20)
+    store_as(site, (0, white), np.uint16 if white > 255 else np.uint8)
+    report = check(tmp_path, hashes="off", say=silent)
+    assert [row["name"] for row in report["classes"]] == ["background", "foreground"]
+    assert report["notes"] == [f"mask value {white} is class 1 (foreground)"]
+    dataset = open_dataset(tmp_path)
+    masks = [set(np.unique(load(pair.mask)).tolist()) for pair in site.pairs]
+    assert decide_classes(dataset, masks, ["0", "255"]).names == ("0", "255")  # as an earlier version named them
 
 
 def test_masks_of_colours_get_a_table(tmp_path: Path) -> None:
