@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from models import make_card, make_conv, make_identity
 
-from unetres_edge import Segmenter, UnetresError
+from unetres_edge import Engine, Segmenter, UnetresError
 from unetres_edge.engines import auto, table
 from unetres_edge.engines.agreement import Agreement, CheckedEngine, compare
 from unetres_edge.engines.litert import LiteRTEngine
@@ -153,6 +153,101 @@ def test_without_openvino(monkeypatch) -> None:
         Segmenter(DATA, engine="openvino")
     with Segmenter(DATA, engine="openvino", fallback=True) as segmenter:
         assert segmenter.segment(picture()).engine == "litert"
+
+
+@pytest.mark.parametrize("name", table.NAMES)
+def test_every_engine_keeps_the_contract(name: str, home) -> None:
+    """A row of the table gives LiteRT's labels, by `run` and by `run_labels`, and no more after `close`."""
+    litert = LiteRTEngine(DATA, CARD, num_threads=1)
+    try:
+        engine = table.open_engine(name, DATA, CARD, num_threads=1)
+    except EngineError as error:
+        pytest.skip(f"needs {table.ENGINES[name].needs}: {error.message}")
+    assert isinstance(engine, Engine)
+    assert engine.name in table.ENGINES
+    assert engine.agreement is None or name == "auto"
+    for seed in range(3):
+        tile = picture(seed)
+        scores, labels = engine.run(tile), engine.run_labels(tile)
+        assert (scores.dtype, scores.shape) == (np.float32, (*SIZE, 4))
+        assert (labels.dtype, labels.shape) == (np.uint8, SIZE)
+        np.testing.assert_array_equal(labels, scores.argmax(-1))
+        np.testing.assert_array_equal(labels, litert.run_labels(tile))
+    engine.close()
+    for call in (engine.run, engine.run_labels):
+        with pytest.raises(ModelError, match="closed"):
+            call(picture())
+
+
+def test_an_engine_that_is_not_installed_names_its_library(monkeypatch) -> None:
+    """Never a name that no registry has, such as an extra of this distribution."""
+    for module in ("ai_edge_litert.interpreter", "ai_edge_litert.compiled_model", "tflite_runtime.interpreter"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(EngineError, match="litert cannot be imported.*fix: pip install ai-edge-litert$"):
+        Segmenter(DATA)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
+    with pytest.raises(EngineError, match="fix: pip install tflite-runtime$"):
+        Segmenter(DATA, engine="tflite_runtime")
+
+
+def test_the_predecessor_of_litert_takes_its_place(monkeypatch) -> None:
+    """Boards without a wheel of LiteRT: the same calls, and the result says what ran."""
+    from ai_edge_litert import interpreter
+
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
+    with Segmenter(DATA, engine="tflite_runtime", num_threads=1) as segmenter:
+        assert segmenter.segment(picture()).engine == "tflite_runtime"
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    for name in ("litert", "tflite_runtime"):
+        with Segmenter(DATA, engine=name, num_threads=1) as segmenter:
+            result = segmenter.segment(picture())
+        assert result.engine == "tflite_runtime"
+        np.testing.assert_array_equal(result.class_map, right(picture()))
+
+
+class Own(Engine):
+    """An engine that has `run` and nothing else of its own."""
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        return tile.astype(np.float32) @ WEIGHTS.T + BIAS
+
+
+class RunOnly:
+    """An object that knows nothing of the contract."""
+
+    run = Own.run
+
+
+class RunAndLabels(RunOnly):
+    name = "mine"
+
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        return np.full(tile.shape[:2], 3, np.uint8)
+
+
+@pytest.mark.parametrize("engine", [Own(), RunOnly()], ids=["subclass", "run only"])
+@pytest.mark.parametrize("shape", [SIZE, (40, 50)])
+def test_an_engine_of_ones_own_needs_only_run(engine, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(5).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    with Segmenter(None, card=CARD, engine=engine) as segmenter:
+        result = segmenter.segment(image)
+        assert isinstance(segmenter.engine, Engine)
+    np.testing.assert_array_equal(result.class_map, right(image))
+    assert (result.engine, result.agreement) == ("", None)
+
+
+def test_what_an_engine_of_ones_own_has_is_used() -> None:
+    with Segmenter(None, card=CARD, engine=RunAndLabels()) as segmenter:
+        result = segmenter.segment(picture())
+    assert result.engine == "mine"
+    assert (result.class_map == 3).all()
+
+
+def test_an_engine_of_ones_own_stays_open() -> None:
+    engine = Shifted(0.0)
+    Segmenter(None, card=CARD, engine=engine).close()
+    assert not engine.closed
 
 
 def test_an_unknown_engine_is_named() -> None:
