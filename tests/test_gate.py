@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,24 +17,28 @@ import pytest
 from conftest import silent
 from PIL import Image
 
+import keras_unetres as ku
 from keras_unetres.cli import main
 from keras_unetres.runs import RunFolder
-from keras_unetres.tasks.loading import Loaded
+from keras_unetres.tasks import TASKS
+from keras_unetres.tasks.loading import Loaded, load_run
 from keras_unetres.tflite import export_tflite
 from keras_unetres.verify.device import segment_on_device
-from keras_unetres.verify.finish import receipt_files, table
-from keras_unetres.verify.gate import AWARE, DEVICE, KERAS, HeldOutClasses
+from keras_unetres.verify.held_out import HeldOut
+from keras_unetres.verify.receipt import Calibration, Receipt, read_receipt, receipt_files
+from keras_unetres.verify.rows import AWARE, DEVICE, KERAS, ScoredOn
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
 from unetres_edge import Card, Classifier, Preprocessing, Segmenter
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, GateError, UsageError
+from unetres_edge.images.preprocessing import look_up
 from unetres_edge.model.card import default_colors, read_card
 
 INT8 = "static_wi8_ai8"
 
 
 @pytest.fixture(scope="module")
-def passed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
+def passed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Receipt, list[str]]:
     """The run as int8, scored on all of its 8 pictures, and what was said. Copy the folder before changing it."""
     said: list[str] = []
     path = tmp_path_factory.mktemp("passed") / "m.tflite"
@@ -43,7 +47,7 @@ def passed(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def receipt(passed: tuple[Path, dict[str, Any], list[str]]) -> dict[str, Any]:
+def receipt(passed: tuple[Path, Receipt, list[str]]) -> dict[str, Any]:
     return json.loads(receipt_files(passed[0])[0].read_text())
 
 
@@ -72,7 +76,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, int8_file: Path, float32_file: Path) 
 
 
 def test_scores_are_those_of_evaluate(
-    passed: tuple[Path, dict[str, Any], list[str]], receipt: dict[str, Any], run_folder: Path, cells: Path
+    passed: tuple[Path, Receipt, list[str]], receipt: dict[str, Any], run_folder: Path, cells: Path
 ) -> None:
     path, told, _ = passed
     file, model = (evaluate(each, cells, split="all", say=silent) for each in (path, run_folder))
@@ -81,27 +85,27 @@ def test_scores_are_those_of_evaluate(
     assert rows[KERAS]["score"] == pytest.approx(model["miou"], abs=1e-12)
     assert rows[f"{INT8} .tflite"]["score"] == pytest.approx(file["miou"], abs=1e-12)
     assert rows[f"{INT8} .tflite"]["per_class_iou"] == pytest.approx(file["per_class_iou"])
-    assert told["drop"] == pytest.approx(100 * (model["miou"] - file["miou"]))
-    assert receipt["gate"]["drop"] == told["drop"]
+    assert told.drop.points == pytest.approx(100 * (model["miou"] - file["miou"]))
+    assert receipt["gate"]["drop"] == told.drop.points
     low, high = receipt["gate"]["drop_interval"]
-    assert low <= told["drop"] <= high
+    assert low <= told.drop.points <= high
     assert rows["float32 .tflite"]["labels_equal"] > 0.9999
     assert 0.9 < rows[f"{INT8} .tflite"]["labels_equal"] < 1
-    assert told["passed"] is True
+    assert told.passed is True
 
 
-def test_the_card_says_the_scores(passed: tuple[Path, dict[str, Any], list[str]], receipt: dict[str, Any]) -> None:
+def test_the_card_says_the_scores(passed: tuple[Path, Receipt, list[str]], receipt: dict[str, Any]) -> None:
     path, told, _ = passed
     card = read_card(path.read_bytes())
     keras_row, _, row, _ = receipt["steps"]
-    assert card.scores == told["scores"]
+    assert card.scores == told.scores
     assert (card.scores["split"], card.scores["num_images"]) == ("all", 8)
     assert (card.scores["miou"], card.scores["miou_keras"]) == (row["score"], keras_row["score"])
     assert (card.scores["drop_points"], card.scores["labels_equal"]) == (row["drop"], row["labels_equal"])
 
 
 def test_the_device_gives_the_labels_of_the_file(
-    passed: tuple[Path, dict[str, Any], list[str]], receipt: dict[str, Any]
+    passed: tuple[Path, Receipt, list[str]], receipt: dict[str, Any]
 ) -> None:
     row = receipt["steps"][-1]
     assert row["labels_as_file"] == 1
@@ -126,7 +130,7 @@ def test_every_kind_of_pixel_reaches_the_device_as_it_is(form: str, int8_file: P
 
 
 def test_the_receipt_names_the_file_and_how_it_was_made(
-    passed: tuple[Path, dict[str, Any], list[str]], receipt: dict[str, Any], run_folder: Path, cells: Path
+    passed: tuple[Path, Receipt, list[str]], receipt: dict[str, Any], run_folder: Path, cells: Path
 ) -> None:
     path, told, said = passed
     data = path.read_bytes()
@@ -143,8 +147,9 @@ def test_the_receipt_names_the_file_and_how_it_was_made(
     assert len(receipt["images"]) == 8
     assert "head_logits" in receipt["noise_db"]
     assert [row["target"] for row in receipt["targets"]][0] == "LiteRT, CPU (XNNPACK)"
-    assert told["receipt"] == str(path.with_suffix(".receipt.json"))
-    lines = table(receipt)
+    assert told.path == path
+    assert read_receipt(path) == told
+    lines = told.table()
     assert len(lines) == 5
     assert set(lines) <= set(said)
     page = path.with_suffix(".receipt.html").read_text()
@@ -153,11 +158,77 @@ def test_the_receipt_names_the_file_and_how_it_was_made(
     assert sorted(file.name for file in path.parent.iterdir()) == ["m.receipt.html", "m.receipt.json", "m.tflite"]
 
 
+def apart_from_time(receipt: Receipt) -> Receipt:
+    """A receipt without what differs from one export to the next."""
+    return replace(receipt, rows=tuple(replace(row, ms=None) for row in receipt.rows))
+
+
+def test_the_command_and_the_function_give_one_receipt(
+    run_folder: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--recipe", INT8, "--split", "all", "--max-drop", "5"]
+    for folder in ("command", "function"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "command")
+    assert main(["export", str(run_folder), "--out", "m.tflite", *options]) == 0
+    monkeypatch.chdir(tmp_path / "function")
+    told = ku.export(run_folder, "m.tflite", recipe=INT8, split="all", max_drop=5.0, say=silent)
+    written = [read_receipt(tmp_path / folder / "m.tflite") for folder in ("command", "function")]
+    assert apart_from_time(written[0]) == apart_from_time(written[1])
+    assert written[1] == told
+
+
+def test_a_model_in_memory_passes_the_same_gate(
+    passed: tuple[Path, Receipt, list[str]], run_folder: Path, cells: Path, tmp_path: Path
+) -> None:
+    loaded, run = load_run(run_folder), RunFolder(run_folder)
+    pre = loaded.card.preprocessing
+    receipt = ku.export(
+        loaded.model,
+        tmp_path / "m.tflite",
+        preprocessing=pre,
+        classes=["background", "cell"],
+        calibration=look_up(pre.table(), run.read_calibration()),
+        data=cells,
+        split="all",
+        max_drop=5.0,
+        say=silent,
+    )
+    usual = passed[1]
+    assert [row.score for row in receipt.rows] == [row.score for row in usual.rows]
+    assert receipt.passed and receipt.drop is not None and usual.drop is not None
+    assert receipt.drop.points == usual.drop.points  # its interval depends on the order of the images
+    assert (receipt.source, receipt.command) == ("a model in memory", "")
+    assert receipt.calibration == Calibration(24, "images that the caller gave", "smallest to largest")
+    cards = [read_card(path.read_bytes()) for path in (passed[0], tmp_path / "m.tflite")]
+    assert [(card.halo, card.stride, card.preprocessing, card.scores) for card in cards[:1]] == [
+        (card.halo, card.stride, card.preprocessing, card.scores) for card in cards[1:]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"preprocessing": None}, "does not say how images are fed"),
+        ({"classes": ["a"]}, "number of class names"),
+        ({"max_drop": 1.0}, "nothing says which images to score; found a model names no data set"),
+        ({"size": (16, 16), "calibration": np.zeros((1, 32, 32, 1))}, "calibration images are of another size"),
+    ],
+)
+def test_what_a_model_in_memory_lacks_is_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    inputs = keras.Input((32, 32, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    given = {"preprocessing": Preprocessing(channels=1, size=(32, 32)), "recipe": "float32", **changes}
+    with pytest.raises(UsageError, match=words):
+        ku.export(model, tmp_path / "m.tflite", **given, say=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ----------------------------------------------------------------------------------------------- a file that does not
 
 
 def test_a_file_that_loses_too_much_is_rejected(
-    poor_run: Path, passed: tuple[Path, dict[str, Any], list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    poor_run: Path, passed: tuple[Path, Receipt, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The good file of before and its receipt stay; the new one is kept under another name, with the reason."""
     shutil.copytree(passed[0].parent, tmp_path, dirs_exist_ok=True)
@@ -190,10 +261,10 @@ def test_what_is_allowed_decides(
     from keras_unetres.scores.paired import Drop
 
     for points, allowed, kept in ((0.4, None, False), (0.4, 0.5, True), (0.2, None, True), (0.2, 0.1, False)):
-        monkeypatch.setattr("keras_unetres.verify.gate.drop_of_miou", lambda *sides, p=points: Drop(p, None))
+        monkeypatch.setattr("keras_unetres.verify.rows.drop_of_miou", lambda *sides, p=points: Drop(p, None))
         out = tmp_path / f"{points}_{allowed}.tflite"
         if kept:
-            assert export(run_folder, out, recipe=INT8, max_drop=allowed, say=silent)["passed"]
+            assert export(run_folder, out, recipe=INT8, max_drop=allowed, say=silent).passed
         else:
             with pytest.raises(GateError):
                 export(run_folder, out, recipe=INT8, max_drop=allowed, say=silent)
@@ -243,7 +314,7 @@ def test_a_run_of_arrays_names_no_data(run_folder: Path, tmp_path: Path, quick: 
     info["data"]["path"] = None
     (run / "run.json").write_text(json.dumps(info))
     told = export(run, tmp_path / "m.tflite", recipe=INT8, say=silent)
-    assert told["passed"] is None
+    assert told.passed is None
     with pytest.raises(UsageError, match="nothing says which images to score.*--data"):
         export(run, tmp_path / "n.tflite", recipe=INT8, max_drop=1.0, say=silent)
 
@@ -253,7 +324,7 @@ def test_the_data_and_its_part_can_be_named(run_folder: Path, cells: Path, tmp_p
     moved = Path(shutil.copytree(cells, tmp_path / "moved"))
     out = tmp_path / "m.tflite"
     told = export(run_folder, out, recipe=INT8, data=moved, split="val", max_drop=50, say=silent)
-    assert (told["scores"]["split"], told["scores"]["num_images"]) == ("val", 1)
+    assert (told.scores["split"], told.scores["num_images"]) == ("val", 1)
     found = json.loads(receipt_files(out)[0].read_text())
     assert found["data"]["path"] == str(moved)
     assert found["data"]["notes"] == []
@@ -326,8 +397,8 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(
 class Labelled:
     """An image of a class, as a data set of class folders has it."""
 
-    image: Any
-    label: int
+    image: np.ndarray
+    class_id: int
 
 
 def test_a_classifier_is_scored_by_its_first_answer(tmp_path: Path) -> None:
@@ -345,20 +416,19 @@ def test_a_classifier_is_scored_by_its_first_answer(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (12, 9, 3), np.uint8) for _ in range(40)]
     labels = random.integers(0, 3, 40)
-    sources = [SimpleNamespace(read=lambda image=image: image) for image in images]
-    labelled = tuple(Labelled(source, int(label)) for source, label in zip(sources, labels, strict=True))
-    held = HeldOutClasses(labelled, labels, {"split": "test", "num_images": 40})
+    labelled = tuple(Labelled(image, int(label)) for image, label in zip(images, labels, strict=True))
+    held = HeldOut(labelled, ScoredOn("/d", "test", 40, "cd"), TASKS["classify"])
     scored = held.score({KERAS: Loaded(model, card)}, {"float32 .tflite": path.read_bytes()})
     with Classifier(path) as classifier:
         given = np.array([classifier.classify(image).class_id for image in images])
     assert len({*given.tolist()}) > 1
     assert scored.score == "top-1"
-    assert [row["score"] for row in scored.rows] == [pytest.approx((given == labels).mean())] * 2
+    assert [row.score for row in scored.rows] == [pytest.approx((given == labels).mean())] * 2
     assert scored.drop is not None
-    assert (scored.drop.points, scored.rows[1]["labels_equal"]) == (0, 1)
+    assert (scored.drop.points, scored.rows[1].labels_equal) == (0, 1)
     row = scored.device(path)  # more images than go over at once
-    assert (row["title"], row["labels_as_file"]) == (DEVICE, 1)
-    assert row["score"] == scored.rows[1]["score"]
+    assert (row.title, row.labels_as_file) == (DEVICE, 1)
+    assert row.score == scored.rows[1].score
 
 
 @pytest.mark.slow

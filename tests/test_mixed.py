@@ -21,8 +21,8 @@ from keras_unetres.runs import RunFolder
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.tflite import MIXED, CalibratedModel, LayerGroup, calibrate_model, export_tflite
 from keras_unetres.tflite.inspect import Graph, layers_of
-from keras_unetres.verify.finish import receipt_files
-from keras_unetres.verify.mixed import mix
+from keras_unetres.verify.precision import mix
+from keras_unetres.verify.receipt import receipt_files
 from keras_unetres.workflows.export import export
 from unetres_edge import Segmenter
 from unetres_edge.errors import GateError, UsageError
@@ -259,8 +259,8 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
 def test_auto_serves_any_head(hard_run: Path, tmp_path: Path, head: str) -> None:
     out = tmp_path / "m.tflite"
     told = export(hard_run, out, recipe="auto", head=head, split="all", max_drop=1.0, say=silent)
-    assert told["recipe"] == MIXED
-    assert told["drop"] <= 1.0
+    assert told.file.recipe == MIXED
+    assert told.drop is not None and told.drop.points <= 1.0
 
 
 @pytest.mark.long
@@ -289,15 +289,15 @@ def test_auto_serves_mediapipe_which_takes_colour_pixels_as_they_are(
         max_drop=1.0,
         say=silent,
     )
-    assert told["recipe"] == MIXED
-    assert told["drop"] <= 1.0
+    assert told.file.recipe == MIXED
+    assert told.drop is not None and told.drop.points <= 1.0
 
 
 @pytest.mark.slow
 def test_auto_is_plain_int8_where_that_is_good_enough(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.tflite"
     told = export(run_folder, out, recipe="auto", split="all", max_drop=20, say=silent)
-    assert told["recipe"] == "static_wi8_ai8"
+    assert told.file.recipe == "static_wi8_ai8"
     receipt = json.loads(receipt_files(out)[0].read_text())
     assert not any(row["float"] for row in receipt["mixed"]["layers"])
     assert [row["floats"] for row in receipt["mixed"]["tried"]] == [0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html.parser
 import json
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ import pytest
 from keras_unetres.pages.receipt import CHANGE_COLORS, receipt_page
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
-from keras_unetres.scores.paired import drop_of_miou, drop_of_share
-from keras_unetres.verify.receipt import classify_rows, image_rows, rule, segment_rows
-from keras_unetres.verify.steps import answers, count_maps, mark_changes, pack, score_steps, unpack
+from keras_unetres.scores.paired import Drop, drop_of_miou, drop_of_share
+from keras_unetres.verify.changes import mark_changes
+from keras_unetres.verify.compare import compare_classifiers, compare_segmenters, count_maps, pack, unpack
+from keras_unetres.verify.gate import decide
+from keras_unetres.verify.receipt import Receipt, read_receipt
+from keras_unetres.verify.rows import DEVICE, MIOU, classify_rows, image_rows, segment_rows
 from unetres_edge import Card, Preprocessing
+from unetres_edge.errors import FileSystemError, ReceiptError
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.results.result import Result
@@ -88,7 +93,7 @@ def scored() -> tuple[list[Sample], dict[str, list[np.ndarray]], Any]:
             maps[self._title].append(result.class_map)
             return result
 
-    steps = score_steps({"Keras": Watched("Keras", 1, 0.05), "file": Watched("file", 2, 0.2)}, samples, shown=3)
+    steps = compare_segmenters({"Keras": Watched("Keras", 1, 0.05), "file": Watched("file", 2, 0.2)}, samples, shown=3)
     return samples, maps, steps
 
 
@@ -97,7 +102,7 @@ def scored() -> tuple[list[Sample], dict[str, list[np.ndarray]], Any]:
 
 def test_the_drop_is_the_difference_of_two_scores_of_the_same_images(scored: Any) -> None:
     samples, maps, steps = scored
-    drop = drop_of_miou(steps.steps["Keras"].margins, steps.steps["file"].margins)
+    drop = drop_of_miou(steps.forms["Keras"].margins, steps.forms["file"].margins)
     every = np.arange(len(samples))
     assert drop is not None
     assert drop.points == pytest.approx(
@@ -113,7 +118,7 @@ def test_the_interval_is_over_draws_of_the_same_images_for_both(scored: Any) -> 
     for _ in range(600):
         chosen = random.integers(0, len(samples), len(samples))
         drawn.append(100 * (miou(samples, maps["Keras"], chosen) - miou(samples, maps["file"], chosen)))
-    first, last = steps.steps["Keras"].margins, steps.steps["file"].margins
+    first, last = steps.forms["Keras"].margins, steps.forms["file"].margins
     drop = drop_of_miou(first, last, draws=4000)
     assert drop is not None
     assert drop.interval is not None
@@ -125,7 +130,7 @@ def test_the_interval_is_over_draws_of_the_same_images_for_both(scored: Any) -> 
 
 
 def test_a_form_that_is_the_same_drops_by_nothing_in_every_draw(scored: Any) -> None:
-    margins = scored[2].steps["Keras"].margins
+    margins = scored[2].forms["Keras"].margins
     drop = drop_of_miou(margins, margins)
     assert drop is not None
     assert (drop.points, drop.interval) == (0.0, (0.0, 0.0))
@@ -173,15 +178,13 @@ def test_the_drop_of_a_share_of_images() -> None:
 def test_the_ruling_says_what_was_lost_and_what_is_allowed(
     points: float, allowed: float, passed: bool, words: str
 ) -> None:
-    from keras_unetres.scores.paired import Drop
-
-    ruling = rule(Drop(points, (0.1, 0.4)), allowed, score="mIoU", images="9 images")
+    ruling = decide(Drop(points, (0.1, 0.4)), allowed, score="mIoU", images="9 images")
     assert ruling.passed is passed
     assert words in ruling.line
 
 
 def test_what_was_not_scored_has_neither_passed_nor_failed() -> None:
-    ruling = rule(None, 0.3, score="", images="", why_not="there is no data set at /x")
+    ruling = decide(None, 0.3, score="", images="", why_not="there is no data set at /x")
     assert (ruling.passed, ruling.line) == (None, "Not scored: there is no data set at /x.")
 
 
@@ -190,16 +193,16 @@ def test_what_was_not_scored_has_neither_passed_nor_failed() -> None:
 
 def test_rows_of_a_segmenter(scored: Any) -> None:
     samples, maps, steps = scored
-    first, last = segment_rows(steps.steps, NAMES)
+    first, last = segment_rows(steps.forms, NAMES)
     every = np.arange(len(samples))
-    assert (first["title"], last["title"]) == ("Keras", "file")
-    assert (first["drop"], first["drop_interval"], first["labels_equal"]) == (0, [0, 0], 1)
-    assert last["score"] == pytest.approx(miou(samples, maps["file"], every))
+    assert (first.title, last.title) == ("Keras", "file")
+    assert (first.drop, first.labels_equal) == (Drop(0, (0, 0)), 1)
+    assert last.score == pytest.approx(miou(samples, maps["file"], every))
     equal = np.mean([a == b for a, b in zip(maps["Keras"], maps["file"], strict=True)])
-    assert last["labels_equal"] == pytest.approx(equal)
-    assert last["ms"] == 2.0
-    assert list(last["per_class_iou"]) == list(NAMES)
-    assert np.mean(list(last["per_class_iou"].values())) == pytest.approx(last["score"])
+    assert last.labels_equal == pytest.approx(equal)
+    assert last.ms == 2.0
+    assert list(last.per_class) == list(NAMES)
+    assert np.mean(list(last.per_class.values())) == pytest.approx(last.score)
 
 
 def test_rows_of_images_and_the_worst_of_them(scored: Any) -> None:
@@ -209,18 +212,18 @@ def test_rows_of_images_and_the_worst_of_them(scored: Any) -> None:
         100 * (miou(samples, maps["Keras"], np.array([i])) - miou(samples, maps["file"], np.array([i])))
         for i in range(len(samples))
     ]
-    assert [row["drop"] for row in rows] == pytest.approx(alone)
+    assert [row.drop for row in rows] == pytest.approx(alone)
     worst = np.argsort(alone)[::-1][:3]
-    assert [loss.index for loss in steps.losses] == worst.tolist()
-    assert [loss.points for loss in steps.losses] == pytest.approx([alone[index] for index in worst])
-    assert [loss.name for loss in steps.losses] == [samples[index].name for index in worst]
+    assert [loss.index for loss in steps.changed] == worst.tolist()
+    assert [loss.points for loss in steps.changed] == pytest.approx([alone[index] for index in worst])
+    assert [loss.name for loss in steps.changed] == [samples[index].name for index in worst]
 
 
 def test_class_maps_of_another_process_are_compared_with_those_of_the_file(scored: Any) -> None:
     samples, maps, steps = scored
     same = count_maps(maps["file"], samples, steps.maps, [1.0] * len(samples), 3)
     assert (same.equal == 1).all()
-    np.testing.assert_array_equal(same.margins.hits, steps.steps["file"].margins.hits)
+    np.testing.assert_array_equal(same.margins.hits, steps.forms["file"].margins.hits)
     changed = [class_map.copy() for class_map in maps["file"]]
     changed[4][0, 0] = (changed[4][0, 0] + 1) % 3
     other = count_maps(changed, samples, steps.maps, [1.0] * len(samples), 3)
@@ -248,9 +251,9 @@ def test_rows_of_a_classifier() -> None:
         "file": (np.array([0, 1, 1, 0]), np.zeros(0)),
     }
     first, last = classify_rows(forms, truth, NAMES)
-    assert (first["score"], last["score"], last["drop"]) == (0.75, 0.5, 25)
-    assert (first["ms"], last["ms"], last["labels_equal"]) == (2.0, None, 0.75)
-    assert last["per_class_accuracy"] == {"sky": 0.5, "sea": 0.5, "land": None}
+    assert (first.score, last.score, last.drop and last.drop.points) == (0.75, 0.5, 25)
+    assert (first.ms, last.ms, last.labels_equal) == (2.0, None, 0.75)
+    assert last.per_class == {"sky": 0.5, "sea": 0.5, "land": None}
 
 
 def test_answers_of_forms_that_classify() -> None:
@@ -261,7 +264,7 @@ def test_answers_of_forms_that_classify() -> None:
         def classify(self, image: np.ndarray) -> Any:
             return type("Answer", (), {"class_id": self._answer + int(image.max()), "timing": {"total": 1.5}})()
 
-    found = answers({"a": Fixed(0), "b": Fixed(1)}, [np.zeros((2, 2)), np.ones((2, 2))])  # type: ignore[dict-item]
+    found = compare_classifiers({"a": Fixed(0), "b": Fixed(1)}, [np.zeros((2, 2)), np.ones((2, 2))])  # type: ignore[dict-item]
     assert found["a"][0].tolist() == [0, 1]
     assert found["b"][0].tolist() == [1, 2]
     assert found["b"][1].tolist() == [1.5, 1.5]
@@ -295,7 +298,7 @@ class Parsed(html.parser.HTMLParser):
 
 
 def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
-    """A receipt as `keras_unetres.verify.finish` writes it, of forms that were scored above."""
+    """A receipt as `keras_unetres.verify.receipt` writes it, of forms that were scored above."""
     ops = [
         {"op": "CONV_2D", "layers": ["conv", "<relu>"], "inputs": ["INT8"], "kernel": "INT8", "output": "INT8",
          "shape": [1, 8, 8, 3], "multiply_adds": 1500, "xnnpack": True},
@@ -303,7 +306,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
          "multiply_adds": 0, "xnnpack": False},
     ]  # fmt: skip
     end = {"type": "UINT8", "shape": [1, 8, 8, 1], "scale": 0.5, "zero_point": 3}
-    rows = [] if steps is None else [{**row, "kb": 12.0} for row in segment_rows(steps.steps, NAMES)]
+    rows = [] if steps is None else [{**row.to_dict(MIOU), "kb": 12.0} for row in segment_rows(steps.forms, NAMES)]
     verdict = {"target": "T & co", "fits": "partly", "reason": "1 op stays", "by": "Tool 1"}
     return {
         "verdict": {"passed": passed, "line": "Rejected. The file loses <much>."},
@@ -316,7 +319,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
         if rows else {"why_not": "there is none"},
         "calibration": {"images": 24, "from": "training images", "ranges": "smallest to largest"},
         "steps": rows,
-        "images": [] if steps is None else image_rows(steps),
+        "images": [] if steps is None else [asdict(row) for row in image_rows(steps)],
         "noise_db": {"<relu>": 31.4},
         "mixed": None,
         "contents": {"ops": ops, "float_islands": [], "outside_xnnpack": ["ARG_MAX"], "xnnpack_partitions": 1,
@@ -331,7 +334,7 @@ def figures_of(steps: Any, *, passed: bool | None = False) -> dict[str, Any]:
 def test_the_page_is_whole_and_needs_no_network(scored: Any) -> None:
     figures = figures_of(scored[2])
     json.dumps(figures, allow_nan=False)
-    page = Parsed(receipt_page(figures, scored[2].losses, default_colors(3)))
+    page = Parsed(receipt_page(figures, scored[2].changed, default_colors(3)))
     assert page.open == []
     assert "script" not in page.tags
     assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
@@ -341,9 +344,9 @@ def test_the_page_is_whole_and_needs_no_network(scored: Any) -> None:
         assert words in text
     assert [row["title"] for row in figures["steps"]] == ["Keras", "file"]
     assert f"{figures['steps'][1]['score']:.4f}" in text
-    for loss in scored[2].losses:
+    for loss in scored[2].changed:
         assert loss.name in text
-    assert sum(address.startswith("data:") for address in page.addresses) == 5 * len(scored[2].losses)
+    assert sum(address.startswith("data:") for address in page.addresses) == 5 * len(scored[2].changed)
 
 
 def test_the_page_of_a_file_that_was_not_scored() -> None:
@@ -353,3 +356,92 @@ def test_the_page_of_a_file_that_was_not_scored() -> None:
     assert "Not scored" in text
     assert "there is none" in text
     assert "Step by step" not in text
+
+
+# ----------------------------------------------------------------------------------------------------------- the object
+
+# Written by `unetres export run --recipe static_wi8_ai8 --split all --max-drop 5` of version 0.1.0, for a run of three
+# epochs on 24 drawn pictures; paths were shortened.
+GOLDEN = Path(__file__).parent / "golden" / "receipt_0_1_0.json"
+
+
+def test_a_receipt_of_an_earlier_version_is_read_whole() -> None:
+    values = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    receipt = Receipt.from_dict(values)
+    assert receipt.passed is True
+    assert receipt.drop == Drop(values["gate"]["drop"], tuple(values["gate"]["drop_interval"]))
+    assert [row.title for row in receipt.rows] == ["Keras", "float32 .tflite", "static_wi8_ai8 .tflite", DEVICE]
+    assert (receipt.file.agreement, receipt.scored_on and receipt.scored_on.num_images) == (None, 24)
+    again = receipt.to_dict()
+    added = {"colors": [list(color) for color in default_colors(2)], "agreement": None}
+    assert again == {**values, "file": {**values["file"], **added}}
+    assert receipt.scores["miou"] == values["steps"][2]["score"]
+    assert str(receipt) == f"m.tflite, static_wi8_ai8, 22 kB: {values['verdict']['line']}"
+    assert "<html" not in receipt._repr_html_()
+    assert receipt.file.sha256 in receipt._repr_html_()
+
+
+def test_a_receipt_goes_through_json_and_back() -> None:
+    values = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    values["data"] = {"why_not": "there is no data set at /x"}
+    values |= {"steps": [], "images": [], "noise_db": {}, "added later": 1}
+    values["gate"] |= {"score": None, "drop": None, "drop_interval": None}
+    values["verdict"] = {"passed": None, "line": "Not scored: there is no data set at /x.", "added later": 1}
+    receipt = Receipt.from_dict(values)
+    assert Receipt.from_dict(json.loads(json.dumps(receipt.to_dict()))) == receipt
+    assert (receipt.passed, receipt.drop, receipt.rows, receipt.scores) == (None, None, (), {})
+    assert receipt.table() == []
+    with pytest.raises(FrozenInstanceError):
+        receipt.source = "other"  # type: ignore[misc]
+
+
+def test_names_that_are_no_text_do_not_break_the_json() -> None:
+    receipt = replace(Receipt.from_dict(json.loads(GOLDEN.read_text())), source="/runs/caf\udcff")
+    assert receipt.to_dict()["source"] == "/runs/caf?"
+    json.dumps(receipt.to_dict(), ensure_ascii=False).encode()
+
+
+def broken(*path: str | int, value: Any = None, drop: bool = False) -> Any:
+    """The golden receipt with one value changed or left out."""
+    values = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    inner = values
+    for key in path[:-1]:
+        inner = inner[key]
+    if drop:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([], "the file is wrong; expected dict; found list"),
+        ({}, "the file has no schema"),
+        (broken("schema", value=2), "another version; expected 1; found 2"),
+        (broken("verdict", "line", drop=True), "verdict has no line"),
+        (broken("verdict", "passed", value="yes"), "verdict.passed is wrong; expected bool or null; found str"),
+        (broken("steps", 1, "score", value="0.5"), r"steps\[1\].score is wrong; expected int or float or null"),
+        (broken("images", 0, "name", drop=True), r"images\[0\] has no name"),
+        (broken("data", "split", drop=True), "data has no split"),
+        (broken("contents", "ops", value={}), "contents.ops is wrong; expected list; found dict"),
+    ],
+)
+def test_what_is_no_receipt_is_named(values: Any, words: str) -> None:
+    with pytest.raises(ReceiptError, match=f"^receipt: m.receipt.json: .*{words}"):
+        Receipt.from_dict(values, file="m.receipt.json")
+
+
+def test_a_receipt_is_found_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "m.receipt.json").write_bytes(GOLDEN.read_bytes())
+    receipt = read_receipt(tmp_path / "m.tflite")
+    assert receipt.path is None
+    (tmp_path / "m.tflite").write_bytes(b"")
+    assert read_receipt(tmp_path / "m.receipt.json").path == tmp_path / "m.tflite"
+    assert read_receipt(tmp_path / "m.tflite") == receipt
+    (tmp_path / "m.receipt.json").write_text("{")
+    with pytest.raises(ReceiptError, match="not JSON"):
+        read_receipt(tmp_path / "m.tflite")
+    with pytest.raises(FileSystemError):
+        read_receipt(tmp_path / "n.tflite")

@@ -381,9 +381,9 @@ def never(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_run_is_exported_at_another_size(run_folder: Path, tmp_path: Path, cells: Path) -> None:
     path = tmp_path / "wide.tflite"
     told = export(run_folder, path, recipe="float32", size=(16, 48), say=silent)
-    assert told["agreement"] > 0.999
-    assert told["kb"] == round(path.stat().st_size / 1000, 1)
-    assert told["ops"] == len(read_ops(path.read_bytes()))
+    assert told.file.agreement is not None and told.file.agreement > 0.999
+    assert told.file.num_bytes == path.stat().st_size
+    assert len(told.contents["ops"]) == len(read_ops(path.read_bytes()))
     card = read_card(path.read_bytes())
     assert card.preprocessing.size == (16, 48)
     assert card.class_names == ("background", "cell")
@@ -394,10 +394,10 @@ def test_a_run_is_exported_at_another_size(run_folder: Path, tmp_path: Path, cel
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"out": "m.bin"}, UsageError, r"not a \.tflite"),
-        ({"out": "there.tflite"}, ExistsError, "exists already.*--overwrite"),
-        ({"out": "folder.tflite", "overwrite": True}, ExistsError, "exists already"),
-        ({"out": "none/m.tflite"}, FileSystemError, "folder does not exist"),
+        ({"path": "m.bin"}, UsageError, r"not a \.tflite"),
+        ({"path": "there.tflite"}, ExistsError, "exists already.*--overwrite"),
+        ({"path": "folder.tflite", "overwrite": True}, ExistsError, "exists already"),
+        ({"path": "none/m.tflite"}, FileSystemError, "folder does not exist"),
         ({"recipe": "int3"}, UsageError, "recipe is unknown"),
         ({"size": (30, 32)}, UsageError, "does not suit the model; fix: use 28 or 32"),
         ({"source": "none"}, UsageError, "does not say how images are fed"),
@@ -416,7 +416,7 @@ def test_what_cannot_be_exported_is_named(
     monkeypatch.chdir(tmp_path)
     Path("there.tflite").write_bytes(b"mine")
     Path("folder.tflite").mkdir()
-    arguments = {"source": run_folder, "out": "m.tflite", **changes}
+    arguments = {"source": run_folder, "path": "m.tflite", **changes}
     with pytest.raises(kind, match=words):
         export(**arguments, say=silent)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.tflite", "there.tflite"]

@@ -13,9 +13,9 @@ from .command import Command
 def run(options: argparse.Namespace) -> None:
     """Draw what augmentation makes of a data set."""
     settings = read(AugmentSettings, options)
-    from ..workflows.augment import draw_augmentation
+    from ..workflows.augment import augment
 
-    draw_augmentation(
+    augment(
         settings.data,
         settings.out,
         augment=settings.augment,

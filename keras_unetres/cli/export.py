@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
         size=settings.size,
         overwrite=settings.overwrite,
         preprocessing=preprocessing,
-        classes=None if own.classes is None else list(own.classes),
+        classes=own.classes,
         calibration=settings.calibration,
         data=scoring.data,
         split=scoring.split,

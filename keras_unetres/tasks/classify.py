@@ -160,10 +160,10 @@ class Classify:
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
         say: Callable[[str], None] = print,
-    ) -> None:
-        """Write the likeliest classes of each image as a table."""
+    ) -> list[Path]:
+        """Write the likeliest classes of each image as a table, and return it."""
         from unetres_edge.classify.classifier import Classification
-        from unetres_edge.classify.files import predict_classes
+        from unetres_edge.classify.files import TABLE, predict_classes
 
         for name, given in (("overlay", overlay), ("geojson", geojson), ("instances", more is not None)):
             if given:
@@ -174,3 +174,4 @@ class Classify:
             say(f"[{done}/{total}] {image.name}  {best}  {answer.timing['total']:.0f} ms")
 
         predict_classes(opened, images, out, overwrite=overwrite, progress=progress, json_file=json_file)
+        return [Path(out) / TABLE]

@@ -168,14 +168,14 @@ class Segment:
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
         say: Callable[[str], None] = print,
-    ) -> None:
-        """Write a class map of each image, and what else is asked for."""
+    ) -> list[Path]:
+        """Write a class map of each image, and what else is asked for; return the class maps."""
         from unetres_edge.segment.files import predict_files
 
         def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
             say(f"[{done}/{total}] {image.name}  {timing['total']:.0f} ms")
 
-        predict_files(
+        return predict_files(
             opened,
             images,
             out,

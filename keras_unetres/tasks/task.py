@@ -96,5 +96,5 @@ class Task(TrainingTask, Protocol):
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
         say: Callable[[str], None] = print,
-    ) -> None:
-        """Write what a model says of images, and a line for each."""
+    ) -> list[Path]:
+        """Write what a model says of images, with a line for each, and return the class maps or the table."""

@@ -257,7 +257,7 @@ def _card(
     recipe: Recipe,
 ) -> Card:
     if card is None:
-        halo, stride = _reach(model)
+        halo, stride = find_reach(model)
         card = Card(names, default_colors(len(names)), preprocessing, halo=halo, stride=stride)
     if head.raw:  # the rest is in the graph
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
@@ -274,7 +274,7 @@ def _for_mediapipe(model: keras.Model, card: Card) -> dict[str, dict[str, bytes]
     return {"metadata": {METADATA_NAME: metadata}, "files": {LABELS_FILE: labels_text(card.class_names)}}
 
 
-def _reach(model: keras.Model) -> tuple[int, int]:
+def find_reach(model: keras.Model) -> tuple[int, int]:
     """Return the receptive halo and the deepest stride, or zeros (unknown) for a model whose graph does not tell."""
     from ..models import deepest_stride, receptive_halo
 

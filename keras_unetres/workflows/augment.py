@@ -1,4 +1,4 @@
-"""`unetres augment`: a sheet of what augmentation makes of a data set, so that a person can judge it."""
+"""`ku.augment` and `unetres augment`: a sheet of what augmentation makes of a data set, to be judged by eye."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMED = 256  # crops
 _TITLE = 20  # characters over a panel
 
 
-def draw_augmentation(
+def augment(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -40,10 +40,10 @@ def draw_augmentation(
     Args:
         data: what `open_dataset` takes.
         out: the .png to write.
-        augment: a name of `AUGMENTATIONS`, or "auto".
+        augment: a name of `AUGMENTATIONS`, or "auto": microscopy for grey images, street for colour.
         preprocessing: fields of `Preprocessing` that are not the defaults.
         class_weights, border_weight: as in `DataSettings`; with one of them, the weights are drawn, too.
-        seed: of the draws.
+        seed: seed of the random draws.
         reading: fields of `Reading` that differ from what the data set says.
         say: called with lines for the user.
 

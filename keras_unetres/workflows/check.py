@@ -1,4 +1,4 @@
-"""`unetres check`: look a data set over, say what is wrong, and write the declaration that mends it."""
+"""`ku.check` and `unetres check`: look a data set over, say what is wrong, and write the declaration that mends it."""
 
 from __future__ import annotations
 

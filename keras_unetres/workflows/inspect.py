@@ -1,4 +1,4 @@
-"""`unetres inspect`: what a model file says of itself, what it is made of, and where it would run."""
+"""`ku.inspect` and `unetres inspect`: what a model file says of itself, what it is made of, and where it would run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from unetres_edge.commands.inspect import print_card
-from unetres_edge.errors import FileSystemError
+from unetres_edge.commands.inspect import card_lines
+from unetres_edge.errors import FileSystemError, UnetresError
 from unetres_edge.files import read_bytes, write_json
 from unetres_edge.model.card import read_card
 
-from ..verify.finish import ask_targets, receipt_files
+from ..verify.receipt import read_receipt, receipt_files
+from ..verify.targets import ask_targets
 
 
 def inspect(
@@ -55,15 +56,12 @@ def inspect(
     found = {
         "card": json.loads(card.to_json()),
         "contents": contents.to_dict(),
-        "targets": ask_targets(data, contents, card, seen),
+        "targets": [row.to_dict() for row in ask_targets(data, contents, card, seen)],
         "receipt": _receipt(Path(model), card.sha256),
     }
-    print_card(card, len(data))
-    for line in describe(found):
+    listed = list_ops(found["contents"]) if ops else []
+    for line in (*card_lines(card, len(data)), *describe(found), *listed):
         say(line)
-    if ops:
-        for line in list_ops(found["contents"]):
-            say(line)
     if json_file is not None:
         write_json(json_file, found)
     return found
@@ -108,11 +106,10 @@ def list_ops(contents: dict[str, Any]) -> list[str]:
 
 def _receipt(model: Path, digest: str) -> dict[str, str] | None:
     """Return the name and the verdict of the receipt beside a file, unless it is that of other bytes."""
-    for file in receipt_files(model)[:1]:
-        try:
-            receipt = json.loads(file.read_bytes())
-            if receipt["file"]["sha256"] == digest:
-                return {"file": os.fspath(file), "line": str(receipt["verdict"]["line"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    try:
+        receipt = read_receipt(model)
+    except UnetresError:  # none, or a file of that name that is no receipt
+        return None
+    if receipt.file.sha256 != digest:
+        return None
+    return {"file": os.fspath(receipt_files(model)[0]), "line": receipt.verdict.line}

@@ -1,14 +1,16 @@
-"""`unetres predict`: what a model says of images, as files; with `--instances` those of single objects, too."""
+"""`ku.predict` and `unetres predict`: what a model says of images, as files; single objects too, if asked for."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetres_edge import Preprocessing
+from unetres_edge.errors import UsageError
 from unetres_edge.results.draw import encode_png
 from unetres_edge.results.result import Result
 
@@ -22,11 +24,12 @@ from ..objects import (
     object_classes,
     outline_instances,
 )
+from ..settings import PredictCommand
 
 
 def predict(
     model: str | os.PathLike[str],
-    images: Sequence[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
     overlay: bool = False,
@@ -36,34 +39,39 @@ def predict(
     overwrite: bool = False,
     json_file: str | os.PathLike[str] | None = None,
     preprocessing: Preprocessing | None = None,
-    classes: list[str] | None = None,
+    classes: Sequence[str] | None = None,
     overlap: int | None = None,
-    turns: str = "none",
+    turns: str = PredictCommand.turns,
     others: Sequence[str | os.PathLike[str]] = (),
     say: Callable[[str], None] = print,
-) -> None:
+) -> list[Path]:
     """Write what a model says of images: a class map of each, or of a classifier one table of all.
 
     Args:
         model: run folder, `.tflite` or `.keras` file.
-        images: files, or folders of them.
-        out: the folder to write to.
-        overlay: also write each image with its classes, or its objects, laid over it.
-        geojson: also write the outlines of classes.
+        images: an image file, a folder of images, a pattern such as "photos/*.png", or several of these.
+        out: folder for the class maps, `<stem>.png`, indexed PNGs of the class ids at the image's own size; of a
+            classifier for `classes.csv`.
+        overlay: also write each image with its classes, or its objects, laid over it, `<stem>_overlay.png`.
+        geojson: also write `<stem>.geojson`, the outlines of every class but the first, in px.
         instances: also write each object: "tif" or "png", of the label map.
-        separation: how pixels become objects.
+        separation: how pixels become objects; None for the usual way.
         overwrite: replace files that exist.
         json_file: where to write what became of each image.
         preprocessing, classes: for `.keras` files: how images meet the network, and class names.
-        overlap: px shared by neighbouring tiles.
+        overlap: px shared by neighbouring tiles; None for what the model needs.
         turns: "none", "flips" or "all": on which turns of each tile the network is asked.
         others: more models, whose mean with the first is the answer.
         say: called with lines for the user.
 
+    Returns:
+        The files of the class maps, or the one table of a classifier.
+
     Raises:
         DataError: images that could not be read; all others are done.
         ExistsError: an output exists already, or is one of the images.
-        UsageError: an option that the model does not take.
+        UsageError: no image, or an option that the model does not take.
+        ModelError: the model cannot be used.
     """
     from unetres_edge.segment.files import find_images
 
@@ -71,18 +79,20 @@ def predict(
 
     if instances is not None:
         separation = separation or Separation()
-    task, found = task_of(model), find_images([os.fspath(place) for place in images])
+    elif separation is not None:
+        raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
+    task, found = task_of(model), find_images([images] if isinstance(images, (str, os.PathLike)) else images)
     with task.open_model(
         model,
         preprocessing=preprocessing,
-        classes=classes,
+        classes=None if classes is None else list(classes),
         overlap=overlap,
         turns=turns,
         others=others,
         separation=separation,
     ) as opened:
         more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
-        task.predict(
+        written = task.predict(
             opened,
             found,
             out,
@@ -95,6 +105,7 @@ def predict(
         )
     if more is not None:
         say(f"objects    {more.num_objects}")
+    return written
 
 
 class InstanceFiles:

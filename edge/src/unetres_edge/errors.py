@@ -156,6 +156,12 @@ class GateError(ModelError):
     code = "gate"
 
 
+class ReceiptError(ModelError):
+    """A file that is not the receipt of a model file, or one of another version."""
+
+    code = "receipt"
+
+
 class RunFolderError(ModelError):
     """A run folder that is incomplete, damaged, locked, or of another version."""
 

@@ -26,15 +26,23 @@ def run(options: argparse.Namespace) -> None:
 
 def print_card(card: Card, num_bytes: int) -> None:
     """Print a card as people read it."""
+    print("\n".join(card_lines(card, num_bytes)))
+
+
+def card_lines(card: Card, num_bytes: int) -> list[str]:
+    """Return a card as people read it, line by line."""
     pre = card.preprocessing
-    print(f"task       {card.task}, head {card.head}, recipe {card.recipe}, {num_bytes / 1000:.0f} kB")
-    print(f"input      {pre.size[0]} x {pre.size[1]} x {pre.channels} ({pre.color_order}), fit {pre.fit}")
-    for name, color in zip(card.class_names, card.class_colors, strict=True):
-        print(f"class      {card.class_names.index(name)}  {name}  #{bytes(color).hex()}")
-    print(f"halo       {card.halo} px")
-    for key, value in card.scores.items():
-        print(f"scores     {key}: {json.dumps(value)}")
-    print("made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()))
-    if card.resealed:
-        print(f"resealed   {card.resealed} times: other tools changed the file after its export")
-    print(f"sha256     {card.sha256} (verified)")
+    resealed = f"resealed   {card.resealed} times: other tools changed the file after its export"
+    return [
+        f"task       {card.task}, head {card.head}, recipe {card.recipe}, {num_bytes / 1000:.0f} kB",
+        f"input      {pre.size[0]} x {pre.size[1]} x {pre.channels} ({pre.color_order}), fit {pre.fit}",
+        *(
+            f"class      {number}  {name}  #{bytes(color).hex()}"
+            for number, (name, color) in enumerate(zip(card.class_names, card.class_colors, strict=True))
+        ),
+        f"halo       {card.halo} px",
+        *(f"scores     {key}: {json.dumps(value)}" for key, value in card.scores.items()),
+        "made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
+        *([resealed] if card.resealed else []),
+        f"sha256     {card.sha256} (verified)",
+    ]

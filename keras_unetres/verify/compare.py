@@ -6,7 +6,6 @@ those on which the last form loses most, pictures.
 
 from __future__ import annotations
 
-import heapq
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,28 +13,23 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from unetres_edge.classify.classifier import Classifier
-from unetres_edge.images.preprocessing import Preprocessing
-from unetres_edge.results.draw import Color
 
-from ..pages.cases import shrink_ids, tint
-from ..pages.receipt import CHANGE_COLORS, ChangedImage
+from ..pages.receipt import ChangedImage
 from ..pages.review import Sample, Segments
 from ..scores.bootstrap import Margins
 from ..scores.confusion import Confusion
+from .changes import WorstImages
 
-SHOWN = 6
+SHOWN = 6  # images that lost most
 T = TypeVar("T")
-
-_SIDE = 320  # px; longer sides are made smaller
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one form of a segmenter did.
+class FormScores:
+    """The counts of one form of a segmenter.
 
     Args:
         margins: of each image.
@@ -51,25 +45,25 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What all forms did.
+class Comparison:
+    """The counts of all forms on the same images.
 
     Args:
         names: of the images.
-        steps: title -> what that form did, in order.
-        losses: images that lost most between the first form and the last, the worst first.
+        forms: title -> counts of that form, in order.
+        changed: images that lost most between the first form and the last, the worst first.
         maps: class map of each image by the last form, packed; see `unpack`.
     """
 
     names: tuple[str, ...]
-    steps: dict[str, Step]
-    losses: tuple[ChangedImage, ...]
+    forms: dict[str, FormScores]
+    changed: tuple[ChangedImage, ...]
     maps: tuple[bytes, ...]
 
 
-def score_steps(
+def compare_segmenters(
     forms: Mapping[str, Segments], samples: Iterable[Sample], *, total: int | None = None, shown: int = SHOWN
-) -> Steps:
+) -> Comparison:
     """Segment every image by every form.
 
     Args:
@@ -83,7 +77,7 @@ def score_steps(
     names: list[str] = []
     packed: list[bytes] = []
     pixels: list[int] = []
-    worst = _Worst(shown, card.class_colors)
+    worst = WorstImages(shown, card.class_colors)
     for sample in _with_progress(samples, total):
         maps: list[np.ndarray] = []
         for title, segmenter in forms.items():
@@ -96,8 +90,8 @@ def score_steps(
         names.append(sample.name)
         packed.append(pack(maps[-1]))
         pixels.append(maps[-1].size)
-    steps = {
-        title: Step(
+    counts = {
+        title: FormScores(
             Margins.joined([margins for margins, _, _ in found], classes),
             np.array([equal for _, equal, _ in found]),
             np.array(pixels),
@@ -105,74 +99,18 @@ def score_steps(
         )
         for title, found in rows.items()
     }
-    return Steps(tuple(names), steps, worst.losses(), tuple(packed))
-
-
-class _Worst:
-    """Keeps the pictures of the images that lost most, as they come."""
-
-    def __init__(self, most: int, colors: Sequence[Color]) -> None:
-        self._most, self._colors, self._seen = most, colors, 0
-        self._heap: list[tuple[tuple[float, float, int], ChangedImage]] = []  # the first is the best of the worst
-
-    def add(self, sample: Sample, first: np.ndarray, last: np.ndarray, points: float) -> None:
-        """Look at an image, of which `points` of its own mIoU were lost, or NaN of one that is not labelled."""
-        index, self._seen = self._seen, self._seen + 1
-        equal = float((first == last).mean())
-        points = 0.0 if np.isnan(points) else points
-        key = (points, 1 - equal, -index)  # of equals the earlier image stays
-        if equal == 1 or (len(self._heap) == self._most and key < self._heap[0][0]):
-            return
-        heapq.heappush(self._heap, (key, self._loss(index, sample, first, last, points, equal)))
-        if len(self._heap) > self._most:
-            heapq.heappop(self._heap)
-
-    def losses(self) -> tuple[ChangedImage, ...]:
-        """Return what is kept, the worst first."""
-        return tuple(loss for _, loss in sorted(self._heap, key=lambda pair: pair[0], reverse=True))
-
-    def _loss(
-        self, index: int, sample: Sample, first: np.ndarray, last: np.ndarray, points: float, equal: float
-    ) -> ChangedImage:
-        view = Preprocessing(channels=3).prepare(sample.image)
-        scale = min(1.0, _SIDE / max(first.shape))
-        size = (max(1, round(first.shape[0] * scale)), max(1, round(first.shape[1] * scale)))
-        if scale < 1:
-            view = np.asarray(Image.fromarray(view).resize(size[::-1], Image.Resampling.BOX))
-        truth, before, after = (tint(shrink_ids(ids, size), self._colors) for ids in (sample.mask, first, last))
-        changes = mark_changes(first, last, sample.mask, size)
-        return ChangedImage(index, sample.name, points, equal, view, truth, before, after, changes)
-
-
-def mark_changes(first: np.ndarray, last: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return (h, w, 4) uint8 that darkens what both say alike and marks what they do not.
-
-    A pixel of the smaller picture is marked if any that it stands for differs: red where the first was right, yellow
-    where the last is, white where neither is or nothing is labelled.
-
-    Args:
-        first, last, mask: (H, W) uint8.
-        size: (h, w), at most (H, W).
-    """
-    layer = np.zeros((*size, 4), np.uint8)
-    layer[..., 3] = 165
-    rows, columns = np.nonzero(first != last)
-    right = (first[rows, columns] == mask[rows, columns], last[rows, columns] == mask[rows, columns])
-    places = rows * size[0] // first.shape[0], columns * size[1] // first.shape[1]
-    for chosen, color in zip((~right[0] & ~right[1], right[1], right[0]), CHANGE_COLORS.values(), strict=True):
-        layer[places[0][chosen], places[1][chosen]] = (*color, 255)
-    return layer
+    return Comparison(tuple(names), counts, worst.images(), tuple(packed))
 
 
 def count_maps(
     maps: Iterable[np.ndarray], samples: Iterable[Sample], reference: Sequence[bytes], ms: Sequence[float], classes: int
-) -> Step:
-    """Return the step of class maps that another process made; `equal` compares with packed ones.
+) -> FormScores:
+    """Return the counts of class maps that another process made; `equal` compares with packed ones.
 
     Args:
         maps: (H, W) uint8 of each image.
         samples: the images with their masks.
-        reference: as `Steps.maps`.
+        reference: as `Comparison.maps`.
         ms: milliseconds of each image.
         classes: number of them.
     """
@@ -181,7 +119,7 @@ def count_maps(
         rows.append(Margins.of(Confusion.of(sample.mask, class_map, classes)))
         equal.append(float((unpack(packed, class_map.shape) == class_map).mean()))
         pixels.append(class_map.size)
-    return Step(Margins.joined(rows, classes), np.array(equal), np.array(pixels), np.array(ms))
+    return FormScores(Margins.joined(rows, classes), np.array(equal), np.array(pixels), np.array(ms))
 
 
 def pack(class_map: np.ndarray) -> bytes:
@@ -194,7 +132,7 @@ def unpack(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(zlib.decompress(data), np.uint8).reshape(shape)
 
 
-def answers(
+def compare_classifiers(
     forms: Mapping[str, Classifier], images: Iterable[np.ndarray], *, total: int | None = None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Classify every image by every form and return title -> ((N,) class ids, (N,) milliseconds)."""

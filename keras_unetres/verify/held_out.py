@@ -1,0 +1,188 @@
+"""Held-out images, read as the training data was, on which the forms of a model are scored side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from unetres_edge.errors import DataError
+
+from ..runs import RunInfo
+from ..scores.paired import Drop
+from ..tasks import TASKS
+from ..tasks.task import Loaded, Task
+from .compare import compare_classifiers, compare_segmenters, count_maps
+from .device import classify_on_device, segment_on_device
+from .rows import (
+    DEVICE,
+    KERAS,
+    MIOU,
+    TOP1,
+    ImageRow,
+    Row,
+    ScoredOn,
+    classify_rows,
+    device_row,
+    file_row,
+    image_rows,
+    segment_rows,
+)
+
+if TYPE_CHECKING:
+    from ..pages.receipt import ChangedImage
+
+_FALLBACK = (
+    "There is no test part. These validation images also chose the weights: the scores are optimistic, the loss is not."
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of the forms of a model on held-out images.
+
+    Args:
+        score: name of the score that counts: "mIoU" or "top-1".
+        rows: one for each form, the Keras model first and the file last, or before the device's runtime.
+        images: a row for each image; none for classifiers.
+        changed: the images that lost most.
+        device: file -> the row of the runtime in its own process.
+    """
+
+    score: str
+    rows: tuple[Row, ...]
+    images: tuple[ImageRow, ...]
+    changed: tuple[ChangedImage, ...]
+    device: Callable[[Path], Row]
+
+    @property
+    def drop(self) -> Drop | None:
+        """How much lower the file's score is than that of the Keras model."""
+        return file_row(self.rows).drop
+
+
+class LabelledImages(Protocol):
+    """Images in an order, each with its `name`, its `image`, and its `mask` or its `class_id`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that the network was not trained on, each with its mask or its class.
+
+    Args:
+        records: the images; each is read anew when it is asked for.
+        about: which they are.
+        task: what a model says of them.
+    """
+
+    records: LabelledImages
+    about: ScoredOn
+    task: Task
+
+    def sample(self, count: int) -> list[np.ndarray]:
+        """Return some of the images, spread over all, as `read_image` gives them."""
+        places = np.linspace(0, len(self.records) - 1, min(len(self.records), count)).astype(int)
+        return [self.records[int(place)].image for place in np.unique(places)]
+
+    def score(self, models: Mapping[str, Loaded], files: Mapping[str, bytes]) -> Scored:
+        """Score Keras models and the bytes of files, by title: the one to compare with first, the file last."""
+        forms: dict[str, Any] = {title: self.task.run_keras(loaded) for title, loaded in models.items()}
+        forms |= {title: self.task.open_file(data) for title, data in files.items()}
+        names = models[KERAS].card.class_names
+        return _SCORE[self.task.name](forms, self.records, names)
+
+    def judge(self, model: Loaded) -> Callable[[bytes], float]:
+        """Return what tells by how many points of the score the bytes of a file are worse than a Keras model.
+
+        Raises:
+            DataError: no image has a label.
+        """
+
+        def score(opened: Any) -> float:
+            found = self.task.score(opened, self.records)[_SCORES[self.task.name]]  # type: ignore[arg-type]
+            if found is None:
+                raise DataError("no pixel of these images is labelled", file=self.about.path)
+            return float(found)
+
+        reference = score(self.task.run_keras(model))
+
+        def points(data: bytes) -> float:
+            with self.task.open_file(data) as opened:
+                return 100 * (reference - score(opened))
+
+        return points
+
+
+def _score_masks(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
+    """Score segmenters by mIoU."""
+    found = compare_segmenters(forms, records, total=len(records))
+
+    def device(file: Path) -> Row:
+        pairs = list(segment_on_device(file, (record.image for record in records)))
+        maps, ms = [class_map for class_map, _ in pairs], [time for _, time in pairs]
+        counts = count_maps(maps, records, found.maps, ms, len(names))
+        row = segment_rows({KERAS: found.forms[KERAS], DEVICE: counts}, names)[1]
+        return device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
+
+    return Scored(MIOU, segment_rows(found.forms, names), image_rows(found), found.changed, device)
+
+
+def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
+    """Score classifiers by top-1."""
+    truth = np.array([record.class_id for record in records])
+    found = compare_classifiers(forms, (record.image for record in records), total=len(records))
+    last = list(found.values())[-1][0]
+
+    def device(file: Path) -> Row:
+        pairs = list(classify_on_device(file, (record.image for record in records)))
+        labels = np.array([names.index(name) for name, _ in pairs])
+        answers = {KERAS: found[KERAS], DEVICE: (labels, np.array([ms for _, ms in pairs]))}
+        row = classify_rows(answers, truth, names)[1]
+        return device_row(row, labels_as_file=float((labels == last).mean()), labels_equal=None)
+
+    return Scored(TOP1, classify_rows(found, truth, names), (), (), device)
+
+
+_SCORE = {"segment": _score_masks, "classify": _score_classes}
+_SCORES = {"segment": "miou", "classify": "top1"}  # task -> the key of its score
+
+
+def read_held_out(loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:
+    """Read the images that a file is scored on, as the training data was read.
+
+    Args:
+        loaded: the model and its card.
+        data: what `open_dataset` takes.
+        split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
+        info: what `run.json` says, or None.
+
+    Raises:
+        DataError: the data set has faults, other classes, or does not have this part.
+    """
+    from ..data.records import fingerprint
+    from ..tasks.reading import open_for, read_for
+    from ..tasks.reports import changes_since
+
+    card = loaded.card
+    dataset = open_for(card, data)
+    chosen = split or ("test" if dataset.splits.get("test") else "val")
+    records = read_for(card, dataset, chosen)
+    notes = [] if info is None else changes_since(info, dataset, records)
+    if chosen == "val" and split is None:
+        notes.append(_FALLBACK)
+    if chosen in ("train", "all"):
+        notes.append("The network was trained on these images, or on some of them.")
+    path = os.fspath(data)
+    path = path if path.startswith("tfds:") else os.path.abspath(path)
+    about = ScoredOn(path, chosen, len(records), fingerprint(dataset, records.classes), tuple(notes))
+    return HeldOut(records, about, TASKS[card.task])
