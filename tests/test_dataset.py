@@ -33,7 +33,7 @@ def test_a_mask_may_have_an_ending(tmp_path, ending: str) -> None:
     make_folder(tmp_path, [f"{n}.jpg" for n in "abcde"], [f"{n}{ending}.png" for n in "abcde"])
     samples = open_dataset(tmp_path).split("all")
     assert sorted(sample.name for sample in samples) == [f"{n}.jpg" for n in "abcde"]
-    assert all(sample.mask.file.name == f"{sample.image.file.stem}{ending}.png" for sample in samples)
+    assert all(sample.target.file.name == f"{sample.image.file.stem}{ending}.png" for sample in samples)
 
 
 @pytest.mark.parametrize("image", _IMAGE_ENDINGS)
@@ -41,7 +41,7 @@ def test_a_mask_may_have_an_ending(tmp_path, ending: str) -> None:
 def test_an_image_may_have_an_ending_too(tmp_path, image: str, mask: str) -> None:
     make_folder(tmp_path, [f"{n}{image}.png" for n in "abc"], [mask.format(n, image) + ".png" for n in "abc"])
     samples = open_dataset(tmp_path).split("all")
-    assert {sample.name[0] + sample.mask.file.name[0] for sample in samples} == {"aa", "bb", "cc"}
+    assert {sample.name[0] + sample.target.file.name[0] for sample in samples} == {"aa", "bb", "cc"}
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".PNG", ".Tif"])
@@ -52,7 +52,7 @@ def test_every_suffix_is_an_image(tmp_path, suffix: str) -> None:
 
 def test_an_image_whose_name_ends_like_a_mask_keeps_its_name(tmp_path) -> None:
     make_folder(tmp_path, ["a.png", "a_l.png", "b.png"], ["a.png", "a_l.png", "b_mask.png"])
-    found = {sample.name: sample.mask.file.name for sample in open_dataset(tmp_path).split("all")}
+    found = {sample.name: sample.target.file.name for sample in open_dataset(tmp_path).split("all")}
     assert found == {"a.png": "a.png", "a_l.png": "a_l.png", "b.png": "b_mask.png"}
 
 
@@ -219,7 +219,7 @@ def test_a_description_says_it_all(tmp_path) -> None:
     )
     dataset = open_dataset(file)
     assert names_of(dataset) == {"train": ["a.png"], "val": ["a.png"]}
-    assert dataset.splits["train"][0].mask.file == tmp_path / "base" / "fit" / "labels" / "a.png"
+    assert dataset.splits["train"][0].target.file == tmp_path / "base" / "fit" / "labels" / "a.png"
     assert (dataset.class_names, dataset.class_colors) == (("one", "two"), ((0, 0, 0), (220, 60, 255)))
     assert dataset.reading == Reading("instances", 7, "x*", "none", 0)
     assert open_dataset(file, changes={"ignore": 9, "seed": None}).reading == Reading("instances", 9, "x*", "none", 0)

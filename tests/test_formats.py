@@ -1146,7 +1146,7 @@ def test_cityscapes(tmp_path: Path) -> None:
             (tmp_path / "gtFine" / part / "ulm" / f"{name}_gtFine_polygons.json").write_text("{}")
     dataset = open_dataset(tmp_path)
     assert {part: len(found) for part, found in dataset.splits.items()} == {"train": 2, "val": 2}
-    assert all(s.mask.file.name.endswith("labelIds.png") for s in dataset.split("all"))
+    assert all(s.target.file.name.endswith("labelIds.png") for s in dataset.split("all"))
     np.testing.assert_array_equal(read_all(tmp_path, ignore=255)[0].mask, IDS)
 
 

@@ -31,6 +31,27 @@ if TYPE_CHECKING:
     )
     from .pixel_loss import PixelLoss, WeightedSum
 
+_HOMES = {
+    "Boundary": "losses",
+    "BoundaryF1": "metrics",
+    "ClassIoU": "metrics",
+    "CrossEntropy": "losses",
+    "Dice": "losses",
+    "Focal": "losses",
+    "FocalTversky": "losses",
+    "FrequencyWeightedIoU": "metrics",
+    "LOSSES": "losses",
+    "LovaszSoftmax": "losses",
+    "MeanDice": "metrics",
+    "MeanIoU": "metrics",
+    "PixelAccuracy": "metrics",
+    "PixelLoss": "pixel_loss",
+    "SegmentationScores": "metrics",
+    "Tversky": "losses",
+    "WeightedSum": "pixel_loss",
+    "make_loss": "losses",
+}
+
 __all__ = [
     "Boundary",
     "BoundaryF1",
@@ -52,12 +73,8 @@ __all__ = [
     "make_loss",
 ]
 
-_MODULES = ("losses", "metrics", "pixel_loss")
-
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in (importlib.import_module(f".{each}", __name__) for each in _MODULES):
-            if name in vars(module):
-                return vars(module)[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

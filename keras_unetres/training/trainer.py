@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,7 @@ def train_run(
         TrainingError: the loss became NaN or infinite, or no epoch gave a valid score.
         Stopped: a stop was asked for; a checkpoint is written.
     """
-    task, quantized = data.task, bool(data.info.compress)
+    task, fit, quantized = data.task, data.settings.fit, bool(data.info.compress)
     engine = fitting.choose_engine(data.info.engine, devices, mixed=not quantized)
     stop = StopRequest(say)
     with fitting.precision_policy(engine), stop.listening(), devices.guard():
@@ -70,7 +71,7 @@ def train_run(
             weights=model,
             plan=plan,
             monitor=task.monitor,
-            patience=data.settings.fit.patience,
+            patience=fit.patience,
             devices=devices,
             tolerance=0.0 if quantized else None,
         )
@@ -80,10 +81,23 @@ def train_run(
         devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
         if done:
             say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {data.settings.fit.batch}")
+        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch}")
 
         if not writer.finished:
-            _fit(run, model, trained, data, validation, devices, plan, writer, done, stop, say)
+            drawing = task.callbacks(data, run, model) if devices.is_chief else []
+            writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=drawing)
+            progress = _progress(plan, fit.batch, done, writer, say)
+            with _say_how_to_go_on(run, say), contextlib.closing(progress):
+                fitting.fit(
+                    trained,
+                    plan,
+                    lambda first: devices.spread(data.batches(first, plan.steps, devices.shard)),
+                    devices.spread(validation, whole=True),
+                    # Progress comes after those that keep weights, of which it tells, and before that which stops.
+                    [*_watching(plan, data, done), *writing[:-1], progress, writing[-1]],
+                    first_step=done,
+                    validation_steps=int(validation.cardinality()),
+                )
 
         if writer.best < 0:
             raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
@@ -193,50 +207,33 @@ def _score(
     return score
 
 
-def _fit(
-    run: RunFolder,
-    model: keras.Model,
-    trained: keras.Model,
-    data: TrainingData,
-    validation: Any,
-    devices: Devices,
-    plan: Plan,
-    writer: CheckpointWriter,
-    done: int,
-    stop: StopRequest,
-    say: Callable[[str], None],
-) -> None:
-    """Train from a step on."""
-    fit = data.settings.fit
-    progress = Progress(
+def _watching(plan: Plan, data: TrainingData, done: int) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that set what changes from step to step, and look at the loss."""
+    callbacks: list[keras.callbacks.Callback] = [LearningRate(plan.rate, done), StopNonFinite(data.order.names, done)]
+    share = data.settings.fit.freeze_norm
+    if share:
+        last = max(1, round(share * plan.epochs))
+        callbacks.insert(0, FreezeNorm(max(1, plan.epochs - last)))  # the first one gathers the statistics
+    return callbacks
+
+
+def _progress(plan: Plan, batch: int, done: int, writer: CheckpointWriter, say: Callable[[str], None]) -> Progress:
+    return Progress(
         plan.epochs,
         plan.steps_per_epoch,
-        fit.batch,
+        batch,
         done // plan.steps_per_epoch,
         say,
         validation_epochs=plan.validation_epochs(),
         kept=lambda: writer.best_epoch,
     )
-    pictures = data.task.callbacks(data, run, model) if devices.is_chief else []
-    writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=pictures)
-    callbacks = [LearningRate(plan.rate, done), StopNonFinite(data.order.names, done), *writing]
-    if fit.freeze_norm:
-        last = max(1, round(fit.freeze_norm * plan.epochs))
-        callbacks.insert(0, FreezeNorm(max(1, plan.epochs - last)))  # the first one gathers the statistics
-    # Progress comes after those that keep weights, of which it tells, and before the one that raises a stop.
-    callbacks.insert(-1, progress)
+
+
+@contextlib.contextmanager
+def _say_how_to_go_on(run: RunFolder, say: Callable[[str], None]) -> Iterator[None]:
+    """Say, where training is stopped, how to go on."""
     try:
-        fitting.fit(
-            trained,
-            plan,
-            lambda first: devices.spread(data.batches(first, plan.steps, devices.shard)),
-            devices.spread(validation, whole=True),
-            callbacks,
-            first_step=done,
-            validation_steps=int(validation.cardinality()),
-        )
+        yield
     except KeyboardInterrupt:
         say(f"stopped; go on with: unetres train --resume {run.path}")
         raise
-    finally:
-        progress.close()
