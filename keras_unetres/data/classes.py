@@ -166,7 +166,6 @@ def _check_fit(dataset: Dataset, model_names: list[str]) -> None:
         expected=", ".join(model_names),
         found=", ".join(declared),
         fix=fix,
-        kind="other-classes",
     )
 
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 _MASKS = "tasks/masks.md"
+_VALUES = (
+    ("{values}, ... {last} ({count} values) in {pixels} px", "values {known}"),
+    ("{values} in {pixels} px", "values {known}"),
+)
 _TWO_PARTS = "in {part}: the pixels of {twin} in {twin_part}"
 
 
@@ -133,20 +137,20 @@ KINDS = {
     "unknown-values": Kind(
         "mask values that are no class",
         "what these pixels show is not known",
-        (("{values} in {pixels} px", "values {known}"),),
+        _VALUES,
         anchor=f"{_MASKS}#other-numbers",
     ),
     "unknown-colors": Kind(
         "mask colours that are not in the colour table",
         "what these pixels show is not known",
-        (("{values} in {pixels} px", "values {known}"),),
+        _VALUES,
         anchor=f"{_MASKS}#colours",
     ),
     "smeared-mask": Kind(
         "mask values between the classes, left by interpolation or anti-aliasing",
         "the edges are of a class that was never drawn there",
         (
-            ("{values} in {pixels} px", "values {known}"),
+            *_VALUES,
             (
                 "{rim_pixels} px of a class that lie between two others, {direct_steps} direct steps over a class",
                 "direct steps, as in the other masks",
@@ -157,7 +161,7 @@ KINDS = {
     "instance-ids": Kind(
         "masks that number objects, read as classes",
         "every object would be a class of its own",
-        (("{values} in {pixels} px", "values {known}"), ("{found}", "{expected}")),
+        (*_VALUES, ("{found}", "{expected}")),
         anchor=f"{_MASKS}#instance-ids-a-number-for-each-object",
     ),
     "not-contiguous": Kind(

@@ -29,6 +29,7 @@ from .sources import Sample, Source
 
 _MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
 _MOST_COLORS = 64
+_MOST_LISTED = 12  # values of a mask that a finding lists
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -211,8 +212,10 @@ def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes
     kind, fix = fix_values(strange, counts, classes, dataset.by_color, dataset.reading.ignore is not None)
     if len(strange) > 1 and is_smeared(sample.target.read(), classes.values, dataset.by_color):
         kind, fix = "smeared-mask", SMEARED_FIX
-    figures = {
-        "values": list_values(strange, dataset.by_color),
+    values = list_values(strange, dataset.by_color)
+    many = {"count": len(values), "last": values[-1]} if len(values) > _MOST_LISTED else {}
+    figures = many | {
+        "values": values[:_MOST_LISTED],
         "pixels": sum(counts[value] for value in strange),
         "known": list_values(classes.values, dataset.by_color),
     }

@@ -18,7 +18,7 @@ from ..data.findings import Finding, finding_of, in_order
 from ..data.kinds import KINDS
 from ..data.records import in_parallel
 from .class_pixels import find_class_pixels
-from .copies import find_copies, find_near_copies
+from .copies import find_equal, find_near_copies
 from .decoding import find_undecoded
 from .hashes import find_changed
 from .images import find_odd_images
@@ -37,7 +37,7 @@ CHECKS: dict[str, Check] = {
     "values": find_unknown_values,
     "palettes": find_other_palettes,
     "rims": find_rims,
-    "copies": find_copies,
+    "copies": find_equal,
     "near-copies": find_near_copies,
     "images": find_odd_images,
     "levels": find_few_levels,
@@ -85,10 +85,10 @@ class Checkup:
         """Return the report as JSON values."""
         dataset = None if self.summary is None else self.summary.dataset
         classes = None if self.summary is None else self.summary.classes
-        seen = [image for image in self.images if image.counts is not None]
-        pixels = sum(sum(image.counts.values()) for image in seen if image.counts)
+        seen = [image for image in self.images if image.content]
         rows = self.class_rows()
-        labelled = sum(row["pixels"] for row in rows)
+        pixels = sum(sum(image.counts.values()) for image in seen if image.counts)
+        labelled = sum(row["pixels"] for row in rows) if classes else 0
         sizes = Counter(image.size for image in seen)
         return {
             "data": None if dataset is None else os.fspath(dataset.root),
@@ -127,7 +127,7 @@ def check(
     """
     root = data.root if isinstance(data, Dataset) else Path(data)
     try:
-        dataset = open_dataset(data, reading, changes, strict=False, task="segment")
+        dataset = open_dataset(data, reading, changes, strict=False)
     except DataError as error:
         return Checkup(os.fspath(root), None, (_cannot_open(error, root),))
     summary = _summarise(dataset, progress)

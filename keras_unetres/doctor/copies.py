@@ -6,11 +6,11 @@ picture made small, one of its details. What is in two parts of a data set makes
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..data.copies import find_copies
 from ..data.findings import Finding, Where, relative
 from ..data.fixes import leave_out
 from .summaries import DatasetSummary, ImageSummary, flips
@@ -20,36 +20,32 @@ _SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and w
 _ROWS = 512  # pictures compared at a time
 
 
-def find_copies(summary: DatasetSummary) -> Iterator[Finding]:
-    """Yield pictures whose pixels are those of another one: a fault if it is in another part."""
-    by_content: dict[str, list[ImageSummary]] = defaultdict(list)
+def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
+    """Yield pictures whose pixels are those of another one: a fault if it is in another part or class."""
+    contents: dict[str, list[str]] = {part: [] for part in summary.dataset.splits}
     for image in summary.images:
-        if image.content and not image.constant:
-            by_content[image.content].append(image)
-    for same in by_content.values():
-        first = next((image for image in same if image.part == "train"), same[0])
-        for image in same:
-            if image is not first:
-                yield _finding("duplicate" if image.part == first.part else "leak", summary, first, image)
+        contents[image.part].append("" if image.constant else image.content)
+    yield from find_copies(summary.dataset, contents)
 
 
 def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
-    """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
+    """Yield pictures of the validation and test parts that are nearly one of an earlier part.
+
+    Not of class folders: pictures of one class may be meant to look alike.
+    """
+    if summary.dataset.task == "classify":
+        return
     seen = [image for image in summary.images if image.content and image.fine.any()]
     known = [image for image in seen if image.part == "train"]
     for part in ("val", "test"):
         others = [image for image in seen if image.part == part]
         for one, other in _alike(known, others):
             if one.content != other.content:
-                yield _finding("near-duplicate", summary, one, other)
+                twin, file = (relative(image.sample.image.file, summary.dataset.base) for image in (one, other))
+                figures = {"part": other.part, "twin": twin, "twin_part": one.part}
+                name = other.sample.name
+                yield Finding("near-duplicate", Where(file, name), figures, leave_out(name))
         known += others
-
-
-def _finding(kind: str, summary: DatasetSummary, one: ImageSummary, other: ImageSummary) -> Finding:
-    """Return the finding that `other` is a copy of `one`; the fix leaves it out."""
-    twin, file = (relative(image.sample.image.file, summary.dataset.base) for image in (one, other))
-    figures = {"part": other.part, "twin": twin, "twin_part": one.part}
-    return Finding(kind, Where(file, other.sample.name), figures, leave_out(other.sample.name))
 
 
 def _alike(

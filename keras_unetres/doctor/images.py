@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from unetres_edge.errors import Fix
 
+from ..data.copies import leave_out_sample
 from ..data.findings import Finding, Where, relative
-from ..data.fixes import leave_out
 from .summaries import DatasetSummary
 
 
@@ -19,7 +19,7 @@ def find_odd_images(summary: DatasetSummary) -> Iterator[Finding]:
         name = image.sample.name
         if image.constant:
             where = Where(relative(image.sample.image.file, base), name)
-            yield Finding("constant-image", where, {}, leave_out(name))
+            yield Finding("constant-image", where, {}, leave_out_sample(image.sample, summary.dataset))
         for file, ending in image.endings.items():
             where, fix = Where(relative(file, base), name), Fix(f"rename it to *{ending}")
             yield Finding("wrong-ending", where, {"format": ending[1:], "ending": ending}, fix)

@@ -114,7 +114,13 @@ class DatasetSummary:
         return dict(counts)
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Return id, name, pixels and images of each class, over all parts and by part."""
+        """Return id, name, pixels and images of each class, over all parts and by part; of class folders, no pixels."""
+        if self.dataset.task == "classify":
+            parts_of = {part: Counter(s.class_id for s in samples) for part, samples in self.dataset.splits.items()}
+            return [
+                {"id": label, "name": name, "images": {part: counts[label] for part, counts in parts_of.items()}}
+                for label, name in enumerate(self.dataset.class_names or ())
+            ]
         if self.classes is None:
             return []
         pixels: Counter[tuple[str, int]] = Counter()
@@ -149,7 +155,8 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
     picture = _picture(image)
     coarse, fine = _fingerprints(picture)
     height, width = picture.shape[:2]
-    small_mask = look.mask[np.ix_(_spread(look.mask.shape[0], height), _spread(look.mask.shape[1], width))]
+    of_class = sample.class_id is not None
+    small_mask = None if of_class else look.mask[np.ix_(_spread(look.size[0], height), _spread(look.size[1], width))]
     return ImageSummary(
         part,
         sample,
@@ -163,7 +170,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         bool((image == image.reshape(-1)[0]).all()),
         picture if large else _shrink(picture, _SMALL),
         small_mask if large else None,
-        _steps(look.mask, dataset),
+        (0, 0) if of_class else _steps(look.mask, dataset),
         _palette(sample, look),
         files=files,
         levels=_levels(image),

@@ -12,8 +12,6 @@ from typing import Any
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
 from unetres_edge.files import write_bytes, write_json
 
-from .check_classes import look_over_classes
-
 _SHOWN = 4  # files of one kind of fault on the screen
 _NAMES = 12  # files to leave out in one line
 _ROUNDS = 3  # of a declaration and a check; what one leaves is left out in the next
@@ -54,7 +52,7 @@ def check(
         if file is not None and not Path(file).absolute().parent.is_dir():
             raise FileSystemError("the folder of the report does not exist", file=file)
     if is_class_folders(data):
-        return _check_classes(data, json_file, html_file, fix, reading, say)
+        _refuse_for_masks(data, {"html": html_file is not None, "fix": fix}, reading or {})
     found = look_over(data, changes=reading, hashes=hashes)
     report = found.to_dict()
     for line in _lines(report):
@@ -71,33 +69,17 @@ def check(
         raise DataError(
             f"{left} fault{'s' * (left != 1)}",
             file=data,
-            fix="see above" + ("" if fix else ", or let --fix write a dataset.yaml"),
+            fix="see above" + ("" if fix or is_class_folders(data) else ", or let --fix write a dataset.yaml"),
         )
     return report
 
 
-def _check_classes(
-    data: str | os.PathLike[str],
-    json_file: str | os.PathLike[str] | None,
-    html_file: str | os.PathLike[str] | None,
-    fix: bool,
-    reading: Mapping[str, Any] | None,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    for_masks = {"html": html_file is not None, "fix": fix}
-    for_masks |= {name: (reading or {}).get(name) is not None for name in ("masks_are", "target", "ignore")}
-    given = [name.replace("masks_are", "masks") for name, is_given in for_masks.items() if is_given]
+def _refuse_for_masks(data: str | os.PathLike[str], outputs: Mapping[str, bool], reading: Mapping[str, Any]) -> None:
+    """Raise UsageError for options that are for masks, where the data set is one of class folders."""
+    options = dict(outputs) | {name: reading.get(name) is not None for name in ("masks_are", "target", "ignore")}
+    given = [name.replace("masks_are", "masks") for name, is_given in options.items() if is_given]
     if given:
         raise UsageError(f"--{given[0]} is for masks, and these are class folders", file=data, fix="drop it")
-    report = look_over_classes(data, reading)
-    for line in _lines(report):
-        say(_shown(line))
-    if json_file is not None:
-        write_json(json_file, report)
-    faults = len(report["faults"])
-    if faults:
-        raise DataError(f"{faults} fault{'s' * (faults != 1)}", file=data, fix="see above")
-    return report
 
 
 def _shown(line: str) -> str:
