@@ -34,6 +34,14 @@ def node_path() -> str:
     return node
 
 
+def script(name: str) -> Path:
+    """Return a script of the page's tests, or skip the test: wheels do not hold them."""
+    path = WEB / "test" / name
+    if not path.is_file():
+        pytest.skip("the page is installed from a wheel, without its tests: pip install -e the folder of the runtime")
+    return path
+
+
 def run_node(*words: str | os.PathLike[str], timeout: float = 300) -> str:
     """Run a script and return what it printed; the test fails where it does."""
     command = [node_path(), *map(os.fspath, words)]

@@ -256,7 +256,7 @@ def test_an_unknown_engine_is_named() -> None:
 
 
 def test_openvino_gives_what_litert_gives() -> None:
-    pytest.importorskip("openvino", reason="needs openvino: pip install -e 'edge[openvino]'")
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     with Segmenter(DATA, engine="openvino", num_threads=1) as segmenter:
         result = segmenter.segment(picture())
     assert result.engine == "openvino"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import make_card, make_dense, replace_card
-from node import WEB, need_package, node_path, run_node
+from node import WEB, need_package, node_path, run_node, script
 from PIL import Image
 
 from unetres_edge import Segmenter, UnetresError, read_card
@@ -36,7 +36,7 @@ def run_jobs(jobs: list[dict[str, Any]], folder: Path) -> None:
     """Run models on raw images, as test/segment_files.mjs says."""
     need_package("@litertjs/core")
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    run_node(WEB / "test" / "segment_files.mjs", folder / "jobs.json")
+    run_node(script("segment_files.mjs"), folder / "jobs.json")
 
 
 def draw_scene(rng: np.random.Generator, height: int, width: int, channels: int, bits: int = 8) -> np.ndarray:
@@ -353,7 +353,7 @@ def test_our_own_code_stays_below_30_kb_over_the_wire() -> None:
 def test_declarations_are_those_of_the_modules(tmp_path: Path) -> None:
     """tsc finds no fault in the modules, and the declarations beside them are what it writes of them."""
     need_package("typescript")
-    run_node(WEB / "test" / "types.mjs", tmp_path)
+    run_node(script("types.mjs"), tmp_path)
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert sorted(written) == [name for name in PAGE_FILES if name.endswith(".d.ts")]
     for name, text in written.items():
@@ -362,7 +362,7 @@ def test_declarations_are_those_of_the_modules(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_program_in_typescript_uses_the_modules() -> None:
-    run_node(need_package("typescript") / "bin" / "tsc", "-p", WEB / "test")
+    run_node(need_package("typescript") / "bin" / "tsc", "-p", script("tsconfig.json"))
 
 
 @pytest.mark.slow
@@ -417,7 +417,7 @@ def test_both_writers_of_geojson_give_one_file(tmp_path: Path) -> None:
         write_json(tmp_path / f"{number}.geojson", geojson(find_polygons(class_map, range(1, 8)), names, colors))
     classes = [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)]
     (tmp_path / "jobs.json").write_text(json.dumps({"classes": classes, "maps": jobs}))
-    run_node(WEB / "test" / "write_geojson.mjs", tmp_path / "jobs.json")
+    run_node(script("write_geojson.mjs"), tmp_path / "jobs.json")
     for number, class_map in enumerate(maps):
         theirs, ours = ((tmp_path / f"{number}{end}").read_bytes() for end in (".js.geojson", ".geojson"))
         assert theirs == ours, class_map.tolist()
