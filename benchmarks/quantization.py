@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -101,11 +100,13 @@ def compare(run: Path, data: str, folder: Path, steps: int, *, score: bool = Tru
         file = add(title, made, INT8)
         if score:
             rows[title]["fake_quantization"] = agreement(made, file, data)
-    for title, kind in (("pruned 50 %", "prune"), ("clustered, 16 values", "cluster")):
-        thinned = smaller(run, data, folder / kind, kind, steps, rate / 10)
-        add(title, thinned, INT8)
-        if kind == "prune":
-            unetres("quantize", thinned, "--out", folder / "pruned_aware", *begin, "--keep-zeros")
+    begin[-1] = rate / 10
+    for title, command in (("pruned 50 %", ["prune", "--sparsity", 0.5]), ("clustered, 16 values", ["cluster"])):
+        made = folder / command[0]
+        unetres(*command, run, "--out", made, *begin)
+        add(title, made, INT8)
+        if command[0] == "prune":
+            unetres("quantize", made, "--out", folder / "pruned_aware", *begin[:-1], rate / 20, "--keep-zeros")
             add("pruned 50 %, QAT native", folder / "pruned_aware", INT8)
     for title, milliseconds in in_turn(files, run, data).items():
         rows[title]["ms"] = milliseconds
@@ -129,31 +130,6 @@ def in_turn(files: dict[str, Path], run: Path, data: str) -> dict[str, float]:
                 segmenter.segment(image)
                 found[title].append(1e3 * (time.perf_counter() - start))
     return {title: round(statistics.median(times[1:]), 1) for title, times in found.items()}
-
-
-def smaller(run: Path, data: str, out: Path, kind: str, steps: int, rate: float) -> Path:
-    """Train a run on while it is pruned or clustered, and return a run folder with the weights that come of it."""
-    import keras
-
-    from keras_unetres.quantization.tfmot import cluster, prune
-    from keras_unetres.runs import RunFolder
-    from keras_unetres.tasks import TASKS
-    from keras_unetres.tasks.loading import load_run
-    from keras_unetres.tasks.reading import read_again
-
-    info = RunFolder(run).read_info()
-    read = read_again(TASKS[info.task], info, data, info.train_settings(), print, info.preprocessing)
-    model = load_run(run).model
-    made = prune(model, sparsity=0.5, steps=max(1, steps * 2 // 3)) if kind == "prune" else cluster(model, clusters=16)
-    made.model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=0.0, global_clipnorm=1.0), read.task.loss(read.settings)
-    )
-    callbacks = getattr(made, "callbacks", [])
-    made.model.fit(read.batches(0, steps), callbacks=callbacks, verbose=2)
-    stripped = made.strip()
-    shutil.copytree(run, out)
-    RunFolder(out).write_weights({v.path: np.asarray(v) for v in stripped.weights})
-    return out
 
 
 def agreement(run: Path, file: Path, data: str) -> dict[str, float]:

@@ -258,11 +258,13 @@ def test_flat_keywords_are_taken() -> None:
 
 
 def test_functions_have_the_defaults_of_the_settings() -> None:
-    from keras_unetres.workflows import augment, demo, evaluate, export, quantize, web
+    from keras_unetres.workflows import augment, cluster, demo, evaluate, export, prune, quantize, web
 
     doors = {
         "augment": augment.draw_augmentation,
         "quantize": quantize.quantize,
+        "prune": prune.prune,
+        "cluster": cluster.cluster,
         "export": export.export,
         "evaluate": evaluate.evaluate,
         "demo": demo.demo,

@@ -14,6 +14,8 @@ COMMANDS = {
     "augment": "draw what augmentation makes of a data set",
     "train": "train a segmenter or a classifier on a data set",
     "quantize": "train a run on as its int8 file computes",
+    "prune": "train a run on while its smallest weights become 0",
+    "cluster": "train a run on with few different values in each kernel",
     "export": "write a .tflite from a run folder or a .keras file",
     "evaluate": "score a run, a .tflite or a .keras file on labelled images",
     "report": "write what a run has learned as a page that opens without a network",

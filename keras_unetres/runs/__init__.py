@@ -1,18 +1,35 @@
 """The run folder: what a training writes, and how it is read back."""
 
 from .folder import RunFolder
-from .info import SCHEMA, ClassInfo, Compression, DataInfo, Engine, ModelInfo, RunInfo, Speed
+from .info import (
+    CLUSTER,
+    PRUNE,
+    QUANTIZE_AWARE,
+    SCHEMA,
+    STEPS,
+    ClassInfo,
+    Compression,
+    DataInfo,
+    Engine,
+    ModelInfo,
+    RunInfo,
+    Speed,
+)
 from .plan import Plan
 
 __all__ = [
+    "CLUSTER",
     "ClassInfo",
     "Compression",
     "DataInfo",
     "Engine",
     "ModelInfo",
+    "PRUNE",
     "Plan",
+    "QUANTIZE_AWARE",
     "RunFolder",
     "RunInfo",
     "SCHEMA",
+    "STEPS",
     "Speed",
 ]

@@ -18,6 +18,9 @@ from ..settings import TrainSettings
 from .plan import Plan
 
 SCHEMA = 1
+QUANTIZE_AWARE, PRUNE, CLUSTER = "quantize_aware", "prune", "cluster"
+# step of compression -> the fields of `Compression` that tell how it was done.
+STEPS = {QUANTIZE_AWARE: ("ranges", "keep_zeros"), PRUNE: ("sparsity",), CLUSTER: ("clusters", "keep_zeros")}
 T = TypeVar("T")
 
 
@@ -80,16 +83,24 @@ class Compression:
     """A step of compression after which the network was trained on.
 
     Args:
-        step: "quantize_aware".
+        step: a name of `STEPS`.
         engine: "native" or "tfmot".
-        ranges: how ranges were found.
+        ranges: how ranges were found, for quantization.
         keep_zeros: whether weights that were 0 stayed 0.
+        sparsity: share of zeros in each kernel, for pruning.
+        clusters: number of different values in each kernel, for clustering.
     """
 
     step: str
     engine: str = "native"
     ranges: str = "minmax"
     keep_zeros: bool = False
+    sparsity: float | None = None
+    clusters: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: the fields that the step has."""
+        return {name: getattr(self, name) for name in ("step", "engine", *STEPS.get(self.step, ()))}
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,11 @@ class RunInfo:
     engine: Engine = Engine()
     later: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def quantized(self) -> bool:
+        """Whether the network holds fake quantization, and so the ranges of its int8 file."""
+        return any(step.step == QUANTIZE_AWARE for step in self.compress)
+
     def train_settings(self, file: str | os.PathLike[str] | None = None) -> TrainSettings:
         """Return the settings of the training.
 
@@ -162,7 +178,7 @@ class RunInfo:
             values[name] = values[name].to_dict()
         values["plan"] = None if self.plan is None else self.plan.to_dict()
         values["speed"] = None if self.speed is None else asdict(self.speed)
-        values["compress"] = [asdict(step) for step in self.compress]
+        values["compress"] = [step.to_dict() for step in self.compress]
         absent = {name for name in ("speed", "compress", "source") if not values[name]}
         return {"schema": SCHEMA, **{k: v for k, v in values.items() if k not in absent}, **self.later}
 
@@ -285,6 +301,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "bool | None": (bool, _NONE),
     "float": (int, float),
+    "float | None": (int, float, _NONE),
     "int": (int,),
     "int | None": (int, _NONE),
     "str": (str,),

@@ -17,7 +17,7 @@ from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
 from .train import DataSettings, FitSettings, NetworkSettings, ReadingSettings, TrainSettings, WeightingSettings
 
-QUANTIZE_EPOCHS = 5  # where neither epochs nor minutes are given
+RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
 
 _DATA = "folder of a data set, a dataset.yaml, a COCO annotation file, or tfds:NAME"
@@ -78,17 +78,14 @@ class AugmentSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeSettings(Settings):
-    """`unetres quantize`."""
+class RetrainSettings(Settings):
+    """What commands from a run to a run take, which train its network on for a short while."""
 
     run: str = setting(help="run folder of a trained network; it is not changed", positional=True, metavar="RUN")
     out: str = setting(help="run folder to make", metavar="RUN2")
     overwrite: bool = setting(False, "replace an earlier run folder")
     data: str | None = setting(None, _DATA, metavar="D", unset="that of the run")
-    engine: str = setting("native", "what computes the fake quantization", choices=ENGINES)
-    ranges: str = setting("minmax", "how the ranges of activations are found", choices=RANGE_METHODS)
-    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0")
-    epochs: int | None = like(FitSettings, "epochs", unset=f"{QUANTIZE_EPOCHS}, or what --minutes allows")
+    epochs: int | None = like(FitSettings, "epochs", unset=f"{RETRAIN_EPOCHS}, or what --minutes allows")
     minutes: float | None = like(FitSettings, "minutes")
     learning_rate: float = like(FitSettings, "learning_rate", default=1e-4)
 
@@ -96,6 +93,36 @@ class QuantizeSettings(Settings):
         super().__post_init__()
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("--epochs and --minutes exclude each other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSettings(RetrainSettings):
+    """`unetres quantize`."""
+
+    engine: str = setting("native", "what computes the fake quantization", choices=ENGINES)
+    ranges: str = setting("minmax", "how the ranges of activations are found", choices=RANGE_METHODS)
+    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0")
+
+
+_LAYERS = "names of the layers whose kernels are changed"
+_ALL_LAYERS = "all with large kernels but those of the scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSettings(RetrainSettings):
+    """`unetres prune`."""
+
+    sparsity: float = setting(0.5, "final share of zeros in each kernel", above=0, below=1, metavar="P")
+    layers: tuple[str, ...] | None = setting(None, _LAYERS, metavar="NAME", unset=_ALL_LAYERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSettings(RetrainSettings):
+    """`unetres cluster`."""
+
+    clusters: int = setting(16, "number of different values in each kernel", least=2, most=65536, metavar="N")
+    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0; 0 is one of the values then")
+    layers: tuple[str, ...] | None = setting(None, _LAYERS, metavar="NAME", unset=_ALL_LAYERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,12 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import join_segmenters
 
-from ..runs import RunFolder, RunInfo
+from ..runs import QUANTIZE_AWARE, STEPS, RunFolder, RunInfo
 from .task import Loaded
 
 if TYPE_CHECKING:
     import keras
 
-QUANTIZE_AWARE = "quantize_aware"  # the step of compression that run.json names
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
 
@@ -63,11 +62,12 @@ def build_network(info: RunInfo) -> keras.Model:
 
     model = build(info.model.builder, dict(info.model.arguments))
     for step in info.compress:
-        if step.step != QUANTIZE_AWARE:
-            raise RunFolderError("a step of compression is not known", expected=QUANTIZE_AWARE, found=step.step)
-        from ..quantization import build_native, fold
+        if step.step not in STEPS:
+            raise RunFolderError("a step of compression is not known", expected=" or ".join(STEPS), found=step.step)
+        if step.step == QUANTIZE_AWARE:  # the others change weights alone
+            from ..quantization import build_native, fold
 
-        model = build_native(fold(model), keep_zeros=step.keep_zeros)
+            model = build_native(fold(model), keep_zeros=step.keep_zeros)
     return model
 
 

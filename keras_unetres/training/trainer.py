@@ -49,7 +49,7 @@ def train_run(
         TrainingError: the loss became NaN or infinite, or no epoch gave a valid score.
         Stopped: a stop was asked for; a checkpoint is written.
     """
-    task, fit, quantized = data.task, data.settings.fit, bool(data.info.compress)
+    task, fit, quantized = data.task, data.settings.fit, data.info.quantized
     engine = fitting.choose_engine(data.info.engine, devices, mixed=not quantized)
     stop = StopRequest(say)
     with fitting.precision_policy(engine), stop.listening(), devices.guard():

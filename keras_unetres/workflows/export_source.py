@@ -86,12 +86,12 @@ def open_source(
 def find_origin(source: Source, size: tuple[int, int] | None) -> Loaded:
     """Return the float model that a quantization-aware run was made from, if it is still what it was; else its own."""
     loaded, info = source.loaded, source.info
-    run = None if info is None or not info.compress else info.source
+    run = None if info is None or not info.quantized else info.source
     if run is None or not RunFolder.is_run(run):
         return loaded
     try:
         origin = load_run(run)
-        same = origin.card.class_names == loaded.card.class_names and not RunFolder(run).read_info().compress
+        same = origin.card.class_names == loaded.card.class_names and not RunFolder(run).read_info().quantized
     except UnetresError:
         return loaded
     return _at_size(origin, None, size)[0] if same else loaded

@@ -107,6 +107,10 @@ def resume(
     _check_devices(devices, options)
     with run.lock() if devices.is_chief else contextlib.nullcontext():
         started = run.read_checkpoint() is not None  # and needs no published weights any more
+        if info.compress and info.compress[-1].engine == "tfmot":
+            raise RunFolderError(
+                "a run made with tensorflow-model-optimization cannot be resumed", file=run.path, fix="make it anew"
+            )
         if not started and info.compress:
             raise RunFolderError("the run was stopped before it began", file=run.path, fix="start it anew")
         found = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)

@@ -1,0 +1,75 @@
+"""`unetres cluster`: from a run to a run whose kernels have few different values each, which are trained."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..runs import CLUSTER, Compression, RunFolder
+from ..settings import ClusterSettings
+from .retraining import open_source, read_data
+from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+
+def cluster(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    clusters: int = ClusterSettings.clusters,
+    keep_zeros: bool = ClusterSettings.keep_zeros,
+    layers: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | Dataset | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    learning_rate: float = ClusterSettings.learning_rate,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train the network of a run on with few different values in each kernel (Han 2016), and write it as another run.
+
+    The values begin where k-means++ puts them; the network clustered so before any training counts as a candidate for
+    the weights that are kept. A training that is stopped cannot be resumed.
+
+    Args:
+        source: a run folder; it is not changed.
+        out: the run folder to make.
+        clusters: number of different values in a kernel; 16 make 4 bits a weight.
+        keep_zeros: weights that are 0, as those of a pruned run, stay 0; 0 is one of the values then.
+        layers: names of the layers to cluster; None for all with large kernels but those that give the scores.
+        data: where the data set of the run is now; None for where it was.
+        epochs: passes over the data; 5 if `minutes` is not given either.
+        minutes: wall-clock budget instead of `epochs`.
+        learning_rate: peak of the schedule.
+        overwrite: replace an earlier run folder.
+        say: called with lines for the user.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        UsageError: too few clusters, or a layer that cannot be clustered. Nothing was written.
+        ModelError: a layer has no form in tf_keras, it is named. Nothing was written.
+        RunFolderError: not a run, one that is quantized, or its data changed.
+    """
+    from ..quantization import cluster_model
+
+    begun = time.perf_counter()
+    opened = open_source(source, out, overwrite=overwrite)
+
+    def make(steps: int) -> TfKerasNetwork:
+        clustered = cluster_model(opened.model, clusters=clusters, keep_zeros=keep_zeros, layers=layers)
+        return TfKerasNetwork(clustered.model, clustered.strip)
+
+    make(1)  # refuses what cannot be clustered before the data is read
+    step = Compression(CLUSTER, "tfmot", keep_zeros=keep_zeros, clusters=clusters)
+    found = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    target = RunFolder.create(out, overwrite=overwrite)
+    with target.lock():
+        target.write_info(found.info)
+        target.write_calibration(found.calibration)
+        return train_in_tf_keras(target, found, make, begun=begun, say=say)

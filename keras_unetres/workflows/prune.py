@@ -1,0 +1,78 @@
+"""`unetres prune`: from a run to a run most of whose weights are 0, by training it on while the smallest are zeroed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..runs import PRUNE, Compression, RunFolder
+from ..settings import PruneSettings
+from .retraining import open_source, read_data
+from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+_GROWING = 2 / 3  # of the training, while the share of zeros grows; in the rest the network makes up for it
+
+
+def prune(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    sparsity: float = PruneSettings.sparsity,
+    layers: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | Dataset | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    learning_rate: float = PruneSettings.learning_rate,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train the network of a run on while its smallest weights become 0 (Zhu 2017), and write it as a run of its own.
+
+    The share of zeros grows over the first two thirds of the steps. Kept are the weights of the best epoch that ends
+    after that. `quantize` with `keep_zeros=True` takes the zeros along. A training that is stopped cannot be resumed.
+
+    Args:
+        source: a run folder; it is not changed.
+        out: the run folder to make.
+        sparsity: final share of zeros in each kernel, in (0, 1).
+        layers: names of the layers to prune; None for all with large kernels but those that give the scores.
+        data: where the data set of the run is now; None for where it was.
+        epochs: passes over the data; 5 if `minutes` is not given either.
+        minutes: wall-clock budget instead of `epochs`.
+        learning_rate: peak of the schedule.
+        overwrite: replace an earlier run folder.
+        say: called with lines for the user.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        UsageError: a sparsity out of range, or a layer that cannot be pruned. Nothing was written.
+        ModelError: a layer has no form in tf_keras, it is named. Nothing was written.
+        RunFolderError: not a run, one that is quantized, or its data changed.
+    """
+    from ..quantization import prune_model
+
+    begun = time.perf_counter()
+    opened = open_source(source, out, overwrite=overwrite)
+
+    def make(steps: int) -> TfKerasNetwork:
+        growing = max(1, int(steps * _GROWING))
+        pruned = prune_model(opened.model, sparsity=sparsity, steps=growing, layers=layers)
+        return TfKerasNetwork(pruned.model, pruned.strip, pruned.callbacks, growing)
+
+    make(1)  # refuses what cannot be pruned before the data is read
+    step = Compression(PRUNE, "tfmot", sparsity=sparsity)
+    found = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    target = RunFolder.create(out, overwrite=overwrite)
+    with target.lock():
+        target.write_info(found.info)
+        target.write_calibration(found.calibration)
+        done = train_in_tf_keras(target, found, make, begun=begun, say=say)
+    say(f"zeros     {100 * sparsity:.0f} % of the kernels; unetres quantize --keep-zeros keeps them")
+    return done
