@@ -154,3 +154,10 @@ def test_a_transform_places_shapes_on_the_map_counter_clockwise() -> None:
     for wrong in ((1, 2, 3), (1, 0, 0, 0, np.nan, 0), (0, 0, 0, 0, 0, 0)):
         with pytest.raises(UnetresError, match="transform"):
             geojson(polygons, ("a", "b"), COLORS, wrong)
+
+
+def test_a_mask_of_no_pixels_has_runs_of_none() -> None:
+    for shape in ((0, 5), (5, 0)):
+        rle = encode_rle(np.zeros(shape, bool))
+        assert rle == {"size": list(shape), "counts": "0"}
+        assert decode_rle(rle).shape == shape
