@@ -21,7 +21,7 @@ from keras_unetres.runs import RunFolder
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.tflite import MIXED, CalibratedModel, LayerGroup, calibrate_model, export_tflite
 from keras_unetres.tflite.inspect import Graph, layers_of
-from keras_unetres.verify.precision import mix
+from keras_unetres.verify.precision import search_precision
 from keras_unetres.verify.receipt import receipt_files
 from keras_unetres.workflows.export import export
 from unetres_edge import Segmenter
@@ -190,7 +190,7 @@ def needs(least: int) -> Callable[[bytes], float]:
 def test_the_shortest_beginning_that_holds_is_found(count: int) -> None:
     for least in range(count + 1):
         calibrated = fake(count)
-        found = mix(calibrated, b"", [("val", needs(least))], 0.15, silent)
+        found = search_precision(calibrated, b"", [("val", needs(least))], 0.15, silent)
         assert found.count == least
         assert found.floats == tuple(f"layer{n}" for n in range(least))
         assert len(found.tried) <= 2 * (count.bit_length() + 1)
@@ -198,13 +198,13 @@ def test_the_shortest_beginning_that_holds_is_found(count: int) -> None:
 
 
 def test_where_none_holds_all_are_float() -> None:
-    found = mix(fake(13), b"", [("val", needs(99))], 0.15, silent)
+    found = search_precision(fake(13), b"", [("val", needs(99))], 0.15, silent)
     assert found.count == 13
 
 
 def test_the_images_that_decide_can_only_ask_for_more() -> None:
     for first, second in ((3, 7), (7, 3), (0, 5), (4, 4), (6, 13)):
-        found = mix(fake(13), b"", [("val", needs(first)), ("test", needs(second))], 0.15, silent)
+        found = search_precision(fake(13), b"", [("val", needs(first)), ("test", needs(second))], 0.15, silent)
         assert found.count == max(first, second)
         assert {row["part"] for row in found.tried} == {"val", "test"}
 
@@ -217,7 +217,7 @@ def test_layers_come_in_the_order_of_their_noise_over_their_cost() -> None:
         LayerGroup(("quiet",), 100, 0),
     )
     calibrated.converter.noise = lambda *_: {"dear": 10.0, "cheap": 20.0, "quiet": 40.0}
-    assert mix(calibrated, b"", [("val", needs(3))], 0.15, silent).order == ("cheap", "dear", "quiet")
+    assert search_precision(calibrated, b"", [("val", needs(3))], 0.15, silent).order == ("cheap", "dear", "quiet")
 
 
 # ------------------------------------------------------------------------------------------------------- command line

@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import pytest
 from test_receipt import figures_of
-from test_report import NASTY, Page, make_findings, make_pictures, make_segmenter
+from test_report import NASTY, Page, make_content, make_pictures, make_segmenter
 
 from keras_unetres.pages.check import CheckFigures, FaultRow, Thumbnail, check_page
 from keras_unetres.pages.frame import render
@@ -28,7 +28,7 @@ COLORS = default_colors(3)
 
 def report_of(names: tuple[str, str, str], image: str) -> bytes:
     pictures = make_pictures(2, (image,))
-    found = make_findings(1, class_names=names, title=image, review=review(make_segmenter(), pictures))
+    found = make_content(1, class_names=names, title=image, review=review(make_segmenter(), pictures))
     return report_page(found)
 
 

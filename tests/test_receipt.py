@@ -20,6 +20,7 @@ from keras_unetres.verify.compare import compare_classifiers, compare_segmenters
 from keras_unetres.verify.gate import decide
 from keras_unetres.verify.receipt import Receipt, read_receipt
 from keras_unetres.verify.rows import DEVICE, MIOU, classify_rows, image_rows, segment_rows
+from keras_unetres.workflows.demo import summarise, table
 from unetres_edge import Card, Preprocessing
 from unetres_edge.errors import FileSystemError, ReceiptError
 from unetres_edge.images.preprocessing import IGNORE
@@ -431,6 +432,20 @@ def broken(*path: str | int, value: Any = None, drop: bool = False) -> Any:
 def test_what_is_no_receipt_is_named(values: Any, words: str) -> None:
     with pytest.raises(ReceiptError, match=f"^receipt: m.receipt.json: .*{words}"):
         Receipt.from_dict(values, file="m.receipt.json")
+
+
+def test_the_demo_reads_the_receipt(tmp_path: Path) -> None:
+    receipt = Receipt.from_dict(json.loads(GOLDEN.read_text(encoding="utf-8")))
+    sizes = {"weights": 4000, "float32": 3000, "int8": 1000}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    files = {name: tmp_path / name for name in ("float32", "int8")}
+    summary = summarise(receipt, tmp_path / "weights", files)
+    assert list(summary) == ["keras", "float32", "int8", "edge"]
+    assert [row["miou"] for row in summary.values()] == [row.score for row in receipt.rows]
+    assert [row["kb"] for row in summary.values()] == [4.0, 3.0, 1.0, 1.0]
+    assert summary["edge"]["labels_as_predict"] == 1
+    assert [line.split()[0] for line in table(summary)[1:]] == list(summary)
 
 
 def test_a_receipt_is_found_by_its_file(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from keras_unetres.cli.table import make_parser
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
 from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
 from keras_unetres.pages.pictures import Filmstrip, Watched, spread
-from keras_unetres.pages.report import Findings, report_figures, report_page
+from keras_unetres.pages.report import ReportContent, report_figures, report_page
 from keras_unetres.pages.review import review
 from keras_unetres.runs import DataInfo, RunFolder
 from keras_unetres.scores.bootstrap import Margins, find_intervals
@@ -329,10 +329,10 @@ def make_pictures(number: int, names: tuple[str, ...] = ()) -> list[Picture]:
     return out
 
 
-def make_findings(number: int, **changes: Any) -> Findings:
+def make_content(number: int, **changes: Any) -> ReportContent:
     names = changes.get("class_names", ("dark", "light", "never"))
     found = review(make_segmenter(), make_pictures(number))
-    return Findings(
+    return ReportContent(
         **{
             "title": "t",
             "summary": "s",
@@ -350,7 +350,7 @@ def test_a_page_is_whole_and_needs_no_network() -> None:
         {"epoch": 1.0, "loss": 2.0, "miou": 0.1, "learning_rate": 1e-3},
         {"epoch": 2.0, "loss": 1.0, "miou": 0.2, "val_loss": 1.5, "val_miou": 0.3, "learning_rate": 5e-4},
     ]
-    found = make_findings(12, history=history, kept_epoch=2, notes=["mind"], facts={"A": {"b": 1}}, command="unetres x")
+    found = make_content(12, history=history, kept_epoch=2, notes=["mind"], facts={"A": {"b": 1}}, command="unetres x")
     page = Page(report_page(found))
     page.check()
     assert len([address for address in page.addresses if address.startswith("data:")]) == 8 * 4
@@ -362,7 +362,7 @@ def test_a_page_is_whole_and_needs_no_network() -> None:
 
 
 def test_the_page_says_the_figures() -> None:
-    found = make_findings(5)
+    found = make_content(5)
     figures, text = report_figures(found), Page(report_page(found)).text
     pictures = make_pictures(5)
     total = sum((Confusion.of(p.mask, (p.image >= 128).astype(np.uint8), 3) for p in pictures), Confusion.empty(3))
@@ -384,7 +384,7 @@ def test_the_page_says_the_figures() -> None:
 def test_odd_names_are_text() -> None:
     names = (NASTY[0], NASTY[1], NASTY[3])
     pictures = make_pictures(len(NASTY), NASTY)
-    found = make_findings(
+    found = make_content(
         1,
         class_names=names,
         title=NASTY[0],
@@ -404,7 +404,7 @@ def test_odd_names_are_text() -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 2, 8, 9])
 def test_no_picture_is_shown_twice(number: int) -> None:
-    page = Page(report_page(make_findings(number)))
+    page = Page(report_page(make_content(number)))
     page.check()
     places = re.findall('<image id="(picture[0-9]+)"', page.source)
     assert len(places) == len(set(places)) == min(number, 8)
@@ -417,11 +417,11 @@ def test_many_classes_have_no_table() -> None:
     counts = np.diag(np.full(50, 9))
     counts[3, 4] = 1
     margins = Margins.of(Confusion(counts))
-    empty = make_findings(1).review
+    empty = make_content(1).review
     found = dataclasses.replace(
         empty, confusion=Confusion(counts), margins=margins, cases=(), intervals=find_intervals(margins)
     )
-    fifty = make_findings(
+    fifty = make_content(
         1, class_names=names, class_colors=default_colors(50), review=dataclasses.replace(found, names=("a",))
     )
     page = Page(report_page(fifty))

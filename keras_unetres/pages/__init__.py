@@ -1,1 +1,1 @@
-"""Pages and pictures from figures that others have computed; nothing here runs a network or reads a data set."""
+"""Pages from figures, by templates, and pictures of what a model does; nothing here reads a data set or decides."""

@@ -1,6 +1,6 @@
 """The report of a model as one HTML page: scores with intervals, what is mistaken for what, curves and pictures.
 
-A pure function of `Findings`; who opens the run folder and the data is `keras_unetres.workflows.report`. The page
+A pure function of `ReportContent`; who opens the run folder and the data is `keras_unetres.workflows.report`. The page
 opens without a network, holds its pictures, and runs no script.
 """
 
@@ -28,7 +28,7 @@ _STAGES = {"total": "an image", "infer": "of it, the network", "prepare": "of it
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReportContent:
     """All that a report says.
 
     Args:
@@ -58,9 +58,9 @@ class Findings:
     command: str = ""
 
 
-def report_figures(found: Findings) -> dict[str, Any]:
+def report_figures(content: ReportContent) -> dict[str, Any]:
     """Return the figures of the page as JSON values; None for what is not there."""
-    margins, confusion, intervals = found.review.margins, found.review.confusion, found.review.intervals
+    margins, confusion, intervals = content.review.margins, content.review.confusion, content.review.intervals
     ious, dices = confusion.iou(), confusion.dice()
     single = margins.single()
     labelled = int(margins.truth.sum())
@@ -75,14 +75,14 @@ def report_figures(found: Findings) -> dict[str, Any]:
             "share": _number(margins.truth[:, place].sum() / labelled) if labelled else None,
             "images": int((margins.truth[:, place] > 0).sum()),
         }
-        for place, name in enumerate(found.class_names)
+        for place, name in enumerate(content.class_names)
     ]
-    names = [_json_text(name) for name in found.class_names]
+    names = [_json_text(name) for name in content.class_names]
     return {
-        "title": _json_text(found.title),
-        "split": found.split,
+        "title": _json_text(content.title),
+        "split": content.split,
         "num_images": len(margins),
-        "notes": [_json_text(note) for note in found.notes],
+        "notes": [_json_text(note) for note in content.notes],
         "miou": confusion.mean_iou(),
         "miou_interval": _pair(intervals.miou),
         "mean_dice": confusion.mean_dice(),
@@ -98,52 +98,52 @@ def report_figures(found: Findings) -> dict[str, Any]:
         ],
         "ms_per_image": {
             stage: {"median": float(np.median(values)), "p90": float(np.quantile(values, 0.9))}
-            for stage, values in found.review.timing.items()
+            for stage, values in content.review.timing.items()
         },
         "images": [
             {"name": _json_text(name), "miou": _number(miou), "pixel_accuracy": _number(accuracy)}
-            for name, miou, accuracy in zip(found.review.names, single.miou, single.accuracy, strict=True)
+            for name, miou, accuracy in zip(content.review.names, single.miou, single.accuracy, strict=True)
         ],
-        "kept_epoch": found.kept_epoch,
-        "history": [{key: _number(value) for key, value in row.items()} for row in found.history],
+        "kept_epoch": content.kept_epoch,
+        "history": [{key: _number(value) for key, value in row.items()} for row in content.history],
         "facts": {
             _json_text(title): {_json_text(key): _json_text(value) for key, value in rows.items()}
-            for title, rows in found.facts.items()
+            for title, rows in content.facts.items()
         },
-        "command": _json_text(found.command),
+        "command": _json_text(content.command),
     }
 
 
-def report_page(found: Findings) -> bytes:
+def report_page(content: ReportContent) -> bytes:
     """Return the page as UTF-8 HTML."""
-    figures = report_figures(found)
-    few_classes = len(found.class_names) <= _MOST_IN_TABLE
+    figures = report_figures(content)
+    few_classes = len(content.class_names) <= _MOST_IN_TABLE
     return render(
         "report.html.j2",
-        title=found.title,
-        summary=found.summary,
+        title=content.title,
+        summary=content.summary,
         figures=figures,
         few_images=FEW_IMAGES,
-        class_names=found.class_names,
-        class_colors=found.class_colors,
-        confusions=confusion_rows(found.review.confusion.counts, found.class_names) if few_classes else None,
-        curves=_curves(found),
-        cases=_groups(found),
+        class_names=content.class_names,
+        class_colors=content.class_colors,
+        confusions=confusion_rows(content.review.confusion.counts, content.class_names) if few_classes else None,
+        curves=_curves(content),
+        cases=_groups(content),
         mistake_colors=MISTAKE_COLORS,
         other_mistakes=OTHER_MISTAKES,
-        facts={**_timing(figures), **found.facts},
-        command=found.command,
+        facts={**_timing(figures), **content.facts},
+        command=content.command,
     ).encode()
 
 
-def _curves(found: Findings) -> list[LineChart]:
+def _curves(content: ReportContent) -> list[LineChart]:
     charts = []
     for key, title in _CURVES:
         lines = [
-            Line("training", _points(found.history, key), "first"),
-            Line("validation", _points(found.history, f"val_{key}"), "second"),
+            Line("training", _points(content.history, key), "first"),
+            Line("validation", _points(content.history, f"val_{key}"), "second"),
         ]
-        charts.append(line_chart(title, lines, mark=found.kept_epoch))
+        charts.append(line_chart(title, lines, mark=content.kept_epoch))
     return [chart for chart in charts if chart is not None]
 
 
@@ -151,12 +151,12 @@ def _points(history: Sequence[Mapping[str, float]], key: str) -> list[tuple[floa
     return [(float(row["epoch"]), float(row[key])) for row in history if key in row]
 
 
-def _groups(found: Findings) -> list[tuple[str, Sequence[Case]]]:
+def _groups(content: ReportContent) -> list[tuple[str, Sequence[Case]]]:
     """Return the images that are shown, by heading; those of a small part all together."""
-    cases = found.review.cases
+    cases = content.review.cases
     if not cases:
         return []
-    if len(cases) < 2 * SHOWN or len(cases) == len(found.review.names):
+    if len(cases) < 2 * SHOWN or len(cases) == len(content.review.names):
         return [("All of them, the worst first", cases)]
     return [("Worst", cases[:SHOWN]), ("Best", cases[SHOWN:][::-1])]
 

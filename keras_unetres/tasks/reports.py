@@ -57,7 +57,7 @@ def make_report(
     Returns:
         The figures, as in the .json.
     """
-    from ..pages.report import Findings, report_figures, report_page
+    from ..pages.report import ReportContent, report_figures, report_page
     from ..pages.review import review
 
     page = page_file(run, model, out)
@@ -68,7 +68,7 @@ def make_report(
     elif split in ("train", "all"):
         told.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
     history, kept = ([], None) if run is None or info is None else (_history(run, info.plan), _kept_epoch(run))
-    found = Findings(
+    found = ReportContent(
         title=f"Report of {os.path.basename(os.path.abspath(run.path if run is not None else model))}",
         summary=_summary(info, segmenter, len(history)),
         split=split,

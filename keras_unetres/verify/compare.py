@@ -92,12 +92,12 @@ def compare_segmenters(
         pixels.append(maps[-1].size)
     counts = {
         title: FormScores(
-            Margins.joined([margins for margins, _, _ in found], classes),
-            np.array([equal for _, equal, _ in found]),
+            Margins.joined([margins for margins, _, _ in images], classes),
+            np.array([equal for _, equal, _ in images]),
             np.array(pixels),
-            np.array([ms for _, _, ms in found]),
+            np.array([ms for _, _, ms in images]),
         )
-        for title, found in rows.items()
+        for title, images in rows.items()
     }
     return Comparison(tuple(names), counts, worst.images(), tuple(packed))
 

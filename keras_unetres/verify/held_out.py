@@ -109,10 +109,10 @@ class HeldOut:
         """
 
         def score(opened: Any) -> float:
-            found = self.task.score(opened, self.records)[_SCORES[self.task.name]]  # type: ignore[arg-type]
-            if found is None:
+            value = self.task.score(opened, self.records)[_SCORES[self.task.name]]  # type: ignore[arg-type]
+            if value is None:
                 raise DataError("no pixel of these images is labelled", file=self.about.path)
-            return float(found)
+            return float(value)
 
         reference = score(self.task.run_keras(model))
 
@@ -125,32 +125,32 @@ class HeldOut:
 
 def _score_masks(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
     """Score segmenters by mIoU."""
-    found = compare_segmenters(forms, records, total=len(records))
+    compared = compare_segmenters(forms, records, total=len(records))
 
     def device(file: Path) -> Row:
         pairs = list(segment_on_device(file, (record.image for record in records)))
         maps, ms = [class_map for class_map, _ in pairs], [time for _, time in pairs]
-        counts = count_maps(maps, records, found.maps, ms, len(names))
-        row = segment_rows({KERAS: found.forms[KERAS], DEVICE: counts}, names)[1]
+        counts = count_maps(maps, records, compared.maps, ms, len(names))
+        row = segment_rows({KERAS: compared.forms[KERAS], DEVICE: counts}, names)[1]
         return device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
 
-    return Scored(MIOU, segment_rows(found.forms, names), image_rows(found), found.changed, device)
+    return Scored(MIOU, segment_rows(compared.forms, names), image_rows(compared), compared.changed, device)
 
 
 def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
     """Score classifiers by top-1."""
     truth = np.array([record.class_id for record in records])
-    found = compare_classifiers(forms, (record.image for record in records), total=len(records))
-    last = list(found.values())[-1][0]
+    answers = compare_classifiers(forms, (record.image for record in records), total=len(records))
+    last = list(answers.values())[-1][0]
 
     def device(file: Path) -> Row:
         pairs = list(classify_on_device(file, (record.image for record in records)))
         labels = np.array([names.index(name) for name, _ in pairs])
-        answers = {KERAS: found[KERAS], DEVICE: (labels, np.array([ms for _, ms in pairs]))}
-        row = classify_rows(answers, truth, names)[1]
+        both = {KERAS: answers[KERAS], DEVICE: (labels, np.array([ms for _, ms in pairs]))}
+        row = classify_rows(both, truth, names)[1]
         return device_row(row, labels_as_file=float((labels == last).mean()), labels_equal=None)
 
-    return Scored(TOP1, classify_rows(found, truth, names), (), (), device)
+    return Scored(TOP1, classify_rows(answers, truth, names), (), (), device)
 
 
 _SCORE = {"segment": _score_masks, "classify": _score_classes}

@@ -16,7 +16,7 @@ _AT_ONCE = 7  # choices between two known ones
 
 
 @dataclass(frozen=True)
-class Mixed:
+class MixedPrecision:
     """Which layers compute in float32.
 
     Args:
@@ -59,13 +59,13 @@ class Mixed:
         }
 
 
-def mix(
+def search_precision(
     calibrated: CalibratedModel,
     reference: bytes,
     judges: Sequence[tuple[str, Callable[[bytes], float]]],
     max_drop: float,
     say: Callable[[str], None],
-) -> Mixed:
+) -> MixedPrecision:
     """Choose the layers that compute in float32.
 
     Layers come in the order of the noise that each alone brings into the answer, over its cost. The first judge
@@ -88,7 +88,7 @@ def mix(
     count = 0
     for part, drop in judges:
         count = search.shortest(part, drop, count)
-    return Mixed(order, count, noise, search.tried)
+    return MixedPrecision(order, count, noise, search.tried)
 
 
 class _Search:

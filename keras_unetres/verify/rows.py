@@ -193,10 +193,10 @@ def device_row(row: Row, *, labels_as_file: float | None, labels_equal: float | 
     return replace(row, labels_as_file=labels_as_file, labels_equal=labels_equal)
 
 
-def image_rows(found: Comparison) -> tuple[ImageRow, ...]:
+def image_rows(compared: Comparison) -> tuple[ImageRow, ...]:
     """Return a row for each image of a segmenter."""
-    first, last = list(found.forms.values())[0], list(found.forms.values())[-1]
-    pairs = zip(found.names, first.margins.single().miou, last.margins.single().miou, last.equal, strict=True)
+    first, last = list(compared.forms.values())[0], list(compared.forms.values())[-1]
+    pairs = zip(compared.names, first.margins.single().miou, last.margins.single().miou, last.equal, strict=True)
     return tuple(
         ImageRow(name, _number(before), _number(after), _number(100 * (before - after)), float(equal))
         for name, before, after, equal in pairs

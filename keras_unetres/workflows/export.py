@@ -197,15 +197,15 @@ def _choose_floats(
     They are found on files that give scores, whatever head the file is to have.
     """
     from ..tflite import calibrate_model
-    from ..verify.precision import mix
+    from ..verify.precision import search_precision
 
     card = candidate.loaded.card
     pre = card.preprocessing
     judges = _judges(candidate, source.info)
     say(f"calibrating at {pre.size[0]} x {pre.size[1]} ...")
     calibrated = calibrate_model(candidate.loaded.model, preprocessing=pre, calibration=source.calibration, card=card)
-    found = mix(calibrated, reference, judges, candidate.max_drop, say)
-    return found.layers(calibrated), found.to_dict(calibrated)
+    chosen = search_precision(calibrated, reference, judges, candidate.max_drop, say)
+    return chosen.layers(calibrated), chosen.to_dict(calibrated)
 
 
 def _check_gate(gate: bool, **given: object) -> None:
