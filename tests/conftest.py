@@ -168,10 +168,10 @@ def trained(cells: Path, once: Once) -> tuple[Path, dict[str, Any]]:
     """A run folder trained for 3 epochs, and what `train` returned. Copy the folder before changing it."""
 
     def make(folder: Path) -> dict[str, Any]:
-        from keras_unetres.settings import TrainOptions
+        from keras_unetres.settings import TrainSettings
         from keras_unetres.workflows.train import train
 
-        return train(cells, folder / "run", TrainOptions(**TINY), say=silent)
+        return train(cells, folder / "run", TrainSettings.from_flat(TINY), say=silent)
 
     folder, told = once("trained", make)
     return folder / "run", told

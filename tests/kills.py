@@ -85,14 +85,14 @@ class Shared:
 def attempt(data: Path, run: Path) -> None:
     """Do what a user does: start the run, or go on with it if it is there."""
     from keras_unetres.runs import RunFolder
-    from keras_unetres.settings import TrainOptions
+    from keras_unetres.settings import TrainSettings
     from keras_unetres.workflows.train import resume, train
 
     if (run / "run.json").is_file():
         RunFolder(run).read_info()
         resume(run, settings={"checkpoint_seconds": 0.0}, say=lambda line: None)
     else:
-        train(data, run, TrainOptions(**SETTINGS), say=lambda line: None)
+        train(data, run, TrainSettings.from_flat(SETTINGS), say=lambda line: None)
 
 
 def fork(work: Callable[[], None], log: Path) -> int:

@@ -34,7 +34,7 @@ from keras_unetres.data.samples import Samples
 from keras_unetres.data.weighting import Weighting
 from keras_unetres.runs import RunFolder
 from keras_unetres.scores.classification import score_classes
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import NetworkSettings, TrainSettings
 from keras_unetres.tasks import task_of
 from keras_unetres.tflite import export_tflite
 from keras_unetres.training import fit as fitting
@@ -106,7 +106,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
-    told = train(shapes, folder, TrainOptions(**SETTINGS), say=silent)
+    told = train(shapes, folder, TrainSettings.from_flat(SETTINGS), say=silent)
     assert told["best_accuracy"] > 0.6
     return folder
 
@@ -240,7 +240,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
         patch.setattr(fitting, "fit", stopped)
         with pytest.raises(Stopped):
-            train(shapes, tmp_path / "run", TrainOptions(**SETTINGS), say=silent)
+            train(shapes, tmp_path / "run", TrainSettings.from_flat(SETTINGS), say=silent)
     said: list[str] = []
     told = resume(tmp_path / "run", say=said.append)
     assert any("after step 14 of 36" in line for line in said)
@@ -287,15 +287,15 @@ def test_export_refuses_what_a_classifier_has_not(run: Path, tmp_path: Path) -> 
     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     pre = Preprocessing(channels=1, size=(8, 8))
     with pytest.raises(UsageError, match="sees the whole image"):
-        export_tflite(model, tmp_path / "a.tflite", preprocessing=pre)
+        export_tflite(model, tmp_path / "a.tflite", recipe="float32", preprocessing=pre)
     whole = Preprocessing(channels=1, size=(8, 8), fit="letterbox")
     with pytest.raises(UsageError, match="number of class names"):
-        export_tflite(model, tmp_path / "a.tflite", preprocessing=whole, classes=["a", "b"])
+        export_tflite(model, tmp_path / "a.tflite", recipe="float32", preprocessing=whole, classes=["a", "b"])
     one = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
     with pytest.raises(ConversionError, match="or \\(1, classes >= 2\\) of a classifier"):
-        export_tflite(one, tmp_path / "a.tflite", preprocessing=whole)
+        export_tflite(one, tmp_path / "a.tflite", recipe="float32", preprocessing=whole)
     assert list(tmp_path.iterdir()) == []
-    done = export_tflite(model, tmp_path / "a.tflite", preprocessing=whole, classes=["a", "b", "c"])
+    done = export_tflite(model, tmp_path / "a.tflite", recipe="float32", preprocessing=whole, classes=["a", "b", "c"])
     assert (done.card.task, done.agreement) == ("classify", 1.0)
     image = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     expected = np.asarray(model(image[None, ..., None] / np.float32(255)))[0]
@@ -363,9 +363,9 @@ def test_models_and_data_of_the_other_task_are_refused(
     with pytest.raises(UsageError, match="teaches a classifier"):
         evaluate(run_folder, shapes, say=silent)
     with pytest.raises(UsageError, match="pass --network resnet50"):
-        train(shapes, tmp_path / "run", TrainOptions(size=32), say=silent)
+        train(shapes, tmp_path / "run", TrainSettings(NetworkSettings(size=32)), say=silent)
     with pytest.raises(UsageError, match="pass --network unet"):
-        train(cells, tmp_path / "run", TrainOptions(**SETTINGS), say=silent)
+        train(cells, tmp_path / "run", TrainSettings.from_flat(SETTINGS), say=silent)
     with pytest.raises(UsageError, match="as it is"):
         evaluate(run, shapes, overlap=3, say=silent)
     with pytest.raises(UsageError, match="for .keras files only"):
@@ -390,16 +390,16 @@ def test_models_and_data_of_the_other_task_are_refused(
 )
 def test_settings_of_segmenters_are_refused(setting: dict[str, Any], what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        TrainOptions(**{**SETTINGS, **setting})
+        TrainSettings.from_flat({**SETTINGS, **setting})
 
 
 def test_a_network_is_named_as_everywhere() -> None:
-    builder, arguments = TrainOptions(network="resnet50_v1.5", size=224).network.model(3, 7)
+    builder, arguments = NetworkSettings(name="resnet50_v1.5", size=224).model(3, 7)
     assert builder == "build_resnet"
     assert arguments == {"input_shape": [224, 224, 3], "num_classes": 7, "depth": 50, "variant": "v1.5"}
-    assert TrainOptions(network="resnet50").network.image_fit == "resize"
-    assert TrainOptions(network="resnet50", fit="letterbox").network.image_fit == "letterbox"
-    assert TrainOptions().network.image_fit == "crop"
+    assert NetworkSettings(name="resnet50").image_fit == "resize"
+    assert NetworkSettings(name="resnet50", fit="letterbox").image_fit == "letterbox"
+    assert NetworkSettings().image_fit == "crop"
 
 
 def test_arrays_train_with_their_copies_named(tmp_path: Path) -> None:
@@ -412,7 +412,9 @@ def test_arrays_train_with_their_copies_named(tmp_path: Path) -> None:
     parts = ["train"] * 36 + ["val"] * 12
     data = class_folders_from_arrays(images, labels, splits=parts)
     said: list[str] = []
-    options = TrainOptions(**{**SETTINGS, "size": 8, "epochs": 1, "class_weights": "balanced", "augment": "auto"})
+    options = TrainSettings.from_flat(
+        {**SETTINGS, "size": 8, "epochs": 1, "class_weights": "balanced", "augment": "auto"}
+    )
     train(data, tmp_path / "run", options, say=said.append)
     assert any("1 pictures are in two parts" in line and "00047" in line for line in said)
     assert any("1 pictures are in two classes" in line and "00046" in line for line in said)

@@ -125,9 +125,9 @@ def test_a_sequential_model_with_class_names(tmp_path: Path) -> None:
     model = keras.Sequential([layers.Conv2D(4, 3, padding="same", activation="relu"), layers.Conv2D(2, 1)])
     path = tmp_path / "sequential.tflite"
     with pytest.raises(ConversionError, match="not yet been built"):
-        export_tflite(model, path, preprocessing=pre)
+        export_tflite(model, path, recipe="float32", preprocessing=pre)
     model.build((None, None, None, 3))
-    done = export_tflite(model, path, preprocessing=pre, classes=["no", "yes"])
+    done = export_tflite(model, path, recipe="float32", preprocessing=pre, classes=["no", "yes"])
     assert done.agreement > 0.999
     card = read_card(path.read_bytes())
     assert (card.class_names, card.preprocessing, card.recipe) == (("no", "yes"), pre, "float32")
@@ -187,13 +187,15 @@ def test_wrong_arguments_are_refused(
     arguments: dict, words: str, plain: keras.Model, tmp_path: Path, never: None
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE, **arguments)
+        export_tflite(plain, tmp_path / "m.tflite", **{"recipe": "float32", "preprocessing": PRE, **arguments})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preprocessing_is_not_guessed(plain: keras.Model, tmp_path: Path) -> None:
+def test_preprocessing_and_recipe_are_not_guessed(plain: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="preprocessing"):
-        export_tflite(plain, tmp_path / "m.tflite")
+        export_tflite(plain, tmp_path / "m.tflite", recipe="float32")
+    with pytest.raises(TypeError, match="recipe"):
+        export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE)
 
 
 def half_size() -> keras.Model:
@@ -221,19 +223,21 @@ def two_outputs() -> keras.Model:
 )
 def test_what_is_no_segmenter_of_such_images_is_refused(make, words: str, tmp_path: Path, never: None) -> None:
     with pytest.raises(ConversionError, match=words):
-        export_tflite(make(), tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(make(), tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_of_other_channels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="cannot be traced at .1, .16, 16, 1.*: .*(incompatible|depth)"):
-        export_tflite(build_unet((16, 16, 3), filters=1, depth=1), tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(
+            build_unet((16, 16, 3), filters=1, depth=1), tmp_path / "m.tflite", recipe="float32", preprocessing=PRE
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_keras_model_is_refused(tmp_path: Path, never: None) -> None:
     with pytest.raises(UsageError, match=r"not a Keras 3 model; expected keras\.Model; found function"):
-        export_tflite(lambda x: x, tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(lambda x: x, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
 
 
 def test_an_op_that_stays_float_is_named_with_its_layer(tmp_path: Path) -> None:

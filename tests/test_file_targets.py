@@ -56,7 +56,7 @@ def split_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("split") / "split.tflite"
     model = build_unet((16, 16, 3), 2, filters=2, depth=1, upsampling="nearest")
-    export_tflite(model, path, preprocessing=RGB)
+    export_tflite(model, path, recipe="float32", preprocessing=RGB)
     return path.read_bytes()
 
 
@@ -80,7 +80,7 @@ def test_multiply_adds_of_every_kind_of_kernel(tmp_path: Path) -> None:
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(5)(x))  # 4 x 5
     pre = Preprocessing(channels=3, fit="resize", size=(8, 8))
-    export_tflite(model, tmp_path / "m.tflite", preprocessing=pre)
+    export_tflite(model, tmp_path / "m.tflite", recipe="float32", preprocessing=pre)
     found = {op.name: op.multiply_adds for op in read_ops((tmp_path / "m.tflite").read_bytes()) if op.multiply_adds}
     assert found == {"DEPTHWISE_CONV_2D": 64 * 9 * 6, "CONV_2D": 16 * 9 * 6 * 4, "FULLY_CONNECTED": 4 * 5}
 

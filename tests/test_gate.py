@@ -412,7 +412,7 @@ def test_a_classifier_is_scored_by_its_first_answer(tmp_path: Path) -> None:
     model.layers[-1].bias.assign(-np.asarray(model(tiles)).mean(0))  # so that each class is given now and then
     card = Card(names, default_colors(3), pre, task="classify")
     path = tmp_path / "c.tflite"
-    export_tflite(model, path, preprocessing=pre, card=card)
+    export_tflite(model, path, recipe="float32", preprocessing=pre, card=card)
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (12, 9, 3), np.uint8) for _ in range(40)]
     labels = random.integers(0, 3, 40)

@@ -20,7 +20,7 @@ from conftest import TINY, silent
 
 from keras_unetres.data import pipeline
 from keras_unetres.runs import RunFolder
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import TrainSettings
 from keras_unetres.workflows.train import resume, train
 from unetres_edge.errors import TrainingError
 
@@ -149,7 +149,7 @@ class _Poisoned:
 def test_a_loss_that_is_not_finite_names_the_images_and_harms_nothing(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    settings = TrainOptions(**{**TINY, "batch": 2, "epochs": 1}, checkpoint_seconds=0.0)
+    settings = TrainSettings.from_flat({**TINY, "batch": 2, "epochs": 1, "checkpoint_seconds": 0.0})
     steps = np.random.default_rng(5).integers(0, 12, count)
     for number, step in enumerate(int(n) for n in steps):
         poisoned = _Poisoned(step)

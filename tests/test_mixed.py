@@ -59,7 +59,7 @@ def calibrated(model: keras.Model) -> CalibratedModel:
 @pytest.fixture(scope="module")
 def reference(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("reference") / "m.tflite"
-    export_tflite(model, path, preprocessing=PRE)
+    export_tflite(model, path, recipe="float32", preprocessing=PRE)
     return path.read_bytes()
 
 

@@ -193,7 +193,7 @@ def test_a_network_that_has_not_learned_a_number_is_refused_before_conversion(
     model.get_layer("up").bias.assign(bias)
     monkeypatch.setattr("keras_unetres.tflite.export.convert", None, raising=True)
     with pytest.raises(ConversionError, match="a weight of the model is not finite; found up/bias; fix: train again"):
-        export_tflite(model, tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(model, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
 
 
 # --------------------------------------------------------------------------------------------------- coverage

@@ -263,7 +263,9 @@ def test_what_is_odd_does_no_harm(name: str, fault: str, subjects: dict[str, Sub
 
 def test_calibration_that_a_recipe_does_not_need_is_checked_all_the_same(tmp_path: Path, never: None) -> None:
     with pytest.raises(ConversionError, match="another shape"):
-        export_tflite(user_model(), tmp_path / "m.tflite", preprocessing=PRE, calibration=np.zeros((2, 5, 5, 1)))
+        export_tflite(
+            user_model(), tmp_path / "m.tflite", recipe="float32", preprocessing=PRE, calibration=np.zeros((2, 5, 5, 1))
+        )
 
 
 # ------------------------------------------------------------------------------- a process that dies, and no room
@@ -329,7 +331,7 @@ def test_a_process_that_hangs_is_ended(plain: keras.Model, tmp_path: Path, monke
     with pytest.raises(
         ConversionError, match="does not come to an end; expected at most 0 s; fix: use a smaller input"
     ):
-        export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(plain, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
     assert time.monotonic() - start < 60
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "number").read_text()), 0)
@@ -356,7 +358,12 @@ def test_the_real_process_under_a_limit(
 ) -> None:
     standing_in(tmp_path, monkeypatch, f'{limit}; exec {PYTHON} "$@"')
     with pytest.raises(kind, match=words):
-        export_tflite(user_model(keras.layers.Conv2D(64, 3, padding="same")), tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(
+            user_model(keras.layers.Conv2D(64, 3, padding="same")),
+            tmp_path / "m.tflite",
+            recipe="float32",
+            preprocessing=PRE,
+        )
     assert not (tmp_path / "m.tflite").exists()
 
 
@@ -366,7 +373,7 @@ def test_no_temporary_folder(place: str, plain: keras.Model, tmp_path: Path, mon
         pytest.skip("needs /proc, where nobody can make a folder")
     monkeypatch.setattr(tempfile, "tempdir", place)
     with pytest.raises(FileSystemError, match=f"{place}.*: no temporary folder can be made: .*fix: .*TMPDIR"):
-        export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE)
+        export_tflite(plain, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
     assert list(tmp_path.iterdir()) == []
 
 

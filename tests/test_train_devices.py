@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import FitSettings, TrainSettings
 from keras_unetres.workflows.train import train
 from unetres_edge.errors import UsageError
 
@@ -118,5 +118,5 @@ def test_a_signal_to_one_machine_stops_both_and_both_go_on(cells: Path, tmp_path
 
 def test_more_devices_than_there_are_is_named(cells: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--devices is wrong.*found 7"):
-        train(cells, tmp_path / "run", TrainOptions(batch=7, devices=7))
+        train(cells, tmp_path / "run", TrainSettings(fit=FitSettings(batch=7, devices=7)))
     assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_tensors
 
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder, Speed
-from keras_unetres.settings import TrainOptions, TrainSettings
+from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.training import fit as fitting
@@ -107,7 +107,7 @@ def test_a_budget_becomes_a_plan_that_is_written_down(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "probe_speed", lambda *arguments: (1.0, 2.0))
-    options = TrainOptions(size=32, filters=2, depth=1, batch=8, minutes=1.0)
+    options = TrainSettings(NetworkSettings(size=32, filters=2, depth=1), FitSettings(batch=8, minutes=1.0))
     told = train(cells, tmp_path / "run", options, say=silent)
     info = RunFolder(tmp_path / "run").read_info()
     assert info.speed == Speed(1.0, 2.0)
@@ -140,7 +140,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
         patch.setattr(fitting, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
-            train(cells, run, TrainOptions(**TINY, checkpoint_seconds=0.0), say=said.append)
+            train(cells, run, TrainSettings.from_flat({**TINY, "checkpoint_seconds": 0.0}), say=said.append)
     assert said[-1].endswith(f"unetres train --resume {run}")
     assert not (run / ".lock").exists()
     checkpoint = RunFolder(run).read_checkpoint()
@@ -220,7 +220,7 @@ def test_published_weights_start_a_run_and_bring_their_preprocessing(
     state = stem_and_first_stage()
     write_bytes(file, save_tensors(state))
     network = {"encoder": "resnet18", "weights": str(file), "depth": 2, "filters": 2, "channels": 3}
-    options = TrainOptions(size=32, batch=8, epochs=1, learning_rate=1e-7, **network)
+    options = TrainSettings.from_flat({"size": 32, "batch": 8, "epochs": 1, "learning_rate": 1e-7, **network})
     lines: list[str] = []
     train(cells, run, options, say=lines.append)
     assert any(line.startswith(f"model     unet on resnet18 ({file}), ") for line in lines)

@@ -58,7 +58,7 @@ def export_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
-    recipe: str = "float32",
+    recipe: str,
     preprocessing: Preprocessing,
     calibration: Any = None,
     classes: Sequence[str] | None = None,
@@ -72,7 +72,8 @@ def export_tflite(
         model: (N, h, w, C) float32 -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
             `preprocessing.size`.
         path: the file to write; an earlier one is replaced only by a complete new one.
-        recipe: a name of `RECIPES`. A quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
+        recipe: a name of `RECIPES`. There is no default, for the usual "static_wi8_ai8" needs `calibration`. A
+            quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
         preprocessing: how images meet the network. Nothing is guessed.
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
             for the static recipes, unless the model is quantization-aware; the others use it for `agreement` alone.

@@ -20,7 +20,7 @@ import numpy as np
 from keras_unetres.data.synthetic import write_cells
 from keras_unetres.models import build_unet
 from keras_unetres.runs import RunFolder
-from keras_unetres.settings import TrainOptions
+from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.tflite import Preprocessing, export_tflite
 from keras_unetres.workflows.train import train
@@ -54,7 +54,7 @@ def make_cells(folder: Path) -> None:
     """Train on drawn cells, and keep the int8 file, and a picture that the network has not seen."""
     run = folder / "run"
     data = write_cells(folder / "cells", num_images=60, size=(128, 128))
-    train(data, run, TrainOptions(size=64, filters=8, depth=2, epochs=12, batch=8))
+    train(data, run, TrainSettings(NetworkSettings(size=64, filters=8, depth=2), FitSettings(epochs=12, batch=8)))
     loaded = load_run(run)
     card = replace(loaded.card, class_colors=((0, 0, 0), (255, 122, 26)), dataset={})
     pre = card.preprocessing
