@@ -30,6 +30,7 @@ from keras_unetres.data.dataset import is_class_folders
 from keras_unetres.data.records import Records, fingerprint
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.weighting import Weighting
+from keras_unetres.doctor.check import check as look_over
 from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import read_image
@@ -388,3 +389,26 @@ def test_check_reports_on_class_folders(tmp_path: Path, capsys: pytest.CaptureFi
     assert {row["kind"] for row in json.loads(report.read_text())["faults"]} == {"two-classes", "not-an-image"}
     for option in (["--fix"], ["--masks", "instances"]):
         assert main(["check", str(root), *option]) == 2
+
+
+@pytest.mark.parametrize("where", ["beside", "folders"])
+def test_masks_are_not_taken_for_a_class(where: str, tmp_path: Path) -> None:
+    for number in range(8):
+        mask = np.zeros((12, 12), np.uint8)
+        mask[3:7, 2 : 5 + number % 4] = 255
+        for place in ("a", "b"):
+            stem = f"{place}_{number}"
+            picture, drawn = (place, place) if where == "beside" else ("train", "mask")
+            save(tmp_path / picture / f"{stem}.png", RNG.integers(0, 256, (12, 12, 3), np.uint8))
+            save(tmp_path / drawn / f"{stem}_mask.png", mask)
+    faults = look_over(tmp_path, hashes="off", progress=False).faults
+    assert [(fault.kind, fault.figures["masks"]) for fault in faults if fault.kind == "mask-like"] == [
+        ("mask-like", 16)
+    ]
+
+
+def test_pictures_of_two_values_may_be_a_class(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / "text" / f"page_{number}.png", RNG.integers(0, 2, (12, 12), np.uint8) * np.uint8(255))
+        save(tmp_path / "photo" / f"{number}.png", RNG.integers(0, 256, (12, 12), np.uint8))
+    assert look_over(tmp_path, hashes="off", progress=False).faults == []

@@ -211,6 +211,17 @@ KINDS = {
         (("no class folder above it", "a class"),),
         anchor="tasks/classify.md",
     ),
+    "mask-like": Kind(
+        "masks among the images of a classifier",
+        "it would learn to tell masks from pictures",
+        (
+            (
+                "{masks} of {images} images have two values and the name of another image, such as {example}",
+                "pictures in a folder for each class",
+            ),
+        ),
+        anchor="formats/dataset.md",
+    ),
     "changed": Kind(
         "a file whose bytes are not those of an earlier check",
         "it was changed on purpose, or it has rotted",

@@ -23,6 +23,7 @@ from .decoding import find_undecoded
 from .hashes import find_changed
 from .images import find_odd_images
 from .levels import find_few_levels
+from .mask_like import find_masks
 from .palettes import find_other_palettes
 from .rims import find_rims
 from .summaries import DatasetSummary, ImageSummary, summarise
@@ -43,6 +44,7 @@ CHECKS: dict[str, Check] = {
     "levels": find_few_levels,
     "class-pixels": find_class_pixels,
     "unread": find_unread_files,
+    "mask-like": find_masks,
 }
 
 

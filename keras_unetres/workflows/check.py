@@ -130,8 +130,10 @@ def _fix_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the fixes of findings of one kind, each once; names to leave out stand in one line."""
     from ..data.fixes import declare
 
-    out = [row for row in rows if row["patch"] is not None and set(row["patch"]) == {"exclude"}]
-    fixes = [str(Fix(row["fix"], place=row["place"])) for row in rows if row not in out]
+    is_out = [set(row["patch"] or ()) == {"exclude"} for row in rows]
+    out = [row for row, left_out in zip(rows, is_out, strict=True) if left_out]
+    others = [row for row, left_out in zip(rows, is_out, strict=True) if not left_out]
+    fixes = [str(Fix(row["fix"], place=row["place"])) for row in others]
     names = list(dict.fromkeys(name for row in out for name in row["patch"]["exclude"]))
     if names:
         more = f"; {len(names) - _NAMES} more, which --fix writes" if len(names) > _NAMES else ""
