@@ -8,11 +8,42 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unetres_edge.moved import add_moved
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from .data import dataset_from_arrays, dataset_from_tf, open_dataset
+    from .objects import Separation, separate
+    from .quantization import cluster_model, prune_model, quantize_aware
+    from .settings import DataSettings, FitSettings, NetworkSettings, TrainOptions, TrainSettings
+    from .tflite import Preprocessing, export_tflite
+    from .training.losses import Boundary, CrossEntropy, Dice, Focal, FocalTversky, LovaszSoftmax, Tversky, make_loss
+    from .training.metrics import (
+        BoundaryF1,
+        ClassIoU,
+        FrequencyWeightedIoU,
+        MeanDice,
+        MeanIoU,
+        PixelAccuracy,
+        SegmentationScores,
+    )
+    from .training.pixel_loss import WeightedSum
+    from .verify.receipt import Receipt, read_receipt
+    from .weights import build_fcn, build_resnet, build_unet, load_published
+    from .workflows.augment import augment
+    from .workflows.check import check
+    from .workflows.cluster import cluster
+    from .workflows.evaluate import evaluate
+    from .workflows.export import export
+    from .workflows.inspect import inspect
+    from .workflows.predict import predict
+    from .workflows.prune import prune
+    from .workflows.quantize import quantize
+    from .workflows.report import report
+    from .workflows.train import resume, train
+
+__version__ = "0.1.0"  # its one place: pyproject.toml takes it from here
 
 _HOMES = {
     "Boundary": "training.losses",
@@ -154,13 +185,15 @@ _MOVED = {
 add_moved(_MOVED)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .machine.tensorflow_log import quiet_tensorflow
+if not TYPE_CHECKING:  # a type checker is to name what does not exist
 
-    quiet_tensorflow()
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .machine.tensorflow_log import quiet_tensorflow
+
+        quiet_tensorflow()
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
