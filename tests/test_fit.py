@@ -13,12 +13,13 @@ import pytest
 import tensorflow as tf
 
 from keras_unetres.models import build_unet
-from keras_unetres.runs import Engine, Plan, RunFolder
+from keras_unetres.runs import Compilation, Plan, RunFolder
 from keras_unetres.training import CrossEntropy, Dice, MeanIoU
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import AfterEpoch, FreezeNorm, KeepBest, LearningRate, StopNonFinite
 from keras_unetres.training.checkpoints import CheckpointWriter, is_stalled
-from keras_unetres.training.devices import OneDevice
+from keras_unetres.training.compilation import precision_policy
+from keras_unetres.training.fused_norm import fuse_norms
 from keras_unetres.training.schedule import make_plan, make_timed_plan
 from keras_unetres.training.state import arrays, averaged, state_variables
 from keras_unetres.training.stopping import StopRequest
@@ -234,24 +235,6 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert moved == {path for path in before if path.endswith("kernel")}
 
 
-def test_the_engine_is_that_of_the_run_or_of_the_machine() -> None:
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    usual = keras.config.dtype_policy().name
-    assert fitting.choose_engine(Engine(), OneDevice()) == Engine("mixed_float16" if gpu else usual, True)
-    assert fitting.choose_engine(Engine(), OneDevice(), mixed=False) == Engine(usual, True)
-    known = Engine("mixed_bfloat16", False)
-    assert fitting.choose_engine(known, OneDevice(), mixed=False) == known
-
-
-def test_the_precision_policy_is_put_back() -> None:
-    before = keras.config.dtype_policy().name
-    with pytest.raises(KeyError), fitting.precision_policy(Engine("mixed_bfloat16")):
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        keras.config.set_dtype_policy("bfloat16")
-        raise KeyError
-    assert keras.config.dtype_policy().name == before
-
-
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_the_average_is_put_in_place_and_taken_out_again(name: str) -> None:
     model = build_unet((8, 8, 1), filters=1, depth=1)
@@ -324,15 +307,27 @@ def test_training_is_stalled_when_nothing_gets_better() -> None:
     assert not is_stalled([], "val_miou", 1)
 
 
+GRAPH = Compilation("float32", False)
+
+
 def make_run(
-    folder: Path, *, stop_at: int | None = None, seconds: float = 0.0, patience: int | None = None, ema: float = 0.9
+    folder: Path,
+    *,
+    stop_at: int | None = None,
+    seconds: float = 0.0,
+    patience: int | None = None,
+    ema: float = 0.9,
+    way: Compilation = GRAPH,
 ) -> CheckpointWriter:
     """Train a U-Net with dropout for 3 epochs of 4 steps into a folder, from wherever it stands."""
     keras.utils.set_random_seed(7)
-    model = build_unet((8, 8, 1), filters=2, depth=2, dropout=0.5)
-    trained = add_side_heads(model, 2)
+    with precision_policy(way.precision):
+        model = build_unet((8, 8, 1), filters=2, depth=2, dropout=0.5)
+        trained = add_side_heads(model, 2)
     loss, metric = SupervisedLoss(CrossEntropy() + Dice(), 2), FirstHead(MeanIoU(2), 2)
-    fitting.compile_model(trained, loss, [metric], fitting.make_optimizer(ema=ema), xla=False)
+    fitting.compile_model(trained, loss, [metric], fitting.make_optimizer(ema=ema), xla=bool(way.jit_compile))
+    if way.fused_norm:
+        fuse_norms(trained)
     plan = make_plan(4, 0.01, epochs=3)
     run = RunFolder(folder)
     for path in (folder, folder / "checkpoints"):
@@ -384,6 +379,25 @@ def test_a_stop_at_any_step_loses_nothing(whole: CheckpointWriter, tmp_path: Pat
     assert again.history == whole.history
     for name in FILES:
         assert (tmp_path / "run" / name).read_bytes() == (whole._run.path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        Compilation("mixed_bfloat16", False, fused_norm=True),
+        pytest.param(Compilation("float32", False, fused_norm=True), marks=pytest.mark.slow),
+        pytest.param(Compilation("float32", True), marks=pytest.mark.slow),
+        pytest.param(Compilation("mixed_float16", True), marks=pytest.mark.slow),
+    ],
+    ids=lambda way: way.name,
+)
+def test_a_stop_loses_nothing_however_steps_are_computed(way: Compilation, tmp_path: Path) -> None:
+    whole = make_run(tmp_path / "whole", way=way, seconds=1e9)
+    with pytest.raises(Stopped):
+        make_run(tmp_path / "run", way=way, stop_at=5, seconds=1e9)
+    assert make_run(tmp_path / "run", way=way, seconds=1e9).history == whole.history
+    for name in FILES:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_unetres.models.fake_quant import is_quantization_aware
-from keras_unetres.runs import Compression, Engine, RunFolder
+from keras_unetres.runs import Compilation, Compression, RunFolder
 from keras_unetres.tasks.keras_engine import KerasEngine
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.workflows.evaluate import evaluate
@@ -40,7 +40,7 @@ def test_the_new_run_is_rebuilt_with_fake_quantization(aware: Any, run_folder: P
     out, done, said = aware
     info = RunFolder(out).read_info()
     assert info.compress == (Compression("quantize_aware", "native", "minmax", keep_zeros=False),)
-    assert info.engine == Engine("float32", True)
+    assert info.compilation == Compilation("float32", True)
     assert info.model == RunFolder(run_folder).read_info().model
     loaded = load_run(out)
     assert is_quantization_aware(loaded.model)

@@ -17,7 +17,7 @@ import pytest
 from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import SCHEMA, Engine, RunFolder
+from keras_unetres.runs import SCHEMA, Compilation, RunFolder
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
 
 
@@ -331,7 +331,7 @@ WRONG: list[tuple[str, Any]] = [
     ("data.path", 1),
     ("data.splits", []),
     ("data.splits.train", [1]),
-    ("engine", {"jit_compile": "no"}),
+    ("compilation", {"jit_compile": "no"}),
     ("model.arguments", []),
     ("model.builder", None),
     ("plan", {"epochs": 3}),
@@ -385,7 +385,7 @@ def test_a_run_json_nested_without_end_is_refused(run: RunFolder) -> None:
 
 def test_run_files_of_earlier_and_later_versions_are_read(run: RunFolder) -> None:
     def earlier(values: dict[str, Any]) -> None:
-        for name in ("task", "engine", "seed", "versions"):
+        for name in ("task", "compilation", "seed", "versions"):
             del values[name]
         del values["classes"]["ignored"], values["classes"]["note"]
         del values["reading"]["target"]
@@ -393,11 +393,11 @@ def test_run_files_of_earlier_and_later_versions_are_read(run: RunFolder) -> Non
 
     rewrite(run, earlier)
     info = run.read_info()
-    assert (info.task, info.engine, info.seed, info.classes.ignored) == ("segment", Engine(), 0, True)
+    assert (info.task, info.compilation, info.seed, info.classes.ignored) == ("segment", Compilation(), 0, True)
 
-    rewrite(run, lambda values: values.update(budget={"minutes": 3}, engine={"precision": "float32", "cores": 4}))
+    rewrite(run, lambda values: values.update(budget={"minutes": 3}, compilation={"precision": "float32", "cores": 4}))
     info = run.read_info()
-    assert info.engine == Engine("float32")
+    assert info.compilation == Compilation("float32")
     run.write_info(replace(info, seed=4))
     assert json.loads((run.path / "run.json").read_text())["budget"] == {"minutes": 3}
     assert run.read_info() == replace(info, seed=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,3 +31,8 @@ class Command:
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         parser.epilog = f"example: {self.example}"
         parser.set_defaults(function=self.run)
+
+
+def say_next(run: str) -> None:
+    """Print what usually follows a training."""
+    print(f"next      unetres export {shlex.quote(run)} --out model.tflite")

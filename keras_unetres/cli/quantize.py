@@ -7,7 +7,7 @@ import argparse
 from unetres_edge.command_line import read
 
 from ..settings import QuantizeSettings
-from .command import Command
+from .command import Command, say_next
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> None:
         learning_rate=settings.learning_rate,
         overwrite=settings.overwrite,
     )
+    say_next(settings.out)
 
 
 COMMAND = Command(QuantizeSettings, run, "unetres quantize run --out run-int8 --epochs 5")

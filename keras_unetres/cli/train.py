@@ -8,7 +8,7 @@ from unetres_edge.command_line import given, read
 from unetres_edge.errors import UsageError
 
 from ..settings import TrainCommand, flat_options
-from .command import Command
+from .command import Command, say_next
 
 
 def run(options: argparse.Namespace) -> None:
@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> None:
     from ..workflows.train import train
 
     train(command.data, command.out, command.settings, overwrite=command.overwrite)
+    say_next(command.out)
 
 
 def _resume(command: TrainCommand, options: argparse.Namespace) -> None:
@@ -37,6 +38,7 @@ def _resume(command: TrainCommand, options: argparse.Namespace) -> None:
         if ("settings", *option.path) in named
     }
     resume(run, data=command.data, settings=settings)
+    say_next(run)
 
 
 COMMAND = Command(TrainCommand, run, "unetres train cells --out run --size 256 --epochs 40")

@@ -65,17 +65,26 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Compilation:
     """How steps are computed.
 
     Args:
-        precision: dtype policy of Keras, such as "float32" or "mixed_float16"; None for what the machine at hand does
-            by itself: mixed float16 with a GPU, float32 elsewhere.
-        jit_compile: whether XLA compiles a step; None for what the devices at hand do.
+        precision: dtype policy of Keras, such as "float32" or "mixed_bfloat16"; None where it is left to the machine,
+            as in runs of the first version: mixed float16 with a GPU, float32 elsewhere.
+        jit_compile: whether XLA compiles a step; None where the devices decide, as in runs of the first version.
+        fused_norm: whether BatchNormalization is one kernel; see `keras_unetres.training.fused_norm`.
+        tried: name -> measured seconds of a step, where several ways were tried.
     """
 
     precision: str | None = None
     jit_compile: bool | None = None
+    fused_norm: bool = False
+    tried: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name for a person, such as "bfloat16" or "float32, XLA"."""
+        return (self.precision or "float32").removeprefix("mixed_") + (", XLA" if self.jit_compile else "")
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ class RunInfo:
         speed: what was measured for the plan; None where nothing was.
         compress: steps of compression applied to the network, in order.
         source: the run folder that it was compressed from.
-        engine: how steps are computed.
+        compilation: how steps are computed.
         later: what later versions wrote.
     """
 
@@ -148,7 +157,7 @@ class RunInfo:
     speed: Speed | None = None
     compress: tuple[Compression, ...] = ()
     source: str | None = None
-    engine: Engine = Engine()
+    compilation: Compilation = Compilation()
     later: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -172,7 +181,7 @@ class RunInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, as `run.json` holds them."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "later"}
-        for name in ("model", "classes", "data", "engine"):
+        for name in ("model", "classes", "data", "compilation"):
             values[name] = asdict(values[name])
         for name in ("preprocessing", "reading"):
             values[name] = values[name].to_dict()
@@ -218,7 +227,7 @@ class RunInfo:
             speed=top.optional("speed", Speed),
             compress=tuple(step.made(lambda given: _of_known(Compression, given)) for step in top.sections("compress")),
             source=top.get("source", (str, type(None)), None),
-            engine=top.optional("engine", Engine) or Engine(),
+            compilation=top.optional("compilation", Compilation) or Compilation(),
             later={name: value for name, value in values.items() if name not in known | {"schema"}},
         )
 

@@ -12,7 +12,7 @@ from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
 from ..choices.augmentations import AUGMENTATIONS
-from ..choices.fitting import OPTIMIZERS, SCHEDULES
+from ..choices.fitting import COMPILERS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, UPSAMPLINGS
 from ..choices.reading import MASK_KINDS, TARGETS
@@ -189,6 +189,13 @@ class FitSettings(Settings):
     devices: int = setting(
         1, "GPUs of this machine to train on; each gets an equal part", least=1, most=1024, metavar="N", tags=(_FREE,)
     )
+    precision: str = setting(
+        "auto",
+        "numbers that a step computes with; weights are float32 and exports the same; auto: what the processor does "
+        "fastest",
+        choices=PRECISIONS,
+    )
+    compile: str = setting("auto", "what compiles a step; auto: what is faster on the processor", choices=COMPILERS)
     seed: int = setting(0, "seed of weights, splits, order and augmentation", least=0, most=2**32 - 1, metavar="S")
 
     def __post_init__(self) -> None:

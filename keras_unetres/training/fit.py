@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -13,8 +12,7 @@ import tensorflow as tf
 from unetres_edge.errors import UsageError
 
 from ..choices.fitting import OPTIMIZERS
-from ..runs import Engine, Plan
-from .devices import Devices
+from ..runs import Plan
 from .state import arrays, put, state_variables
 
 _PROBE_SECONDS = 6.0
@@ -64,33 +62,6 @@ def compile_model(
     """Compile with XLA, and make the optimizer's variables."""
     model.compile(optimizer or make_optimizer(), loss=loss, metrics=metrics, jit_compile=xla)
     model.optimizer.build(model.trainable_variables)
-
-
-def choose_engine(known: Engine, devices: Devices, *, mixed: bool = True) -> Engine:
-    """Return how steps are computed: as the run says, and where it does not, as the machine at hand does it best.
-
-    Args:
-        known: what `run.json` says.
-        devices: to train on; several of them do not work with XLA.
-        mixed: whether half precision may be used.
-    """
-    precision = known.precision
-    if precision is None:
-        gpu = mixed and tf.config.list_physical_devices("GPU")
-        precision = "mixed_float16" if gpu else keras.config.dtype_policy().name
-    return Engine(precision, devices.xla and known.jit_compile is not False)
-
-
-@contextlib.contextmanager
-def precision_policy(engine: Engine) -> Iterator[None]:
-    """Build and train in the precision of an engine."""
-    before = keras.config.dtype_policy()
-    if engine.precision is not None:
-        keras.config.set_dtype_policy(engine.precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def probe_speed(model: keras.Model, train: tf.data.Dataset, validation: tf.data.Dataset) -> tuple[float, float]:

@@ -13,12 +13,14 @@ import keras
 from unetres_edge.errors import TrainingError
 
 from ..models import assign
-from ..runs import Engine, Plan, RunFolder, Speed
+from ..runs import Compilation, Plan, RunFolder, Speed
 from ..settings import EPOCHS
+from . import compilation as compiling
 from . import fit as fitting
 from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
 from .devices import Devices
+from .fused_norm import fuse_norms
 from .progress import Progress
 from .schedule import make_plan, make_timed_plan
 from .stopping import StopRequest
@@ -50,17 +52,18 @@ def train_run(
         Stopped: a stop was asked for; a checkpoint is written.
     """
     task, fit, quantized = data.task, data.settings.fit, data.info.quantized
-    engine = fitting.choose_engine(data.info.engine, devices, mixed=not quantized)
+    compilation = _choose_compilation(data, devices, say)
     stop = StopRequest(say)
-    with fitting.precision_policy(engine), stop.listening(), devices.guard():
+    say(f"device    {compiling.describe_device(compilation, fit.devices)}")
+    with compiling.precision_policy(compilation.precision), stop.listening(), devices.guard():
         model = _build(data, devices, say)
-        trained, metrics = _compile(model, data, devices, engine)
+        trained, metrics = _compile(model, data, devices, compilation)
         validation = data.validation_batches()
 
         plan = data.info.plan
         if plan is None:
             plan, speed = _make_plan(trained, data, validation, devices, begun, say)
-            data = replace(data, info=replace(data.info, plan=plan, speed=speed, engine=engine))
+            data = replace(data, info=replace(data.info, plan=plan, speed=speed, compilation=compilation))
             if devices.is_chief:
                 run.write_info(data.info)
 
@@ -102,9 +105,18 @@ def train_run(
         if writer.best < 0:
             raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
         if devices.is_chief:
+            model = _in_float32(model, data, compilation)
             assign({v.path: v for v in model.weights}, run.read_weights())
             task.finish(data, run, model, writer.history, say)
     return told(run, data, plan, writer.best, writer.best_epoch, begun, say)
+
+
+def _in_float32(model: keras.Model, data: TrainingData, compilation: Compilation) -> keras.Model:
+    """Return the network as export and evaluation will build it; its weights are still to be set."""
+    if compilation.precision in (None, "float32"):
+        return model
+    with compiling.precision_policy("float32"):
+        return data.task.build_network(data.info)
 
 
 def told(
@@ -130,6 +142,34 @@ def told(
     }
 
 
+def _choose_compilation(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> Compilation:
+    """Return how steps are computed: as `run.json` says; else by the settings, the processor and, given time, trials.
+
+    Fake quantization computes in float32, as its int8 file is compared with that.
+    """
+    info, fit, several = data.info, data.settings.fit, not devices.xla
+    if info.compress or info.plan is not None:
+        return compiling.as_before(info.compilation, several=several, mixed=not info.quantized)
+    ways = compiling.candidates(compiling.find_processor(several=several), fit)
+    seconds = compiling.trial_seconds(fit.minutes, ways)
+    if not seconds:
+        return ways[0]
+    say(f"compile   trying {' and '.join(way.name for way in ways)} ...")
+    chosen = compiling.try_ways(ways, lambda way: _make_step(data, devices, way), seconds)
+    if chosen.tried:
+        say(f"tried     {compiling.describe_tried(chosen.tried)} a step")
+    return chosen
+
+
+def _make_step(data: TrainingData, devices: Devices, way: Compilation) -> Callable[[], None]:
+    """Return a function that trains a network of its own for one step, computed in a certain way."""
+    with compiling.precision_policy(way.precision):
+        model = _build(data, devices, lambda line: None)
+        trained, _ = _compile(model, data, devices, way)
+    batches = data.batches(0, 1 << 40, devices.shard)
+    return lambda: trained.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)
+
+
 def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> keras.Model:
     """Return the network with the weights that it starts from."""
     keras.utils.set_random_seed(data.settings.fit.seed)
@@ -144,7 +184,7 @@ def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> 
 
 
 def _compile(
-    model: keras.Model, data: TrainingData, devices: Devices, engine: Engine
+    model: keras.Model, data: TrainingData, devices: Devices, compilation: Compilation
 ) -> tuple[keras.Model, list[keras.metrics.Metric]]:
     """Return the model that is trained, with side heads where there is deep supervision, and its metrics."""
     fit, num_classes = data.settings.fit, model.output_shape[-1]
@@ -157,7 +197,9 @@ def _compile(
         optimizer = fitting.make_optimizer(
             fit.optimizer, weight_decay=fit.weight_decay, clip_norm=fit.clip_norm, ema=fit.ema
         )
-        fitting.compile_model(trained, loss, metrics, optimizer, xla=bool(engine.jit_compile))
+        fitting.compile_model(trained, loss, metrics, optimizer, xla=bool(compilation.jit_compile))
+    if compilation.fused_norm:
+        fuse_norms(trained)
     return trained, metrics
 
 

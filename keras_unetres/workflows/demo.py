@@ -64,7 +64,9 @@ def demo(
     shutil.copy(folder / "cells" / "train" / "classes.txt", folder / "cells" / "classes.txt")
     say(f"2/4  training, {epochs} epochs")
     network = NetworkSettings(size=128, filters=16, depth=3)
-    options = TrainSettings(network, FitSettings(batch=8, epochs=epochs, seed=seed))
+    # Its figures are to be the same on every processor.
+    fit = FitSettings(batch=8, epochs=epochs, seed=seed, precision="float32", compile="xla")
+    options = TrainSettings(network, fit)
     train(folder / "cells", folder / "run", options, say=lambda line: say("     " + line))
     say(f"3/4  export, scored on {_TEST} held-out pictures")
     files = {"float32": folder / "model_float32.tflite", "int8": folder / "model_int8.tflite"}

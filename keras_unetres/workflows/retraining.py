@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from unetres_edge.errors import RunFolderError, UsageError
 
-from ..runs import Compression, Engine, RunFolder, RunInfo
+from ..runs import Compilation, Compression, RunFolder, RunInfo
 from ..settings import RETRAIN_EPOCHS, TrainSettings
 from ..tasks import TASKS
 from ..tasks.loading import load_run, package_versions
@@ -84,7 +84,7 @@ def read_data(
         versions=package_versions(),
         plan=None,
         speed=None,
-        engine=Engine(),  # fake quantization and tf_keras compute in float32
+        compilation=Compilation(),  # fake quantization and tf_keras compute in float32
     )
     return replace(found, info=info, calibration=source.folder.read_calibration())
 
