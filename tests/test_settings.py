@@ -258,15 +258,18 @@ def test_flat_keywords_are_taken() -> None:
 
 
 def test_functions_have_the_defaults_of_the_settings() -> None:
-    from keras_unetres.workflows import augment, cluster, demo, evaluate, export, prune, quantize, web
+    from keras_unetres.workflows import augment, cluster, demo, evaluate, export, predict, prune, quantize, web
+    from keras_unetres.workflows import inspect as look
 
     doors = {
-        "augment": augment.draw_augmentation,
+        "augment": augment.augment,
         "quantize": quantize.quantize,
         "prune": prune.prune,
         "cluster": cluster.cluster,
         "export": export.export,
         "evaluate": evaluate.evaluate,
+        "predict": predict.predict,
+        "inspect": look.inspect,
         "demo": demo.demo,
         "serve-demo": web.serve_demo,
     }
