@@ -345,6 +345,7 @@ WRONG: list[tuple[str, Any]] = [
     ("source", 3),
     ("speed", {"step_seconds": 1.0}),
     ("task", 0),
+    ("task", "detect"),
     ("versions", "1"),
 ]
 

@@ -155,9 +155,12 @@ class RunFolder:
             return None
         tensors, metadata = self._read_tensors(path)
         try:
-            return tensors, json.loads(metadata["state"])
+            state = json.loads(metadata["state"])
         except (KeyError, RecursionError, ValueError) as error:
             raise RunFolderError("not a checkpoint: it holds no state", file=path, fix="train again") from error
+        if not isinstance(state, dict):
+            raise RunFolderError("not a checkpoint: its state is wrong", file=path, fix="train again")
+        return tensors, state
 
     def _read_tensors(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         """Return tensors and metadata after checking the digest over both."""

@@ -18,6 +18,7 @@ from ..settings import TrainSettings
 from .plan import Plan
 
 SCHEMA = 1
+TASK_NAMES = ("segment", "classify")
 QUANTIZE_AWARE, PRUNE, CLUSTER = "quantize_aware", "prune", "cluster"
 # step of compression -> the fields of `Compression` that tell how it was done.
 STEPS = {QUANTIZE_AWARE: ("ranges", "keep_zeros"), PRUNE: ("sparsity",), CLUSTER: ("clusters", "keep_zeros")}
@@ -220,7 +221,7 @@ class RunInfo:
             data=_data(top.section("data")),
             settings=top.get("settings", dict),
             augment=top.get("augment", str),
-            task=top.get("task", str, "segment"),
+            task=top.one_of("task", TASK_NAMES, "segment"),
             plan=top.optional("plan", Plan),
             seed=top.get("seed", int, 0),
             versions=top.get("versions", dict, {}),
@@ -246,6 +247,13 @@ class _Section:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if key not in self._values or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             self.refuse(key, " or ".join(k.__name__ for k in kinds))
+        return value
+
+    def one_of(self, key: str, words: tuple[str, ...], default: str) -> str:
+        """Return one of some words, or the default where there is none."""
+        value: str = self.get(key, str, default)
+        if value not in words:
+            self.refuse(key, " or ".join(words), found=value)
         return value
 
     def section(self, key: str) -> _Section:
@@ -281,10 +289,10 @@ class _Section:
                 f"run.json is wrong at {self._above.rstrip('.')}: {error}", file=self._file, fix="use a copy of it"
             ) from error
 
-    def refuse(self, key: str, expected: str) -> NoReturn:
+    def refuse(self, key: str, expected: str, *, found: str = "") -> NoReturn:
         """Raise the error that names a key."""
         value = self._values.get(key)
-        found = "nothing" if key not in self._values else type(value).__name__ if value is not None else "null"
+        found = found or ("nothing" if key not in self._values else "null" if value is None else type(value).__name__)
         raise RunFolderError(
             f"run.json is wrong at {self._above}{key}",
             file=self._file,
