@@ -1,6 +1,6 @@
 """Mutation testing of the modules that decide labels: which small faults would the quick tests let through?
 
-    python benchmarks/mutation.py [--count 50] [--seed 0] [--only NAME] [--out FILE]
+    python benchmarks/mutation.py [--count 50] [--seed 0] [--only NAME ...] [--again] [--out FILE]
 
 A mutant is the module with one change: a comparison, an operator, a constant, a condition, a bound of a slice, what is
 returned, or a call that is left out. A seeded sample of each module's mutants is drawn, and the quick tests named for
@@ -31,12 +31,16 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "mutation.json"
 COPIED = ("edge", "keras_unetres", "tests", "pyproject.toml")
 QUICK, SLOW = "not slow and not long", "slow and not long"
 NO_TESTS = 5  # the status of pytest that selects none
+
+
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -280,8 +284,12 @@ def _run(folder: Path, tests: tuple[str, ...], marks: str, log: Path) -> None:
         os._exit(status)
 
 
-def measure(name: str, folder: Path, count: int, seed: int) -> dict[str, object]:
-    """Run the tests of a module on a sample of its mutants."""
+def measure(name: str, folder: Path, count: int, seed: int, before: Figures | None) -> Iterator[Figures]:
+    """Run the tests of a module on a sample of its mutants; yield the figures after each.
+
+    Args:
+        before: figures of an earlier run, of which the survivors alone are run again.
+    """
     row = ROWS[name]
     preload(row.path)
     file = folder / row.path
@@ -290,12 +298,16 @@ def measure(name: str, folder: Path, count: int, seed: int) -> dict[str, object]
     failed = fails(folder, row.tests, QUICK, 900)
     seconds = time.monotonic() - start
     if failed is not None:
-        raise SystemExit(f"{name}: without any change {failed} fails; see {folder / 'log.txt'}")
+        raise SystemExit(f"{name}: without any change {failed} fails:\n{(folder / 'log.txt').read_text()[-3000:]}")
     tree = ast.parse(source)
     every = find_mutants(tree, row.within)
-    chosen = sorted(random.Random(f"{seed} {name}").sample(range(len(every)), min(count, len(every))))
-    survivors = []
-    for number, mutant in enumerate((every[place] for place in chosen), start=1):
+    chosen = random.Random(f"{seed} {name}").sample(every, min(count, len(every)))
+    if before is not None:
+        known = [survivor["change"] for survivor in before["survivors"]]
+        chosen = [mutant for mutant in every if mutant.text in known]
+        chosen = list({mutant.text: mutant for mutant in chosen}.values())
+    survivors: list[dict[str, Any]] = []
+    for number, mutant in enumerate(chosen, start=1):
         with mutant.applied():
             file.write_text(ast.unparse(ast.fix_missing_locations(copy.deepcopy(tree))) + "\n")
         by = fails(folder, row.tests, QUICK, 30 + 3 * seconds)
@@ -304,17 +316,24 @@ def measure(name: str, folder: Path, count: int, seed: int) -> dict[str, object]
         if by is None:
             slow = fails(folder, row.tests, SLOW, 1200)
             survivors.append({"line": line, "change": mutant.text, "killed_by_a_slow_test": slow is not None})
+        if before is None:
+            yield figures_of(row, len(every), number, survivors)
+    if before is not None:
+        yield figures_of(row, len(every), before["mutants"], survivors)
     file.write_text(source)
-    killed = len(chosen) - len(survivors)
+
+
+def figures_of(row: Row, possible: int, mutants: int, survivors: list[dict[str, Any]]) -> Figures:
+    """Return what is written of a module."""
+    killed = mutants - len(survivors)
     return {
         "module": row.path,
-        "possible": len(every),
-        "mutants": len(chosen),
+        "possible": possible,
+        "mutants": mutants,
         "killed": killed,
-        "killed_percent": round(100 * killed / len(chosen), 1),
-        "killed_with_slow": killed + sum(bool(each["killed_by_a_slow_test"]) for each in survivors),
-        "seconds_of_the_tests": round(seconds, 1),
-        "survivors": survivors,
+        "killed_percent": round(100 * killed / mutants, 1),
+        "killed_with_slow": killed + sum(each["killed_by_a_slow_test"] for each in survivors),
+        "survivors": [*survivors],
     }
 
 
@@ -323,24 +342,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=50, help="mutants of each module")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--only", choices=ROWS, help="one module; its figures replace those in the file")
+    parser.add_argument(
+        "--only", choices=ROWS, nargs="+", help="these modules; their figures replace those in the file"
+    )
+    parser.add_argument("--again", action="store_true", help="run what survived the last time, after tests were added")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     sys.dont_write_bytecode = True  # two mutants of one second and one size would pass for each other
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    modules = json.loads(options.out.read_text())["modules"] if options.out.exists() else {}
     with tempfile.TemporaryDirectory(prefix="unetres-mutation-") as name:
         folder = copy_sources(Path(name))
-        for module in [options.only] if options.only else ROWS:
-            figures = measure(module, folder, options.count, options.seed)
-            found = json.loads(options.out.read_text()) if options.out.exists() else {}
-            modules = {**found.get("modules", {}), module: figures}
-            total, killed = (sum(int(each[key]) for each in modules.values()) for key in ("mutants", "killed"))
-            result = {
-                "command": f"python benchmarks/mutation.py --count {options.count} --seed {options.seed}",
-                "killed_percent": round(100 * killed / total, 1),
-                "modules": {each: modules[each] for each in ROWS if each in modules},
-            }
-            options.out.write_text(json.dumps(result, indent=1) + "\n")
+        for module in options.only or ROWS:
+            before = modules[module] if options.again else None
+            for figures in measure(module, folder, options.count, options.seed, before):
+                modules[module] = figures
+                total, killed = (sum(each[key] for each in modules.values()) for key in ("mutants", "killed"))
+                result = {
+                    "killed_percent": round(100 * killed / total, 1),
+                    "modules": {each: modules[each] for each in ROWS if each in modules},
+                }
+                options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

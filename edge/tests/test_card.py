@@ -223,3 +223,9 @@ def test_default_colors_are_those_of_voc() -> None:
     assert colors[:5] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
     assert colors[20] == (0, 64, 128)
     assert len(set(colors)) == 256
+
+
+def test_a_figure_that_is_no_number_is_not_written() -> None:
+    """JSON has no NaN: other readers of the card would refuse all of it."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dataclasses.replace(make_card(), scores={"miou": float("nan")}).to_json()
