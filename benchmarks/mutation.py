@@ -103,6 +103,15 @@ class Mutant:
     def __post_init__(self) -> None:
         self.text = f"{_shown(self.old)} -> {_shown(self.new)}"
 
+    @property
+    def line(self) -> int:
+        return getattr(self.old, "lineno", 0)
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """What tells it from others; equal constants of one line share it."""
+        return self.line, self.text
+
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Change the tree, and change it back."""
@@ -303,19 +312,19 @@ def measure(name: str, folder: Path, count: int, seed: int, before: Figures | No
     every = find_mutants(tree, row.within)
     chosen = random.Random(f"{seed} {name}").sample(every, min(count, len(every)))
     if before is not None:
-        known = [survivor["change"] for survivor in before["survivors"]]
-        chosen = [mutant for mutant in every if mutant.text in known]
-        chosen = list({mutant.text: mutant for mutant in chosen}.values())
+        known = {(survivor["line"], survivor["change"]) for survivor in before["survivors"]}
+        chosen = [mutant for mutant in every if mutant.place in known]
+        if {mutant.place for mutant in chosen} != known:
+            raise SystemExit(f"{name}: the module has changed since; draw a new sample")
     survivors: list[dict[str, Any]] = []
     for number, mutant in enumerate(chosen, start=1):
         with mutant.applied():
             file.write_text(ast.unparse(ast.fix_missing_locations(copy.deepcopy(tree))) + "\n")
         by = fails(folder, row.tests, QUICK, 30 + 3 * seconds)
-        line = getattr(mutant.old, "lineno", 0)
-        print(f"{name} {number}/{len(chosen)}  line {line}: {mutant.text}: {by or 'survives'}", flush=True)
-        if by is None:
+        print(f"{name} {number}/{len(chosen)}  line {mutant.line}: {mutant.text}: {by or 'survives'}", flush=True)
+        if by is None and mutant.place not in [(each["line"], each["change"]) for each in survivors]:
             slow = fails(folder, row.tests, SLOW, 1200)
-            survivors.append({"line": line, "change": mutant.text, "killed_by_a_slow_test": slow is not None})
+            survivors.append({"line": mutant.line, "change": mutant.text, "killed_by_a_slow_test": slow is not None})
         if before is None:
             yield figures_of(row, len(every), number, survivors)
     if before is not None:

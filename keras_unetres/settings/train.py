@@ -380,7 +380,11 @@ class TrainSettings(Settings):
         return cls().with_flat(values)
 
     def with_flat(self, values: Mapping[str, Any]) -> TrainSettings:
-        """Return settings some of which, named as in `from_flat`, have other values."""
+        """Return settings some of which, named as in `from_flat`, have other values.
+
+        Raises:
+            UsageError: there is no setting of a name.
+        """
         options = flat_options()
         unknown = sorted(values.keys() - options.keys())
         if unknown:

@@ -39,16 +39,16 @@ class Engine(Protocol):
         """Return what the network gives of a tile.
 
         Args:
-            tile: (h, w, channels) uint8 of the network's size, prepared.
+            tile: (H, W, C) uint8 of the network's size, prepared.
 
         Returns:
-            (h, w, classes) float32 scores; of a network with an argmax head, (h, w) uint8 labels; of a classifier,
+            (H, W, classes) float32 scores; of a network with an argmax head, (H, W) uint8 labels; of a classifier,
             (classes,) float32 scores.
         """
         ...
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
-        """Return the labels (h, w) uint8 of a tile; of equal scores the lower id.
+        """Return the labels (H, W) uint8 of a tile; of equal scores the lower id.
 
         An engine that can tell them faster than by the argmax of `run` overrides this.
         """
