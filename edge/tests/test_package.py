@@ -19,8 +19,7 @@ SOURCE = Path(unetres_edge.__file__)
 def names_for_type_checkers() -> dict[str, str]:
     """Return what the TYPE_CHECKING block imports: name -> module."""
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     return {alias.name: node.module for node in block.body for alias in node.names}
 
 
