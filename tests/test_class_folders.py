@@ -409,6 +409,6 @@ def test_masks_are_not_taken_for_a_class(where: str, tmp_path: Path) -> None:
 
 def test_pictures_of_two_values_may_be_a_class(tmp_path: Path) -> None:
     for number in range(8):
-        save(tmp_path / "text" / f"page_{number}.png", RNG.integers(0, 2, (12, 12), np.uint8) * np.uint8(255))
+        save(tmp_path / "text" / f"{number}.png", RNG.integers(0, 2, (12, 12), np.uint8) * np.uint8(255))
         save(tmp_path / "photo" / f"{number}.png", RNG.integers(0, 256, (12, 12), np.uint8))
     assert look_over(tmp_path, hashes="off", progress=False).faults == []
