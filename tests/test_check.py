@@ -216,7 +216,7 @@ def test_applying_a_fix_leaves_no_finding_of_its_kind(name: str, tmp_path: Path)
     check_that_the_fix_closes(name, "", tmp_path)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", MASKS)
 def test_applying_a_fix_leaves_no_finding_of_its_kind_whatever_the_masks(masks: str, tmp_path: Path) -> None:
     for name, kind in PLANTS.items():
@@ -297,6 +297,15 @@ def test_masks_of_black_and_white_are_background_and_foreground(white: int, tmp_
     dataset = open_dataset(tmp_path)
     masks = [set(np.unique(load(pair.mask)).tolist()) for pair in site.pairs]
     assert decide_classes(dataset, masks, ["0", "255"]).names == ("0", "255")  # as an earlier version named them
+
+
+def test_names_that_pair_nowhere_are_all_listed_and_none_is_left_out(tmp_path: Path) -> None:
+    site = make_clean(tmp_path, find_seed("missing_mask", "binary"), 12)
+    for pair in site.pairs:
+        pair.mask.rename(pair.mask.with_name(f"other_{pair.mask.name}"))
+    faults = look_over(tmp_path, hashes="off", progress=False).faults
+    assert Counter(fault.kind for fault in faults) == {"missing-mask": 12, "missing-image": 12}
+    assert {fault.fix.patch for fault in faults} == {None}
 
 
 def test_masks_of_colours_get_a_table(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 from unetres_edge.images.preprocessing import IGNORE
 
@@ -25,6 +25,7 @@ _MASK_SUFFIXES = (
     *("_gtfine_labelids", "_gtfine_labeltrainids", "_mask", "_masks", "_label", "_labels", "_labelids", "_gt"),
     *("_groundtruth", "_seg", "_segmentation", "_annotation", "_1stho", "_2ndho", "_manual1", "_instances", "_l", "_p"),
 )
+_RENAME = Fix("name every mask like its image: a.png for a.jpg, or a_mask.png")
 _OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
 
@@ -139,7 +140,8 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         for key in sorted(set(own) - set(others)):
             file = own[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
-            layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, leave_out(file.name)))
+            fix = leave_out(file.name) if set(pictures) & set(labels) else _RENAME  # not all of them
+            layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
     layout.samples[part] = [
