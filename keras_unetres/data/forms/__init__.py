@@ -40,6 +40,8 @@ def find_format(base: Path) -> tuple[Path, str]:
     place = base
     while place.is_dir():
         name = next((name for name, known in FORMATS.items() if known.recognises(place)), None)
+        if name == CLASS_FOLDERS and any(has_masks(path) for path in place.iterdir() if path.is_dir()):
+            break  # data sets side by side, not classes
         if name is not None:
             return place, name
         inside = [path for path in place.iterdir() if not path.name.startswith((".", "__MACOSX"))]
