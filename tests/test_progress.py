@@ -48,6 +48,11 @@ class Run:
         )
         self.validated = 0
 
+    def show(self) -> None:
+        """Draw the live line, which else waits for a tenth of a second."""
+        if self.shown._bar is not None:
+            self.shown._bar.refresh()
+
     def fit(self, first: int, end: int, steps: int = 10, *, validate: bool = True, loss: float = 0.5) -> None:
         self.shown.set_params({"steps": steps, "epochs": end})
         self.shown.on_train_begin()
@@ -56,6 +61,7 @@ class Run:
             for step in range(steps):
                 self.clock.now += 62.0 if step == 0 and epoch == first else 2.0
                 self.shown.on_train_batch_end(step, {"loss": loss, "miou": 0.25})
+            self.show()
             logs = {"loss": loss, "miou": 0.25}
             if validate:
                 self.shown.on_test_begin()
@@ -70,10 +76,10 @@ def test_an_epoch_has_one_line() -> None:
     run = Run(kept=lambda: 2, validation_epochs=[1, 2, 3, 4])
     run.fit(0, 4)
     assert run.lines == [
-        "epoch     1/4  loss 0.5000  mIoU 0.2500  val loss 0.7500  val mIoU 0.1250  100.0 s  4 img/s  2:00 left",
-        "epoch     2/4  loss 0.5000  mIoU 0.2500  val loss 0.7500  val mIoU 0.1250 (kept)  28.0 s  4 img/s  0:56 left",
-        "epoch     3/4  loss 0.5000  mIoU 0.2500  val loss 0.7500  val mIoU 0.1250  28.0 s  4 img/s  0:28 left",
-        "epoch     4/4  loss 0.5000  mIoU 0.2500  val loss 0.7500  val mIoU 0.1250  28.0 s  4 img/s",
+        "epoch     1/4  loss 0.5000  mIoU 0.2500  val mIoU 0.1250  2:00 left",
+        "epoch     2/4  loss 0.5000  mIoU 0.2500  val mIoU 0.1250 (kept)  0:56 left",
+        "epoch     3/4  loss 0.5000  mIoU 0.2500  val mIoU 0.1250  0:28 left",
+        "epoch     4/4  loss 0.5000  mIoU 0.2500  val mIoU 0.1250  28.0 s",
     ]
     assert run.stream.getvalue() == ""  # no terminal
 
@@ -92,7 +98,6 @@ def test_a_run_that_goes_on_in_the_middle_of_an_epoch() -> None:
     run = Run(first_epoch=2, stream=Terminal())
     run.fit(2, 3, steps=4)
     assert run.lines[0].startswith("epoch     3/4  ")
-    assert "4 img/s" in run.lines[0]
     assert run.lines[0].endswith("0:40 left")  # 20 s, and one end of an epoch of 20 s
     assert " 6/10" in run.stream.getvalue()
     assert "11/10" not in run.stream.getvalue()
@@ -112,16 +117,45 @@ def test_a_terminal_has_a_live_line_that_goes() -> None:
     assert "\x1b" not in "".join(run.lines) and "%" not in "".join(run.lines)
 
 
+@pytest.mark.parametrize(("epochs", "score"), [(4, "miou"), (1000, "miou"), (1000, "accuracy"), (100_000, "accuracy")])
+def test_lines_fit_80_columns(epochs: int, score: str) -> None:
+    run = Run(epochs=epochs, stream=Terminal(), kept=lambda: epochs - 1)
+    run.shown.set_params({"steps": 10, "epochs": epochs})
+    run.shown.on_train_begin()
+    run.shown.on_epoch_begin(epochs - 2)
+    for step in range(10):
+        run.clock.now += 20.0
+        run.shown.on_train_batch_end(step, {"loss": 0.5, score: 0.25})
+        run.show()
+    run.shown.on_epoch_end(epochs - 2, {"loss": 0.5, score: 0.25, "val_loss": 0.5, f"val_{score}": 0.125})
+    (line,) = run.lines
+    assert "loss 0.5000" in line and "0.1250 (kept)" in line and line.endswith(" left")
+    shown = run.stream.getvalue().split("\r")
+    assert max(len(text.rstrip()) for text in [line, *shown]) <= 80
+    assert any(text.rstrip().endswith(" left") for text in shown)
+
+
+def test_what_is_said_meanwhile_stands_under_the_live_line() -> None:
+    run = Run(stream=Terminal())
+    run.shown.say("first")
+    run.shown.on_epoch_begin(0)
+    before = run.stream.getvalue()
+    run.shown.say("stopping")
+    assert run.lines == ["first", "stopping"]
+    assert run.stream.getvalue() == before + "\n"
+
+
 def test_steps_may_come_several_at_a_time() -> None:
-    run = Run()
+    run = Run(stream=Terminal())
     run.shown.set_params({"steps": 10, "epochs": 1})
     run.shown.on_train_begin()
     run.shown.on_epoch_begin(0)
     for last in (4, 9):
         run.clock.now += 10.0
         run.shown.on_train_batch_end(last, {"loss": 1.0})
+    run.show()
     run.shown.on_epoch_end(0, {"loss": 1.0})
-    assert "4 img/s" in run.lines[0]  # 5 steps of 8 images in 10 s
+    assert "4 img/s" in run.stream.getvalue()  # 5 steps of 8 images in 10 s
 
 
 def test_one_step_an_epoch_and_odd_losses() -> None:

@@ -12,11 +12,19 @@ from typing import Any, TextIO
 import keras
 from tqdm import tqdm
 
-_BAR = "{desc} {n_fmt:>5}/{total_fmt} |{bar:24}|  "
+_BAR = "{desc} {n_fmt:>5}/{total_fmt} |{bar:10}|  "
+_TITLES = {
+    "loss": "loss",
+    "miou": "mIoU",
+    "accuracy": "accuracy",
+    "val_miou": "val mIoU",
+    "val_accuracy": "val accuracy",
+}
+_WIDTH = 80  # columns of a line
 
 
 class Progress(keras.callbacks.Callback):
-    """Show the epoch, the step, loss, mIoU, images a second and the time that is left.
+    """Show the epoch, the step, the loss, scores, images a second and the time that is left, in 80 columns.
 
     Times are measured in this process. The first step of a `fit` holds its compilation and does not count for what
     is left. An epoch that is gone on with in the middle is a `fit` of its own, with fewer steps.
@@ -59,6 +67,13 @@ class Progress(keras.callbacks.Callback):
         self._compiled = False
         self._last = ""  # figures on the live line
         self._bar: tqdm[Any] | None = None
+
+    def say(self, line: str) -> None:
+        """Say a line at any time: under the live line, where there is one."""
+        if self._bar is not None:
+            self._stream.write("\n")
+            self._stream.flush()
+        self._say(line)
 
     def close(self) -> None:
         """Take the live line away, after a stop in the middle of an epoch."""
@@ -108,7 +123,7 @@ class Progress(keras.callbacks.Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Say that the epoch is being validated."""
         if self._bar is not None:
-            self._bar.bar_format = f"{_BAR}{self._last}  validating"
+            self._bar.bar_format = f"{_BAR}validating"
             self._bar.refresh()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -121,23 +136,22 @@ class Progress(keras.callbacks.Callback):
             self._step_seconds.append(speed)
         validated = any(name.startswith("val_") for name in figures)
         (self._between_validated if validated else self._between).append(now - self._ended)
-        parts = [self._place(), *_scores(figures)]
-        if self._kept is not None and self._kept() == epoch + 1:
-            parts[-1] += " (kept)"
-        parts.append(f"{now - self._begun:.1f} s")
-        if speed:
-            parts.append(f"{self._batch / speed:.3g} img/s")
+        scores = _scores(figures)
+        if self._kept is not None and self._kept() == epoch + 1 and scores:
+            scores[-1] += " (kept)"
         self._done = self._steps
-        left = self._left()
-        if left is not None and epoch + 1 < self._epochs:
-            parts.append(f"{format_seconds(left)} left")
-        self._say("  ".join(parts))
+        left = self._left() if epoch + 1 < self._epochs else None
+        end = f"{now - self._begun:.1f} s" if left is None else f"{format_seconds(left)} left"
+        line = "  ".join([self._place(), *scores, end])
+        if len(line) > _WIDTH and len(scores) > 2:  # that of the training part can be read from the history
+            line = "  ".join([self._place(), scores[0], scores[-1], end])
+        self._say(line)
 
     def _place(self) -> str:
         return f"epoch     {self._epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
 
     def _figures(self, logs: dict[str, Any]) -> str:
-        parts = _scores(logs)
+        parts = _scores(logs)[:1]
         speed = self._speed()
         if speed:
             parts.append(f"{self._batch / speed:.3g} img/s")
@@ -171,10 +185,8 @@ class Progress(keras.callbacks.Callback):
 
 
 def _scores(logs: dict[str, Any]) -> list[str]:
-    """Return loss and scores as words, those that are there."""
-    titles = {"loss": "loss", "miou": "mIoU", "accuracy": "accuracy"}
-    titles |= {f"val_{name}": f"val {title}" for name, title in titles.items()}
-    return [f"{title} {float(logs[name]):.4f}" for name, title in titles.items() if name in logs]
+    """Return loss and score of the training part and the score of the validation part in words, if they are there."""
+    return [f"{title} {float(logs[name]):.4f}" for name, title in _TITLES.items() if name in logs]
 
 
 def format_seconds(seconds: float) -> str:

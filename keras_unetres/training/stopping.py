@@ -20,11 +20,12 @@ class StopRequest:
 
     Attributes:
         signal: its number, or 0 while there was none.
+        say: may be changed while a live line is shown.
     """
 
     def __init__(self, say: Callable[[str], None] = print) -> None:
         self.signal = 0
-        self._say = say
+        self.say = say
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -44,4 +45,4 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = number
-        self._say("stopping after this step (or validation); once more to stop at once")
+        self.say("stopping after this step (or validation); once more to stop at once")

@@ -90,6 +90,7 @@ def train_run(
             drawing = task.callbacks(data, run, model) if devices.is_chief else []
             writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=drawing)
             progress = _progress(plan, fit.batch, done, writer, say)
+            stop.say = progress.say
             with _say_how_to_go_on(run, say), contextlib.closing(progress):
                 fitting.fit(
                     trained,
