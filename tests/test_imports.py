@@ -58,7 +58,7 @@ ALLOWED = {
     "tensorflow_model_optimization": ("keras_unetres.quantization.tfmot",),
     "tf_keras": ("keras_unetres.quantization.tfmot",),
 }
-WITHOUT_CIRCLES = ("keras_unetres",)
+WITHOUT_CIRCLES = tuple(SOURCES)
 MODELS_MAY_IMPORT = {"keras", "keras_unetres", "numpy", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}

@@ -94,10 +94,10 @@ def export_tflite(
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
     chosen, ends = find_recipe(recipe), find_head(head)
-    if bool(floats) != (chosen.activations == "mixed"):
-        raise UsageError(
-            "layers to keep in float belong to one recipe, and it to them", expected=f"floats and {MIXED}", found=recipe
-        )
+    if chosen.name == MIXED and not floats:
+        raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
+    if floats and chosen.name != MIXED:
+        raise UsageError("only one recipe keeps some layers in float32", expected=f"recipe {MIXED}", found=recipe)
     checked = _check(model, chosen, ends, preprocessing, classes, card)
     aware = _is_aware(model, chosen)
     calibrates = chosen.quantized and not aware
