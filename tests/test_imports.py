@@ -45,7 +45,7 @@ ALLOWED = {
     "ai_edge_litert.compiled_model": ("unetres_edge.engines.accelerator",),
     "ai_edge_litert.interpreter": ("unetres_edge.engines.litert", "unetres_edge.engines.probe"),
     "tensorflow": (
-        "keras_unetres.quantization",
+        "keras_unetres.quantization.tfmot",
         "keras_unetres.data",
         "keras_unetres.tflite",
         "keras_unetres.training.boards",

@@ -3,7 +3,7 @@
 Kernels are rounded to 255 levels, symmetric about 0, by their values at each step, and biases to 32 bits. Activations
 are rounded to the 256 levels of the range of their point, which its tensors share: one scale, as the int8 kernels of
 concatenation, pooling and resizing demand. The numbers are those of `keras_unetres.models.fake_quant`. Importing this
-module imports tensorflow-model-optimization; only `tfmot_engine` does so, and only when it is used.
+module imports tensorflow-model-optimization; only `engine` does so, and only when it is used.
 """
 
 from __future__ import annotations
