@@ -75,12 +75,12 @@ def train_in_tf_keras(
     network = make(plan.steps)
     _compile(network, data)
     say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch}, by tfmot")
-    validate = _validation(data)
     best, best_epoch = -1.0, 0
     history: list[dict[str, float]] = []
     kept = network.to_keras()
+    validate = _validation(kept, data)
     if network.settled == 0:
-        best = validate(kept)[monitor]
+        best = validate()[monitor]
         run.write_weights({v.path: np.asarray(v) for v in kept.weights})
         say(f"start     validation {best:.4f}, before any training")
     try:
@@ -91,13 +91,14 @@ def train_in_tf_keras(
             figures = network.model.fit(
                 batches, steps_per_epoch=plan.steps_per_epoch, verbose=0, callbacks=callbacks
             ).history
-            trained = network.to_keras()
-            history.append({"epoch": epoch, "loss": float(figures["loss"][0]), **validate(trained)})
+            weights = {v.path: np.asarray(v) for v in network.to_keras().weights}
+            assign({v.path: v for v in kept.weights}, weights)
+            history.append({"epoch": epoch, "loss": float(figures["loss"][0]), **validate()})
             run.write_history(history)
             score = history[-1][monitor]
             if done + plan.steps_per_epoch >= network.settled and score >= best:
                 best, best_epoch = score, epoch
-                run.write_weights({v.path: np.asarray(v) for v in trained.weights})
+                run.write_weights(weights)
             say(f"epoch     {epoch}/{plan.epochs}  loss {history[-1]['loss']:.4f}  validation {score:.4f}")
     except KeyboardInterrupt:
         say(f"stopped; {run.path} cannot be resumed: start it anew, with --overwrite")
@@ -117,15 +118,16 @@ def _compile(network: TfKerasNetwork, data: TrainingData) -> None:
     )
 
 
-def _validation(data: TrainingData) -> Callable[[keras.Model], dict[str, float]]:
-    """Return what scores a Keras 3 model on the validation part."""
+def _validation(model: keras.Model, data: TrainingData) -> Callable[[], dict[str, float]]:
+    """Compile a Keras 3 model, and return what scores it on the validation part with the weights that it then has."""
     from ..training.fit import compile_model, make_optimizer
 
     loss, metrics = data.task.loss(data.settings), data.task.metrics(data.info.classes.names)
     batches = data.validation_batches()
 
-    def validate(model: keras.Model) -> dict[str, float]:
-        compile_model(model, loss, metrics, make_optimizer(), xla=False)
+    compile_model(model, loss, metrics, make_optimizer(), xla=False)
+
+    def validate() -> dict[str, float]:
         scores = model.evaluate(batches, verbose=0, return_dict=True)
         return {f"val_{key}": float(value) for key, value in scores.items()}
 
