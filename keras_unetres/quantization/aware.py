@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge.errors import ConversionError, UsageError
 
 from ..choices.quantization import ENGINES
+from ..settings import QuantizeSettings
 from .folding import fold
 from .native import build_native, set_ranges
 from .ranges import find_ranges
@@ -27,9 +28,9 @@ def quantize_aware(
     model: keras.Model,
     calibration: Any,
     *,
-    engine: str = "native",
-    ranges: str = "minmax",
-    keep_zeros: bool = False,
+    engine: str = QuantizeSettings.engine,
+    ranges: str = QuantizeSettings.ranges,
+    keep_zeros: bool = QuantizeSettings.keep_zeros,
 ) -> Any:
     """Return a copy of a trained network that computes as its int8 file will, for an ordinary `compile` and `fit`.
 
