@@ -99,10 +99,11 @@ class Child:
         python: the interpreter.
         filters: of the finest level.
         kind: "ours" or "torch"; `file` has the pictures, and `more` are further arguments.
+        script: what it runs.
     """
 
-    def __init__(self, python: str, filters: int, kind: str, file: Path, *more: object) -> None:
-        words = [python, __file__, "--filters", filters, "--child", kind, file, *more]
+    def __init__(self, python: str, filters: int, kind: str, file: Path, *more: object, script: str = __file__) -> None:
+        words = [python, script, "--filters", filters, "--child", kind, file, *more]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": str(THREADS)}
         self._process = subprocess.Popen(
             list(map(str, words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -110,15 +111,16 @@ class Child:
 
     def measure(self, steps: int) -> float:
         """Return the seconds of a step, over so many steps."""
-        return float(self._ask(str(steps)))
+        return float(self.ask(str(steps)))
 
     def close(self) -> dict[str, Any]:
         """Return what the process says of itself, and end it."""
-        told = json.loads(self._ask("end"))
+        told = json.loads(self.ask("end"))
         self._process.wait()
         return dict(told)
 
-    def _ask(self, word: str) -> str:
+    def ask(self, word: str) -> str:
+        """Return the answer to a line."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(word, file=self._process.stdin, flush=True)
         while line := self._process.stdout.readline():
@@ -172,6 +174,38 @@ def ours(file: Path, filters: int) -> tuple[Callable[[int], None], dict[str, Any
     return train, {"versions": versions, "parameters": trainable}
 
 
+def torch_unet(filters: int, channels: int, classes: int) -> Any:
+    """Return the U-Net of `build_unet` in torch, depth 4."""
+    import torch
+    from torch import nn
+
+    def double(inputs: int, outputs: int) -> nn.Sequential:
+        parts: list[nn.Module] = []
+        for before in (inputs, outputs):
+            parts += [nn.Conv2d(before, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+        return nn.Sequential(*parts)
+
+    class UNet(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            widths = [filters * 2**level for level in range(5)]
+            self.down = nn.ModuleList(double(a, b) for a, b in itertools.pairwise([channels, *widths]))
+            self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[:-1])
+            self.joined = nn.ModuleList(double(2 * w, w) for w in widths[:-1])
+            self.head = nn.Conv2d(filters, classes, 1)
+
+        def forward(self, x: Any) -> Any:
+            skips = []
+            for level, block in enumerate(self.down):
+                x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
+                skips.append(x)
+            for level in reversed(range(4)):
+                x = self.joined[level](torch.cat([skips[level], self.up[level](x)], 1))
+            return self.head(x)
+
+    return UNet()
+
+
 def torch_eager(file: Path, filters: int, memory: str, workers: str) -> tuple[Callable[[int], None], dict[str, Any]]:
     """Return what trains by torch."""
     import torch
@@ -188,32 +222,8 @@ def torch_eager(file: Path, filters: int, memory: str, workers: str) -> tuple[Ca
             while True:
                 yield crop(rng, images, masks)
 
-    def double(inputs: int, outputs: int) -> nn.Sequential:
-        parts: list[nn.Module] = []
-        for before in (inputs, outputs):
-            parts += [nn.Conv2d(before, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
-        return nn.Sequential(*parts)
-
-    class UNet(nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            widths = [filters * 2**level for level in range(5)]
-            self.down = nn.ModuleList(double(a, b) for a, b in itertools.pairwise([3, *widths]))
-            self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, 2) for w in widths[:-1])
-            self.joined = nn.ModuleList(double(2 * w, w) for w in widths[:-1])
-            self.head = nn.Conv2d(filters, CLASSES, 1)
-
-        def forward(self, x: Any) -> Any:
-            skips = []
-            for level, block in enumerate(self.down):
-                x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
-                skips.append(x)
-            for level in reversed(range(4)):
-                x = self.joined[level](torch.cat([skips[level], self.up[level](x)], 1))
-            return self.head(x)
-
     layout = torch.channels_last if memory == "channels_last" else torch.contiguous_format
-    model = UNet().to(memory_format=layout).train()
+    model = torch_unet(filters, 3, CLASSES).to(memory_format=layout).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(Crops(), BATCH, num_workers=int(workers))
     batches = iter(loader)

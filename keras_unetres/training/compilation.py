@@ -86,6 +86,8 @@ def _asked(processor: Processor, settings: FitSettings) -> tuple[str | None, boo
     precision = None if settings.precision == "auto" else _POLICIES[settings.precision]
     if precision is None and processor.usual != "float32":
         precision = processor.usual
+    if precision is None and processor.several and processor.kind != "gpu":
+        precision = "float32"  # the CPUs of several machines may differ
     return precision, {"auto": None, "xla": True, "graph": False}[settings.compile]
 
 

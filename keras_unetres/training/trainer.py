@@ -53,6 +53,7 @@ def train_run(
     """
     task, fit, quantized = data.task, data.settings.fit, data.info.quantized
     compilation = _choose_compilation(data, devices, say)
+    devices.check_same(repr(compilation), "how steps are computed; --precision and --compile choose it")
     stop = StopRequest(say)
     say(f"device    {compiling.describe_device(compilation, fit.devices)}")
     with compiling.precision_policy(compilation.precision), stop.listening(), devices.guard():
