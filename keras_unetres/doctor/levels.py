@@ -1,30 +1,23 @@
-"""Images of 16 bits or floats that use so little of their scale that hardly a grey level is left at 8 bits.
-
-A network sees 8 bits. A camera of 12 bits writes 0..4095 of 65535, of which 16 levels are left, unless each image is
-stretched to its own range.
-"""
+"""Images of 16 bits or floats that use so little of their scale that hardly a grey level is left at 8 bits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import median
 
 from unetres_edge.errors import Fix
 
 from ..data.findings import Finding, Where, relative
+from ..data.levels import FEWEST, median_levels
 from .summaries import DatasetSummary
 
-_FEWEST = 32  # of 256 levels
-_FIX = Fix("pass --per-image 1 99 to train: each image is stretched to its own range")
+_FIX = Fix("nothing: train stretches each image to its own range, as --per-image 1 99 does")
 
 
 def find_few_levels(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield a warning where half of the images lose most of their levels."""
     levels = [image.levels for image in summary.images if image.levels is not None]
-    if not levels:
-        return
-    kept, stored = (int(median(values)) for values in zip(*levels, strict=True))
-    if kept < _FEWEST and stored >= 2 * kept:
+    middle = median_levels(levels) if levels else None
+    if middle is not None and middle.are_few:
         base = summary.dataset.base
-        figures = {"images": len(levels), "kept": kept, "stored": stored, "least": _FEWEST}
+        figures = {"images": len(levels), "kept": middle.kept, "stored": middle.stored, "least": FEWEST}
         yield Finding("few-levels", Where(relative(base, base)), figures, _FIX)

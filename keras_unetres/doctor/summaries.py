@@ -20,6 +20,7 @@ from unetres_edge.images.preprocessing import IGNORE
 from ..data.classes import Classes
 from ..data.dataset import Dataset
 from ..data.findings import Finding
+from ..data.levels import Levels, count_levels
 from ..data.records import Look, look_at
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
@@ -27,7 +28,6 @@ from ..data.sources import MaskFile, Sample, file_digest
 _SIDE = 32  # px; of the picture that near-duplicates are found by
 _BLUR = 3.0  # px of it; what is smoother than this says nothing of the picture
 _THUMB, _SMALL = 160, 56  # px
-_PIXELS = 1 << 20  # of an image, in which its levels are counted
 _MAGIC = (
     (b"\x89PNG", (".png",)),
     (b"\xff\xd8\xff", (".jpg", ".jpeg")),
@@ -59,7 +59,7 @@ class ImageSummary:
         steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
         palette: packed colour -> index of the values in a palette mask, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
-        levels: (grey levels left at 8 bits, levels stored) of an image of more bits, or None.
+        levels: of an image of more than 8 bits, or None.
         two_values: whether the image of a class has at most two values, as a mask of one class has.
         endings: file -> the ending that its format would have, of those files that have another.
         files: file -> SHA-256 of its bytes.
@@ -80,7 +80,7 @@ class ImageSummary:
     steps: tuple[int, int] = (0, 0)
     palette: dict[int, int] | None = None
     colors: dict[int, int] | None = None
-    levels: tuple[int, int] | None = None
+    levels: Levels | None = None
     two_values: bool = False
     endings: dict[Path, str] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)
@@ -175,7 +175,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         (0, 0) if of_class else _steps(look.mask, dataset),
         _palette(sample, look),
         files=files,
-        levels=_levels(image),
+        levels=count_levels(image),
         two_values=of_class and _has_two_values(image),
         endings={file: right for file in files if (right := _right_ending(file))},
     )
@@ -185,17 +185,6 @@ def _has_two_values(image: np.ndarray) -> bool:
     """Whether an image has at most two values; most that have more are told by a few of their pixels."""
     few = image.reshape(-1)[:: max(1, image.size // 4096)]
     return len(np.unique(few)) <= 2 and len(np.unique(image)) <= 2
-
-
-def _levels(image: np.ndarray) -> tuple[int, int] | None:
-    """Return (levels left at 8 bits, levels stored) of the channel that keeps most, or None of 8 bits."""
-    if image.dtype == np.uint8:
-        return None
-    scale = 255 / 65535 if image.dtype == np.uint16 else 255.0
-    channels = image.reshape(-1, 1 if image.ndim == 2 else image.shape[-1])
-    channels = channels[:: -(-len(channels) // _PIXELS)]
-    stored = [np.unique(values) for values in channels.T]
-    return max((len(np.unique(np.rint(values * scale))), len(values)) for values in stored)
 
 
 def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:

@@ -71,7 +71,7 @@ class AugmentSettings(Settings):
     augment: str = like(DataSettings, "augment")
     size: int = like(NetworkSettings, "size", help="side of the crops")
     fit: str = like(NetworkSettings, "fit", default="crop")
-    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image")
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", unset="no stretching")
     seed: int = like(FitSettings, "seed", help="seed of the draws")
     weighting: WeightingSettings = WeightingSettings()
     reading: ReadingSettings = ReadingSettings()
@@ -151,7 +151,7 @@ class KerasFileSettings(Settings):
     std: tuple[float, ...] | None = setting(
         None, "what is divided by after that", above=0, most=10**6, metavar="X", unset=f"{Preprocessing.std[0]:g}"
     )
-    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image")
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", unset="no stretching")
     fit: str | None = like(NetworkSettings, "fit", unset=Preprocessing.fit)
     classes: tuple[str, ...] | None = setting(None, "class names", metavar="NAME", unset="their numbers")
 

@@ -96,7 +96,7 @@ class NetworkSettings(Settings):
         least=0,
         most=100,
         metavar=("LOW", "HIGH"),
-        unset="no stretching",
+        unset="no stretching; 1 99 where else few grey levels of more than 8 bits are left",
     )
 
     @property

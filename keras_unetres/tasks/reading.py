@@ -31,6 +31,8 @@ def read_training_data(
     settings: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None = None,
+    *,
+    again: bool = False,
 ) -> TrainingData:
     """Read a data set to train on.
 
@@ -41,6 +43,7 @@ def read_training_data(
         say: called with lines for the user.
         pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
             read the weights.
+        again: whether a run has begun with these settings, so that nothing is chosen that they leave open.
 
     Raises:
         DataError: the data set has faults.
@@ -50,6 +53,8 @@ def read_training_data(
 
     reading = {**settings.data.reading(), "seed": settings.fit.seed}
     dataset = open_dataset(data, changes=reading, task=task.name)
+    if not again:
+        settings = _stretch(dataset, settings, say)
     parts = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
     records = read_records(dataset, parts, scaled=task.scaled(settings))
     classes = records["train"].classes
@@ -93,7 +98,7 @@ def read_again(
     place = data if data is not None else info.data.path
     if place is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
-    found = read_training_data(task, place, settings, say, pre)
+    found = read_training_data(task, place, settings, say, pre, again=True)
     if found.info.data.fingerprint != info.data.fingerprint:
         raise RunFolderError(
             "the data set is not the one the run was started with",
@@ -128,6 +133,19 @@ def open_for(card: Card, data: str | os.PathLike[str] | Dataset, changes: Mappin
     from ..data import Reading, open_dataset
 
     return open_dataset(data, Reading(**card.dataset) if card.dataset else None, changes, task=card.task)
+
+
+def _stretch(dataset: Dataset, settings: TrainSettings, say: Callable[[str], None]) -> TrainSettings:
+    """Return settings by which each image is stretched to its own range, where else too few grey levels are left."""
+    from ..data.levels import STRETCH, find_few_levels
+
+    few = find_few_levels(dataset.splits.get("train", ())) if settings.network.per_image is None else None
+    if few is None:
+        return settings
+    low, high = (f"{percentile:g}" for percentile in STRETCH)
+    left = f"{few.kept} of {few.stored} grey levels would be left at 8 bits"
+    say(f"note      {left}; each image is stretched to its own range (--per-image {low} {high})")
+    return settings.with_flat({"per_image": STRETCH})
 
 
 def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, dict[str, np.ndarray]]:
