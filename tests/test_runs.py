@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
 from keras_unetres.runs import SCHEMA, Compilation, RunFolder
-from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
+from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError, UsageError
 
 
 @pytest.fixture
@@ -69,10 +71,84 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, kind: str) -> Non
     assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
 
 
-def test_overwriting_replaces_a_run_whole(run: RunFolder) -> None:
+@pytest.fixture
+def earlier(run: RunFolder) -> RunFolder:
+    """Return a run with weights, a report, and a file that the user put there."""
     run.write_info(run_info())
     run.write_weights(tensors())
-    assert files(RunFolder.create(run.path, overwrite=True).path) == []
+    (run.samples / "curves.png").write_text("old")
+    (run.path / "thesis.tex").write_text("mine")
+    return RunFolder(run.path)
+
+
+def test_the_run_that_is_replaced_goes_when_the_new_one_has_weights(earlier: RunFolder) -> None:
+    before = files(earlier.path)
+    run = RunFolder.create(earlier.path, overwrite=True)
+    assert files(run.path) == before  # until it is locked
+    with run.lock():
+        assert files(run.path) == sorted([".lock", *(f if f == "thesis.tex" else f"replaced/{f}" for f in before)])
+        run.write_info(run_info())
+        run.write_weights(tensors())
+        assert files(run.path) == [".lock", "run.json", "thesis.tex", "weights.safetensors"]
+
+
+@pytest.mark.parametrize("error", [UsageError("no"), RuntimeError(), KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_the_earlier_run_comes_back_if_the_new_one_ends_before_it_began(
+    earlier: RunFolder, error: BaseException
+) -> None:
+    before = {name: (earlier.path / name).read_bytes() for name in files(earlier.path)}
+    run = RunFolder.create(earlier.path, overwrite=True)
+    with pytest.raises(type(error)), run.lock():
+        (run.samples / "other.png").write_text("new")
+        run.write_calibration(np.zeros((1, 2, 2, 1), np.uint8))
+        raise error
+    assert {name: (earlier.path / name).read_bytes() for name in files(earlier.path)} == before
+
+
+def test_a_run_with_a_checkpoint_stays_and_its_resumption_removes_the_earlier_one(earlier: RunFolder) -> None:
+    with pytest.raises(KeyboardInterrupt), RunFolder.create(earlier.path, overwrite=True).lock():
+        earlier.write_checkpoint(tensors(), {"step": 1})
+        raise KeyboardInterrupt
+    assert {"checkpoints/last.safetensors", "replaced/weights.safetensors"} <= set(files(earlier.path))
+    with RunFolder(earlier.path).lock():
+        earlier.write_weights(tensors())
+    assert not (earlier.path / "replaced").exists()
+
+
+def test_a_process_killed_before_the_new_run_had_weights_loses_nothing(earlier: RunFolder) -> None:
+    killed = RunFolder.create(earlier.path, overwrite=True)
+    with contextlib.suppress(KeyError), killed.lock():
+        raise KeyError
+    held = RunFolder.create(earlier.path, overwrite=True).lock()
+    held.__enter__()
+    earlier.write_info(run_info())
+    copy = earlier.path.with_name("copy")
+    shutil.copytree(earlier.path, copy)  # what lies there after a kill
+    with pytest.raises(KeyError), RunFolder.create(copy, overwrite=True).lock():
+        raise KeyError
+    assert_same(RunFolder(copy).read_weights(), tensors())
+    held.__exit__(None, None, None)
+
+
+def test_what_cannot_be_moved_stays_whole(earlier: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, move = files(earlier.path), os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name == "samples" and target.parent.name == "replaced":
+            raise PermissionError(13, "in use")
+        move(source, target)
+
+    run = RunFolder.create(earlier.path, overwrite=True)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(FileSystemError, match="cannot replace the run: in use"), run.lock():
+        raise AssertionError("it was replaced")
+    assert files(earlier.path) == before
+
+
+def test_a_file_of_another_program_called_run_json_makes_no_run(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"script": "npm start"}')
+    with pytest.raises(ExistsError, match="not a run folder"):
+        RunFolder.create(tmp_path, overwrite=True)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -88,12 +164,20 @@ def test_overwriting_replaces_nothing_but_a_run(tmp_path: Path, kind: str) -> No
     assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
 
 
-def test_a_run_that_is_being_written_is_not_replaced(run: RunFolder) -> None:
-    run.write_info(run_info())
-    (run.path / ".lock").write_text(str(os.getppid()))
-    with pytest.raises(RunFolderError, match=f"process {os.getppid()} is writing to it"):
-        RunFolder.create(run.path, overwrite=True)
-    assert files(run.path) == [".lock", "run.json"]
+def test_a_run_that_is_being_written_is_not_replaced(earlier: RunFolder) -> None:
+    with earlier.lock():
+        before = files(earlier.path)
+        with pytest.raises(RunFolderError, match=f"process {os.getpid()} is writing to it"):
+            RunFolder.create(earlier.path, overwrite=True).lock().__enter__()
+        assert files(earlier.path) == before
+
+
+def test_of_two_that_make_a_run_the_second_never_touches_that_of_the_first(tmp_path: Path) -> None:
+    first, second = RunFolder.create(tmp_path / "run"), RunFolder.create(tmp_path / "run")
+    with first.lock():
+        first.write_info(run_info())
+    with pytest.raises(ExistsError, match="exists already"), second.lock():
+        raise AssertionError("two made one run")
 
 
 def test_the_lock_is_held_and_freed(run: RunFolder) -> None:
@@ -112,7 +196,7 @@ def test_whoever_holds_the_lock_removes_what_a_killed_process_left(run: RunFolde
     for folder in (run.path, run.samples, frames):
         (folder / ".000002.png.999999999.x.tmp").write_bytes(b"half")
     (frames / "000001.png").write_bytes(b"whole")
-    with run.lock():
+    with RunFolder(run.path).lock():
         assert files(frames) == ["000001.png"]
         assert not list(run.path.rglob(".*.tmp"))
 
@@ -133,13 +217,21 @@ def test_a_living_process_keeps_others_out(run: RunFolder) -> None:
         pass
 
 
-def test_another_users_process_counts_as_living(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(process: int, signal: int) -> None:
-        raise PermissionError
+def test_the_number_of_another_program_locks_nothing(run: RunFolder) -> None:
+    (run.path / ".lock").write_text(str(os.getppid()))
+    with run.lock():
+        assert (run.path / ".lock").read_text() == str(os.getpid())
 
-    monkeypatch.setattr(os, "kill", refuse)
-    (run.path / ".lock").write_text("1")
-    with pytest.raises(RunFolderError, match="process 1 is writing"), run.lock():
+
+def test_a_run_whose_process_was_killed_is_free_at_once(run: RunFolder) -> None:
+    code = "import sys; from keras_unetres.runs import RunFolder\nwith RunFolder(sys.argv[1]).lock(): print(); input()"
+    command = [sys.executable, "-c", code, str(run.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "\n"
+        other.kill()
+    assert (run.path / ".lock").read_text() == str(other.pid)
+    with run.lock():
         pass
 
 

@@ -8,6 +8,7 @@
     samples/              pictures
     report.html, report.json   what was learned, as a page and as figures
     tensorboard/          event files, where they are wanted
+    replaced/             an earlier run that this one replaces as soon as it has weights
 
 A run folder never holds code: loading rebuilds the model by this package and checks every tensor's name and shape.
 """
@@ -20,7 +21,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError
+from unetres_edge.errors import ExistsError, RunFolderError
 from unetres_edge.files import is_temporary, make_folder, read_bytes, write_bytes, write_json
 
+from . import replacement
 from .info import RunInfo
+from .lock import hold
 
 _METADATA = "keras_unetres"
 
@@ -48,26 +50,30 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.samples = self.path / "samples"
+        self._begins = self._replaces = False
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
-        """Make a new run folder.
+        """Make a new run folder, or take one whose files are put aside as soon as it is locked.
+
+        An earlier run stays in `replaced/` until the new one has weights, and comes back if that ends before it has
+        anything to go on from. Files that no run has are left where they are.
 
         Raises:
             ExistsError: the folder exists and is not empty, and `overwrite` is false, or it is not a run folder.
-            RunFolderError: a living process holds the folder that is to be replaced.
         """
         run = cls(path)
         if not overwrite:
             cls.check_new(path)
-        elif _taken(run.path):
-            if not (run.path / "run.json").is_file():
-                raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
-            run._refuse_held(run.path / ".lock")
-            shutil.rmtree(run.path)
-        for folder in (run.path, run.path / "checkpoints", run.samples):
-            make_folder(folder)
+        elif _taken(run.path) and not replacement.is_run(run.path):
+            raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
+        run._begins, run._replaces = True, overwrite
+        run._make_folders()
         return run
+
+    def _make_folders(self) -> None:
+        for folder in (self.path, self.path / "checkpoints", self.samples):
+            make_folder(folder)
 
     @staticmethod
     def check_new(path: str | os.PathLike[str]) -> None:
@@ -88,30 +94,17 @@ class RunFolder:
 
         Raises:
             RunFolderError: a living process holds it.
+            ExistsError: the folder was new, and another process has written a run to it in the meantime.
         """
-        path = self.path / ".lock"
-        while True:
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                break
-            except FileExistsError:
-                self._refuse_held(path)
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise FileSystemError(f"cannot lock: {error.strerror}", file=path) from error
-        with os.fdopen(handle, "w") as file:
-            file.write(str(os.getpid()))
-        for left in filter(is_temporary, self.path.rglob(".*.tmp")):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-    def _refuse_held(self, lock: Path) -> None:
-        holder = _holder(lock)
-        if holder is not None:
-            raise RunFolderError(f"process {holder} is writing to it", file=self.path, fix="wait for it, or stop it")
+        with hold(self.path):
+            for left in filter(is_temporary, self.path.rglob(".*.tmp")):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
+            begins, self._begins = self._begins, False
+            if begins and not self._replaces:
+                self.check_new(self.path)
+            with replacement.replacing(self.path) if begins and self._replaces else contextlib.nullcontext():
+                self._make_folders()
+                yield
 
     def write_info(self, info: RunInfo) -> None:
         """Write `run.json`."""
@@ -133,8 +126,9 @@ class RunFolder:
         return RunInfo.from_dict(values, file=path)
 
     def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Write the best weights."""
-        write_bytes(self.path / "weights.safetensors", _pack(tensors, {}))
+        """Write the best weights; an earlier run that these replace is then removed."""
+        write_bytes(self.path / replacement.WEIGHTS, _pack(tensors, {}))
+        replacement.drop_replaced(self.path)
 
     def read_weights(self) -> dict[str, np.ndarray]:
         """Read the best weights.
@@ -260,17 +254,3 @@ def _digest(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> s
         digest.update(f"{name} {value.dtype} {value.shape} ".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def _holder(path: Path) -> int | None:
-    """Return the living process that wrote a lock file, or None for a stale one."""
-    try:
-        process = int(path.read_text())
-        if process <= 0 or process == os.getpid():
-            return None
-        os.kill(process, 0)
-    except PermissionError:  # alive, and another user's
-        return process
-    except (OSError, ValueError, OverflowError):
-        return None
-    return process

@@ -26,6 +26,7 @@ from .train import train
 _TRAINED, _VALIDATION, _TEST = 64, 12, 24
 _DRAWN = 2
 _MARK = ".unetres-demo"
+_WRITTEN = ("model_float32.*", "model_int8.*", "summary.json", "overlay.png", "cells_*.png")
 
 
 def demo(
@@ -38,7 +39,7 @@ def demo(
     """Make pictures of cells, train, export, score every form of the model on the same held-out pictures.
 
     Args:
-        out: folder to write; an earlier demo's folder is replaced.
+        out: folder to write; what an earlier demo wrote there is replaced.
         epochs: passes over the pictures; a fixed number, so that the figures are the same on every run of a machine.
         seed: of pictures and training.
 
@@ -55,7 +56,7 @@ def demo(
     if folder.exists():
         if not (folder / _MARK).is_file():
             raise ExistsError("the folder exists and is not a demo's", file=folder, fix="choose another --out")
-        shutil.rmtree(folder)
+        _clear(folder)
     make_folder(folder)
     write_bytes(folder / _MARK, b"")
     say("1/4  pictures of touching cells")
@@ -85,6 +86,14 @@ def demo(
     say(f"model      {files['int8']}")
     say(f"summary    {folder / 'summary.json'}   ({(time.perf_counter() - start) / 60:.1f} min)")
     return summary
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo wrote; other files in its folder stay."""
+    for name in ("cells", "run", "predictions"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (path for pattern in _WRITTEN for path in folder.glob(pattern)):
+        path.unlink()
 
 
 def table(summary: Mapping[str, Mapping[str, float]]) -> list[str]:

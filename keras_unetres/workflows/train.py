@@ -38,7 +38,8 @@ def train(
         data: what `open_dataset` takes: a folder, a `dataset.yaml`, an annotation file, `tfds:NAME`, or a `Dataset`.
         out: the run folder to make.
         options: settings.
-        overwrite: replace an earlier run folder, once the data has been read without fault.
+        overwrite: replace an earlier run, which is removed when the new one has weights, and comes back if the new one
+            ends before it has anything to go on from.
         say: called with lines for the user.
 
     Returns:
