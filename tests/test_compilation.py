@@ -163,6 +163,24 @@ def test_a_run_keeps_its_choice_and_is_float32_outside(settings: dict[str, str],
         assert (tmp_path / "m.tflite").stat().st_size > 1000
 
 
+def test_trials_are_written_down_and_leave_no_trace(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "trial_seconds", lambda minutes, ways: 300.0)
+    monkeypatch.setattr(compiling, "_MOST_TURNS", 1)
+    lines: list[str] = []
+    options = {**TINY, "epochs": 1, "compile": "graph"}
+    monkeypatch.setattr(compiling, "find_processor", lambda **named: Processor("bfloat16"))
+    train(cells, tmp_path / "tried", TrainOptions(**options), say=lines.append)
+    info = RunFolder(tmp_path / "tried").read_info()
+    assert set(info.compilation.tried) == {"float32", "bfloat16"}
+    assert min(info.compilation.tried.values()) == info.compilation.tried[info.compilation.name] > 0
+    assert any(line.startswith("tried     ") for line in lines)
+    train(cells, tmp_path / "told", TrainOptions(**options, precision=info.compilation.name), say=silent)
+    for name in ("weights.safetensors", "history.csv"):
+        assert (tmp_path / "tried" / name).read_bytes() == (tmp_path / "told" / name).read_bytes(), name
+
+
 def test_a_run_of_the_first_version_says_nothing_and_is_read(run_folder: Path, tmp_path: Path) -> None:
     run_copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
     info = json.loads((run_copy / "run.json").read_text())
