@@ -18,7 +18,7 @@ from unetres_edge import Card, Preprocessing, Segmenter
 from unetres_edge.errors import ModelError, UsageError
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import (
-    TURNS,
+    SYMMETRIES,
     JoinedEngine,
     TurnedEngine,
     join_segmenters,
@@ -83,31 +83,31 @@ def make_segmenter(engine, **fields) -> Segmenter:
 def test_there_are_as_many_turns_as_said_and_no_two_are_the_same() -> None:
     tile = np.arange(16).reshape(4, 4)
     for name, count in (("none", 1), ("flips", 4), ("all", 8)):
-        assert len({turn(tile, *each).tobytes() for each in TURNS[name]}) == len(TURNS[name]) == count
+        assert len({turn(tile, *each).tobytes() for each in SYMMETRIES[name]}) == len(SYMMETRIES[name]) == count
     by_hand = {array.tobytes() for array in (tile, tile[::-1], tile[:, ::-1], tile[::-1, ::-1])}
-    assert {turn(tile, *each).tobytes() for each in TURNS["flips"]} == by_hand
+    assert {turn(tile, *each).tobytes() for each in SYMMETRIES["flips"]} == by_hand
     by_hand |= {array.T.copy().tobytes() for array in (tile, tile[::-1], tile[:, ::-1], tile[::-1, ::-1])}
-    assert {turn(tile, *each).tobytes() for each in TURNS["all"]} == by_hand
+    assert {turn(tile, *each).tobytes() for each in SYMMETRIES["all"]} == by_hand
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (5, 3, 2), (4, 4)])
 def test_every_turn_is_undone(shape: tuple[int, ...]) -> None:
     tile = np.arange(np.prod(shape)).reshape(shape)
-    for each in TURNS["all"]:
+    for each in SYMMETRIES["all"]:
         np.testing.assert_array_equal(turn_back(turn(tile, *each), *each), tile)
 
 
-@pytest.mark.parametrize(("turns", "size"), [("flips", (6, 10)), ("flips", (8, 8)), ("all", (8, 8))])
-def test_an_equivariant_network_answers_the_same_on_every_turn(turns: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("tta", "size"), [("flips", (6, 10)), ("flips", (8, 8)), ("all", (8, 8))])
+def test_an_equivariant_network_answers_the_same_on_every_turn(tta: str, size: tuple[int, int]) -> None:
     tile = picture((*size, 1))
     expected = log_softmax(Pointwise().run(tile).astype(np.float64), -1)
-    found = TurnedEngine(Pointwise(), turns, size).run(tile)
+    found = TurnedEngine(Pointwise(), tta, size).run(tile)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
-@pytest.mark.parametrize(("turns", "size"), [("flips", (6, 10)), ("all", (8, 8))])
-def test_a_network_that_leans_is_made_upright(turns: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("tta", "size"), [("flips", (6, 10)), ("all", (8, 8))])
+def test_a_network_that_leans_is_made_upright(tta: str, size: tuple[int, int]) -> None:
     tile = picture((*size, 1))
     scores = Pointwise().run(tile).astype(np.float64)
     right, down = (np.linspace(0, most, n) for most, n in ((3, size[1]), (5, size[0])))
@@ -115,9 +115,9 @@ def test_a_network_that_leans_is_made_upright(turns: str, size: tuple[int, int])
     chances = []
     for b, c in itertools.product((right, right[:, ::-1]), (down, down[::-1])):
         chances.append(softmax(scores + np.stack([np.zeros(size), b, c], -1), -1))
-        if turns == "all":  # a quarter turn, or a flip about a diagonal, lets b lean along the other axis
+        if tta == "all":  # a quarter turn, or a flip about a diagonal, lets b lean along the other axis
             chances.append(softmax(scores + np.stack([np.zeros(size), b.T, c.T], -1), -1))
-    found = TurnedEngine(Leaning(), turns, size).run(tile)
+    found = TurnedEngine(Leaning(), tta, size).run(tile)
     np.testing.assert_allclose(found, np.log(np.mean(chances, 0)), atol=2e-6)
 
 
@@ -125,7 +125,7 @@ def test_turned_scores_of_a_turned_tile_are_the_turned_scores() -> None:
     tile = picture((8, 8, 1))
     engine = TurnedEngine(Leaning(), "all", (8, 8))
     upright = engine.run(tile)
-    for each in TURNS["all"]:
+    for each in SYMMETRIES["all"]:
         np.testing.assert_allclose(engine.run(turn(tile, *each)), turn(upright, *each), atol=2e-6)
 
 
@@ -196,7 +196,9 @@ def test_tiles_overlap_as_those_of_the_member_that_needs_most() -> None:
     members = [Segmenter(None, card=make_card(), engine=Pointwise(), overlap=overlap) for overlap in (1, 3)]
     assert join_segmenters(members).overlap == 3
     assert join_segmenters(members[:1]) is members[0]
-    assert join_segmenters(members[:1], turns="flips").overlap == 1
+    assert join_segmenters(members[:1], tta="flips").overlap == 1
+    with pytest.warns(DeprecationWarning, match="argument turns of join_segmenters is now tta"):
+        assert join_segmenters(members[:1], turns="flips").overlap == 1  # type: ignore[call-arg]
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals
@@ -221,11 +223,11 @@ def test_what_cannot_be_joined_is_named(fields: dict, said: str) -> None:
 
 def test_what_cannot_be_turned_is_named() -> None:
     with pytest.raises(UsageError, match=r"not square.*6 x 10.*flips"):
-        join_segmenters([make_segmenter(Pointwise(), size=(6, 10))], turns="all")
+        join_segmenters([make_segmenter(Pointwise(), size=(6, 10))], tta="all")
     with pytest.raises(UsageError, match="none or flips or all"):
-        join_segmenters([make_segmenter(Pointwise())], turns="some")
+        join_segmenters([make_segmenter(Pointwise())], tta="some")
     with pytest.raises(UsageError, match="argmax.*--head logits"):
-        join_segmenters([make_segmenter(Labels(), head="argmax")], turns="flips")
+        join_segmenters([make_segmenter(Labels(), head="argmax")], tta="flips")
     with pytest.raises(UsageError, match="labels cannot be joined"):
         TurnedEngine(Labels(), "flips", (8, 8)).run(picture((8, 8, 1)))
     with pytest.raises(UsageError, match="no model"):
@@ -233,25 +235,25 @@ def test_what_cannot_be_turned_is_named() -> None:
     closed = make_segmenter(Pointwise())
     closed.close()
     with pytest.raises(ModelError, match="closed"):
-        join_segmenters([closed], turns="flips")
+        join_segmenters([closed], tta="flips")
 
 
 # -------------------------------------------------------------------------------------------------- models and commands
 
 
-@pytest.mark.parametrize("turns", ["flips", "all"])
-def test_every_form_of_a_model_can_be_turned(run_folder: Path, float32_file: Path, int8_file: Path, turns: str) -> None:
+@pytest.mark.parametrize("tta", ["flips", "all"])
+def test_every_form_of_a_model_can_be_turned(run_folder: Path, float32_file: Path, int8_file: Path, tta: str) -> None:
     image = picture((40, 50))
     chances = {}
     for model in (run_folder, float32_file, int8_file):
-        with open_segmenter(model, turns=turns) as segmenter:
+        with open_segmenter(model, tta=tta) as segmenter:
             chances[model] = probabilities(segmenter.segment(image, scores=True).scores)
     np.testing.assert_allclose(chances[run_folder], chances[float32_file], atol=1e-4)
     assert np.abs(chances[run_folder] - chances[int8_file]).mean() < 0.05
 
 
 def test_a_turned_file_is_by_hand_the_mean_over_turned_pictures(int8_file: Path) -> None:
-    with open_segmenter(int8_file) as plain, open_segmenter(int8_file, turns="all") as turned:
+    with open_segmenter(int8_file) as plain, open_segmenter(int8_file, tta="all") as turned:
         side = plain.card.preprocessing.size[0]
         image = picture((side, side))
         chances = []
@@ -277,7 +279,7 @@ def test_run_folder_keras_file_and_tflite_are_joined(run_folder: Path, int8_file
         with open_segmenter(each, overlap=0, **fields) as segmenter:
             alone.append(softmax(segmenter.segment(image[:32], scores=True).scores.astype(np.float64), -1))
     joined = open_segmenter(
-        run_folder, others=[int8_file, model], preprocessing=other, classes=names, overlap=0, turns="none"
+        run_folder, others=[int8_file, model], preprocessing=other, classes=names, overlap=0, tta="none"
     )
     with joined:
         found = joined.segment(image[:32], scores=True).scores
@@ -303,7 +305,7 @@ def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: 
         int8_file,
     ]
     assert main([str(part) for part in command]) == 0
-    with open_segmenter(run_folder, turns="flips", others=[int8_file]) as segmenter:
+    with open_segmenter(run_folder, tta="flips", others=[int8_file]) as segmenter:
         from unetres_edge.images.decode import read_mask
 
         image = sorted((cells / "images").iterdir())[0]
@@ -320,6 +322,6 @@ def test_the_runtimes_command_turns(int8_file: Path, cells: Path, tmp_path: Path
     image = sorted((cells / "images").iterdir())[0]
     command = ["predict", int8_file, image, "--out", tmp_path / "o", "--tta", "all"]
     assert edge_main([str(part) for part in command]) == 0
-    with open_segmenter(int8_file, turns="all") as segmenter:
+    with open_segmenter(int8_file, tta="all") as segmenter:
         np.testing.assert_array_equal(read_mask(tmp_path / "o" / image.name), segmenter.segment(image).class_map)
     assert "[1/1]" in capsys.readouterr().out

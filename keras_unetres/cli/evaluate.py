@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
         classes=None if own.classes is None else list(own.classes),
         overlap=settings.overlap,
         reading={**settings.reading.reading(), "seed": settings.seed},
-        turns=settings.turns,
+        tta=settings.tta,
         others=settings.others,
         separation=separation,
     )

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
         preprocessing=preprocessing,
         classes=None if own.classes is None else list(own.classes),
         overlap=settings.overlap,
-        turns=settings.turns,
+        tta=settings.tta,
         others=settings.others,
         say=lambda line: print(line, flush=True),
     )

@@ -131,8 +131,8 @@ def dataset_from_tf(
     """Return a data set of what a `tf.data.Dataset` yields, read once into memory.
 
     Args:
-        data: of (image, mask) or (image, mask, weight), or of dicts with "image", "mask" (or "segmentation_mask") and
-            perhaps "weight"; one example each, or batches.
+        data: a data set of (image, mask) or (image, mask, weight), or of dicts with "image", "mask" (or
+            "segmentation_mask") and perhaps "weight"; one example each, or batches.
         classes: as `dataset_from_arrays`.
         reading: as `dataset_from_arrays`.
         limit: the largest number of examples; None for all, which must be finitely many.

@@ -133,7 +133,7 @@ def _sampler(settings: Augmentation, pre: Preprocessing, centred: bool, weighted
 
 
 class _Sampler:
-    """The two compiled programs for one way of augmenting."""
+    """Draws and applies one way of augmenting, by one compiled function each."""
 
     def __init__(self, settings: Augmentation, pre: Preprocessing, centred: bool, weighted: bool, outside: str) -> None:
         self.settings, self.pre, self.outside = settings, pre, outside

@@ -23,7 +23,7 @@ _MOST_UNNAMED_CLASSES = 32
 _FEW_NAMES = 10
 _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number objects
 _ODD_SHARE = 0.9
-_FEW_MASKS = 100  # values that are in no more than one mask of so many are no class, unless it is named
+_FEW_MASKS = 100  # a value that no more than one mask in this many holds is taken for a stray, unless it has a name
 _ENOUGH_MASKS = 20
 _BY_NAME = ("coco", "labelme", "objects")  # formats whose `classes:` are met by name
 _WIDEST_TABLE = 1 << 17
@@ -36,7 +36,7 @@ class Classes:
     """The classes of a data set and the mask value that stands for each.
 
     Args:
-        names: one a class.
+        names: class names, by class id.
         colors: (red, green, blue) of each.
         values: mask value, or class id of an image, -> class id or `IGNORE`; None where masks hold instance ids.
         note: what was mapped, in words, or "".

@@ -57,7 +57,7 @@ class Reading:
         ignore: the mask value that means "not labelled", or None.
         val_from: glob on image names that makes the validation part, or None for a seeded 15 %.
         test_from: likewise for the test part; "none" for no test part.
-        seed: of the seeded parts.
+        seed: seed of the seeded parts.
         target: what instance masks become: "semantic" (every object is class 1), "separated" (likewise, with a line of
             background between objects that touch) or "borders" (background, interior, touching border).
     """

@@ -29,7 +29,7 @@ class Where:
     Args:
         file: relative to the data set's folder where it lies inside; "." for the folder itself.
         image: the name by which the sample is left out, or "" if that would not help.
-        line: in a file of text, counted from 1, or None.
+        line: line in a file of text, counted from 1, or None.
     """
 
     file: str
@@ -162,7 +162,7 @@ def refuse(findings: Sequence[Finding], what: str, file: str | os.PathLike[str])
     """Raise one error that lists all findings, or return if there are none.
 
     Raises:
-        DataError: of the kind of the first finding, with its fix; of several, the first two as one line.
+        DataError: an error of the kind of the first finding, with its fix; of several, the first two as one line.
     """
     if not findings:
         return

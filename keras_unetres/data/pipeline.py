@@ -31,7 +31,7 @@ class Order:
     Args:
         samples: what is trained on; an epoch of it has `samples.steps(batch_size)` batches.
         batch_size: crops a step, over all workers.
-        seed: of the order.
+        seed: seed of the order.
         balance: share of the crops that hold a pixel of a class drawn at random, each class alike; the others are cut
             from any place.
 

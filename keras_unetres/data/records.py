@@ -40,7 +40,7 @@ class Record:
     """One decoded sample.
 
     Args:
-        name: of the sample.
+        name: name of the sample.
         image: (H, W) or (H, W, C), as `read_image` gives it.
         mask: (H, W) uint8 class ids, `IGNORE` where not labelled; of an image that has one class, () integers.
         instances: (H, W) integers, 0 for no object, or None where the data set has none.
@@ -73,8 +73,8 @@ class Look:
         fault: why the sample cannot be used, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         size: (height, width) of the image as stored, px.
-        mode: of an image that has one class: "grey uint8", "colour uint8", ...
-        content: of such an image: SHA-256 of the decoded pixels.
+        mode: kind of pixels of an image that has one class: "grey uint8", "colour uint8", ...
+        content: SHA-256 of the decoded pixels of such an image.
     """
 
     image: np.ndarray | None = None

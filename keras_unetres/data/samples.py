@@ -61,7 +61,7 @@ class Samples:
         owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
         class_ids: (N,) int64 of images that have one class each, or None where there are masks.
         weighted: whether pixels have weights.
-        class_weights: of `weighting.balanced`, or None.
+        class_weights: weights of `weighting.balanced`, or None.
 
     Raises:
         DataError: images that cannot be prepared, or border weights without instances.

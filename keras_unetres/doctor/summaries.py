@@ -44,7 +44,7 @@ class ImageSummary:
     """What is kept of a sample: its image and its mask.
 
     Args:
-        part: of the data set.
+        part: name of a part of the data set.
         sample: where it comes from.
         finding: why it cannot be used, or None.
         counts: stored mask value -> pixels, or None.

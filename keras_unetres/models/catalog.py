@@ -24,7 +24,7 @@ class Network:
     Args:
         name: its name.
         builder: the builder's name.
-        arguments: of the builder, without `input_shape`.
+        arguments: arguments of the builder, without `input_shape`.
         input_shape: (height, width, channels) at which it is usually quoted.
         about: one line for people.
     """
@@ -47,7 +47,7 @@ class Cost:
 
     Args:
         parameters: all weights, statistics included.
-        multiply_adds: of one forward pass, in convolutions and dense layers.
+        multiply_adds: multiply-adds of one forward pass, in convolutions and dense layers.
         receptive_field: side of the input square, px, that one output depends on; before the pooling of a classifier.
         not_int8: layers that leave int8 or split the int8 partition, with the op; empty for an int8-clean network.
     """

@@ -36,11 +36,11 @@ class Separation:
         marker: how much more probable interior must be than border for a pixel to be part of a marker. Of models with
             a border class.
         split: whether to part objects that touch. Without it, what is connected is one object.
-        neck: two places where an object is thick are two objects if the neck between them is narrower than this share
-            of the thinner one. Higher parts more. None for 0.8, or 0.65 of models with a border class, whose markers
-            are apart already as a rule.
-        depth: and if it is narrower by this many px at each side, for outlines are rough.
-        min_size: in px; smaller objects are left out.
+        neck: width of a neck, as a share of the thinner of the two parts that it joins, below which they are two
+            objects. A higher value splits more. None for 0.8, or for 0.65 of models with a border class, whose
+            markers are separate already as a rule.
+        depth: px by which the neck has to be narrower at each side, too, so that rough outlines split nothing.
+        min_size: area in px; smaller objects are left out.
         fill_holes: whether what one object encloses belongs to it.
         connectivity: 4 or 8 neighbours, through which pixels are connected.
     """
@@ -90,7 +90,7 @@ def find_instances(result: Result, how: Separation | None = None) -> Instances:
     """Return the objects of a segmented image.
 
     Args:
-        result: of `Segmenter.segment(image, scores=True)`.
+        result: result of `Segmenter.segment(image, scores=True)`.
 
     Raises:
         UsageError: the result has no scores, or the model no such classes.

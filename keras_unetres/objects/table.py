@@ -30,7 +30,7 @@ class Row:
 
     Args:
         number: its label.
-        class_name: of its class.
+        class_name: name of its class.
         area: number of its pixels.
         centroid: (x, y), the mean of its pixels.
         box: (left, top, width, height) of the smallest box around it.

@@ -36,8 +36,8 @@ class Case:
 
     Args:
         index: place among the records.
-        name: of the sample.
-        miou: of this image alone.
+        name: name of the sample.
+        miou: mean IoU of this image alone.
         accuracy: share of its labelled pixels that are right.
         mistakes: the commonest first.
         picture: (h, w, 3) uint8.
@@ -59,8 +59,8 @@ class Extremes:
     """Keeps the cases of the best and of the worst images as they come, and no more.
 
     Args:
-        most: of each; no image is kept twice in what `best` and `worst` return.
-        colors: of the classes.
+        most: how many of each at most; no image is kept twice in what `best` and `worst` return.
+        colors: colours of the classes.
     """
 
     def __init__(self, most: int, colors: Sequence[draw.Color]) -> None:

@@ -18,7 +18,7 @@ class Line:
     """A line of a chart.
 
     Args:
-        name: for the legend.
+        name: name for the legend.
         points: (epoch, value); what is not finite is left out.
         kind: class of the style: "first" or "second".
     """
@@ -64,7 +64,7 @@ class LineChart:
     """Lines by epoch, in px.
 
     Args:
-        title: of the chart.
+        title: title of the chart.
         values, epochs: ticks of the two axes.
         mark: a vertical line, or None.
         lines: what is drawn.
@@ -148,7 +148,7 @@ class Cell:
 
     Args:
         hit: whether the class was recognised.
-        share: of the row's pixels, 0 to 1.
+        share: share of the row's pixels, 0 to 1.
         text: what stands in it: percent.
         tip: what a pointer over it shows.
     """

@@ -26,7 +26,7 @@ class FaultRow:
         found: what is there.
         expected: what should be there.
         fix: what to do.
-        picture: of the image, (h, w, 3) uint8, or None.
+        picture: picture of the image, (h, w, 3) uint8, or None.
     """
 
     kind: str

@@ -27,7 +27,7 @@ class Watched:
     """A few samples whose predictions are looked at while a network is trained; called, it draws them.
 
     Args:
-        segmenter: of the weights of the moment.
+        segmenter: a segmenter of the weights of the moment.
         samples: spread over the validation part.
 
     Attributes:
@@ -61,7 +61,7 @@ class Filmstrip:
 
     Args:
         folder: where the pictures go.
-        name: of the sample.
+        name: name of the sample.
         truth: (h, w, 3) uint8, the first picture of the strip.
     """
 
@@ -102,7 +102,7 @@ def sample_sheet(
         image: as `read_image` gives it.
         mask: (H, W) uint8 class ids with `IGNORE`.
         segmenters: title -> segmenter.
-        height: of each panel in px.
+        height: height of each panel in px.
     """
     view = Preprocessing(channels=3).prepare(image)
     colors = next(iter(segmenters.values())).card.class_colors

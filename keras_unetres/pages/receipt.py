@@ -26,8 +26,8 @@ class ChangedImage:
 
     Args:
         index: place among the images.
-        name: of the image.
-        points: by which its own mIoU fell.
+        name: name of the image.
+        points: points by which its own mIoU fell.
         equal: share of its pixels with the same label.
         picture: (h, w, 3) uint8.
         truth, first, last, changed: (h, w, 4) uint8 to be laid over the picture.
@@ -48,7 +48,7 @@ def receipt_page(figures: Mapping[str, Any], images: Sequence[ChangedImage], cla
     """Return the page as UTF-8 HTML.
 
     Args:
-        figures: of the receipt, as in its .json.
+        figures: figures of the receipt, as in its .json.
         images: those that lost most, the worst first.
         class_colors: one a class.
     """

@@ -32,7 +32,7 @@ class ReportContent:
     """All that a report says.
 
     Args:
-        title: of the page.
+        title: title of the page.
         summary: one line below it.
         split: name of the part that was scored.
         class_names: one a class.

@@ -53,9 +53,9 @@ class Review:
 
     Args:
         confusion: the count over all images.
-        margins: of each image.
-        intervals: of the scores over all images.
-        names: of the images.
+        margins: margins of each image.
+        intervals: intervals of the scores over all images.
+        names: names of the images.
         timing: stage -> milliseconds of each image, (N,) float64.
         cases: the worst and the best images, the worst first.
     """

@@ -42,7 +42,7 @@ class Point:
     """Tensors that share one range of activations.
 
     Args:
-        name: of the first layer.
+        name: name of the first layer.
         layers: whose outputs have this range.
         fixed: a range that the int8 kernels demand, or None for one that calibration finds.
     """

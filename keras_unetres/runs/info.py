@@ -131,11 +131,11 @@ class RunInfo:
         preprocessing: how images meet it.
         reading: how the data set was read.
         data: the data set.
-        settings: of the training, as JSON values; see `train_settings`.
+        settings: settings of the training, as JSON values; see `train_settings`.
         augment: name of the random changes of the images.
         task: "segment" or "classify".
         plan: what the run does, in steps; None before it is made.
-        seed: of all random draws.
+        seed: seed of all random draws.
         versions: package -> version, for what decides a result.
         speed: what was measured for the plan; None where nothing was.
         compress: steps of compression applied to the network, in order.

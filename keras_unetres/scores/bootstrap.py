@@ -27,8 +27,8 @@ class Margins:
     """What the scores need of each image's confusion count: all (N, classes) int64, in pixels.
 
     Args:
-        hits: of each class, given that class.
-        truth: of each class in the mask.
+        hits: pixels of each class that were given that class.
+        truth: pixels of each class in the mask.
         predicted: given each class by the model.
     """
 
@@ -100,7 +100,7 @@ def find_intervals(margins: Margins, *, draws: int = DRAWS, level: float = LEVEL
 
     Args:
         level: share of the draws inside the interval.
-        seed: of the draws.
+        seed: seed of the random draws.
     """
     number, classes = margins.hits.shape
     if number < 2:

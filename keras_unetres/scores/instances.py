@@ -19,7 +19,7 @@ class Matches:
 
     Args:
         ious: IoU of each pair with IoU above 0.5, float64.
-        excused: of each pair, whether most of the proposed object is ignored, bool.
+        excused: whether most of the proposed object of each pair is ignored, bool.
         unmatched: proposed objects without a partner, without those of which most is ignored.
         truths: true objects.
     """

@@ -254,7 +254,7 @@ class EvaluateSettings(Settings):
     size: tuple[int, int] | None = _tile_size("for .keras files: side, or height and width")
     seed: int | None = like(FitSettings, "seed", default=None, help="seed of the split", unset="that of the training")
     overlap: int | None = like(PredictSettings, "overlap")
-    turns: str = like(PredictSettings, "turns")
+    tta: str = like(PredictSettings, "tta")
     others: tuple[str, ...] = setting(
         (), "more models, to take the mean of all", option="with", metavar="MODEL", tags=("masks",)
     )

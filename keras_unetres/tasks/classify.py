@@ -108,17 +108,17 @@ class Classify:
         preprocessing: Preprocessing | None = None,
         classes: list[str] | None = None,
         overlap: int | None = None,
-        turns: str = "none",
+        tta: str = "none",
         others: Sequence[str | os.PathLike[str]] = (),
         separation: Separation | None = None,
     ) -> Classifier:
         """Open a classifier, which sees the whole image once, as it is."""
         refuse_for_own(model, preprocessing=preprocessing, classes=classes)
-        if overlap is not None or turns != "none" or others or separation is not None:
+        if overlap is not None or tta != "none" or others or separation is not None:
             raise UsageError(
                 "a classifier gives one class for the whole image, as it is",
                 file=model,
-                fix="drop the options for tiles, turns, other models and objects",
+                fix="drop the options for tiles, test-time augmentation, other models and objects",
             )
         return self.run_keras(load_run(model)) if RunFolder.is_run(model) else self.open_file(model)
 

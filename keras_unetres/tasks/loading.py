@@ -151,16 +151,16 @@ def open_segmenter(
     preprocessing: Preprocessing | None = None,
     classes: list[str] | None = None,
     overlap: int | None = None,
-    turns: str = "none",
+    tta: str = "none",
     others: Sequence[str | os.PathLike[str]] = (),
 ) -> Segmenter:
     """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file, or for several of them together.
 
     Args:
-        preprocessing: for `.keras` files: how images meet the network.
-        classes: for `.keras` files: class names.
+        preprocessing: how images meet the network; for `.keras` files.
+        classes: class names; for `.keras` files.
         overlap: px shared by neighbouring tiles.
-        turns: "none", "flips" or "all": on which turns of each tile the networks are asked (`TurnedEngine`).
+        tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models; the answer is the mean of all (`join_segmenters` says what they must share).
 
     Raises:
@@ -171,7 +171,7 @@ def open_segmenter(
     if not any(Path(each).suffix == ".keras" for each in models):
         refuse_for_own(model, preprocessing=preprocessing, classes=classes)
     opened = [_open_one(each, preprocessing, classes, overlap) for each in models]
-    return join_segmenters(opened, turns=turns, files=models)
+    return join_segmenters(opened, tta=tta, files=models)
 
 
 def _open_one(

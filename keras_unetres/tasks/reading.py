@@ -39,7 +39,7 @@ def read_training_data(
     Args:
         task: what the network is to learn.
         data: what `open_dataset` takes.
-        settings: of the run.
+        settings: settings of the run.
         say: called with lines for the user.
         pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
             read the weights.
@@ -84,10 +84,10 @@ def read_again(
     """Read the data set of a run again.
 
     Args:
-        task: of the run.
+        task: task of the run.
         info: what `run.json` says.
         data: where the data set is now; None for where it was.
-        settings: of the run.
+        settings: settings of the run.
         say: called with lines for the user.
         pre: as `read_training_data`.
 

@@ -46,7 +46,7 @@ def make_report(
 
     Args:
         run: the run folder, or None for a model file.
-        segmenter: of the weights that were kept.
+        segmenter: a segmenter of the weights that were kept.
         records: the images, in memory or not; each is looked at once.
         split: the part they are.
         say: called with lines for the user.

@@ -113,13 +113,13 @@ class Segment:
         preprocessing: Preprocessing | None = None,
         classes: list[str] | None = None,
         overlap: int | None = None,
-        turns: str = "none",
+        tta: str = "none",
         others: Sequence[str | os.PathLike[str]] = (),
         separation: Separation | None = None,
     ) -> Segmenter:
         """Open one segmenter, or the mean of several; a class of objects that it does not know is refused."""
         segmenter = open_segmenter(
-            model, preprocessing=preprocessing, classes=classes, overlap=overlap, turns=turns, others=others
+            model, preprocessing=preprocessing, classes=classes, overlap=overlap, tta=tta, others=others
         )
         if separation is not None:
             from ..objects import object_classes

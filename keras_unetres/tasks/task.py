@@ -52,7 +52,7 @@ class Task(TrainingTask, Protocol):
         preprocessing: Preprocessing | None = None,
         classes: list[str] | None = None,
         overlap: int | None = None,
-        turns: str = "none",
+        tta: str = "none",
         others: Sequence[str | os.PathLike[str]] = (),
         separation: Separation | None = None,
     ) -> Opened:
@@ -61,7 +61,8 @@ class Task(TrainingTask, Protocol):
         Args:
             preprocessing, classes: for `.keras` files: how images meet the network, and class names.
             overlap: px shared by neighbouring tiles.
-            turns: "none", "flips" or "all": on which turns of each tile the network is asked.
+            tta: test-time augmentation: "none", or the mean over the "flips" of each tile, or over "all" its flips
+                and turns.
             others: more models, whose mean with the first is the answer.
             separation: how pixels become objects, where they shall.
 

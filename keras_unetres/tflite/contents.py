@@ -19,7 +19,7 @@ class Tensor:
 
     Args:
         kind: dtype name.
-        shape: of it.
+        shape: shape of the tensor.
         quantization: (scale, zero point), or None.
     """
 
@@ -33,8 +33,8 @@ class Contents:
     """What a file is made of.
 
     Args:
-        num_bytes: of the file.
-        ops: in order of execution.
+        num_bytes: number of bytes of the file.
+        ops: the ops in order of execution.
         layers: the Keras layers that became each op.
         partitions: the pieces that XNNPACK takes, each as places of ops.
         arena: bytes of the tensors that are computed, computed from their lifetimes.
@@ -119,7 +119,7 @@ def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Cont
 
     Args:
         data: the file's bytes, verified.
-        layer_names: of the Keras model; None to read them from the names of the tensors.
+        layer_names: names of the Keras model's layers; None to read them from the names of the tensors.
 
     Raises:
         ModelError: the runtime refuses the file.

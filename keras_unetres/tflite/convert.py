@@ -83,9 +83,9 @@ def requantize(
 
     Args:
         calibrated: what `convert` returned with `only_calibrate`.
-        floats: for each file, the names of the first outputs of those ops, "nodes", and their "kinds".
-        head: of the files.
-        layer_names: of the Keras model, for errors.
+        floats: the names of the first outputs of those ops, "nodes", and their "kinds", for each file.
+        head: head of the files.
+        layer_names: names of the Keras model's layers, for errors.
 
     Raises:
         ConversionError: the converter refused, or died.

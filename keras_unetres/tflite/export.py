@@ -82,7 +82,7 @@ def export_tflite(
         head: a name of `HEADS`: what the file takes and gives.
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
-        floats: for "mixed_wi8_ai8_afp32": names of the layers that compute in float32.
+        floats: names of the layers that compute in float32; for "mixed_wi8_ai8_afp32".
 
     Returns:
         What was written, and how far it agrees with the Keras model.

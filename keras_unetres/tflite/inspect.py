@@ -28,9 +28,9 @@ class Op:
         tensor: name of the first output.
         constants: names of the inputs that are constants; they tell the layer where the output's name does not.
         kernel: dtype name of the kernel of a convolution or dense layer, or "".
-        shape: of the first output.
+        shape: shape of the first output.
         given: shape of the first input that is computed.
-        multiply_adds: of one run, in convolutions and dense layers, as He 2015, table 1 counts them.
+        multiply_adds: multiply-adds of one run, in convolutions and dense layers, as He 2015, table 1 counts them.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Graph:
 
     Attributes:
         model: the file's objects, as LiteRT's schema names them.
-        tensors: of the subgraph.
-        operators: of the subgraph, in order of execution.
+        tensors: tensors of the subgraph.
+        operators: operators of the subgraph, in order of execution.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -184,8 +184,8 @@ def layers_of(op: Op, layer_names: Iterable[str] | None = None) -> tuple[str, ..
     signature; its constants tell its layer.
 
     Args:
-        layer_names: of the model; None to take each scope below the model's as a layer, which is right for flat models
-            that this package wrote.
+        layer_names: names of the model's layers; None to take each scope below the model's as a layer, which is right
+            for flat models that this package wrote.
     """
     if op.name in BORDERS:
         return ()

@@ -42,7 +42,7 @@ class LayerGroup:
 
     Args:
         layers: names of the Keras layers; of layers fused into one op, that with the kernel.
-        multiply_adds: of one run.
+        multiply_adds: multiply-adds of one run.
         moved: number of values in its inputs and outputs, each of which a change of precision converts.
     """
 
@@ -66,7 +66,7 @@ class MixedPrecisionConverter:
 
     Args:
         calibrated: the float `.tflite` with the ranges of its tensors, as `calibrate` returns it.
-        layer_names: of the Keras model.
+        layer_names: names of the Keras model's layers.
         head: the form of the files' input and output.
     """
 
@@ -118,7 +118,7 @@ def calibrate(
 
     Args:
         shape: (h, w, C).
-        head: of the files.
+        head: head of the files.
         calibration: (N, h, w, C) float32 as the graph's input sees it.
         pixels: as for `convert`.
 

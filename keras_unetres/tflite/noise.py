@@ -26,7 +26,7 @@ def noise_by_layer(
         reference: the float32 `.tflite` of the same model.
         data: the quantized `.tflite`.
         images: the same images as each file takes them, both (N, h, w, C) float32; a few are enough.
-        layer_names: of the model, as for `layers_of`.
+        layer_names: names of the model's layers, as for `layers_of`.
     """
     names = None if layer_names is None else list(layer_names)
     graphs = Graph(reference), Graph(data)

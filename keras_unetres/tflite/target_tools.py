@@ -42,7 +42,7 @@ def ask_tools(data: bytes, contents: Contents, images: np.ndarray) -> dict[str, 
 
     Args:
         data: bytes of the file.
-        contents: of it.
+        contents: contents of the file.
         images: (N, h, w, C) float32 as the network sees them; a few, which tflite-micro runs.
     """
     tools: dict[str, Tool] = {VELA: ask_vela, MICRO: ask_micro}

@@ -32,7 +32,7 @@ class Verdict:
     Args:
         target: its name.
         fits: "yes"; "partly": it runs, but not all of it where it should; or "no".
-        reason: in one sentence, with the layers.
+        reason: why, in one sentence, with the layers.
         by: "rules", or the tool and its version.
     """
 

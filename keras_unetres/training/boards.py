@@ -39,7 +39,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     Args:
         folder: that TensorBoard is pointed at, as in `tensorboard --logdir RUN/tensorboard`.
-        names: of the classes; a figure "iou_<name>" has the tag "iou/<name>".
+        names: class names; a figure "iou_<name>" has the tag "iou/<name>".
         truths: name -> (H, W, 3) uint8 that `show` puts on the left of the picture of that name.
     """
 
@@ -134,8 +134,8 @@ class DrawPictures(keras.callbacks.Callback):
     Args:
         make: () -> pictures (H, W, 3) uint8 by name, drawn with the weights of the moment.
         receivers: called with (epoch counted from 1, the pictures), such as `TensorBoard.show`.
-        share: of the time since this was made. The first drawing does not count: it compiles what the pictures at the
-            end of training need anyway.
+        share: share of the time since this was made. The first drawing does not count: it compiles what the
+            pictures at the end of training need anyway.
         clock: seconds.
     """
 

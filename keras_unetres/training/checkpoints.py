@@ -24,7 +24,7 @@ class CheckpointWriter:
         model: the compiled model that is trained.
         metrics: those it was compiled with.
         weights: the model whose weights are kept as the best; it may share only a part of the layers of `model`.
-        plan: of the run.
+        plan: plan of the run.
         monitor: the score of the validation part, higher is better.
         patience: validations without a better score after which training ends, or None.
         devices: on which the model is trained; only the chief writes to the folder.

@@ -124,7 +124,7 @@ def try_ways(
     They take turns, so that what else the machine does hits all alike, and the lowest figure of each counts.
 
     Args:
-        ways: to be tried, the likely best first.
+        ways: the ways to try, the likely best first.
         make_step: way -> a function that takes one step on the network and the batches of the run.
         seconds: that all may take. A way that is not compiled by then is left out; the others take one turn or more.
     """

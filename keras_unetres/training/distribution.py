@@ -35,7 +35,7 @@ class Distribution:
     """Several devices that train one model in step.
 
     Args:
-        strategy: of `tf.distribute`.
+        strategy: a strategy of `tf.distribute`.
         worker: number of this machine.
         workers: number of machines.
     """
@@ -108,7 +108,7 @@ class Distribution:
         """Return batches for `fit` and `evaluate`: each device gets its rows of each global batch, in order.
 
         Args:
-            batches: of one size; the part of this machine of each global batch, as `training_batches` makes it.
+            batches: batches of one size; the part of this machine of each global batch, as `training_batches` makes it.
             whole: whether they are whole global batches, of which this machine takes its part.
 
         Raises:
@@ -191,7 +191,7 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
     Call it first: several machines have to be found before TensorFlow has done anything.
 
     Args:
-        devices: of this machine. GPUs where there are any, else CPU devices.
+        devices: devices of this machine. GPUs where there are any, else CPU devices.
         say: called with a line for the user before waiting for other machines, which has no end.
 
     Raises:

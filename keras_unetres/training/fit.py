@@ -26,7 +26,7 @@ def make_optimizer(
 
     Args:
         name: "adamw" (Loshchilov 2019) or "sgd" (Nesterov momentum 0.9).
-        weight_decay: of kernels; biases and normalisation are left out.
+        weight_decay: weight decay of kernels; biases and normalisation are left out.
         clip_norm: largest norm of all gradients together, or None.
         ema: momentum of the moving average of the weights, or None for no average.
 

@@ -30,8 +30,8 @@ class Progress(keras.callbacks.Callback):
     is left. An epoch that is gone on with in the middle is a `fit` of its own, with fewer steps.
 
     Args:
-        epochs: of the whole run.
-        steps_per_epoch: of a whole epoch.
+        epochs: number of epochs of the whole run.
+        steps_per_epoch: number of steps of a whole epoch.
         batch_size: images a step.
         first_epoch: epochs done before this process.
         say: called with the line of every epoch; one without escape codes, fit for a log file.

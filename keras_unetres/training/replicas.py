@@ -10,10 +10,12 @@ import keras
 def across_replicas(tensor: Any) -> Any:
     """Return the sum of a tensor over all replicas of the step, and the tensor itself where there is only one.
 
-    It does something only where Keras runs on TensorFlow, inside `Strategy.run` of `tf.distribute`. Differentiable, on
-    condition that every replica makes the same of the sum: then the gradient, itself a sum over the replicas, is as
-    many times the gradient of one. So that nothing is exchanged on the way back, where TensorFlow takes the steps of
-    different replicas in different orders, and two sums in one loss would be taken for each other.
+    There is more than one only where Keras runs on TensorFlow, inside `Strategy.run` of `tf.distribute`.
+
+    The gradient is computed without communication: it is the gradient of this replica times the number of replicas.
+    That is exact only if every replica computes the same function of the sum, as the losses here do. A second
+    all-reduce in the backward pass could hang or mix up values: TensorFlow may run the operations of different replicas
+    in different orders, so that two sums in one loss would be taken for each other.
     """
     context = _replica_context()
     if context is None:

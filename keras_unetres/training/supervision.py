@@ -46,7 +46,7 @@ class SupervisedLoss(keras.losses.Loss):
     """A loss of the output and, each weighing half as much as the one before, of the side heads' scores.
 
     Args:
-        loss: of masks and (N, H, W, num_classes) logits.
+        loss: loss of masks and (N, H, W, num_classes) logits.
         num_classes: channels of each head.
 
     Call with (N, H, W, num_classes * heads) logits. The weights of the heads sum to 1.
@@ -82,7 +82,7 @@ class FirstHead(keras.metrics.Metric):
     """A metric of the output alone, where side heads' scores are appended to it.
 
     Args:
-        metric: of masks and (N, H, W, num_classes) logits.
+        metric: metric of masks and (N, H, W, num_classes) logits.
         num_classes: channels of the output.
     """
 

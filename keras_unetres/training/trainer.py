@@ -40,7 +40,7 @@ def train_run(
     Args:
         run: the folder, locked, with its `run.json`.
         data: ready for the network.
-        devices: to train on.
+        devices: the devices to train on.
         begun: when the command was given, by `time.perf_counter`.
         say: called with lines for the user.
 

@@ -60,7 +60,7 @@ class TrainingData:
 
     Args:
         task: what the network is to learn.
-        settings: of the run.
+        settings: settings of the run.
         info: `run.json`; without its plan where the run begins.
         records: part -> decoded images and what is known of them.
         order: which crop comes when; its samples are those trained on.

@@ -32,7 +32,7 @@ class FormScores:
     """The counts of one form of a segmenter.
 
     Args:
-        margins: of each image.
+        margins: margins of each image.
         equal: (N,) share of the pixels of each image with the label of the first form.
         pixels: (N,) of each image, labelled or not.
         ms: (N,) milliseconds of each image; empty where they were not measured.
@@ -49,7 +49,7 @@ class Comparison:
     """The counts of all forms on the same images.
 
     Args:
-        names: of the images.
+        names: names of the images.
         forms: title -> counts of that form, in order.
         changed: images that lost most between the first form and the last, the worst first.
         maps: class map of each image by the last form, packed; see `unpack`.

@@ -24,7 +24,7 @@ def decide(drop: Drop | None, max_drop: float, *, score: str, images: str, why_n
     """Return whether a drop is allowed.
 
     Args:
-        drop: of the score, in points; None where it was not scored.
+        drop: points by which the score fell; None where it was not scored.
         max_drop: the largest that is allowed, in points.
         score: what dropped, such as "mIoU".
         images: which images, such as "24 test images".

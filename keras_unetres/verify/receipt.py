@@ -37,7 +37,7 @@ class FileFacts:
     """The file that a receipt is of.
 
     Args:
-        name: of the file, without its folder.
+        name: name of the file, without its folder.
         num_bytes: its size.
         sha256: the digest in its card.
         task, head, recipe: as in its card.
@@ -67,7 +67,7 @@ class Calibration:
 
     Args:
         images: how many calibration images; 0 where the recipe needs none.
-        source: of these images, or None.
+        source: source of these images, or None.
         ranges: how they were found.
     """
 
@@ -81,7 +81,7 @@ class Receipt:
     """All that is known of an exported file: the command line, the pages and the demo read the same one.
 
     Args:
-        verdict: of the gate, and one line that says why.
+        verdict: the gate's verdict, and one line that says why.
         score: name of the score that counts, "mIoU" or "top-1"; None if nothing was scored.
         max_drop: the largest loss of it that is allowed, in points.
         drop: what the file lost, in points, with its interval; None if nothing was scored.
@@ -96,7 +96,7 @@ class Receipt:
         mixed: how layers that stay in float32 were chosen, JSON values; None without.
         contents: what the file is made of, as `keras_unetres.tflite.contents.Contents.to_dict` gives it.
         targets: where it runs.
-        versions: of packages, Python and the system.
+        versions: versions of packages, Python and the system.
         command: that makes it again, or "".
         path: where the file lies, if that is known.
     """
@@ -276,7 +276,7 @@ def card_scores(score: str, scored_on: ScoredOn, rows: Sequence[Row]) -> dict[st
     Args:
         score: name of the score.
         scored_on: the images.
-        rows: of the forms, the Keras model first.
+        rows: rows of the forms, the Keras model first.
     """
     file = file_row(rows)
     name = "miou" if score == "mIoU" else "top1"

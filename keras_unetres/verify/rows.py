@@ -24,10 +24,10 @@ class ScoredOn:
     """Which images a file was scored on.
 
     Args:
-        path: of the data set.
+        path: path of the data set.
         split: the part of it.
         num_images: how many.
-        fingerprint: of the data set.
+        fingerprint: fingerprint of the data set.
         notes: what a reader has to know before the scores are believed.
     """
 
@@ -47,14 +47,14 @@ class Row:
     """The scores of one form of a model.
 
     Args:
-        title: of the form, such as "Keras" or "static_wi8_ai8 .tflite".
+        title: title of the form, such as "Keras" or "static_wi8_ai8 .tflite".
         score: mIoU, or top-1 of a classifier, 0 to 1; None where nothing is labelled.
         per_class: class name -> IoU, or accuracy of a classifier; None for a class that is absent.
-        drop: of the score from the first form to this one, in points.
+        drop: points by which the score fell from the first form to this one.
         labels_equal: share of all pixels (of a classifier: of images) with the label of the first form.
         ms: milliseconds of an image, median; None where they were not measured.
         pixel_accuracy: share of the labelled pixels that are right; None for a classifier.
-        labels_as_file: of the device's runtime: share of labels equal to the file's in this process.
+        labels_as_file: share of the device runtime's labels that equal the file's here; None for other forms.
         kb: size of the file; None for a Keras model.
     """
 
@@ -104,7 +104,7 @@ class ImageRow:
     """What became of one image.
 
     Args:
-        name: of the image.
+        name: name of the image.
         first, last: its own mIoU by the first form and by the last; None where nothing of it is labelled.
         drop: from the one to the other, in points.
         labels_equal: share of its pixels with the same label.

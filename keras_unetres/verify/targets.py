@@ -21,7 +21,7 @@ class TargetRow:
     Args:
         target: its name.
         fits: "yes"; "partly": it runs, but not all of it where it should; or "no".
-        reason: in one sentence, with the layers.
+        reason: why, in one sentence, with the layers.
         by: "rules", or the tool and its version.
         rules: what the rules say, as JSON values, where a tool has spoken; else None.
         note: why no tool was asked, or None.
@@ -44,8 +44,8 @@ def ask_targets(data: bytes, contents: Contents, card: Card, images: np.ndarray 
 
     Args:
         data: bytes of the file.
-        contents: of it.
-        card: of it.
+        contents: contents of the file.
+        card: card of the file.
         images: (N, h, w, C) float32 as the network sees them, which tools run; None to ask no tool.
     """
     from ..tflite.target_tools import TOOLS, ask_tools, installed

@@ -79,8 +79,8 @@ def read_published(weights: str | os.PathLike[str], depth: int, variant: str) ->
 
     Args:
         weights: as in `load_published`.
-        depth: of the network.
-        variant: of the network.
+        depth: depth of the network.
+        variant: variant of the network.
 
     Raises:
         UsageError: such weights need another network, which is named.

@@ -41,7 +41,7 @@ def demo(
     Args:
         out: folder to write; what an earlier demo wrote there is replaced.
         epochs: passes over the pictures; a fixed number, so that the figures are the same on every run of a machine.
-        seed: of pictures and training.
+        seed: seed of pictures and training.
 
     Returns:
         What is written to `summary.json`: "keras", "float32", "int8" and "edge", each with "miou", "kb" and "ms".
@@ -110,8 +110,8 @@ def summarise(receipt: Receipt, weights: Path, files: Mapping[str, Path]) -> dic
     """Return the scores of each form, as the receipt of the int8 file has them, with the sizes of their files.
 
     Args:
-        receipt: of the int8 file.
-        weights: of the Keras model.
+        receipt: receipt of the int8 file.
+        weights: file of the Keras model's weights.
         files: "float32" and "int8" -> file.
     """
     forms = dict(zip(("keras", "float32", "int8", "edge"), receipt.rows, strict=True))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unetres_edge import Preprocessing
 from unetres_edge.errors import FileSystemError
 from unetres_edge.files import write_json
+from unetres_edge.moved import renamed_argument
 
 from ..settings import EvaluateSettings
 from ..tasks import task_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..objects import Separation
 
 
+@renamed_argument(turns="tta")
 def evaluate(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str] | Dataset,
@@ -31,7 +33,7 @@ def evaluate(
     overlap: int | None = None,
     say: Callable[[str], None] = print,
     reading: Mapping[str, Any] | None = None,
-    turns: str = EvaluateSettings.turns,
+    tta: str = EvaluateSettings.tta,
     others: Sequence[str | os.PathLike[str]] = (),
     separation: Separation | None = None,
 ) -> dict[str, Any]:
@@ -42,11 +44,11 @@ def evaluate(
         data: what `open_dataset` takes.
         split: "train", "val", "test" or "all".
         json_file: where to write the scores, too.
-        preprocessing: for `.keras` files: how images meet the network.
-        classes: for `.keras` files: class names.
+        preprocessing: how images meet the network; for `.keras` files.
+        classes: class names; for `.keras` files.
         overlap: px shared by neighbouring tiles.
         reading: fields of `Reading` that differ from how the model's training data was read.
-        turns: "none", "flips" or "all": on which turns of each tile the network is asked.
+        tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is scored.
         separation: how pixels become objects, if objects are scored too.
 
@@ -67,7 +69,7 @@ def evaluate(
         preprocessing=preprocessing,
         classes=classes,
         overlap=overlap,
-        turns=turns,
+        tta=tta,
         others=others,
         separation=separation,
     ) as opened:
@@ -75,8 +77,8 @@ def evaluate(
         name = f"scoring {os.path.basename(os.fspath(model))}"
         found = task.score(opened, records, name=name, separation=separation)
     scores = {**found, "model": os.fspath(model), "split": split}
-    if turns != "none":
-        scores["turns"] = turns
+    if tta != "none":
+        scores["turns"] = tta
     if others:
         scores["others"] = [os.fspath(other) for other in others]
     for line in task.score_lines(scores):

@@ -62,9 +62,9 @@ def export(
             `max_drop`, else with as many layers in float32 as that takes, chosen on the validation part.
         head: a name of `keras_unetres.tflite.HEADS`.
         size: (height, width) of the exported tile in px; None for the size it was trained with.
-        preprocessing: for `.keras` files and models: how images meet the network. Nothing is guessed.
-        classes: for `.keras` files and models: class names; None for "0", "1", ...
-        calibration: for `.keras` files and models: a folder of training images; for models also an array
+        preprocessing: how images meet the network; for `.keras` files and models. Nothing is guessed.
+        classes: class names, for `.keras` files and models; None for "0", "1", ...
+        calibration: a folder of training images, for `.keras` files and models; for models also an array
             (N, h, w, C) float32 as the model sees them, or batches of such. Runs have kept their own.
         data: what `open_dataset` takes, to score on; None for the data set of the run.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.

@@ -22,7 +22,7 @@ def list_models(
     """Print the cost of one network or of all, and draw one.
 
     Args:
-        name: of the network; None for all.
+        name: name of the network; None for all.
         size: (height, width) of the input, px; None for the one at which each network is usually quoted.
         plot: write a picture of the network to this .png, .svg or .pdf file.
         json_file: write the figures to this file.

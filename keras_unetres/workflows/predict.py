@@ -41,7 +41,7 @@ def predict(
     preprocessing: Preprocessing | None = None,
     classes: Sequence[str] | None = None,
     overlap: int | None = None,
-    turns: str = PredictCommand.turns,
+    tta: str = PredictCommand.tta,
     others: Sequence[str | os.PathLike[str]] = (),
     say: Callable[[str], None] = print,
 ) -> list[Path]:
@@ -60,7 +60,7 @@ def predict(
         json_file: where to write what became of each image.
         preprocessing, classes: for `.keras` files: how images meet the network, and class names.
         overlap: px shared by neighbouring tiles; None for what the model needs.
-        turns: "none", "flips" or "all": on which turns of each tile the network is asked.
+        tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
         say: called with lines for the user.
 
@@ -87,7 +87,7 @@ def predict(
         preprocessing=preprocessing,
         classes=None if classes is None else list(classes),
         overlap=overlap,
-        turns=turns,
+        tta=tta,
         others=others,
         separation=separation,
     ) as opened:

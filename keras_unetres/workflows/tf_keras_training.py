@@ -27,7 +27,7 @@ class TfKerasNetwork:
     """A network in tf_keras, and the way back.
 
     Args:
-        model: of tf_keras, to `compile` and `fit`.
+        model: a model of tf_keras, to `compile` and `fit`.
         to_keras: () -> the Keras 3 model with the weights as they are now.
         callbacks: that `fit` must have.
         settled: steps after which the weights have the form that was asked for; those of earlier epochs are not kept.

@@ -24,7 +24,7 @@ def serve_demo(
 
     Args:
         model: as for `write_web`.
-        port: to listen on; 0 for any that is free.
+        port: port to listen on; 0 for any that is free.
         browser: open the page.
         litert: as for `write_web`.
         say: called with lines for the user.

@@ -1,17 +1,22 @@
-"""Modules that have moved are still found under the names of the version before, with a DeprecationWarning.
+"""Modules and arguments of a new name are still found under those of the version before, with a DeprecationWarning.
 
 Not a home for anything: a name leaves its table in the version after.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 MOVED = {
     "unetres_edge.bench": "unetres_edge.commands.bench",
@@ -77,3 +82,26 @@ class MovedFinder(MetaPathFinder):
 def add_moved(moved: Mapping[str, str]) -> None:
     """Let old names of modules be imported."""
     sys.meta_path.insert(0, MovedFinder(moved))  # before the one that would load a package's files a second time
+
+
+def renamed_argument(**names: str) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """Return a decorator of functions that also take keyword arguments by their former names.
+
+    Args:
+        names: former name -> new name.
+    """
+
+    def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+        @functools.wraps(function)
+        def call(*values: Parameters.args, **named: Parameters.kwargs) -> Returned:
+            arguments: dict[str, Any] = dict(named)
+            for former, new in names.items():
+                if former in arguments and new not in arguments:
+                    text = f"argument {former} of {function.__name__} is now {new}"
+                    warnings.warn(text, DeprecationWarning, stacklevel=2)
+                    arguments[new] = arguments.pop(former)
+            return function(*values, **arguments)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate

@@ -43,7 +43,7 @@ class Setting:
         least, above: bounds from below, the one allowed and the other not.
         most, below: bounds from above, likewise.
         metavar: how a value is called on the command line; one name for each of a fixed number of values.
-        unit: of a number, such as "px".
+        unit: unit of a number, such as "px".
         option: its name on the command line, where that is not the field's.
         positional: whether the command line takes it without a name.
         unset: what holds where it is None.

@@ -57,7 +57,7 @@ class LabelmeMask(Source):
         file: the .json.
         image: its image, which gives the size where the file does not.
         size: (height, width) in px, or None.
-        shapes: in the order of the file.
+        shapes: shapes in the order of the file.
         class_of: label -> class id or `IGNORE`.
         numbered: give instances, with 255 where not labelled.
     """

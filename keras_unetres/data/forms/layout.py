@@ -37,7 +37,7 @@ class Layout:
         task: what it teaches: "segment", or "classify" where each image has one class.
         samples: part -> samples, or `UNPARTED` -> all of them.
         names: class names, or None if the masks themselves decide.
-        colors: of the classes, or None.
+        colors: colours of the classes, or None.
         ignore: the stored value that means "not labelled" in this format, or None.
         values: stored value (or packed colour) -> class id or `IGNORE`, or None where ids are stored as they are.
         by_color: whether masks are given as packed colours.

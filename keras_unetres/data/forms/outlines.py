@@ -41,7 +41,7 @@ class CocoMask(Source):
         file: the annotation file.
         image: name of the image.
         size: (height, width) in px.
-        outlines: in the order of the file.
+        outlines: outlines in the order of the file.
         numbered: give instances, with 255 where not labelled.
     """
 
@@ -129,7 +129,7 @@ def find_fault(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[st
     """Return (expected, found) of what keeps an annotation from being drawn, or None.
 
     Args:
-        annotation: with "segmentation", or "bbox" alone.
+        annotation: a dict with "segmentation", or "bbox" alone.
         size: (height, width) of its image, px.
     """
     if annotation.get("iscrowd") not in (None, 0, 1):

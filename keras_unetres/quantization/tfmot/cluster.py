@@ -27,7 +27,7 @@ class Clustered:
     """A model whose kernels have few values while it trains.
 
     Args:
-        model: of tf_keras, to `compile` and `fit`; losses, metrics and callbacks of Keras 3 will do.
+        model: a model of tf_keras, to `compile` and `fit`; losses, metrics and callbacks of Keras 3 will do.
         layers: names of the layers that are clustered.
         original: the model it was made from.
     """

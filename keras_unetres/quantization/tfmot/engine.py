@@ -45,8 +45,8 @@ def quantize_tfmot(
     Layers keep their names. XLA must stay off, under which fake quantization rounds otherwise; `compile` sees to it.
 
     Args:
-        ranges: of the points that have no fixed range, from calibration.
-        momentum: of the ranges in training, but for that of the input; 1 keeps those given.
+        ranges: ranges of the points that have no fixed range, from calibration.
+        momentum: momentum of the ranges in training, but for that of the input; 1 keeps those given.
         keep_zeros: weights that are 0 stay 0 in training.
 
     Raises:

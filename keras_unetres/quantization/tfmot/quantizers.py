@@ -27,7 +27,7 @@ class SharedRange:
     moving average does; the range is the widest of all. So no tensor is cut off because another one is narrow.
 
     Args:
-        name: of the point.
+        name: name of the point.
         begin: the range to start from.
         tensors: how many share it.
         momentum: how much of a range stays at each step; 1 for a range that does not move.
@@ -72,7 +72,7 @@ class KernelQuantizer(_tfmot.quantizers.Quantizer):  # type: ignore[name-defined
     """Rounds a kernel to 255 levels, symmetric about 0.
 
     Args:
-        axis: of the kernel along which each element has a scale of its own; None for one scale.
+        axis: axis of the kernel along which each element has a scale of its own; None for one scale.
         kept: array of 0 and 1 of the kernel's shape; where it is 0, the weight stays 0. None for all 1.
     """
 

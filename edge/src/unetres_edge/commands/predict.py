@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             engine=options.engine,
             fallback=options.fallback,
         )
-        return join_segmenters([one], turns=settings.turns, files=[settings.model])
+        return join_segmenters([one], tta=settings.tta, files=[settings.model])
 
     run_predict(open_segmenter, settings)
 
@@ -81,7 +81,7 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     from ..segment.files import find_images
 
     usual = {"engine": "litert", "fallback": False, "threads": None}
-    given = ["tta"] * (settings.turns != PredictSettings.turns)
+    given = ["tta"] * (settings.tta != PredictSettings.tta)
     given += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if given:
         raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")

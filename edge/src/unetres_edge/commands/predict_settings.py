@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..segment.symmetries import TURNS
+from ..segment.symmetries import SYMMETRIES
 from ..settings import Settings, setting
 
 
@@ -32,11 +32,10 @@ class PredictSettings(Settings):
         unset="as many as the network needs",
         tags=("masks",),
     )
-    turns: str = setting(
+    tta: str = setting(
         "none",
-        "test-time augmentation: ask on 4 flips, or all 8 turns and flips, of each tile",
-        choices=tuple(TURNS),
-        option="tta",
+        "test-time augmentation: the mean over 4 flips, or all 8 flips and turns, of each tile",
+        choices=tuple(SYMMETRIES),
         former=("--turns",),
         tags=("masks",),
     )

@@ -17,7 +17,7 @@ class AcceleratorEngine(Engine):
 
     Args:
         data: the file's bytes, verified.
-        codec: of its tensors, as LiteRT on the CPU describes them.
+        codec: codec of its tensors, as LiteRT on the CPU describes them.
         kind: "gpu" or "npu".
 
     Raises:

@@ -24,8 +24,8 @@ class Agreement:
 
     Args:
         equal: share of equal labels.
-        steps: of the others, how far LiteRT's scores of the two labels lie apart at most, in steps of the output (of
-            float scores, 1/255 of their range); None where there are no scores.
+        steps: the largest distance between LiteRT's scores of two labels that differ, in steps of the output (of float
+            scores, 1/255 of their range); None where there are no scores.
     """
 
     equal: float

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ModelError
 from ..model.card import Card
 
-_HAIR = 1e-3  # of a step
+_HAIR = 1e-3  # in steps of the tensor
 
 
 class TensorCodec:
@@ -123,7 +123,8 @@ def _input_table(table: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     if scale <= 0:
         raise ModelError("model input has no quantization", found=f"scale {scale}")
     limits = np.iinfo(dtype)
-    # Levels of a range with 0 in its middle fall half way between two steps. Rounding to even would merge every second
-    # pair of them, and rounding errors of a float any; so halves go up, and what is a hair below a half goes with them.
+    # Where 0 lies in the middle of the range, the levels of a pixel fall halfway between two steps. Rounding halves to
+    # even would give every second pair of levels the same step, and float rounding errors any pair. So halves are
+    # rounded up, and with them what lies less than `_HAIR` below a half.
     steps = np.floor(table.astype(np.float64) / scale + 0.5 + _HAIR)
     return np.clip(steps + zero_point, limits.min, limits.max).astype(dtype)

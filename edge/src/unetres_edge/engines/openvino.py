@@ -23,7 +23,7 @@ class OpenVINOEngine(Engine):
 
     Args:
         data: the file's bytes, verified.
-        codec: of its tensors, as LiteRT describes them.
+        codec: codec of its tensors, as LiteRT describes them.
         num_threads: threads of one inference; None for every core this process may use.
 
     Raises:

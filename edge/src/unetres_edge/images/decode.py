@@ -43,7 +43,7 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
     """Decode an image file, with its EXIF orientation applied.
 
     Args:
-        page: of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+        page: page of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
 
     Returns:
         (H, W) for grey or (H, W, 3) for colour images, (H, W, C) for TIFFs with other channels, 16 at most. uint8;
@@ -70,7 +70,7 @@ def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarr
     """Decode a mask file to the numbers stored in it.
 
     Args:
-        page: of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+        page: page of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
 
     Returns:
         (H, W) uint8 or uint16 (int32 for 32-bit files): palette indices, grey levels, or of a 1-bit file 1 where it is

@@ -41,10 +41,10 @@ class Page:
     """What the tags of one page say.
 
     Args:
-        number: of the page in the file's chain, counted from 0.
-        order: of the bytes, "<" or ">".
+        number: number of the page in the file's chain, counted from 0.
+        order: order of the bytes, "<" or ">".
         big: BigTIFF.
-        bits: of one sample.
+        bits: number of bits of one sample.
         kind: "uint", "int" or "float".
         photometric: 0 and 1 grey (0: white is zero), 2 RGB, 3 palette, 6 YCbCr.
         extra: the meaning of the channels after those of `photometric`: 0 not said, 1 and 2 alpha.
@@ -115,7 +115,7 @@ class Page:
             return self.dtype == "uint8" and (self.photometric, self.samples, self.extra) in forms
         plain = {"uint1", "uint2", "uint4", "uint8"}
         little = {0: {"uint16"}, 1: {"uint12", "uint16", "uint32", "int16", "int32", "float32"}}
-        # Pillow takes what libtiff unpacked for big-endian, which it no longer is, except in uint16.
+        # libtiff gives samples in the machine's byte order. Pillow takes them for the file's, except uint16.
         big = {1: {"uint16"} if self.compression != 1 else {"uint16", "int16", "int32", "float32"}}
         return self.dtype in plain | (little if self.order == "<" else big).get(self.photometric, set())
 

@@ -28,7 +28,7 @@ class SelfTest:
     """What a file expects of the device.
 
     Args:
-        seed: of the images.
+        seed: seed of the images.
         labels: (N, H, W) uint8, or (N, 1, 1) of a classifier.
         least_equal: the least share of labels that have to be equal.
     """

@@ -24,7 +24,7 @@ class Polygon:
     """One region of a class.
 
     Args:
-        class_id: of its pixels.
+        class_id: class of its pixels.
         exterior: (N, 2) int32, x and y px of the corners, without the first again; clockwise as one sees the image,
             whose y points down.
         holes: (M, 2) int32 each, counter-clockwise.

@@ -32,7 +32,7 @@ def segment_dask(model: str | os.PathLike[str] | bytes, image: Any, *, num_threa
     Args:
         model: path or bytes of a `.tflite` with a card that tells halo and stride.
         image: (H, W) or (H, W, C) dask array, as `Segmenter.segment_large` takes sources.
-        num_threads: of one inference; a worker runs as many at a time as it has threads of its own.
+        num_threads: threads of one inference; a worker runs as many at a time as it has threads of its own.
 
     Raises:
         UsageError: dask is not installed, or this model cannot work in tiles that are exact.
@@ -121,7 +121,7 @@ def predict_on_cluster(
     The workers see the images, and the folder `out`, under the same paths.
 
     Args:
-        address: of the scheduler, such as tcp://10.0.0.1:8786.
+        address: address of the scheduler, such as tcp://10.0.0.1:8786.
         overlap: px shared by neighbouring tiles; None for the segmenter's own choice.
 
     Raises:

@@ -15,9 +15,10 @@ import numpy as np
 from ..engines.engine import Engine
 from ..errors import UsageError
 from ..model.card import Card
+from ..moved import renamed_argument
 from ..results.softmax import probabilities
 from .segmenter import Segmenter
-from .symmetries import TURNS
+from .symmetries import SYMMETRIES
 
 _LEAST = float(np.finfo(np.float32).tiny)  # a probability below this counts as this, about exp(-87)
 _EXPORT_LOGITS = "export the model with --head logits"
@@ -54,24 +55,24 @@ class TurnedEngine(Engine):
 
     Args:
         engine: runs the network.
-        turns: "none", "flips" (as it is, left-right, up-down and both) or "all" (the 8 symmetries of the square).
+        tta: "none", "flips" (as it is, left-right, up-down and both) or "all" (the 8 symmetries of the square).
         size: (height, width) of the tile in px.
 
     Raises:
-        UsageError: unknown turns, or "all" for a tile that is not square.
+        UsageError: unknown `tta`, or "all" for a tile that is not square.
     """
 
-    def __init__(self, engine: Engine, turns: str, size: tuple[int, int]) -> None:
-        if turns not in TURNS:
-            raise UsageError("the turns are unknown", expected=" or ".join(TURNS), found=repr(turns))
-        if turns == "all" and size[0] != size[1]:
+    def __init__(self, engine: Engine, tta: str, size: tuple[int, int]) -> None:
+        if tta not in SYMMETRIES:
+            raise UsageError("the test-time augmentation is unknown", expected=" or ".join(SYMMETRIES), found=repr(tta))
+        if tta == "all" and size[0] != size[1]:
             raise UsageError(
                 "a tile that is not square cannot be turned by a quarter",
                 found=f"{size[0]} x {size[1]} px",
-                fix="use the turns 'flips', or a model with a square input",
+                fix="use 'flips', or a model with a square input",
             )
         self._engine = engine
-        self._turns = TURNS[turns]
+        self._turns = SYMMETRIES[tta]
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return the joined scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
@@ -105,8 +106,9 @@ class _ReversedChannels(Engine):
         return self._engine.run(np.ascontiguousarray(tile[..., ::-1]))
 
 
+@renamed_argument(turns="tta")
 def join_segmenters(
-    segmenters: Sequence[Segmenter], *, turns: str = "none", files: Sequence[str | os.PathLike[str]] = ()
+    segmenters: Sequence[Segmenter], *, tta: str = "none", files: Sequence[str | os.PathLike[str]] = ()
 ) -> Segmenter:
     """Return one segmenter that asks all of them, on every turn of each tile.
 
@@ -115,18 +117,18 @@ def join_segmenters(
     Card and colours are those of the first; tiles overlap as much as those of any.
 
     Args:
-        segmenters: one or more. A single one without turns is returned as it is.
-        turns: "none", "flips" or "all", as `TurnedEngine` takes them.
+        segmenters: one or more. A single one without test-time augmentation is returned as it is.
+        tta: "none", "flips" or "all", as `TurnedEngine` takes them.
         files: how errors name them.
 
     Raises:
-        UsageError: they cannot be joined; the error names the field that differs. Or the turns are unknown.
+        UsageError: they cannot be joined; the error names the field that differs. Or `tta` is unknown.
         ModelError: one of them is closed.
     """
     if not segmenters:
         raise UsageError("no model to join", expected="one or more")
     first = segmenters[0]
-    if len(segmenters) == 1 and turns == "none":
+    if len(segmenters) == 1 and tta == "none":
         return first
     pre = first.card.preprocessing
     engines: list[Engine] = []
@@ -135,8 +137,8 @@ def join_segmenters(
         other_order = pre.channels == 3 and each.card.preprocessing.color_order != pre.color_order
         engines.append(_ReversedChannels(each.engine) if other_order else each.engine)
     engine: Engine = JoinedEngine(engines) if len(engines) > 1 else engines[0]
-    if turns != "none":
-        engine = TurnedEngine(engine, turns, pre.size)
+    if tta != "none":
+        engine = TurnedEngine(engine, tta, pre.size)
     card = replace(first.card, halo=max(each.card.halo for each in segmenters), scores={})
     return Segmenter(None, card=card, engine=engine, overlap=max(each.overlap for each in segmenters))
 

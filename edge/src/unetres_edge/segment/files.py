@@ -32,7 +32,7 @@ class MoreFiles(Protocol):
 
         Args:
             image: (H, W, 3) uint8, to draw on.
-            result: with scores.
+            result: a result with scores.
 
         Raises:
             DataError: this image cannot be written so; the others go on.

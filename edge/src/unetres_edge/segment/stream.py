@@ -28,7 +28,7 @@ class FrameResult:
     """A segmented frame.
 
     Args:
-        index: of the frame among those that the source gave, from 0.
+        index: index of the frame among those that the source gave, from 0.
         image: the frame.
         result: its class map and times.
         latency_ms: from the moment the frame was read to its result.

@@ -120,7 +120,7 @@ def cut_rows(
     """Yield labels row of tiles by row of tiles, each pixel from the one tile whose core it lies in.
 
     Args:
-        cores: of the rows and of the columns, each without gaps.
+        cores: cores of the rows and of the columns, each without gaps.
 
     Yields:
         (first row, labels (rows, columns) uint8 from the first column of the cores).
@@ -146,7 +146,7 @@ def exact_cores(length: int, tile: int, halo: int, stride: int) -> list[Core]:
     """Return the tiles of an axis, each keeping only pixels that no border inside the image can have reached.
 
     Args:
-        length: of the axis, px; a multiple of the stride, at least a tile.
+        length: length of the axis, px; a multiple of the stride, at least a tile.
         halo: how far an input pixel can influence the output, px.
         stride: px of the input between neighbouring elements of the network's smallest map, on which tiles lie.
 

@@ -46,7 +46,7 @@ def serve(
         model: as for `write_web`.
         host: address to listen on. Browsers of other machines refuse to check a model over plain http: put https before
             it.
-        port: to listen on; 0 for any that is free.
+        port: port to listen on; 0 for any that is free.
         browser: open the page in the browser of this machine.
         litert: as for `write_web`.
         say: called with lines for the user.
