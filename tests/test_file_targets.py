@@ -254,8 +254,8 @@ def test_mediapipe_says_all_that_is_wrong() -> None:
     ]
 
 
-needs_vela = pytest.mark.skipif(installed(VELA) is None, reason=f"needs {VELA}: pip install keras-unetres[targets]")
-needs_micro = pytest.mark.skipif(installed(MICRO) is None, reason=f"needs {MICRO}: pip install keras-unetres[targets]")
+needs_vela = pytest.mark.skipif(installed(VELA) is None, reason=f"needs {VELA}: pip install {VELA}")
+needs_micro = pytest.mark.skipif(installed(MICRO) is None, reason=f"needs {MICRO}: pip install {MICRO}")
 
 
 @needs_vela

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import distance_transform_edt
 
+from keras_unetres.choices.losses import LOSSES as NAMES
 from keras_unetres.training import (
     LOSSES,
     Boundary,
@@ -36,7 +38,6 @@ from keras_unetres.training import (
     Tversky,
     WeightedSum,
     make_loss,
-    terms,
 )
 from keras_unetres.training.distances import distance_within
 from keras_unetres.training.pixel_loss import pixel_weights
@@ -247,31 +248,25 @@ def test_distances_are_exact_up_to_the_reach(reach: int, share: float) -> None:
 # ------------------------------------------------------------------------------------------------------- gradients
 
 
-def gradient_terms() -> dict[str, Callable[..., tf.Tensor]]:
-    return {
-        "cross_entropy": lambda *a: terms.cross_entropy(*a, label_smoothing=0.1),
-        "focal": terms.focal,
-        "focal 0.5": lambda *a: terms.focal(*a, gamma=0.5),
-        "dice": terms.dice,
-        "squared dice": lambda *a: terms.dice(*a, squared=True),
-        "tversky": terms.tversky,
-        "focal tversky": lambda *a: terms.tversky(*a, gamma=0.75),
-        "lovasz": terms.lovasz_softmax,
-        "boundary": lambda *a: terms.boundary(*a, reach=REACH),
-    }
+def smoothed(**arguments: Any) -> CrossEntropy:
+    return CrossEntropy(0.1, **arguments)
 
 
-@pytest.mark.parametrize("name", gradient_terms())
+WITH_GRADIENTS: dict[str, Callable[..., PixelLoss]] = {name: make for name, (make, _) in CASES.items()}
+WITH_GRADIENTS["smoothed cross-entropy"] = smoothed
+
+
+@pytest.mark.parametrize("name", WITH_GRADIENTS)
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """In float64, for every logit of a batch with ignored pixels, pixel weights and class weights."""
     masks, logits = make_batch(3, side=4, images=2)
     weights = np.where(masks == IGNORED, 0, np.random.default_rng(1).random(masks.shape) + 0.1)
     masks = np.where(masks == IGNORED, 0, masks)
-    term = gradient_terms()[name]
+    loss = WITH_GRADIENTS[name](class_weights=BY_CLASS)
 
     @tf.function
     def value(values: tf.Tensor) -> tf.Tensor:
-        return term(tf.constant(masks), values, tf.constant(weights), BY_CLASS)
+        return loss.term(tf.constant(masks), values, tf.constant(weights))
 
     values = tf.constant(logits.astype(np.float64))
     with tf.GradientTape() as tape:
@@ -596,7 +591,7 @@ def test_losses_are_made_from_texts(text: str, kinds: list[type], factors: list[
 
 def test_every_name_alone_is_its_loss() -> None:
     assert {name: type(make_loss(name)) for name in LOSSES} == LOSSES
-    assert set(LOSSES) == {"boundary", "cross_entropy", "dice", "focal", "focal_tversky", "lovasz", "tversky"}
+    assert tuple(LOSSES) == NAMES
 
 
 @pytest.mark.parametrize(

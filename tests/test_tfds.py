@@ -20,7 +20,7 @@ SIZE = (6, 5)
 @pytest.fixture(scope="module")
 def tfds() -> Any:
     return pytest.importorskip(
-        "tensorflow_datasets", reason="TensorFlow Datasets is not installed: pip install 'keras-unetres[tfds]'"
+        "tensorflow_datasets", reason="TensorFlow Datasets is not installed: pip install tensorflow-datasets"
     )
 
 
@@ -119,7 +119,7 @@ def test_a_name_that_is_not_known(tfds: Any) -> None:
 
 def test_without_tensorflow_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorflow_datasets", None)
-    with pytest.raises(DataError, match=r"not installed; fix: pip install 'keras-unetres\[tfds\]'"):
+    with pytest.raises(DataError, match=r"not installed; fix: pip install tensorflow-datasets"):
         open_dataset("tfds:oxford_iiit_pet")
 
 

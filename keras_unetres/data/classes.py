@@ -17,6 +17,7 @@ from .colortables import Color, camvid_table, unpack, voc_table
 from .dataset import Dataset
 from .findings import shorten
 from .fixes import declare, values_patch
+from .forms import FORMATS
 from .targets import semantic, separated, with_borders
 
 _MOST_UNNAMED_CLASSES = 32
@@ -25,7 +26,6 @@ _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number
 _ODD_SHARE = 0.9
 _FEW_MASKS = 100  # a value that no more than one mask in this many holds is taken for a stray, unless it has a name
 _ENOUGH_MASKS = 20
-_BY_NAME = ("coco", "labelme", "objects")  # formats whose `classes:` are met by name
 _WIDEST_TABLE = 1 << 17
 _WHITE = (255, 65535)  # what programs write for the foreground of a mask of 8 or 16 bits
 _TWO_NAMES = ("background", "foreground")
@@ -157,7 +157,8 @@ def _check_fit(dataset: Dataset, model_names: list[str]) -> None:
     fix = None
     if sorted(declared) == sorted(model_names):
         patch: dict[str, Any] = {"classes": model_names}
-        if dataset.format not in _BY_NAME and not dataset.by_color:  # there the numbers are as they are
+        form = FORMATS.get(dataset.format)  # None for arrays
+        if not (form and form.by_name) and not dataset.by_color:  # else numbers follow the declared names
             patch |= values_patch({i: model_names.index(name) for i, name in enumerate(declared)})
         fix = declare(patch, dataset.root)
     raise DataError(

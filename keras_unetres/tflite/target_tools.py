@@ -1,6 +1,6 @@
 """What the targets' own tools say of a file, where they are installed: Arm's Vela, and the kernels of tflite-micro.
 
-`pip install keras-unetres[targets]` brings both. Each runs in a process of its own.
+`pip install ethos-u-vela tflite-micro` brings both. Each runs in a process of its own.
 """
 
 from __future__ import annotations

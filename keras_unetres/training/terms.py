@@ -1,4 +1,4 @@
-"""The terms of losses as pure functions of tensors: masks, logits and pixel weights in, one scalar out.
+"""The formulas of losses as pure functions of tensors: masks, logits and pixel weights in, one scalar out.
 
 What all of them share:
     masks: (N, H, W) int32 class ids in 0..C-1; where the weight is 0, any of them.

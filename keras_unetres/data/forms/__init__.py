@@ -12,10 +12,10 @@ from .layout import Format
 CLASS_FOLDERS = "class folders"
 FORMATS = {
     "voc": Format(voc.recognises, voc.read),
-    "coco": Format(coco.recognises, coco.read),
-    "labelme": Format(labelme.recognises, labelme.read),
+    "coco": Format(coco.recognises, coco.read, by_name=True),
+    "labelme": Format(labelme.recognises, labelme.read, by_name=True),
     "camvid": Format(camvid.recognises, camvid.read),
-    "objects": Format(objects.recognises, objects.read),
+    "objects": Format(objects.recognises, objects.read, by_name=True),
     "stack": Format(stack.recognises, stack.read),
     "folders": Format(folders.recognises, folders.read),
     "tfds": Format(tfds.recognises, tfds.read),

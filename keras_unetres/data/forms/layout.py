@@ -64,10 +64,17 @@ class Layout:
 
 
 class Format(NamedTuple):
-    """A reader: whether a folder looks like its format, and what it finds there."""
+    """A format of data sets, and its reader.
+
+    Args:
+        recognises: whether a folder looks like the format.
+        read: returns what there is, by names and annotations alone.
+        by_name: whether classes are stored by name, so that declared `classes:` select and order them.
+    """
 
     recognises: Callable[[Path], bool]
     read: Callable[[Declaration], Layout]
+    by_name: bool = False
 
 
 def key_of(stem: str) -> str:

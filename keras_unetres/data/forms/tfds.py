@@ -1,6 +1,6 @@
 """Data sets of TensorFlow Datasets by name, `tfds:oxford_iiit_pet`, downloaded by it; or a folder that it wrote.
 
-Needs `pip install 'keras-unetres[tfds]'`. Examples stay in memory as they are encoded, and are decoded when read.
+Needs `pip install tensorflow-datasets`. Examples stay in memory as they are encoded, and are decoded when read.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read(declared: Declaration) -> Layout:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DataError(
-            "TensorFlow Datasets is not installed", file=declared.file, fix="pip install 'keras-unetres[tfds]'"
+            "TensorFlow Datasets is not installed", file=declared.file, fix="pip install tensorflow-datasets"
         ) from error
     named = str(declared.given.get("path", declared.file)).startswith("tfds:")
     name = str(declared.given.get("path", declared.file)).removeprefix("tfds:") if named else str(declared.base)
