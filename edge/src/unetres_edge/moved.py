@@ -100,7 +100,7 @@ def renamed_argument(**names: str) -> Callable[[Callable[Parameters, Returned]],
                     text = f"argument {former} of {function.__name__} is now {new}"
                     warnings.warn(text, DeprecationWarning, stacklevel=2)
                     arguments[new] = arguments.pop(former)
-            return function(*values, **arguments)  # type: ignore[arg-type]
+            return function(*values, **arguments)
 
         return call
 
