@@ -32,6 +32,9 @@ _TIE = 2**-13
 _CONVERTING: ContextVar[bool] = ContextVar("converting", default=False)
 _KERNEL_LEVELS = 127  # on either side of 0
 _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0
+# Largest bias in its own steps: int32 in the file, and float32 here, which holds whole numbers up to 2**24. The kernel
+# of a channel whose bias is this many times its own rounding error has nothing to tell beside it.
+_MOST_BIAS = 2**23
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
@@ -210,10 +213,21 @@ class _QuantizedKernel(layers.Layer):
         rank = len(kernel.shape)
         axis = None if self.channel_axis is None else self.channel_axis % rank
         axes = None if axis is None else [a for a in range(rank) if a != axis]
-        most = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axes), _LEAST_KERNEL))
+        most = ops.maximum(ops.max(ops.abs(kernel), axis=axes), self._least_for_bias(axis))
+        most = ops.stop_gradient(ops.maximum(most, _LEAST_KERNEL))
         step = most / (_KERNEL_LEVELS if _CONVERTING.get() else _hidden(_KERNEL_LEVELS, self.input_step))
         bias = _round_to(self.bias, self.input_step * step)
         return fake_quant_with_min_max_vars(kernel, -most, most, num_bits=8, narrow_range=True, axis=axis), bias, step
+
+    def _least_for_bias(self, axis: int | None) -> Any:
+        """Return the magnitude a kernel must at least be scaled for, so that its bias fits its steps; 0 if not known.
+
+        A filter that died in training has a kernel of nearly nothing and a bias from the BatchNormalization behind it.
+        """
+        known = self.input_step > 0
+        per_step = ops.where(known, _KERNEL_LEVELS / _MOST_BIAS / ops.where(known, self.input_step, 1.0), 0.0)
+        bias = ops.abs(self.bias)
+        return (ops.max(bias) if axis is None else bias) * per_step
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds it."""

@@ -139,6 +139,8 @@ class _Folding:
         if getattr(layer, "groups", 1) != 1:
             raise UsageError(f"layer {layer.name} convolves in groups, which has no int8 form", found=layer.groups)
         _check_multiplier(layer)
+        if isinstance(layer, layers.Conv2DTranspose) and layer.dilation_rate not in (1, (1, 1)):
+            raise _refusal(layer, f"dilation_rate {layer.dilation_rate}", "use no dilation there")
         kernel, *bias = layer.get_weights()
         config = {**layer.get_config(), "activation": None, "use_bias": True}
         return self._normed(call, type(layer).from_config(_plain(config)), x, kernel, bias)
@@ -227,6 +229,12 @@ class _Folding:
     def _resize(self, call: Call, x: Any) -> Any:
         if call.layer.interpolation not in ("bilinear", "nearest"):
             raise _refusal(call.layer, f"interpolation {call.layer.interpolation}", "use bilinear or nearest")
+        if getattr(call.layer, "antialias", False):
+            raise _refusal(call.layer, "antialias", "resize without antialias")
+        if call.layer.interpolation == "bilinear" and not _whole_factors(x.shape, call.output.shape, call.layer):
+            raise _refusal(
+                call.layer, f"{x.shape[1:3]} to {call.output.shape[1:3]} px", "resize by a whole factor, such as 2"
+            )
         return self._same_range(call, x)
 
     def _softmax(self, call: Call, x: Any) -> Any:
@@ -324,14 +332,23 @@ class _Folding:
 
 
 def _kind(layer: Any) -> str:
-    """Return the name of a layer's activation function."""
+    """Return the name of a layer's activation function, where that is one of Keras or TensorFlow.
+
+    A function of the user's own may have the name of one of theirs, and compute something else.
+    """
     activation = layer.activation
-    return "linear" if activation is None else str(getattr(activation, "__name__", activation))
+    if activation is None:
+        return "linear"
+    name = str(getattr(activation, "__name__", None) or type(activation).__name__)
+    home = str(getattr(activation, "__module__", "")).partition(".")[0]
+    return name if home in ("keras", "tensorflow") else f"{name}, a function of {home or 'its own'}"
 
 
 def _scale_and_shift(layer: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the (C,) float64 with which the layer's output is scale * x + shift at inference."""
     if isinstance(layer, layers.BatchNormalization):
+        if layer.axis not in (-1, layer.input_spec.ndim - 1 if layer.input_spec.ndim else -1):
+            raise _refusal(layer, f"axis {layer.axis}", "normalise the channels: axis -1")
         mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
         scale = 1 / np.sqrt(variance + layer.epsilon)
         scale = scale * np.asarray(layer.gamma, np.float64) if layer.scale else scale
@@ -342,8 +359,19 @@ def _scale_and_shift(layer: Any, channels: int) -> tuple[np.ndarray, np.ndarray]
         mean, spread = np.asarray(layer.mean, np.float64), np.sqrt(np.asarray(layer.variance, np.float64))
         spread = np.maximum(spread, keras.config.epsilon())
         parts = (spread, mean) if layer.invert else (1 / spread, -mean / spread)
+    for part in parts:
+        if part.size not in (1, channels) or part.shape[-1:] not in ((), (part.size,)):
+            raise _refusal(layer, f"values of shape {part.shape}", "scale channels alone: one number, or one a channel")
     scale, shift = (np.broadcast_to(part.ravel(), channels).copy() for part in parts)
     return scale, shift
+
+
+def _whole_factors(before: Any, after: Any, layer: Any) -> bool:
+    """Return whether each side grows by a whole factor, so that bilinear means are exact fractions."""
+    if isinstance(layer, layers.UpSampling2D):
+        return True
+    sides = zip(before[1:3], after[1:3], strict=True)
+    return all(old and new and new % old == 0 for old, new in sides)
 
 
 def _check_multiplier(layer: Any) -> None:
