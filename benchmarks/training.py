@@ -7,7 +7,7 @@ cross-entropy + Dice and mIoU, as `unetres train` compiles it. The pipeline is l
 
 The ways take turns, so that what else the machine does hits all alike. Of each the lowest and the middle are given, of
 seconds by the clock and of processor seconds of all threads, which say more where the machine is shared; the load of
-the machine stands beside them.
+the machine stands beside them. Those of torch hold the waiting of its threads, which spin.
 """
 
 from __future__ import annotations
