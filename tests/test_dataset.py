@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -293,3 +295,89 @@ def test_a_missing_validation_folder_is_made_from_the_training_folder(tmp_path) 
     parts = names_of(open_dataset(tmp_path))
     assert (len(parts["train"]), len(parts["val"]), parts["test"]) == (8, 2, NAMES[10:])
     assert sorted(parts["train"] + parts["val"]) == NAMES[:10]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["path: {out}", "path: ..", "images: ../out/images", "splits: {{train: ../out}}", "annotations: ../out/a.json"],
+)
+def test_a_description_reads_nothing_outside_of_its_folder(tmp_path, text: str) -> None:
+    make_folder(tmp_path / "out", NAMES)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "dataset.yaml").write_text(text.format(out=tmp_path / "out"))
+    with pytest.raises(DataError, match=r"leads out of the folder that the file lies in.*fix: .*link the data"):
+        open_dataset(tmp_path / "set")
+
+
+@pytest.mark.parametrize("text", ["path: 'tfds:mnist'", "format: tfds", "format: tfds\npath: 'tfds:mnist'"])
+def test_a_description_fetches_nothing(tmp_path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DataError, match="on the command line only; fix: pass tfds:NAME"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '!!int ""',
+        "ignore: !!bool x",
+        "ignore: !!timestamp x",
+        "ignore: !!float ''",
+        "ignore: " + "1" * 5000,
+        "ignore: " + "1:" * 100_000 + "1",
+        "[" * 5000,
+        "&a [*a]",
+        "images: &a [*a]",
+        "? [a]\n: b",
+        "!!python/object/apply:os.system [true]",
+        "images: !" + "x" * 100_000 + " y",
+        "images: [" + ", ".join(["x" * 1000] * 200) + "]",
+        "x" * 100_000 + ": 1",
+        "images: [&a0 [x,x,x,x,x,x,x,x,x,x]"
+        + "".join(f", &a{i} [" + ",".join([f"*a{i - 1}"] * 10) + "]" for i in range(1, 12))
+        + "]",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_description_that_cannot_be_read_is_one_short_error(tmp_path, text: str) -> None:
+    (tmp_path / "dataset.yaml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(DataError) as caught:
+        open_dataset(tmp_path)
+    assert time.process_time() - start < 5
+    assert len(str(caught.value)) < 3000
+
+
+def test_aliases_of_a_description_are_followed(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "dataset.yaml").write_text("classes: [a, b]\ncolors: [&black [0, 0, 0], *black]\n")
+    assert open_dataset(tmp_path).class_colors == ((0, 0, 0), (0, 0, 0))
+
+
+def test_linked_folders_are_read(tmp_path) -> None:
+    make_folder(tmp_path / "far", NAMES[:4])
+    make_folder(tmp_path / "set", [f"own_{name}" for name in NAMES[:4]])
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part / "linked").symlink_to(tmp_path / "far" / part, target_is_directory=True)
+    assert len(open_dataset(tmp_path / "set").split("all")) == 8
+
+
+@pytest.mark.parametrize("target", ["set/images", "set", "far/images"], ids=["circle", "circle above", "twice"])
+def test_a_link_that_leads_somewhere_again_is_named(tmp_path, target: str) -> None:
+    make_folder(tmp_path / "far", NAMES)
+    make_folder(tmp_path / "set", NAMES)
+    for name in ("a", "b"):
+        (tmp_path / "set" / "images" / name).symlink_to(tmp_path / target, target_is_directory=True)
+    with pytest.raises(DataError, match=r"images.*a link leads to a folder that is read already.*fix: remove the link"):
+        open_dataset(tmp_path / "set")
+
+
+def test_linked_class_folders_are_read(tmp_path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "far" / name).mkdir(parents=True)
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(4):
+            (tmp_path / "far" / name / f"{index}.png").touch()
+        (tmp_path / "set" / name / "linked").symlink_to(tmp_path / "far" / name, target_is_directory=True)
+    assert len(open_dataset(tmp_path / "set", task="classify").split("all")) == 8

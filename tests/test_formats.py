@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,9 @@ from PIL import Image, ImageDraw
 from real_sets import DATA, real
 
 from keras_unetres.data import Record, Records, open_dataset, read_records
+from keras_unetres.data.forms import camvid
 from unetres_edge.errors import DataError, UnetresError
+from unetres_edge.images.preprocessing import IGNORE
 
 FORMATS = DATA / "formats"
 with_folders = real("formats")
@@ -473,13 +476,17 @@ def test_images_in_the_usual_places(tmp_path: Path, file: str, image: str, name:
         np.testing.assert_array_equal(found[0].mask, filled((1, 0, 0, 4, 4)))
 
 
-def test_declared_places_may_be_outside(tmp_path: Path) -> None:
-    """What a person writes in a `dataset.yaml` is obeyed; what an annotation says is not."""
+def test_declared_places_reach_outside_by_a_link_alone(tmp_path: Path) -> None:
     write_coco(tmp_path / "said", coco({"segmentation": box(0, 0, 4, 4)}), "x.json", None)
     save(tmp_path / "seen" / "deep" / "a.png")
     (tmp_path / "set").mkdir()
     place = (tmp_path / "seen" / "deep").as_posix()
     yaml(tmp_path / "set", f"annotations: ../said/x.json\nimages: {place}")
+    with pytest.raises(DataError, match="images leads out of the folder that the file lies in"):
+        open_dataset(tmp_path / "set")
+    (tmp_path / "set" / "seen").symlink_to(place, target_is_directory=True)
+    (tmp_path / "set" / "x.json").symlink_to(tmp_path / "said" / "x.json")
+    yaml(tmp_path / "set", "annotations: x.json\nimages: seen")
     np.testing.assert_array_equal(one_mask(tmp_path / "set"), filled((1, 0, 0, 4, 4)))
 
 
@@ -1376,3 +1383,51 @@ def test_instances_and_weights_beside_the_masks(tmp_path: Path, layout: str) -> 
     tifffile.imwrite(place / "b.tif", -weights)
     with pytest.raises(DataError, match=r"b\.tif.*none below 0"):
         read_all(tmp_path)
+
+
+@pytest.mark.parametrize("length", [2_000, 200_000])
+def test_a_list_of_one_long_line_is_no_list(tmp_path: Path, length: int) -> None:
+    (tmp_path / "train.txt").write_text("a.png" + "," * length + "x")
+    start = time.process_time()
+    assert not camvid.recognises(tmp_path)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("a.png b.png", ("a.png", "b.png")),
+        (' "a b.png" ,\t"c d.PNG" ', ("a b.png", "c d.PNG")),
+        ("x.png.tif;y.jpeg", ("x.png.tif", "y.jpeg")),
+        ("a.png.png", None),
+        (".png b.png", None),
+        ("a.png .png", None),
+        ("a.png b.txt", None),
+        ("", None),
+    ],
+)
+def test_a_line_of_a_list_is_a_pair_or_none(line: str, names: tuple[str, str] | None) -> None:
+    assert camvid._names(line) == names
+
+
+def test_an_outline_takes_time_as_its_pixels_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small objects are never decoded over the whole image, and come out as pycocotools decodes them."""
+    from pycocotools import mask as drawing
+
+    from keras_unetres.data.forms.outlines import CocoMask, Outline
+
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 90, (40, 2)).tolist()
+    small = [[[x, y, x + 9.5, y + 1, x + 8, y + 9, x - 1, y + 7]] for x, y in corners]
+    large = [[[2, 2, 80, 5, 85, 90, 1, 70]]]
+    runs = {"size": [97, 101], "counts": [3, 5, 97 * 101 - 8]}
+    outlines = [Outline(drawn, 1 + n % 5, n % 7 == 0) for n, drawn in enumerate([*large, *small, runs])]
+    source = CocoMask(Path("x.json"), "a", (97, 101), tuple(outlines), False)
+    expected = np.zeros((97, 101), np.uint8)
+    decoded = [drawing.decode(source._runs(o)).astype(bool) for o in outlines]
+    for o, inside in sorted(zip(outlines, decoded, strict=True), key=lambda pair: (not pair[0].crowd, -pair[1].sum())):
+        expected[inside] = IGNORE if o.crowd else o.class_id
+    calls, decode = [], drawing.decode
+    monkeypatch.setattr(drawing, "decode", lambda runs: calls.append(runs) or decode(runs))
+    np.testing.assert_array_equal(source.read(), expected)
+    assert len(calls) == 1

@@ -1,7 +1,7 @@
 """What a person says about a data set: `dataset.yaml`, and how its masks are to be read.
 
 format: folders              # one of `keras_unetres.data.forms.FORMATS`; else found by looking
-path: .                      # where the folders are, relative to the file
+path: .                      # where the folders are, relative to the file and below it
 splits: {train: train, val: val, test: test}     # a folder, list or annotation file for each part
 images: images               # names of the two folders, or of two stacks
 masks: masks
@@ -19,15 +19,17 @@ test_from: none
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unetres_edge.errors import DataError, UsageError
+from unetres_edge.errors import DataError, UsageError, shortened
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
@@ -45,6 +47,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "exclude": (list, "a list of image names"),
 }
 _KEYS = {*_KINDS, "ignore", "masks_are", "target", "val_from", "test_from"}
+_MOST_BYTES = 16 << 20
+_MOST_VALUES = 1_000_000
+_LONGEST = 1000  # characters of a value that is no text
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -220,10 +225,7 @@ def read_declaration(root: Path) -> Declaration:
         return Declaration(root, root, {})
     if root.exists() and not root.is_file():
         raise DataError("cannot read: not a regular file", file=root)
-    try:
-        values = yaml.safe_load(root.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"cannot read: {error}", file=root) from error
+    values = _load(root)
     if not isinstance(values, dict):
         raise DataError("not a data set description", file=root, expected="key: value lines")
     unknown = sorted(set(map(str, values)) - _KEYS)
@@ -240,7 +242,84 @@ def read_declaration(root: Path) -> Declaration:
     places = [values[key] for key in ("path", "images", "masks", "annotations") if key in values]
     if any("\0" in place for place in (*places, *splits.values())):
         raise DataError("a place has a zero byte", file=root)
-    return Declaration(root, root.parent / values.get("path", "."), values)
+    declared = Declaration(root, root.parent / values.get("path", "."), values)
+    _refuse_outside(declared, splits)
+    return declared
+
+
+def _load(file: Path) -> Any:
+    """Return the values of a YAML file, of which aliases may repeat no more than it could hold itself.
+
+    Raises:
+        DataError: not readable, or too large once its aliases are followed.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise DataError("the file is too large", file=file, expected=f"at most {_MOST_BYTES >> 20} MiB")
+        loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}) > _MOST_VALUES:
+                raise DataError("aliases repeat too much", file=file, expected=f"at most {_MOST_VALUES} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    # The library raises these beside its own for tags that do not fit the value, such as `!!int ""`.
+    except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else ""
+        raise DataError(f"cannot read: {said or 'not YAML'}", file=file, expected="key: value lines") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"cannot read: {shortened(error, 300)}", file=file) from error
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many values a node stands for when aliases are followed; infinite where one leads to itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        below: Iterable[yaml.Node] = ()
+        if isinstance(node, yaml.MappingNode):
+            below = (part for pair in node.value for part in pair)
+        elif isinstance(node, yaml.SequenceNode):
+            below = node.value
+        elif not node.tag.endswith(":str") and len(node.value) > _LONGEST:
+            return math.inf  # a number, whose digits take time with their square
+        known[id(node)] = 1 + sum(_size(part, known) for part in below)
+    return known[id(node)]
+
+
+def _refuse_outside(declared: Declaration, splits: Mapping[str, str]) -> None:
+    """Refuse places that do not lie in the folder of the file: what came with data reads and fetches nothing else.
+
+    Raises:
+        DataError: there is one.
+    """
+    given, home = declared.given, declared.file.parent
+    named = {key: declared.base / given[key] for key in ("images", "masks", "annotations") if key in given}
+    named |= {f"splits: {part}": declared.base / place for part, place in splits.items()}
+    if given.get("format") == "tfds" or str(given.get("path", "")).startswith("tfds:"):
+        raise DataError(
+            "a data set of TensorFlow Datasets is asked for on the command line only",
+            file=declared.file,
+            fix="pass tfds:NAME in place of the folder",
+        )
+    for key, place in {"path": declared.base, **named}.items():
+        if not lies_in(place, home):
+            raise DataError(
+                f"{key} leads out of the folder that the file lies in",
+                file=declared.file,
+                expected=f"a place below {home}",
+                found=place,
+                fix="put the file into the folder of the data, or link the data to the file's folder",
+            )
+
+
+def lies_in(path: Path, base: Path) -> bool:
+    """Whether a path is below a folder, judged by names alone; links that a person made may lead elsewhere."""
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(base))
 
 
 def read_names(listed: Path) -> list[str] | None:

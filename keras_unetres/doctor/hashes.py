@@ -52,6 +52,9 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
 def _read(file: Path) -> tuple[dict[str, str], str]:
     """Return the hashes of earlier checks, or none and a note that they are lost."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["files"]), ""
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}, ", written anew: those of earlier checks cannot be read"
+        files = json.loads(file.read_text(encoding="utf-8"))["files"]
+        if isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values()):
+            return files, ""
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return {}, ", written anew: those of earlier checks cannot be read"

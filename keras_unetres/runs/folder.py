@@ -165,6 +165,8 @@ class RunFolder:
             tensors = load_tensors(data)
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             metadata = json.loads(header.get("__metadata__", {}).get(_METADATA, "{}"))
+            if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+                raise TypeError("the metadata has another form")
         except (AttributeError, KeyError, RecursionError, SafetensorError, TypeError, ValueError) as error:
             raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
         if metadata.pop("sha256", None) != _digest(tensors, metadata):
@@ -191,9 +193,13 @@ class RunFolder:
             return []
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-        except (OSError, TypeError, ValueError, csv.Error) as error:
-            raise RunFolderError(f"history.csv is not readable: {error}", file=path, fix="resume the run") from error
+                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+            if not all(float(row["epoch"]).is_integer() and row["epoch"] >= 1 for row in rows):
+                raise ValueError("an epoch has no number")
+        except (KeyError, OSError, OverflowError, TypeError, ValueError, csv.Error) as error:
+            said = f"no column {error}" if isinstance(error, KeyError) else error
+            raise RunFolderError(f"history.csv is not readable: {said}", file=path, fix="resume the run") from error
+        return rows
 
     def write_calibration(self, crops: np.ndarray) -> None:
         """Write training crops (N, H, W, C) uint8."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+MOST_SHOWN = 800  # characters of what was expected or found
+
 
 @dataclass(frozen=True)
 class Fix:
@@ -71,9 +73,9 @@ class UnetresError(Exception):
     def __str__(self) -> str:
         parts = [f"{self.code}: " + (f"{self.file}: " if self.file else "") + self.message]
         if self.expected is not None:
-            parts.append(f"expected {self.expected}")
+            parts.append(f"expected {shortened(self.expected)}")
         if self.found is not None:
-            parts.append(f"found {self.found}")
+            parts.append(f"found {shortened(self.found)}")
         if self.remedy is not None:
             parts.append(f"fix: {self.remedy}")
         return "; ".join(" ".join(part.split()) for part in parts)
@@ -81,6 +83,16 @@ class UnetresError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         fields = {"file": self.file, "expected": self.expected, "found": self.found}
         return _restore, (type(self), self.message, {**fields, "fix": self.remedy, "kind": self.kind})
+
+
+def shortened(value: object, most: int = MOST_SHOWN) -> str:
+    """Return a value as an error shows it: on one line, of at most `most` characters."""
+    try:
+        text = str(value)
+    except (RecursionError, ValueError):  # of a number of thousands of digits
+        text = f"a {type(value).__name__} too large to be shown"
+    text = " ".join(text[: 2 * most].split()) + ("" if len(text) <= 2 * most else " ...")
+    return text if len(text) <= most else text[: most - 4] + " ..."
 
 
 def _restore(kind: type[UnetresError], message: str, fields: dict[str, Any]) -> UnetresError:

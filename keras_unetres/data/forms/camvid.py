@@ -20,7 +20,8 @@ from ..sources import ColorFile, ImageFile, MaskFile, Sample
 from .layout import Layout, find_file, have_colors, repeated
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
-_LINE = re.compile(rf'\s*"?(.+?(?:{_ENDINGS}))"?[\s,;]+"?(.+?(?:{_ENDINGS}))"?\s*', re.IGNORECASE)
+_BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)
+_LONGEST = 1 << 16  # characters of a first line that may be a pair
 
 
 def recognises(base: Path) -> bool:
@@ -69,9 +70,19 @@ def _is_list(file: Path) -> bool:
         return False
     try:
         with file.open(encoding="utf-8-sig") as lines:
-            return _LINE.fullmatch(next(lines, "").rstrip("\n")) is not None
+            return _names(lines.readline(_LONGEST)) is not None
     except (OSError, ValueError):
         return False
+
+
+def _names(line: str) -> tuple[str, str] | None:
+    """Return the image and the mask that a line names, perhaps in quotes, or None if it is no pair."""
+    line = line.strip().removeprefix('"').removesuffix('"')
+    between = _BETWEEN.search(line, 1)
+    if between is None:
+        return None
+    image, mask = line[: between.end(1)], line[between.end() :]
+    return (image, mask) if len(mask) > 4 and mask.lower().endswith(IMAGE_SUFFIXES) else None
 
 
 def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
@@ -83,10 +94,10 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        match = _LINE.fullmatch(line)
-        if match is None:
+        names = _names(line)
+        if names is None:
             raise DataError(f"line {number} is no pair", file=file, expected="IMAGE MASK", found=line.strip())
-        image, mask = (_find(file, name, base) for name in match.groups())
+        image, mask = (_find(file, name, base) for name in names)
         for path, kind in ((image, "missing-image"), (mask, "missing-mask")):
             if not path.is_file():
                 there = image if kind == "missing-mask" else mask

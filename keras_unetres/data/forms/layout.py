@@ -17,7 +17,7 @@ from unetres_edge.errors import DataError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 from ..colortables import Color, ColorTable
-from ..declaration import Declaration
+from ..declaration import Declaration, lies_in
 from ..findings import Finding
 from ..sources import Sample
 
@@ -83,16 +83,33 @@ def key_of(stem: str) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the files below a folder that end like images, sorted, hidden ones left out."""
-    try:
-        return sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        )
-    except OSError as error:
-        raise DataError(f"cannot list the folder: {error.strerror or error}", file=folder) from error
+    """Return the files below a folder that end like images, sorted, hidden ones left out; links are followed.
+
+    Raises:
+        DataError: the folder cannot be listed, or links lead to one folder twice or in a circle.
+    """
+    found: list[Path] = []
+    seen: dict[str, Path] = {}
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        real = os.path.realpath(place)
+        if real in seen:
+            raise DataError(
+                "a link leads to a folder that is read already",
+                file=place,
+                expected="every folder once",
+                found=seen[real],
+                fix="remove the link",
+            )
+        seen[real] = place
+        try:
+            inside = [path for path in place.iterdir() if not path.name.startswith(".")] if place.is_dir() else []
+            waiting += [path for path in inside if path.is_dir()]
+        except OSError as error:
+            raise DataError(f"cannot list the folder: {error.strerror or error}", file=place) from error
+        found += [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(found)
 
 
 def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
@@ -120,11 +137,6 @@ def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path
             if tried and os.path.isfile(found) and any(lies_in(found, folder) for folder in within):
                 return found
     return None
-
-
-def lies_in(path: Path, base: Path) -> bool:
-    """Whether a path is below a folder, judged by names alone; links that a person made may lead elsewhere."""
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(base))
 
 
 def repeated(names: Iterable[str]) -> list[str]:
