@@ -391,22 +391,6 @@ def test_check_reports_on_class_folders(tmp_path: Path, capsys: pytest.CaptureFi
         assert main(["check", str(root), *option]) == 2
 
 
-@pytest.mark.parametrize("where", ["beside", "folders"])
-def test_masks_are_not_taken_for_a_class(where: str, tmp_path: Path) -> None:
-    for number in range(8):
-        mask = np.zeros((12, 12), np.uint8)
-        mask[3:7, 2 : 5 + number % 4] = 255
-        for place in ("a", "b"):
-            stem = f"{place}_{number}"
-            picture, drawn = (place, place) if where == "beside" else ("train", "mask")
-            save(tmp_path / picture / f"{stem}.png", RNG.integers(0, 256, (12, 12, 3), np.uint8))
-            save(tmp_path / drawn / f"{stem}_mask.png", mask)
-    faults = look_over(tmp_path, hashes="off", progress=False).faults
-    assert [(fault.kind, fault.figures["masks"]) for fault in faults if fault.kind == "mask-like"] == [
-        ("mask-like", 16)
-    ]
-
-
 def test_pictures_of_two_values_may_be_a_class(tmp_path: Path) -> None:
     for number in range(8):
         save(tmp_path / "text" / f"{number}.png", RNG.integers(0, 2, (12, 12), np.uint8) * np.uint8(255))

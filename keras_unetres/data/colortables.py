@@ -117,6 +117,26 @@ def find_table(base: Path) -> ColorTable | None:
     return _check(_table(_csv_rows(file)), file) if file.is_file() else None
 
 
+def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None] | None:
+    """Return class names, and stored value -> class id (None where the values are the ids), of a `_classes.csv`.
+
+    Its lines are `value, name`, below one that says so. None where there is no such file.
+
+    Raises:
+        DataError: other lines.
+    """
+    file = base / "_classes.csv"
+    if not file.is_file():
+        return None
+    rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if any(row)]
+    rows = rows[1:] if rows and not rows[0][0].isdigit() else rows
+    if not rows or any(len(row) != 2 or not row[0].isdigit() for row in rows):
+        raise DataError("not a table of classes", file=file, expected="Pixel Value, Class lines")
+    values = {int(value): place for place, (value, _) in enumerate(rows)}
+    are_ids = list(values) == list(values.values())
+    return tuple(name for _, name in rows), None if are_ids else values
+
+
 def _csv_rows(file: Path) -> list[tuple[str, Color]]:
     """Return the rows of a table `name,r,g,b`, with or without a line that says so."""
     try:

@@ -129,6 +129,8 @@ def open_dataset(
     reading = replace(reading or declared.reading(layout.ignore), **wanted)
     if reading.ignore is None:
         reading = replace(reading, ignore=layout.ignore)
+    if reading.group_by is None:
+        reading = replace(reading, group_by=layout.group_by)
     if reading.masks_are == "instances" and own_names and len(names or ()) != 2:
         names = colors = None  # those are of class masks
     samples = {
@@ -315,7 +317,7 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
 def _reread(dataset: Dataset, reading: Reading | None, wanted: Mapping[str, Any]) -> Dataset:
     """Return the data set read in another way; its parts stay, unless what made them differs."""
     new = replace(reading or dataset.reading, **wanted)
-    made_by = ("val_from", "test_from", "seed")
+    made_by = ("val_from", "test_from", "seed", "group_by")
     if all(getattr(new, key) == getattr(dataset.reading, key) for key in made_by):
         return replace(dataset, reading=new)
     if dataset.format == CLASS_FOLDERS:

@@ -15,6 +15,7 @@ target: semantic             # or, of instances: separated, borders
 exclude: [broken.png]        # image names that are left out
 val_from: "slice_1*"         # image names of the validation part
 test_from: none
+group_by: "patient[0-9]+"    # what of an image's name says which ones belong together, and into one part
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "values": (dict, "value: class lines"),
     "exclude": (list, "a list of image names"),
 }
-_KEYS = {*_KINDS, "ignore", "masks_are", "target", "val_from", "test_from"}
+_KEYS = {*_KINDS, "ignore", "masks_are", "target", "val_from", "test_from", "group_by"}
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _LONGEST = 1000  # characters of a value that is no text
+_REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -65,6 +67,8 @@ class Reading:
         seed: seed of the seeded parts.
         target: what instance masks become: "semantic" (every object is class 1), "separated" (likewise, with a line of
             background between objects that touch) or "borders" (background, interior, touching border).
+        group_by: a regular expression that finds in an image's name what it belongs to, such as a patient: its first
+            group, else all that it matches. Images of one group are in one part. None where each stands for itself.
     """
 
     masks_are: str = "classes"
@@ -73,6 +77,7 @@ class Reading:
     test_from: str | None = None
     seed: int = 0
     target: str = "semantic"
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.masks_are not in MASK_KINDS:
@@ -93,10 +98,19 @@ class Reading:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
+        if self.group_by is not None:
+            try:
+                re.compile(self.group_by)
+            except (TypeError, re.error) as error:
+                expected = f"a regular expression ({error})"
+                raise UsageError("group_by is wrong", expected=expected, found=self.group_by) from error
+            if len(_REPEATS.findall(self.group_by)) > _MOST_REPEATS or _REPEATED_GROUP.search(self.group_by):
+                expected = f"a regular expression with at most {_MOST_REPEATS} of * + {{}} and no repeated group"
+                raise UsageError("group_by could take for ever", expected=expected, found=self.group_by)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+        """Return the fields as JSON values; without groups, as versions that know none wrote them."""
+        return {key: value for key, value in asdict(self).items() if key != "group_by" or value is not None}
 
 
 @dataclass(frozen=True)

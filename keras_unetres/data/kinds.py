@@ -214,12 +214,6 @@ KINDS = {
     "mask-like": Kind(
         "masks among the images of a classifier",
         "it would learn to tell masks from pictures",
-        (
-            (
-                "{masks} of {images} images have two values and the name of another image, such as {example}",
-                "pictures in a folder for each class",
-            ),
-        ),
         anchor="formats/dataset.md",
     ),
     "changed": Kind(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -36,7 +37,9 @@ def find_splits(
         UsageError: globs for a data set with parts of its own, or that match nothing or one image both.
     """
     if UNPARTED in samples:
-        return make_splits(samples[UNPARTED], reading, base)
+        splits = make_splits(samples[UNPARTED], reading, base)
+        _refuse_torn(splits, reading.group_by, base)
+        return splits
     for name in ("val_from", "test_from"):
         if name in wanted:
             raise UsageError(
@@ -49,6 +52,7 @@ def find_splits(
         raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
     if "val" not in splits:
         splits |= make_splits(splits["train"], replace(reading, test_from="none"), base)
+    _refuse_torn(splits, reading.group_by, base)
     return {name: splits[name] for name in SPLITS if name in splits}
 
 
@@ -63,6 +67,8 @@ def make_splits(samples: Sequence[Sample], reading: Reading, base: Path) -> Spli
     if both:
         raise UsageError("images are in the validation and the test part: " + ", ".join(both), file=base)
     taken = {sample.name for sample in (*test, *val)}
+    if reading.group_by is not None:
+        return _split_groups(samples, reading, {"train": [], "val": list(val), "test": list(test)}, base)
     classes: dict[int | None, list[Sample]] = {}
     for sample in samples:
         if sample.name not in taken:
@@ -84,6 +90,59 @@ def make_splits(samples: Sequence[Sample], reading: Reading, base: Path) -> Spli
         parts["train"] += rest
     _refuse_empty(parts, labelled, len(samples), base)
     return {part: _in_order(parts[part]) for part in SPLITS if parts[part]}
+
+
+def _split_groups(samples: Sequence[Sample], reading: Reading, parts: dict[str, list[Sample]], base: Path) -> Splits:
+    """Part samples that no glob has taken, group by group in a seeded order of the groups.
+
+    Raises:
+        DataError: too few groups.
+    """
+    taken = {sample.name for part in parts.values() for sample in part}
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if sample.name not in taken:
+            groups.setdefault(group_of(sample.name, reading.group_by, base), []).append(sample)
+    rest = sorted(groups, key=lambda group: _draw(reading.seed, group))
+    for part, glob in (("test", reading.test_from), ("val", reading.val_from)):
+        count = max(1, round(_SHARE * len(samples))) if glob is None else 0
+        left = 2 if part == "test" and reading.val_from is None else 1
+        while len(parts[part]) < count and len(rest) > left:
+            parts[part] += groups[rest.pop(0)]
+    parts["train"] += [sample for group in rest for sample in groups[group]]
+    _refuse_empty(parts, any(sample.class_id is not None for sample in samples), len(samples), base)
+    return {part: _in_order(parts[part]) for part in SPLITS if parts[part]}
+
+
+def group_of(name: str, pattern: str | None, base: Path) -> str:
+    """Return what an image's name says it belongs to.
+
+    Raises:
+        UsageError: the name says nothing.
+    """
+    match = re.search(pattern or "", name)
+    if match is None:
+        raise UsageError("an image belongs to no group", file=base, expected=pattern, found=name)
+    return match.group(1) if match.re.groups and match.group(1) is not None else match.group()
+
+
+def _refuse_torn(splits: Splits, pattern: str | None, base: Path) -> None:
+    """Raise DataError if images of one group are in two parts."""
+    if pattern is None:
+        return
+    parts: dict[str, set[str]] = {}
+    for part, samples in splits.items():
+        for sample in samples:
+            parts.setdefault(group_of(sample.name, pattern, base), set()).add(part)
+    torn = sorted(group for group, found in parts.items() if len(found) > 1)
+    if torn:
+        raise DataError(
+            "images of one group are in two parts",
+            file=base,
+            expected=f"all images of each {pattern} in one part",
+            found=", ".join(f"{group} in {' and '.join(sorted(parts[group]))}" for group in torn[:4]),
+            fix="mend the parts, or pass another --group-by",
+        )
 
 
 def _refuse_empty(parts: Mapping[str, Sequence[Sample]], labelled: bool, count: int, base: Path) -> None:

@@ -23,7 +23,6 @@ from .decoding import find_undecoded
 from .hashes import find_changed
 from .images import find_odd_images
 from .levels import find_few_levels
-from .mask_like import find_masks
 from .palettes import find_other_palettes
 from .rims import find_rims
 from .summaries import DatasetSummary, ImageSummary, summarise
@@ -44,7 +43,6 @@ CHECKS: dict[str, Check] = {
     "levels": find_few_levels,
     "class-pixels": find_class_pixels,
     "unread": find_unread_files,
-    "mask-like": find_masks,
 }
 
 
@@ -145,7 +143,7 @@ def _cannot_open(error: DataError, root: Path) -> Finding:
     base = root if root.is_dir() else root.parent
     known = finding_of(error, error.file or root, base)
     fix = error.remedy or Fix(KINDS["declaration"].fix)
-    return Finding("declaration", known.where, known.figures, fix)
+    return Finding(error.kind if error.kind in KINDS else "declaration", known.where, known.figures, fix)
 
 
 def _summarise(dataset: Dataset, progress: bool) -> DatasetSummary:

@@ -60,7 +60,6 @@ class ImageSummary:
         palette: packed colour -> index of the values in a palette mask, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         levels: of an image of more than 8 bits, or None.
-        two_values: whether the image of a class has at most two values, as a mask of one class has.
         endings: file -> the ending that its format would have, of those files that have another.
         files: file -> SHA-256 of its bytes.
     """
@@ -81,7 +80,6 @@ class ImageSummary:
     palette: dict[int, int] | None = None
     colors: dict[int, int] | None = None
     levels: Levels | None = None
-    two_values: bool = False
     endings: dict[Path, str] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)
 
@@ -176,15 +174,8 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         _palette(sample, look),
         files=files,
         levels=count_levels(image),
-        two_values=of_class and _has_two_values(image),
         endings={file: right for file in files if (right := _right_ending(file))},
     )
-
-
-def _has_two_values(image: np.ndarray) -> bool:
-    """Whether an image has at most two values; most that have more are told by a few of their pixels."""
-    few = image.reshape(-1)[:: max(1, image.size // 4096)]
-    return len(np.unique(few)) <= 2 and len(np.unique(image)) <= 2
 
 
 def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:

@@ -240,6 +240,12 @@ class ReadingSettings(Settings):
     test_from: str | None = setting(
         None, "image names that make the test part; none for none", metavar="GLOB", unset="a seeded 15 %"
     )
+    group_by: str | None = setting(
+        None,
+        "regular expression on image names; images of one match, such as a patient, stay in one part",
+        metavar="PATTERN",
+        unset="what the data set says",
+    )
 
     def reading(self) -> dict[str, Any]:
         """Return the fields of `keras_unetres.data.Reading`; None where the data set decides."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError
 
-from . import camvid, class_folders, coco, folders, labelme, objects, stack, tfds, voc
+from . import beside, camvid, class_folders, coco, folders, labelme, objects, stack, tfds, voc
+from .annotated import boxes_alone, refuse_annotated
 from .layout import Format
 
 CLASS_FOLDERS = "class folders"
@@ -18,6 +19,7 @@ FORMATS = {
     "objects": Format(objects.recognises, objects.read, by_name=True),
     "stack": Format(stack.recognises, stack.read),
     "folders": Format(folders.recognises, folders.read),
+    "beside": Format(beside.recognises, beside.read),
     "tfds": Format(tfds.recognises, tfds.read),
     CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read),  # last: folders of masks look like it, too
 }
@@ -35,13 +37,16 @@ def find_format(base: Path) -> tuple[Path, str]:
     A folder that holds nothing but one other folder stands for that one.
 
     Raises:
-        DataError: the folder holds boxes but no masks, or data sets in folders of its own.
+        DataError: the folder holds boxes but no masks, data sets in folders of its own, or folders of images with
+            something beside them that says more than a class.
     """
     place = base
     while place.is_dir():
         name = next((name for name, known in FORMATS.items() if known.recognises(place)), None)
         if name == CLASS_FOLDERS and any(has_masks(path) for path in place.iterdir() if path.is_dir()):
             break  # data sets side by side, not classes
+        if name == CLASS_FOLDERS:
+            refuse_annotated(place)
         if name is not None:
             return place, name
         inside = [path for path in place.iterdir() if not path.name.startswith((".", "__MACOSX"))]
@@ -53,10 +58,5 @@ def find_format(base: Path) -> tuple[Path, str]:
     if sets:
         raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
     if base.is_dir() and any(base.rglob("*.xml")):
-        raise DataError(
-            "the annotations are boxes, not masks",
-            file=base,
-            expected="a mask for every image",
-            found=".xml files and no masks",
-        )
+        raise boxes_alone(base)
     return base, "folders"

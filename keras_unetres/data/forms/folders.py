@@ -17,7 +17,8 @@ from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
-from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
+from .looks import MASK_FOLDERS, look_like_masks
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets")
@@ -32,7 +33,13 @@ _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
 
 def recognises(base: Path) -> bool:
     """Whether there are folders of images and masks."""
-    return bool(_both(base) or find_parts(base, lambda folder: _both(folder) is not None) or _split_below(base))
+    return bool(
+        _both(base)
+        or find_parts(base, lambda folder: _both(folder) is not None)
+        or _split_below(base)
+        or _sibling_parts(base)
+        or _sibling_folders(base)
+    )
 
 
 def read(declared: Declaration) -> Layout:
@@ -72,6 +79,9 @@ def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
     if parts:
         return {part: _folders(folder, declared) for part, folder in parts.items()}
     below = _split_below(base, declared)
+    if not (below or own or _both(base)):
+        siblings = _sibling_folders(base)
+        below = _sibling_parts(base) or ({UNPARTED: siblings} if siblings else {})
     return below or {UNPARTED: _folders(base, declared)}
 
 
@@ -107,6 +117,48 @@ def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, t
     if "train" not in images or "train" not in masks:
         return {}
     return {part: (place, masks.get(part, both[1] / part)) for part, place in images.items()}
+
+
+def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:
+    """Return part -> folders for `train/ train_labels/ val/ val_labels/`, also `train_images/` and `trainannot/`."""
+    there = {path.name.casefold(): path for path in base.iterdir() if path.is_dir()} if base.is_dir() else {}
+    found = {}
+    for part, names in PART_NAMES.items():
+        images, masks = (
+            next((there[key] for name in names for word in words for key in _joined(name, word) if key in there), None)
+            for words in (("", *_IMAGES), MASK_FOLDERS)
+        )
+        if images is not None and (masks is not None or part == "test"):
+            found[part] = (images, masks or base / f"{part}_masks")
+    return found if "train" in found and list_images(found["train"][1]) else {}
+
+
+def _joined(part: str, word: str) -> list[str]:
+    return [f"{part}{sign}{word}" for sign in ("_", "-", " ", "")] + [f"{word}{sign}{part}" for sign in ("_", "-")]
+
+
+def _sibling_folders(base: Path) -> tuple[Path, Path] | None:
+    """Return a folder of any name and one of masks beside it, whose files pair and have few values: `train/ mask/`."""
+    inside = [path for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
+    masks = [path for path in inside if path.name.casefold() in MASK_FOLDERS]
+    if len(masks) != 1:
+        return None
+    files = list_images(masks[0])
+    stems = {_without_ending(key_of(file.stem)) for file in files} | {key_of(file.stem) for file in files}
+    images = [
+        path
+        for path in inside
+        if path not in masks
+        and path.name.casefold() not in PART_NAMES["test"]
+        and not path.name.startswith((".", "__MACOSX"))
+        and (pictures := list_images(path))
+        and 2 * sum(key_of(picture.stem) in stems for picture in pictures) >= len(pictures)
+    ]
+    return (images[0], masks[0]) if len(images) == 1 and look_like_masks(files) else None
+
+
+def _without_ending(stem: str) -> str:
+    return next((stem.removesuffix(ending) for ending in _MASK_SUFFIXES if stem.endswith(ending)), stem)
 
 
 def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None:

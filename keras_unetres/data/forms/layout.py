@@ -41,6 +41,7 @@ class Layout:
         ignore: the stored value that means "not labelled" in this format, or None.
         values: stored value (or packed colour) -> class id or `IGNORE`, or None where ids are stored as they are.
         by_color: whether masks are given as packed colours.
+        group_by: a pattern for `Reading.group_by` where the folders are units, such as patients, or None.
         faults: what is wrong so far.
         warnings: what is read, but worth a look.
         notes: what a person should know, in sentences.
@@ -53,6 +54,7 @@ class Layout:
     ignore: int | None = None
     values: dict[int, int] | None = None
     by_color: bool = False
+    group_by: str | None = None
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -1,0 +1,120 @@
+"""What lies among folders of images and says that these are no classes: tables of classes, annotations, masks."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+
+from .class_folders import EXPECTED
+from .layout import list_images
+from .looks import look_like_masks
+
+_TABLES = ("class_dict.csv", "_classes.csv", "labelmap.txt", "label_colors.txt")
+_ANNOTATIONS = (".txt", ".json", ".xml")
+_YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
+_LOOKED_AT = 400  # images
+_OF_MASKS = ("annot", "gt", "label", "mask", "seg", "truth")  # in names of folders
+_FEWEST, _SHARE = 3, 0.2  # of the images, so that those named after others are masks
+
+
+def refuse_annotated(root: Path) -> None:
+    """Raise DataError if folders of images have something beside them that says more than a class.
+
+    Raises:
+        DataError: a table of classes, annotation files named like the images, or a folder of masks.
+    """
+    below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    fix = "name the folders in a dataset.yaml: images: NAME and masks: NAME"
+    images = [image for folder in below for image in list_images(folder)]
+    _refuse_annotations(root, below, images)
+    for table in (place / name for place in (root, *below) for name in _TABLES):
+        if table.is_file():
+            raise DataError(
+                "a table of the classes of masks lies among the images, but no masks that belong to them",
+                file=table,
+                expected="masks named like the images in masks/, or a.png with a_mask.png",
+                fix=fix,
+            )
+    _refuse_masks(root, images, fix)
+
+
+def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> None:
+    """Raise DataError if most images have an annotation file beside them, or in a folder that holds no images."""
+    shown = images[:: -(-len(images) // _LOOKED_AT)] if images else []
+    apart = [file for folder in below if not list_images(folder) for file in sorted(folder.rglob("*")) if _says(file)]
+    by_stem = {file.stem: file for file in reversed(apart)}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for image in shown:
+        beside = [file for ending in _ANNOTATIONS if (file := image.with_suffix(ending)).is_file()]
+        beside = beside or [by_stem[stem] for stem in (image.stem,) if stem in by_stem]
+        for file in beside:
+            found[file.suffix].append(file)
+    if any(file.suffix == ".xml" for file in apart) and not found:
+        raise boxes_alone(root)  # their images lie elsewhere
+    files = max(found.values(), key=len, default=[])
+    if 2 * len(files) < len(shown) or not files:
+        return
+    if files[0].suffix == ".xml":
+        raise boxes_alone(root)
+    raise DataError(
+        "annotations lie beside the images, which a classifier would pass over",
+        file=files[0],
+        expected=EXPECTED,
+        found=f"{_form(files[0])} for {len(files)} of {len(shown)} images",
+        fix="export them as masks, COCO or labelme; for a classifier, move them away",
+    )
+
+
+def boxes_alone(root: Path) -> DataError:
+    """Return the error for annotations that hold no masks."""
+    return DataError(
+        "the annotations are boxes, not masks",
+        file=root,
+        expected="a mask for every image",
+        found=".xml files and no masks",
+    )
+
+
+def _says(file: Path) -> bool:
+    return file.suffix in _ANNOTATIONS and not file.name.startswith(".")
+
+
+def _refuse_masks(root: Path, images: list[Path], fix: str) -> None:
+    """Raise DataError if images of few values are named after others, or lie in a folder that is called masks."""
+    pictures: dict[str, Path] = {}
+    masks = []
+    for image in images:
+        called = any(word in image.parent.name.casefold() for word in _OF_MASKS)
+        if not called:
+            pictures.setdefault(image.stem, image)
+        words = re.split(r"[_-]", image.stem)
+        masks += [(image, "_".join(words[:end])) for end in range(max(1, len(words) - 2), len(words))]
+        masks += [(image, image.stem)] if called else []
+    named = {mask: pictures[name] for mask, name in masks if name in pictures and pictures[name] != mask}
+    if len(named) < max(_FEWEST, _SHARE * len(images)) or not look_like_masks(list(named)):
+        return
+    if look_like_masks(list(dict.fromkeys(named.values()))):
+        return  # drawings, or text
+    first = next(iter(named))
+    raise DataError(
+        "masks lie among the images of a classifier",
+        file=root,
+        expected="pictures in a folder for each class, or images/ and masks/ with files of the same names",
+        found=f"{len(named)} of {len(images)} have few values and the name of another, such as {first.name}",
+        fix=fix,
+        kind="mask-like",
+    )
+
+
+def _form(file: Path) -> str:
+    """Return what an annotation file is, in words."""
+    try:
+        head = file.read_text(encoding="utf-8", errors="replace")[:2000]
+    except OSError:
+        return f"{file.suffix} files"
+    if file.suffix == ".txt":
+        return "YOLO lines (.txt)" if any(map(_YOLO.fullmatch, head.splitlines())) else ".txt files"
+    return f"{file.suffix} files"

@@ -1,0 +1,130 @@
+"""Masks beside their images in one folder, told by their names: `a.png` with `a_mask.png`, perhaps in `train/ val/`.
+
+    scans/ p01/p01_1.tif p01/p01_1_mask.tif  p02/...        benign/ a.png a_mask.png a_mask_1.png
+
+Several masks of one image are its objects. Folders with a number in their names, such as one a patient, stay whole
+where the parts are drawn.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from unetres_edge.errors import DataError
+from unetres_edge.images.preprocessing import IGNORE
+
+from ..colortables import find_table, find_value_names
+from ..declaration import Declaration
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
+from ..sources import ColorFile, ImageFile, MaskFile, Sample, Source
+from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images
+from .looks import partner_of
+from .objects import ObjectMasks
+
+_OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
+_FEWEST_GROUPS = 3
+
+Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of the picture -> masks
+
+
+def recognises(base: Path) -> bool:
+    """Whether most pictures have a mask in their own folder."""
+    return base.is_dir() and _are_pairs(_pile(base))
+
+
+def read(declared: Declaration) -> Layout:
+    """Pair images and masks folder by folder.
+
+    Raises:
+        DataError: no image has a mask beside it.
+    """
+    base = declared.base
+    places = declared.splits() or find_parts(base, recognises)
+    if "train" not in places:
+        places = {UNPARTED: base}
+    piles = {part: _pile(place, declared) for part, place in places.items()}
+    masks = [mask for _, found in piles.values() for files in found.values() for mask in files]
+    if not masks:
+        raise DataError("no image has a mask beside it", file=base, expected="a.png and a_mask.png")
+    several = any(len(files) > 1 for _, found in piles.values() for files in found.values())
+    layout = Layout()
+    _take_classes(layout, declared, list(places.values()), masks, several)
+    for part, place in places.items():
+        pictures, found = piles[part]
+        _tell_apart(layout, base, pictures, found)
+        layout.samples[part] = [
+            _sample(pictures[key], place, found[key], layout.by_color, several)
+            for key in sorted(set(pictures) & set(found), key=lambda key: pictures[key].relative_to(place).as_posix())
+        ]
+    folders = {Path(sample.name).parent.as_posix() for samples in layout.samples.values() for sample in samples}
+    if len(folders) >= _FEWEST_GROUPS and all(any(c.isdigit() for c in Path(folder).name) for folder in folders):
+        layout.group_by = _OF_FOLDER
+    if len(folders) > 1:
+        shown = ", ".join(sorted(folders)[:3]) + (", ..." if len(folders) > 3 else "")
+        whole = "each stays whole in one part" if layout.group_by and UNPARTED in places else "no classes"
+        layout.notes.append(f"masks lie beside their images in {len(folders)} folders ({shown}): {whole}")
+    return layout
+
+
+def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
+    """Return the pictures of a folder, and of each the masks in the picture's own folder."""
+    pictures: dict[str, Path] = {}
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for file in list_images(folder):
+        if declared is not None and declared.excludes(file.relative_to(folder)):
+            continue
+        partner = partner_of(file.stem)
+        if partner is None:
+            pictures[f"{file.parent}/{key_of(file.stem)}"] = file
+        else:
+            masks[f"{file.parent}/{partner}"].append(file)
+    return pictures, dict(masks)
+
+
+def _are_pairs(pile: Pile) -> bool:
+    pictures, masks = pile
+    return len(set(pictures) & set(masks)) >= max(2, len(pictures) / 2, len(masks) / 2)
+
+
+def _take_classes(
+    layout: Layout, declared: Declaration, places: Sequence[Path], masks: Sequence[Path], several: bool
+) -> None:
+    """Find out what the values of the masks mean, by the tables of the data set."""
+    folders = (declared.base, *places)
+    table = next((table for folder in folders if (table := find_table(folder)) is not None), None)
+    layout.by_color = declared.by_color or (not declared.by_number and table is not None and have_colors(masks, table))
+    if table is not None:
+        layout.take_table(table, by_color=layout.by_color, ignore=IGNORE)
+        return
+    names = next((names for folder in folders if (names := find_value_names(folder)) is not None), None)
+    if names is not None:
+        layout.names, layout.values = names
+    elif several:
+        layout.names = ("background", "foreground")
+
+
+def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: dict[str, list[Path]]) -> None:
+    """Add the faults of pictures without masks, and of masks without a picture."""
+    for key in sorted(set(pictures) - set(masks)):
+        file = pictures[key]
+        figures = {"stem": f"{file.stem}_mask", "folder": relative(file.parent, base)}
+        layout.faults.append(
+            Finding("missing-mask", Where(relative(file, base), file.name), figures, leave_out(file.name))
+        )
+    for key in sorted(set(masks) - set(pictures)):
+        for file in masks[key]:
+            figures = {"stem": Path(key).name, "folder": relative(file.parent, base)}
+            where = Where(relative(file, base), file.name)
+            layout.faults.append(Finding("missing-image", where, figures, leave_out(file.name)))
+
+
+def _sample(picture: Path, place: Path, files: Sequence[Path], by_color: bool, several: bool) -> Sample:
+    name = picture.relative_to(place).as_posix()
+    if not several:
+        return Sample(name, ImageFile(picture), ColorFile(files[0]) if by_color else MaskFile(files[0]))
+    classes = (1,) * len(files)
+    target: Source = ObjectMasks(files[0], tuple(files), classes)
+    return Sample(name, ImageFile(picture), target, ObjectMasks(files[0], tuple(files), classes, numbered=True))

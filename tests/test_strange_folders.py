@@ -1,0 +1,227 @@
+"""Folders as people have them: masks beside images, in sibling folders, in a folder a patient; none are classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_unetres.data.dataset import open_dataset
+from keras_unetres.data.records import Records, read_records
+from keras_unetres.doctor.check import check
+from unetres_edge.errors import DataError, UsageError
+
+RNG = np.random.default_rng(0)
+
+
+def picture() -> np.ndarray:
+    return RNG.integers(0, 256, (16, 16, 3), np.uint8)
+
+
+def drawn(number: int = 0, value: int = 255) -> np.ndarray:
+    """Return a mask of one rectangle of 16 px more for each number."""
+    mask = np.zeros((16, 16), np.uint8)
+    mask[: 4 + number % 4, :4] = value
+    return mask
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def read(root: Path) -> Records:
+    return read_records(open_dataset(root), ["all"], progress=False)["all"]
+
+
+def sizes(root: Path) -> dict[str, int]:
+    return {part: len(samples) for part, samples in open_dataset(root).splits.items()}
+
+
+# Masks beside their images
+
+
+@pytest.mark.parametrize("ending", ["_mask", "-mask", "_Mask", "_label", ".seg", "_gt", " mask"])
+@pytest.mark.parametrize("folders", [[""], ["a", "b"]])
+def test_masks_beside_their_images(tmp_path: Path, ending: str, folders: list[str]) -> None:
+    for folder in folders:
+        for number in range(4):
+            save(tmp_path / folder / f"x {number}.png", picture())
+            save(tmp_path / folder / f"x {number}{ending}.png", drawn(number))
+    records = read(tmp_path)
+    for record in records:
+        assert (record.mask > 0).sum() == (record.mask == 1).sum() == 16 + 4 * int(record.name[-5])
+    assert len(records) == 4 * len(folders)
+    assert records.classes.names == ("background", "foreground")
+    assert check(tmp_path, hashes="off", progress=False).faults == []
+
+
+def test_several_masks_of_an_image_are_its_objects(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"{number}.png", picture())
+        save(tmp_path / f"{number}_mask.png", drawn())
+    other = np.zeros((16, 16), np.uint8)
+    other[10:, 10:] = 255
+    save(tmp_path / "0_mask_1.png", other)
+    first = next(record for record in read(tmp_path) if record.name == "0.png")
+    assert first.instances is not None
+    assert np.bincount(first.instances.ravel()).tolist() == [256 - 16 - 36, 16, 36]
+    assert int(first.mask.sum()) == 16 + 36
+
+
+def test_parts_of_pairs_side_by_side_and_a_table_of_values(tmp_path: Path) -> None:
+    for part, count in (("train", 4), ("valid", 2), ("test", 2)):
+        for number in range(count):
+            save(tmp_path / part / f"{number}.jpg", picture())
+            save(tmp_path / part / f"{number}_mask.png", drawn(number, 2))
+        (tmp_path / part / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, cat\n2, dog\n")
+    assert sizes(tmp_path) == {"train": 4, "val": 2, "test": 2}
+    assert read(tmp_path).classes.names == ("background", "cat", "dog")
+
+
+def test_an_image_or_a_mask_without_its_partner_is_named(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / f"{number}.png", picture())
+        save(tmp_path / f"{number}_mask.png", drawn())
+    (tmp_path / "2_mask.png").unlink()
+    (tmp_path / "3.png").unlink()
+    faults = check(tmp_path, hashes="off", progress=False).faults
+    assert {(fault.kind, fault.file) for fault in faults} == {
+        ("missing-mask", "2.png"),
+        ("missing-image", "3_mask.png"),
+    }
+
+
+# A folder a patient
+
+
+def make_patients(root: Path, count: int = 8, each: int = 3) -> None:
+    for patient in range(count):
+        for number in range(each):
+            save(root / f"case{patient}" / f"{number}.png", picture())
+            save(root / f"case{patient}" / f"{number}_mask.png", drawn(number))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_patient_stays_whole(tmp_path: Path, seed: int) -> None:
+    make_patients(tmp_path)
+    splits = open_dataset(tmp_path, changes={"seed": seed}).splits
+    folders = [{sample.name.split("/")[0] for sample in part} for part in splits.values()]
+    assert [len(found) for found in folders] == [4, 2, 2]
+    assert not (folders[0] & folders[1] or folders[0] & folders[2] or folders[1] & folders[2])
+    assert sorted(set().union(*folders)) == [f"case{n}" for n in range(8)]
+
+
+# Sibling folders
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("{}", "{}_labels"), ("{}_images", "{}_masks"), ("{}", "{}annot"), ("images_{}", "masks_{}"), ("{}", "{} masks")],
+)
+def test_parts_in_sibling_folders(tmp_path: Path, images: str, masks: str) -> None:
+    for part, count in (("train", 4), ("val", 2), ("test", 2)):
+        for number in range(count):
+            save(tmp_path / images.format(part) / f"{number}.png", picture())
+            save(tmp_path / masks.format(part) / f"{number}.png", drawn(number))
+    assert sizes(tmp_path) == {"train": 4, "val": 2, "test": 2}
+    assert read(tmp_path).classes.names == ("background", "foreground")
+
+
+@pytest.mark.parametrize(("images", "masks"), [("train", "mask"), ("photos", "labels"), ("data", "groundtruth")])
+def test_a_folder_of_masks_beside_one_of_any_name(tmp_path: Path, images: str, masks: str) -> None:
+    for number in range(5):
+        save(tmp_path / images / f"{number}.png", picture())
+        save(tmp_path / masks / f"{number}_mask.png", drawn(number))
+    assert len(read(tmp_path)) == 5
+
+
+# Classes of a classifier, and what is none
+
+
+def test_faces_with_and_without_a_mask_are_classes(tmp_path: Path) -> None:
+    for name in ("mask", "no_mask"):
+        for number in range(4):
+            save(tmp_path / name / f"{number}.png", picture())
+    dataset = open_dataset(tmp_path)
+    assert (dataset.task, dataset.class_names) == ("classify", ("mask", "no_mask"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("{}.txt", "0 0.5 0.5 0.25 0.25\n", "YOLO"),
+        ("{}.xml", "<annotation><object><bndbox/></object></annotation>", "boxes, not masks"),
+        ("{}.json", "{}", ".json files"),
+    ],
+)
+def test_annotations_beside_images_say_more_than_a_class(tmp_path: Path, name: str, text: str, words: str) -> None:
+    for folder in ("a", "b"):
+        for number in range(4):
+            save(tmp_path / folder / f"{number}.png", picture())
+            (tmp_path / folder / name.format(number)).write_text(text)
+    for task in (None, "classify"):
+        with pytest.raises(DataError, match="annotations") as caught:
+            open_dataset(tmp_path, task=task)
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["class_dict.csv", "a/_classes.csv", "labelmap.txt"])
+def test_a_table_of_classes_is_not_passed_over(tmp_path: Path, table: str) -> None:
+    for folder in ("a", "b"):
+        for number in range(4):
+            save(tmp_path / folder / f"{number}.png", picture())
+    (tmp_path / table).write_text("")
+    with pytest.raises(DataError, match="table of the classes of masks"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(("images", "masks", "ending"), [("x", "y", "_left"), ("a", "my segs", "")])
+def test_masks_that_are_not_understood_are_no_classes(tmp_path: Path, images: str, masks: str, ending: str) -> None:
+    for number in range(6):
+        save(tmp_path / images / f"{number}.png", picture())
+        save(tmp_path / masks / f"{number}{ending}.png", drawn(number))
+    for task in (None, "segment", "classify"):
+        with pytest.raises(DataError, match="masks lie among the images of a classifier"):
+            open_dataset(tmp_path, task=task)
+    assert [fault.kind for fault in check(tmp_path, hashes="off", progress=False).faults] == ["mask-like"]
+
+
+# Groups
+
+
+def make_slices(root: Path) -> None:
+    for patient in range(7):
+        for number in range(3):
+            save(root / "images" / f"pat{patient}_{number}.png", picture())
+            save(root / "masks" / f"pat{patient}_{number}.png", drawn(number, 1))
+
+
+@pytest.mark.parametrize("pattern", [r"pat\d+", r"^(\w+)_"])
+def test_groups_by_a_pattern(tmp_path: Path, pattern: str) -> None:
+    make_slices(tmp_path)
+    splits = open_dataset(tmp_path, changes={"group_by": pattern}).splits
+    patients = [name for part in splits.values() for name in {sample.name[:4] for sample in part}]
+    assert sorted(patients) == [f"pat{n}" for n in range(7)]
+    assert set(splits) == {"train", "val", "test"}
+    (tmp_path / "dataset.yaml").write_text(f"group_by: '{pattern}'\n")
+    assert open_dataset(tmp_path).splits == splits
+
+
+def test_groups_that_are_torn_or_missing_are_refused(tmp_path: Path) -> None:
+    make_slices(tmp_path)
+    with pytest.raises(DataError, match=r"images of one group are in two parts.*pat1 in"):
+        open_dataset(tmp_path, changes={"group_by": r"pat\d", "val_from": "pat1_0"})
+    with pytest.raises(UsageError, match="an image belongs to no group"):
+        open_dataset(tmp_path, changes={"group_by": "case"})
+    with pytest.raises(UsageError, match="regular expression"):
+        open_dataset(tmp_path, changes={"group_by": "("})
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "a*a*a*a*a*b"])
+def test_a_pattern_cannot_take_for_ever(tmp_path: Path, pattern: str) -> None:
+    make_slices(tmp_path)
+    with pytest.raises(UsageError, match="take for ever"):
+        open_dataset(tmp_path, changes={"group_by": pattern})
