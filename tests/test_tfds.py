@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_unetres.cli import main
 from keras_unetres.data import open_dataset, read_records
 from keras_unetres.data.forms import tfds as reader
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, UsageError
 
 SIZE = (6, 5)
 
@@ -77,7 +81,7 @@ def test_oxford_pets_trimap(tfds: Any, tmp_path: Path, monkeypatch: pytest.Monke
     parts = {"train": range(4), "test": range(4, 6)}
     builder = make_builder(tfds, "oxford_iiit_pet", mask, parts, tmp_path, "segmentation_mask")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    for place in (str(builder.data_dir), f"tfds:{builder.data_dir}", "tfds:oxford_iiit_pet"):
+    for place in (f"tfds:{builder.data_dir}", "tfds:oxford_iiit_pet"):
         dataset = open_dataset(place)
         assert (dataset.format, dataset.class_names) == ("tfds", ("background", "pet"))
         assert {part: len(found) for part, found in dataset.splits.items()} == {"train": 3, "val": 1, "test": 2}
@@ -101,7 +105,7 @@ def test_a_data_set_by_name(tfds: Any, tmp_path: Path, monkeypatch: pytest.Monke
         masks_of("tfds:tiny_drawn_cats")
     declared = tmp_path / "cats.yaml"
     declared.write_text("format: tfds\npath: tfds:tiny_drawn_cats\nvalues: {1: 0, 2: 1, 3: 2}")
-    for name, found in masks_of(str(declared)).items():
+    for name, found in masks_of(f"tfds:{declared}").items():
         np.testing.assert_array_equal(found, trimap_of(int(name.removeprefix("cat_")[:-4])) - 1)
 
 
@@ -109,7 +113,7 @@ def test_a_data_set_without_masks_is_refused(tfds: Any, tmp_path: Path) -> None:
     mask = tfds.features.Tensor(shape=SIZE, dtype=np.uint8)
     builder = make_builder(tfds, "tiny_named_cats", mask, {"train": range(2)}, tmp_path, "depth")
     with pytest.raises(DataError, match="no images with masks; found .*depth"):
-        open_dataset(str(builder.data_dir))
+        open_dataset(f"tfds:{builder.data_dir}")
 
 
 def test_a_name_that_is_not_known(tfds: Any) -> None:
@@ -117,8 +121,47 @@ def test_a_name_that_is_not_known(tfds: Any) -> None:
         open_dataset("tfds:no_such_data_set_of_cats")
 
 
+def test_no_folder_and_no_file_opens_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow Datasets imports what features.json names: only the words `tfds:...` of a person lead to it."""
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # an import of it would be another error
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "dataset_info.json").write_text('{"name": "stranger"}')
+    (stranger / "features.json").write_text('{"pythonClassName": "evil.Feature"}')
+    for text in (
+        "format: tfds\npath: stranger",
+        "path: tfds:mnist",
+        "format: tfds\npath: tfds:mnist",
+        "path: stranger",
+        "format: tfds",
+    ):
+        (tmp_path / "dataset.yaml").write_text(text)
+        for task in (None, "segment"):
+            with pytest.raises(DataError, match="opened only when it is named on the command line") as caught:
+                open_dataset(tmp_path, task=task)
+            assert caught.value.kind == "tfds-by-name"
+    (tmp_path / "dataset.yaml").unlink()
+    for place in (stranger, tmp_path):
+        for task in (None, "segment", "classify"):
+            with pytest.raises((DataError, UsageError), match="opened only when|pass --network unet"):
+                open_dataset(place, task=task)
+
+
+def test_a_run_names_none(tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_copy = Path(shutil.copytree(run_folder, tmp_path / "copy"))
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    info = json.loads((run_copy / "run.json").read_text())
+    info["data"]["path"] = "tfds:mnist"
+    (run_copy / "run.json").write_text(json.dumps(info))
+    for command in (["report", str(run_copy)], ["train", "--resume", str(run_copy)]):
+        assert main(command) == DataError.exit_code
+    for asked, right in (([], 0), (["--max-drop", "100"], DataError.exit_code)):
+        out = tmp_path / f"{right}.tflite"
+        assert main(["export", str(run_copy), "--out", str(out), "--recipe", "float32", *asked]) == right
+
+
 def test_without_tensorflow_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorflow_datasets", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(DataError, match=r"not installed; fix: pip install tensorflow-datasets"):
         open_dataset("tfds:oxford_iiit_pet")
 

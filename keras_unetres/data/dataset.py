@@ -17,7 +17,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
-from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks
+from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, repeated
 from .sources import Sample
@@ -278,7 +278,7 @@ def _declaration(path: str | os.PathLike[str], task: str | None) -> tuple[Declar
 def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     """Return what `_declaration` does for a folder that can be nothing but one of class folders."""
     root = Path(path)
-    if not root.exists() and not os.fspath(path).startswith("tfds:"):
+    if not root.exists() and not tfds.is_asked_for(path):
         raise DataError("no such data set", file=root, expected=CLASS_FOLDERS_EXPECTED)
     if not root.is_dir() or (root / "dataset.yaml").is_file():
         _refuse_other("segment", "classify", path)
@@ -290,8 +290,8 @@ def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
 
 def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     root = Path(path)
-    if os.fspath(path).startswith("tfds:"):
-        return Declaration(Path(os.fspath(path)), Path(os.fspath(path)), {}), "tfds"
+    if tfds.is_asked_for(path):
+        return tfds.declaration(os.fspath(path)), "tfds"
     if root.is_dir() and (root / "dataset.yaml").is_file():
         root = root / "dataset.yaml"
     if root.suffix.lower() == ".json" and root.is_file():
@@ -302,6 +302,8 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
         raise DataError("no such data set", file=root, expected="a folder with images/ and masks/, or a dataset.yaml")
     declared = read_declaration(root)
     name = declared.given.get("format")
+    if name == "tfds" or tfds.is_asked_for(declared.given.get("path")):
+        tfds.refuse_unasked(declared.given.get("path", "NAME"), root, "it names a data set of TensorFlow Datasets")
     if name is None and "annotations" in declared.given:
         name = "coco"
     elif name is None and "masks" in declared.given:
@@ -309,6 +311,8 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     elif name is None:
         base, name = find_format(declared.base)
         declared = replace(declared, base=base)
+        if name == "tfds":
+            tfds.refuse_unasked(base, root, "the folder was written by TensorFlow Datasets")
     if name not in FORMATS:
         raise DataError("the format is unknown", file=root, expected=", ".join(FORMATS), found=name)
     return declared, name

@@ -95,7 +95,7 @@ def read_again(
         UsageError: the run was trained on arrays, which are not given.
         RunFolderError: the data changed.
     """
-    place = data if data is not None else info.data.path
+    place = data if data is not None else recorded_place(info)
     if place is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
     found = read_training_data(task, place, settings, say, pre, again=True)
@@ -108,6 +108,19 @@ def read_again(
             fix="restore the files, or start a new run",
         )
     return replace(found, info=info)
+
+
+def recorded_place(info: RunInfo) -> str | None:
+    """Return where `run.json` says that the data set is, or None for one of arrays.
+
+    Raises:
+        DataError: in TensorFlow Datasets, which a file does not open.
+    """
+    from ..data.forms import tfds
+
+    if tfds.is_asked_for(info.data.path):
+        tfds.refuse_unasked(info.data.path, "run.json", "the run was trained on a data set of TensorFlow Datasets")
+    return info.data.path
 
 
 def read_for(

@@ -15,9 +15,11 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import read_bytes
 
+from ..data.forms.tfds import is_asked_for
 from ..runs import RunInfo
 from ..settings import MAX_DROP, ExportSettings
 from ..tasks.loading import refuse_for_own
+from ..tasks.reading import recorded_place
 from ..tflite import converter_process
 from ..verify.held_out import HeldOut, read_held_out
 from ..verify.proof import Candidate, prove
@@ -232,12 +234,14 @@ def _find_images(
         why = f"{nameless} names no data set" if info is None else "the data set of the run was never a file"
         if asked:
             raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
-    elif not os.fspath(place).startswith("tfds:") and not Path(place).exists():
+    elif not is_asked_for(place) and not Path(place).exists():
         why = f"there is no data set at {place}"
         if asked:
             raise DataError("there is no such data set", file=place, fix="name it with --data")
     else:
         try:
+            if data is None and info is not None:
+                recorded_place(info)  # refuses what a file does not open
             return read_held_out(source.loaded, place, split, info)
         except DataError as error:
             if asked:

@@ -10,7 +10,7 @@ from unetres_edge.errors import UsageError
 
 from ..runs import RunFolder
 from ..tasks.loading import open_segmenter
-from ..tasks.reading import open_for, read_for
+from ..tasks.reading import open_for, read_for, recorded_place
 from ..tasks.reports import changes_since, make_report, page_file
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def report(
     info = None if run is None else run.read_info()
     page = page_file(run, model, out)
     if data is None:
-        data = None if info is None else info.data.path
+        data = None if info is None else recorded_place(info)
     if data is None:
         raise UsageError("nothing says which images to score", file=model, fix="name the data set with --data")
     with open_segmenter(model) as segmenter:

@@ -114,6 +114,12 @@ def resume(
             )
         if not started and info.compress:
             raise RunFolderError("the run was stopped before it began", file=run.path, fix="start it anew")
+        if not started and options.network.weights is not None and "weights" not in (settings or {}):
+            raise RunFolderError(  # run.json alone causes no download, and opens no file outside
+                "the run was stopped before its first checkpoint, and starts from published weights",
+                file=run.path,
+                fix=f"name them again: --weights {options.network.weights}",
+            )
         found = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)
         if devices.is_chief and not run.has_calibration:
             run.write_calibration(found.calibration)

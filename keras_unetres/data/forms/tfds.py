@@ -1,4 +1,7 @@
-"""Data sets of TensorFlow Datasets by name, `tfds:oxford_iiit_pet`, downloaded by it; or a folder that it wrote.
+"""Data sets of TensorFlow Datasets by name, `tfds:oxford_iiit_pet`, or a folder that it wrote, `tfds:FOLDER`.
+
+TensorFlow Datasets downloads, and imports the Python module that a folder's `features.json` names. So such a data set
+is opened only when it is asked for in these words by a person: never by what a folder looks like, nor by a file.
 
 Needs `pip install tensorflow-datasets`. Examples stay in memory as they are encoded, and are decoded when read.
 """
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import numpy as np
 from unetres_edge.errors import DataError, MaskError
 from unetres_edge.images.preprocessing import IGNORE
 
-from ..declaration import Declaration
+from ..declaration import Declaration, read_declaration
 from ..sources import Sample, Source
 from .layout import PART_NAMES, Layout
 
@@ -51,9 +54,42 @@ class TfdsSource(Source):
         return hashlib.sha256(encoded).hexdigest()
 
 
+PREFIX = "tfds:"
+
+
 def recognises(base: Path) -> bool:
-    """Whether the folder is one that TensorFlow Datasets wrote."""
+    """Whether the folder is one that TensorFlow Datasets wrote; it is not opened for that."""
     return (base / "dataset_info.json").is_file() and (base / "features.json").is_file()
+
+
+def is_asked_for(place: object) -> bool:
+    """Whether these are the words that open a data set of TensorFlow Datasets."""
+    return isinstance(place, (str, os.PathLike)) and os.fspath(place).startswith(PREFIX)
+
+
+def refuse_unasked(place: object, file: str | os.PathLike[str], says: str) -> None:
+    """Raise DataError: what is in a file or a folder opens no data set of TensorFlow Datasets.
+
+    Args:
+        place: what a person would have to ask for.
+        file: the file or folder concerned.
+        says: what it is or says, as the start of a sentence.
+    """
+    asked = place if is_asked_for(place) else f"{PREFIX}{place}"
+    raise DataError(
+        f"{says}, which can download and run code: it is opened only when it is named on the command line",
+        file=file,
+        fix=f"if you trust it, name it as the data: {asked}",
+        kind="tfds-by-name",
+    )
+
+
+def declaration(asked: str) -> Declaration:
+    """Return what is declared about a data set that was asked for by a name, a folder, or a `dataset.yaml`."""
+    file = Path(asked.removeprefix(PREFIX))
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return replace(read_declaration(file), file=Path(asked))
+    return Declaration(Path(asked), Path(asked), {})
 
 
 def read(declared: Declaration) -> Layout:
@@ -68,8 +104,8 @@ def read(declared: Declaration) -> Layout:
         raise DataError(
             "TensorFlow Datasets is not installed", file=declared.file, fix="pip install tensorflow-datasets"
         ) from error
-    named = str(declared.given.get("path", declared.file)).startswith("tfds:")
-    name = str(declared.given.get("path", declared.file)).removeprefix("tfds:") if named else str(declared.base)
+    name = str(declared.given.get("path", declared.file))
+    name = name.removeprefix(PREFIX) if name.startswith(PREFIX) else str(declared.base)
     try:
         if os.path.isdir(name):
             builder = tfds.builder_from_directory(name)
