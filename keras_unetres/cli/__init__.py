@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_unetres.machine.tensorflow_log import quiet_tensorflow
-from unetres_edge.commands.running import run_command
+from unetres_edge.commands.running import parse, run_command
 
 from .table import COMMANDS, make_parser
 
@@ -17,5 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
     quiet_tensorflow()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = make_parser(next((word for word in arguments if word in COMMANDS), None)).parse_args(arguments)
+    parser = make_parser(next((word for word in arguments if word in COMMANDS), None))
+    options = parse(parser, arguments)
     return run_command(lambda: options.function(options), debug=options.debug)

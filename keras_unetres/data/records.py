@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge.errors import DataError, Fix, UnetresError
 from unetres_edge.images.decode import read_colors
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..machine.progress_bar import with_progress
 from .classes import Classes, decide_classes, fix_colors, fix_values, list_values
 from .dataset import Dataset
 from .findings import Finding, Where, finding_of, refuse, relative
@@ -225,14 +225,8 @@ def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes
 def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, title: str = "reading") -> Iterator[T]:
     """Yield `work` of every item in order, done in as many threads as there are processors, with a progress bar."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from tqdm(
-            pool.map(work, items),
-            total=len(items),
-            desc=title,
-            unit="sample",
-            disable=None if progress else True,
-            leave=False,
-        )
+        done = pool.map(work, items)
+        yield from with_progress(done, title, "sample", len(items)) if progress else done
 
 
 def _look_at_all(

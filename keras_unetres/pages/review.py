@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge import Card
 from unetres_edge.results.result import Result
 
+from ..machine.progress_bar import with_progress
 from ..scores.bootstrap import Intervals, Margins, find_intervals
 from ..scores.confusion import Confusion
 from .cases import Case, Extremes
@@ -80,7 +79,7 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
     rows: list[Margins] = []
     names: list[str] = []
     times: list[dict[str, float]] = []
-    for sample in tqdm(samples, total=total, desc="report", unit="image", disable=None, leave=False, file=sys.stderr):
+    for sample in with_progress(samples, "report", "image", total):
         result = segmenter.segment(sample.image)
         count = Confusion.of(sample.mask, result.class_map, classes)
         confusion += count

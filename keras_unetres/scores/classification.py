@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge.classify.classifier import Classifier
+
+from ..machine.progress_bar import with_progress
 
 _TOP = 5
 
@@ -68,7 +68,7 @@ def score_classifier(
         As `score_classes`, and "ms_per_image" (median, preprocessing to probabilities).
     """
     labels, scores, times = [], [], []
-    for image, label in tqdm(images, total=total, desc=name, unit="image", disable=None, leave=False, file=sys.stderr):
+    for image, label in with_progress(images, name, "image", total):
         answer = classifier.classify(image)
         labels.append(label)
         scores.append(answer.scores)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.segment.segmenter import Segmenter
 
+from ..machine.progress_bar import with_progress
 from ..objects import Separation, find_instances
 from .confusion import Confusion
 from .instances import InstanceScores
@@ -44,9 +43,7 @@ def score(
     confusion = Confusion.empty(len(names))
     objects, partitions = InstanceScores(), PartitionScores()
     times = []
-    for image, mask, *true in tqdm(
-        records, total=total, desc=name, unit="image", disable=None, leave=False, file=sys.stderr
-    ):
+    for image, mask, *true in with_progress(records, name, "image", total):
         result = segmenter.segment(image, scores=separation is not None)
         confusion += Confusion.of(mask, result.class_map, len(names))
         times.append(result.timing["total"])

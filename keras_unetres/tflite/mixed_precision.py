@@ -7,13 +7,11 @@ measures how much noise the int8 form of each layer adds to the output. The sear
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge.engines.probe import run_images
 from unetres_edge.errors import UsageError
@@ -21,6 +19,7 @@ from unetres_edge.images.preprocessing import Preprocessing
 
 from ..choices.heads import Head
 from ..choices.recipes import MIXED, RECIPES
+from ..machine.progress_bar import with_progress
 from .convert import convert, requantize
 from .inspect import Graph, layers_of
 
@@ -103,8 +102,7 @@ class MixedPrecisionConverter:
         power = exact.var(axis=tuple(range(exact.ndim - 1))).sum()
         decibels = {}
         files = self.convert([[layer for layer in every if layer not in group.layers] for group in self.groups])
-        progress = tqdm(self.groups, desc="layers", unit="layer", disable=None, leave=False, file=sys.stderr)
-        for group, data in zip(progress, files, strict=True):
+        for group, data in zip(with_progress(self.groups, "layers", "layer"), files, strict=True):
             scores = np.stack(list(run_images(data, images)))
             error = np.square(scores - exact).mean(axis=tuple(range(exact.ndim - 1))).sum()
             decibels[group.name] = float(10 * np.log10(power / error)) if error > 0 and power > 0 else float("inf")

@@ -92,7 +92,7 @@ class Progress(keras.callbacks.Callback):
         self._epoch, self._done = epoch, max(0, self._steps - here)
         self._begun = self._ended = self._first_ended = self._clock()
         self._timed = 0
-        if self._stream.isatty():
+        if self._stream is not None and self._stream.isatty():  # a service has no standard error
             self._bar = tqdm(
                 desc=self._place(),
                 total=self._steps,

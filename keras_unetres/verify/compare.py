@@ -6,17 +6,16 @@ those on which the last form loses most, pictures.
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from unetres_edge.classify.classifier import Classifier
 
+from ..machine.progress_bar import with_progress
 from ..pages.receipt import ChangedImage
 from ..pages.review import Sample, Segments
 from ..scores.bootstrap import Margins
@@ -78,7 +77,7 @@ def compare_segmenters(
     packed: list[bytes] = []
     pixels: list[int] = []
     worst = WorstImages(shown, card.class_colors)
-    for sample in _with_progress(samples, total):
+    for sample in with_progress(samples, "gate", "image", total):
         maps: list[np.ndarray] = []
         for title, segmenter in forms.items():
             result = segmenter.segment(sample.image)
@@ -137,7 +136,7 @@ def compare_classifiers(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Classify every image by every form and return title -> ((N,) class ids, (N,) milliseconds)."""
     found: dict[str, list[tuple[int, float]]] = {title: [] for title in forms}
-    for image in _with_progress(images, total):
+    for image in with_progress(images, "gate", "image", total):
         for title, classifier in forms.items():
             answer = classifier.classify(image)
             found[title].append((answer.class_id, answer.timing["total"]))
@@ -145,10 +144,3 @@ def compare_classifiers(
         title: (np.array([label for label, _ in rows], int), np.array([ms for _, ms in rows], float))
         for title, rows in found.items()
     }
-
-
-def _with_progress(items: Iterable[T], total: int | None) -> Iterable[T]:
-    progress: Iterable[T] = tqdm(
-        items, total=total, desc="gate", unit="image", disable=None, leave=False, file=sys.stderr
-    )
-    return progress

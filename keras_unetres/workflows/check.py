@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
 from unetres_edge.files import write_bytes, write_json
+from unetres_edge.terminal import shown
 
 _SHOWN = 4  # files of one kind of fault on the screen
 _NAMES = 12  # files to leave out in one line
@@ -56,14 +56,14 @@ def check(
     found = look_over(data, changes=reading, hashes=hashes)
     report = found.to_dict()
     for line in _lines(report):
-        say(_shown(line))
+        say(shown(line))
     if json_file is not None:
         write_json(json_file, report)
     if html_file is not None:
         from ..doctor.check_page import check_page
 
         write_bytes(html_file, check_page(found))
-        say(_shown(f"page      {html_file}"))
+        say(shown(f"page      {html_file}"))
     left = _fix(data, found, reading, say) if fix and found.faults else len(found.faults)
     if left:
         raise DataError(
@@ -80,13 +80,6 @@ def _refuse_for_masks(data: str | os.PathLike[str], outputs: Mapping[str, bool],
     given = [name.replace("masks_are", "masks") for name, is_given in options.items() if is_given]
     if given:
         raise UsageError(f"--{given[0]} is for masks, and these are class folders", file=data, fix="drop it")
-
-
-def _shown(line: str) -> str:
-    """Return a line as a terminal may show it: names may hold line breaks, escape codes and bytes that are no text."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -157,7 +150,7 @@ def _fix(
     given = dict(read_declaration(file).given) if file.is_file() else {}
     chosen, undecided = apply_fixes(given, found)
     for line in undecided:
-        say(_shown(f"undecided {line}"))
+        say(shown(f"undecided {line}"))
     if chosen == given or not found.images:
         say("result    no declaration mends this")
         return len(found.faults)
@@ -166,7 +159,7 @@ def _fix(
         if kept.exists():
             raise ExistsError("an earlier declaration is kept there", file=kept, fix="remove or rename it")
         write_bytes(kept, file.read_bytes())
-        say(_shown(f"kept      {kept}"))
+        say(shown(f"kept      {kept}"))
     for _ in range(_ROUNDS):
         write_bytes(file, to_yaml(chosen).encode())
         again = look_over(root, changes=reading, hashes="off", progress=False)
@@ -175,8 +168,8 @@ def _fix(
         if more == chosen:
             break
         chosen = more
-    say(_shown(f"wrote     {file}"))
+    say(shown(f"wrote     {file}"))
     for fault in left[:_SHOWN]:
-        say(_shown(f"left      {fault}; {fault.fix}"))
+        say(shown(f"left      {fault}; {fault.fix}"))
     say(f"result    {len(left)} faults left")
     return len(left)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from . import __version__
 from .commands.inspect import print_card
 from .commands.predict import print_progress, run_classify, run_predict
-from .commands.running import run_command
+from .commands.running import parse, run_command
 
 __all__ = [
     "COMMANDS",
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.add_options(command)
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
             command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments)
     return run_command(lambda: options.run(options), debug=options.debug)
 
 

@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> None:
 
 def print_card(card: Card, num_bytes: int) -> None:
     """Print a card as people read it."""
-    print("\n".join(card_lines(card, num_bytes)))
+    for line in card_lines(card, num_bytes):
+        print(line)
 
 
 def card_lines(card: Card, num_bytes: int) -> list[str]:

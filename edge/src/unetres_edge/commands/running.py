@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..errors import FileSystemError, UnetresError
+from ..terminal import guarded, is_lost_work, open_closed, shown
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line; a mistake in it ends the program with exit code 2."""
+    open_closed()
+    with guarded(lines=False):
+        return parser.parse_args(arguments)
 
 
 def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
-    """Call `function`; print a `UnetresError` as one line on standard error and return its exit code."""
+    """Call `function`, which prints line by line, and return the exit code.
+
+    A `UnetresError` is printed as one line on standard error. Output that cannot be shown ends no work: where its
+    reader went away the code is that of the work, and where it was lost in another way (a full disk) it is not 0.
+    """
+    with guarded() as (out, _):
+        code = _run(function, debug)
+        out.flush()
+        if code == 0 and is_lost_work(out.lost):
+            code = _tell(FileSystemError(f"output was lost: {_reason(out.lost)}", file="standard output"))
+        return code
+
+
+def _run(function: Callable[[], None], debug: bool) -> int:
     try:
         function()
         return 0
     except UnetresError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        return _tell(error)
     except OSError as error:
         if debug:
             raise
-        named = FileSystemError(error.strerror or str(error), file=error.filename)
-        print(f"error: {named}", file=sys.stderr)
-        return named.exit_code
+        return _tell(FileSystemError(_reason(error), file=error.filename))
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         return int(getattr(stop, "exit_code", 130))
+
+
+def _tell(error: UnetresError) -> int:
+    print(f"error: {shown(str(error), sys.stderr.encoding)}", file=sys.stderr)
+    return error.exit_code
+
+
+def _reason(error: OSError | None) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,110 @@
+"""What commands show: names are text, lost output ends no work, and the exit code says what became of the work."""
+
+from __future__ import annotations
+
+import errno
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unetres_edge.commands.running import run_command
+from unetres_edge.errors import DataError
+from unetres_edge.terminal import Writer, guarded, shown
+
+NAME = "a\nsha256  ok\x1b[2J\x9b\udce9\u202eфон"
+
+
+@pytest.mark.parametrize(("encoding", "last"), [("utf-8", "фон"), ("cp1252", r"\u0444\u043e\u043d")])
+def test_a_name_is_shown_as_text(encoding: str, last: str) -> None:
+    assert shown(NAME, encoding) == r"a\nsha256  ok\x1b[2J\x9b\udce9\u202e" + last
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_printing_a_name_never_fails(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in ("stdout", "stderr"):
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, stream, io.TextIOWrapper(raw, encoding, "strict", write_through=True))
+        with guarded():
+            print(f"class {NAME}", file=getattr(sys, stream))
+            print("next", file=getattr(sys, stream))
+        text = raw.getvalue().decode(encoding)
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+        assert len(text.splitlines()) == (2 if stream == "stdout" else 3)  # warnings have several lines
+
+
+def test_an_error_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise DataError(f"no such {NAME}", file=f"b{NAME}")
+
+    assert run_command(fail) == DataError.exit_code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+
+
+class Gone(io.StringIO):
+    """A stream whose reader or disk is gone after a while."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        if len(self.getvalue()) > 20:
+            raise OSError(self.number, "gone")
+        return super().write(text)
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 5), (errno.EIO, 5)])
+def test_the_work_goes_on_without_a_reader(number: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        for index in range(40):
+            print("a line of ten", flush=True)
+            done.append(index)
+
+    for stream, right in (("stdout", code), ("stderr", 0)):
+        done.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, stream, Gone(number))
+            if stream == "stderr":
+                patch.setattr(sys, "stdout", sys.stderr)
+                right = code
+            assert run_command(work) == right
+        assert len(done) == 40
+
+
+def test_the_work_is_done_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+
+    def fail() -> None:
+        print("a line")
+        assert not sys.stderr.isatty()
+        raise DataError("wrong")
+
+    assert run_command(fail) == DataError.exit_code
+    assert sys.stdout is None
+
+
+def test_progress_bars_keep_their_controls() -> None:
+    below = io.StringIO()
+    writer = Writer(below, lines=False)
+    for piece in ("\r 50%", "\x1b[A", "\x1b[A\x1b[A", "\r \x1b[A"):
+        writer.write(piece)
+    assert below.getvalue() == "\r 50%\x1b[A\x1b[A\x1b[A\r \\x1b[A"
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "import sys; from unetres_edge.cli import main\n"
+        "try: main(['--version'])\nexcept SystemExit: pass\n"
+        f"file = open({str(tmp_path / 'f')!r}, 'w'); print(file.fileno(), file=file)"
+    )
+    subprocess.run(["sh", "-c", '"$@" 1>&- 2>&-', "sh", sys.executable, "-c", code], check=True)
+    assert int((tmp_path / "f").read_text()) > 2
