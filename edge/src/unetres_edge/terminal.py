@@ -129,7 +129,7 @@ def guarded(*, lines: bool = True) -> Iterator[tuple[Writer, Writer]]:
     """
     before = sys.stdout, sys.stderr
     out, err = Writer(sys.stdout, lines=lines), Writer(sys.stderr, lines=False)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield out, err
     finally:
