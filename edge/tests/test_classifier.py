@@ -25,6 +25,7 @@ from unetres_edge.errors import (
     UsageError,
 )
 from unetres_edge.model.card import Card
+from unetres_edge.terminal import table_cell
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(0, 0.01, (6, 64)).astype(np.float32)
@@ -192,6 +193,18 @@ def test_predict_writes_a_table(file: Path, pictures: list[Path], tmp_path: Path
         assert float(row[2]) == pytest.approx(answer.top[0][2], abs=1e-6)
     with Classifier(file) as classifier, pytest.raises(ExistsError, match="exist already"):
         predict_classes(classifier, pictures, tmp_path / "out")
+
+
+def test_no_cell_of_the_table_is_a_formula(
+    file: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = pictures[0].rename(tmp_path / "in" / "=1+1.png")
+    monkeypatch.chdir(renamed.parent)
+    with Classifier(file) as classifier:
+        predict_classes(classifier, [Path(renamed.name)], tmp_path / "out")
+    rows = list(csv.reader((tmp_path / "out" / "classes.csv").read_text().splitlines()))
+    assert rows[1][0] == "'=1+1.png"
+    assert [table_cell(text) for text in ("-a", "@a", "+a", "a=", "5")] == ["'-a", "'@a", "'+a", "a=", "5"]
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(

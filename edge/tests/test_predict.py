@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from unetres_edge.cli import main
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
 from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
 from unetres_edge.results import draw
+from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
@@ -66,7 +69,7 @@ def test_writing_replaces_and_leaves_nothing_beside(tmp_path) -> None:
         write_json(tmp_path / "a.json", float("nan"))
 
 
-@pytest.mark.parametrize("step", ["replace", "fsync", "chmod"])
+@pytest.mark.parametrize("step", ["replace", "fsync", "open"])
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, step: str) -> None:
     write_bytes(tmp_path / "a.bin", b"old")
 
@@ -80,6 +83,43 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, step: str) -> 
     monkeypatch.undo()
     assert (tmp_path / "a.bin").read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_what_a_mount_lacks_is_left_out(tmp_path, monkeypatch) -> None:
+    """FUSE and network shares refuse to flush folders (EINVAL) or to set rights (EPERM)."""
+    fsync = os.fsync
+
+    def of_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(handle)
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    for data in (b"new", b"newer"):
+        write_bytes(tmp_path / "a.bin", data)
+        assert (tmp_path / "a.bin").read_bytes() == data
+    assert names(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o027])
+def test_a_replaced_file_keeps_its_rights(tmp_path, mask: int) -> None:
+    path = tmp_path / "a.bin"
+    before = os.umask(mask)
+    try:
+        write_bytes(path, b"x")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+        for rights in (0o600, 0o640, 0o664, 0o444):
+            path.chmod(rights)
+            write_bytes(path, b"y")
+            assert stat.S_IMODE(path.stat().st_mode) == rights
+    finally:
+        os.umask(before)
 
 
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:
@@ -166,6 +206,40 @@ def test_bad_images_do_not_stop_the_others(folder: Path, segmenter: Segmenter) -
     with pytest.raises(DataError, match=r"2 of 4 images.*in/b\.png.*nothing\.png.*the others are done"):
         predict_files(segmenter, [*find_images(["in"]), Path("nothing.png")], "two")
     assert names(folder / "two") == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize("options", [{"overlay": True}, {"geojson": True}])
+def test_a_name_that_is_too_long_costs_its_own_image(folder: Path, segmenter: Segmenter, options: dict) -> None:
+    long = "x" * 250
+    (folder / "in" / "b.png").rename(folder / "in" / f"{long}.png")
+    with pytest.raises(FileSystemError, match="cannot write"):
+        predict_files(segmenter, find_images(["in"]), "out", json_file="status.json", **options)
+    assert len(names(folder / "out")) == 5
+    status = json.loads((folder / "status.json").read_text())["images"]
+    assert [row["error"] is None for row in status] == [True, True, False]
+    assert status[2]["class_map"].endswith(f"{long}.png")  # this one could be written
+
+
+def test_a_full_disk_is_told_for_each_image(folder: Path, segmenter: Segmenter, monkeypatch) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise FileSystemError("cannot write: No space left on device", file=path)
+
+    monkeypatch.setattr(files, "write_bytes", fail)
+    with pytest.raises(FileSystemError, match=r"3 of 3 images could not be segmented.*No space left"):
+        predict_files(segmenter, find_images(["in"]), "out", json_file="status.json")
+    status = json.loads((folder / "status.json").read_text())["images"]
+    assert ["No space" in row["error"] for row in status] == [True] * 3
+
+
+def test_the_status_is_written_whatever_ends_the_work(folder: Path, segmenter: Segmenter) -> None:
+    def stop(done: int, *rest: object) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(segmenter, find_images(["in"]), "out", json_file="status.json", progress=stop)
+    status = json.loads((folder / "status.json").read_text())["images"]
+    assert [row["error"] for row in status] == [None, "not reached", "not reached"]
 
 
 def test_existing_files_are_left_alone_unless_asked(folder: Path, segmenter: Segmenter) -> None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage.color import hsv2rgb
 
 from unetres_edge.errors import DataError
+from unetres_edge.terminal import table_cell
 
 from .separate import Instances
 
@@ -70,7 +71,7 @@ def encode_table(rows: Sequence[Row]) -> bytes:
     writer.writerow(_COLUMNS)
     for row in rows:
         x, y = (f"{value:.3f}" for value in row.centroid)
-        writer.writerow([row.number, row.class_name, row.area, x, y, *row.box])
+        writer.writerow([row.number, table_cell(row.class_name), row.area, x, y, *row.box])
     return text.getvalue().encode()
 
 

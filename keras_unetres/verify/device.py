@@ -5,18 +5,17 @@ The images go over as TIFF files, which hold every kind of pixel exactly, a few 
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
-from unetres_edge.classify.files import TABLE
 from unetres_edge.errors import ModelError
 from unetres_edge.images.decode import read_mask
 
@@ -33,22 +32,20 @@ def segment_on_device(file: str | os.PathLike[str], images: Iterable[np.ndarray]
     Raises:
         ModelError: the runtime failed.
     """
-    for folder, names, times in _predicted(file, images):
-        yield from ((read_mask(folder / f"{name}.png"), ms) for name, ms in zip(names, times, strict=True))
+    for folder, rows in _predicted(file, images):
+        yield from ((read_mask(folder / f"{Path(row['image']).stem}.png"), row["ms"]["total"]) for row in rows)
 
 
 def classify_on_device(file: str | os.PathLike[str], images: Iterable[np.ndarray]) -> Iterator[tuple[str, float]]:
     """Yield the name of each image's class, and the milliseconds it took; arguments as for `segment_on_device`."""
-    for folder, _, times in _predicted(file, images):
-        with (folder / TABLE).open(newline="", encoding="utf-8") as table:
-            answers = [row["class_1"] for row in csv.DictReader(table)]
-        yield from zip(answers, times, strict=True)
+    for _, rows in _predicted(file, images):
+        yield from ((row["top"][0]["name"], row["ms"]["total"]) for row in rows)
 
 
 def _predicted(
     file: str | os.PathLike[str], images: Iterable[np.ndarray]
-) -> Iterator[tuple[Path, list[str], list[float]]]:
-    """Yield, for a few images at a time, the folder of what was written, the images' names, and milliseconds."""
+) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Yield, for a few images at a time, the folder of what was written and the status of each image."""
     from ..tflite.isolated_python import failure_reason, run_python
 
     waiting = iter(images)
@@ -56,16 +53,14 @@ def _predicted(
         with tempfile.TemporaryDirectory(prefix="unetres-") as name:
             folder = Path(name)
             (folder / "images").mkdir()
-            names = [f"{place:04}" for place in range(len(some))]
-            for stem, image in zip(names, some, strict=True):
-                _write(folder / "images" / f"{stem}.tif", image)
+            for place, image in enumerate(some):
+                _write(folder / "images" / f"{place:04}.tif", image)
             status = folder / "status.json"
             command = ["-m", "unetres_edge.cli", "predict", os.fspath(file), str(folder / "images")]
             done = run_python([*command, "--out", str(folder / "out"), "--json", str(status)])
             if done is None or done.returncode:
                 raise ModelError(f"unetres-edge predict failed: {failure_reason(done)}", file=file)
-            times = [row["ms"]["total"] for row in json.loads(status.read_text())["images"]]
-            yield folder / "out", names, times
+            yield folder / "out", json.loads(status.read_text())["images"]
 
 
 def _write(path: Path, image: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """Writing and reading files so that nothing is ever half there.
 
 Every output of both distributions goes through `write_bytes`: temporary file in the same folder, flush, fsync,
-rename, fsync of the folder. A kill or a full disk at any point leaves the earlier file as it was.
+rename, fsync of the folder. A kill or a full disk at any point leaves the earlier file as it was. A file that is
+replaced keeps its rights; what a mount lacks (network shares, FUSE: rights, fsync of folders) is left out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from .errors import FileSystemError
@@ -24,12 +26,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
     path = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{_start(path)}{os.getpid()}.", suffix=".tmp")
+        rights = _rights(path)
+        handle, temporary = _create(path, 0o666 if rights is None else rights)
         with os.fdopen(handle, "wb") as file:
+            if rights is not None and os.name == "posix":  # those that the umask took
+                with contextlib.suppress(OSError):
+                    os.fchmod(file.fileno(), rights)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
         _fsync_folder(path.parent)
@@ -106,17 +111,30 @@ def _is_alive(process: str) -> bool:
     return True
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _rights(path: Path) -> int | None:
+    """Return the rights of the file that is there, or None."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode) & 0o777
+    except OSError:
+        return None
+
+
+def _create(path: Path, mode: int) -> tuple[int, str]:
+    """Make a new file beside `path` with these rights, less those of the umask; return its handle and its name."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    while True:
+        name = path.parent / f"{_start(path)}{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        with contextlib.suppress(FileExistsError):
+            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), mode), os.fspath(name)
 
 
 def _fsync_folder(folder: Path) -> None:
+    """Flush a folder, where the mount can: the file has its name by now, and is whole."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -34,6 +34,12 @@ def shown(text: str, encoding: str | None = None, *, keep: str = "") -> str:
     return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def table_cell(name: object) -> str:
+    """Return a name as a cell of a table, which no spreadsheet takes for a formula: those begin with one of =+-@."""
+    text = str(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
 class Writer:
     """A stream that escapes, and that goes on where the stream below it cannot.
 

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import DataError, ExistsError
-from ..files import make_folder, write_bytes, write_json
-from ..segment.files import refuse_collisions, say_faults
+from ..errors import DataError, ExistsError, FileSystemError, UnetresError
+from ..files import make_folder, write_bytes
+from ..segment.files import refuse_collisions, say_faults, written_status
+from ..terminal import table_cell
 from .classifier import Classification, Classifier
 
 TABLE = "classes.csv"
@@ -46,27 +47,25 @@ def predict_classes(
         raise ExistsError("not a folder", file=out, fix="choose another --out")
     refuse_collisions(images, [table, *([] if json_file is None else [Path(json_file)])], overwrite)
     answers: list[Classification | None] = []
-    faults: list[DataError] = []
-    status: list[dict[str, object]] = []
-    for image in images:
-        try:
-            answer = classifier.classify(image, top=top)
-        except DataError as error:
-            error.file = error.file or os.fspath(image)
-            faults.append(error)
-            answers.append(None)
-            status.append({"image": os.fspath(image), "top": None, "ms": None, "error": str(error)})
-            continue
-        answers.append(answer)
-        best = [{"id": place, "name": name, "probability": round(share, 6)} for place, name, share in answer.top]
-        ms = {stage: round(value, 3) for stage, value in answer.timing.items()}
-        status.append({"image": os.fspath(image), "top": best, "ms": ms, "error": None})
-        if progress:
-            progress(len(answers), len(images), image, answer)
-    make_folder(out)
-    write_bytes(table, _table(images, answers, min(top, len(classifier.card.class_names))))
-    if json_file is not None:
-        write_json(json_file, {"images": status})
+    faults: list[UnetresError] = []
+    with written_status(json_file, images, {"top": None, "ms": None}) as status:
+        for image in images:
+            try:
+                answer = classifier.classify(image, top=top)
+            except (DataError, FileSystemError) as error:
+                error.file = error.file or os.fspath(image)
+                faults.append(error)
+                answers.append(None)
+                status.append({"image": os.fspath(image), "top": None, "ms": None, "error": str(error)})
+                continue
+            answers.append(answer)
+            best = [{"id": place, "name": name, "probability": round(share, 6)} for place, name, share in answer.top]
+            ms = {stage: round(value, 3) for stage, value in answer.timing.items()}
+            status.append({"image": os.fspath(image), "top": best, "ms": ms, "error": None})
+            if progress:
+                progress(len(answers), len(images), image, answer)
+        make_folder(out)
+        write_bytes(table, _table(images, answers, min(top, len(classifier.card.class_names))))
     say_faults(faults, len(images), "classified")
     return answers
 
@@ -77,5 +76,6 @@ def _table(images: Sequence[Path], answers: Sequence[Classification | None], top
     rows.writerow(["image", *(f"{what}_{n}" for n in range(1, top + 1) for what in ("class", "probability"))])
     for image, answer in zip(images, answers, strict=True):
         if answer is not None:
-            rows.writerow([image, *(cell for _, name, share in answer.top for cell in (name, f"{share:.6f}"))])
+            best = (cell for _, name, share in answer.top for cell in (table_cell(name), f"{share:.6f}"))
+            rows.writerow([table_cell(image), *best])
     return text.getvalue().encode("utf-8", "surrogateescape")

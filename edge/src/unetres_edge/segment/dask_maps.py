@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, UsageError
-from ..files import make_folder, read_bytes, write_json
+from ..errors import DataError, FileSystemError, UnetresError, UsageError
+from ..files import make_folder, read_bytes
 from ..model.card import Card, read_card
-from .files import predict_files, refuse_collisions, say_faults
+from .files import predict_files, refuse_collisions, say_faults, written_status
 from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
 from .segmenter import Segmenter
 from .tiles import Core, cut_rows
@@ -149,21 +149,23 @@ def predict_on_cluster(
             for image in images
         ]
         place = {future.key: number for number, future in enumerate(futures)}
-        answers: list[tuple[dict[str, float], DataError | None] | None] = [None] * len(images)
-        for done, (future, answer) in enumerate(distributed.as_completed(futures, with_results=True), 1):
-            number = place[future.key]
-            answers[number] = answer
-            if progress and answer[1] is None:
-                progress(done, len(images), images[number], answer[0])
+        answers: list[tuple[dict[str, float], UnetresError | None] | None] = [None] * len(images)
+        with written_status(json_file, images, {"class_map": None, "ms": None}) as status:
+            try:
+                for done, (future, answer) in enumerate(distributed.as_completed(futures, with_results=True), 1):
+                    number = place[future.key]
+                    answers[number] = answer
+                    if progress and answer[1] is None:
+                        progress(done, len(images), images[number], answer[0])
+            finally:
+                status += [_status(*each) for each in zip(images, targets, answers, strict=True)]
     faults = [answer[1] for answer in answers if answer is not None and answer[1] is not None]
-    if json_file is not None:
-        write_json(json_file, {"images": [_status(*each) for each in zip(images, targets, answers, strict=True)]})
     say_faults(faults, len(images), "segmented")
     return targets
 
 
 def _status(image: Path, target: Path, answer: Any) -> dict[str, object]:
-    timing, error = answer
+    timing, error = answer or ({}, "not reached")
     if error is not None:
         return {"image": os.fspath(image), "class_map": None, "ms": None, "error": str(error)}
     ms = {stage: round(value, 3) for stage, value in timing.items()}
@@ -172,7 +174,7 @@ def _status(image: Path, target: Path, answer: Any) -> dict[str, object]:
 
 def _predict_one(
     data: bytes, image: str, folder: str, overlay: bool, geojson: bool, overlap: int | None
-) -> tuple[dict[str, float], DataError | None]:
+) -> tuple[dict[str, float], UnetresError | None]:
     """Predict one file on a worker; return its times, and what was wrong with it."""
     times: dict[str, float] = {}
     loaded = _segmenter(data, None)
@@ -187,7 +189,7 @@ def _predict_one(
             overwrite=True,  # what is there was refused before, or may be replaced
             progress=lambda done, total, path, timing: times.update(timing),
         )
-    except DataError as error:
+    except (DataError, FileSystemError) as error:
         return times, error
     return times, None
 

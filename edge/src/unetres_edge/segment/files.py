@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import DataError, ExistsError, UsageError
+from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
 from ..files import make_folder, write_bytes, write_json
 from ..images.decode import IMAGE_SUFFIXES, read_image
 from ..images.preprocessing import Preprocessing
 from ..results import draw
 from ..results.result import Result
 from .segmenter import Segmenter
+
+_NAMED = 20  # faults that an error spells out
 
 
 class MoreFiles(Protocol):
@@ -105,7 +108,8 @@ def predict_files(
         ExistsError: an output exists already, or is one of the images.
         UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png; or more files
             of a model with an argmax head, which has no scores.
-        DataError: images that could not be read; all others are done.
+        DataError: images that could not be read; all others are done, and the status file is there.
+        FileSystemError: outputs that the system does not take, likewise; a name that is too long, a full disk.
     """
     folder = Path(out)
     targets = [folder / f"{image.stem}.png" for image in images]
@@ -118,19 +122,15 @@ def predict_files(
     refuse_collisions(images, [*targets, *overlays, *shapes, *others, *status_files], overwrite)
     make_folder(folder)
     written: list[Path] = []
-    faults: list[DataError] = []
-    status: list[dict[str, object]] = []
-    for number, (image, target) in enumerate(zip(images, targets, strict=True)):
-        try:
-            pixels = read_image(image)
-            result = segmenter.segment(pixels, scores=more is not None)
-            files, said = more.make(image.stem, _viewable(pixels), result) if more else ({}, {})
-        except DataError as error:
-            error.file = error.file or os.fspath(image)
-            faults.append(error)
-            status.append({"image": os.fspath(image), "class_map": None, "ms": None, "error": str(error)})
-            continue
+    faults: list[UnetresError] = []
+
+    def one(number: int) -> dict[str, object]:
+        image, target = images[number], targets[number]
+        pixels = read_image(image)
+        result = segmenter.segment(pixels, scores=more is not None)
+        files, said = more.make(image.stem, _viewable(pixels), result) if more else ({}, {})
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
+        written.append(target)
         if overlay:
             write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
         if geojson:
@@ -138,24 +138,53 @@ def predict_files(
         for name, data in files.items():
             write_bytes(folder / name, data)
         extra = {**said, "files": [os.fspath(folder / name) for name in files]} if more else {}
-        written.append(target)
         ms = {stage: round(value, 3) for stage, value in result.timing.items()}
-        status.append({"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None, **extra})
         if progress:
             progress(number + 1, len(images), image, result.timing)
-    if json_file is not None:
-        write_json(json_file, {"images": status})
+        return {"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None, **extra}
+
+    with written_status(json_file, images, {"class_map": None, "ms": None}) as status:
+        for number, image in enumerate(images):
+            try:
+                status.append(one(number))
+            except (DataError, FileSystemError) as error:
+                error.file = error.file or os.fspath(image)
+                faults.append(error)
+                made = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
+                status.append({"image": os.fspath(image), "class_map": made, "ms": None, "error": str(error)})
     say_faults(faults, len(images), "segmented")
     return written
 
 
-def say_faults(faults: Sequence[DataError], count: int, done: str) -> None:
+@contextlib.contextmanager
+def written_status(
+    file: str | os.PathLike[str] | None, images: Sequence[Path], nothing: Mapping[str, object]
+) -> Iterator[list[dict[str, object]]]:
+    """Yield the list of what became of each image, and write it whatever ends the work.
+
+    Args:
+        file: the JSON file; None for none.
+        images: in the order of the list.
+        nothing: further keys of an image that was not reached.
+    """
+    status: list[dict[str, object]] = []
+    try:
+        yield status
+    finally:
+        if file is not None:
+            left = ({"image": os.fspath(i), **nothing, "error": "not reached"} for i in images[len(status) :])
+            write_json(file, {"images": [*status, *left]})
+
+
+def say_faults(faults: Sequence[UnetresError], count: int, done: str) -> None:
     """Raise what kept images of `count` from being done, as one error, or return if nothing did."""
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise DataError(
-            f"{len(faults)} of {count} images could not be {done}: " + " | ".join(map(str, faults)),
+        kind = DataError if any(isinstance(fault, DataError) for fault in faults) else FileSystemError
+        more = f" | {len(faults) - _NAMED} more, in the file of --json" if len(faults) > _NAMED else ""
+        raise kind(
+            f"{len(faults)} of {count} images could not be {done}: " + " | ".join(map(str, faults[:_NAMED])) + more,
             fix="replace or remove them; the others are done",
         )
 
@@ -177,7 +206,7 @@ def refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite
     twins = sorted(str(target) for target, count in Counter(targets).items() if count > 1)
     if twins:
         raise UsageError("two outputs would be written to one file", file=twins[0], fix="rename one of the images")
-    existing = [target for target in targets if target.exists()]
+    existing = [target for target in targets if os.path.exists(target)]  # False for a name that is too long
     if existing and not overwrite:
         raise ExistsError(
             f"{len(existing)} of {len(targets)} output files exist already",
