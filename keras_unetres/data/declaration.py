@@ -112,6 +112,15 @@ class Reading:
         """Return the fields as JSON values; without groups, as versions that know none wrote them."""
         return {key: value for key, value in asdict(self).items() if key != "group_by" or value is not None}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Reading:
+        """Return what `to_dict` was made of; what a later version added is not looked at.
+
+        Raises:
+            UsageError: a value that its field does not take.
+        """
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
 
 @dataclass(frozen=True)
 class Declaration:

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from unetres_edge.errors import DataError, UnetresError
-from unetres_edge.images.decode import IMAGE_SUFFIXES, read_colors
+from unetres_edge.images.decode import IMAGE_SUFFIXES, has_palette, read_colors
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..data.classes import Classes
@@ -237,10 +237,12 @@ def flips(fingerprint: np.ndarray) -> list[np.ndarray]:
 def _palette(sample: Sample, look: Look) -> dict[int, int] | None:
     if not isinstance(sample.target, MaskFile) or sample.target.page is not None or look.counts is None:
         return None
-    with Image.open(sample.target.file) as opened:
-        if opened.mode != "P":
+    try:
+        if not has_palette(sample.target.file):
             return None
-    colors = read_colors(sample.target.file)
+        colors = read_colors(sample.target.file)
+    except DataError:  # it is read by its numbers, and colours that cannot be told are left out
+        return None
     assert look.mask is not None
     found: dict[int, int] = {}
     for value in look.counts:

@@ -145,7 +145,7 @@ def open_for(card: Card, data: str | os.PathLike[str] | Dataset, changes: Mappin
     """Open a data set as the training data of a model was opened, except for `changes`."""
     from ..data import Reading, open_dataset
 
-    return open_dataset(data, Reading(**card.dataset) if card.dataset else None, changes, task=card.task)
+    return open_dataset(data, Reading.from_dict(card.dataset) if card.dataset else None, changes, task=card.task)
 
 
 def _stretch(dataset: Dataset, settings: TrainSettings, say: Callable[[str], None]) -> TrainSettings:

@@ -61,9 +61,12 @@ class AcceleratorEngine(Engine):
         source = np.empty(self.codec.input_shape, self.codec.input_dtype)
         self.codec.write(tile, source)
         with self._pool.borrow() as (model, inputs, outputs):
-            inputs[0].write(source)
-            model.run_by_index(0, inputs, outputs)
-            found: np.ndarray = outputs[0].read(int(np.prod(self.codec.output_shape)), self.codec.dtype)
+            try:
+                inputs[0].write(source)
+                model.run_by_index(0, inputs, outputs)
+                found: np.ndarray = outputs[0].read(int(np.prod(self.codec.output_shape)), self.codec.dtype)
+            except Exception as error:  # RuntimeError and whatever a vendor's library raises
+                raise EngineError(f"{self.name} cannot run the model: {error}") from error
         return found.reshape(self.codec.output_shape)
 
     def close(self) -> None:

@@ -53,7 +53,10 @@ class LiteRTEngine(Engine):
 
         self._pool = Pool(load, max(1, cores // threads))
         with self._pool.borrow() as first:
-            inputs, outputs = first.get_input_details(), first.get_output_details()
+            try:
+                inputs, outputs = first.get_input_details(), first.get_output_details()
+            except Exception as error:  # a graph whose ends are not there: ValueError
+                raise ModelError(f"LiteRT refuses the model: {error}") from error
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError("model must have one input and one output", found=f"{len(inputs)} and {len(outputs)}")
         self.card = card
@@ -159,6 +162,6 @@ def _invoke(interpreter: Any) -> None:
             return
         except RuntimeError as error:
             if "reference to internal data" not in str(error):
-                raise
+                raise ModelError(f"LiteRT cannot run the model: {error}") from error
         time.sleep(_PAUSE)
-    interpreter.invoke()
+    raise ModelError("LiteRT cannot run the model: another thread holds its tensors")

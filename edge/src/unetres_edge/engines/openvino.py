@@ -70,16 +70,23 @@ class OpenVINOEngine(Engine):
         """Return scores or labels, as `LiteRTEngine.run`."""
         with self._pool.borrow() as request:
             self.codec.write(tile, request.get_input_tensor().data[0])
-            request.infer()
+            _infer(request)
             return self.codec.values(request.get_output_tensor().data[0])
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         """Return labels, as `LiteRTEngine.run_labels`."""
         with self._pool.borrow() as request:
             self.codec.write(tile, request.get_input_tensor().data[0])
-            request.infer()
+            _infer(request)
             return self.codec.labels(request.get_output_tensor().data[0])
 
     def close(self) -> None:
         """Free the requests that are idle."""
         self._pool.close()
+
+
+def _infer(request: Any) -> None:
+    try:
+        request.infer()
+    except Exception as error:  # RuntimeError and its own kinds
+        raise EngineError(f"OpenVINO cannot run the model: {error}") from error

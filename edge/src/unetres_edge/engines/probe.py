@@ -61,10 +61,9 @@ def record_tensors(data: bytes, images: np.ndarray, tensors: Sequence[int]) -> I
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )
-    source = interpreter.get_input_details()[0]
+    source = _ends(interpreter)[0]
     for image in images:
-        interpreter.set_tensor(source["index"], _stored(image[None], source))
-        interpreter.invoke()
+        _run(interpreter, image, source)
         yield [interpreter.get_tensor(tensor) for tensor in tensors]
 
 
@@ -79,11 +78,10 @@ def run_images(data: bytes, images: np.ndarray) -> Iterator[np.ndarray]:
         ModelError: the runtime refuses the file.
     """
     interpreter = _load(data)
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    source, target = _ends(interpreter)
     scale, zero_point = target["quantization"]
     for image in images:
-        interpreter.set_tensor(source["index"], _stored(image[None], source))
-        interpreter.invoke()
+        _run(interpreter, image, source)
         values = interpreter.get_tensor(target["index"])[0].astype(np.float32)
         yield (values - zero_point) * np.float32(scale) if scale else values
 
@@ -95,6 +93,22 @@ def _load(data: bytes, **options: Any) -> Interpreter:
     except Exception as error:  # the runtime raises ValueError, RuntimeError, MemoryError and others
         raise ModelError(f"LiteRT refuses the model: {error}") from error
     return interpreter
+
+
+def _ends(interpreter: Interpreter) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the runtime says of the first input and the first output."""
+    try:
+        return interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"LiteRT refuses the model: {error}") from error
+
+
+def _run(interpreter: Interpreter, image: np.ndarray, source: dict[str, Any]) -> None:
+    try:
+        interpreter.set_tensor(source["index"], _stored(image[None], source))
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"LiteRT cannot run the model: {error}") from error
 
 
 def _stored(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:

@@ -33,6 +33,7 @@ _BYTES_A_PIXEL = 8  # RGBA of 16 bits; a file of `MAX_PIXELS` may not take more
 _MAX_FILE = 2**32
 _MAX_PLAIN = 2**24  # bytes of a PGM written in digits, which take many times their size to read
 _MAX_SCANS = 256  # of a progressive JPEG, each as long to decode as a whole image
+_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)  # of JPEG
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # Pillow opens MPO as JPEG
 _EXIF_ORIENTATION = 0x0112
 _SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
@@ -137,6 +138,19 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         if not pnm.is_pnm(data):
             _check_page(None, _count_frames(Image.open(io.BytesIO(data), formats=_FORMATS)))
         return 1
+
+
+def has_palette(path: str | os.PathLike[str]) -> bool:
+    """Whether the numbers of an image file are indices into a table of colours; no pixels are decoded.
+
+    Raises:
+        ImageError: the file cannot be read, or is not an image.
+    """
+    with _named(ImageError, path):
+        data = _read(path, "image")
+        if tiff.is_tiff(data):
+            return tiff.find_page(data, 0)[0].photometric == 3
+        return not pnm.is_pnm(data) and Image.open(io.BytesIO(data), formats=_FORMATS).mode == "P"
 
 
 def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = None) -> np.ndarray:
@@ -248,13 +262,8 @@ def _open(data: bytes, page: int | None) -> Image.Image:
         width, height = png.read_size(data)
         _check_size(width, height)
         png.check(data)
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise ImageError(
-            "JPEG has too many scans",
-            expected=f"at most {_MAX_SCANS}",
-            found=data.count(b"\xff\xda"),
-            kind="unreadable",
-        )
+    if data.startswith(b"\xff\xd8") and (scans := _count_scans(data)) > _MAX_SCANS:
+        raise ImageError("JPEG has too many scans", expected=f"at most {_MAX_SCANS}", found=scans, kind="unreadable")
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.width, image.height)
     _check_page(None, _count_frames(image))
@@ -274,6 +283,20 @@ def _open(data: bytes, page: int | None) -> Image.Image:
         clear, bits = image.info["transparency"], png.read_bits(data)  # as stored, where the grey levels are scaled
         image.info["transparency"] = 255 * bool(clear) if bits == 1 else clear * _SCALE.get(bits, 1)
     return image
+
+
+def _count_scans(data: bytes) -> int:
+    """Return the number of scans up to the end of a JPEG, found as libjpeg does; phones put films behind a photo."""
+    scans, at = 0, 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a length
+            continue
+        scans += marker == 0xDA
+        at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -22,6 +22,7 @@ CARD_NAME = "KERAS_UNETRES_CARD"
 SCHEMA = 1
 HEADS = ("logits", "argmax")
 TASKS = ("segment", "classify")
+MAX_CLASSES = 255  # of a segmenter: ids are bytes, and 255 is "not labelled"
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = b'"sha256": "'
 _RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
@@ -69,6 +70,12 @@ class Card:
                 raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
         if not self.class_names:
             raise ModelError("card names no class")
+        if self.task == "segment" and len(self.class_names) > MAX_CLASSES:
+            raise ModelError(
+                "the model has more classes than a class map can hold",
+                expected=f"at most {MAX_CLASSES}, with ids 0..{MAX_CLASSES - 1}; {MAX_CLASSES} is not labelled",
+                found=len(self.class_names),
+            )
         if len(self.class_colors) != len(self.class_names):
             raise ModelError(
                 "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
@@ -113,7 +120,7 @@ class Card:
                     "card is of another schema", expected=SCHEMA, found=values["schema"], fix="update unetres-edge"
                 )
             return cls(
-                class_names=tuple(str(c["name"]) for c in values["classes"]),
+                class_names=tuple(_text(c["name"]) for c in values["classes"]),
                 class_colors=tuple(_color(c["color"]) for c in values["classes"]),
                 preprocessing=Preprocessing.from_dict(values["preprocessing"]),
                 task=values["task"],
@@ -121,7 +128,7 @@ class Card:
                 ignore_index=values["ignore_index"],
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
-                recipe=values["recipe"],
+                recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),
                 versions=dict(values["versions"]),
@@ -147,10 +154,16 @@ def default_colors(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(colors)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _color(values: Sequence[int]) -> tuple[int, int, int]:
-    red, green, blue = (int(v) for v in values)
-    if not all(0 <= v <= 255 for v in (red, green, blue)):
-        raise ValueError(f"colour {values} is outside 0..255")
+    red, green, blue = values
+    if not all(type(v) is int and 0 <= v <= 255 for v in (red, green, blue)):
+        raise ValueError(f"colour {values} is not of three whole numbers 0..255")
     return red, green, blue
 
 
