@@ -313,7 +313,9 @@ def test_a_description_reads_nothing_outside_of_its_folder(tmp_path, text: str) 
 def test_a_description_fetches_nothing(tmp_path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     (tmp_path / "dataset.yaml").write_text(text)
-    with pytest.raises(DataError, match="on the command line only; fix: pass tfds:NAME"):
+    with pytest.raises(
+        DataError, match="only when it is named on the command line; fix: .* name it as the data: tfds:"
+    ):
         open_dataset(tmp_path)
 
 

@@ -323,12 +323,6 @@ def _refuse_outside(declared: Declaration, splits: Mapping[str, str]) -> None:
     given, home = declared.given, declared.file.parent
     named = {key: declared.base / given[key] for key in ("images", "masks", "annotations") if key in given}
     named |= {f"splits: {part}": declared.base / place for part, place in splits.items()}
-    if given.get("format") == "tfds" or str(given.get("path", "")).startswith("tfds:"):
-        raise DataError(
-            "a data set of TensorFlow Datasets is asked for on the command line only",
-            file=declared.file,
-            fix="pass tfds:NAME in place of the folder",
-        )
     for key, place in {"path": declared.base, **named}.items():
         if not lies_in(place, home):
             raise DataError(
