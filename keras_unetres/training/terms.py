@@ -37,12 +37,12 @@ def cross_entropy(
         class_weights: a factor on the weight of each pixel, by its class.
         label_smoothing: share of each target that is spread over all classes (Szegedy 2016).
     """
-    targets = _one_hot(masks, logits)
-    weights = weights * _weights_of_pixels(targets, class_weights)
+    targets = one_hot(masks, logits)
+    weights = weights * weights_of_pixels(targets, class_weights)
     if label_smoothing:
         targets = (1 - label_smoothing) * targets + label_smoothing / logits.shape[-1]
     losses = -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
-    return _weighted_mean(losses, weights)
+    return weighted_mean(losses, weights)
 
 
 def focal(
@@ -54,11 +54,11 @@ def focal(
         class_weights: a factor on the weight of each pixel, by its class: alpha in the paper. Unlike there the mean is
             over the weights, so that doubling all of them changes nothing.
     """
-    targets = _one_hot(masks, logits)
-    weights = weights * _weights_of_pixels(targets, class_weights)
+    targets = one_hot(masks, logits)
+    weights = weights * weights_of_pixels(targets, class_weights)
     log_score = ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
     missing = ops.maximum(-ops.expm1(log_score), _TINY)
-    return _weighted_mean(-(missing**gamma) * log_score, weights)
+    return weighted_mean(-(missing**gamma) * log_score, weights)
 
 
 def tversky(
@@ -80,8 +80,8 @@ def tversky(
         class_weights: weights of the mean over the classes.
         smooth: pixels added to numerator and denominator of the index.
     """
-    targets, scores = _one_hot(masks, logits), ops.softmax(logits, axis=-1)
-    hits, size, claimed = _class_sums(weights, scores * targets, targets, scores)
+    targets, scores = one_hot(masks, logits), ops.softmax(logits, axis=-1)
+    hits, size, claimed = class_sums(weights, scores * targets, targets, scores)
     wrong = alpha * (claimed - hits) + beta * (size - hits)
     losses = wrong / ops.maximum(hits + wrong + smooth, _TINY)
     if gamma != 1:
@@ -106,8 +106,8 @@ def dice(
             value for scores of 0 and 1 is the same, and whose gradient does not vanish for scores near 0.
         smooth: pixels added to numerator and denominator.
     """
-    targets, scores = _one_hot(masks, logits), ops.softmax(logits, axis=-1)
-    hits, size, claimed = _class_sums(weights, scores * targets, targets, scores * scores if squared else scores)
+    targets, scores = one_hot(masks, logits), ops.softmax(logits, axis=-1)
+    hits, size, claimed = class_sums(weights, scores * targets, targets, scores * scores if squared else scores)
     losses = (size + claimed - 2 * hits) / ops.maximum(size + claimed + smooth, _TINY)
     return _mean_of_present(losses, size, class_weights)
 
@@ -124,7 +124,7 @@ def lovasz_softmax(masks: Any, logits: Any, weights: Any, class_weights: Sequenc
         class_weights: weights of the mean over the classes.
     """
     pixels = (ops.shape(logits)[0], -1, logits.shape[-1])
-    targets = ops.reshape(_one_hot(masks, logits), pixels)
+    targets = ops.reshape(one_hot(masks, logits), pixels)
     scores = ops.reshape(ops.softmax(logits, axis=-1), pixels)
     amount = ops.reshape(weights, (pixels[0], -1, 1))
     counted = amount > 0
@@ -145,7 +145,7 @@ def lovasz_softmax(masks: Any, logits: Any, weights: Any, class_weights: Sequenc
     present = ops.cast(size[:, 0] > 0, losses.dtype) * _as_row(class_weights, losses)
     images = ops.divide_no_nan(ops.sum(losses * present, axis=1), ops.sum(present, axis=1))
     pixels_counted = ops.sum(ops.cast(counted, losses.dtype), axis=(1, 2))
-    return _weighted_mean(images, ops.divide_no_nan(ops.sum(amount, axis=(1, 2)), pixels_counted))
+    return weighted_mean(images, ops.divide_no_nan(ops.sum(amount, axis=(1, 2)), pixels_counted))
 
 
 def boundary(
@@ -162,11 +162,11 @@ def boundary(
         class_weights: weights of the mean over the classes.
         reach: px at which distances are clipped.
     """
-    targets, scores = _one_hot(masks, logits), ops.softmax(logits, axis=-1)
+    targets, scores = one_hot(masks, logits), ops.softmax(logits, axis=-1)
     by_class = _as_row(class_weights, logits)
     by_class = by_class / ops.maximum(ops.sum(by_class), _TINY)
     distances = ops.cast(signed_distance(targets > 0, weights > 0, reach), logits.dtype)
-    return _weighted_mean(ops.sum(by_class * distances * (scores - targets), axis=-1), weights)
+    return weighted_mean(ops.sum(by_class * distances * (scores - targets), axis=-1), weights)
 
 
 def signed_distance(members: Any, counted: Any, reach: int) -> Any:
@@ -186,7 +186,8 @@ def signed_distance(members: Any, counted: Any, reach: int) -> Any:
     return ops.clip(signed / reach, -1.0, 1.0)
 
 
-def _one_hot(masks: Any, logits: Any) -> Any:
+def one_hot(masks: Any, logits: Any) -> Any:
+    """Return the masks as (N, H, W, C) of the dtype of the logits, 1 at the class of each pixel."""
     return ops.one_hot(masks, logits.shape[-1], dtype=logits.dtype)
 
 
@@ -196,18 +197,18 @@ def _as_row(class_weights: Sequence[float] | None, like: Any) -> Any:
     return ops.convert_to_tensor(values, dtype=like.dtype)
 
 
-def _weights_of_pixels(targets: Any, class_weights: Sequence[float] | None) -> Any:
+def weights_of_pixels(targets: Any, class_weights: Sequence[float] | None) -> Any:
     """Return the weight of the class of each pixel, (N, H, W) or 1."""
     return 1.0 if class_weights is None else ops.sum(targets * _as_row(class_weights, targets), axis=-1)
 
 
-def _weighted_mean(values: Any, weights: Any) -> Any:
+def weighted_mean(values: Any, weights: Any) -> Any:
     """Return sum(values * weights) / sum(weights) over all replicas, 0 if no weight is positive."""
     sums = across_replicas(ops.stack([ops.sum(values * weights), ops.sum(weights)]))
     return ops.divide_no_nan(sums[0], sums[1])
 
 
-def _class_sums(weights: Any, hits: Any, targets: Any, scores: Any) -> tuple[Any, Any, Any]:
+def class_sums(weights: Any, hits: Any, targets: Any, scores: Any) -> tuple[Any, Any, Any]:
     """Return the weighted sums of three (N, H, W, C) maps by class, over all replicas, (C,) each."""
     sums = ops.stack([ops.sum(values * weights[..., None], axis=(0, 1, 2)) for values in (hits, targets, scores)])
     sums = across_replicas(sums)
