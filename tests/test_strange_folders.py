@@ -138,6 +138,86 @@ def test_a_folder_of_masks_beside_one_of_any_name(tmp_path: Path, images: str, m
     assert len(read(tmp_path)) == 5
 
 
+# Several folders of masks, and names that differ
+
+
+def make_pairs(root: Path, image: str, masks: dict[str, str], numbers: range = range(8, 14)) -> None:
+    """Write images, and in each folder masks; the n-th folder's cover n more rows than the first's."""
+    for number in numbers:
+        save(root / "images" / image.format(number), picture())
+        for more, (folder, name) in enumerate(masks.items()):
+            mask = np.zeros((16, 16), np.uint8)
+            mask[: 2 + more, : number - 4] = 255
+            save(root / folder / name.format(number), mask)
+
+
+@pytest.mark.parametrize(
+    ("taken", "other"), [("1st_manual", "mask"), ("masks", "edges"), ("gt", "mask"), ("labels", "zones")]
+)
+def test_the_folder_that_is_taken_is_said(tmp_path: Path, taken: str, other: str) -> None:
+    make_pairs(tmp_path, "{}.png", {taken: "{}.png", other: "{}.png"})
+    dataset = open_dataset(tmp_path)
+    assert {sample.target.file.parent.name for sample in dataset.split("all")} == {taken}
+    assert any(f"those of {taken}/, not of {other}/" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(("first", "second"), [("mask", "vessels"), ("labels", "mask"), ("annotations", "label")])
+def test_folders_that_may_both_be_meant_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    make_pairs(tmp_path, "{}.png", {first: "{}.png", second: "{}.png"})
+    with pytest.raises(DataError, match="several folders may hold the masks") as caught:
+        open_dataset(tmp_path)
+    for name in (first, second):
+        assert f"masks: {name}" in str(caught.value)
+        (tmp_path / "dataset.yaml").write_text(f"masks: {name}\n")
+        assert {sample.target.file.parent.name for sample in open_dataset(tmp_path).split("all")} == {name}
+        (tmp_path / "dataset.yaml").unlink()
+
+
+def test_a_test_part_with_other_masks_alone_has_none(tmp_path: Path) -> None:
+    make_pairs(
+        tmp_path / "training", "{}_training.png", {"1st_manual": "{}_manual1.png", "mask": "{}_training_mask.png"}
+    )
+    make_pairs(tmp_path / "test", "{}_test.png", {"mask": "{}_test_mask.png"})
+    dataset = open_dataset(tmp_path)
+    assert set(dataset.splits) == {"train", "val"}
+    assert all(sample.image.file.stem[:2] == sample.target.file.stem[:2] for sample in dataset.split("all"))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("img_{:03}.png", "mask_{:03}.png"),
+        ("{}_training.png", "{}_manual1.png"),
+        ("a{}.png", "a{}_cp_masks.png"),
+        ("scan-{}.png", "scan-{}-labels.png"),
+        ("{}.png", "{:04}.png"),
+    ],
+)
+def test_names_pair_by_what_differs(tmp_path: Path, image: str, mask: str) -> None:
+    make_pairs(tmp_path, image, {"masks": mask})
+    records = read(tmp_path)
+    widths = {record.name: int(record.mask[0].sum()) for record in records}
+    assert widths == {image.format(number): number - 4 for number in range(8, 14)}
+    assert any("by what differs" in note for note in open_dataset(tmp_path).notes)
+
+
+@pytest.mark.parametrize(("image", "mask"), [("a{}.png", "leaf of oak"), ("x{}.png", "z{}{}")])
+def test_names_that_do_not_pair_are_refused(tmp_path: Path, image: str, mask: str) -> None:
+    for number in range(5):
+        save(tmp_path / "images" / image.format(number), picture())
+        save(tmp_path / "masks" / f"{mask.format(number, 10 + number)} {'abcde'[number]}.png", drawn())
+    with pytest.raises(DataError, match="an image without a mask"):
+        open_dataset(tmp_path)
+
+
+def test_a_test_part_without_masks_is_left_out(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "train", "{}.png", {"masks": "{}.png"})
+    save(tmp_path / "test" / "images" / "1.png", picture())
+    dataset = open_dataset(tmp_path)
+    assert set(dataset.splits) == {"train", "val"}
+    assert "the test part has no masks and is left out" in dataset.notes
+
+
 # Classes of a classifier, and what is none
 
 

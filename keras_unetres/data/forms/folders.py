@@ -17,11 +17,15 @@ from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
+from .choosing import choose_masks, pair_by_difference
 from .layout import PART_NAMES, UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
 from .looks import MASK_FOLDERS, look_like_masks
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
-_MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets") + (
+    "1st_manual",
+    "manual",
+)
 _MASK_SUFFIXES = (
     *("_gtfine_labelids", "_gtfine_labeltrainids", "_mask", "_masks", "_label", "_labels", "_labelids", "_gt"),
     *("_groundtruth", "_seg", "_segmentation", "_annotation", "_1stho", "_2ndho", "_manual1", "_instances", "_l", "_p"),
@@ -51,6 +55,8 @@ def read(declared: Declaration) -> Layout:
     base = declared.base
     places = _places(declared)
     layout = Layout()
+    if "masks" not in declared.given:
+        places = _choose(places, layout)
     table = find_table(base)
     masks = [list_images(folder) for _, folder in places.values() if folder.is_dir()] if table is not None else []
     colored = declared.by_color or (
@@ -73,11 +79,11 @@ def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
     parts = declared.splits()
     own = {"images", "masks"} & set(given)
     if not parts:
-        found = find_parts(base, lambda folder: _both(folder, declared) is not None or (folder / "images").is_dir())
+        found = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
         if found and not ((base / declared.images).is_dir() and own):
             parts = found
     if parts:
-        return {part: _folders(folder, declared) for part, folder in parts.items()}
+        return {part: _folders(folder, declared, part) for part, folder in parts.items()}
     below = _split_below(base, declared)
     if not (below or own or _both(base)):
         siblings = _sibling_folders(base)
@@ -85,11 +91,28 @@ def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
     return below or {UNPARTED: _folders(base, declared)}
 
 
-def _folders(folder: Path, declared: Declaration) -> tuple[Path, Path]:
+def _choose(places: dict[str, tuple[Path, Path]], layout: Layout) -> dict[str, tuple[Path, Path]]:
+    """Return the places with the folders of masks that are meant where there are several; all parts have one name."""
+    first = "train" if "train" in places else next(iter(places))
+    images, masks = places[first]
+    named_both = images.name.casefold() in _IMAGES and masks.name.casefold() in _MASKS
+    if not named_both or images.parent != masks.parent or not list_images(masks):
+        return places
+    taken, note = choose_masks(images, masks)
+    if not note:
+        return places
+    layout.notes.append(note)
+    named = {part: (own, other.with_name(taken.name)) for part, (own, other) in places.items() if part != first}
+    return {part: named.get(part, (images, taken)) for part in places}
+
+
+def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple[Path, Path]:
     both = _both(folder, declared)
     if both is not None:
         return both
     images = _find(folder, _IMAGES, declared.given.get("images"))
+    if part == "test" and images is not None:
+        return images, folder / declared.masks  # of a competition, which keeps the masks to itself
     for name, there in ((declared.images, images is not None), (declared.masks, False)):
         if not there:
             raise DataError(
@@ -182,6 +205,14 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     left_out = {key: file for key, file in left_out.items() if key not in pictures}
     labels = _by_key(layout, masks, declared, _MASK_SUFFIXES, left_out | pictures) if masks.is_dir() else {}
     labels = {key: file for key, file in labels.items() if key not in left_out}
+    if labels and not set(labels) & set(pictures):
+        pairs = pair_by_difference(pictures, labels)
+        labels = {pairs.get(key, key): file for key, file in labels.items()}
+        if pairs:
+            image = min(pairs.values())
+            where = f" in {part}" if part else ""
+            example = f"{image} and {labels[image].stem}"
+            layout.notes.append(f"masks belong to images by what differs in their names{where}, as {example}")
     if not labels and part == "test":
         layout.notes.append("the test part has no masks and is left out")
         return

@@ -15,7 +15,7 @@ from .layout import key_of
 # Names of folders that say "masks". Alone they decide nothing: "mask" may be a class of faces.
 MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annots", "annot", "gt", "gtfine", "ground_truth"),
-    *("groundtruth", "targets", "segmentation", "segmentations", "seg"),
+    *("groundtruth", "targets", "segmentation", "segmentations", "seg", "1st_manual", "manual"),
 )
 _WORDS = "mask|masks|label|labels|gt|groundtruth|ground_truth|seg|segmentation|annotation|matte"
 _MASK_NAME = re.compile(rf"(.+?)[ _.-]+(?:{_WORDS})(?:[ _-]?\d+)?")

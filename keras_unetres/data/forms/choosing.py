@@ -1,0 +1,86 @@
+"""Which of several folders beside the images holds the masks, and which mask belongs to which image by what differs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unetres_edge.errors import DataError, Fix
+
+from .layout import key_of, list_images
+from .looks import MASK_FOLDERS, look_like_masks
+
+TRUTHS = ("1st_manual", "manual", "ground_truth", "groundtruth", "gt")
+_OTHER_USES = ("instances", "weights", "color", "colors", "overlay", "overlays", "preview", "previews")
+
+
+def choose_masks(images: Path, masks: Path) -> tuple[Path, str]:
+    """Return the folder of masks, and which others were passed over, in words or "".
+
+    A folder called `masks` is that; where one beside it is called the truth, as in DRIVE, whose `mask/` is the field of
+    view, that one is.
+
+    Args:
+        images: the folder of images.
+        masks: the folder that was found by its name.
+
+    Raises:
+        DataError: several folders have as many files as there are images and look like masks, and no name decides
+            (`mask/` may be the part of the picture that counts).
+    """
+    count = len(list_images(images))
+    others = [
+        folder
+        for folder in sorted(masks.parent.iterdir())
+        if folder.is_dir()
+        and folder not in (images, masks)
+        and not folder.name.startswith((".", "__"))
+        and folder.name.casefold() not in _OTHER_USES
+        and 2 * len(files := list_images(folder)) >= count > 0
+        and look_like_masks(files)
+    ]
+    if not others:
+        return masks, ""
+    truths = [folder for folder in (masks, *others) if folder.name.casefold() in TRUTHS]
+    doubtful = masks.name.casefold() == "mask" or any(folder.name.casefold() in MASK_FOLDERS for folder in others)
+    if len(truths) != 1 and doubtful and masks.name.casefold() != "masks":
+        names = [folder.name for folder in (masks, *others)]
+        raise DataError(
+            "several folders may hold the masks",
+            file=masks.parent,
+            expected="one, named in a dataset.yaml",
+            found=", ".join(f"{name}/" for name in names),
+            fix=Fix(" or ".join(f"masks: {name}" for name in names)),
+        )
+    taken = truths[0] if len(truths) == 1 else masks
+    passed_over = " and ".join(f"{folder.name}/" for folder in (masks, *others) if folder != taken)
+    return taken, f"masks are those of {taken.name}/, not of {passed_over}; for others: masks: NAME in a dataset.yaml"
+
+
+def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) -> dict[str, str]:
+    """Return key of mask -> key of image by what is left of each name without what all names of its folder share.
+
+    `img_001` and `mask_001` are a pair, and so are `21_training` and `21_manual1`. Empty where that is no pairing of
+    nearly all of them.
+    """
+    own, others = (_differences(found) for found in (images, masks))
+    both = own.keys() & others.keys()
+    if len(both) < 2 or len(both) < 0.8 * min(len(images), len(masks)):
+        return {}
+    return {others[part]: own[part] for part in both}
+
+
+def _differences(keys: Iterable[str]) -> dict[str, str]:
+    """Return what differs in a name -> the name; empty where that is not one for each. Numbers are never cut."""
+    names = list(keys)
+    stems = [key_of(name.rpartition("/")[2]) for name in names]
+    if len(stems) < 2:
+        return {}
+    start = os.path.commonprefix(stems).rstrip("0123456789")
+    end = os.path.commonprefix([stem[len(start) :][::-1] for stem in stems])[::-1].lstrip("0123456789")
+    parts = [stem[len(start) : len(stem) - len(end)] for stem in stems]
+    found = {
+        (part.lstrip("0") or "0") if part.isdigit() else part: name for part, name in zip(parts, names, strict=True)
+    }
+    return found if len(found) == len(names) and "" not in found else {}
