@@ -23,6 +23,7 @@ from pathlib import Path
 
 FILES = ("weights.safetensors", "history.csv", "checkpoints/last.safetensors", "calibration.npz")
 SETTINGS = {
+    "plan": False,
     "size": 32,
     "filters": 4,
     "depth": 2,

@@ -21,7 +21,7 @@ from unetres_edge.errors import UsageError
 from unetres_edge.files import write_bytes
 from unetres_edge.model.card import read_card
 
-TRAIN = ["--size", "32", "--filters", "2", "--depth", "1", "--epochs", "1", "--batch", "8"]
+TRAIN = ["--no-plan", "--size", "32", "--filters", "2", "--depth", "1", "--epochs", "1", "--batch", "8"]
 
 
 def fails(arguments: list[str | Path], code: int, name: str, capsys: pytest.CaptureFixture[str]) -> str:

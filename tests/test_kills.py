@@ -183,7 +183,21 @@ import sys
 from keras_unetres.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-SETTINGS = ["--size", 32, "--filters", 8, "--depth", 2, "--batch", 8, "--epochs", 3, "--checkpoint-seconds", 0]
+SETTINGS: list[object] = [
+    "--no-plan",
+    "--size",
+    32,
+    "--filters",
+    8,
+    "--depth",
+    2,
+    "--batch",
+    8,
+    "--epochs",
+    3,
+    "--checkpoint-seconds",
+    0,
+]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from keras_unetres.workflows.train import train
 from unetres_edge.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
-SETTINGS = ["--size", 32, "--filters", 4, "--depth", 2, "--batch", 8, "--epochs", 3]
+SETTINGS: list[object] = ["--no-plan", "--size", 32, "--filters", 4, "--depth", 2, "--batch", 8, "--epochs", 3]
 SETTINGS += ["--precision", "float32"]  # which several CPUs take, and one need not
 SETTINGS += ["--optimizer", "sgd", "--learning-rate", 0.05]  # Adam makes much of gradients that are nearly zero
 

@@ -12,6 +12,7 @@ from .command import Command
 COMMANDS = {
     "check": "look a data set over and say what is wrong with it",
     "augment": "draw what augmentation makes of a data set",
+    "plan": "say how a segmenter would be trained on a data set, and why",
     "train": "train a segmenter or a classifier on a data set",
     "quantize": "train a run on as its int8 file computes",
     "prune": "train a run on while its smallest weights become 0",

@@ -1,6 +1,7 @@
 """The run folder: what each file in it is called, and how it is written, read and locked.
 
     run.json              how to rebuild the model, how the data was read, the plan, versions, seed
+    plan.json             what was decided for it and why, where settings were left open
     weights.safetensors   the best weights by validation mIoU
     history.csv           one row an epoch
     checkpoints/last.safetensors   everything needed to go on from the last epoch
@@ -124,6 +125,10 @@ class RunFolder:
         except (OSError, RecursionError, ValueError) as error:
             raise RunFolderError(f"run.json is not readable: {error}", file=path) from error
         return RunInfo.from_dict(values, file=path)
+
+    def write_decisions(self, plan: Mapping[str, Any]) -> None:
+        """Write `plan.json`: what was decided for the run, and why."""
+        write_json(self.path / "plan.json", dict(plan))
 
     def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Write the best weights; an earlier run that these replace is then removed."""

@@ -21,6 +21,7 @@ RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
 
 _DATA = "folder of a data set, a dataset.yaml, a COCO annotation file, or tfds:NAME"
+_STRETCHED = "percentiles of each image that are stretched to full scale"
 _MODEL = "run folder, .tflite or .keras file"
 _PARTS = (*SPLITS, "all")
 _TEST_PART = "test, or val where there is none"
@@ -41,6 +42,15 @@ class TrainCommand(Settings):
         None, "go on with this run, or that of --out, from its last checkpoint", metavar="RUN", bare=""
     )
     overwrite: bool = setting(False, "replace an earlier run folder")
+    settings: TrainSettings = TrainSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCommand(Settings):
+    """`unetres plan`: the data set, where the plan is written, and what is decided already."""
+
+    data: str = setting(help=_DATA, positional=True)
+    out: str | None = setting(None, "write it to this file, too", metavar="F")
     settings: TrainSettings = TrainSettings()
 
 
@@ -71,7 +81,7 @@ class AugmentSettings(Settings):
     augment: str = like(DataSettings, "augment")
     size: int = like(NetworkSettings, "size", help="side of the crops")
     fit: str = like(NetworkSettings, "fit", default="crop")
-    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", unset="no stretching")
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", help=_STRETCHED, unset="no stretching")
     seed: int = like(FitSettings, "seed", help="seed of the draws")
     weighting: WeightingSettings = WeightingSettings()
     reading: ReadingSettings = ReadingSettings()
@@ -151,7 +161,7 @@ class KerasFileSettings(Settings):
     std: tuple[float, ...] | None = setting(
         None, "what is divided by after that", above=0, most=10**6, metavar="X", unset=f"{Preprocessing.std[0]:g}"
     )
-    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", unset="no stretching")
+    per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", help=_STRETCHED, unset="no stretching")
     fit: str | None = like(NetworkSettings, "fit", unset=Preprocessing.fit)
     classes: tuple[str, ...] | None = setting(None, "class names", metavar="NAME", unset="their numbers")
 

@@ -17,10 +17,14 @@ from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, UPSAMPLINGS
 from ..choices.reading import MASK_KINDS, TARGETS
 
-EPOCHS = 40  # where neither epochs nor minutes are given
+# What holds without a plan: for classifiers, with --no-plan, and in runs of earlier versions that do not say it.
+EPOCHS = 40  # where no minutes are given, either
+BATCH = 4
+LEARNING_RATE = 1e-3
 
 _SEGMENTERS = ("unet", "fcn")
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
+_PLAN = ("fit", "plan")
 _FLAT = {"network": ("network", "name")}  # fields that had another name where all settings were in one flat class
 
 
@@ -59,7 +63,7 @@ class NetworkSettings(Settings):
         least=1,
         most=4096,
         metavar="N",
-        unset="32; with an encoder 16",
+        unset="decided from the minutes; with an encoder 16",
         tags=(_MASKS, _UNET),
     )
     depth: int | None = setting(
@@ -88,21 +92,26 @@ class NetworkSettings(Settings):
         None,
         "how images become inputs; crop: at native scale, by tiles; else scaled",
         choices=FITS,
-        unset="crop; of classifiers: resize",
+        unset="decided from the data; of classifiers: resize",
     )
     per_image: tuple[float, float] | None = setting(
         None,
-        "percentiles of each image that are stretched to full scale",
+        "percentiles of each image that are stretched to full scale; 0 0: no stretching",
         least=0,
         most=100,
         metavar=("LOW", "HIGH"),
-        unset="no stretching; 1 99 where else few grey levels of more than 8 bits are left",
+        unset="decided from the data",
     )
 
     @property
     def task(self) -> str:
         """What the network does: "segment", or "classify", which gives one class for the whole image."""
         return "segment" if self.name in _SEGMENTERS else "classify"
+
+    @property
+    def stretch(self) -> tuple[float, float] | None:
+        """The field `per_image` of the preprocessing."""
+        return self.per_image if self.per_image is not None and any(self.per_image) else None
 
     @property
     def image_fit(self) -> str:
@@ -134,13 +143,27 @@ class FitSettings(Settings):
     title = "training"
 
     epochs: int | None = setting(
-        None, "passes over the data", least=1, most=1_000_000, metavar="N", unset=f"{EPOCHS}, or what --minutes allows"
+        None,
+        "passes over the data",
+        least=1,
+        most=1_000_000,
+        metavar="N",
+        unset="what the steps of a pass ask for, or --minutes allows",
     )
     minutes: float | None = setting(
         None, "wall-clock budget instead of --epochs", above=0, most=525_600, metavar="M", unit="min"
     )
-    batch: int = setting(4, "crops of one step", least=1, most=65_536, metavar="N")
-    learning_rate: float = setting(1e-3, "peak of the schedule", above=0, most=1000, metavar="R")
+    batch: int | None = setting(
+        None, "crops of one step", least=1, most=65_536, metavar="N", unset=f"decided from the data; else {BATCH}"
+    )
+    learning_rate: float | None = setting(
+        None,
+        "peak of the schedule",
+        above=0,
+        most=1000,
+        metavar="R",
+        unset=f"decided with the average of the weights; else {LEARNING_RATE:g}",
+    )
     loss: str = setting(
         "cross_entropy + dice", "sum of losses; a classifier's is cross-entropy", check=parse_loss, metavar="L"
     )
@@ -160,11 +183,11 @@ class FitSettings(Settings):
     )
     ema: float | None = setting(
         None,
-        "momentum of a moving average of the weights, such as 0.99, which is what is validated and kept",
-        above=0,
+        "momentum of a moving average of the weights, such as 0.99, which is what is validated and kept; 0: no average",
+        least=0,
         below=1,
         metavar="M",
-        unset="no average",
+        unset="decided from the number of steps",
     )
     freeze_norm: float = setting(
         0.0,
@@ -196,12 +219,25 @@ class FitSettings(Settings):
         choices=PRECISIONS,
     )
     compile: str = setting("auto", "what compiles a step; auto: what is faster on the processor", choices=COMPILERS)
+    plan: bool = setting(
+        True, "what is not given has a fixed value; else it is decided from the data and the minutes", tags=(_FREE,)
+    )
     seed: int = setting(0, "seed of weights, splits, order and augmentation", least=0, most=2**32 - 1, metavar="S")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs is not None and self.minutes is not None:
             raise UsageError("--epochs and --minutes exclude each other")
+
+    @property
+    def batch_size(self) -> int:
+        """The field `batch`, or where it is left open the fixed value."""
+        return BATCH if self.batch is None else self.batch
+
+    @property
+    def peak_rate(self) -> float:
+        """The field `learning_rate`, or where it is left open the fixed value."""
+        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
 
 
 @dataclass(frozen=True)
@@ -284,7 +320,7 @@ class DataSettings(WeightingSettings, ReadingSettings):
 
     augment: str = setting(
         "auto",
-        "random changes of the images; auto: microscopy if every image is grey, else street",
+        "random changes of the images; auto: decided from the data; else microscopy if every image is grey, or street",
         choices=("auto", *AUGMENTATIONS),
     )
     balance: float = setting(
@@ -374,7 +410,7 @@ class TrainSettings(Settings):
         if unknown:
             named = ", ".join(sorted(".".join(path) for path in unknown))
             raise RunFolderError(f"settings of another version: {named}", file=file)
-        return make(cls, given)
+        return make(cls, {_PLAN: False, **given})  # earlier versions planned nothing
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> TrainSettings:

@@ -39,7 +39,7 @@ class Classify:
         network = settings.network
         return Preprocessing(
             channels=network.channels or 3,
-            per_image=network.per_image,
+            per_image=network.stretch,
             fit=network.image_fit,
             size=(network.size, network.size),
         )

@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from ..data import Dataset, Records
     from .task import Task
 
+# (part -> records, settings, settings -> data ready for the network that they describe) -> settings
+Choose = Callable[[Mapping[str, "Records"], TrainSettings, Callable[[TrainSettings], TrainingData]], TrainSettings]
+
 _CALIBRATION_CROPS = 128
 _SHOWN = 20  # classes named on a line
+
+
+def _silent(line: str) -> None:
+    """Say nothing of data that is only tried."""
 
 
 def read_training_data(
@@ -33,6 +40,7 @@ def read_training_data(
     pre: Preprocessing | None = None,
     *,
     again: bool = False,
+    choose: Choose | None = None,
 ) -> TrainingData:
     """Read a data set to train on.
 
@@ -44,33 +52,82 @@ def read_training_data(
         pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
             read the weights.
         again: whether a run has begun with these settings, so that nothing is chosen that they leave open.
+        choose: decides what the settings leave open, once the data is read.
 
     Raises:
         DataError: the data set has faults.
         UsageError, WeightsError: the data set is of another task, or the settings or the published weights do not fit.
     """
-    from ..data import open_dataset, read_records
-
-    reading = {**settings.data.reading(), "seed": settings.fit.seed}
-    dataset = open_dataset(data, changes=reading, task=task.name)
-    if not again:
+    dataset = _open(task, data, settings)
+    if settings.fit.plan and choose is None and not again:
         settings = _stretch(dataset, settings, say)
+    records = _read(task, dataset, settings)
+    counts = ", ".join(f"{len(part)} {name}" for name, part in records.items())
+    say(f"data      {counts} images, {_channels(settings, records)} channels")
+    say(f"classes   {_listed([f'{i} {name}' for i, name in enumerate(records['train'].classes.names)])}")
+    for note in task.notes(dataset, records, settings):
+        say(f"note      {note}")
+    if choose is not None:
+        settings = choose(records, settings, lambda chosen: prepare_data(task, dataset, records, chosen, pre))
+    return prepare_data(task, dataset, records, settings, pre, say)
+
+
+def open_records(
+    task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSettings
+) -> tuple[Dataset, dict[str, Records]]:
+    """Open a data set and decode the parts that a training looks at.
+
+    Raises:
+        DataError: the data set has faults.
+        UsageError: it is of another task.
+    """
+    dataset = _open(task, data, settings)
+    return dataset, _read(task, dataset, settings)
+
+
+def _open(task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSettings) -> Dataset:
+    from ..data import open_dataset
+
+    return open_dataset(data, changes={**settings.data.reading(), "seed": settings.fit.seed}, task=task.name)
+
+
+def _read(task: Task, dataset: Dataset, settings: TrainSettings) -> dict[str, Records]:
+    from ..data import read_records
+
     parts = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
-    records = read_records(dataset, parts, scaled=task.scaled(settings))
-    classes = records["train"].classes
-    channels = settings.network.channels or (1 if all(part.grey for part in records.values()) else 3)
-    model = ModelInfo(*settings.network.model(channels, len(classes.names)))
+    return read_records(dataset, parts, scaled=task.scaled(settings))
+
+
+def prepare_data(
+    task: Task,
+    dataset: Dataset,
+    records: dict[str, Records],
+    settings: TrainSettings,
+    pre: Preprocessing | None,
+    say: Callable[[str], None] = _silent,
+) -> TrainingData:
+    """Return decoded data, ready for the network that the settings describe.
+
+    Args:
+        task: what the network is to learn.
+        dataset, records: as `open_records` gives them.
+        settings: of the run.
+        pre: as `read_training_data`.
+        say: called with lines for the user.
+    """
+    channels = _channels(settings, records)
+    model = ModelInfo(*settings.network.model(channels, len(records["train"].classes.names)))
     initial: dict[str, np.ndarray] = {}
     if pre is None:
         pre, initial = _start(model, settings)  # refuses wrong arguments before anything is written
     augment = task.usual_augment(channels) if settings.data.augment == "auto" else settings.data.augment
     info = _describe(task, dataset, records, settings, model, pre, augment)
-    say(f"data      {', '.join(f'{len(part)} {name}' for name, part in records.items())} images, {channels} channels")
-    say(f"classes   {_listed([f'{i} {name}' for i, name in enumerate(classes.names)])}")
-    for note in task.notes(dataset, records, settings):
-        say(f"note      {note}")
     say(f"augment   {augment}")
     return _prepare(task, records, settings, info, initial, say)
+
+
+def _channels(settings: TrainSettings, records: Mapping[str, Records]) -> int:
+    return settings.network.channels or (1 if all(part.grey for part in records.values()) else 3)
 
 
 def read_again(
@@ -174,7 +231,7 @@ def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, di
         before = {v.path: np.array(v.numpy()) for v in built.weights}
         pre = load_published(built, network.weights, encoder=model.arguments.get("encoder", network.name))
         initial = {v.path: np.array(v.numpy()) for v in built.weights if not np.array_equal(before[v.path], v.numpy())}
-    return replace(pre, per_image=network.per_image, fit=network.image_fit, size=(network.size, network.size)), initial
+    return replace(pre, per_image=network.stretch, fit=network.image_fit, size=(network.size, network.size)), initial
 
 
 def _describe(
@@ -239,7 +296,7 @@ def _prepare(
         settings=settings,
         info=info,
         records=records,
-        order=Order(train, settings.fit.batch, settings.fit.seed, settings.data.balance),
+        order=Order(train, settings.fit.batch_size, settings.fit.seed, settings.data.balance),
         validation=validation,
         calibration=calibration_crops(train, count=_CALIBRATION_CROPS),
         initial=initial,

@@ -85,12 +85,12 @@ def train_run(
         devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
         if done:
             say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch}")
+        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch_size}")
 
         if not writer.finished:
             drawing = task.callbacks(data, run, model) if devices.is_chief else []
             writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=drawing)
-            progress = _progress(plan, fit.batch, done, writer, say)
+            progress = _progress(plan, fit.batch_size, done, writer, say)
             stop.say = progress.say
             with _say_how_to_go_on(run, say), contextlib.closing(progress):
                 fitting.fit(
@@ -157,13 +157,13 @@ def _choose_compilation(data: TrainingData, devices: Devices, say: Callable[[str
     if not seconds:
         return ways[0]
     say(f"compile   trying {' and '.join(way.name for way in ways)} ...")
-    chosen = compiling.try_ways(ways, lambda way: _make_step(data, devices, way), seconds)
+    chosen = compiling.try_ways(ways, lambda way: make_step(data, devices, way), seconds)
     if chosen.tried:
         say(f"tried     {compiling.describe_tried(chosen.tried)} a step")
     return chosen
 
 
-def _make_step(data: TrainingData, devices: Devices, way: Compilation) -> Callable[[], None]:
+def make_step(data: TrainingData, devices: Devices, way: Compilation) -> Callable[[], None]:
     """Return a function that trains a network of its own for one step, computed in a certain way."""
     with compiling.precision_policy(way.precision):
         model = _build(data, devices, lambda line: None)
@@ -197,7 +197,7 @@ def _compile(
         if fit.deep_supervision:
             loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(m, num_classes) for m in metrics]
         optimizer = fitting.make_optimizer(
-            fit.optimizer, weight_decay=fit.weight_decay, clip_norm=fit.clip_norm, ema=fit.ema
+            fit.optimizer, weight_decay=fit.weight_decay, clip_norm=fit.clip_norm, ema=fit.ema or None
         )
         fitting.compile_model(trained, loss, metrics, optimizer, xla=bool(compilation.jit_compile))
     if compilation.fused_norm:
@@ -219,7 +219,7 @@ def _make_plan(
         # Nothing measured goes into this plan, so the same command gives the same weights.
         return make_plan(
             per_epoch,
-            fit.learning_rate,
+            fit.peak_rate,
             epochs=fit.epochs or EPOCHS,
             schedule=fit.schedule,
             warmup=fit.warmup,
@@ -231,7 +231,7 @@ def _make_plan(
     say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
     plan = make_timed_plan(
         per_epoch,
-        fit.learning_rate,
+        fit.peak_rate,
         seconds=60 * fit.minutes - (time.perf_counter() - begun) - _RESERVE,
         schedule=fit.schedule,
         warmup=fit.warmup,

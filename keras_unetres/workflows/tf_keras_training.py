@@ -74,7 +74,7 @@ def train_in_tf_keras(
     keras.utils.set_random_seed(fit.seed)
     network = make(plan.steps)
     _compile(network, data)
-    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch}, by tfmot")
+    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch_size}, by tfmot")
     best, best_epoch = -1.0, 0
     history: list[dict[str, float]] = []
     kept = network.to_keras()
@@ -113,7 +113,7 @@ def _compile(network: TfKerasNetwork, data: TrainingData) -> None:
 
     fit = data.settings.fit
     network.model.compile(
-        keras.optimizers.AdamW(fit.learning_rate, weight_decay=0.0, global_clipnorm=fit.clip_norm),
+        keras.optimizers.AdamW(fit.peak_rate, weight_decay=0.0, global_clipnorm=fit.clip_norm),
         data.task.loss(data.settings),
     )
 
@@ -141,7 +141,7 @@ def _plan(data: TrainingData, make: Callable[[int], TfKerasNetwork], begun: floa
     fit, per_epoch = data.settings.fit, data.steps_per_epoch
     if fit.minutes is None:
         assert fit.epochs is not None  # one of the two is set
-        return make_plan(per_epoch, fit.learning_rate, epochs=fit.epochs, schedule=fit.schedule)
+        return make_plan(per_epoch, fit.peak_rate, epochs=fit.epochs, schedule=fit.schedule)
     network = make(1000)
     _compile(network, data)
     batches, callbacks = data.batches(0, 2 + _TIMED_STEPS), list(network.callbacks)
@@ -151,4 +151,4 @@ def _plan(data: TrainingData, make: Callable[[int], TfKerasNetwork], begun: floa
     each = (time.perf_counter() - start) / _TIMED_STEPS
     left = max(1.0, 60 * fit.minutes - (time.perf_counter() - begun))
     validation = each * int(data.validation_batches().cardinality()) / 2
-    return make_timed_plan(per_epoch, fit.learning_rate, seconds=left, step_seconds=each, validation_seconds=validation)
+    return make_timed_plan(per_epoch, fit.peak_rate, seconds=left, step_seconds=each, validation_seconds=validation)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import RunFolderError, UsageError
 
+from ..planning import TrainingPlan, plan_training
 from ..runs import RunFolder
 from ..settings import TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ..data import Dataset, Records
     from ..training.devices import Devices
     from ..training.training_data import TrainingData
 
@@ -32,6 +33,7 @@ def train(
     """Train a network on a data set and write a run folder.
 
     A segmenter learns from images and masks, a classifier (`network="resnet50"` and the like) from class folders.
+    What the settings of a segmenter leave open is decided from data, minutes and processor, and written down.
     Ctrl-C or SIGTERM end it after the step at hand; `resume` goes on from there.
 
     Args:
@@ -61,7 +63,18 @@ def train(
     _check_devices(devices, options)
     if devices.is_chief and not overwrite:
         RunFolder.check_new(out)
-    found = read_training_data(TASKS[options.network.task], data, options, say)
+    plans: list[TrainingPlan] = []
+
+    def choose(
+        records: Mapping[str, Records], given: TrainSettings, prepare: Callable[[TrainSettings], TrainingData]
+    ) -> TrainSettings:
+        plans.append(plan_training(records, given, prepare, devices, say))
+        for line in plans[0].lines():
+            say(line)
+        return plans[0].apply(given)
+
+    planned = options.fit.plan and options.network.task == "segment"
+    found = read_training_data(TASKS[options.network.task], data, options, say, choose=choose if planned else None)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
     devices.any_machine(False)  # all wait here for the folder
@@ -69,6 +82,8 @@ def train(
         if devices.is_chief:
             run.write_info(found.info)
             run.write_calibration(found.calibration)
+            for plan in plans:
+                run.write_decisions(plan.to_dict())
         return train_run(run, found, devices, begun, say)
 
 
@@ -127,7 +142,7 @@ def resume(
 
 
 def _check_devices(devices: Devices, options: TrainSettings) -> None:
-    devices.check_batch(options.fit.batch)
+    devices.check_batch(options.fit.batch_size)
     if options.fit.minutes is not None and devices.shard[1] > 1:
         raise UsageError("several machines cannot agree on a wall-clock budget", fix="pass --epochs, not --minutes")
 

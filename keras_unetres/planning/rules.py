@@ -1,0 +1,216 @@
+"""The rules of a plan: each a pure function of fingerprint, budget and what the user gave, with its reason.
+
+The same fingerprint, budget and settings give the same decisions. What a rule needs and was measured is in the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..data.levels import STRETCH
+from ..settings import EPOCHS, TrainSettings
+from .decisions import Decision, TrainingPlan
+from .fingerprint import Fingerprint
+
+# Filters of the U-Nets that a plan chooses from, the largest first -> training steps and passes over the data that
+# teach one enough. On dsb2018, 456 steps and 12 passes taught 16 filters as well as any (benchmarks/real_data.py).
+ENOUGH = {32: (1200, 20), 16: (400, 10), 8: (0, 0)}
+USUAL_STEPS = 1200  # of a training without a time budget, and that a warning asks for a quarter of
+TOO_FEW_STEPS = 100  # after which a network has not learned anything yet
+_OVERHEAD = 0.85  # share of the minutes that training steps get; the rest reads, compiles, validates and draws
+_NARROW_RANGE = 0.5  # of full scale
+_SPREAD = 0.1  # of the brightness between images, of full scale
+_SMALL_CROP = 128  # px
+_LEAST_STEPS_A_PASS = 8
+_RATE = 2e-3
+_RATE_OF_PUBLISHED = 1e-3  # with which weights that are good already are not lost
+_AVERAGE = 0.99
+_AVERAGED_SHARE = 20  # of all steps, one in so many is in the average
+_LEAST_AVERAGE = 0.8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training may take.
+
+    Args:
+        minutes: wall-clock, or None.
+        gpu: whether there is a GPU.
+        step_seconds: filters -> seconds of a training step, as measured or derived from what was; 0 stands for a
+            network that was not chosen here. Empty where nothing was measured.
+        measured: the filters of those that were measured.
+    """
+
+    minutes: float | None = None
+    gpu: bool = False
+    step_seconds: Mapping[int, float] = field(default_factory=dict)
+    measured: tuple[int, ...] = ()
+
+    def steps(self, filters: int) -> int | None:
+        """Return the training steps that a network gets, or None where that is not known."""
+        if self.minutes is None or filters not in self.step_seconds:
+            return None
+        return int(60 * self.minutes * _OVERHEAD / self.step_seconds[filters])
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a rule is asked with: `settings` holds what the user gave and what earlier rules decided."""
+
+    fingerprint: Fingerprint
+    budget: Budget
+    settings: TrainSettings
+
+    @property
+    def steps_a_pass(self) -> int:
+        crops = self.fingerprint.crops(self.settings.network.size, self.settings.network.image_fit)
+        return math.ceil(crops / self.settings.fit.batch_size)
+
+    @property
+    def steps(self) -> int | None:
+        """All training steps, where they are known."""
+        fit = self.settings.fit
+        if fit.minutes is None:
+            return (fit.epochs or EPOCHS) * self.steps_a_pass
+        return self.budget.steps(self.settings.network.filters or 0)
+
+
+def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) -> TrainingPlan:
+    """Return the plan for a segmenter: every setting that the user left open and that there is a rule for.
+
+    Args:
+        fingerprint: of the training part.
+        budget: what the training may take.
+        settings: what the user gave.
+    """
+    decisions: list[Decision] = []
+    for is_open, rule in _RULES:
+        if is_open(settings):
+            made = rule(_Question(fingerprint, budget, settings))
+            if made is not None:
+                decisions.append(made)
+                settings = settings.with_flat({made.setting: made.value})
+    measured = {filters: budget.step_seconds[filters] for filters in budget.measured}
+    warnings = _warnings(_Question(fingerprint, budget, settings))
+    return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings)
+
+
+def _fit(asked: _Question) -> Decision:
+    if asked.settings.data.balance:
+        return Decision("fit", "crop", "--balance draws crops")
+    height, width = asked.fingerprint.sizes[2:4]
+    larger = height * width > asked.settings.network.size**2
+    if asked.fingerprint.upright and larger:
+        why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
+        return Decision("fit", "resize", why)
+    return Decision("fit", "crop", f"images of about {height} x {width} px are seen at their own scale")
+
+
+def _per_image(asked: _Question) -> Decision:
+    found = asked.fingerprint
+    if found.few_levels is not None:
+        kept, stored = found.few_levels
+        return Decision("per_image", STRETCH, f"of {stored} grey levels {kept} would be left at 8 bits")
+    if found.kinds > 1:
+        return Decision("per_image", STRETCH, f"{found.kinds} kinds of images become more alike")
+    if found.used_range < _NARROW_RANGE:
+        why = f"half of the images use less than {found.used_range:.0%} of the scale"
+        return Decision("per_image", STRETCH, why)
+    if found.grey and not found.upright:
+        return Decision("per_image", STRETCH, "the brightness of grey images depends on how they were taken")
+    if found.brightness_spread > _SPREAD and not found.upright:
+        return Decision("per_image", STRETCH, f"brightness differs by {found.brightness_spread:.0%} between images")
+    return Decision("per_image", None, f"brightness differs by {found.brightness_spread:.0%} between images only")
+
+
+def _augment(asked: _Question) -> Decision:
+    if asked.fingerprint.upright:
+        return Decision("augment", "street", "what is up is up in all images, so none is turned")
+    return Decision("augment", "microscopy", "no side of the images is always up, so they are turned and bent")
+
+
+def _batch(asked: _Question) -> Decision:
+    found, network = asked.fingerprint, asked.settings.network
+    crops = found.crops(network.size, network.image_fit)
+    if found.kinds > 1:
+        batch, why = 8, f"something of each of {found.kinds} kinds of images is in it"
+    elif network.size <= _SMALL_CROP:
+        batch, why = 8, f"crops of {network.size} px are small"
+    else:
+        batch, why = 4, "more steps in the same time"
+    devices = asked.settings.fit.devices
+    if crops < _LEAST_STEPS_A_PASS * batch:
+        batch = 2 ** int(math.log2(max(2, crops // _LEAST_STEPS_A_PASS)))
+        why = f"a pass over {crops} crops is to have some steps"
+    batch = devices * math.ceil(batch / devices)
+    return Decision("batch", batch, why)
+
+
+def _filters(asked: _Question) -> Decision:
+    budget = asked.budget
+    if budget.minutes is None:
+        if budget.gpu:
+            return Decision("filters", 32, "there is a GPU")
+        return Decision("filters", 16, "without a GPU, twice as many take three times as long")
+    if not budget.step_seconds:
+        return Decision("filters", 16, "nothing was measured")
+    steps = {filters: budget.steps(filters) or 0 for filters in ENOUGH}
+    enough = {filters: max(least, passes * asked.steps_a_pass) for filters, (least, passes) in ENOUGH.items()}
+    chosen = next((filters for filters in ENOUGH if steps[filters] >= enough[filters]), min(ENOUGH))
+    why = f"{steps[chosen]:,} steps in {budget.minutes:g} min"
+    larger = min((filters for filters in ENOUGH if filters > chosen), default=None)
+    if larger is not None:
+        why += f"; {larger} would get {steps[larger]:,}, and need {enough[larger]:,}"
+    return Decision("filters", chosen, why)
+
+
+def _epochs(asked: _Question) -> Decision:
+    passes = math.ceil(USUAL_STEPS / asked.steps_a_pass)
+    epochs = min(200, max(EPOCHS, passes))
+    return Decision("epochs", epochs, f"{epochs * asked.steps_a_pass:,} steps")
+
+
+def _learning_rate(asked: _Question) -> Decision:
+    if asked.settings.network.weights is not None:
+        return Decision("learning_rate", _RATE_OF_PUBLISHED, "published weights are not to be lost")
+    return Decision("learning_rate", _RATE, "an average of the weights evens out large steps")
+
+
+def _ema(asked: _Question) -> Decision:
+    steps = asked.steps
+    if steps is None:
+        return Decision("ema", _AVERAGE, "an average of the weights is better than the last ones")
+    if steps < TOO_FEW_STEPS:
+        return Decision("ema", None, f"{steps:,} steps are too few for an average")
+    momentum = round(min(_AVERAGE, max(_LEAST_AVERAGE, 1 - _AVERAGED_SHARE / steps)), 3)
+    return Decision("ema", momentum, f"an average over about {1 / (1 - momentum):.0f} of {steps:,} steps")
+
+
+def _warnings(asked: _Question) -> tuple[str, ...]:
+    minutes, steps = asked.budget.minutes, asked.steps
+    if minutes is None or steps is None or steps >= TOO_FEW_STEPS:
+        return ()
+    needed = math.ceil(minutes * USUAL_STEPS / max(1, steps) / 4)
+    return (
+        f"{minutes:g} min are too few: about {steps} steps teach nothing; "
+        f"--minutes {needed} or more, or a machine with a GPU",
+    )
+
+
+def _is_unet(settings: TrainSettings) -> bool:
+    return settings.network.name == "unet" and settings.network.encoder is None
+
+
+# Whether a setting is left open, and the rule that decides it; a rule may look at what those above it decided.
+_RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Question], Decision | None]], ...] = (
+    (lambda given: given.network.fit is None, _fit),
+    (lambda given: given.network.per_image is None, _per_image),
+    (lambda given: given.data.augment == "auto", _augment),
+    (lambda given: given.fit.batch is None, _batch),
+    (lambda given: given.network.filters is None and _is_unet(given), _filters),
+    (lambda given: given.fit.epochs is None and given.fit.minutes is None, _epochs),
+    (lambda given: given.fit.ema is None, _ema),
+    (lambda given: given.fit.learning_rate is None, _learning_rate),
+)

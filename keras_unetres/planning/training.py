@@ -1,0 +1,76 @@
+"""The plan of a training: the data is described, steps are measured where there are minutes, and the rules decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..data import Records
+from ..runs import ModelInfo
+from ..settings import TrainSettings
+from ..training.training_data import TrainingData
+from .decisions import TrainingPlan
+from .fingerprint import describe
+from .rules import ENOUGH, Budget, decide
+from .speed import SHARE, TRIED, derive_steps, measure_steps
+
+if TYPE_CHECKING:
+    from ..training.devices import Devices
+
+
+def plan_training(
+    records: Mapping[str, Records],
+    settings: TrainSettings,
+    prepare: Callable[[TrainSettings], TrainingData],
+    devices: Devices,
+    say: Callable[[str], None],
+) -> TrainingPlan:
+    """Return what the settings leave open, decided.
+
+    Args:
+        records: part -> decoded samples.
+        settings: what the user gave.
+        prepare: returns the data ready for the network that some settings describe.
+        devices: that will train.
+        say: called with lines for the user.
+    """
+    from ..training.compilation import find_processor
+
+    found = describe(records["train"], grey=all(part.grey for part in records.values()))
+    minutes = settings.fit.minutes
+    budget = Budget(minutes, gpu=find_processor(several=not devices.xla).kind == "gpu")
+    plan = decide(found, budget, settings)
+    if minutes is None:
+        return plan
+    chosen = any(made.setting == "filters" for made in plan.decisions)
+    sizes = TRIED if chosen else (settings.network.filters or 0,)
+    say(f"plan      measuring {'networks' if chosen else 'the network'} ...")
+    measured = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
+    seconds = derive_steps(measured, tuple(ENOUGH)) if chosen else measured
+    return decide(found, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
+
+
+def _measure(
+    sizes: tuple[int, ...],
+    settings: TrainSettings,
+    prepare: Callable[[TrainSettings], TrainingData],
+    devices: Devices,
+    seconds: float,
+) -> dict[int, float]:
+    """Return the measured seconds of a step by filters; 0 filters stand for the network that the settings name."""
+    from ..training.compilation import candidates, find_processor
+    from ..training.trainer import make_step
+
+    data = prepare(settings)
+    way = candidates(find_processor(several=not devices.xla), settings.fit)[0]
+    shape = data.info.model.arguments
+
+    def step_of(filters: int) -> Callable[[], object]:
+        if not filters:
+            return make_step(data, devices, way)
+        network = replace(settings.network, filters=filters)
+        model = ModelInfo(*network.model(shape["input_shape"][-1], shape["num_classes"]))
+        return make_step(replace(data, info=replace(data.info, model=model)), devices, way)
+
+    return measure_steps(sizes, step_of, seconds)

@@ -1,0 +1,59 @@
+"""`unetres plan`: what `unetres train` would decide, without training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from unetres_edge.errors import UsageError
+from unetres_edge.files import write_json
+
+from ..planning import plan_training
+from ..settings import TrainSettings
+from ..tasks import TASKS
+from ..tasks.reading import open_records, prepare_data
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+
+def plan(
+    data: str | os.PathLike[str] | Dataset,
+    out: str | os.PathLike[str] | None = None,
+    options: TrainSettings | None = None,
+    *,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Decide how a segmenter is trained on a data set.
+
+    Args:
+        data: what `keras_unetres.train` takes.
+        out: a .json to write, or None.
+        options: what is decided already; `train` with the same would do what this says.
+        say: called with lines for the user.
+
+    Returns:
+        The plan as JSON values: "decisions", each with "setting", "value", "reason" and "option"; "fingerprint", what
+        the training part looks like; "budget", "measured_step_seconds" and "warnings".
+
+    Raises:
+        DataError: the data set has faults.
+        UsageError: it is of class folders, or a setting does not fit.
+    """
+    from ..training.devices import find_devices
+
+    options = options or TrainSettings()
+    if options.network.task != "segment":
+        raise UsageError("only segmenters are planned", found=options.network.name, fix="train it as it is")
+    devices = find_devices(options.fit.devices, say)
+    task = TASKS["segment"]
+    dataset, records = open_records(task, data, options)
+    made = plan_training(
+        records, options, lambda chosen: prepare_data(task, dataset, records, chosen, None), devices, say
+    )
+    for line in made.lines():
+        say(line)
+    if out is not None:
+        write_json(out, made.to_dict())
+    return made.to_dict()

@@ -1,0 +1,283 @@
+"""What is decided for a training: the figures of a data set, the rules, and that a run keeps what was decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import silent
+
+from keras_unetres.cli import main
+from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
+from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright, look_of, object_diameters
+from keras_unetres.planning.rules import TOO_FEW_STEPS
+from keras_unetres.planning.speed import derive_steps, measure_steps
+from keras_unetres.runs import RunFolder
+from keras_unetres.settings import TrainSettings
+from keras_unetres.tasks.reports import command_of
+from keras_unetres.workflows.plan import plan
+from keras_unetres.workflows.train import resume, train
+
+GREY = Fingerprint(
+    num_images=24,
+    looked_at=24,
+    sizes=(512, 512, 512, 512, 512, 512),
+    areas=24 * 512 * 512,
+    grey=True,
+    kinds=1,
+    brightness_spread=0.04,
+    used_range=0.7,
+    few_levels=None,
+    upright=False,
+    class_names=("background", "cell"),
+    class_shares=(0.8, 0.2),
+    object_sizes=(100.0, 20.0),
+)
+STREET = replace(GREY, sizes=(360, 480, 360, 480, 360, 480), grey=False, upright=True, brightness_spread=0.12)
+NUCLEI = replace(GREY, sizes=(256,) * 4 + (520, 696), grey=False, kinds=2, brightness_spread=0.25, used_range=0.3)
+SMALL = {"size": 32, "depth": 1, "epochs": 2, "seed": 3}
+
+
+def values(fingerprint: Fingerprint, budget: Budget | None = None, **given: Any) -> dict[str, Any]:
+    return {made.setting: made.value for made in made_for(fingerprint, budget, **given).decisions}
+
+
+def made_for(fingerprint: Fingerprint, budget: Budget | None = None, **given: Any) -> TrainingPlan:
+    return decide(fingerprint, budget or Budget(), TrainSettings.from_flat(given))
+
+
+def timed(minutes: float, seconds_of_16: float) -> Budget:
+    steps = {32: 3 * seconds_of_16, 16: seconds_of_16, 8: seconds_of_16 / 2}
+    return Budget(minutes, step_seconds=steps, measured=(16,))
+
+
+# ----------------------------------------------------------------------------------------------------------- the rules
+
+
+def test_grey_microscopy_is_stretched_and_turned() -> None:
+    found = values(GREY)
+    assert (found["per_image"], found["augment"], found["fit"], found["batch"]) == ((1, 99), "microscopy", "crop", 4)
+
+
+def test_few_grey_levels_are_stretched() -> None:
+    (made,) = (
+        made for made in made_for(replace(STREET, few_levels=(17, 4096))).decisions if made.setting == "per_image"
+    )
+    assert made.value == (1, 99)
+    assert "17" in made.reason and "4096" in made.reason
+
+
+def test_streets_are_scaled_and_stay_upright() -> None:
+    found = values(STREET)
+    assert (found["per_image"], found["augment"], found["fit"]) == (None, "street", "resize")
+    assert values(STREET, balance=0.5)["fit"] == "crop"
+
+
+def test_several_kinds_of_images_share_a_batch() -> None:
+    found = values(NUCLEI)
+    assert (found["per_image"], found["augment"], found["batch"]) == ((1, 99), "microscopy", 8)
+
+
+def test_a_batch_leaves_some_steps_to_a_pass_and_something_for_each_device() -> None:
+    few = replace(GREY, num_images=6, areas=6 * 256 * 256)
+    assert values(few)["batch"] == 2
+    assert values(few, devices=3)["batch"] == 3
+    assert values(GREY, size=128)["batch"] == 8
+
+
+@pytest.mark.parametrize(("seconds", "filters"), [(0.1, 32), (0.5, 16), (3.0, 16), (10.0, 8)])
+def test_the_largest_network_is_taken_that_can_be_taught(seconds: float, filters: int) -> None:
+    made = made_for(GREY, timed(25, seconds), minutes=25)
+    (decision,) = (made for made in made.decisions if made.setting == "filters")
+    assert decision.value == filters
+    assert "steps in 25 min" in decision.reason
+    assert decision.option == "--filters"
+    assert made.warnings == ()
+
+
+def test_many_images_ask_for_more_steps() -> None:
+    many = replace(GREY, num_images=10_000, areas=10_000 * 256 * 256)
+    assert values(many, timed(25, 0.1), minutes=25)["filters"] == 8
+
+
+def test_a_budget_that_teaches_nothing_is_said_with_what_it_needs() -> None:
+    made = made_for(GREY, timed(1, 10.0), minutes=1)
+    (warning,) = made.warnings
+    assert "1 min are too few" in warning
+    assert values(GREY, timed(1, 10.0), minutes=1)["ema"] is None
+    needed = float(warning.split("--minutes ")[1].split()[0])
+    assert (timed(needed, 10.0).steps(8) or 0) >= TOO_FEW_STEPS
+    assert made_for(GREY, timed(needed, 10.0), minutes=needed).warnings == ()
+
+
+def test_without_minutes_the_device_decides() -> None:
+    assert values(GREY)["filters"] == 16
+    assert values(GREY, Budget(gpu=True))["filters"] == 32
+    assert "filters" not in values(GREY, encoder="resnet18")
+    assert values(GREY)["epochs"] * 24 >= 1200
+
+
+def test_the_average_of_the_weights_is_shorter_than_the_training() -> None:
+    assert values(GREY)["ema"] == pytest.approx(1 - 20 / 1200, abs=1e-3)
+    assert values(GREY, epochs=1000)["ema"] == 0.99
+    assert values(GREY, epochs=1)["ema"] is None
+
+
+def test_published_weights_are_trained_slower() -> None:
+    assert values(GREY)["learning_rate"] == 0.002
+    assert values(GREY, encoder="resnet50", weights="imagenet")["learning_rate"] == 0.001
+
+
+def test_what_is_given_is_not_decided() -> None:
+    given = {
+        "fit": "letterbox",
+        "per_image": (0.0, 0.0),
+        "augment": "none",
+        "batch": 3,
+        "filters": 5,
+        "epochs": 7,
+        "ema": 0.0,
+        "learning_rate": 0.1,
+    }
+    assert values(GREY, **given) == {}
+    kept = made_for(GREY, **given).apply(TrainSettings.from_flat(given))
+    assert kept == TrainSettings.from_flat({**given, "plan": False})
+    assert kept.network.stretch is None
+
+
+def test_a_plan_leaves_nothing_open_and_is_its_own_plan() -> None:
+    for fingerprint in (GREY, STREET, NUCLEI):
+        settings = made_for(fingerprint).apply(TrainSettings())
+        again = decide(fingerprint, Budget(), settings)
+        assert {made.setting for made in again.decisions} <= {"per_image"}  # None, which stays open in words only
+        assert again.apply(settings) == settings
+
+
+def test_every_line_has_a_reason_and_an_option() -> None:
+    made = made_for(NUCLEI)
+    assert len(made.lines()) == len(made.decisions) == 8
+    for line, decision in zip(made.lines(), made.decisions, strict=True):
+        assert decision.reason and line.endswith(f"({decision.option})")
+    assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--fit"
+
+
+# ------------------------------------------------------------------------------------------------------- the figures
+
+
+def test_up_is_up_where_skies_are_above() -> None:
+    random = np.random.default_rng(0)
+    noise = random.uniform(0, 1, (20, 32, 32))
+    sky = np.linspace(1, 0, 32)[None, :, None] + 0.2 * noise
+    disc = (np.hypot(*np.mgrid[-16:16, -16:16] + 0.5) < 14)[None] + 0.05 * noise
+    assert is_upright(sky)
+    assert not is_upright(noise)
+    assert not is_upright(disc)
+    assert not is_upright(np.rot90(sky, axes=(1, 2)))
+    assert not is_upright(sky[:5])
+
+
+def test_kinds_are_groups_with_a_gap_between_them() -> None:
+    dark = np.column_stack([np.linspace(0, 0.3, 30), np.full((30, 2), 0.1)])
+    assert count_kinds(dark) == 1
+    assert count_kinds(np.concatenate([dark, dark + [0.6, 0, 0.2]])) == 2
+    assert count_kinds(np.concatenate([dark, [[1, 0, 0]]])) == 1
+    assert count_kinds(dark[:1]) == 1
+
+
+def test_the_look_of_an_image() -> None:
+    image = np.zeros((10, 10, 3), np.float32)
+    image[5:, :, 0] = 0.6
+    assert look_of(image) == pytest.approx((0.1, 0.1, 0.3, 0.2), abs=1e-6)
+
+
+def test_objects_are_as_large_as_circles_of_their_area() -> None:
+    there = np.zeros((40, 40), bool)
+    there[:10, :10] = there[20:24, 20:24] = there[30, 30] = True
+    assert object_diameters(there) == pytest.approx([20 / np.sqrt(np.pi), 8 / np.sqrt(np.pi)])
+
+
+def test_a_part_has_the_same_figures_every_time(cells: Path) -> None:
+    from keras_unetres.data import open_dataset, read_records
+
+    records = read_records(open_dataset(cells), ["train"], progress=False)["train"]
+    first, second = (describe(records, grey=True) for _ in range(2))
+    assert first == second
+    assert first.num_images == len(records)
+    assert sum(first.class_shares) == pytest.approx(1, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------- seconds
+
+
+def test_networks_are_measured_while_there_is_time() -> None:
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    def make_step(filters: int) -> Any:
+        def step() -> None:
+            nonlocal now
+            now += filters / 16
+
+        return step
+
+    assert measure_steps((16, 32, 8), make_step, 1000, clock) == {16: 1, 32: 2, 8: 0.5}
+    now = 0.0
+    assert measure_steps((16, 32, 8), make_step, 1, clock) == {16: 1}
+
+
+def test_what_is_not_measured_is_derived() -> None:
+    found = derive_steps({16: 1.0}, (32, 16, 8))
+    assert found[32] > 2 and found[16] == 1 and 0.25 < found[8] < 0.5
+    assert derive_steps({16: 1.0, 32: 2.0}, (32,)) == {32: 2.0}
+
+
+# ------------------------------------------------------------------------------------------------------------- a run
+
+
+@pytest.fixture(scope="module")
+def planned(cells: Path, tmp_path_factory: pytest.TempPathFactory, without_xla: None) -> Iterator[tuple[Path, list]]:
+    folder, said = tmp_path_factory.mktemp("planned") / "run", []
+    train(cells, folder, TrainSettings.from_flat({**SMALL, "filters": 2}), say=said.append)
+    yield folder, said
+
+
+def test_a_run_keeps_what_was_decided(planned: tuple[Path, list[str]], cells: Path) -> None:
+    run, said = planned
+    info, kept = RunFolder(run).read_info(), json.loads((run / "plan.json").read_text())
+    settings = info.train_settings()
+    assert not settings.fit.plan
+    assert {made["setting"] for made in kept["decisions"]} >= {"batch", "augment", "ema", "learning_rate", "fit"}
+    assert info.augment == settings.data.augment == "microscopy"
+    assert info.preprocessing.per_image == settings.network.per_image
+    assert any(line.startswith("plan      batch ") and line.endswith("(--batch)") for line in said)
+    told = plan(cells, options=TrainSettings.from_flat({**SMALL, "filters": 2}), say=silent)
+    assert json.loads(json.dumps(told)) == kept
+
+
+def test_the_command_of_a_report_trains_the_same_run(planned: tuple[Path, list[str]]) -> None:
+    command = command_of(RunFolder(planned[0]).read_info(), planned[0]).split()
+    assert "--no-plan" in command
+    assert command[command.index("--augment") + 1] == "microscopy"
+
+
+def test_a_planned_run_is_gone_on_with_as_it_was(planned: tuple[Path, list[str]]) -> None:
+    run = planned[0]
+    before = (run / "run.json").read_text(), (run / "plan.json").read_text()
+    resume(run, say=silent)
+    assert ((run / "run.json").read_text(), (run / "plan.json").read_text()) == before
+
+
+def test_the_command_prints_and_writes_a_plan(cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plan.json"
+    assert main(["plan", str(cells), "--filters", "4", "--out", str(out)]) == 0
+    assert "(--batch)" in capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    assert "filters" not in {made["setting"] for made in kept["decisions"]}
+    assert main(["plan", str(cells), "--network", "resnet8"]) == 2
