@@ -99,5 +99,6 @@ def _check_mediapipe(preprocessing: Preprocessing) -> None:
                 "MediaPipe cannot prepare images for this network",
                 expected=expected,
                 found=found,
-                fix="export with head 'logits_float' and prepare the images in your own program",
+                fix="export with head 'logits_float' and prepare the images in your own program, "
+                "or train with --channels 3 --per-image 0 0",
             )
