@@ -305,3 +305,45 @@ def test_a_pattern_cannot_take_for_ever(tmp_path: Path, pattern: str) -> None:
     make_slices(tmp_path)
     with pytest.raises(UsageError, match="take for ever"):
         open_dataset(tmp_path, changes={"group_by": pattern})
+
+
+# Lists of names
+
+
+def write_lists(root: Path, form: str, folder: str = "") -> None:
+    (root / folder).mkdir(exist_ok=True)
+    for part, patients in (("train", "0235"), ("val", "1"), ("test", "46")):
+        lines = [form.format(f"pat{patient}_{number}") for patient in patients for number in range(3)]
+        (root / folder / f"{part}.txt").write_text("# patients\n" + "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.png", "images/{}.png", "./images/{}.png", "/data/old/images/{}.png"])
+@pytest.mark.parametrize("folder", ["", "splits"])
+@pytest.mark.parametrize("said", [False, True])
+def test_lists_of_names_make_the_parts(tmp_path: Path, form: str, folder: str, said: bool) -> None:
+    make_slices(tmp_path)
+    write_lists(tmp_path, form, folder)
+    if said:
+        listed = ", ".join(f"{part}: {folder or '.'}/{part}.txt" for part in ("train", "val", "test"))
+        (tmp_path / "dataset.yaml").write_text(f"splits: {{{listed}}}\n")
+    dataset = open_dataset(tmp_path, changes={"group_by": r"pat\d"})
+    patients = {part: {sample.name[3] for sample in samples} for part, samples in dataset.splits.items()}
+    assert patients == {"train": set("0235"), "val": {"1"}, "test": set("46")}
+    assert sizes(tmp_path) == {"train": 12, "val": 3, "test": 6}
+    assert check(tmp_path, hashes="off", progress=False).faults == []
+
+
+def test_what_lists_name_wrongly_or_not_at_all_is_said(tmp_path: Path) -> None:
+    make_slices(tmp_path)
+    write_lists(tmp_path, "{}")
+    (tmp_path / "test.txt").unlink()
+    assert any("6 images are in no list" in note for note in open_dataset(tmp_path).notes)
+    (tmp_path / "val.txt").write_text("pat1_0\npat9_9\n")
+    with pytest.raises(DataError, match=r"line 2 of val.txt names pat9_9, which is not there"):
+        open_dataset(tmp_path)
+    (tmp_path / "val.txt").write_text("pat1_0\npat0_0\n")
+    with pytest.raises(DataError, match=r"in the lists of two parts.*pat0_0.png in train and val"):
+        open_dataset(tmp_path)
+    (tmp_path / "val.txt").unlink()
+    (tmp_path / "train.txt").write_text("a photograph\nof something\n")
+    assert any("train.txt names no image" in note for note in open_dataset(tmp_path).notes)

@@ -19,6 +19,7 @@ from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
 from .choosing import choose_masks, pair_by_difference
 from .layout import PART_NAMES, UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
+from .lists import declared_lists, part_by_lists
 from .looks import MASK_FOLDERS, look_like_masks
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
@@ -70,13 +71,14 @@ def read(declared: Declaration) -> Layout:
     layout.by_color = colored
     for part, (images, masks_folder) in places.items():
         _pair(layout, part, images, masks_folder, declared)
+    part_by_lists(layout, declared)
     return layout
 
 
 def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
     """Return part -> (folder of images, folder of masks)."""
     base, given = declared.base, declared.given
-    parts = declared.splits()
+    parts = {} if declared_lists(declared) else declared.splits()
     own = {"images", "masks"} & set(given)
     if not parts:
         found = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
