@@ -178,6 +178,8 @@ _MOVED = {
     "keras_unetres.export.tflite": "keras_unetres.tflite.export",
     "keras_unetres.models.published": "keras_unetres.weights.published",
     "keras_unetres.models.weights": "keras_unetres.weights.loader",
+    "keras_unetres.tflite.calibrate": "keras_unetres.data.calibration",
+    "keras_unetres.tflite.coverage": "keras_unetres.data.coverage",
     "keras_unetres.training.keeper": "keras_unetres.training.checkpoints",
     "keras_unetres.workflows.loading": "keras_unetres.tasks.loading",
     "keras_unetres.workflows.options": "keras_unetres.settings",

@@ -13,9 +13,13 @@ from keras import layers
 from PIL import Image
 
 import keras_unetres as ku
+from keras_unetres.choices.recipes import find_recipe
+from keras_unetres.models.inference import Inference, inference_form
 from keras_unetres.quantization import fold
-from unetres_edge import Segmenter
-from unetres_edge.errors import UsageError
+from keras_unetres.tasks.keras_engine import KerasEngine
+from unetres_edge import Classifier, Segmenter
+from unetres_edge.errors import ConversionError, UnetresError, UsageError
+from unetres_edge.segment.ensemble import join_segmenters
 
 PRE = ku.Preprocessing(channels=3, size=(32, 32))
 INT8 = "static_wi8_ai8"
@@ -99,3 +103,245 @@ def test_functions_of_keras_and_tensorflow_are_known_as_theirs() -> None:
 
     for function in (keras.activations.relu, keras.ops.silu, tf.nn.relu6, tf.nn.swish):
         assert fold(with_layer(layers.Activation(function))).points
+
+
+def pixels_of(model: keras.Model) -> np.ndarray:
+    """Return the labels of a Keras model on fresh pictures; it may return a tensor, a list or a dict of one."""
+    (scores,) = keras.tree.flatten(model.predict(PRE.normalise(pictures(6, seed=99)), verbose=0))
+    return scores[..., 0] > 0.5 if scores.shape[-1] == 1 else scores.argmax(-1)
+
+
+def body(image: Any, channels: int = 3, **head: Any) -> Any:
+    x = layers.Conv2D(8, 3, padding="same", activation="tanh")(layers.Rescaling(2.0, -1.0)(image))
+    return layers.Conv2D(channels, 1, **head)(layers.UpSampling2D()(layers.MaxPooling2D()(x)))
+
+
+def nested() -> keras.Model:
+    inner = keras.Input((None, None, 3))
+    encoder = keras.Model(inner, layers.Conv2D(8, 3, padding="same", activation="tanh")(inner), name="encoder")
+    image = keras.Input((32, 32, 3))
+    return keras.Model(image, layers.Conv2D(3, 1)(encoder(2.0 * image - 1.0, training=False)))
+
+
+def in_precision(policy: str) -> keras.Model:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        image = keras.Input((32, 32, 3))
+        return keras.Model(image, layers.Activation("softmax", dtype="float32")(body(image)))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def sequential() -> keras.Model:
+    start = [keras.Input((32, 32, 3)), layers.Rescaling(2.0, -1.0), layers.Conv2D(8, 3, padding="same")]
+    return keras.Sequential([*start, layers.MaxPooling2D(), layers.UpSampling2D(), layers.Conv2D(3, 1)])
+
+
+def functional(end: Callable[[Any], Any], **ends: Any) -> keras.Model:
+    image = keras.Input((32, 32, 3), **ends)
+    return keras.Model(image, end(image))
+
+
+def lists() -> keras.Model:
+    image = keras.Input((32, 32, 3))
+    return keras.Model(inputs=[image], outputs=[body(image)])
+
+
+TAKEN: dict[str, Callable[[], keras.Model]] = {
+    "lists of one": lists,
+    "a dictionary of one": lambda: functional(lambda image: {"mask": body(image)}),
+    "Sequential": sequential,
+    "a model within the model": nested,
+    "mixed_float16": lambda: in_precision("mixed_float16"),
+    "float64": lambda: in_precision("float64"),
+    "a fixed batch": lambda: functional(body, batch_size=6),
+    "softmax in the head": lambda: functional(lambda image: body(image, activation="softmax")),
+    "softmax of keras.ops": lambda: functional(lambda image: keras.ops.softmax(body(image))),
+    "a sigmoid of each class": lambda: functional(lambda image: body(image, activation="sigmoid")),
+    "one sigmoid channel": lambda: functional(lambda image: body(image, 1, activation="sigmoid")),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("float64", "a fixed batch") else ()) for n in TAKEN]
+)
+def test_models_as_people_write_them_keep_their_labels(name: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = TAKEN[name]()
+    expected = pixels_of(model)
+    assert len(np.unique(expected)) > 1
+    exported(model, tmp_path, recipe="float32", calibration=None)
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        found = np.stack([segmenter.segment(image).class_map for image in pictures(6, seed=99)])
+        reach = (0, 0) if name == "a model within the model" else (2, 2)  # what a function reads is not known
+        assert (segmenter.card.halo, segmenter.card.stride) == reach
+    assert (found == expected).mean() > 0.998
+
+
+def test_a_model_of_logits_is_exported_as_it_is() -> None:
+    model = functional(body)
+    form = inference_form(model)
+    assert form == Inference(model) and form.model is model
+
+
+@pytest.mark.parametrize("name", ["a model within the model", "lists of one", "one sigmoid channel", "mixed_float16"])
+def test_they_are_quantized_alike(name: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = TAKEN[name]() if name != "a model within the model" else nested_of_layers()
+    aware = ku.quantize_aware(model, seen(), preprocessing=PRE)
+    shapes = [keras.tree.flatten(each.output_shape) for each in (aware, model)]
+    assert shapes[0] == shapes[1]
+    done = exported(aware, tmp_path, calibration=None)
+    assert done.agreement > 0.999
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        found = np.stack([segmenter.segment(image).class_map for image in pictures(6, seed=99)])
+    assert (found == pixels_of(model)).mean() > 0.95
+
+
+def nested_of_layers() -> keras.Model:
+    inner = keras.Input((32, 32, 3))
+    encoder = keras.Model(inner, layers.Conv2D(8, 3, padding="same", activation="tanh")(inner), name="encoder")
+    image = keras.Input((32, 32, 3))
+    return keras.Model(image, layers.Conv2D(3, 1)(encoder(layers.Rescaling(2.0, -1.0)(image))))
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_probabilities_are_those_of_the_network(activation: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    image = keras.Input((32, 32, 3))
+    scores = layers.Dense(10, activation=activation)(layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(image)))
+    classifier = keras.Model(image, scores)
+    pre = ku.Preprocessing(channels=3, size=(32, 32), fit="resize")
+    ku.export_tflite(classifier, tmp_path / "c.tflite", recipe="float32", preprocessing=pre)
+    picture = pictures(1)[0]
+    truth = classifier.predict(pre.normalise(picture)[None], verbose=0)[0]
+    (best,) = Classifier(tmp_path / "c.tflite").classify(picture, top=1).top
+    assert best[0] == truth.argmax() and best[2] == pytest.approx(truth.max(), abs=1e-5)
+
+    model = functional(lambda image: body(image, activation=activation))
+    exported(model, tmp_path, recipe="float32", calibration=None)
+    truth = model.predict(PRE.normalise(picture)[None], verbose=0)[0].max(-1)
+    for tta in ("none", "flips"):
+        joined = join_segmenters([Segmenter(tmp_path / "m.tflite")], tta=tta)
+        found = joined.segment(picture, confidence=True).confidence
+        assert joined.card.activation == activation
+        if tta == "none":
+            np.testing.assert_allclose(found, truth, atol=1e-5)
+        assert found is not None and found.min() > 0 and found.max() <= 1
+
+
+def test_one_channel_has_two_classes_and_a_threshold_of_a_half(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = TAKEN["one sigmoid channel"]()
+    picture = pictures(1, seed=5)[0]
+    share = model.predict(PRE.normalise(picture)[None], verbose=0)[0, ..., 0]
+    exported(model, tmp_path, recipe="float32", calibration=None, classes=["cell"])
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        assert segmenter.card.class_names == ("background", "cell")
+        result = segmenter.segment(picture, confidence=True)
+    np.testing.assert_array_equal(result.class_map, share > 0.5)
+    np.testing.assert_allclose(result.confidence, np.maximum(share, 1 - share), atol=1e-5)
+    np.testing.assert_array_equal(KerasEngine(model, PRE).run(picture).argmax(-1), share > 0.5)
+
+
+def test_with_many_classes_int8_tells_apart_what_softmax_would_round_away(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = functional(lambda image: body(image, 100, activation="softmax"))
+    assert exported(model, tmp_path).agreement > 0.8  # 0.4 with the softmax in the file
+    assert share_as(model, tmp_path) > 0.8
+
+
+def lora() -> keras.Model:
+    image = keras.Input((32, 32, 3))
+    head = layers.Conv2D(3, 1, name="bad")
+    model = keras.Model(image, head(image))
+    head.enable_lora(2)
+    return model
+
+
+def quantized() -> keras.Model:
+    image = keras.Input((32, 32, 3))
+    dense = layers.Dense(8, name="bad")
+    model = keras.Model(image, layers.Conv2D(3, 1)(dense(image)))
+    dense.quantize("int8")
+    return model
+
+
+def two_outputs() -> keras.Model:
+    image = keras.Input((32, 32, 3))
+    mask, edge = (layers.Conv2D(n, 1, name=name)(image) for n, name in ((3, "mask"), (2, "edge")))
+    return keras.Model(image, [mask, edge])
+
+
+NAMED: dict[str, tuple[Callable[[], keras.Model], str]] = {
+    "LoRA": (lora, "layer bad .*LoRA.*save_weights"),
+    "quantize()": (quantized, "layer bad .*quantize"),
+    "two outputs": (two_outputs, r'2 outputs.*output="mask" or output="edge"'),
+    "more classes than uint8": (lambda: functional(lambda image: body(image, 300)), "at most 255; found 300"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_has_no_form_in_a_file_is_named_with_what_to_write_instead(name: str, tmp_path: Path) -> None:
+    make, words = NAMED[name]
+    with pytest.raises(UnetresError, match=words):
+        exported(make(), tmp_path)
+
+
+def test_one_of_several_outputs_is_exported(tmp_path: Path) -> None:
+    done = exported(two_outputs(), tmp_path, recipe="float32", calibration=None, output="edge")
+    assert len(done.card.class_names) == 2
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two classes have one name; found crane"):
+        exported(functional(body), tmp_path, classes=["crane", "road", "crane"])
+
+
+def calibrations() -> dict[str, Any]:
+    import tensorflow as tf
+
+    images = seen()
+    return {
+        "batches": [images[:8], images[8:]],
+        "unbatched tf.data": tf.data.Dataset.from_tensor_slices(images),
+        "tf.data with masks": tf.data.Dataset.from_tensor_slices((images, np.zeros(16))).batch(4),
+        "a generator": (each for each in images),
+        "a representative data set": lambda: ([each[None]] for each in images),
+        "a representative data set with names": lambda: ({"image": each[None]} for each in images),
+    }
+
+
+def test_every_form_of_calibration_gives_the_same_ranges() -> None:
+    model = functional(body)
+    first = ku.quantize_aware(model, seen()).get_weights()
+    for name, form in calibrations().items():
+        for given, expected in zip(ku.quantize_aware(model, form).get_weights(), first, strict=True):
+            np.testing.assert_array_equal(given, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("other", ["levels", "floats", "one side"])
+def test_calibration_in_another_range_is_refused(other: str, tmp_path: Path) -> None:
+    signed = ku.Preprocessing(channels=3, size=(32, 32), value_range=(-1, 1))
+    pre, images = {
+        "levels": (PRE, pictures(16)),
+        "floats": (PRE, pictures(16).astype(np.float32)),
+        "one side": (signed, seen()),
+    }[other]
+    model = functional(body)
+    with pytest.raises(ConversionError):
+        ku.quantize_aware(model, images, preprocessing=pre)
+    aware = ku.quantize_aware(model, images)
+    with pytest.raises(ConversionError, match="images of another range"):
+        ku.export_tflite(aware, tmp_path / "m.tflite", recipe=INT8, preprocessing=pre)
+
+
+def test_everyday_words_are_names_of_recipes() -> None:
+    for word, name in (
+        ("int8", INT8),
+        ("fp16", "float16"),
+        ("dynamic", "dynamic_wi8_afp32"),
+        ("int4", "dynamic_wi4_afp32"),
+    ):
+        assert find_recipe(word).name == name

@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 from small_models import INT8, PRE, make_calibration, user_model
 
+from keras_unetres.data.calibration import collect_calibration
 from keras_unetres.models import build_fcn, build_resnet, build_unet
 from keras_unetres.tflite import Preprocessing, converter_process, export_tflite
-from keras_unetres.tflite.calibrate import collect_calibration
 from keras_unetres.tflite.convert import convert
 from unetres_edge import Classifier, Segmenter
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError, UsageError

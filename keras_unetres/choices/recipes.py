@@ -114,7 +114,15 @@ RECIPES = {
 }
 MIXED = "mixed_wi8_ai8_afp32"  # the recipe that is told, or finds, which layers stay float
 AUTO = "auto"  # what `unetres export` takes beside these: static_wi8_ai8, or as little float as holds the budget
-ALIASES = {"weight_only_wi8": "weight_only_wi8_afp32", "wi4": "dynamic_wi4_afp32"}
+ALIASES = {
+    **dict.fromkeys(("int8", "static_int8", "full_int8", "full_integer", "wi8_ai8"), "static_wi8_ai8"),
+    **dict.fromkeys(("int16", "int16x8", "wi8_ai16"), "static_wi8_ai16"),
+    **dict.fromkeys(("dynamic", "dynamic_range", "dynamic_int8"), "dynamic_wi8_afp32"),
+    **dict.fromkeys(("weight_only", "weight_only_int8", "weight_only_wi8"), "weight_only_wi8_afp32"),
+    **dict.fromkeys(("int4", "wi4"), "dynamic_wi4_afp32"),
+    **dict.fromkeys(("fp16", "half"), "float16"),
+    **dict.fromkeys(("fp32", "float"), "float32"),
+}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+from keras import layers
 
 
 def ordered_nodes(model: keras.Model) -> Iterator[tuple[Any, list[Any], list[Any]]]:
@@ -20,3 +21,19 @@ def ordered_nodes(model: keras.Model) -> Iterator[tuple[Any, list[Any], list[Any
             yield layer, list(node.input_tensors), list(node.output_tensors)
             reached.update(id(tensor) for tensor in node.output_tensors)
         left = [pair for pair in left if id(pair[1].output_tensors[0]) not in reached]
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class Background(layers.Layer):
+    """Puts a score of 0 before the one logit of a binary network: the background's, so that two classes are scored.
+
+    The softmax of (0, logit) is the sigmoid of the logit, and the larger of the two is its threshold of 0.5.
+    """
+
+    def call(self, x: Any) -> Any:
+        """Return (..., 2) scores of (..., 1) logits."""
+        return keras.ops.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[1, 0]])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape with two channels."""
+        return (*input_shape[:-1], 2)

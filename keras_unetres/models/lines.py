@@ -18,7 +18,7 @@ from keras import layers
 from unetres_edge.errors import ModelError
 
 from .fake_quant import FakeQuant
-from .graph import ordered_nodes
+from .graph import Background, ordered_nodes
 
 NOTHING = 2**40  # first pixel of an element that depends on none, such as padding
 
@@ -34,6 +34,7 @@ _POINTWISE = (
     layers.Rescaling,
     layers.Softmax,
     layers.SpatialDropout2D,
+    Background,
     FakeQuant,
 )
 _MERGES = (layers.Add, layers.Concatenate, layers.Multiply, layers.Subtract)

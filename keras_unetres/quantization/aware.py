@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import ConversionError, UsageError
+from unetres_edge.images.preprocessing import Preprocessing
 
 from ..choices.quantization import ENGINES
+from ..data.calibration import collect_calibration, image_batches
+from ..models.inference import flat_form
 from ..settings import QuantizeSettings
 from .folding import fold
 from .native import build_native, set_ranges
@@ -31,6 +34,8 @@ def quantize_aware(
     engine: str = QuantizeSettings.engine,
     ranges: str = QuantizeSettings.ranges,
     keep_zeros: bool = QuantizeSettings.keep_zeros,
+    preprocessing: Preprocessing | None = None,
+    output: str | None = None,
 ) -> Any:
     """Return a copy of a trained network that computes as its int8 file will, for an ordinary `compile` and `fit`.
 
@@ -41,14 +46,18 @@ def quantize_aware(
     answers at inference is what the file answers on a processor, but for one value in many millions.
 
     Args:
-        model: any flat functional Keras 3 model of layers that have an int8 form; it is not changed.
-        calibration: images as the model sees them: an array (N, h, w, C), or batches of images or of (images, ...)
-            tuples. The first 64 are used.
+        model: any functional or Sequential Keras 3 model of layers that have an int8 form; it is not changed. Models
+            within it are taken apart, and other precisions than float32 become float32.
+        calibration: images as the model sees them: an array (N, h, w, C), batches, a `tf.data` data set, or a
+            representative-dataset function. The first 64 are used, or with `preprocessing` the 64 that cover the most.
         engine: "native" gives a Keras 3 model, which is what run folders keep and `export_tflite` takes. "tfmot" gives
             a tf_keras model of tensorflow-model-optimization, with ranges that go on moving. Its `compile` and `fit`
             take losses, metrics and callbacks of Keras 3; `to_keras` then turns it into the first form.
         ranges: how the ranges are found, see `find_ranges`.
         keep_zeros: weights that are 0, as after pruning, stay 0.
+        preprocessing: how images meet the network, by which the range of the calibration images is checked.
+            Without it, `export_tflite` checks it, after training.
+        output: of several outputs of the model, the name of the one that is trained and exported.
 
     Raises:
         UsageError: a layer has no int8 form, it is named; or an unknown engine or estimator.
@@ -56,8 +65,9 @@ def quantize_aware(
     """
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
+    model = flat_form(model, output)
     folded = fold(model)
-    found = find_ranges(folded, _first_images(calibration, model), method=ranges)
+    found = find_ranges(folded, _first_images(calibration, model, preprocessing), method=ranges)
     if engine == "native":
         quantized = build_native(folded, keep_zeros=keep_zeros)
         set_ranges(quantized, found)
@@ -83,19 +93,19 @@ def to_keras(quantized: Any) -> keras.Model:
     return to_native(quantized, folded, keep_zeros=quantized.keeps_zeros)
 
 
-def _first_images(calibration: Any, model: keras.Model) -> np.ndarray:
+def _first_images(calibration: Any, model: keras.Model, preprocessing: Preprocessing | None) -> np.ndarray:
     """Return (N, h, w, C) float32."""
-    batches = [calibration] if isinstance(calibration, np.ndarray) else calibration
+    if preprocessing is not None:
+        return collect_calibration(calibration, preprocessing, count=_IMAGES)
     images: list[np.ndarray] = []
-    for batch in batches if batches is not None else ():
-        first = np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch)
+    for batch in image_batches(calibration) if calibration is not None else ():
         expected = model.input_shape[1:]
-        fits = first.ndim == 4 and all(own in (None, n) for own, n in zip(expected, first.shape[1:], strict=True))
+        fits = batch.ndim == 4 and all(own in (None, n) for own, n in zip(expected, batch.shape[1:], strict=True))
         if not fits:
-            raise ConversionError("calibration has another shape", expected=f"(N, {expected})", found=first.shape)
-        if not np.isfinite(first.astype(np.float32)).all():
+            raise ConversionError("calibration has another shape", expected=f"(N, {expected})", found=batch.shape)
+        if not np.isfinite(batch.astype(np.float32)).all():
             raise ConversionError("calibration has values that are not finite")
-        images += list(first.astype(np.float32))
+        images += list(batch.astype(np.float32))
         if len(images) >= _IMAGES:
             break
     if not images:

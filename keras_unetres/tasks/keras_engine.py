@@ -10,6 +10,8 @@ from unetres_edge.engines.engine import Engine
 from unetres_edge.errors import ModelError
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..models.inference import inference_form
+
 if TYPE_CHECKING:
     import keras
 
@@ -18,14 +20,14 @@ class KerasEngine(Engine):
     """Runs a Keras model on prepared tiles.
 
     Args:
-        model: (N, h, w, channels) float32 -> (N, h, w, classes).
+        model: (N, h, w, channels) -> (N, h, w, classes); a softmax or sigmoid at its end is left out.
         pre: how images meet the network.
     """
 
     name = "keras"
 
     def __init__(self, model: keras.Model, pre: Preprocessing) -> None:
-        self._model = model
+        self._model = inference_form(model).model
         self._pre = pre
 
     def run(self, tile: np.ndarray) -> np.ndarray:

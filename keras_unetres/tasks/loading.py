@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +100,9 @@ def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None
     """
     import keras
 
+    from ..models.inference import inference_form
+
+    _refuse_h5(path)
     if preprocessing is None:
         raise UsageError(
             "a .keras file does not say how images are fed to it",
@@ -110,15 +115,36 @@ def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        own = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
+        if own:
+            raise ModelError(
+                f"the model holds {own.group(1)!r}, of your own code, which a file cannot bring along",
+                file=path,
+                fix="load it in Python, where that is registered, and pass the model itself to ku.export",
+            ) from error
         raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
+    form = inference_form(model)
+    model = form.model
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise ModelError("the model gives no map of scores", file=path, expected="(N, H, W, classes)", found=shape)
     _check_input(model, preprocessing, path)
     names = tuple(classes or map(str, range(shape[-1])))
+    names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != shape[-1]:
         raise UsageError("number of class names differs from the model", expected=shape[-1], found=len(names))
-    return Loaded(model, Card(names, default_colors(len(names)), preprocessing, versions=package_versions()))
+    card = Card(names, default_colors(len(names)), preprocessing, versions=package_versions())
+    return Loaded(model, replace(card, activation=form.activation))
+
+
+def _refuse_h5(path: str | os.PathLike[str]) -> None:
+    if Path(path).suffix in (".h5", ".hdf5"):
+        raise ModelError(
+            "a model in Keras's old format is not read",
+            file=path,
+            expected="a .keras file",
+            fix=f'once, in Python: keras.models.load_model("{path}").save("{Path(path).with_suffix(".keras")}")',
+        )
 
 
 def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike[str]) -> None:
@@ -136,6 +162,7 @@ def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike
 
 def refuse_for_own(model: str | os.PathLike[str], **given: object) -> None:
     """Raise UsageError if anything is given that only a `.keras` file needs, and the model is none."""
+    _refuse_h5(model)
     names = [name for name, value in given.items() if value is not None]
     if names and Path(model).exists() and Path(model).suffix != ".keras":
         raise UsageError(

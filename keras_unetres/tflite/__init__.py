@@ -4,7 +4,7 @@ from unetres_edge.images.preprocessing import Preprocessing
 
 from ..choices.heads import HEADS, find_head
 from ..choices.recipes import AUTO, MIXED, RECIPES, find_recipe
-from .coverage import choose_for_coverage
+from ..data.coverage import choose_for_coverage
 from .export import CalibratedModel, Exported, calibrate_model, export_tflite
 from .mixed_precision import LayerGroup, MixedPrecisionConverter
 

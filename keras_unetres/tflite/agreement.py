@@ -11,7 +11,7 @@ from unetres_edge.errors import ConversionError, UnetresError
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card
 
-from .calibrate import to_levels
+from ..data.calibration import to_levels
 
 if TYPE_CHECKING:
     import keras

@@ -16,14 +16,14 @@ from unetres_edge.model.card import Card, default_colors
 
 from ..choices.heads import Head, check_head, find_head
 from ..choices.recipes import MIXED, Recipe, find_recipe
+from ..data.calibration import check_range, collect_calibration, to_levels
 from .agreement import label_agreement
-from .calibrate import collect_calibration, to_levels
 from .constants import check_constants
 from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
 from .mixed_precision import MixedPrecisionConverter, calibrate
-from .model_checks import check_classifier, check_model
+from .model_checks import check_backend, check_classifier, check_model, check_names
 from .seal import add_card
 
 if TYPE_CHECKING:
@@ -65,12 +65,14 @@ def export_tflite(
     head: str = "logits",
     card: Card | None = None,
     floats: Sequence[str] = (),
+    output: str | None = None,
 ) -> Exported:
     """Write a Keras segmenter or classifier as a sealed `.tflite`.
 
     Args:
-        model: (N, h, w, C) float32 -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
-            `preprocessing.size`.
+        model: (N, h, w, C) -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
+            `preprocessing.size`. The file gives logits: a softmax or sigmoid at the end is left out, and the card says
+            which of them makes probabilities. One sigmoid channel becomes two classes, with a score of 0 for the first.
         path: the file to write; an earlier one is replaced only by a complete new one.
         recipe: a name of `RECIPES`. There is no default, for the usual "static_wi8_ai8" needs `calibration`. A
             quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
@@ -78,11 +80,13 @@ def export_tflite(
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
             for the static recipes, unless the model is quantization-aware; the others use it for `agreement` alone.
             Of more than 128 images, those that cover the most are used.
-        classes: class names; None for "0", "1", ...
+        classes: class names; None for "0", "1", ... Of a model with one sigmoid channel, the name of what it finds is
+            enough.
         head: a name of `HEADS`: what the file takes and gives.
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
         floats: names of the layers that compute in float32; for "mixed_wi8_ai8_afp32".
+        output: of several outputs of the model, the name of the one that is exported.
 
     Returns:
         What was written, and how far it agrees with the Keras model.
@@ -98,8 +102,10 @@ def export_tflite(
         raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
     if floats and chosen.name != MIXED:
         raise UsageError("only one recipe keeps some layers in float32", expected=f"recipe {MIXED}", found=recipe)
-    checked = _check(model, chosen, ends, preprocessing, classes, card)
+    model, checked = _prepare(model, chosen, ends, preprocessing, classes, card, output)
     aware = _is_aware(model, chosen)
+    if aware:
+        _check_input_range(model, preprocessing)
     calibrates = chosen.quantized and not aware
     images = collect_calibration(calibration, preprocessing) if calibrates or calibration is not None else None
     if floats:
@@ -157,7 +163,7 @@ def calibrate_model(
         UsageError, ConversionError: as `export_tflite`, and for a quantization-aware model, whose ranges are its own.
     """
     chosen, ends = find_recipe(MIXED), find_head("logits")
-    checked = _check(model, chosen, ends, preprocessing, None, card)
+    model, checked = _prepare(model, chosen, ends, preprocessing, None, card)
     _is_aware(model, chosen)
     images = collect_calibration(calibration, preprocessing)
     return CalibratedModel(_mixed_precision(model, ends, preprocessing, images), images, model, checked)
@@ -173,23 +179,33 @@ class _Checked:
     card: Card
 
 
-def _check(
+def _prepare(
     model: keras.Model,
     recipe: Recipe,
     head: Head,
     preprocessing: Preprocessing,
     classes: Sequence[str] | None,
     card: Card | None,
-) -> _Checked:
+    output: str | None = None,
+) -> tuple[keras.Model, _Checked]:
+    """Return the model in the form that is exported, and the settings once they are known to fit it."""
+    from ..models.inference import inference_form
+
+    check_backend()
+    given, form = model, inference_form(model, output)
+    model = form.model
     num_classes, task = check_model(model, (*preprocessing.size, preprocessing.channels))
     check_head(head, recipe, preprocessing, task)
     if task == "classify":
         check_classifier(preprocessing)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
+    names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
-    full = replace(_card(model, card, names, preprocessing, head, recipe), task=task)
-    return _Checked(recipe, head, preprocessing, full)
+    check_names(names)
+    full = _card(model, card, names, preprocessing, head, recipe)
+    activation = form.activation if card is None or form.model is not given else card.activation
+    return model, _Checked(recipe, head, preprocessing, replace(full, task=task, activation=activation))
 
 
 def _mixed_precision(
@@ -227,6 +243,15 @@ def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
     return aware
 
 
+def _check_input_range(model: keras.Model, preprocessing: Preprocessing) -> None:
+    """Refuse a quantization-aware model whose input has another range than images have after preprocessing."""
+    from ..models.fake_quant import FakeQuant
+
+    (first,) = (node.operation for node in model.inputs[0]._keras_history.operation._outbound_nodes[:1])
+    if isinstance(first, FakeQuant):
+        check_range(float(np.asarray(first.low)), float(np.asarray(first.high)), preprocessing)
+
+
 def _checked_file(data: bytes, model: keras.Model, recipe: Recipe, head: Head) -> bytes:
     """Return the converter's file, once its types and ops are found to be those of the recipe and the head."""
     names = [layer.name for layer in model.layers]
@@ -262,7 +287,10 @@ def _card(
         card = Card(names, default_colors(len(names)), preprocessing, halo=halo, stride=stride)
     if head.raw:  # the rest is in the graph
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
-    return replace(card, class_names=names, preprocessing=preprocessing, head=head.on_card, recipe=recipe.name)
+    colors = card.class_colors if len(card.class_names) == len(names) else default_colors(len(names))
+    return replace(
+        card, class_names=names, class_colors=colors, preprocessing=preprocessing, head=head.on_card, recipe=recipe.name
+    )
 
 
 def _for_mediapipe(model: keras.Model, card: Card) -> dict[str, dict[str, bytes]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from unetres_edge.errors import ConversionError, ModelError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing
+from unetres_edge.model.card import MAX_CLASSES
 
 from .convert import first_line
 
@@ -32,14 +33,21 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
 
     if not isinstance(model, keras.Model):
         raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
+    check_backend()
     for weight in model.weights:
         if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
             raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
     try:
-        output = model.compute_output_spec(keras.KerasTensor((1, *shape))).shape
+        output = tuple(getattr(model.compute_output_spec(keras.KerasTensor((1, *shape))), "shape", ()))
     except Exception as error:  # layers raise what they like
         fix = _size_fix(model, shape)
         raise ConversionError(f"the model does not take (1, {shape}): {first_line(error)}", fix=fix) from error
+    if len(output) == 4 and output[-1] > MAX_CLASSES:
+        raise ConversionError(
+            "the model has more classes than a map of uint8 can hold",
+            expected=f"at most {MAX_CLASSES}",
+            found=output[-1],
+        )
     if len(output) == 2 and output[1] >= 2:
         return int(output[1]), "classify"
     if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
@@ -47,9 +55,29 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             "the model gives no score for every class at every pixel",
             expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
             found=output,
-            fix="end the model at full size with one channel a class",
+            fix="end the model at full size with one channel a class, or with one channel and a sigmoid",
         )
     return int(output[3]), "segment"
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raise UsageError if two classes have one name, by which their areas could not be told apart."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError("two classes have one name", found=", ".join(twice), fix="give each class a name of its own")
+
+
+def check_backend() -> None:
+    """Raise UsageError unless Keras computes with TensorFlow, whose converter writes the file."""
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        raise UsageError(
+            "a file is made of a model on Keras's TensorFlow backend",
+            expected="KERAS_BACKEND=tensorflow",
+            found=keras.config.backend(),
+            fix='save it by model.save("own.keras") and export that: KERAS_BACKEND=tensorflow unetres export own.keras',
+        )
 
 
 def check_classifier(preprocessing: Preprocessing) -> None:

@@ -109,7 +109,11 @@ def _open_model(
         raise UsageError(
             "a model does not say how images are fed to it", fix="pass preprocessing=ku.Preprocessing(...)"
         )
-    loaded = Loaded(model, _card_of(model, preprocessing, classes))
+    from ..models.inference import inference_form
+
+    form = inference_form(model)
+    names = ("background", *classes) if classes and form.binary and len(classes) == 1 else classes
+    loaded = Loaded(form.model, replace(_card_of(form.model, preprocessing, names), activation=form.activation))
     crops = None
     if isinstance(calibration, (str, os.PathLike)):
         crops = _folder_crops(calibration, preprocessing) if calibrates else None

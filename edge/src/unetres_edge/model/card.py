@@ -23,6 +23,7 @@ SCHEMA = 1
 HEADS = ("logits", "argmax")
 TASKS = ("segment", "classify")
 MAX_CLASSES = 255  # of a segmenter: ids are bytes, and 255 is "not labelled"
+ACTIVATIONS = ("softmax", "sigmoid")
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = b'"sha256": "'
 _RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
@@ -41,6 +42,7 @@ class Card:
         ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
         halo: how far, in px, an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
+        activation: what makes probabilities of the scores: "softmax" over the classes, or "sigmoid" of each by itself.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -57,6 +59,7 @@ class Card:
     ignore_index: int | None = None
     halo: int = 0
     stride: int = 0
+    activation: str = "softmax"
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +68,11 @@ class Card:
     sha256: str = _NO_DIGEST
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("task", self.task, TASKS), ("head", self.head, HEADS)):
+        for name, value, allowed in (
+            ("task", self.task, TASKS),
+            ("head", self.head, HEADS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
             if value not in allowed:
                 raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
         if not self.class_names:
@@ -96,6 +103,7 @@ class Card:
                 "ignore_index": self.ignore_index,
                 "halo": self.halo,
                 "stride": self.stride,
+                "activation": self.activation,
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -128,6 +136,7 @@ class Card:
                 ignore_index=values["ignore_index"],
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
+                activation=_text(values.get("activation", "softmax")),  # older files do not say it
                 recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),

@@ -36,8 +36,11 @@ def turn_back(values: np.ndarray, mirrored: bool, quarters: int) -> np.ndarray:
     return values[:, ::-1] if mirrored else values
 
 
-def join_scores(answers: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the log of the mean softmax probability of several (..., classes) scores, float32.
+def join_scores(answers: Iterable[np.ndarray], activation: str = "softmax") -> np.ndarray:
+    """Return the scores of the mean probabilities of several (..., classes) scores, float32.
+
+    Args:
+        activation: what makes probabilities of the scores. Of "softmax", the log of the mean; of "sigmoid", its logit.
 
     Raises:
         UsageError: labels in the place of scores.
@@ -46,8 +49,10 @@ def join_scores(answers: Iterable[np.ndarray]) -> np.ndarray:
     for scores in answers:
         if not np.issubdtype(scores.dtype, np.floating):
             raise UsageError("labels cannot be joined", expected="scores", found=scores.dtype, fix=_EXPORT_LOGITS)
-        total, count = total + probabilities(scores), count + 1
-    return np.log(np.maximum(total / np.float32(count), _LEAST))
+        total, count = total + probabilities(scores, activation), count + 1
+    mean = total / np.float32(count)
+    joined = np.log(np.maximum(mean, _LEAST))
+    return joined - np.log(np.maximum(1 - mean, _LEAST)) if activation == "sigmoid" else joined
 
 
 class TurnedEngine(Engine):
@@ -57,12 +62,13 @@ class TurnedEngine(Engine):
         engine: runs the network.
         tta: "none", "flips" (as it is, left-right, up-down and both) or "all" (the 8 symmetries of the square).
         size: (height, width) of the tile in px.
+        activation: what makes probabilities of the scores.
 
     Raises:
         UsageError: unknown `tta`, or "all" for a tile that is not square.
     """
 
-    def __init__(self, engine: Engine, tta: str, size: tuple[int, int]) -> None:
+    def __init__(self, engine: Engine, tta: str, size: tuple[int, int], activation: str = "softmax") -> None:
         if tta not in SYMMETRIES:
             raise UsageError("the test-time augmentation is unknown", expected=" or ".join(SYMMETRIES), found=repr(tta))
         if tta == "all" and size[0] != size[1]:
@@ -73,12 +79,12 @@ class TurnedEngine(Engine):
             )
         self._engine = engine
         self._turns = SYMMETRIES[tta]
+        self._activation = activation
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return the joined scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
-        return join_scores(
-            turn_back(self._engine.run(np.ascontiguousarray(turn(tile, *each))), *each) for each in self._turns
-        )
+        answers = (turn_back(self._engine.run(np.ascontiguousarray(turn(tile, *each))), *each) for each in self._turns)
+        return join_scores(answers, self._activation)
 
 
 class JoinedEngine(Engine):
@@ -86,14 +92,16 @@ class JoinedEngine(Engine):
 
     Args:
         engines: one or more, that agree in what they take and give.
+        activation: what makes probabilities of the scores.
     """
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], activation: str = "softmax") -> None:
         self._engines = tuple(engines)
+        self._activation = activation
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return the joined scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
-        return join_scores(engine.run(tile) for engine in self._engines)
+        return join_scores((engine.run(tile) for engine in self._engines), self._activation)
 
 
 class _ReversedChannels(Engine):
@@ -136,9 +144,9 @@ def join_segmenters(
         _check_joins(first.card, each.card, files[number] if files else None)
         other_order = pre.channels == 3 and each.card.preprocessing.color_order != pre.color_order
         engines.append(_ReversedChannels(each.engine) if other_order else each.engine)
-    engine: Engine = JoinedEngine(engines) if len(engines) > 1 else engines[0]
+    engine: Engine = JoinedEngine(engines, first.card.activation) if len(engines) > 1 else engines[0]
     if tta != "none":
-        engine = TurnedEngine(engine, tta, pre.size)
+        engine = TurnedEngine(engine, tta, pre.size, first.card.activation)
     card = replace(first.card, halo=max(each.card.halo for each in segmenters), scores={})
     return Segmenter(None, card=card, engine=engine, overlap=max(each.overlap for each in segmenters))
 
@@ -155,6 +163,14 @@ def _check_joins(first: Card, other: Card, file: str | os.PathLike[str] | None) 
             expected=", ".join(first.class_names),
             found=", ".join(other.class_names),
             fix="join models that were trained on the same classes",
+        )
+    if other.activation != first.activation:
+        raise UsageError(
+            "models whose scores mean different probabilities cannot be joined",
+            file=file,
+            expected=first.activation,
+            found=other.activation,
+            fix="join models that end alike",
         )
     own, theirs = first.preprocessing.to_dict(), other.preprocessing.to_dict()
     for name, expected in own.items():

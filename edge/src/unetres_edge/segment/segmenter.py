@@ -82,7 +82,7 @@ class Segmenter(LoadedModel):
         Args:
             image: a path, a Pillow image, or an array as `Preprocessing.prepare` takes it.
             scores: also return the scores, (H, W, classes) float32.
-            confidence: also return the softmax probability of each pixel's class, (H, W) float32.
+            confidence: also return the probability of each pixel's class, (H, W) float32.
 
         Raises:
             ImageError: the image cannot be used.
@@ -108,7 +108,7 @@ class Segmenter(LoadedModel):
                     if kept is not None:
                         kept[row : row + len(values)] = values
                     if sure is not None:
-                        sure[row : row + len(values)] = largest_probability(values)
+                        sure[row : row + len(values)] = largest_probability(values, self.card.activation)
                     values = values.argmax(-1)
                 class_map[row : row + len(values)] = values
         return Result(

@@ -21,6 +21,7 @@
  * @property {number | null} ignore_index
  * @property {number} halo
  * @property {number} [stride]
+ * @property {"softmax" | "sigmoid"} [activation]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -80,6 +81,7 @@ export type Card = {
     ignore_index: number | null;
     halo: number;
     stride?: number | undefined;
+    activation?: "softmax" | "sigmoid" | undefined;
     recipe: string;
     scores: Record<string, unknown>;
     dataset: Record<string, unknown>;

@@ -31,6 +31,7 @@ const COPY = "copy the model file again";
  * @property {number | null} ignore_index
  * @property {number} halo
  * @property {number} [stride]
+ * @property {"softmax" | "sigmoid"} [activation]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset

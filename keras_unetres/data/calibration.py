@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,7 @@ def collect_calibration(
     """Return calibration images (N, h, w, C) float32 as the network sees them.
 
     Args:
-        calibration: an array (N, h, w, C), or batches of images, or (images, ...) tuples as `model.fit` takes them.
-            At most the first 1024 images are looked at.
+        calibration: what `image_batches` takes. At most the first 1024 images are looked at.
         preprocessing: how images meet the network; nothing else can have made the values.
         count: how many images to keep; of more, those that cover the most (`choose_for_coverage`).
 
@@ -43,7 +42,7 @@ def collect_calibration(
     shape = (*preprocessing.size, preprocessing.channels)
     most = max(count, min(_MOST_CANDIDATES, _MOST_BYTES // (4 * int(np.prod(shape)))))
     images: list[np.ndarray] = []
-    for batch in _batches(calibration):
+    for batch in image_batches(calibration):
         images += list(_checked(batch, shape, preprocessing))
         if len(images) >= most:
             break
@@ -55,9 +54,21 @@ def collect_calibration(
     return values[choose_for_coverage(values, count)]
 
 
-def _batches(calibration: Any) -> Iterator[np.ndarray]:
-    """Yield batches of images as arrays of rank 4; what the user's own code raises is named."""
-    if isinstance(calibration, np.ndarray):
+def image_batches(calibration: Any) -> Iterator[np.ndarray]:
+    """Yield batches of images as arrays of rank 4; what the user's own code raises is named.
+
+    Args:
+        calibration: an array (N, h, w, C); a data set or generator of batches, of single images, of (images, ...)
+            tuples as `model.fit` takes them or of {name: images}; or a function that returns one, such as the
+            `representative_dataset` of TFLiteConverter.
+
+    Raises:
+        UsageError: something that holds no images.
+        ConversionError: the user's own code raised.
+    """
+    if callable(calibration) and not isinstance(calibration, Iterable):
+        calibration = _called(calibration)
+    if isinstance(calibration, np.ndarray) or hasattr(calibration, "__array__"):
         calibration = [calibration]
     elif isinstance(calibration, (str, bytes, dict)) or not isinstance(calibration, Iterable):
         raise UsageError(
@@ -69,6 +80,8 @@ def _batches(calibration: Any) -> Iterator[np.ndarray]:
     for number in itertools.count(1):
         try:
             batch = next(batches)
+            if isinstance(batch, Mapping) and len(batch) == 1:
+                batch = next(iter(batch.values()))
             if isinstance(batch, (tuple, list)) and len(batch):
                 batch = batch[0]
             batch = np.asarray(batch)
@@ -81,6 +94,13 @@ def _batches(calibration: Any) -> Iterator[np.ndarray]:
                 f"calibration cannot be read: {type(error).__name__}: {error}", found=f"in batch {number}"
             ) from error
         yield batch[None] if batch.ndim == 3 else batch
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except Exception as error:  # a function of the user's raises what it likes
+        raise ConversionError(f"calibration cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _checked(batch: np.ndarray, shape: tuple[int, int, int], pre: Preprocessing) -> np.ndarray:
@@ -112,6 +132,26 @@ def _sees_levels(pre: Preprocessing) -> bool:
 def _range(pre: Preprocessing) -> str:
     table = pre.table()
     return f"{table.min():.4g}..{table.max():.4g}"
+
+
+def check_range(low: float, high: float, pre: Preprocessing) -> None:
+    """Refuse an int8 range of a network's input that was not found on images after this preprocessing.
+
+    Raises:
+        ConversionError: it holds what no image can be, or a small part of what images are.
+    """
+    table = pre.table()
+    least, most = float(table.min()), float(table.max())
+    width = most - least
+    beyond = low < least - 0.05 * width - abs(least) * 1e-3 and least < 0 or high > most + 0.05 * width and most > 0
+    one_sided = low >= 0 and least < -0.25 * width
+    if beyond or one_sided or min(high, most) - max(low, least) < width / 16:
+        raise ConversionError(
+            "the network was made quantization-aware with images of another range",
+            expected=_range(pre),
+            found=f"{low:.4g}..{high:.4g}",
+            fix="pass quantize_aware(..., preprocessing=), which checks its calibration images, and train again",
+        )
 
 
 def _check_range(values: np.ndarray, pre: Preprocessing) -> None:
