@@ -608,3 +608,12 @@ def test_real_sets_are_without_fault(name: str, tmp_path: Path) -> None:
     assert found.summary is not None
     assert found.summary.classes is not None
     assert look_over(tmp_path / name, progress=False).faults == []
+
+
+@pytest.mark.parametrize(
+    "text", ['{"files": {"images/a.png": 5}}', '{"files": [1]}', "3", "[" * 200_000], ids=lambda t: t[:20]
+)
+def test_hashes_of_another_form_are_made_anew(tmp_path: Path, text: str) -> None:
+    file = tmp_path / hashes.HASHES
+    file.write_text(text)
+    assert hashes._read(file) == ({}, ", written anew: those of earlier checks cannot be read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 import keras
@@ -72,13 +73,49 @@ def test_other_schedules() -> None:
     [(10, 3, [3, 6, 9, 10]), (10, 5, [5, 10]), (1, 1, [1]), (3, 1, [1, 2, 3]), (7, 7, [7]), (2, 9, [2])],
 )
 def test_the_last_epoch_always_validates(epochs: int, every: int, expected: list[int]) -> None:
-    assert Plan(epochs, 5, every, 1, 0.1).validation_epochs() == expected
+    plan = Plan(epochs, 5, every, 1, 0.1)
+    assert [epoch for epoch in range(epochs + 2) if plan.validates(epoch)] == expected
+    asked = fitting._ValidationEpochs(plan)
+    assert [epoch for epoch in range(epochs + 2) if epoch in asked] == expected
+    assert [plan.validations(first) for first in range(1, epochs + 2)] == [
+        sum(epoch >= first for epoch in expected) for first in range(1, epochs + 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"epochs": 10**30},
+        {"validate_every": 0},
+        {"steps_per_epoch": -1},
+        {"warmup_steps": -1},
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": 0.0},
+    ],
+    ids=str,
+)
+def test_a_plan_has_numbers_that_can_be_meant(wrong: dict[str, float]) -> None:
+    good = {"epochs": 2, "steps_per_epoch": 3, "validate_every": 1, "warmup_steps": 0, "learning_rate": 0.1}
+    Plan(**good)
+    with pytest.raises(ValueError, match="a plan"):
+        Plan(**{**good, **wrong})
+
+
+def test_ten_million_epochs_cost_no_more_than_ten() -> None:
+    plan = Plan(10**7, 10, 3, 0, 0.1)
+    start = time.process_time()
+    asked = fitting._ValidationEpochs(plan)
+    assert sum(epoch in asked for epoch in range(1, 10_000)) == 3333
+    assert plan.validations() == 3_333_334
+    assert time.process_time() - start < 1
 
 
 def test_validation_takes_a_small_share() -> None:
     plan = make_plan(50, 0.1, epochs=100, step_seconds=0.2, validation_seconds=4.0)
     assert (plan.validate_every, plan.warmup_steps, plan.steps) == (5, 100, 5000)
-    assert len(plan.validation_epochs()) * 4.0 <= 0.09 * plan.steps * 0.2
+    assert plan.validations() * 4.0 <= 0.09 * plan.steps * 0.2
     assert make_plan(50, 0.1, epochs=100).validate_every == 1
     assert make_plan(1, 0.1, epochs=2, step_seconds=0.01, validation_seconds=9.0).validate_every == 2
     assert make_plan(5, 0.1, epochs=1).warmup_steps == 1
@@ -92,7 +129,7 @@ def test_a_timed_plan_fits_its_budget_and_uses_it(
     seconds: float, step: float, validation: float, per_epoch: int
 ) -> None:
     plan = make_timed_plan(per_epoch, 0.1, seconds=seconds, step_seconds=step, validation_seconds=validation)
-    planned = plan.steps * step + len(plan.validation_epochs()) * validation
+    planned = plan.steps * step + plan.validations() * validation
     assert planned <= seconds + validation  # the last epoch validates in any case
     assert plan.steps_per_epoch <= per_epoch
     assert planned >= 0.9 * seconds - plan.steps_per_epoch * step

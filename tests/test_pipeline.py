@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 from scipy import ndimage
 
 from keras_unetres.choices.augmentations import AUGMENTATIONS, Augmentation
 from keras_unetres.data import Reading, dataset_from_arrays, open_dataset, read_records
+from keras_unetres.data import samples as samples_module
 from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.targets import border_weight_map
@@ -437,6 +439,36 @@ def test_a_cache_gives_the_same_samples_and_knows_what_they_depend_on(tmp_path) 
         file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(cached()[0].weight, plain[0].weight)  # damaged: made anew
     assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+@pytest.mark.parametrize("change", ["bits", "size", "classes", "kind", "no weight", "no digest"])
+def test_a_cache_file_that_is_not_what_was_written_is_made_anew(tmp_path, change: str) -> None:
+    def cached() -> Samples:
+        return from_arrays(
+            [cells()] * 2, grey((48, 48)), instances=True, weighting=Weighting(border=(10, 5)), cache=tmp_path
+        )
+
+    plain = cached()[0]
+    (file,) = tmp_path.glob("*.safetensors")
+    good = file.read_bytes()
+    tensors = safetensors.numpy.load(good)
+    if change == "bits":
+        file.write_bytes(good[:-5] + bytes([good[-5] ^ 1]) + good[-4:])
+    else:
+        if change == "size":
+            tensors = {name: values[:9, :9].copy() for name, values in tensors.items()}
+        elif change == "classes":
+            tensors["words"] = tensors["words"] | np.array(7 << 8, tensors["words"].dtype)
+        elif change == "kind":
+            tensors["words"] = tensors["words"].astype(np.float32)
+        elif change == "no weight":
+            del tensors["weight"]
+        digest = {"sha256": samples_module._digest(tensors)}
+        file.write_bytes(safetensors.numpy.save(tensors, {} if change == "no digest" else digest))
+    assert file.read_bytes() != good
+    for name in ("image", "mask", "weight"):
+        np.testing.assert_array_equal(getattr(cached()[0], name), getattr(plain, name))
+    assert file.read_bytes() == good
 
 
 def test_a_sample_read_from_the_cache_is_not_decoded_again(tmp_path, monkeypatch) -> None:

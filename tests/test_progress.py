@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_unetres.runs import Plan
 from keras_unetres.training.boards import DrawPictures, TensorBoard, forget_events
 from keras_unetres.training.progress import Progress, format_seconds
 
@@ -73,7 +74,7 @@ class Run:
 
 
 def test_an_epoch_has_one_line() -> None:
-    run = Run(kept=lambda: 2, validation_epochs=[1, 2, 3, 4])
+    run = Run(kept=lambda: 2, validations=lambda first: 5 - first)
     run.fit(0, 4)
     assert run.lines == [
         "epoch     1/4  loss 0.5000  mIoU 0.2500  val mIoU 0.1250  2:00 left",
@@ -85,11 +86,11 @@ def test_an_epoch_has_one_line() -> None:
 
 
 def test_what_is_left_counts_the_validations_to_come() -> None:
-    run = Run(epochs=10, validation_epochs=[5, 10])
+    run = Run(epochs=10, validations=Plan(10, 1, 5, 0, 0.1).validations)
     run.fit(0, 2, validate=False)
     assert run.lines[1].endswith("2:40 left")  # 8 epochs of 20 s; no validation is known yet
     run.shown.on_train_begin()
-    run = Run(epochs=10, validation_epochs=[1, 5, 10])
+    run = Run(epochs=10, validations=lambda first: sum(epoch >= first for epoch in (1, 5, 10)))
     run.fit(0, 1)
     assert run.lines[0].endswith("3:40 left")  # 9 of 20 s, and 2 validations of 20 s
 

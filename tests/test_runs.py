@@ -19,7 +19,7 @@ import pytest
 from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import SCHEMA, Compilation, RunFolder
+from keras_unetres.runs import SCHEMA, Compilation, RunFolder, picture_name
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError, UsageError
 
 
@@ -69,6 +69,55 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, kind: str) -> Non
         with pytest.raises(ExistsError, match="--resume or --overwrite"):
             refuse(path)
     assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "loss\n1\n",
+        "epoch,loss\n1,2,3\n",
+        "epoch\n0\n",
+        "epoch\n1.5\n",
+        "epoch\nnan\n",
+        "epoch\ninf\n",
+        "x" * 200_000 + "\n",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_history_of_another_form_is_named(run: RunFolder, text: str) -> None:
+    (run.path / "history.csv").write_text(text)
+    with pytest.raises(RunFolderError, match=r"history\.csv is not readable"):
+        run.read_history()
+
+
+@pytest.mark.parametrize("text", ["null", "3", "[]", '{"sha256": 3}', "[" * 200_000], ids=lambda text: text[:16])
+def test_weights_whose_metadata_has_another_form_are_named(run: RunFolder, text: str) -> None:
+    (run.path / "weights.safetensors").write_bytes(save_tensors(tensors(), metadata={"keras_unetres": text}))
+    with pytest.raises(RunFolderError, match="damaged"):
+        run.read_weights()
+
+
+@pytest.mark.parametrize("arguments", [{"filters": 10**9}, {"depth": float("nan")}, {"input_shape": [10**7, 32, 1]}])
+def test_numbers_of_a_network_that_cannot_be_meant_are_named(run: RunFolder, arguments: dict[str, Any]) -> None:
+    values = run_info().to_dict()
+    values["model"]["arguments"] |= arguments
+    (run.path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(RunFolderError, match=rf"run\.json is wrong at model\.arguments\.{min(arguments)}.*65536"):
+        run.read_info()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["curves.png", "progress.png"], ["image_1_curves", "image_2_progress"]),
+        (["x/y.png", "x_y.png"], ["image_1_x_y", "image_2_x_y"]),
+        (["a" * 130 + "/" + "b" * 130 + ".png"], ["image_1_" + "b" * 40]),
+        (["..\\..\\x.png", "CON.png", "a:b\n\x1b[2J\u202e.png"], ["image_1_x", "image_2_CON", "image_3_a_b_2J"]),
+        (["\u7ec6\u80de.png", ".png"], ["image_1", "image_2_png"]),
+    ],
+)
+def test_names_of_pictures_are_short_unique_and_plain(names: list[str], expected: list[str]) -> None:
+    assert [picture_name(index, name) for index, name in enumerate(names)] == expected
 
 
 @pytest.fixture

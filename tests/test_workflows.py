@@ -23,9 +23,11 @@ from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.training import fit as fitting
+from keras_unetres.training.callbacks import LearningRate
 from keras_unetres.training.schedule import make_plan
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
+from keras_unetres.workflows.report import report
 from keras_unetres.workflows.train import resume, train
 from unetres_edge import Preprocessing
 from unetres_edge.errors import (
@@ -34,6 +36,7 @@ from unetres_edge.errors import (
     FileSystemError,
     ModelError,
     RunFolderError,
+    TrainingError,
     UsageError,
     WeightsError,
 )
@@ -444,3 +447,139 @@ def test_a_model_scores_only_data_of_its_classes(int8_file: Path, cells: Path, t
     (data / "classes.txt").write_text("a\nb\nc\n")
     with pytest.raises(DataError, match="differ in classes"):
         evaluate(int8_file, data, say=silent)
+
+
+@pytest.fixture
+def tiny() -> TrainSettings:
+    return TrainSettings(NetworkSettings(size=16, depth=1, filters=2), FitSettings(batch=2, epochs=1))
+
+
+def write_pair(root: Path, name: str, mask: np.ndarray) -> None:
+    for part, values in (("images", mask * 90), ("masks", mask)):
+        file = root / part / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values.astype(np.uint8)).save(file)
+
+
+def half(side: int = 16) -> np.ndarray:
+    mask = np.zeros((side, side), np.uint8)
+    mask[: side // 2] = 1
+    return mask
+
+
+def test_one_image_is_too_few_to_train_on(tmp_path: Path, tiny: TrainSettings) -> None:
+    write_pair(tmp_path / "set", "a", half())
+    with pytest.raises(DataError, match=r"no val part.*fix: add images"):
+        train(tmp_path / "set", tmp_path / "run", tiny, say=silent)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5])
+def test_masks_in_which_nothing_is_labelled_teach_nothing(tmp_path: Path, tiny: TrainSettings, balance: float) -> None:
+    for name in "abcdefgh":
+        write_pair(tmp_path / "set", name, np.full((16, 16), 255, np.uint8))
+    (tmp_path / "set" / "dataset.yaml").write_text("classes: [a, b]\nignore: 255\n")
+    with pytest.raises(DataError, match="no pixel of the train part has a class.*fix: look at `ignore`"):
+        train(tmp_path / "set", tmp_path / "run", tiny.with_flat({"balance": balance}), say=silent)
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_any_name_end_a_training(
+    tmp_path: Path, tiny: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "l" * 130 + "/" + "m" * 130
+    for name in ("progress", "x/y", "x_y", long, *"abcd"):
+        write_pair(tmp_path / "set", name, half())
+    (tmp_path / "set" / "dataset.yaml").write_text('val_from: "[plx]*"\ntest_from: none\n')
+    refused = []
+
+    def refuse_one(path: Path, data: bytes) -> None:
+        if path.name.startswith("image_2_"):
+            raise FileSystemError("cannot write", file=path)
+        write_bytes(path, data)
+
+    monkeypatch.setattr("keras_unetres.tasks.segment.write_bytes", refuse_one)
+    train(tmp_path / "set", tmp_path / "run", tiny, say=refused.append)
+    drawn = sorted(path.name for path in (tmp_path / "run" / "samples").glob("*.png"))
+    assert drawn == ["curves.png", "image_1_" + "m" * 40 + ".png", "image_3_x_y.png", "image_4_x_y.png", "progress.png"]
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert [line for line in refused if line.startswith("note") and "image_2_progress.png" in line]
+
+
+def test_data_that_goes_away_is_named_in_a_line_that_says_how_to_go_on(
+    tmp_path: Path, tiny: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcdefgh":
+        write_pair(tmp_path / "set", name, half())
+    monkeypatch.setattr("keras_unetres.data.records._MEMORY", 0)
+    begin = LearningRate.on_train_batch_begin
+
+    def take_away(self: LearningRate, batch: int, logs: object = None) -> None:
+        begin(self, batch, logs)
+        if (tmp_path / "set").exists() and batch == 1:
+            (tmp_path / "set").rename(tmp_path / "gone")
+
+    monkeypatch.setattr(LearningRate, "on_train_batch_begin", take_away)
+    settings = tiny.with_flat({"epochs": 30, "checkpoint_seconds": 0})
+    with pytest.raises(DataError, match=r"a sample has changed.*fix: .*go on with: unetres train --resume") as caught:
+        train(tmp_path / "set", tmp_path / "run", settings, say=silent)
+    assert caught.value.__suppress_context__
+    (tmp_path / "gone").rename(tmp_path / "set")
+    monkeypatch.setattr(LearningRate, "on_train_batch_begin", begin)
+    assert RunFolder(tmp_path / "run").read_checkpoint() is not None
+
+
+def test_the_earlier_run_comes_back_where_the_network_is_refused(run_copy: Path, cells: Path) -> None:
+    before = (run_copy / "weights.safetensors").read_bytes()
+    wrong = TrainSettings(NetworkSettings(size=16, depth=1, filters=2), FitSettings(epochs=1, deep_supervision=True))
+    with pytest.raises(UsageError, match="deep supervision"):
+        train(cells, run_copy, wrong, overwrite=True, say=silent)
+    assert (run_copy / "weights.safetensors").read_bytes() == before
+    assert not (run_copy / "replaced").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("history", 3),
+        ("history", [3]),
+        ("history", [{"loss": 1}]),
+        ("history", [{"epoch": 1, "loss": "x"}]),
+        ("best", None),
+        ("best_epoch", "x"),
+        ("finished", 1),
+        ("step", -1),
+        ("step", 10**30),
+        ("step", 1.5),
+        ("step", True),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_whose_state_has_another_form_is_named(run_copy: Path, key: str, value: object) -> None:
+    run = RunFolder(run_copy)
+    checkpoint = run.read_checkpoint()
+    assert checkpoint is not None
+    run.write_checkpoint(checkpoint[0], {**checkpoint[1], key: value})
+    with pytest.raises(RunFolderError, match="the checkpoint is of another version"):
+        resume(run_copy, say=silent)
+
+
+def test_a_run_names_no_folder_that_is_written_to_and_fetches_nothing(run_copy: Path, tmp_path: Path) -> None:
+    values = json.loads((run_copy / "run.json").read_text())
+    values["settings"]["data"]["cache"] = str(tmp_path / "cache")
+    (run_copy / "run.json").write_text(json.dumps(values))
+    resume(run_copy, say=silent)
+    assert not (tmp_path / "cache").exists()
+    values["data"]["path"] = "tfds:mnist"
+    (run_copy / "run.json").write_text(json.dumps(values))
+    for call in (resume, report, lambda run, say: export(run, tmp_path / "m.tflite", max_drop=1.0, say=say)):
+        with pytest.raises(DataError, match="only when it is named on the command line.*tfds:mnist"):
+            call(run_copy, say=silent)
+
+
+def test_memory_that_does_not_suffice_is_one_error_that_says_what_to_lower() -> None:
+    import tensorflow as tf
+
+    for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")):
+        with pytest.raises(TrainingError, match="memory does not suffice.*fix: lower --batch"), fitting.named_memory():
+            raise error

@@ -94,6 +94,8 @@ class Reading:
             raise UsageError(
                 "the ignored mask value is wrong", expected=f"a whole number {-(2**15)}..{2**16 - 1}", found=self.ignore
             )
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise UsageError("the seed is wrong", expected="a whole number from 0", found=self.seed)
         for name in ("val_from", "test_from"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):

@@ -17,7 +17,7 @@ import numpy as np
 
 from unetres_edge.errors import DataError, Fix, UnetresError
 from unetres_edge.images.decode import read_colors
-from unetres_edge.images.preprocessing import Preprocessing
+from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
 from ..machine.progress_bar import with_progress
 from .classes import Classes, decide_classes, fix_colors, fix_values, list_values
@@ -100,7 +100,8 @@ class Records:
     """Decoded samples of one split: `records[i]` gives a `Record`. They stay in memory up to a limit.
 
     `samples` says where each comes from, `sizes` holds (height, width) of each in px, `in_memory` whether it was kept,
-    `grey` whether no image has colour, `contents` the digests of the pixels of images that have one class each.
+    `grey` whether no image has colour, `labelled` whether any pixel has a class, `contents` the digests of the pixels
+    of images that have one class each.
     """
 
     def __init__(
@@ -117,6 +118,9 @@ class Records:
         self.sizes = tuple(look.size for look in looks)
         self.contents = tuple(look.content for look in looks)
         self.grey = all(look.grey for look in looks)
+        ignored = {value for value, class_id in (classes.values or {}).items() if class_id == IGNORE}
+        ignored |= {classes.ignore} if classes.ignore is not None else set()
+        self.labelled = any(look.counts is None or not look.counts.keys() <= ignored for look in looks)
         self._dataset = dataset
         self._kept: list[Record | None] = []
         kept = 0

@@ -1,7 +1,8 @@
 """Prepared samples: image, mask and weights as the pipeline cuts them, in memory, or in a folder of files.
 
 A cache file is named by a digest of everything that decides its content: the bytes of the sample's files, how its
-masks are read, the preprocessing and the weighting. It is written whole or not at all, so processes may share a folder.
+masks are read, the preprocessing and the weighting. It is written whole or not at all, so processes may share a folder;
+what was changed since, or has another form, is made anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,14 +22,15 @@ from safetensors import SafetensorError
 
 from unetres_edge.errors import DataError, ImageError, UnetresError
 from unetres_edge.files import make_folder, write_bytes
-from unetres_edge.images.preprocessing import Placement, Preprocessing
+from unetres_edge.images.preprocessing import IGNORE, Placement, Preprocessing
 
-from .augment import pack, unpack
+from .augment import pack, unpack, word_form
 from .records import Records, in_parallel
 from .sources import Sample
 from .weighting import Weighting, class_weights, weight_map
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+_DIGEST = "sha256"  # in the metadata of a cache file, over its tensors
 _MOST_POINTS = 64  # of one class in one image, for class-balanced crops
 
 
@@ -61,6 +64,7 @@ class Samples:
         owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
         class_ids: (N,) int64 of images that have one class each, or None where there are masks.
         weighted: whether pixels have weights.
+        fault: what kept a sample from being read again, or None; TensorFlow wraps what is raised in a pipeline.
         class_weights: weights of `weighting.balanced`, or None.
 
     Raises:
@@ -87,6 +91,7 @@ class Samples:
         given = any(sample.weight is not None for sample in self.samples)
         self.weighted = given or self.weighting != Weighting()
         self._kept: list[Prepared | None] = [None] * len(records)
+        self.fault: UnetresError | None = None
         if self.class_ids is None:  # else the records hold the images at the network's size already
             self._keep_all()
         area = pre.size[0] * pre.size[1]
@@ -102,13 +107,28 @@ class Samples:
             return kept
         file = None if self._cache is None else self._cache / f"{self._key(self.samples[index])}.safetensors"
         found = None if file is None else _load(file, self.pre.channels)
-        if found is not None:
+        if found is not None and self._fits(index, found):
             return found
-        made = self._prepare(index)
+        try:
+            made = self._prepare(index)
+        except UnetresError as error:
+            self.fault = error
+            raise
         if file is not None:
             tensors = {"words": made.words} | ({} if made.weight is None else {"weight": made.weight})
-            write_bytes(file, safetensors.numpy.save(tensors))
+            write_bytes(file, safetensors.numpy.save(tensors, {_DIGEST: _digest(tensors)}))
         return made
+
+    def _fits(self, index: int, found: Prepared) -> bool:
+        """Whether a sample from a cache file has the form that it is prepared in."""
+        shape = self._records.sizes[index] if self.pre.fit == "crop" else self.pre.size
+        known = (found.mask < len(self.classes.names)) | (found.mask == IGNORE)
+        return (
+            found.mask.shape == tuple(shape)
+            and bool(known.all())
+            and (found.weight is not None) == self.weighted
+            and (found.weight is None or (found.weight.shape == found.mask.shape and found.weight.dtype == np.float32))
+        )
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches in an epoch, the last filled up from the epoch's start."""
@@ -190,12 +210,28 @@ def _prepared(words: np.ndarray, channels: int, weight: np.ndarray | None) -> Pr
 
 
 def _load(file: Path, channels: int) -> Prepared | None:
-    """Return what a cache file holds, or None if it is not there or damaged."""
+    """Return what a cache file holds, or None if it is not there, or not what was written."""
     try:
-        tensors = safetensors.numpy.load(file.read_bytes())
-        return _prepared(tensors["words"], channels, tensors.get("weight"))
-    except (OSError, SafetensorError, KeyError, ValueError):
+        data = file.read_bytes()
+        tensors = safetensors.numpy.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        words = tensors["words"]
+        dtype, depth = word_form(channels)
+        if header["__metadata__"][_DIGEST] != _digest(tensors) or words.dtype != dtype.as_numpy_dtype:
+            return None
+        return (
+            _prepared(words, channels, tensors.get("weight")) if words.ndim == 3 and words.shape[2] == depth else None
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, values in sorted(tensors.items()):
+        digest.update(f"{name} {values.dtype} {values.shape} ".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def _place_weight(place: Placement, weight: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from unetres_edge.errors import RunFolderError
+from unetres_edge.errors import RunFolderError, UnetresError, shortened
 
 from .fcn import build_fcn
 from .resnet import build_resnet
@@ -29,8 +29,13 @@ def build(builder: str, arguments: dict[str, Any]) -> keras.Model:
         raise RunFolderError("the model's builder is not known", expected=", ".join(BUILDERS), found=builder)
     try:
         return BUILDERS[builder](**arguments)
-    except TypeError as error:
-        raise RunFolderError(f"the builder does not take these arguments: {error}") from error
+    except UnetresError:
+        raise
+    except Exception as error:  # of Keras and TensorFlow, down to memory that does not suffice: any kind
+        said = shortened(error, 300) or type(error).__name__
+        raise RunFolderError(
+            f"the builder does not take these arguments: {said}", fix="lower the size, filters or depth"
+        ) from error
 
 
 def assign(variables: dict[str, keras.Variable], tensors: dict[str, np.ndarray], file: Any = None) -> None:

@@ -15,6 +15,7 @@ from .info import (
     RunInfo,
     Speed,
 )
+from .names import picture_name
 from .plan import Plan
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "SCHEMA",
     "STEPS",
     "Speed",
+    "picture_name",
 ]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NoReturn, TypeVar
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import RunFolderError, UnetresError
+from unetres_edge.errors import RunFolderError, UnetresError, shortened
 
 from ..data.declaration import Reading
 from ..settings import TrainSettings
@@ -313,6 +313,7 @@ def _of_known(kind: type[T], given: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
+_LARGEST = 1 << 16  # of the numbers that a network is made from
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -327,7 +328,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def _model(part: _Section) -> ModelInfo:
-    return ModelInfo(part.get("builder", str), part.get("arguments", dict))
+    arguments = part.get("arguments", dict)
+    for name, value in arguments.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, (int, float)) and not abs(each) <= _LARGEST:  # NaN is not
+                part.section("arguments").refuse(name, f"numbers of at most {_LARGEST}", found=shortened(each, 40))
+    return ModelInfo(part.get("builder", str), arguments)
 
 
 def _classes(part: _Section, ignored: bool) -> ClassInfo:

@@ -9,6 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_MOST = 10**12  # epochs, or steps of one
+_FASTEST = 1000
 _POLY_POWER = 0.9  # Chen 2017 (DeepLab), section 4.1
 
 
@@ -32,6 +34,13 @@ class Plan:
     learning_rate: float
     schedule: str = "cosine"
 
+    def __post_init__(self) -> None:
+        counts = (self.epochs, self.steps_per_epoch, self.validate_every)
+        if not all(1 <= count <= _MOST for count in counts) or not 0 <= self.warmup_steps <= _MOST:
+            raise ValueError(f"a plan has from 1 to {_MOST} epochs and steps")
+        if not 0 < self.learning_rate <= _FASTEST:  # NaN is not
+            raise ValueError(f"the learning rate of a plan is above 0 and at most {_FASTEST}")
+
     @property
     def steps(self) -> int:
         """All optimizer steps."""
@@ -54,6 +63,10 @@ class Plan:
         fall = (1 - done) ** _POLY_POWER if self.schedule == "poly" else 0.5 * (1 + math.cos(math.pi * done))
         return self.learning_rate * fall
 
-    def validation_epochs(self) -> list[int]:
-        """Return the epochs, counted from 1, after which validation is run."""
-        return sorted({*range(self.validate_every, self.epochs + 1, self.validate_every), self.epochs})
+    def validates(self, epoch: int) -> bool:
+        """Whether validation is run after an epoch, counted from 1."""
+        return 1 <= epoch <= self.epochs and (epoch % self.validate_every == 0 or epoch == self.epochs)
+
+    def validations(self, first: int = 1) -> int:
+        """Return how many validations are run after an epoch and all that follow it."""
+        return 0 if first > self.epochs else -(-self.epochs // self.validate_every) - (first - 1) // self.validate_every

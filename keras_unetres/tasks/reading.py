@@ -94,8 +94,18 @@ def _open(task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSet
 def _read(task: Task, dataset: Dataset, settings: TrainSettings) -> dict[str, Records]:
     from ..data import read_records
 
+    for name in ("train", "val"):
+        dataset.split(name)  # refuses a data set without it
     parts = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
-    return read_records(dataset, parts, scaled=task.scaled(settings))
+    records = read_records(dataset, parts, scaled=task.scaled(settings))
+    if not records["train"].labelled:
+        raise DataError(
+            "no pixel of the train part has a class",
+            file=dataset.root,
+            expected="masks in which something is labelled",
+            fix="look at `ignore` and `values` of the dataset.yaml, or at the masks",
+        )
+    return records
 
 
 def prepare_data(

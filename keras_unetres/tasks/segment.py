@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge import Preprocessing, Segmenter
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, FileSystemError
 from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 
-from ..runs import RunFolder, RunInfo
+from ..runs import RunFolder, RunInfo, picture_name
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .loading import build_network, card_of_run, keras_segmenter, open_segmenter
@@ -101,8 +101,10 @@ class Segment:
         for index in range(min(_SAMPLES, len(records["val"]))):
             record = records["val"][index]
             sheet = sample_sheet(record.image, record.mask, {"prediction": segmenter})
-            name = os.path.splitext(record.name)[0].replace("/", "_")
-            write_bytes(run.samples / f"{name}.png", draw.encode_png(sheet))
+            try:
+                write_bytes(run.samples / f"{picture_name(index, record.name)}.png", draw.encode_png(sheet))
+            except FileSystemError as error:  # of a picture, which costs neither the others nor the report
+                say(f"note      {error}")
         split = "test" if "test" in records else "val"
         make_report(run, segmenter, records[split], split, say)
 

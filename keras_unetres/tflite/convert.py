@@ -109,7 +109,21 @@ def _workplace() -> Iterator[Path]:
             f"no temporary folder can be made: {error.strerror or error}", file=error.filename, fix=_OTHER_PLACE
         ) from error
     with place as name:
+        if not _is_text(name):
+            raise FileSystemError(
+                "TensorFlow takes no temporary folder whose name is no text",
+                file=ascii(name),
+                fix="set TMPDIR to another folder",
+            )
         yield Path(name)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class Converter:
         questions, replies = self._process.stdin, self._process.stdout
         assert questions is not None and replies is not None
         with contextlib.suppress(BrokenPipeError):
-            questions.write(os.fsencode(folder) + b"\n")
+            questions.write(os.fsencode(folder).hex().encode() + b"\n")  # a name may hold a line break
             questions.flush()
         answers: list[bytes] = []
         reader = threading.Thread(target=lambda: answers.append(replies.readline()), daemon=True)

@@ -151,7 +151,7 @@ def _next_folder() -> str | None:
             if not letter:
                 return None
             name += letter
-        return os.fsdecode(name[:-1])
+        return os.fsdecode(bytes.fromhex(name[:-1].decode()))
     return None
 
 

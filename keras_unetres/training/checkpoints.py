@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -73,12 +74,15 @@ class CheckpointWriter:
         self._partial = {name: tensors.pop(name) for name in list(tensors) if name.startswith("metric/")}
         file = self._run.path / "checkpoints"
         assign(state_variables(self._model), tensors, file=file)
-        try:
-            self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
-            self.finished = state["finished"]
-            return int(state["step"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(f"the checkpoint is of another version: no {error}", file=file) from error
+        wrong = [key for key, fits in _STATE.items() if key not in state or not fits(state[key])]
+        if wrong or state["step"] > self._plan.steps:
+            raise RunFolderError(
+                f"the checkpoint is of another version: no {', '.join(wrong) or 'such step in the plan'}", file=file
+            )
+        self.history, self.best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
+        self.finished = state["finished"]
+        step: int = state["step"]
+        return step
 
     def keep_start(self, score: float) -> None:
         """Keep the weights before any training as the best so far, and a checkpoint to begin from.
@@ -153,6 +157,24 @@ class CheckpointWriter:
             "finished": self.finished,
         }
         self._run.write_checkpoint(tensors, state)
+
+
+def _is_history(rows: object) -> bool:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return False
+    return all(
+        type(row.get("epoch")) is int and all(type(value) in (int, float) for value in row.values()) for row in rows
+    )
+
+
+# What the state of a checkpoint holds -> whether a value is one.
+_STATE: dict[str, Callable[[Any], bool]] = {
+    "history": _is_history,
+    "best": lambda value: type(value) in (int, float),
+    "best_epoch": lambda value: type(value) is int and value >= 0,
+    "finished": lambda value: type(value) is bool,
+    "step": lambda value: type(value) is int and value >= 0,
+}
 
 
 class _Resumed(keras.callbacks.Callback):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from unetres_edge.errors import UsageError
+from unetres_edge.errors import TrainingError, UsageError
 
 from ..choices.fitting import OPTIMIZERS
 from ..runs import Plan
@@ -89,6 +90,20 @@ def probe_speed(model: keras.Model, train: tf.data.Dataset, validation: tf.data.
     return max(step_seconds, mean_seconds), validation_seconds
 
 
+@contextlib.contextmanager
+def named_memory() -> Iterator[None]:
+    """Raise TrainingError, which says what to lower, where the memory does not suffice for a network and its steps."""
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError) as error:
+        if isinstance(error, tf.errors.InternalError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise TrainingError(
+            "the memory does not suffice for a step",
+            fix="lower --batch or --size, or --filters and --depth",
+        ) from error
+
+
 def fit(
     model: keras.Model,
     plan: Plan,
@@ -121,7 +136,7 @@ def fit(
             initial_epoch=first,
             epochs=end,
             steps_per_epoch=steps,
-            validation_freq=plan.validation_epochs(),
+            validation_freq=_ValidationEpochs(plan),
             shuffle=False,
             callbacks=[*callbacks, trained],
             verbose=0,
@@ -129,6 +144,17 @@ def fit(
         trained.put_back()
         if model.stop_training:
             break
+
+
+class _ValidationEpochs(list[int]):
+    """What Keras asks whether an epoch is validated; it takes a list, in which it looks for the epoch each time."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def __contains__(self, epoch: object) -> bool:
+        return isinstance(epoch, int) and self._plan.validates(epoch)
 
 
 class _Trained(keras.callbacks.Callback):

@@ -6,7 +6,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import keras
@@ -36,7 +36,8 @@ class Progress(keras.callbacks.Callback):
         first_epoch: epochs done before this process.
         say: called with the line of every epoch; one without escape codes, fit for a log file.
         stream: where the live line goes, if it is a terminal; None for standard error.
-        validation_epochs: epochs, counted from 1, after which validation is run; None if every epoch is alike.
+        validations: epoch, counted from 1 -> how many validations are run after it and all that follow; None if every
+            epoch is alike.
         kept: () -> the epoch of the weights that are kept, 0 before there are any; None to mark no epoch.
         clock: seconds.
     """
@@ -50,14 +51,14 @@ class Progress(keras.callbacks.Callback):
         say: Callable[[str], None] = print,
         stream: TextIO | None = None,
         *,
-        validation_epochs: Sequence[int] | None = None,
+        validations: Callable[[int], int] | None = None,
         kept: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__()
         self._epochs, self._steps, self._batch = epochs, steps_per_epoch, batch_size
         self._say, self._stream = say, stream if stream is not None else sys.stderr
-        self._validations, self._kept, self._clock = validation_epochs, kept, clock
+        self._validations, self._kept, self._clock = validations, kept, clock
         self._epoch, self._done = first_epoch, 0
         self._step_seconds: list[float] = []  # of whole epochs or parts of them, each a mean
         self._between: list[float] = []  # seconds from an epoch's last step to its end: validation, checkpoints
@@ -171,16 +172,16 @@ class Progress(keras.callbacks.Callback):
             return None
         steps = (self._epochs - self._epoch) * self._steps - self._done
         after = self._epoch if self._done < self._steps else self._epoch + 1  # epochs whose end is behind
-        rest = range(after + 1, self._epochs + 1)
+        rest = max(0, self._epochs - after)
         if self._validations is None:
             every = [*self._between, *self._between_validated]
-            ends = len(rest) * (statistics.mean(every) if every else 0.0)
+            ends = rest * (statistics.mean(every) if every else 0.0)
         else:
-            validated = len(set(rest) & set(self._validations))
+            validated = self._validations(after + 1)
             # The first validation holds its compilation.
             times = self._between_validated[1:] or self._between_validated
             ends = validated * (statistics.mean(times) if times else 0.0)
-            ends += (len(rest) - validated) * (statistics.mean(self._between) if self._between else 0.0)
+            ends += (rest - validated) * (statistics.mean(self._between) if self._between else 0.0)
         return steps * statistics.median(speeds) + ends
 
 

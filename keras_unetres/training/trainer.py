@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from unetres_edge.errors import TrainingError
+from unetres_edge.errors import Fix, TrainingError
 
 from ..models import assign
 from ..runs import Compilation, Plan, RunFolder, Speed
@@ -56,7 +56,7 @@ def train_run(
     devices.check_same(repr(compilation), "how steps are computed; --precision and --compile choose it")
     stop = StopRequest(say)
     say(f"device    {compiling.describe_device(compilation, fit.devices)}")
-    with compiling.precision_policy(compilation.precision), stop.listening(), devices.guard():
+    with compiling.precision_policy(compilation.precision), stop.listening(), devices.guard(), fitting.named_memory():
         model = _build(data, devices, say)
         trained, metrics = _compile(model, data, devices, compilation)
         validation = data.validation_batches()
@@ -92,7 +92,7 @@ def train_run(
             writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=drawing)
             progress = _progress(plan, fit.batch_size, done, writer, say)
             stop.say = progress.say
-            with _say_how_to_go_on(run, say), contextlib.closing(progress):
+            with _say_how_to_go_on(run, data, say), contextlib.closing(progress):
                 fitting.fit(
                     trained,
                     plan,
@@ -268,16 +268,22 @@ def _progress(plan: Plan, batch: int, done: int, writer: CheckpointWriter, say: 
         batch,
         done // plan.steps_per_epoch,
         say,
-        validation_epochs=plan.validation_epochs(),
+        validations=plan.validations,
         kept=lambda: writer.best_epoch,
     )
 
 
 @contextlib.contextmanager
-def _say_how_to_go_on(run: RunFolder, say: Callable[[str], None]) -> Iterator[None]:
-    """Say, where training is stopped, how to go on."""
+def _say_how_to_go_on(run: RunFolder, data: TrainingData, say: Callable[[str], None]) -> Iterator[None]:
+    """Say, where training is stopped, how to go on; raise what the data was stopped by as it was raised."""
     try:
         yield
     except KeyboardInterrupt:
         say(f"stopped; go on with: unetres train --resume {run.path}")
         raise
+    except Exception:
+        fault = data.fault
+        if fault is None:
+            raise
+        fault.remedy = Fix(f"restore it, and go on with: unetres train --resume {run.path}")
+        raise fault from None

@@ -14,6 +14,8 @@ from ..settings import TrainSettings
 if TYPE_CHECKING:
     import keras
 
+    from unetres_edge.errors import UnetresError
+
     from ..data import Records
     from ..data.pipeline import Order
     from ..data.samples import Samples
@@ -82,6 +84,11 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
         return self.order.samples.steps(self.order.batch_size)
+
+    @property
+    def fault(self) -> UnetresError | None:
+        """What kept images from being read again, or None."""
+        return self.order.samples.fault or self.validation.fault
 
     def batches(self, first_step: int, last_step: int, shard: tuple[int, int] = (0, 1)) -> Any:
         """Return the batches of some steps, for one of several workers, as a `tf.data.Dataset`."""

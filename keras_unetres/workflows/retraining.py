@@ -104,4 +104,5 @@ def _settings(source: Source, epochs: int | None, minutes: float | None, learnin
         patience=None,
         warmup=None,
     )
-    return replace(before, network=replace(before.network, weights=None), fit=fit)
+    data = replace(before.data, cache=None)  # a file names no folder that is written to
+    return replace(before, network=replace(before.network, weights=None), fit=fit, data=data)

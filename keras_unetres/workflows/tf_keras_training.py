@@ -103,6 +103,10 @@ def train_in_tf_keras(
     except KeyboardInterrupt:
         say(f"stopped; {run.path} cannot be resumed: start it anew, with --overwrite")
         raise
+    except Exception:
+        if data.fault is None:
+            raise
+        raise data.fault from None  # TensorFlow wraps it
     assign({v.path: v for v in kept.weights}, run.read_weights())
     data.task.finish(data, run, kept, history, say)
     return told(run, data, plan, best, best_epoch, begun, say)

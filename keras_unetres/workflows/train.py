@@ -118,7 +118,8 @@ def resume(
     begun = time.perf_counter()
     run = RunFolder(run_path)
     info = run.read_info()
-    options = _same_settings(run, info.train_settings(run.path), settings or {})
+    # A file names no folder that is written to, so the cache is the one that is asked for now.
+    options = _same_settings(run, info.train_settings(run.path), {"cache": None, **(settings or {})})
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     with run.lock() if devices.is_chief else contextlib.nullcontext():

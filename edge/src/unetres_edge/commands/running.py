@@ -43,6 +43,11 @@ def _run(function: Callable[[], None], debug: bool) -> int:
         if debug:
             raise
         return _tell(FileSystemError(_reason(error), file=error.filename))
+    except MemoryError as error:
+        if debug:
+            raise
+        fix = "lower --batch, --size, --filters or --tile, or take smaller images"
+        return _tell(FileSystemError("the memory does not suffice", found=str(error) or None, fix=fix))
     except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
         return int(getattr(stop, "exit_code", 130))
