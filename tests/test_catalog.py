@@ -14,10 +14,13 @@ from keras import layers
 from PIL import Image
 
 from keras_unetres.cli import main
-from keras_unetres.models import ENCODERS, build_fcn, build_resnet, build_unet
-from keras_unetres.models.catalog import NETWORKS, cost, find_network, multiply_adds, not_int8
+from keras_unetres.models import ENCODERS, build_fcn, build_resnet, build_unet, catalog
+from keras_unetres.models.catalog import NETWORKS, cost, find_network, measure, multiply_adds, not_int8
 from keras_unetres.pages.diagram import _boxes, draw_network
+from keras_unetres.workflows.models import list_models
 from unetres_edge.errors import UsageError
+
+QUICK = ("resnet20", "unet_nearest")
 
 
 def test_every_encoder_is_listed_and_every_name_can_be_built() -> None:
@@ -102,7 +105,7 @@ def test_the_command_lists_one_network(tmp_path: Path, capsys: pytest.CaptureFix
         (["unet_resnet18", "--size", "100"], "use 96 or 128"),
         (["--plot", "a.png"], "name it: unetres models NAME"),
         (["resnet20", "--plot", "a.gif"], "expected .png or .svg or .pdf"),
-        (["resnet20", "--size", "1", "2", "3"], "one side, or height and width"),
+        (["resnet20", "--size", "1", "2", "3"], "expected 1 or 2 whole numbers"),
     ],
 )
 def test_the_command_refuses(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,3 +142,21 @@ def test_the_picture_is_a_picture(tmp_path: Path) -> None:
     assert picture.shape[1] > 800
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
     assert picture[0, 0].tolist() == [255, 255, 255]
+
+
+def test_the_table_of_costs_has_every_network_and_is_read_without_building(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalog.Network, "build", None)
+    assert main(["models"]) == 0
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert printed == [row["name"] for row in list_models(say=lambda line: None)] == list(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NETWORKS]
+)
+def test_the_table_of_costs_is_what_building_gives(name: str) -> None:
+    rows = {row["name"]: row for row in list_models(say=lambda line: None)}
+    network = NETWORKS[name]
+    assert rows[name] == measure(network, network.build())

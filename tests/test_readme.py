@@ -161,7 +161,7 @@ def test_the_figures_of_the_device_are_those_of_the_files() -> None:
 
 
 def test_the_networks_are_those_of_the_file() -> None:
-    rows = {row["name"]: row for row in json.loads((ROOT / "docs" / "models.json").read_text())}
+    rows = {row["name"]: row for row in json.loads((ROOT / "keras_unetres" / "models" / "costs.json").read_text())}
     lines = [line.strip("| ").split(" | ") for line in NETWORKS.splitlines() if " px | " in line]
     assert len(lines) > 9
     for name, size, parameters, multiply_adds, field, clean in lines:

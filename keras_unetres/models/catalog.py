@@ -1,15 +1,20 @@
-"""Every network by name, and what it costs: parameters, multiply-adds, receptive field, what is not int8-clean."""
+"""Every network by name, and what it costs: parameters, multiply-adds, receptive field, what is not int8-clean.
+
+`python -m keras_unetres.models.catalog` builds all of them and writes `costs.json`, which `unetres models` reads.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
 from unetres_edge.errors import UsageError
+from unetres_edge.files import write_json
 
 from ..choices.networks import DEPTHS, ENCODERS
 from .builders import build
@@ -110,6 +115,20 @@ def find_network(name: str) -> Network:
     raise UsageError("the network is unknown", expected=", ".join(NETWORKS), found=name, fix="see: unetres models")
 
 
+def measure(network: Network, model: keras.Model, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Return the row of a network in the table of costs, as JSON values.
+
+    Args:
+        network: the network.
+        model: the same, built for this size.
+        size: (height, width) of the input, px; None for the one at which it is usually quoted.
+    """
+    height, width = size or network.input_shape[:2]
+    figures = asdict(cost(model, (height, width)))
+    about = {"name": network.name, "about": network.about, "size": [height, width]}
+    return {**about, **figures, "not_int8": list(figures["not_int8"])}
+
+
 def cost(model: keras.Model, size: tuple[int, int]) -> Cost:
     """Return what a network of this package costs for an input of (height, width) px."""
     deepest = model.output if len(model.output.shape) == 4 else list(feature_pyramid(model).values())[-1]
@@ -148,3 +167,7 @@ def not_int8(model: keras.Model) -> tuple[str, ...]:
         elif isinstance(layer, layers.AveragePooling2D) and set(layer.pool_size) == {1} and max(layer.strides) > 1:
             faults.append(f"{layer.name} (AVERAGE_POOL_2D, 1x1 with strides)")
     return tuple(faults)
+
+
+if __name__ == "__main__":
+    write_json(Path(__file__).with_name("costs.json"), [measure(each, each.build()) for each in NETWORKS.values()])

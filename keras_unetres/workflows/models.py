@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import UsageError
 from unetres_edge.files import write_bytes, write_json
+
+_COSTS = Path(__file__).parents[1] / "models" / "costs.json"
 
 
 def list_models(
@@ -34,25 +37,37 @@ def list_models(
     Raises:
         UsageError: no such network, a size it does not take, or `plot` without a name.
     """
-    from ..models.catalog import NETWORKS, cost, find_network
-
-    networks = list(NETWORKS.values()) if name is None else [find_network(name)]
     if plot is not None and name is None:
         raise UsageError("--plot draws one network", fix="name it: unetres models NAME --plot F.png")
-    rows = []
     say(f"{'name':22}{'input':>10}{'params M':>10}{'mul-adds G':>12}{'field px':>10}  int8-clean  about")
-    for network in networks:
+    if name is None and size is None:  # from the table that was written by building them all
+        rows: list[dict[str, Any]] = json.loads(_COSTS.read_text(encoding="utf-8"))
+        for row in rows:
+            say(_line(row))
+    else:
+        rows = _measure(name, size, plot, say)
+    if json_file is not None:
+        write_json(json_file, rows)
+    return rows
+
+
+def _measure(
+    name: str | None,
+    size: tuple[int, int] | None,
+    plot: str | os.PathLike[str] | None,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Build networks, print what each costs, and draw the one that is named."""
+    from ..models.catalog import NETWORKS, find_network, measure
+
+    rows = []
+    for network in NETWORKS.values() if name is None else [find_network(name)]:
         model = network.build(size)
-        height, width = size or network.input_shape[:2]
-        figures = cost(model, (height, width))
-        rows.append({"name": network.name, "about": network.about, "size": [height, width], **asdict(figures)})
-        say(
-            f"{network.name:22}{f'{height}x{width}':>10}{figures.parameters / 1e6:10.2f}"
-            f"{figures.multiply_adds / 1e9:12.2f}{figures.receptive_field:10}  "
-            f"{'no' if figures.not_int8 else 'yes':10}  {network.about}"
-        )
+        row = measure(network, model, size)
+        rows.append(row)
+        say(_line(row))
         if name is not None:
-            for fault in figures.not_int8:
+            for fault in row["not_int8"]:
                 say(f"  splits the int8 partition: {fault}")
             _say_geometry(model, say)
         if plot is not None:
@@ -60,9 +75,17 @@ def list_models(
 
             write_bytes(plot, draw_network(model, os.fspath(plot)))
             say(f"wrote {plot}")
-    if json_file is not None:
-        write_json(json_file, rows)
     return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Return the line of a network in the printed table."""
+    height, width = row["size"]
+    return (
+        f"{row['name']:22}{f'{height}x{width}':>10}{row['parameters'] / 1e6:10.2f}"
+        f"{row['multiply_adds'] / 1e9:12.2f}{row['receptive_field']:10}  "
+        f"{'no' if row['not_int8'] else 'yes':10}  {row['about']}"
+    )
 
 
 def _say_geometry(model: Any, say: Callable[[str], None]) -> None:
