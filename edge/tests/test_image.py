@@ -15,6 +15,8 @@ import tifffile
 from PIL import Image
 
 from unetres_edge.errors import ImageError, MaskError
+from unetres_edge.files import read_bytes
+from unetres_edge.images import decode, tiff
 from unetres_edge.images.decode import count_pages, image_array, read_colors, read_image, read_mask
 
 RNG = np.random.default_rng(1)
@@ -442,3 +444,38 @@ def test_nothing_is_printed_of_a_damaged_tiff(tmp_path, capfd) -> None:
         with contextlib.suppress(ImageError):
             read_image(tmp_path / "b.tif")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("form", ["grey", "deflate", "bigtiff", "big-endian", "rgb16"])
+def test_a_page_of_a_stack_costs_its_own_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    """No decoder sees the pages before the one that is wanted, and the file is read once."""
+    dtype = np.uint16 if form == "rgb16" else np.uint8
+    stack = np.random.default_rng(0).integers(0, 255, (40, 9, 7, *([3] if form == "rgb16" else []))).astype(dtype)
+    file = tmp_path / "stack.tif"
+    more = {"deflate": {"compression": "zlib"}, "bigtiff": {"bigtiff": True}, "big-endian": {"byteorder": ">"}}
+    kind = "rgb" if form == "rgb16" else "minisblack"
+    tifffile.imwrite(file, stack, photometric=kind, metadata=None, rowsperstrip=4, **more.get(form, {}))
+    reads, sizes = [], []
+    monkeypatch.setattr(decode, "read_bytes", lambda *given: reads.append(given) or read_bytes(*given))
+    alone = tiff.page_alone
+
+    def seen(data: bytes, page: tiff.Page) -> tuple[bytes, int]:
+        cut, number = alone(data, page)
+        sizes.append((len(cut), number))
+        return cut, number
+
+    monkeypatch.setattr(tiff, "page_alone", seen)
+    for number, right in enumerate(stack):
+        np.testing.assert_array_equal(decode.read_image(file, number), right)
+    assert len(reads) == 1
+    assert max(size for size, _ in sizes[1:]) < 3000
+    assert {number for _, number in sizes} == {0}
+    tifffile.imwrite(file, stack[::-1], photometric=kind, metadata=None)
+    np.testing.assert_array_equal(decode.read_image(file, 3), stack[-4])
+
+
+def test_a_film_behind_a_photo_is_not_counted(tmp_path: Path) -> None:
+    photo = io.BytesIO()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(photo, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(photo.getvalue() + b"\xff\xda" * 300)
+    assert decode.read_image(tmp_path / "a.jpg").shape == (48, 64, 3)

@@ -18,6 +18,7 @@ import re
 import struct
 import threading
 import warnings
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,6 +36,7 @@ _MAX_PLAIN = 2**24  # bytes of a PGM written in digits, which take many times th
 _MAX_SCANS = 256  # of a progressive JPEG, each as long to decode as a whole image
 _MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)  # of JPEG
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # Pillow opens MPO as JPEG
+_stacks: deque[tuple[tuple[int, ...], bytes]] = deque(maxlen=2)
 _EXIF_ORIENTATION = 0x0112
 _SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
 _AS_FILES = "save each frame as its own file, or declare the stack in a dataset.yaml"
@@ -56,7 +58,7 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
             values that are not finite, a 16-bit colour PNG, or more than `MAX_PIXELS` pixels.
     """
     with _named(ImageError, path):
-        data = _read(path, "image")
+        data = _read_page(path, "image", page)
         if tiff.is_tiff(data):
             return _tiff_image(data, *_find_page(data, page))
         if pnm.is_pnm(data):
@@ -82,7 +84,7 @@ def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarr
             colours, transparent pixels, float, or rotated by EXIF.
     """
     with _named(MaskError, path):
-        data = _read(path, "mask")
+        data = _read_page(path, "mask", page)
         if tiff.is_tiff(data):
             return _tiff_mask(data, *_find_mask(data, page))
         if pnm.is_pnm(data):
@@ -104,7 +106,7 @@ def read_colors(path: str | os.PathLike[str], page: int | None = None) -> np.nda
         MaskError: as for `read_mask`; also more than 8 bits.
     """
     with _named(MaskError, path):
-        data = _read(path, "mask")
+        data = _read_page(path, "mask", page)
         if tiff.is_tiff(data):
             values = _tiff_image(data, *_find_mask(data, page))
         elif pnm.is_pnm(data):
@@ -236,6 +238,24 @@ def _put_filter_first() -> None:
         filters.insert(0, ("ignore", _WhileDecoding(), Warning, None, 0))
         for each in old:
             filters.remove(each)
+
+
+def _read_page(path: str | os.PathLike[str], what: str, page: int | None) -> bytes:
+    """Return the content of a file; that of the last two stacks is kept, images and masks, for their next pages."""
+    if page is None:
+        return _read(path, what)
+    try:
+        about = os.stat(path)
+    except OSError:
+        return _read(path, what)
+    key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    for known, data in tuple(_stacks):
+        if known == key:
+            return data
+    data = _read(path, what)
+    if tiff.is_tiff(data) and len(data) == about.st_size <= tiff.MOST_KEPT:
+        _stacks.append((key, data))
+    return data
 
 
 def _read(path: str | os.PathLike[str], what: str) -> bytes:
@@ -487,8 +507,9 @@ def _find_mask(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
 
 
 def _from_pillow(data: bytes, page: tiff.Page) -> Image.Image:
+    data, number = tiff.page_alone(data, page)
     image = Image.open(io.BytesIO(data), formats=("TIFF",))
-    image.seek(page.number)
+    image.seek(number)
     return image
 
 

@@ -9,11 +9,13 @@ one page stands for.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import re
 import struct
 import zlib
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,10 @@ MAX_CHANNELS = 16
 MAX_VALUES = 2**21  # of a tag: strips or tiles of one page
 _MAGIC = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8}  # bytes, by type
+_PLACES = {330, 34665, 34853, 40965}  # tags that point to further tags
+MOST_KEPT = 2**27  # bytes of a stack that is kept for its next page
+_CHAINS: deque[tuple[bytes, list[int]]] = deque(maxlen=2)
 _COMPRESSION = {1: "none", 2: "CCITT", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 6: "JPEG", 7: "JPEG"}
 _COMPRESSION |= {8: "deflate", 32773: "packbits", 32946: "deflate", 34712: "JPEG 2000", 34925: "LZMA", 50000: "zstd"}
 _COMPRESSION |= {50001: "WebP", 50002: "JPEG XL"}
@@ -42,6 +48,7 @@ class Page:
 
     Args:
         number: number of the page in the file's chain, counted from 0.
+        at: where its tags begin in the file, in bytes.
         order: order of the bytes, "<" or ">".
         big: BigTIFF.
         bits: number of bits of one sample.
@@ -56,6 +63,7 @@ class Page:
     """
 
     number: int
+    at: int
     order: str
     big: bool
     width: int
@@ -137,6 +145,37 @@ def find_page(data: bytes, number: int) -> tuple[Page, int]:
     return (_read_page(data, pages, number), 0) if len(pages) > 1 else (_read_page(data, pages, 0), number)
 
 
+def page_alone(data: bytes, page: Page) -> tuple[bytes, int]:
+    """Return a file in which the decoder finds a page at once, and the page's number there.
+
+    Decoders walk all pages up to the one that is wanted, which for a stack takes a time with the square of its pages.
+    So a page is cut out: its tags, what they point to, and its strips or tiles.
+    """
+    if page.number == 0 or page.compression == 6 or not page.counts or sum(page.counts) > len(data):
+        return data, page.number
+    order, big = page.order, page.big
+    head, form, size, inline = (16, "HHQ", 20, 8) if big else (8, "HHI", 12, 4)
+    word, count_word = ("Q", "Q") if big else ("I", "H")
+    entries = _Tags(data, page.at, order, big).whole()
+    place = 324 if page.tiled else 273
+    entries[place] = (16 if big else 4, len(page.offsets), bytes(struct.calcsize(word) * len(page.offsets)))
+    values_at = head + struct.calcsize(count_word) + size * len(entries) + inline
+    pieces_at = values_at + sum(len(values) for _, _, values in entries.values() if len(values) > inline)
+    starts = itertools.accumulate(page.counts[:-1], initial=pieces_at)
+    entries[place] = (*entries[place][:2], struct.pack(f"{order}{len(page.offsets)}{word}", *starts))
+    tags, behind = bytearray(), bytearray()
+    for tag, (kind, count, values) in sorted(entries.items()):
+        tags += struct.pack(order + form[:2] + word, tag, kind, count)
+        if len(values) <= inline:
+            tags += values.ljust(inline, b"\0")
+        else:
+            tags += struct.pack(order + word, values_at + len(behind))
+            behind += values
+    start = data[: head - inline] + struct.pack(order + word, head) + struct.pack(order + count_word, len(entries))
+    pieces = (data[at : at + count] for at, count in zip(page.offsets, page.counts, strict=True))
+    return b"".join((start, tags, bytes(inline), behind, *pieces)), 0
+
+
 def check_strips(data: bytes, page: Page) -> None:
     """Refuse strips or tiles that would unpack to more than their pixels, or to less. Seen for deflate alone."""
     if page.compressed_by != "deflate" or page.photometric == 6:
@@ -174,8 +213,9 @@ def decode(data: bytes, page: Page, image: int = 0) -> np.ndarray:
         return _image_of_stack(data, page, image)
     from tifffile import TiffFile
 
+    data, number = page_alone(data, page)
     with TiffFile(io.BytesIO(data), is_ome=False) as file:
-        values = np.asarray(file.pages[page.number].asarray(maxworkers=1))
+        values = np.asarray(file.pages[number].asarray(maxworkers=1))
     shape: tuple[int, ...] = (page.height, page.width) if page.samples == 1 else (page.height, page.width, page.samples)
     if page.planar and page.samples > 1 and values.ndim == 3:
         values = np.moveaxis(values, 0, -1)
@@ -198,7 +238,17 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _chain(data: bytes) -> list[int]:
-    """Return where each page's tags begin."""
+    """Return where each page's tags begin; of the last stacks it is known, as long as the same bytes are given."""
+    for known, pages in tuple(_CHAINS):
+        if known is data:
+            return pages
+    pages = _walk(data)
+    if len(pages) > 1 and len(data) <= MOST_KEPT:
+        _CHAINS.append((data, pages))
+    return pages
+
+
+def _walk(data: bytes) -> list[int]:
     order, big = _MAGIC[data[:4]]
     at = _number(data, order, "Q" if big else "I", 8 if big else 4)
     pages: list[int] = []
@@ -243,6 +293,7 @@ def _read_page(data: bytes, pages: list[int], number: int) -> Page:
     piece = (tags.one(323), tags.one(322)) if tiled else (min(tags.one(278, height), height), width)
     page = Page(
         number=number,
+        at=pages[number],
         order=order,
         big=big,
         width=width,
@@ -359,6 +410,17 @@ class _Tags:
 
     def one(self, tag: int, default: int | None = None) -> int:
         return self.all(tag, None if default is None else (default,))[0]
+
+    def whole(self) -> dict[int, tuple[int, int, bytes]]:
+        """Return the type, the count and the bytes of every tag that holds no places in the file."""
+        found = {}
+        for tag, (kind, count, at) in self._entries.items():
+            size = _SIZES.get(kind, 0) * count
+            if size > (8 if self._big else 4) and at + 8 <= len(self._data):
+                at = _number(self._data, self._order, "Q" if self._big else "I", at)
+            if size and tag not in _PLACES and at + size <= len(self._data):
+                found[tag] = (kind, count, self._data[at : at + size])
+        return found
 
     def text(self, tag: int) -> bytes:
         return self._bytes(tag) if tag in self._entries and self._entries[tag][0] in (1, 2) else b""

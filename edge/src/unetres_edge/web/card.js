@@ -115,14 +115,30 @@ function checkCard(card) {
   need(["segment", "classify"].includes(card.task), "unknown task");
   need(["logits", "argmax"].includes(card.head), "unknown head");
   need(Array.isArray(card.classes) && card.classes.length, "no classes");
-  need(card.classes.every((c) => c.color.length === 3), "a colour is not RGB");
+  need(card.task !== "segment" || card.classes.length <= 255, "more than 255 classes");
+  need(card.classes.every((c) => typeof c.name === "string"), "a class has no name");
+  // They become style and markup of the page: whole numbers, or nothing.
+  need(card.classes.every((c) => numbers(c.color, 3) && c.color.every((v) => Number.isInteger(v) && v >= 0 && v <= 255)),
+    "a colour is not of three whole numbers 0..255");
+  need(typeof card.recipe === "string", "recipe");
+  need(card.ignore_index === null || Number.isInteger(card.ignore_index), "ignore_index");
+  need(Number.isInteger(card.halo) && Number.isInteger(card.stride ?? 0), "halo or stride");
   const pre = card.preprocessing;
   need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");
   need(["crop", "resize", "letterbox"].includes(pre.fit), "unknown fit");
-  need(pre.size.length === 2 && pre.size.every((v) => Number.isInteger(v) && v > 0), "size");
-  need([1, pre.channels].includes(pre.mean.length) && [1, pre.channels].includes(pre.std.length), "mean or std");
+  need(["rgb", "bgr"].includes(pre.color_order), "colour order");
+  need(Number.isInteger(pre.channels) && pre.channels > 0, "channels");
+  need(numbers(pre.size, 2) && pre.size.every((v) => Number.isInteger(v) && v > 0), "size");
+  need(numbers(pre.value_range, 2) && pre.value_range[0] < pre.value_range[1], "value_range");
+  need([pre.mean, pre.std].every((v) => numbers(v, 1) || numbers(v, pre.channels)), "mean or std");
+  need(pre.std.every((v) => v > 0), "std");
+  need(pre.per_image === null || (numbers(pre.per_image, 2) && pre.per_image[0] >= 0
+    && pre.per_image[0] < pre.per_image[1] && pre.per_image[1] <= 100), "per_image");
   return card;
 }
+
+const numbers = (values, count) =>
+  Array.isArray(values) && values.length === count && values.every((value) => Number.isFinite(value));
 
 async function fileDigest(data, first) {
   const { subtle } = globalThis.crypto ?? {};
@@ -175,7 +191,14 @@ function kindOf(data) {
   return start.trimStart().startsWith("<") ? "a web page" : "something else";
 }
 
-const latin = (data, start, end) => String.fromCharCode(...data.subarray(start, end));
+/** Text of one byte a character; in pieces, since a call takes only so many arguments. */
+function latin(data, start, end) {
+  let text = "";
+  for (let at = start; at < end; at += 4096) {
+    text += String.fromCharCode(...data.subarray(at, Math.min(end, at + 4096)));
+  }
+  return text;
+}
 
 /** The few steps through a flatbuffer that are taken here; leaving the file throws RangeError. */
 class Flatbuffer {

@@ -1,4 +1,6 @@
-// Offline use: everything the page has loaded once is kept. It also adds the headers that threads need.
+// Offline use: everything the page has loaded once is kept, and given where the network does not answer. It also adds the
+// headers that threads need. What is served now goes first, and addresses that are not the page's own are left alone:
+// another model, or another app, may be served on this port by now.
 
 importScripts("offline.js"); // written beside this file with the page: a version, and the files that every browser needs
 const { version, files } = self.OFFLINE;
@@ -23,18 +25,24 @@ self.addEventListener("message", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  if (event.request.method === "GET" && event.request.url.startsWith(self.registration.scope)) {
-    event.respondWith(answer(event.request));
-  }
+  const { method, url } = event.request;
+  if (method === "GET" && isOwn(url)) event.respondWith(answer(event.request));
 });
 
+/** Whether an address is that of a file of the page. */
+function isOwn(url) {
+  const { scope } = self.registration;
+  const name = url.startsWith(scope) ? url.slice(scope.length).replace(/[?#].*$/, "") : null;
+  return name !== null && (name === "" || files.includes(name) || name.startsWith("litert/"));
+}
+
 async function answer(request) {
-  const cache = await caches.open(CACHE);
-  const key = request.mode === "navigate" ? new URL("index.html", self.registration.scope).href : request;
-  let response = await cache.match(key);
-  if (!response) {
+  let response;
+  try {
     response = await fetch(request);
-    if (response.ok && response.status === 200) await cache.put(key, response.clone());
+  } catch (error) {
+    response = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
+    if (!response) throw error;
   }
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
