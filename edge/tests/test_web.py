@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import make_card, make_dense, replace_card
+from models import make_card, make_conv, make_dense, replace_card
 from node import WEB, need_package, node_path, run_node, script
 from PIL import Image
 
@@ -27,6 +27,7 @@ from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError,
 from unetres_edge.files import write_json
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
+from unetres_edge.web import site as site_module
 
 GOLDEN = Path(__file__).with_name("golden")
 CLASSES = ["ground", "cells", "edge"]
@@ -422,3 +423,67 @@ def test_both_writers_of_geojson_give_one_file(tmp_path: Path) -> None:
         theirs, ours = ((tmp_path / f"{number}{end}").read_bytes() for end in (".js.geojson", ".geojson"))
         assert theirs == ours, class_map.tolist()
     assert max(len(json.loads((tmp_path / f"{n}.geojson").read_bytes())["features"]) for n in range(len(maps))) > 100
+
+
+def test_a_colour_of_a_card_is_no_style(tmp_path: Path) -> None:
+    """The page draws with the colours of a card: a text in their place would be CSS, and call other hosts."""
+    module = (WEB / "card.js").as_uri()
+    code = f"""
+        import {{ readFileSync }} from "node:fs"; import {{ readCard }} from "{module}";
+        try {{ await readCard(new Uint8Array(readFileSync(process.argv[2]))); console.log("taken"); }}
+        catch (error) {{ console.log(error.code + ": " + error.message); }}"""
+    (tmp_path / "go.mjs").write_text(code)
+
+    def said(**changes: object) -> str:
+        card = dataclasses.replace(make_card(), **changes)
+        (tmp_path / "m.tflite").write_bytes(make_conv(card, np.array([[1], [-1]]), np.array([0, 200])))
+        return run_node(tmp_path / "go.mjs", tmp_path / "m.tflite").strip()
+
+    assert said() == "taken"
+    assert said(scores={"note": "x" * 200_000}) == "taken"
+    for color in (("0", "0", "0) url(http://other.example/a.png"), (0, 0, 256), (0, 0.5, 1), (0, 0)):
+        assert "whole numbers 0..255" in said(class_colors=((1, 2, 3), color))
+
+
+_WORKER = """
+import { readFileSync } from "node:fs"; import vm from "node:vm";
+const base = "http://127.0.0.1:8765/"; let site = "A"; const stores = new Map(), on = {};
+const address = (r) => new URL(typeof r === "string" ? r : r.url, base).href;
+const fetchNow = async (r) => {
+  if (site === "none") throw new TypeError("no network");
+  return new Response(site + " " + address(r).slice(base.length));
+};
+const caches = { keys: async () => [...stores.keys()], delete: async (n) => stores.delete(n), open: async (n) => {
+  if (!stores.has(n)) stores.set(n, new Map()); const s = stores.get(n);
+  return { match: async (r) => s.get(address(r))?.clone(),
+    addAll: async (all) => { for (const r of all) s.set(address(r), await fetchNow(r)); } }; } };
+const self = { registration: { scope: base }, addEventListener: (n, f) => { on[n] = f; }, skipWaiting: async () => {},
+  OFFLINE: { version: "1", files: ["./", "index.html", "model.tflite"] } };
+vm.runInNewContext(readFileSync(process.argv[2], "utf8"),
+  { self, caches, clients: { claim: async () => {} }, fetch: fetchNow, importScripts() {},
+    URL, Headers, Response, Promise });
+for (const n of ["install", "activate"]) { let p; on[n]({ waitUntil: (x) => { p = x; } }); await p; }
+for (site of ["A", "B", "none"]) for (const url of ["", "index.html", "model.tflite", "docs/"]) {
+  let p; on.fetch({ request: { method: "GET", url: base + url }, respondWith: (x) => { p = x; } });
+  console.log(p ? await (await p).text() : "network");
+}
+"""
+
+
+def test_the_worker_asks_which_model_is_served_now(tmp_path: Path) -> None:
+    """What is served now goes first; what was kept is for no network; other addresses of the port are left alone."""
+    (tmp_path / "go.mjs").write_text(_WORKER)
+    lines = [line.strip() for line in run_node(tmp_path / "go.mjs", WEB / "sw.js").splitlines()]
+    files = ["", "index.html", "model.tflite"]
+    assert lines[:3] == [f"A {name}".strip() for name in files]
+    assert lines[4:7] == [f"B {name}".strip() for name in files]
+    assert lines[9:11] == ["A index.html", "A model.tflite"]
+    assert {lines[3], lines[7], lines[11]} == {"network"}
+
+
+def test_a_demo_leaves_no_worker_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_module, "runtime_files", lambda litert, say: {})
+    (tmp_path / "m.tflite").write_bytes(make_conv(make_card(), np.array([[1], [-1]]), np.array([0, 200])))
+    write_web(tmp_path / "m.tflite", tmp_path / "demo", offline=False, say=lambda line: None)
+    assert not (tmp_path / "demo" / "offline.js").exists()
+    assert "unregister" in (tmp_path / "demo" / "sw.js").read_text()

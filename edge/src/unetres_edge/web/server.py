@@ -59,7 +59,7 @@ def serve(
     if not 0 <= port <= 65535:
         raise UsageError("no such port", expected="0 to 65535", found=port)
     with tempfile.TemporaryDirectory(prefix="unetres-web-") as folder:
-        write_web(model, folder, litert=litert, say=lambda line: None)
+        write_web(model, folder, litert=litert, offline=False, say=lambda line: None)
         with make_server(folder, port, host) as server:
             name = f"[{host}]" if ":" in host else host
             address = f"http://{name}:{server.server_address[1]}/"

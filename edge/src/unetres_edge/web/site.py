@@ -36,6 +36,10 @@ PAGE_FILES = (
 )
 MODEL = "model.tflite"
 _OFFLINE = "offline.js"  # data that sw.js imports
+_NO_WORKER = b"""// Takes the place of a worker of an earlier page at this address, and goes.
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", (event) => event.waitUntil(self.registration.unregister()));
+"""
 _NOT_OF_THE_PAGE = (".d.ts", "node.js", "sw.js")  # what no browser loads, or keeps by itself
 
 
@@ -55,6 +59,7 @@ def write_web(
     *,
     litert: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    offline: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write a folder that any static host can serve: the page, LiteRT.js, the model, and a service worker.
@@ -64,6 +69,8 @@ def write_web(
         out: the folder.
         litert: a folder that holds `node_modules` with @litertjs/core; None to fetch it from the npm registry once.
         overwrite: write into a folder that is not empty.
+        offline: let browsers keep the page for use without a network; without, a worker that they have kept of an
+            earlier page at this address is taken away.
         say: called with lines for the user.
 
     Returns:
@@ -85,7 +92,10 @@ def write_web(
     files = {name: page_file(name) for name in PAGE_FILES}
     files |= {f"litert/{name}": content for name, content in runtime_files(litert, say).items()}
     files[MODEL] = data
-    files[_OFFLINE] = _offline(files)
+    if offline:
+        files[_OFFLINE] = _offline(files)
+    else:
+        files["sw.js"] = _NO_WORKER
     for name in sorted(files, key=lambda name: name in (_OFFLINE, "sw.js")):  # last: no worker is ahead of its files
         make_folder((folder / name).parent)
         write_bytes(folder / name, files[name])
