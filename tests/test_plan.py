@@ -18,8 +18,11 @@ from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright
 from keras_unetres.planning.rules import TOO_FEW_STEPS
 from keras_unetres.planning.speed import derive_steps, measure_steps
 from keras_unetres.runs import RunFolder
+from keras_unetres.scores.baseline import Baseline, baseline_of_miou, baseline_of_share
+from keras_unetres.scores.paired import Drop
 from keras_unetres.settings import TrainSettings
 from keras_unetres.tasks.reports import command_of
+from keras_unetres.verify.gate import decide as decide_gate
 from keras_unetres.workflows.plan import plan
 from keras_unetres.workflows.train import resume, train
 
@@ -209,6 +212,31 @@ def test_a_part_has_the_same_figures_every_time(cells: Path) -> None:
     assert first == second
     assert first.num_images == len(records)
     assert sum(first.class_shares) == pytest.approx(1, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------ baseline
+
+
+def test_the_baseline_is_the_score_of_one_class_everywhere() -> None:
+    from keras_unetres.scores.confusion import Confusion
+
+    truth = np.array([[0, 0, 0, 2], [0, 0, 2, 2]])
+    confusion = Confusion.of(truth, np.zeros_like(truth), 4)
+    found = baseline_of_miou(np.bincount(truth.ravel(), minlength=4), list("abcd"))
+    assert found == Baseline("a", pytest.approx(confusion.mean_iou()))
+    assert str(found) == 'always "a": 0.31'
+    assert baseline_of_share(np.array([6, 2]), list("ab")) == Baseline("a", 0.75)
+    assert baseline_of_miou(np.array([6, 0]), list("ab")) is None
+
+
+@pytest.mark.parametrize(("reached", "passed"), [(0.48, True), (0.47, False), (0.04, False), (None, True)])
+def test_a_network_that_is_no_better_than_one_class_everywhere_does_not_pass(
+    reached: float | None, passed: bool
+) -> None:
+    baseline = Baseline("background", 0.47)
+    verdict = decide_gate(Drop(0.0, None), 0.3, score="mIoU", images="9 images", reached=reached, baseline=baseline)
+    assert verdict.passed is passed
+    assert ('always "background": 0.47' in verdict.line) is not passed
 
 
 # ------------------------------------------------------------------------------------------------------------- seconds

@@ -15,6 +15,7 @@ import numpy as np
 
 from unetres_edge.results.draw import Color
 
+from ..scores.baseline import baseline_of_miou
 from ..scores.bootstrap import DRAWS, FEW_IMAGES, LEVEL, Interval
 from .cases import MISTAKE_COLORS, OTHER_MISTAKES, Case
 from .charts import Line, LineChart, confusion_rows, largest_confusions, line_chart
@@ -64,6 +65,7 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
     ious, dices = confusion.iou(), confusion.dice()
     single = margins.single()
     labelled = int(margins.truth.sum())
+    baseline = baseline_of_miou(margins.truth.sum(0), content.class_names)
     classes = [
         {
             "name": _json_text(name),
@@ -83,6 +85,7 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
         "split": content.split,
         "num_images": len(margins),
         "notes": [_json_text(note) for note in content.notes],
+        "baseline": None if baseline is None else {"class": _json_text(baseline.class_name), "miou": baseline.score},
         "miou": confusion.mean_iou(),
         "miou_interval": _pair(intervals.miou),
         "mean_dice": confusion.mean_dice(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..scores.baseline import Baseline
 from ..scores.paired import Drop
 
 
@@ -20,8 +21,17 @@ class Verdict:
     line: str
 
 
-def decide(drop: Drop | None, max_drop: float, *, score: str, images: str, why_not: str = "") -> Verdict:
-    """Return whether a drop is allowed.
+def decide(
+    drop: Drop | None,
+    max_drop: float,
+    *,
+    score: str,
+    images: str,
+    why_not: str = "",
+    reached: float | None = None,
+    baseline: Baseline | None = None,
+) -> Verdict:
+    """Return whether a drop is allowed, and the file better than an answer that has looked at nothing.
 
     Args:
         drop: points by which the score fell; None where it was not scored.
@@ -29,6 +39,8 @@ def decide(drop: Drop | None, max_drop: float, *, score: str, images: str, why_n
         score: what dropped, such as "mIoU".
         images: which images, such as "24 test images".
         why_not: why it was not scored.
+        reached: the score of the file, 0 to 1; None where that does not count.
+        baseline: the score of always answering one class on the same images, or None.
     """
     if drop is None:
         return Verdict(None, f"Not scored: {why_not}.")
@@ -41,8 +53,12 @@ def decide(drop: Drop | None, max_drop: float, *, score: str, images: str, why_n
     else:
         what, between = f"gains {-drop.points:.2f} points of {score}", f"{_signed(-high)} to {_signed(-low)}"
     within = f" (95 %: {between})" if drop.interval else ""
-    passed = drop.points <= max_drop
-    return Verdict(passed, f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}.")
+    blind = reached is not None and baseline is not None and reached <= baseline.score
+    passed = drop.points <= max_drop and not blind
+    line = f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}."
+    if blind:
+        line += f" Its {score} of {reached:.2f} is no better than that of always answering one class ({baseline})."
+    return Verdict(passed, line)
 
 
 def _signed(value: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge.errors import DataError
 
 from ..runs import RunInfo
+from ..scores.baseline import Baseline, baseline_of_miou, baseline_of_share
 from ..scores.paired import Drop
 from ..tasks import TASKS
 from ..tasks.task import Loaded, Task
@@ -51,6 +52,7 @@ class Scored:
         images: a row for each image; none for classifiers.
         changed: the images that lost most.
         device: file -> the row of the runtime in its own process.
+        baseline: score of always answering one class on the same images, or None where there is but one.
     """
 
     score: str
@@ -58,6 +60,7 @@ class Scored:
     images: tuple[ImageRow, ...]
     changed: tuple[ChangedImage, ...]
     device: Callable[[Path], Row]
+    baseline: Baseline | None = None
 
     @property
     def drop(self) -> Drop | None:
@@ -134,7 +137,8 @@ def _score_masks(forms: Mapping[str, Any], records: LabelledImages, names: Seque
         row = segment_rows({KERAS: compared.forms[KERAS], DEVICE: counts}, names)[1]
         return device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
 
-    return Scored(MIOU, segment_rows(compared.forms, names), image_rows(compared), compared.changed, device)
+    baseline = baseline_of_miou(compared.forms[KERAS].margins.truth.sum(0), names)
+    return Scored(MIOU, segment_rows(compared.forms, names), image_rows(compared), compared.changed, device, baseline)
 
 
 def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
@@ -150,7 +154,8 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
         row = classify_rows(both, truth, names)[1]
         return device_row(row, labels_as_file=float((labels == last).mean()), labels_equal=None)
 
-    return Scored(TOP1, classify_rows(answers, truth, names), (), (), device)
+    baseline = baseline_of_share(np.bincount(truth, minlength=len(names)), names)
+    return Scored(TOP1, classify_rows(answers, truth, names), (), (), device, baseline)
 
 
 _SCORE = {"segment": _score_masks, "classify": _score_classes}

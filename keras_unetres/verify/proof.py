@@ -22,7 +22,7 @@ from ..tasks.task import Loaded
 from .gate import decide
 from .held_out import HeldOut, Scored
 from .receipt import Calibration, FileFacts, Receipt, card_scores, receipt_files
-from .rows import AWARE, KERAS
+from .rows import AWARE, KERAS, file_row
 from .targets import ask_targets
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _receipt(
         score="" if scored is None else scored.score,
         images=str(about),
         why_not=held if isinstance(held, str) else _UNLABELLED,
+        reached=None if scored is None else file_row(scored.rows).score,
+        baseline=None if scored is None else scored.baseline,
     )
     layers = [layer.name for layer in candidate.loaded.model.layers]
     contents = read_contents(data, layers)
@@ -182,10 +184,12 @@ def _publish(
     write_bytes(page, html)
     say(f"receipt    {page}: {receipt.verdict.line}")
     if receipt.passed is False:
+        lost = receipt.drop is not None and receipt.drop.points > receipt.max_drop
+        other = "quantize while training, take another recipe, or allow more with --max-drop"
         raise GateError(
             receipt.verdict.line.removeprefix("Rejected. ").removesuffix("."),
             file=receipt.path,
-            fix=f"see {page}; quantize while training, take another recipe, or allow more with --max-drop",
+            fix=f"see {page}; {other if lost else 'train longer, or write it all the same with --no-gate'}",
         )
     say(f"wrote      {out}: {len(data) / 1000:.0f} kB, {len(receipt.contents['ops'])} ops")
     return receipt

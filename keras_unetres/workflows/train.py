@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.images.preprocessing import IGNORE
 
 from ..planning import TrainingPlan, plan_training
 from ..runs import RunFolder
+from ..scores.baseline import baseline_of_miou, baseline_of_share
 from ..settings import TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
@@ -75,6 +79,7 @@ def train(
 
     planned = options.fit.plan and options.network.task == "segment"
     found = read_training_data(TASKS[options.network.task], data, options, say, choose=choose if planned else None)
+    _say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
     devices.any_machine(False)  # all wait here for the folder
@@ -140,6 +145,18 @@ def resume(
         if devices.is_chief and not run.has_calibration:
             run.write_calibration(found.calibration)
         return train_run(run, found, devices, begun, say)
+
+
+def _say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
+    """Say what always answering one class scores on the validation part, as a network has to be better than that."""
+    names = found.info.classes.names
+    counts = np.zeros(len(names), np.int64)
+    for record in found.records["val"]:
+        counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=len(names))
+    kind = baseline_of_miou if found.info.task == "segment" else baseline_of_share
+    baseline = kind(counts, names)
+    if baseline is not None:
+        say(f"baseline  {baseline}")
 
 
 def _check_devices(devices: Devices, options: TrainSettings) -> None:
