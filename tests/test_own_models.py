@@ -345,3 +345,21 @@ def test_everyday_words_are_names_of_recipes() -> None:
         ("int4", "dynamic_wi4_afp32"),
     ):
         assert find_recipe(word).name == name
+
+
+def test_a_file_that_answers_otherwise_is_refused_and_one_class_everywhere_is_said(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    image, head = keras.Input((32, 32, 3)), layers.Conv2D(2, 1)
+    model = keras.Model(image, head(layers.Concatenate()([layers.Rescaling(1e4)(image), image])))
+    kernel = np.zeros((1, 1, 6, 2), np.float32)
+    kernel[0, 0, 3:, 0], kernel[0, 0, 3:, 1] = [4, -4, 0], [0, -4, 4]  # what tells is lost beside 10000 times as much
+    head.set_weights([kernel, np.zeros(2, np.float32)])
+    with pytest.raises(ConversionError, match="answers otherwise than the Keras model"):
+        exported(model, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.warns(UserWarning, match=r"agreement: .* % of the labels are those of Keras"):
+        assert exported(model, tmp_path, allow_disagreement=True).agreement < 0.95
+
+    head.set_weights([kernel * 0, np.float32([0, 1])])
+    with pytest.warns(UserWarning, match="one class everywhere"):
+        exported(model, tmp_path, recipe="float32")

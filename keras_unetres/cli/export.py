@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
         head=settings.head,
         size=settings.size,
         overwrite=settings.overwrite,
+        allow_disagreement=not scoring.gate,
         preprocessing=preprocessing,
         classes=own.classes,
         calibration=settings.calibration,

@@ -17,7 +17,7 @@ from unetres_edge.model.card import Card, default_colors
 from ..choices.heads import Head, check_head, find_head
 from ..choices.recipes import MIXED, Recipe, find_recipe
 from ..data.calibration import check_range, collect_calibration, to_levels
-from .agreement import label_agreement
+from .agreement import check_agreement, label_agreement
 from .constants import check_constants
 from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
@@ -39,8 +39,8 @@ class Exported:
         card: its card; the file also holds the digest over it.
         num_bytes: the file's size.
         ops: its ops, in order.
-        agreement: share of pixels (of a classifier: of images) with the label of the Keras model on calibration images
-            (or noise without any), as LiteRT ran the written bytes on this machine.
+        agreement: share of pixels (of a classifier: of images) with the label of the Keras model on images made of the
+            calibration images (or noise without any), as LiteRT ran the written bytes on this machine.
         head: name of the head.
         num_calibration: how many calibration images the ranges come from; 0 where they come from none.
     """
@@ -66,6 +66,7 @@ def export_tflite(
     card: Card | None = None,
     floats: Sequence[str] = (),
     output: str | None = None,
+    allow_disagreement: bool = False,
 ) -> Exported:
     """Write a Keras segmenter or classifier as a sealed `.tflite`.
 
@@ -87,6 +88,8 @@ def export_tflite(
             model itself tells.
         floats: names of the layers that compute in float32; for "mixed_wi8_ai8_afp32".
         output: of several outputs of the model, the name of the one that is exported.
+        allow_disagreement: write a file whose labels are not those of the Keras model, with a warning. Without it, one
+            that gives fewer than 95 % of those of which the network is sure is refused; below 99 % of all is a warning.
 
     Returns:
         What was written, and how far it agrees with the Keras model.
@@ -94,7 +97,8 @@ def export_tflite(
     Raises:
         UsageError: unknown recipe, head or layer, no calibration, a wrong number of class names, or a classifier that
             is to see crops.
-        ConversionError: the model is no such network, calibration is bad, or the converter refused it.
+        ConversionError: the model is no such network, calibration is bad, the converter refused it, or the file answers
+            otherwise than the model.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
     chosen, ends = find_recipe(recipe), find_head(head)
@@ -102,6 +106,7 @@ def export_tflite(
         raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
     if floats and chosen.name != MIXED:
         raise UsageError("only one recipe keeps some layers in float32", expected=f"recipe {MIXED}", found=recipe)
+    given = model
     model, checked = _prepare(model, chosen, ends, preprocessing, classes, card, output)
     aware = _is_aware(model, chosen)
     if aware:
@@ -122,10 +127,12 @@ def export_tflite(
             pixels=preprocessing if ends.raw else None,
         )
     data = _sealed(model, data, checked)
-    agreement = label_agreement(model, data, checked.card, preprocessing, images)
+    reference = model if aware or not _can_be_asked(given) else given
+    agreement = label_agreement(reference, model, data, checked.card, preprocessing, images)
+    check_agreement(agreement, allowed=allow_disagreement)
     publish(path, data)
     used = len(images) if calibrates and images is not None else 0
-    return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement, ends.name, used)
+    return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement.share, ends.name, used)
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,7 @@ def _prepare(
     if len(names) != num_classes:
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
     check_names(names)
-    full = _card(model, card, names, preprocessing, head, recipe)
+    full = _card(model, card, names, preprocessing, head, recipe, task)
     activation = form.activation if card is None or form.model is not given else card.activation
     return model, _Checked(recipe, head, preprocessing, replace(full, task=task, activation=activation))
 
@@ -241,6 +248,14 @@ def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
             fix="export with that recipe, or export the model it was made from",
         )
     return aware
+
+
+def _can_be_asked(model: keras.Model) -> bool:
+    """Return whether a model gives one answer for a batch of one image."""
+    outputs, inputs = getattr(model, "outputs", None), getattr(model, "inputs", None)
+    if outputs is None or inputs is None:
+        return True  # subclassed: `check_model` has seen its answer
+    return len(outputs) == 1 and inputs[0].shape[0] in (None, 1)
 
 
 def _check_input_range(model: keras.Model, preprocessing: Preprocessing) -> None:
@@ -281,10 +296,11 @@ def _card(
     preprocessing: Preprocessing,
     head: Head,
     recipe: Recipe,
+    task: str,
 ) -> Card:
     if card is None:
         halo, stride = find_reach(model)
-        card = Card(names, default_colors(len(names)), preprocessing, halo=halo, stride=stride)
+        card = Card(names, default_colors(len(names)), preprocessing, task, halo=halo, stride=stride)
     if head.raw:  # the rest is in the graph
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
     colors = card.class_colors if len(card.class_names) == len(names) else default_colors(len(names))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,7 @@ def export(
     max_drop: float | None = None,
     gate: bool = True,
     overwrite: bool = False,
+    allow_disagreement: bool = False,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -73,6 +75,8 @@ def export(
         max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
         gate: score the file; without, neither `data` nor `split` nor `max_drop` may be given.
         overwrite: replace an earlier file and its receipt.
+        allow_disagreement: write a file that is not scored and whose labels are not those of the Keras model, with a
+            warning. One that is scored is judged by its score.
         say: called with lines for the user.
 
     Returns:
@@ -118,7 +122,7 @@ def export(
         "" if opened.in_memory else _command(source, path, options, gate),
     )
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
-        converter = _Converter(opened, Path(folder), say)
+        converter = _Converter(opened, Path(folder), say, allow_disagreement or not isinstance(held, str))
         if recipe == AUTO:
             reference = converter.convert_float(candidate.origin.model)
             floats, described = _choose_floats(candidate, opened, reference, say)
@@ -137,8 +141,9 @@ def export(
 class _Converter:
     """Converts forms of one source into files of a folder that is thrown away."""
 
-    def __init__(self, source: Source, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, source: Source, folder: Path, say: Callable[[str], None], allow_disagreement: bool) -> None:
         self._source, self._folder, self._say = source, folder, say
+        self._allow_disagreement = allow_disagreement
 
     def convert(self, name: str, model: keras.Model, recipe: str, head: str, floats: tuple[str, ...] = ()) -> Exported:
         """Return a file of the folder."""
@@ -147,16 +152,24 @@ class _Converter:
         card = self._source.loaded.card
         pre = card.preprocessing
         self._say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
-        return export_tflite(
-            model,
-            self._folder / f"{name}.tflite",
-            recipe=recipe,
-            preprocessing=pre,
-            calibration=None if recipe == "float32" else self._source.calibration,
-            head=head,
-            card=card,
-            floats=floats,
-        )
+        with warnings.catch_warnings(record=True) as caught:
+            done = export_tflite(
+                model,
+                self._folder / f"{name}.tflite",
+                recipe=recipe,
+                preprocessing=pre,
+                calibration=None if recipe == "float32" else self._source.calibration,
+                head=head,
+                card=card,
+                floats=floats,
+                allow_disagreement=self._allow_disagreement,
+            )
+        for each in caught:
+            if str(each.message).startswith("agreement: "):
+                self._say(str(each.message).removeprefix("agreement: "))
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return done
 
     def convert_float(self, model: keras.Model) -> bytes:
         """Return the bytes of a model's float32 file, with which others are compared."""

@@ -136,8 +136,7 @@ def _card_of(model: keras.Model, pre: Preprocessing, classes: Sequence[str] | No
     if len(names) != count:
         raise UsageError("number of class names differs from the model", expected=count, found=len(names))
     halo, stride = find_reach(model)
-    card = Card(names, default_colors(count), pre, halo=halo, stride=stride, versions=package_versions())
-    return replace(card, task=task)
+    return Card(names, default_colors(count), pre, task, halo=halo, stride=stride, versions=package_versions())
 
 
 def _seen(loaded: Loaded, crops: np.ndarray | None) -> np.ndarray | None:
