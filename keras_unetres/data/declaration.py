@@ -255,15 +255,19 @@ def read_declaration(root: Path) -> Declaration:
         raise DataError("not a data set description", file=root, expected="key: value lines")
     unknown = sorted(set(map(str, values)) - _KEYS)
     if unknown:
-        raise DataError("unknown keys", file=root, expected=", ".join(sorted(_KEYS)), found=", ".join(unknown))
+        raise DataError(
+            "unknown keys", file=root, expected=", ".join(sorted(_KEYS)), found=shortened(", ".join(unknown), 200)
+        )
     for key, (kinds, expected) in _KINDS.items():
         if values.get(key) is None:
             values.pop(key, None)
         elif not isinstance(values[key], kinds):
-            raise DataError(f"{key} is wrong", file=root, expected=expected, found=values[key])
+            raise DataError(f"{key} is wrong", file=root, expected=expected, found=shortened(values[key], 200))
     splits = values.get("splits") or {}
     if not set(splits) <= set(SPLITS) or not all(isinstance(place, str) for place in splits.values()):
-        raise DataError("splits is wrong", file=root, expected="folders for " + ", ".join(SPLITS), found=splits)
+        raise DataError(
+            "splits is wrong", file=root, expected="folders for " + ", ".join(SPLITS), found=shortened(splits, 200)
+        )
     places = [values[key] for key in ("path", "images", "masks", "annotations") if key in values]
     if any("\0" in place for place in (*places, *splits.values())):
         raise DataError("a place has a zero byte", file=root)

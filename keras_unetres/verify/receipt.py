@@ -255,7 +255,7 @@ def read_receipt(path: str | os.PathLike[str]) -> Receipt:
     json_file = Path(path) if Path(path).suffix == ".json" else receipt_files(path)[0]
     try:
         values = json.loads(read_bytes(json_file, "receipt"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ReceiptError("the receipt is not JSON", file=json_file) from error
     receipt = Receipt.from_dict(values, file=json_file)
     model = json_file.with_name(receipt.file.name)
