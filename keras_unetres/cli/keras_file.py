@@ -28,7 +28,7 @@ def preprocessing_of(
     """
     names = [option.name for option in own_options(KerasFileSettings) if option.name != "classes"]
     given = {name: value for name in names if (value := getattr(settings, name)) is not None}
-    if not any(Path(model).suffix == ".keras" for model in models):
+    if not any(Path(model).suffix in (".keras", ".h5", ".hdf5") for model in models):
         named = [*given, *(["size"] if size is not None and not size_is_own else [])]
         if named:
             raise UsageError(
