@@ -40,10 +40,13 @@ class FileFacts:
         name: name of the file, without its folder.
         num_bytes: its size.
         sha256: the digest in its card.
-        task, head, recipe: as in its card.
+        task: as in its card.
+        head: as in its card.
+        recipe: as in its card.
         size: (height, width) of its input, px.
         preprocessing: JSON values of its `Preprocessing`.
-        class_names, class_colors: one a class.
+        class_names: one a class.
+        class_colors: one a class.
         agreement: share of labels equal to Keras's on calibration images, or on noise where there are none; None in
             receipts of version 0.1.0.
     """

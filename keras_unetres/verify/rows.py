@@ -105,7 +105,8 @@ class ImageRow:
 
     Args:
         name: name of the image.
-        first, last: its own mIoU by the first form and by the last; None where nothing of it is labelled.
+        first: its own mIoU by the first form; None where nothing of it is labelled.
+        last: the same by the last form.
         drop: from the one to the other, in points.
         labels_equal: share of its pixels with the same label.
     """

@@ -42,7 +42,8 @@ def augment(
         out: the .png to write.
         augment: a name of `AUGMENTATIONS`, or "auto": microscopy for grey images, street for colour.
         preprocessing: fields of `Preprocessing` that are not the defaults.
-        class_weights, border_weight: as in `DataSettings`; with one of them, the weights are drawn, too.
+        class_weights: as in `DataSettings`; with this or `border_weight`, the weights are drawn, too.
+        border_weight: as in `DataSettings`.
         seed: seed of the random draws.
         reading: fields of `Reading` that differ from what the data set says.
         say: called with lines for the user.

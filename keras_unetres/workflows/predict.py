@@ -58,7 +58,8 @@ def predict(
         separation: how pixels become objects; None for the usual way.
         overwrite: replace files that exist.
         json_file: where to write what became of each image.
-        preprocessing, classes: for `.keras` files: how images meet the network, and class names.
+        preprocessing: for `.keras` files: how images meet the network.
+        classes: for `.keras` files: class names.
         overlap: px shared by neighbouring tiles; None for what the model needs.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
