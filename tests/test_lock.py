@@ -105,6 +105,18 @@ def left_behind(folder: Path, text: str, *, age: float) -> None:
         (str(os.getpid()), 10_000, False),
         ("[" * 100_000, 10_000, False),
     ],
+    ids=[
+        "silent",
+        "number of another",
+        "number of none",
+        "another host",
+        "another host, silent",
+        "before a restart",
+        "another container, silent",
+        "earlier version",
+        "earlier version, silent",
+        "not readable",
+    ],
 )
 def test_whether_a_lock_on_a_disk_without_locks_is_held(tmp_path: Path, text: str, age: float, held: bool) -> None:
     left_behind(tmp_path, text, age=age)
