@@ -302,10 +302,21 @@ def test_masks_of_black_and_white_are_background_and_foreground(white: int, tmp_
 def test_names_that_pair_nowhere_are_all_listed_and_none_is_left_out(tmp_path: Path) -> None:
     site = make_clean(tmp_path, find_seed("missing_mask", "binary"), 12)
     for pair in site.pairs:
-        pair.mask.rename(pair.mask.with_name(f"other_{pair.mask.name}"))
+        digest = hashlib.sha256(pair.mask.name.encode()).hexdigest()
+        pair.mask.rename(pair.mask.with_name(f"{digest[:12]}{pair.mask.suffix}"))
     faults = look_over(tmp_path, hashes="off", progress=False).faults
     assert Counter(fault.kind for fault in faults) == {"missing-mask": 12, "missing-image": 12}
     assert {fault.fix.patch for fault in faults} == {None}
+
+
+def test_names_of_masks_that_only_add_a_word_pair_in_every_part(tmp_path: Path) -> None:
+    site = make_clean(tmp_path, find_seed("missing_mask", "binary"), 12)  # its validation part is a single pair
+    for pair in site.pairs:
+        pair.mask.rename(pair.mask.with_name(f"other_{pair.mask.name}"))
+    assert look_over(tmp_path, hashes="off", progress=False).faults == []
+    odd = site.pairs[0].mask
+    odd.with_name(f"other_{odd.name}").rename(odd.with_name(f"other{odd.name}"))
+    assert look_over(tmp_path, hashes="off", progress=False).faults != []
 
 
 def test_masks_of_colours_get_a_table(tmp_path: Path) -> None:

@@ -404,10 +404,12 @@ def test_demo_replaces_its_own_folder(
     monkeypatch.setattr(demo, "train", stop)
     for part in ("_TRAINED", "_VALIDATION", "_TEST"):
         monkeypatch.setattr(demo, part, 1)
-    for _ in range(2):
-        fails(["demo", "--out", tmp_path / "demo"], 2, "usage", capsys)
-        assert "old" not in names(tmp_path / "demo")
-        write_bytes(tmp_path / "demo" / "old", b"")
+    fails(["demo", "--out", tmp_path / "demo"], 2, "usage", capsys)
+    write_bytes(tmp_path / "demo" / "mine", b"")
+    write_bytes(tmp_path / "demo" / "cells" / "old", b"")
+    fails(["demo", "--out", tmp_path / "demo"], 2, "usage", capsys)
+    assert "old" not in names(tmp_path / "demo" / "cells")
+    assert "mine" in names(tmp_path / "demo")  # what no demo wrote stays
 
 
 @pytest.mark.long

@@ -79,10 +79,11 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
         "samples",
         "weights.safetensors",
     ]
+    validation = json.loads((run / "run.json").read_text())["data"]["splits"]["val"]
     assert sorted(path.name for path in (run / "samples").iterdir()) == [
-        *[f"{name.split('.')[0]}.png" for name in json.loads((run / "run.json").read_text())["data"]["splits"]["val"]],
         "curves.png",
         "epochs",
+        *[f"image_{place}_{Path(name).stem}.png" for place, name in enumerate(validation, 1)],
         "progress.png",
     ]
     rows = history(run)

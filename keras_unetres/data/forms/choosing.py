@@ -61,14 +61,24 @@ def choose_masks(images: Path, masks: Path) -> tuple[Path, str]:
 def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) -> dict[str, str]:
     """Return key of mask -> key of image by what is left of each name without what all names of its folder share.
 
-    `img_001` and `mask_001` are a pair, and so are `21_training` and `21_manual1`. Empty where that is no pairing of
-    nearly all of them.
+    `img_001` and `mask_001` are a pair, and so are `21_training` and `21_manual1`. One image and one mask alone are a
+    pair if the name of the mask only adds to that of the image, as `mask_cell_7` does to `cell_7`. Empty where that is
+    no pairing of nearly all of them.
     """
+    if len(images) == 1 == len(masks):
+        (image,), (mask,) = images, masks
+        return {mask: image} if _adds_to(key_of(mask.rpartition("/")[2]), key_of(image.rpartition("/")[2])) else {}
     own, others = (_differences(found) for found in (images, masks))
     both = own.keys() & others.keys()
     if len(both) < 2 or len(both) < 0.8 * min(len(images), len(masks)):
         return {}
     return {others[part]: own[part] for part in both}
+
+
+def _adds_to(longer: str, name: str) -> bool:
+    """Return whether a name is another one with words before or behind it."""
+    before, found, behind = longer.rpartition(name) if longer.endswith(name) else longer.partition(name)
+    return bool(found) and not before[-1:].isalnum() and not behind[:1].isalnum()
 
 
 def _differences(keys: Iterable[str]) -> dict[str, str]:
