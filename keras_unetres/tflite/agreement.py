@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CHECKED_IMAGES = 16
 _CLEAR = 0.05  # margin over the second class, of the range of scores: a dozen levels of int8
 WARNED, REFUSED = 0.99, 0.95
+_ENOUGH = 100  # labels; of fewer, such as one an image, a single one is too large a share to refuse a file for
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Agreement:
         clear: of the labels of which the network itself is sure, whose score is well above that of the second class; 1
             where it is sure of none. An untrained network wavers between its classes, and so may its file.
         classes: how many classes Keras gives on the images.
+        count: how many labels the network is sure of.
     """
 
     share: float
     clear: float
     classes: int
+    count: int = _ENOUGH
 
 
 def label_agreement(
@@ -77,7 +80,8 @@ def label_agreement(
     except UnetresError as error:
         raise ConversionError(f"the converted file does not run: {error.message}") from error
     right, sure = np.equal(found, expected), np.array(clear)
-    return Agreement(float(right.mean()), float(right[sure].mean()) if sure.any() else 1.0, len(np.unique(expected)))
+    certain = float(right[sure].mean()) if sure.any() else 1.0
+    return Agreement(float(right.mean()), certain, len(np.unique(expected)), int(sure.sum()))
 
 
 def check_agreement(agreement: Agreement, *, allowed: bool) -> None:
@@ -87,10 +91,11 @@ def check_agreement(agreement: Agreement, *, allowed: bool) -> None:
         allowed: warn only.
 
     Raises:
-        ConversionError: fewer than 95 % of the labels, of which the network is sure, are those of Keras.
+        ConversionError: fewer than 95 % of the labels, of which the network is sure, are those of Keras; of at least
+            100, which a classifier does not give on the images that are compared: it is warned of.
     """
     told = f"{100 * agreement.share:.1f} % of the labels are those of Keras"
-    if agreement.clear < REFUSED and not allowed:
+    if agreement.clear < REFUSED and agreement.count >= _ENOUGH and not allowed:
         raise ConversionError(
             "the file answers otherwise than the Keras model",
             expected=f"at least {100 * REFUSED:.0f} % of its clear labels",
