@@ -43,7 +43,7 @@ class Agreement:
     share: float
     clear: float
     classes: int
-    count: int = _ENOUGH
+    count: int
 
 
 def label_agreement(
