@@ -14,11 +14,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-edge test-slow test-long test-web test-arm64 lint lock bench notebooks docs clean
+.PHONY: help demo test test-edge test-slow test-long test-web test-arm64 lint lock bench notebooks docs release-check clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predict; pictures and figures go to demo/
 	@echo "==> demo: results go to demo/"
@@ -89,9 +89,13 @@ docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "open site/index.html; with search: $(BIN)/python -m http.server --directory site, http://localhost:8000"
 
+release-check: $(VENV)/.dev ## build both distributions and try them as strangers will, from an index in empty environments; into dist/
+	@echo "==> release-check"
+	$(BIN)/python tools/release.py --out dist $(if $(STEPS),--steps $(STEPS)) $(if $(PYTHONS),--python $(PYTHONS))
+
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"
-	rm -rf .venv .arm64 demo site build dist edge/build edge/dist $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-newest .arm64 demo site build dist edge/build edge/dist $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 
 # A stamp is touched only after its last command has succeeded: a failed install is tried again next time.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from unetres_edge.moved import add_moved
 
 if TYPE_CHECKING:
+    from unetres_edge.errors import UnetresError
+
     from .data import dataset_from_arrays, dataset_from_tf, open_dataset
     from .objects import Separation, separate
     from .quantization import cluster_model, prune_model, quantize_aware
@@ -68,6 +70,7 @@ _HOMES = {
     "TrainOptions": "settings",
     "TrainSettings": "settings",
     "Tversky": "training.losses",
+    "UnetresError": "unetres_edge.errors",
     "WeightedSum": "training.pixel_loss",
     "augment": "workflows.augment",
     "build_fcn": "weights",
@@ -120,6 +123,7 @@ __all__ = [
     "TrainOptions",
     "TrainSettings",
     "Tversky",
+    "UnetresError",
     "WeightedSum",
     "augment",
     "build_fcn",
@@ -192,6 +196,8 @@ if not TYPE_CHECKING:  # a type checker is to name what does not exist
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if _HOMES[name].startswith("unetres_edge"):
+            return getattr(importlib.import_module(_HOMES[name]), name)
         from .machine.tensorflow_log import quiet_tensorflow
 
         quiet_tensorflow()

@@ -19,9 +19,11 @@ from keras_unetres.settings import FitSettings, TrainOptions
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.training import compilation as compiling
 from keras_unetres.training.compilation import Processor, candidates, trial_seconds, try_ways
+from keras_unetres.training.distribution import find_distribution
 from keras_unetres.training.fused_norm import fuse_norms
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.train import resume, train
+from unetres_edge.errors import UsageError
 
 GRAPH = Compilation("float32", jit_compile=False, fused_norm=True)
 HALF = Compilation("mixed_bfloat16", jit_compile=False, fused_norm=True)
@@ -70,6 +72,42 @@ def test_the_processor_is_known_by_its_flags(flags: set[str], kind: str, monkeyp
     monkeypatch.setattr(compiling, "cpu_flags", lambda: frozenset(flags))
     monkeypatch.setattr(compiling, "multiplies_bfloat16", lambda: bool({"avx512_bf16", "amx_bf16"} & set(flags)))
     assert compiling.find_processor() == Processor(kind)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have two GPUs; return what is asked of them, in order."""
+    asked: list[str] = []
+
+    def list_logical(kind: str) -> list[str]:
+        asked.append("started")
+        return ["GPU:0", "GPU:1"]
+
+    def grow(gpu: str, on: bool) -> None:
+        if "started" in asked:
+            raise RuntimeError("physical devices cannot be modified after being initialized")
+        asked.append(f"{gpu} grows {on}")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    monkeypatch.setattr(tf.config, "list_logical_devices", list_logical)
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", grow)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: names)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    return asked
+
+
+def test_gpus_give_memory_as_it_is_needed(two_gpus: list[str]) -> None:
+    assert compiling.find_processor() == Processor("gpu")
+    assert two_gpus == ["first grows True", "second grows True"]
+
+
+def test_several_gpus_are_set_before_they_are_started(two_gpus: list[str]) -> None:
+    found = find_distribution(2)
+    assert found is not None and found.strategy == ["GPU:0", "GPU:1"]
+    assert two_gpus == ["first grows True", "second grows True", "started"]
+    assert compiling.find_processor(several=True) == Processor("gpu", several=True)
+    with pytest.raises(UsageError, match="--devices is wrong; expected 1 to 2 GPU of this machine"):
+        find_distribution(3)
 
 
 def test_a_run_that_does_not_say_goes_on_as_the_first_version_computed() -> None:

@@ -79,6 +79,9 @@ def test_the_mean_over_thresholds_is_that_of_the_challenge() -> None:
     found = scores.to_dict()
     assert (found["ap50"], found["map"]) == (values[0], scores.mean_average_precision())
     assert found["num_objects"] == sum(len(sets_of(make_objects(seed)[0])) for seed in range(4))
+    counts = [(len(sets_of(truth)), len(sets_of(proposal))) for truth, proposal in map(make_objects, range(4))]
+    assert found["num_proposed"] == sum(proposed for _, proposed in counts)
+    assert found["count_error"] == np.mean([abs(proposed - true) for true, proposed in counts])
 
 
 def test_the_same_objects_by_other_numbers_score_one() -> None:
@@ -108,7 +111,7 @@ def test_objects_by_hand() -> None:
 def test_without_objects() -> None:
     nothing, something = np.zeros((5, 5), int), np.eye(5, dtype=int)
     scores = InstanceScores()
-    assert scores.to_dict() == dict.fromkeys(scores.to_dict(), None) | {"num_objects": 0}
+    assert scores.to_dict() == dict.fromkeys(scores.to_dict(), None) | {"num_objects": 0, "num_proposed": 0}
     scores.add(nothing, nothing)
     assert scores.average_precision() is scores.average_precision(by_image=True) is scores.panoptic_quality() is None
     scores.add(something, nothing)

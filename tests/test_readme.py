@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import keras_unetres
+from keras_unetres.scores.paired import signed
 from keras_unetres.workflows.demo import table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +107,7 @@ def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
         line = next(line for line in MEASURED.splitlines() if line.startswith(f"| {name} | "))
         cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
         for rows, cell in zip(sets.values(), cells, strict=False):
-            lost = "" if name == "Keras" else f" ({rows[name]['drop_points']:+.2f})"
+            lost = "" if name == "Keras" else f" ({signed(rows[name]['drop_points'])})"
             assert cell == f"{rows[name]['miou']:.4f}{lost}", name
         assert cells[len(sets) :] == (
             [f"{row['kb']:.0f}", f"{row['deflated_kb']:.0f}"] if name != "Keras" else ["", ""]

@@ -168,12 +168,12 @@ def test_the_drop_of_a_share_of_images() -> None:
             0.25,
             0.3,
             True,
-            "Passed. The file loses 0.25 points of mIoU (95 %: +0.10 to +0.40) on 9 images; a loss of 0.3",
+            "Passed. The file loses 0.25 points of mIoU (95 %: a change of −0.40 to −0.10) on 9 images; a loss of 0.3",
         ),
         (0.3, 0.3, True, "loses 0.30"),
         (0.31, 0.3, False, "Rejected. The file loses 0.31 points of mIoU"),
-        (-0.2, 0.0, True, "Passed. The file gains 0.20 points of mIoU (95 %: −0.40 to −0.10)"),
-        (0.001, 0.3, True, "Passed. The file keeps its mIoU (95 %: a loss of +0.10 to +0.40)"),
+        (-0.2, 0.0, True, "Passed. The file gains 0.20 points of mIoU (95 %: a change of −0.40 to −0.10)"),
+        (0.001, 0.3, True, "Passed. The file keeps its mIoU (95 %: a change of −0.40 to −0.10)"),
     ],
 )
 def test_the_ruling_says_what_was_lost_and_what_is_allowed(

@@ -455,7 +455,7 @@ def test_a_run_reports_what_evaluate_says(run_copy: Path, cells: Path) -> None:
     assert [row["epoch"] for row in figures["history"]] == [1, 2, 3]
     assert figures["kept_epoch"] in (1, 2, 3)
     assert all("learning_rate" in row for row in figures["history"])
-    assert said == [f"report    {run_copy / 'report.html'}: mIoU {scores['miou']:.4f} on 1 images (test)"]
+    assert said == [f"report    {run_copy / 'report.html'}: mIoU {scores['miou']:.4f} on 1 image (test)"]
 
 
 def test_the_command_makes_the_same_settings(run_copy: Path) -> None:

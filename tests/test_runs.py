@@ -21,6 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from keras_unetres.runs import SCHEMA, Compilation, RunFolder, picture_name
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError, UsageError
+from unetres_edge.files import is_portable
 
 
 @pytest.fixture
@@ -117,7 +118,9 @@ def test_numbers_of_a_network_that_cannot_be_meant_are_named(run: RunFolder, arg
     ],
 )
 def test_names_of_pictures_are_short_unique_and_plain(names: list[str], expected: list[str]) -> None:
-    assert [picture_name(index, name) for index, name in enumerate(names)] == expected
+    found = [picture_name(index, name) for index, name in enumerate(names)]
+    assert found == expected
+    assert all(is_portable(f"{name}.png") for name in found)
 
 
 @pytest.fixture

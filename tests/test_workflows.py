@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from conftest import TINY, silent
 from PIL import Image
 from safetensors.numpy import save as save_tensors
 
+from keras_unetres.cli import main
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder, Speed
 from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
@@ -199,6 +201,28 @@ def test_what_cannot_be_resumed_is_named(run_copy: Path, tmp_path: Path) -> None
     checkpoint = run_copy / "checkpoints" / "last.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(RunFolderError, match=r"last\.safetensors: damaged"):
+        resume(run_copy, say=silent)
+
+
+def test_a_run_alone_opens_no_published_weights(run_copy: Path, tmp_path: Path, cells: Path) -> None:
+    """Those that a `run.json` names are asked for by name again; others than those are refused."""
+    (run_copy / "checkpoints" / "last.safetensors").unlink()
+    values = json.loads((run_copy / "run.json").read_text())
+    values["settings"]["network"] |= {"encoder": "resnet18", "weights": str(tmp_path / "theirs.h5")}
+    (run_copy / "run.json").write_text(json.dumps(values))
+    (tmp_path / "theirs.h5").write_bytes(b"not to be opened")
+    with pytest.raises(RunFolderError, match="published weights; fix: name them again: --weights .*theirs"):
+        resume(run_copy, say=silent)
+    assert main(["train", "--resume", str(run_copy), "--weights", str(tmp_path / "ours.h5")]) == 2
+
+
+def test_a_run_that_another_process_changes_while_it_is_opened_is_named(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = RunFolder(run_copy).read_info()
+    found = iter([replace(before, plan=None), before])
+    monkeypatch.setattr(RunFolder, "read_info", lambda run: next(found))
+    with pytest.raises(RunFolderError, match="another process just changed the run"):
         resume(run_copy, say=silent)
 
 

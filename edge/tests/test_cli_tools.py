@@ -13,7 +13,7 @@ from unetres_edge import Segmenter, read_card, seal
 from unetres_edge.cli import main
 from unetres_edge.commands.verify import verify
 from unetres_edge.engines.litert import LiteRTEngine, _multiply_adds
-from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
+from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.model.card import CARD_NAME, read_metadata, reseal
 from unetres_edge.model.selftest import SELFTEST_NAME, SelfTest, make_selftest
 
@@ -53,10 +53,28 @@ def test_bench_times_every_stage_and_number_of_threads(conv, tmp_path, capsys) -
     assert "no profiler" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [["--count", "0"], ["--threads", "0"]])
-def test_bench_refuses_nothing_to_time(conv, options, capsys) -> None:
-    assert main(["bench", str(conv), *options]) == 2
-    assert "at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize("number", ["0", "-1", "nan", "1e18", "100000", "99999999999999999999", "-0.0", "x"])
+@pytest.mark.parametrize(
+    "words",
+    [["bench", "--threads"], ["bench", "--threads", "1"], ["predict", "--threads"], ["verify", "--threads"]],
+    ids=" ".join,
+)
+def test_numbers_that_cannot_be_meant_are_refused(conv, words, number, capsys) -> None:
+    command = [words[0], str(conv), *([str(conv), "--out", "none"] if words[0] == "predict" else [])]
+    assert main([*command, *words[1:], number]) == 2
+    assert f"--threads is wrong; expected {'1 or more' if words[0] == 'bench' else 'a'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "number"), [("--count", "0"), ("--count", "1e300"), ("--count", "10000000")])
+def test_bench_counts_what_can_be_timed(conv, word, number, capsys) -> None:
+    assert main(["bench", str(conv), word, number]) == 2
+    assert f"{word} is wrong; expected a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [0, -1, 513, 10**20])
+def test_a_model_takes_a_number_of_threads_that_can_be_started(conv, number) -> None:
+    with pytest.raises(UsageError, match="num_threads is wrong; expected 1 to 512"):
+        Segmenter(conv, num_threads=number)
 
 
 def test_multiply_adds_of_ops() -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from unetres_edge import Segmenter
 from unetres_edge.cli import main
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
-from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, write_bytes, write_json
 from unetres_edge.results import draw
 from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
@@ -272,6 +272,48 @@ def run(arguments: list[str], capsys) -> tuple[int, str, str]:
     code = main(arguments)
     told = capsys.readouterr()
     return code, told.out, told.err
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same_on"),
+    [
+        ("a.png", "A.png", ("darwin", "win32")),
+        ("\u00e9.png", "e\u0301.png", ("darwin", "win32")),
+        ("\u00c9.png", "e\u0301.png", ("darwin", "win32")),
+        ("stra\u00dfe", "STRASSE", ("darwin", "win32")),
+        ("a", "a. .", ("win32",)),
+        ("a.png", "b.png", ()),
+    ],
+)
+def test_names_that_are_one_file_on_a_system(one: str, other: str, same_on: tuple[str, ...]) -> None:
+    found = tuple(s for s in ("darwin", "linux", "win32") if name_key(one, s) == name_key(other, s))
+    assert found == same_on
+
+
+def test_two_outputs_that_are_one_file_here_are_refused(folder: Path, segmenter: Segmenter, monkeypatch) -> None:
+    for name in ("x/A.png", "y/a.png"):
+        (folder / name).parent.mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / name)
+    images = [folder / "x/A.png", folder / "y/a.png"]
+    assert len(predict_files(segmenter, images, folder / "here")) == (2 if sys.platform == "linux" else 1)
+    monkeypatch.setattr(files, "name_key", lambda name: name_key(name, "win32"))
+    with pytest.raises(UsageError, match="two outputs would be written to one file"):
+        predict_files(segmenter, images, folder / "there")
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        *((name, False) for name in ("con", "NUL.png", "com1.txt", "lpt\u00b9", "aux .png", "a.", "a ", "a/b", "a\\b")),
+        *(
+            (name, False)
+            for name in ("a:b", "a*b", "a\nb", "a\x1bb", "", "x" * 256, "\u00e9" * 128, 'a"b', "a<b", "a|b", "a?")
+        ),
+        *((name, True) for name in ("console", "com10", "a.b", "x" * 255, "\u00e9" * 127, ".a", "nul_1", "lpt")),
+    ],
+)
+def test_names_that_every_system_takes(name: str, portable: bool) -> None:
+    assert is_portable(name) is portable
 
 
 def test_the_command_predicts_and_inspects(folder: Path, capsys) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import re
+import socket
 import subprocess
 import threading
 import urllib.error
@@ -28,6 +29,7 @@ from unetres_edge.files import write_json
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
+from unetres_edge.web.site import POLICY, WORKER_POLICY
 
 GOLDEN = Path(__file__).with_name("golden")
 CLASSES = ["ground", "cells", "edge"]
@@ -222,6 +224,7 @@ def test_the_folder_is_whole(site: Path, files: dict[str, bytes]) -> None:
     assert re.fullmatch("[0-9a-f]{12}", offline["version"])
     assert all((site / name).is_file() for name in offline["files"] if name != "./")
     assert {"./", "index.html", "model.tflite", "litert/dist/index.js", "segmenter.js"} <= set(offline["files"])
+    assert offline["policies"] == {"page": POLICY, "worker.js": WORKER_POLICY}
     assert (site / "model.tflite").read_bytes() == files["int8"]
     for name in PAGE_FILES:
         assert (site / name).read_bytes() == page_file(name) == (web_folder() / name).read_bytes()
@@ -240,6 +243,40 @@ def test_it_is_served_with_the_headers_that_threads_need(site: Path) -> None:
                 assert answer.headers["Content-Type"].startswith(kind)
                 assert {header: answer.headers[header] for header in HEADERS} == HEADERS
                 assert answer.read() == (site / (name or "index.html")).read_bytes()
+
+
+def test_the_page_and_its_server_allow_nothing_from_elsewhere(small: Path) -> None:
+    """One policy: in the page for any host, and in a header of the server; the worker alone fetches from elsewhere."""
+    found = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page_file("index.html").decode())
+    assert found == [POLICY]
+    rules = dict(rule.strip().split(" ", 1) for rule in POLICY.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["script-src"] == "'self' 'wasm-unsafe-eval'"
+    assert all("unsafe-inline" not in value and "http" not in value for value in rules.values())
+    (small / "worker.js").write_text("1")
+    with served(small) as address:
+        for name, policy in (("", f"{POLICY}; frame-ancestors 'none'"), ("worker.js?a", WORKER_POLICY)):
+            with urllib.request.urlopen(f"{address}{name}", timeout=10) as answer:
+                assert answer.headers["Content-Security-Policy"] == policy
+                assert answer.headers["Permissions-Policy"].startswith("camera=(self)")
+    for page in PAGE_FILES:  # nothing in the page that the policy would refuse
+        if page.endswith((".js", ".html")):
+            text = page_file(page).decode()
+            assert not re.search(r"\bstyle=|<script>|\bon\w+=\"|\beval\(|new Function", text), page
+
+
+@pytest.mark.parametrize(
+    "line", ["GET //[x HTTP/1.1", "GET /%00 HTTP/1.1", "GET http://[ HTTP/1.1", "nonsense", "GET / HTTP/9"]
+)
+def test_what_is_no_address_is_refused(small: Path, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        served(small) as address,
+        socket.create_connection(("127.0.0.1", int(address[:-1].rpartition(":")[2])), 10) as one,
+    ):
+        one.sendall(f"{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = one.makefile("rb").read()
+    assert re.search(rb"(?:404|400|505)", answer.splitlines()[0] if b"HTTP" in answer[:5] else answer)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.fixture
@@ -297,7 +334,7 @@ def test_what_cannot_be_served_is_named(small: Path, files: dict[str, bytes], tm
         write_web(model, tmp_path / "site", litert=tmp_path)
     assert not (tmp_path / "site").exists()
     assert main(["web", f"{model}", "--port", "70000"]) == 2
-    assert "no such port" in capsys.readouterr().err
+    assert "--port is wrong; expected a whole number, 0 to 65535" in capsys.readouterr().err
     assert main(["web", f"{tmp_path / 'none.tflite'}", "--no-browser"]) == 5
     assert "no such model file" in capsys.readouterr().err
     card = make_card((4, 4), 1, 2, task="classify", fit="resize")
@@ -451,22 +488,30 @@ const base = "http://127.0.0.1:8765/"; let site = "A"; const stores = new Map(),
 const address = (r) => new URL(typeof r === "string" ? r : r.url, base).href;
 const fetchNow = async (r) => {
   if (site === "none") throw new TypeError("no network");
-  return new Response(site + " " + address(r).slice(base.length));
+  const headers = { Date: "Sun, 29 Nov 2026 10:00:00 GMT" };
+  return new Response(site + " " + address(r).slice(base.length), { headers });
 };
 const caches = { keys: async () => [...stores.keys()], delete: async (n) => stores.delete(n), open: async (n) => {
   if (!stores.has(n)) stores.set(n, new Map()); const s = stores.get(n);
   return { match: async (r) => s.get(address(r))?.clone(),
     addAll: async (all) => { for (const r of all) s.set(address(r), await fetchNow(r)); } }; } };
 const self = { registration: { scope: base }, addEventListener: (n, f) => { on[n] = f; }, skipWaiting: async () => {},
-  OFFLINE: { version: "1", files: ["./", "index.html", "model.tflite"] } };
+  OFFLINE: { version: "1", files: ["./", "index.html", "model.tflite"],
+    policies: { page: "policy of all", "index.html": "policy of one" } } };
+const told = [];
+const clients = { claim: async () => {}, matchAll: async () => [{ postMessage: (text) => told.push(text) }] };
 vm.runInNewContext(readFileSync(process.argv[2], "utf8"),
-  { self, caches, clients: { claim: async () => {} }, fetch: fetchNow, importScripts() {},
+  { self, caches, clients, fetch: fetchNow, importScripts() {},
     URL, Headers, Response, Promise });
 for (const n of ["install", "activate"]) { let p; on[n]({ waitUntil: (x) => { p = x; } }); await p; }
 for (site of ["A", "B", "none"]) for (const url of ["", "index.html", "model.tflite", "docs/"]) {
   let p; on.fetch({ request: { method: "GET", url: base + url }, respondWith: (x) => { p = x; } });
-  console.log(p ? await (await p).text() : "network");
+  const found = p && await p;
+  console.log(found ? await found.text() : "network");
+  if (found && found.headers.get("Content-Security-Policy") !== `policy of ${url === "index.html" ? "one" : "all"}`)
+    throw new Error(`${url} has another policy`);
 }
+console.log(JSON.stringify(told));
 """
 
 
@@ -479,6 +524,32 @@ def test_the_worker_asks_which_model_is_served_now(tmp_path: Path) -> None:
     assert lines[4:7] == [f"B {name}".strip() for name in files]
     assert lines[9:11] == ["A index.html", "A model.tflite"]
     assert {lines[3], lines[7], lines[11]} == {"network"}
+    assert json.loads(lines[12]) == [{"kept": "Sun, 29 Nov 2026 10:00:00 GMT"}], "said once, where it is the kept one"
+
+
+def test_only_a_page_of_ours_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_module, "runtime_files", lambda litert, say: {"dist/index.js": b"1"})
+    model, out = tmp_path / "m.tflite", tmp_path / "site"
+    model.write_bytes(make_conv(make_card(), np.array([[1], [-1]]), np.array([0, 200])))
+
+    def write(overwrite: bool = True) -> None:
+        write_web(model, out, overwrite=overwrite, say=lambda line: None)
+
+    out.mkdir()
+    (out / "notes.txt").write_text("theirs")
+    with pytest.raises(ExistsError, match="not empty"):
+        write(False)
+    for name in ("index.html", "sw.js", "model.tflite", "litert"):
+        (out / name).write_text("theirs")
+        with pytest.raises(ExistsError, match=f"{name}: not a page of ours"):
+            write()
+        assert sorted(path.name for path in out.iterdir()) == sorted([name, "notes.txt"])
+        (out / name).unlink()
+    write()
+    (out / "index.html").write_text("damaged")
+    write()
+    assert (out / "index.html").read_bytes() == page_file("index.html")
+    assert (out / "notes.txt").read_text() == "theirs"
 
 
 def test_a_demo_leaves_no_worker_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

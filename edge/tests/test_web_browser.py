@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -79,6 +80,20 @@ def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -
     assert report["console"] == []
     assert [report[name] for name in ("load", "first", "second", "offlineLoad", "offline")] == [None] * 5
     assert report["backend"] == "WebAssembly, threads", "the server's headers isolate the page"
+
+
+def test_the_page_may_load_nothing_from_elsewhere(seen: tuple[Path, dict[str, Any]]) -> None:
+    """What would come in by a card, were it not checked: a script, a style, a picture or a call of another host."""
+    found = list(dict.fromkeys(seen[1]["policy"]["violations"]))  # each twice: by the page, and by its server
+    assert found == ["img-src", "script-src-elem", "style-src-attr", "connect-src"]
+    assert seen[1]["policy"]["ran"] is False
+
+
+def test_the_page_says_which_model_it_has(seen: tuple[Path, dict[str, Any]]) -> None:
+    served, kept = seen[1]["model"]
+    assert served == {"model": "served", "status": "Ready."}
+    assert kept["model"] == "kept"
+    assert re.fullmatch(r"Ready, with the model kept on \d{4}-\d\d-\d\d: the network does not answer\.", kept["status"])
 
 
 def test_the_webcam_is_segmented_until_it_is_stopped(seen: tuple[Path, dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
     quiet_tensorflow()
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # a command takes what it needs of a GPU, not all
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser(next((word for word in arguments if word in COMMANDS), None))
     options = parse(parser, arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from unetres_edge.command_line import read
+from unetres_edge.errors import UsageError
 
 from ..settings import ExportSettings
 from .command import Command
@@ -15,6 +16,12 @@ def run(options: argparse.Namespace) -> None:
     """Write a `.tflite`, and a page with it if one is wanted."""
     settings = read(ExportSettings, options)
     scoring, own = settings.scoring, settings.keras_file
+    if settings.web is not None:  # before the work, which is not to end in a refusal
+        from ..workflows.web import check_folder
+
+        check_folder(settings.web, overwrite=settings.overwrite)
+        if settings.head == "logits_int8":
+            raise UsageError("--web takes no int8 ends", expected="--head logits or another", found=settings.head)
     preprocessing = preprocessing_of(own, [settings.model], settings.size, size_is_own=True)
     from ..workflows.export import export
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.terminal import counted
 
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
@@ -140,7 +141,7 @@ def open_dataset(
     faults = tuple(fault for fault in layout.faults if not declared.excludes(fault.file))
     faults += tuple(_name_once(samples))
     if strict:
-        refuse(faults, f"{len(faults)} faults", declared.file)
+        refuse(faults, counted(len(faults), "fault"), declared.file)
     is_empty = not strict and faults and not any(samples.values())  # they say why
     return Dataset(
         declared.file,

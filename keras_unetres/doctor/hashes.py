@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unetres_edge.errors import Fix, UnetresError
 from unetres_edge.files import write_json
+from unetres_edge.terminal import counted
 
 from ..data.findings import Finding, Where, relative
 from .summaries import DatasetSummary
@@ -41,12 +42,12 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
     sound = {name: digest for name, digest in now.items() if name not in {*faulty, *changed}}
     kept = known | sound
     if kept == known and mode == "keep":
-        return findings, f"{len(now)} files compared with {HASHES}, {len(changed)} changed"
+        return findings, f"{counted(len(now), 'file')} compared with {HASHES}, {len(changed)} changed"
     try:
         write_json(file, {"version": 1, "files": dict(sorted(kept.items()))})
     except UnetresError as error:
         return findings, f"no hashes are kept: {error.message}"
-    return findings, f"{len(kept)} hashes in {HASHES}; later checks compare with them{lost}"
+    return findings, f"{counted(len(kept), 'hash', 'hashes')} in {HASHES}; later checks compare with them{lost}"
 
 
 def _read(file: Path) -> tuple[dict[str, str], str]:

@@ -87,12 +87,13 @@ _lock = threading.Lock()
 def held_log() -> Iterator[None]:
     """Hold what is written to file descriptor 2; then write it there without the lines of a native log.
 
-    After an exception all of it is written. Where the descriptor is closed, nothing is held.
+    After an exception all of it is written. Where the descriptor is closed, or no file can be made, nothing is held.
     """
     import tempfile
 
-    with _lock, tempfile.TemporaryFile() as held:
+    with _lock, contextlib.ExitStack() as open_files:
         try:
+            held = open_files.enter_context(tempfile.TemporaryFile())
             before = os.dup(2)
         except OSError:
             yield

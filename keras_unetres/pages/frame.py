@@ -7,13 +7,15 @@ and the style sheets lie in `templates/`. Everything that a template shows is es
 from __future__ import annotations
 
 import base64
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unetres_edge.results import draw
+
+from ..scores.paired import signed
 
 
 def render(template: str, **figures: Any) -> str:
@@ -36,7 +38,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(png=embed_png, score=_score, signed=_signed, size=_size, count=_count)
+    environment.filters.update(
+        png=embed_png, score=_score, signed=partial(signed, minus="\u2212"), size=_size, count=_count
+    )
     return environment
 
 
@@ -60,11 +64,6 @@ def embed_png(picture: np.ndarray) -> str:
 def _score(value: float | None) -> str:
     """Return a score from 0 to 1; that of a class without a pixel is absent."""
     return "absent" if value is None else f"{value:.4f}"
-
-
-def _signed(points: float) -> str:
-    """Return a change in points, with a sign unless it shows as 0.00."""
-    return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", "\u2212")
 
 
 def _size(count: int) -> str:

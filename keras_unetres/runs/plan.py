@@ -9,6 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from unetres_edge.terminal import counted
+
 _MOST = 10**12  # epochs, or steps of one
 _FASTEST = 1000
 _POLY_POWER = 0.9  # Chen 2017 (DeepLab), section 4.1
@@ -45,6 +47,10 @@ class Plan:
     def steps(self) -> int:
         """All optimizer steps."""
         return self.epochs * self.steps_per_epoch
+
+    def describe(self, batch: int) -> str:
+        """Return the plan in words, with the size of a batch."""
+        return f"{counted(self.epochs, 'epoch')} of {counted(self.steps_per_epoch, 'step')}, batch {batch}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -29,6 +29,11 @@ class Matches:
     unmatched: int
     truths: int
 
+    @property
+    def proposed(self) -> int:
+        """Proposed objects, without those of which most is ignored and that are no match."""
+        return len(self.ious) + self.unmatched
+
     def counts(self, threshold: float) -> tuple[int, int, int]:
         """Return (true positives, false positives, false negatives) at an IoU above a threshold in [0.5, 1)."""
         if not LEAST_THRESHOLD <= threshold < 1:
@@ -122,6 +127,10 @@ class InstanceScores:
         recognition = self.f1()
         return None if recognition is None else recognition * (self.segmentation_quality() or 0.0)
 
+    def count_error(self) -> float | None:
+        """Return by how many objects the count of an image is wrong, the mean over images; None without an image."""
+        return float(np.mean([abs(image.proposed - image.truths) for image in self.images])) if self.images else None
+
     def to_dict(self) -> dict[str, float | int | None]:
         """Return the scores as JSON values."""
         return {
@@ -133,6 +142,8 @@ class InstanceScores:
             "sq": self.segmentation_quality(),
             "rq": self.f1(),
             "num_objects": sum(image.truths for image in self.images),
+            "num_proposed": sum(image.proposed for image in self.images),
+            "count_error": self.count_error(),
         }
 
 

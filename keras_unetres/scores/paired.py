@@ -29,6 +29,16 @@ class Drop:
     interval: Interval | None
 
 
+def signed(points: float, *, minus: str = "-") -> str:
+    """Return a change in points as text; one that shows as 0.00 has no sign.
+
+    Args:
+        points: the change: below 0 where something was lost.
+        minus: how a minus is written, such as "\u2212" on a page.
+    """
+    return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", minus)
+
+
 def drop_of_miou(before: Margins, after: Margins, *, draws: int = DRAWS, seed: int = 0) -> Drop | None:
     """Return the drop of mIoU between two forms scored on the same images, or None where nothing is labelled."""
     counts = np.stack([[m.hits, m.truth, m.predicted] for m in (before, after)])  # (form, margin, image, class)

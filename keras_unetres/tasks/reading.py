@@ -11,6 +11,7 @@ import numpy as np
 
 from unetres_edge import Card, Preprocessing
 from unetres_edge.errors import DataError, RunFolderError, UsageError
+from unetres_edge.terminal import counted
 
 from ..runs import ClassInfo, DataInfo, ModelInfo, RunInfo
 from ..settings import TrainSettings
@@ -63,7 +64,7 @@ def read_training_data(
         settings = _stretch(dataset, settings, say)
     records = _read(task, dataset, settings)
     counts = ", ".join(f"{len(part)} {name}" for name, part in records.items())
-    say(f"data      {counts} images, {_channels(settings, records)} channels")
+    say(f"data      {counts} images, {counted(_channels(settings, records), 'channel')}")
     say(f"classes   {_listed([f'{i} {name}' for i, name in enumerate(records['train'].classes.names)])}")
     for note in task.notes(dataset, records, settings):
         say(f"note      {note}")

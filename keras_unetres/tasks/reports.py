@@ -14,6 +14,7 @@ from unetres_edge.command_line import words_of
 from unetres_edge.errors import FileSystemError, UsageError
 from unetres_edge.files import write_bytes, write_json
 from unetres_edge.settings import get
+from unetres_edge.terminal import counted
 
 from ..runs import Plan, RunFolder, RunInfo
 from ..settings import TrainSettings, flat_options
@@ -87,7 +88,7 @@ def make_report(
     miou, around = figures["miou"], figures["miou_interval"]
     score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"
     between = f" (95 %: {around[0]:.3f} to {around[1]:.3f})" if around else ""
-    say(f"report    {page}: {score}{between} on {len(records)} images ({split})")
+    say(f"report    {page}: {score}{between} on {counted(len(records), 'image')} ({split})")
     return figures
 
 
@@ -158,8 +159,12 @@ def _summary(info: RunInfo | None, segmenter: Segments, epochs: int) -> str:
         return f"{card.recipe}, head {card.head}, input {size}"
     encoder = info.model.arguments.get("encoder")
     network = {"build_unet": "U-Net", "build_fcn": "FCN"}.get(info.model.builder, info.model.builder)
-    parts = [f"{network} on {encoder}" if encoder else network, f"input {size}", f"{len(card.class_names)} classes"]
-    return ", ".join([*parts, f"{epochs} epochs"])
+    parts = [
+        f"{network} on {encoder}" if encoder else network,
+        f"input {size}",
+        counted(len(card.class_names), "class", "classes"),
+    ]
+    return ", ".join([*parts, counted(epochs, "epoch")])
 
 
 def _facts(info: RunInfo | None, segmenter: Segments) -> dict[str, dict[str, object]]:

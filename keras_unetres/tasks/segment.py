@@ -13,6 +13,7 @@ from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.errors import DataError, FileSystemError
 from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
+from unetres_edge.terminal import counted
 
 from ..runs import RunFolder, RunInfo, picture_name
 from ..settings import TrainSettings
@@ -156,7 +157,12 @@ class Segment:
         titles = {"miou": "mIoU", "pixel_accuracy": "accuracy"}
         lines += [f"{title:10} {shown(scores[key])}" for key, title in titles.items()]
         objects = scores.get("instances")
-        return lines + [f"{title:10} {shown(objects[key])}" for key, title in _OF_OBJECTS.items() if objects]
+        if not objects:
+            return lines
+        lines += [f"{title:10} {shown(objects[key])}" for key, title in _OF_OBJECTS.items()]
+        error = objects["count_error"]
+        off = "" if error is None else f"; the count of an image is off by {error:.1f}"
+        return [*lines, f"count      {objects['num_proposed']} of {counted(objects['num_objects'], 'object')}{off}"]
 
     def predict(
         self,

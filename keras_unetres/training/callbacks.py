@@ -80,7 +80,7 @@ class StopNonFinite(keras.callbacks.Callback):
             f"the loss is {loss} in epoch {self._epoch + 1}, step {step + 1}",
             expected="a finite loss",
             found=f"this batch: {', '.join(names[:_MOST_NAMES])}{more}" if names else None,
-            fix="the best weights so far are kept; lower --learning-rate or look for broken images",
+            fix="lower --learning-rate or look for broken images; weights that were kept before are still there",
         )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -48,12 +49,18 @@ class Processor:
     usual: str = "float32"
 
 
-def find_processor(*, several: bool = False) -> Processor:
-    """Return what is at hand; memory of GPUs is taken as it is needed from here on."""
-    gpus = tf.config.list_physical_devices("GPU")
+def find_gpus() -> list[Any]:
+    """Return the GPUs of this machine; their memory is taken as it is needed from here on, if none is in use yet."""
+    gpus: list[Any] = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         with contextlib.suppress(RuntimeError):  # it is in use already
             tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
+
+
+def find_processor(*, several: bool = False) -> Processor:
+    """Return what is at hand."""
+    gpus = find_gpus()
     usual = keras.config.dtype_policy().name
     if gpus:
         return Processor("gpu", several, usual)

@@ -29,6 +29,8 @@ import tensorflow as tf
 
 from unetres_edge.errors import TrainingError, UsageError
 
+from .compilation import find_gpus
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -198,7 +200,7 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
         UsageError: more devices than there are, or a `TF_CONFIG` that does not say who takes part.
     """
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = find_gpus()
     if cluster is not None:
         found = max(1, len(gpus))
         _check_devices(devices, found, "CPU" if not gpus else "GPU")

@@ -85,7 +85,7 @@ def train_run(
         devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
         if done:
             say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-        say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch_size}")
+        say(f"plan      {plan.describe(fit.batch_size)}")
 
         if not writer.finished:
             drawing = task.callbacks(data, run, model) if devices.is_chief else []

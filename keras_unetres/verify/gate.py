@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..scores.baseline import Baseline
-from ..scores.paired import Drop
+from ..scores.paired import Drop, signed
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,14 @@ def decide(
     allowed = f"a loss of {max_drop:g} is allowed"
     low, high = drop.interval or (drop.points, drop.points)
     if abs(drop.points) < 0.005:
-        what, between = f"keeps its {score}", f"a loss of {_signed(low)} to {_signed(high)}"
-    elif drop.points > 0:
-        what, between = f"loses {drop.points:.2f} points of {score}", f"{_signed(low)} to {_signed(high)}"
+        what = f"keeps its {score}"
     else:
-        what, between = f"gains {-drop.points:.2f} points of {score}", f"{_signed(-high)} to {_signed(-low)}"
-    within = f" (95 %: {between})" if drop.interval else ""
+        what = f"{'loses' if drop.points > 0 else 'gains'} {abs(drop.points):.2f} points of {score}"
+    ends = " to ".join(signed(-points, minus="\u2212") for points in (high, low))  # changes, as in the table
+    within = f" (95 %: a change of {ends})" if drop.interval else ""
     blind = reached is not None and baseline is not None and reached <= baseline.score
     passed = drop.points <= max_drop and not blind
     line = f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}."
     if blind:
         line += f" Its {score} of {reached:.2f} is no better than that of always answering one class ({baseline})."
     return Verdict(passed, line)
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "\u2212")  # zero is never negative

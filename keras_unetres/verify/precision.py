@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..scores.paired import signed
+
 if TYPE_CHECKING:
     from ..tflite import CalibratedModel
 
@@ -129,7 +131,7 @@ class _Search:
             self._make([count] if count == near[0] else near)
         lost = drop(self._calibrated.seal(self._files[count]))
         self.tried.append({"floats": count, "drop": round(lost, 4), "part": part})
-        self._say(f"mixing     {count} of {len(self._order)} layers in float32: {-lost:+.2f} points, {part} part")
+        self._say(f"mixing     {count} of {len(self._order)} layers in float32: {signed(-lost)} points, {part} part")
         return lost <= self._max_drop
 
     def _make(self, counts: list[int]) -> None:

@@ -17,7 +17,7 @@ from unetres_edge.results.draw import Color
 
 from ..pages.receipt import ChangedImage, receipt_body, receipt_page
 from ..scores.bootstrap import DRAWS, LEVEL
-from ..scores.paired import Drop
+from ..scores.paired import Drop, signed
 from .gate import Verdict
 from .rows import KERAS, PER_CLASS, ImageRow, Row, ScoredOn, drop_values, file_row, read_drop
 from .targets import TargetRow
@@ -302,7 +302,7 @@ def _build(kind: type[T], values: Mapping[str, Any]) -> T:
 
 def _line(row: Row) -> str:
     first = row.title == KERAS
-    drop = "" if row.drop is None or first else f"{round(-row.drop.points, 2) + 0.0:+.2f}"
+    drop = "" if row.drop is None or first else signed(-row.drop.points)
     if row.labels_as_file is not None:
         equal = f"{100 * row.labels_as_file:.3f} % as file"
     else:

@@ -14,6 +14,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import FileSystemError, UsageError
 from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
+from unetres_edge.terminal import counted
 
 from ..settings import AugmentSettings
 
@@ -92,7 +93,7 @@ def augment(
             pictures.append(draw.overlay(_view(_levels(pixels, pre)), labels, colors))
         rows.append(draw.panels(pictures, [*titles, *(f"crop {crop + 1}" for crop in range(_CROPS))], height=192))
     write_bytes(out, draw.encode_png(draw.stack(rows)))
-    say(f"wrote     {out}: {len(rows)} images, {_CROPS} crops each, {name}")
+    say(f"wrote     {out}: {counted(len(rows), 'image')}, {_CROPS} crops each, {name}")
     batches = training_batches(Order(samples, 8, seed), AUGMENTATIONS[name], last_step=1 << 40)
     stream = iter(batches)
     next(stream)

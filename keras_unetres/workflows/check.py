@@ -10,7 +10,7 @@ from typing import Any
 
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
 from unetres_edge.files import write_bytes, write_json
-from unetres_edge.terminal import shown
+from unetres_edge.terminal import counted, shown
 
 _SHOWN = 4  # files of one kind of fault on the screen
 _NAMES = 12  # files to leave out in one line
@@ -67,7 +67,7 @@ def check(
     left = _fix(data, found, reading, say) if fix and found.faults else len(found.faults)
     if left:
         raise DataError(
-            f"{left} fault{'s' * (left != 1)}",
+            counted(left, "fault"),
             file=data,
             fix="see above" + ("" if fix or is_class_folders(data) else ", or let --fix write a dataset.yaml"),
         )
@@ -97,10 +97,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
             counts = ", ".join(f"{n} {part}" for part, n in row["images"].items())
             lines.append(f"class     {row['id']:3d} {row['name']:20} {counts}")
             continue
+        images = counted(row["images"], "image")
         share = f"{100 * row['share']:8.3f} %"
-        lines.append(
-            f"class     {row['id']:3d} {row['name']:20} {share} {row['pixels']:12d} px {row['images']:6d} images"
-        )
+        lines.append(f"class     {row['id']:3d} {row['name']:20} {share} {row['pixels']:12d} px {images:>13}")
     if report["ignored_share"]:
         lines.append(f"ignored   {100 * report['ignored_share']:.3f} % of the pixels are not labelled")
     for title in ("warnings", "faults"):
@@ -115,7 +114,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines += [f"          ... and {len(fixes) - _SHOWN} more"] if len(fixes) > _SHOWN else []
     if report["hashes"]:
         lines.append(f"hashes    {report['hashes']}")
-    lines.append(f"result    {len(report['faults'])} faults, {len(report['warnings'])} warnings")
+    lines.append(f"result    {counted(len(report['faults']), 'fault')}, {counted(len(report['warnings']), 'warning')}")
     return lines
 
 
@@ -171,5 +170,5 @@ def _fix(
     say(shown(f"wrote     {file}"))
     for fault in left[:_SHOWN]:
         say(shown(f"left      {fault}; {fault.fix}"))
-    say(f"result    {len(left)} faults left")
+    say(f"result    {counted(len(left), 'fault')} left")
     return len(left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,8 +15,10 @@ from unetres_edge.errors import ExistsError
 from unetres_edge.files import make_folder, write_bytes, write_json
 from unetres_edge.results import draw
 from unetres_edge.segment.files import predict_files
+from unetres_edge.terminal import counted
 
 from ..pages.pictures import sample_sheet
+from ..scores.paired import signed
 from ..settings import DemoSettings, FitSettings, NetworkSettings, TrainSettings
 from ..tasks.loading import open_segmenter
 from ..tasks.reading import read_for
@@ -63,7 +66,7 @@ def demo(
     for first, count, part in ((0, _TRAINED, "train"), (1000, _VALIDATION, "val"), (2000, _TEST, "test")):
         write_cells(folder / "cells" / part, num_images=count, seed=seed, first=first)
     shutil.copy(folder / "cells" / "train" / "classes.txt", folder / "cells" / "classes.txt")
-    say(f"2/4  training, {epochs} epochs")
+    say(f"2/4  training, {counted(epochs, 'epoch')}")
     network = NetworkSettings(size=128, filters=16, depth=3)
     # Its figures are to be the same on every processor.
     fit = FitSettings(batch=8, epochs=epochs, seed=seed, precision="float32", compile="xla")
@@ -85,6 +88,8 @@ def demo(
     say(f"prediction {predicted}")
     say(f"model      {files['int8']}")
     say(f"summary    {folder / 'summary.json'}   ({(time.perf_counter() - start) / 60:.1f} min)")
+    say(f"next       look at it in the browser: unetres serve-demo {shlex.quote(str(files['int8']))}")
+    say("           your own pictures: unetres check FOLDER (with images/ and masks/), unetres train FOLDER --out run")
     return summary
 
 
@@ -101,8 +106,8 @@ def table(summary: Mapping[str, Mapping[str, float]]) -> list[str]:
     reference = summary["keras"]["miou"]
     lines = [f"{'':10}{'mIoU':>8}{'vs Keras':>10}{'kB':>8}{'ms/image':>10}"]
     for name, scores in summary.items():
-        drop = 100 * (scores["miou"] - reference)
-        lines.append(f"{name:10}{scores['miou']:>8.4f}{drop:>+10.2f}{scores['kb']:>8.0f}{scores['ms']:>10.1f}")
+        change = signed(100 * (scores["miou"] - reference))
+        lines.append(f"{name:10}{scores['miou']:>8.4f}{change:>10}{scores['kb']:>8.0f}{scores['ms']:>10.1f}")
     return lines
 
 

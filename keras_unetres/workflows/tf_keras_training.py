@@ -74,7 +74,7 @@ def train_in_tf_keras(
     keras.utils.set_random_seed(fit.seed)
     network = make(plan.steps)
     _compile(network, data)
-    say(f"plan      {plan.epochs} epochs of {plan.steps_per_epoch} steps, batch {fit.batch_size}, by tfmot")
+    say(f"plan      {plan.describe(fit.batch_size)}, by tfmot")
     best, best_epoch = -1.0, 0
     history: list[dict[str, float]] = []
     kept = network.to_keras()

@@ -128,6 +128,8 @@ def resume(
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     with run.lock() if devices.is_chief else contextlib.nullcontext():
+        if devices.is_chief and run.read_info() != info:
+            raise RunFolderError("another process just changed the run", file=run.path, fix="give the command again")
         started = run.read_checkpoint() is not None  # and needs no published weights any more
         if info.compress and info.compress[-1].engine == "tfmot":
             raise RunFolderError(

@@ -10,11 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
+import sys
+import unicodedata
 from pathlib import Path
 
 from .errors import FileSystemError
+
+_RESERVED = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789\u00b9\u00b2\u00b3"),
+}
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
@@ -77,11 +88,43 @@ def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
     """
     try:
         if not os.path.isfile(path):
-            found = "a folder" if os.path.isdir(path) else "something else" if os.path.exists(path) else "nothing"
-            raise FileSystemError(f"no such {what}", file=path, expected="a file", found=found, kind="not-a-file")
+            raise _no_file(path, what)
         return Path(path).read_bytes()
     except OSError as error:
         raise FileSystemError(f"cannot read {what}: {error.strerror or error}", file=path, kind="not-a-file") from error
+
+
+def _no_file(path: str | os.PathLike[str], what: str) -> FileSystemError:
+    """Return the error for a path that is no file; where a run folder was given for its model, the fix says how."""
+    found, fix = "something else" if os.path.exists(path) else "nothing", None
+    if os.path.isdir(path):
+        found = "a folder"
+        if what == "model file" and os.path.isfile(os.path.join(path, "run.json")):
+            found, fix = "a run folder", f"unetres export {os.fspath(path)} --out model.tflite, and name that"
+    return FileSystemError(f"no such {what}", file=path, expected="a file", found=found, fix=fix, kind="not-a-file")
+
+
+def name_key(name: str, system: str = sys.platform) -> str:
+    """Return what names have in common that are one file in a folder of a system.
+
+    Windows and macOS take capitals and small letters for the same, and so are accents that are composed in one name and
+    not in the other; Windows leaves out dots and blanks at the end.
+    """
+    if system not in ("win32", "darwin"):
+        return name
+    same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return same.rstrip(". ") if system == "win32" else same
+
+
+def is_portable(name: str) -> bool:
+    """Return whether every system takes a name for a file: Windows has the most rules, and 255 bytes are the limit."""
+    stem = name.split(".")[0].rstrip(" ").upper()
+    return (
+        0 < len(name.encode("utf-8", "surrogateescape")) <= 255
+        and not re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
+        and not name.endswith((".", " "))
+        and stem not in _RESERVED
+    )
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

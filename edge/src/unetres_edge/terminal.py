@@ -34,6 +34,11 @@ def shown(text: str, encoding: str | None = None, *, keep: str = "") -> str:
     return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def counted(number: int, noun: str, many: str | None = None) -> str:
+    """Return a number with its noun: "1 fault", "2 faults", and "2 classes" where `many` is given."""
+    return f"{number} {noun if number == 1 else many or f'{noun}s'}"
+
+
 def table_cell(name: object) -> str:
     """Return a name as a cell of a table, which no spreadsheet takes for a formula: those begin with one of =+-@."""
     text = str(name)

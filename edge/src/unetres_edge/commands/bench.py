@@ -7,35 +7,52 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import command_line
 from ..engines.litert import LiteRTEngine
-from ..engines.pool import available_cores
-from ..errors import UsageError
+from ..engines.pool import MOST_THREADS, available_cores
 from ..files import read_bytes, write_json
 from ..model.card import read_card
 from ..model.selftest import make_images
 from ..segment.segmenter import Segmenter
+from ..settings import Settings, setting
 from .options import add_engine, add_model
 
 STAGES = ("prepare", "infer", "post", "total")
 _WARM_UP = 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class BenchSettings(Settings):
+    """What is timed, and where the figures go."""
+
+    count: int = setting(50, "timed calls for each number of threads", least=1, most=10**6, metavar="N")
+    threads: tuple[int, ...] | None = setting(
+        None,
+        "numbers of threads to try",
+        least=1,
+        most=MOST_THREADS,
+        metavar="N",
+        unset="1, 2, 4, ... up to all cores",
+    )
+    json: str | None = setting(None, "write the figures to this file, too", metavar="F")
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model and what is tried."""
     add_model(parser)
-    parser.add_argument("--count", type=int, default=50, help="timed calls for each number of threads (default 50)")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="numbers of threads to try")
-    parser.add_argument("--json", metavar="F", help="also write the figures to this file")
+    command_line.add_options(parser, BenchSettings)
     add_engine(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Time a model file and print the figures."""
-    figures = bench(options.model, count=options.count, threads=options.threads, engine=options.engine)
+    settings = command_line.read(BenchSettings, options)
+    figures = bench(options.model, count=settings.count, threads=settings.threads, engine=options.engine)
     print(f"engine     {figures['engine']}, {figures['count']} calls each, ms as p50 / p95")
     print("threads    " + "".join(f"{stage:>20}" for stage in STAGES) + f"{'load':>12}")
     for row in figures["runs"]:
@@ -47,8 +64,8 @@ def run(options: argparse.Namespace) -> None:
         work = f"{row['multiply_adds'] / 1e6:>12.1f} M multiply-adds {100 * row['share']:>6.1f} %"
         print(f"op         {row['op']:24}{row['count']:>4}{work}")
     print("           how long one op takes is not told: LiteRT's Python has no profiler, and XNNPACK joins ops")
-    if options.json:
-        write_json(options.json, figures)
+    if settings.json:
+        write_json(settings.json, figures)
 
 
 def bench(
@@ -72,12 +89,11 @@ def bench(
         tell) and "ops" (one row for each kind: "op", "count", "multiply_adds", "share").
 
     Raises:
-        UsageError: `count` or `threads` below 1.
+        UsageError: `count` or `threads` below 1, or beyond what can be meant.
         ModelError, FileSystemError: as `Segmenter`.
     """
+    BenchSettings(count=count, threads=None if threads is None else tuple(threads))  # checks them
     sweep = list(threads) if threads is not None else _doubling(available_cores())
-    if count < 1 or not sweep or min(sweep) < 1:
-        raise UsageError("count or threads is wrong", expected="at least 1", found=f"{count} and {sweep}")
     data = read_bytes(model, "model file")
     card = read_card(data, file=os.fspath(model))
     image = make_images(card, count=1)[0]

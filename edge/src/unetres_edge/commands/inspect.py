@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from ..terminal import counted
+
 if TYPE_CHECKING:
     from ..model.card import Card
 
@@ -33,7 +35,7 @@ def print_card(card: Card, num_bytes: int) -> None:
 def card_lines(card: Card, num_bytes: int) -> list[str]:
     """Return a card as people read it, line by line."""
     pre = card.preprocessing
-    resealed = f"resealed   {card.resealed} times: other tools changed the file after its export"
+    resealed = f"resealed   {counted(card.resealed, 'time')}: other tools changed the file after its export"
     return [
         f"task       {card.task}, head {card.head}, recipe {card.recipe}, {num_bytes / 1000:.0f} kB",
         f"input      {pre.size[0]} x {pre.size[1]} x {pre.channels} ({pre.color_order}), fit {pre.fit}",

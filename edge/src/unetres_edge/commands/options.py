@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
+from .. import command_line
+from ..engines.pool import MOST_THREADS
 from ..engines.table import NAMES
-from ..errors import UsageError
+from ..settings import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadSettings(Settings):
+    """How many threads one inference gets."""
+
+    threads: int | None = setting(
+        None, "threads of one inference", least=1, most=MOST_THREADS, metavar="N", unset="one for every core"
+    )
 
 
 def add_model(parser: argparse.ArgumentParser, help: str = ".tflite file") -> None:
@@ -20,16 +32,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Add `--threads` of one inference."""
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one inference")
+    command_line.add_options(parser, ThreadSettings)
 
 
 def threads_of(options: argparse.Namespace) -> int | None:
     """Return what `--threads` says.
 
     Raises:
-        UsageError: below 1.
+        UsageError: not from 1 to `MOST_THREADS`.
     """
-    number: int | None = options.threads
-    if number is not None and number < 1:
-        raise UsageError("--threads is wrong", expected="at least 1", found=number)
-    return number
+    return command_line.read(ThreadSettings, options).threads

@@ -9,6 +9,7 @@ from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError
 from ..files import read_bytes, write_bytes
 from ..model.card import read_card, reseal
+from ..terminal import counted
 from .options import add_model
 
 
@@ -26,4 +27,5 @@ def run(options: argparse.Namespace) -> None:
     card = read_card(sealed, file=options.model)
     LiteRTEngine(sealed, card).close()  # what does not run is not sealed
     write_bytes(options.out or options.model, sealed)
-    print(f"sealed     {options.out or options.model}: SHA-256 {card.sha256}, sealed again {card.resealed} times")
+    again = counted(card.resealed, "time")
+    print(f"sealed     {options.out or options.model}: SHA-256 {card.sha256}, sealed again {again}")

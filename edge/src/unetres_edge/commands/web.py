@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
+from .. import command_line
+from ..settings import Settings, setting
 from ..web import serve, write_web
 from .options import add_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings(Settings):
+    """Where the page goes."""
+
+    host: str = setting("127.0.0.1", "address to listen on", metavar="A")
+    port: int = setting(0, "port to listen on; 0 for any", least=0, most=65_535, metavar="N")
+    browser: bool = setting(True, "do not open the page")
+    out: str | None = setting(None, "write a folder for any static host, and serve nothing", metavar="DIR")
+    overwrite: bool = setting(False, "write into a folder that is not empty")
+    litert: str | None = setting(
+        None, "folder where `npm ci` was run", metavar="DIR", unset="LiteRT.js is fetched once"
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the model, and where the page goes."""
     add_model(parser, ".tflite file of a segmenter")
-    parser.add_argument("--host", default="127.0.0.1", metavar="A", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=int, default=0, metavar="N", help="port to listen on (default: one that is free)"
-    )
-    parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
-    parser.add_argument("--out", metavar="DIR", help="write a folder for any static host, and serve nothing")
-    parser.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
-    parser.add_argument("--litert", metavar="DIR", help="folder where `npm ci` was run; else LiteRT.js is fetched once")
+    command_line.add_options(parser, WebSettings)
 
 
 def run(options: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C, or write it."""
-    if options.out:
-        write_web(options.model, options.out, litert=options.litert, overwrite=options.overwrite)
+    settings = command_line.read(WebSettings, options)
+    if settings.out:
+        write_web(options.model, settings.out, litert=settings.litert, overwrite=settings.overwrite)
     else:
-        serve(options.model, host=options.host, port=options.port, browser=options.browser, litert=options.litert)
+        serve(options.model, host=settings.host, port=settings.port, browser=settings.browser, litert=settings.litert)

@@ -17,7 +17,7 @@ from ..errors import EngineError, ModelError
 from ..model.card import Card
 from .codec import TensorCodec
 from .engine import Engine
-from .pool import Pool, available_cores
+from .pool import Pool, available_cores, threads_of
 
 _TRIES, _PAUSE = 400, 0.005  # s
 
@@ -34,6 +34,7 @@ class LiteRTEngine(Engine):
         runtime: one of `RUNTIMES`; None for the first that is installed. Attribute `name` says which it is.
 
     Raises:
+        UsageError: a number of threads that no runtime starts.
         EngineError: the runtime is not installed.
         ModelError: the runtime refuses the file, or its input or output is not what the card says.
     """
@@ -41,7 +42,7 @@ class LiteRTEngine(Engine):
     def __init__(self, data: bytes, card: Card, *, num_threads: int | None = None, runtime: str | None = None) -> None:
         self.name, interpreter_class = _import_interpreter(runtime)
         cores = available_cores()
-        threads = num_threads or cores
+        threads = threads_of(num_threads)
 
         def load() -> Any:
             try:
@@ -119,10 +120,10 @@ def _tflite_runtime() -> Any:
     return Interpreter
 
 
-# By name: what gives the runtime's `Interpreter`, and the package that brings it.
+# By name: what gives the runtime's `Interpreter`, and how it is had.
 RUNTIMES: dict[str, tuple[Callable[[], Any], str]] = {
-    "litert": (_litert, "ai-edge-litert"),
-    "tflite_runtime": (_tflite_runtime, "tflite-runtime"),
+    "litert": (_litert, "pip install ai-edge-litert"),
+    "tflite_runtime": (_tflite_runtime, "build it for numpy 2: the wheels of tflite-runtime are of numpy 1"),
 }
 
 
@@ -130,11 +131,11 @@ def _import_interpreter(runtime: str | None) -> tuple[str, Any]:
     """Return the name and the `Interpreter` of a runtime, or of the first that is installed."""
     reasons = []
     for name in RUNTIMES if runtime is None else (runtime,):
-        load, package = RUNTIMES[name]
+        load, fix = RUNTIMES[name]
         try:
             return name, load()
         except ImportError as error:
-            reasons.append((f"{name} cannot be imported: {error}", f"pip install {package}"))
+            reasons.append((f"{name} cannot be imported: {error}", fix))
     raise EngineError(reasons[0][0], fix=reasons[0][1])
 
 

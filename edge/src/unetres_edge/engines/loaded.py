@@ -30,7 +30,7 @@ class LoadedModel:
         fallback: run LiteRT where the engine of this name cannot run here, instead of raising.
 
     Raises:
-        UsageError: neither or both of a model and an engine, or an engine without a card.
+        UsageError: neither or both of a model and an engine, an engine without a card, or too many threads.
         FileSystemError: the file cannot be read.
         ModelDamagedError: the file is not the one that was sealed.
         CardMissingError: the file has no card and none was given.

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import EngineError
 from .codec import TensorCodec
 from .engine import Engine
-from .pool import Pool, available_cores
+from .pool import Pool, available_cores, threads_of
 
 
 class OpenVINOEngine(Engine):
@@ -39,7 +39,7 @@ class OpenVINOEngine(Engine):
             raise EngineError(f"OpenVINO cannot be imported: {error}", fix="pip install openvino") from error
         self.codec = codec
         cores = available_cores()
-        threads = num_threads or cores
+        threads = threads_of(num_threads)
         # Without the precision, OpenVINO computes floats in bfloat16 where the CPU has it.
         options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from ..errors import ModelError
+from ..errors import ModelError, UsageError
 
+MOST_THREADS = 512  # of one inference; a runtime that cannot start its threads ends the process
 _T = TypeVar("_T")
 
 
@@ -51,6 +52,17 @@ class Pool(Generic[_T]):
         self._closed = True
         if os.getpid() == self._process:
             self._idle.clear()
+
+
+def threads_of(num_threads: int | None) -> int:
+    """Return how many threads one inference gets: as many as are asked for, or one for every core.
+
+    Raises:
+        UsageError: below 1, or more than a runtime can be trusted to start.
+    """
+    if num_threads is not None and not 1 <= num_threads <= MOST_THREADS:
+        raise UsageError("num_threads is wrong", expected=f"1 to {MOST_THREADS}", found=num_threads)
+    return num_threads or available_cores()
 
 
 def available_cores() -> int:

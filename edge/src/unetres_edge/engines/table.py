@@ -57,11 +57,11 @@ def _open_openvino(data: bytes, litert: LiteRTEngine, num_threads: int | None) -
 
 
 ENGINES: dict[str, EngineEntry] = {
-    "litert": EngineEntry(_open_litert, "ai-edge-litert; tflite-runtime where that has no wheel"),
+    "litert": EngineEntry(_open_litert, "ai-edge-litert"),
     "litert-gpu": EngineEntry(_open_gpu, "ai-edge-litert and a GPU that takes the whole model"),
     "litert-npu": EngineEntry(_open_npu, "ai-edge-litert and an NPU that takes the whole model"),
     "openvino": EngineEntry(_open_openvino, "openvino"),
-    "tflite_runtime": EngineEntry(_open_tflite_runtime, "tflite-runtime"),
+    "tflite_runtime": EngineEntry(_open_tflite_runtime, "tflite-runtime, built for numpy 2"),
 }
 AUTO = "auto"
 NAMES = (AUTO, *ENGINES)

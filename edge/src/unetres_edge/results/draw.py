@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ..images.preprocessing import IGNORE
 
 Color = tuple[int, int, int]
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_DARK, _LIGHTER = 96, 0.5
 
 
 def encode_class_map(class_map: np.ndarray, colors: Sequence[Color]) -> bytes:
@@ -53,7 +55,10 @@ def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], *
     strength = np.where((class_map == 0)[..., None], 0.0, opacity)
     mixed = base * (1 - strength) + tint * strength
     edge = outlines(class_map)
-    mixed[edge] = np.maximum(tint[edge], 64)
+    line = np.maximum(tint[edge], 64)
+    dark = line @ _LUMA < _DARK  # such as maroon, which would not be seen on a dark picture
+    line[dark] += _LIGHTER * (255 - line[dark])
+    mixed[edge] = line
     return np.rint(mixed).astype(np.uint8)
 
 

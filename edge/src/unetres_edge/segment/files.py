@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
-from ..files import make_folder, write_bytes, write_json
+from ..files import make_folder, name_key, write_bytes, write_json
 from ..images.decode import IMAGE_SUFFIXES, read_image
 from ..images.preprocessing import Preprocessing
 from ..results import draw
@@ -203,7 +203,8 @@ def refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite
     for target in targets:
         if target.resolve() in inputs:
             raise ExistsError("the output would replace an input image", file=target, fix="choose another --out")
-    twins = sorted(str(target) for target, count in Counter(targets).items() if count > 1)
+    places = Counter((target.parent, name_key(target.name)) for target in targets)
+    twins = sorted(str(target) for target in targets if places[target.parent, name_key(target.name)] > 1)
     if twins:
         raise UsageError("two outputs would be written to one file", file=twins[0], fix="rename one of the images")
     existing = [target for target in targets if os.path.exists(target)]  # False for a name that is too long

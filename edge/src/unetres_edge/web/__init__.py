@@ -7,6 +7,6 @@ LiteRT.js and what the tests need.
 from __future__ import annotations
 
 from .server import HEADERS, make_server, serve
-from .site import PAGE_FILES, page_file, web_folder, write_web
+from .site import PAGE_FILES, check_folder, page_file, web_folder, write_web
 
-__all__ = ["HEADERS", "PAGE_FILES", "make_server", "page_file", "serve", "web_folder", "write_web"]
+__all__ = ["HEADERS", "PAGE_FILES", "check_folder", "make_server", "page_file", "serve", "web_folder", "write_web"]

@@ -7,10 +7,12 @@ import { geoJSONText, toGeoJSON } from "./vector.js";
 
 const $ = (id) => document.getElementById(id);
 const segmenter = new WorkerSegmenter();
-let source = { model: new URLSearchParams(location.search).get("model") ?? "model.tflite" };
+const OWN = "model.tflite"; // the one that lies beside the page
+let source = { model: new URLSearchParams(location.search).get("model") ?? OWN };
 let shown = null; // {pixels, result, stem}
 let stream = null;
 let job = 0;
+let kept = null; // since when, where the network did not answer and the worker gave the model that it had kept
 
 const say = (text) => { $("status").textContent = text; };
 
@@ -48,6 +50,7 @@ async function attempt(doing, work) {
 async function loadModel(next) {
   await attempt("Loading the model …", async () => {
     const options = { accelerator: $("accelerator").value, name: next.name };
+    kept = null;
     const model = next.file ? new Uint8Array(await next.file.arrayBuffer()) : next.model;
     try {
       await segmenter.load(model, options);
@@ -58,9 +61,15 @@ async function loadModel(next) {
     source = next;
     showCard(next.name ?? decodeURIComponent(`${next.model}`.split("/").pop()));
     keepOffline();
-    say("Ready.");
+    sayReady();
     if (shown && !stream) await segment(shown.pixels, shown.stem);
   });
+}
+
+function sayReady() {
+  const old = kept !== null && source.model === OWN;
+  say(old ? `Ready, with the model kept ${kept ? `on ${kept}` : "from an earlier visit"}: the network does not answer.` : "Ready.");
+  document.documentElement.dataset.model = old ? "kept" : "served";
 }
 
 function showCard(name) {
@@ -222,7 +231,12 @@ async function keepOffline() {
   }
 }
 
-navigator.serviceWorker?.addEventListener("message", () => { document.documentElement.dataset.offline = "ready"; });
+navigator.serviceWorker?.addEventListener("message", ({ data }) => {
+  if (data === "offline") document.documentElement.dataset.offline = "ready";
+  if (data?.kept === undefined) return;
+  kept = data.kept && !Number.isNaN(Date.parse(data.kept)) ? new Date(data.kept).toLocaleDateString("en-CA") : "";
+  if (segmenter.card) sayReady(); // else it is said when the model is there
+});
 for (const id of ["file", "file2"]) {
   $(id).onchange = ({ target }) => openImage(target.files[0]).finally(() => { target.value = ""; });
 }

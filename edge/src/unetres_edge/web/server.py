@@ -20,13 +20,16 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FileSystemError, UsageError
-from .site import write_web
+from .site import POLICY, WORKER, WORKER_POLICY, write_web
 
 LOOPBACK = "127.0.0.1"
 HEADERS = {
+    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cache-Control": "no-cache",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -114,15 +117,23 @@ class _Handler(SimpleHTTPRequestHandler):
             # A page of another site, whose name was made to point here (DNS rebinding).
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
-        name = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
-        if name not in self.server.names:
+        name = self._name()
+        if ("index.html" if name == "" else name) not in self.server.names:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         return super().send_head()
 
+    def _name(self) -> str | None:
+        """Return the name of the file that is asked for, "" for the page itself, None for what is no address."""
+        try:
+            return unquote(urlsplit(getattr(self, "path", "")).path).removeprefix("/")
+        except ValueError:
+            return None
+
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
-            self.send_header(name, value)
+            is_worker = name == "Content-Security-Policy" and self._name() == WORKER
+            self.send_header(name, WORKER_POLICY if is_worker else value)
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

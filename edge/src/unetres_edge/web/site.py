@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError, ModelError
 from ..files import make_folder, read_bytes, write_bytes
 from ..model.card import read_card
@@ -35,6 +38,14 @@ PAGE_FILES = (
     "worker.js",
 )
 MODEL = "model.tflite"
+_MARK = b"unetres_edge"  # in the head of modules of the page
+# What the page may load, from where it came alone; what its worker may, too, which fetches a model by its address.
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'"
+)
+WORKER = "worker.js"
+WORKER_POLICY = POLICY.replace("connect-src 'self'", "connect-src 'self' https: http:")
 _OFFLINE = "offline.js"  # data that sw.js imports
 _NO_WORKER = b"""// Takes the place of a worker of an earlier page at this address, and goes.
 self.addEventListener("install", () => self.skipWaiting());
@@ -78,7 +89,7 @@ def write_web(
 
     Raises:
         ModelError: not a model that the page can run.
-        ExistsError: the folder is not empty.
+        ExistsError: the folder is not empty, or holds another page.
         FileSystemError: LiteRT.js cannot be fetched, or the disk refuses.
         UsageError: `litert` has no LiteRT.js of the version that was tested.
     """
@@ -86,9 +97,10 @@ def write_web(
     card = read_card(data, file=os.fspath(model))
     if card.task != "segment":
         raise ModelError("the page shows segmenters", file=model, expected="task 'segment'", found=card.task)
-    folder = Path(out)
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
+    codec = LiteRTEngine(data, card, num_threads=1).codec
+    if np.int8 in (codec.dtype, codec.input_dtype):
+        raise ModelError("the page takes no int8 ends", file=model, fix="export it with --head logits")
+    folder = check_folder(out, overwrite=overwrite)
     files = {name: page_file(name) for name in PAGE_FILES}
     files |= {f"litert/{name}": content for name, content in runtime_files(litert, say).items()}
     files[MODEL] = data
@@ -104,12 +116,41 @@ def write_web(
     return folder
 
 
+def check_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Return the folder of a page that is to be written.
+
+    Raises:
+        ExistsError: it is not empty, or with `overwrite` holds files of these names that no `write_web` wrote.
+    """
+    folder = Path(out)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ExistsError("not a folder", file=folder, fix="choose another")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return folder
+    if not overwrite:
+        raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
+    foreign = [name for name in (*PAGE_FILES, MODEL, _OFFLINE, "litert") if os.path.lexists(folder / name)]
+    if foreign and not _is_page(folder):
+        raise ExistsError("not a page of ours, so it is not replaced", file=folder / foreign[0], fix="choose another")
+    return folder
+
+
+def _is_page(folder: Path) -> bool:
+    """Whether `write_web` wrote to a folder: it holds this package's engine and worker beside the page."""
+    try:
+        return all(_MARK in (folder / name).read_bytes()[:4096] for name in ("segmenter.js", "card.js"))
+    except OSError:
+        return False
+
+
 def _offline(files: Mapping[str, bytes]) -> bytes:
-    """Return the script that tells sw.js which files every browser needs, and a version that is theirs.
+    """Return the script that tells sw.js which files every browser needs, a version that is theirs, and policies.
 
     The WebAssembly is not among them: there are several, of which a browser takes one, and the page names that.
     """
     digest = hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files)))
     needed = [name for name in sorted(files) if not name.startswith("litert/wasm/")]
     kept = ["./", *(name for name in needed if not name.endswith(_NOT_OF_THE_PAGE))]
-    return f"self.OFFLINE = {json.dumps({'version': digest.hexdigest()[:12], 'files': kept})};\n".encode()
+    policies = {"page": POLICY, WORKER: WORKER_POLICY}
+    offline = {"version": digest.hexdigest()[:12], "files": kept, "policies": policies}
+    return f"self.OFFLINE = {json.dumps(offline)};\n".encode()

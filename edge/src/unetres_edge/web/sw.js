@@ -1,9 +1,9 @@
 // Offline use: everything the page has loaded once is kept, and given where the network does not answer. It also adds the
-// headers that threads need. What is served now goes first, and addresses that are not the page's own are left alone:
+// headers that threads need, and those of the page's policy. What is served now goes first, and addresses that are not the page's own are left alone:
 // another model, or another app, may be served on this port by now.
 
-importScripts("offline.js"); // written beside this file with the page: a version, and the files that every browser needs
-const { version, files } = self.OFFLINE;
+importScripts("offline.js"); // written beside this file with the page: a version, the files that every browser needs, policies
+const { version, files, policies = {} } = self.OFFLINE;
 const CACHE = `unetres-${version}`;
 
 self.addEventListener("install", (event) => {
@@ -36,6 +36,12 @@ function isOwn(url) {
   return name !== null && (name === "" || files.includes(name) || name.startsWith("litert/"));
 }
 
+/** Tell the page that its model is the one that was kept, and since when. */
+async function tellKept(response) {
+  const pages = await clients.matchAll({ type: "window" });
+  for (const page of pages) page.postMessage({ kept: response.headers.get("Date") ?? "" });
+}
+
 async function answer(request) {
   let response;
   try {
@@ -43,10 +49,13 @@ async function answer(request) {
   } catch (error) {
     response = await (await caches.open(CACHE)).match(request, { ignoreSearch: true });
     if (!response) throw error;
+    if (new URL(request.url).pathname.endsWith("/model.tflite")) await tellKept(response).catch(() => {});
   }
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   headers.set("Cross-Origin-Resource-Policy", "same-origin");
+  const policy = policies[request.url.slice(self.registration.scope.length).replace(/[?#].*$/, "")] ?? policies.page;
+  if (policy) headers.append("Content-Security-Policy", policy); // beside that of a host, if it sends one
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }

@@ -13,6 +13,9 @@ const context = await browser.newContext({ viewport: { width: 1280, height: 860 
 let page = await context.newPage();
 page.setDefaultTimeout(60_000);
 page.on("pageerror", (error) => report.console.push(error.message));
+let listens = true; // for what the policy refuses, while nothing is tried on purpose
+page.on("console", (line) => { if (listens && /Content Security Policy/.test(line.text())) report.console.push(line.text()); });
+const told = () => page.evaluate(() => ({ model: document.documentElement.dataset.model, status: document.getElementById("status").textContent }));
 
 const idle = () => page.waitForFunction(() => {
   const text = document.getElementById("status").textContent;
@@ -41,6 +44,7 @@ const drop = async (file) => {
 const begin = Date.now();
 await page.goto(url);
 report.load = await error();
+report.model = [await told()];
 report.readyMs = Date.now() - begin;
 await page.screenshot({ path: `${out}/empty.png` });
 await drop(image);
@@ -103,10 +107,31 @@ await page.screenshot({ path: `${out}/camera.png` });
 await page.click("#camera");
 report.camera.released = await page.getAttribute("#camera", "aria-pressed");
 
+listens = false;
+report.policy = await page.evaluate(async () => {
+  const violations = [];
+  document.addEventListener("securitypolicyviolation", (event) => violations.push(event.effectiveDirective));
+  const pause = () => new Promise((done) => { setTimeout(done, 300); });
+  new Image().src = "http://127.0.0.1:9/a.png";
+  await pause();
+  const script = document.createElement("script");
+  script.textContent = "window.ran = true";
+  document.body.append(script);
+  await pause();
+  document.body.setAttribute("style", "color: red");
+  await pause();
+  await fetch("http://127.0.0.1:9/").catch(() => {});
+  await pause();
+  document.body.removeAttribute("style");
+  return { violations, ran: !!window.ran };
+});
+listens = true;
+
 await page.waitForFunction(() => document.documentElement.dataset.offline === "ready");
 await context.setOffline(true);
 await page.reload();
 report.offlineLoad = await error();
+report.model.push(await told());
 await drop(image);
 await page.waitForFunction(() => !document.getElementById("mask").disabled);
 report.offline = await error();
