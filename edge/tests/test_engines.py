@@ -181,29 +181,10 @@ def test_every_engine_keeps_the_contract(name: str, home) -> None:
 
 def test_an_engine_that_is_not_installed_names_its_library(monkeypatch) -> None:
     """Never a name that no registry has, such as an extra of this distribution."""
-    for module in ("ai_edge_litert.interpreter", "ai_edge_litert.compiled_model", "tflite_runtime.interpreter"):
+    for module in ("ai_edge_litert.interpreter", "ai_edge_litert.compiled_model"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EngineError, match="litert cannot be imported.*fix: pip install ai-edge-litert$"):
         Segmenter(DATA)
-    monkeypatch.undo()
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
-    with pytest.raises(EngineError, match="fix: build it for numpy 2"):
-        Segmenter(DATA, engine="tflite_runtime")
-
-
-def test_the_predecessor_of_litert_takes_its_place(monkeypatch) -> None:
-    """Boards without a wheel of LiteRT: the same calls, and the result says what ran."""
-    from ai_edge_litert import interpreter
-
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
-    with Segmenter(DATA, engine="tflite_runtime", num_threads=1) as segmenter:
-        assert segmenter.segment(picture()).engine == "tflite_runtime"
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    for name in ("litert", "tflite_runtime"):
-        with Segmenter(DATA, engine=name, num_threads=1) as segmenter:
-            result = segmenter.segment(picture())
-        assert result.engine == "tflite_runtime"
-        np.testing.assert_array_equal(result.class_map, right(picture()))
 
 
 class Own(Engine):

@@ -1,4 +1,4 @@
-"""Running a model file on LiteRT, or by the same calls on its predecessor `tflite_runtime`.
+"""Running a model file on LiteRT.
 
 The interpreter gets the verified bytes, never a path: a memory-mapped file that is truncated later kills the process.
 `accelerator` runs models on LiteRT's GPU and NPU, `probe` looks into graphs.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ class LiteRTEngine(Engine):
         data: the file's bytes, verified.
         card: what the file says about itself; input and output are checked against it.
         num_threads: threads of one inference; None for every core this process may use.
-        runtime: one of `RUNTIMES`; None for the first that is installed. Attribute `name` says which it is.
 
     Raises:
         UsageError: a number of threads that no runtime starts.
@@ -39,8 +37,10 @@ class LiteRTEngine(Engine):
         ModelError: the runtime refuses the file, or its input or output is not what the card says.
     """
 
-    def __init__(self, data: bytes, card: Card, *, num_threads: int | None = None, runtime: str | None = None) -> None:
-        self.name, interpreter_class = _import_interpreter(runtime)
+    name = "litert"
+
+    def __init__(self, data: bytes, card: Card, *, num_threads: int | None = None) -> None:
+        interpreter_class = _import_interpreter()
         cores = available_cores()
         threads = threads_of(num_threads)
 
@@ -108,35 +108,12 @@ class LiteRTEngine(Engine):
         self._pool.close()
 
 
-def _litert() -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
+def _import_interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise EngineError(f"litert cannot be imported: {error}", fix="pip install ai-edge-litert") from error
     return Interpreter
-
-
-def _tflite_runtime() -> Any:
-    from tflite_runtime.interpreter import Interpreter
-
-    return Interpreter
-
-
-# By name: what gives the runtime's `Interpreter`, and how it is had.
-RUNTIMES: dict[str, tuple[Callable[[], Any], str]] = {
-    "litert": (_litert, "pip install ai-edge-litert"),
-    "tflite_runtime": (_tflite_runtime, "build it for numpy 2: the wheels of tflite-runtime are of numpy 1"),
-}
-
-
-def _import_interpreter(runtime: str | None) -> tuple[str, Any]:
-    """Return the name and the `Interpreter` of a runtime, or of the first that is installed."""
-    reasons = []
-    for name in RUNTIMES if runtime is None else (runtime,):
-        load, fix = RUNTIMES[name]
-        try:
-            return name, load()
-        except ImportError as error:
-            reasons.append((f"{name} cannot be imported: {error}", fix))
-    raise EngineError(reasons[0][0], fix=reasons[0][1])
 
 
 def _multiply_adds(op: str, inputs: list[list[int]], output: list[int]) -> int:

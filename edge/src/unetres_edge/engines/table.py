@@ -32,12 +32,6 @@ def _open_litert(data: bytes, litert: LiteRTEngine, num_threads: int | None) -> 
     return litert
 
 
-def _open_tflite_runtime(data: bytes, litert: LiteRTEngine, num_threads: int | None) -> Engine:
-    if litert.name == "tflite_runtime":  # there is no LiteRT here
-        return litert
-    return LiteRTEngine(data, litert.card, num_threads=num_threads, runtime="tflite_runtime")
-
-
 def _open_gpu(data: bytes, litert: LiteRTEngine, num_threads: int | None) -> Engine:
     from .accelerator import AcceleratorEngine
 
@@ -61,7 +55,6 @@ ENGINES: dict[str, EngineEntry] = {
     "litert-gpu": EngineEntry(_open_gpu, "ai-edge-litert and a GPU that takes the whole model"),
     "litert-npu": EngineEntry(_open_npu, "ai-edge-litert and an NPU that takes the whole model"),
     "openvino": EngineEntry(_open_openvino, "openvino"),
-    "tflite_runtime": EngineEntry(_open_tflite_runtime, "tflite-runtime, built for numpy 2"),
 }
 AUTO = "auto"
 NAMES = (AUTO, *ENGINES)
