@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import warnings
 from pathlib import Path
 
 import keras
@@ -78,7 +79,8 @@ def test_each_score_streams_to_that_of_scikit_learn(name: str) -> None:
     assert float(metric.result()) == pytest.approx(oracle(truth, guess), rel=1e-6)
     counts = confusion_matrix(truth, guess, labels=range(CLASSES))
     np.testing.assert_array_equal(np.asarray(metric.confusion), counts)
-    metric.reset_state()
+    with pytest.warns(UserWarning, match=f"{name}: no pixel of class 3 was counted in the first epoch"):
+        metric.reset_state()
     assert float(metric.result()) == 0
 
 
@@ -111,10 +113,52 @@ def test_another_ignored_id_and_none(ignore: int | None) -> None:
     assert float(metric.result()) == pytest.approx(expected, rel=1e-6)
 
 
+ALL = (MeanIoU, MeanDice, FrequencyWeightedIoU, PixelAccuracy, BoundaryF1)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_masks_that_hold_what_is_no_class_make_scores_nan(make: type) -> None:
+    """As they make the losses NaN; fractions are not cut to class ids."""
+    right, logits = np.array([[[0, 0, 1, 1, 0]]]), np.zeros((1, 1, 5, 2), np.float32)
+    for wrong in (np.array([[[0, 2, -1, 255, 1]]]), right * 0.5, right * np.nan, right / 255 + 0.25):
+        metric = make(2, ignore_index=None)
+        metric.update_state(wrong, logits)
+        assert math.isnan(float(metric.result()))
+        assert math.isnan(float(CrossEntropy(ignore_index=None)(wrong, logits)))
+    for same in (right.astype(np.float32), right == 1, right[..., None].astype(np.float64), right.astype(np.uint8)):
+        metric = make(2)
+        metric.update_state(same, logits)
+        assert float(metric.result()) >= 0
+        assert float(CrossEntropy()(same, logits)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_one_hot_masks_are_named(make: type) -> None:
+    masks = np.eye(3, dtype=np.float32)[np.zeros((2, 4, 4), int)]
+    with pytest.raises(UsageError, match=r"found masks \(2, 4, 4, 3\).*fix: masks.argmax\(-1\)"):
+        make(3).update_state(masks, np.zeros((2, 4, 4, 3), np.float32))
+
+
 def test_ids_that_are_no_class_do_not_count() -> None:
     metric = MeanIoU(2, ignore_index=None)
     metric.update_state(np.array([[[0, 2, -1, 255, 1]]]), np.zeros((1, 1, 5, 2), np.float32))
     np.testing.assert_array_equal(np.asarray(metric.confusion), [[1, 0], [1, 0]])
+    with pytest.warns(UserWarning, match=r"3 pixels of the masks hold no class id 0\.\.1"):
+        metric.reset_state()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_fit_says_that_masks_hold_0_and_255_alone(eager: bool) -> None:
+    """Their foreground is the ignored id: the loss falls to 0, and nothing is learned of it."""
+    masks = np.zeros((4, 8, 8), np.uint8)
+    masks[:, 2:6, 2:6] = 255
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 1)])
+    model.compile("sgd", CrossEntropy(), metrics=[MeanIoU(2), SegmentationScores(2)], run_eagerly=eager)
+    with pytest.warns(UserWarning, match=r"the masks hold 0 and 255 alone, and 64 pixels of 255 were ignored") as said:
+        model.fit(masks[..., None] / 255.0, masks, epochs=2, verbose=0)
+    assert sum("alone" in str(each.message) for each in said) == 2  # each metric once
+    with warnings.catch_warnings(action="error"):
+        model.fit(masks[..., None] / 255.0, masks // 255, epochs=2, verbose=0)
 
 
 def test_one_class_by_itself() -> None:
@@ -313,6 +357,7 @@ def test_boundary_edge_cases() -> None:
 # ----------------------------------------------------------------------------------------------------- in model.fit
 
 
+@pytest.mark.filterwarnings("ignore:.*no pixel of class 3:UserWarning")
 def test_scores_reach_the_logs_of_fit_and_the_history_file(tmp_path: Path) -> None:
     """Names with spaces, commas and slashes, on (x, y) and on (x, y, weights), with validation."""
     names = ["back ground", "a,b", "c/d", 'quote"']
@@ -344,6 +389,7 @@ def test_scores_reach_the_logs_of_fit_and_the_history_file(tmp_path: Path) -> No
     assert float(rows[-1]["val_iou_a,b"]) == pytest.approx(expected.iou()[1], rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*no pixel of class 3:UserWarning")
 def test_a_model_is_saved_with_its_metrics(tmp_path: Path) -> None:
     masks, logits = make_batch()
     model = keras.Sequential([keras.Input((None, None, CLASSES)), keras.layers.Conv2D(CLASSES, 1)])

@@ -23,6 +23,7 @@ from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, w
 from unetres_edge.results import draw
 from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
+from unetres_edge.segment.inputs import find_inputs
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
 
@@ -417,3 +418,39 @@ def test_geojson_beside_each_class_map(tmp_path) -> None:
     outer, hole = feature["geometry"]["coordinates"]
     assert outer == [[3, 2], [20, 2], [20, 9], [3, 9], [3, 2]]
     assert sorted(hole[:-1]) == [[5, 4], [5, 5], [8, 4], [8, 5]]
+
+
+def test_folders_are_entered_and_outputs_mirror_them(folder: Path, segmenter: Segmenter) -> None:
+    for place in ("in/p1/left", "in/p2", "in/.cache"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "a.png").write_bytes((folder / "in" / "a.png").read_bytes())
+    inputs = find_inputs(["in"])
+    assert list(inputs.names) == ["a", "b", "c", "p1/left/a", "p2/a"]
+    predict_files(segmenter, inputs.images, "out", overlay=True, geojson=True, names=inputs.names)
+    made = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*.png"))
+    assert made == sorted(f"{name}{end}.png" for name in inputs.names for end in ("", "_overlay"))
+    np.testing.assert_array_equal(stored(Path("out/p1/left/a.png")), stored(Path("out/a.png")))
+    with pytest.raises(ExistsError, match="15 of 15 output files exist"):
+        predict_files(segmenter, inputs.images, "out", overlay=True, geojson=True, names=inputs.names)
+
+
+def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
+    (folder / "in" / "deep").mkdir()
+    for name in ("x.HEIC", "deep/y.heic", "z.npy", "deep/v.nii.gz", "notes.txt", "Thumbs.db", "a.json", "cell.0001"):
+        (folder / "in" / name).write_bytes(b"0")
+    (folder / "in" / "unnamed").write_bytes((folder / "in" / "a.png").read_bytes())
+    notes = find_inputs(["in"]).notes
+    assert [note.split(",")[0] for note in notes] == [
+        "1 unnamed file not read",
+        "2 .heic files not read",
+        "1 .nii file not read",
+        "1 .npy file not read",
+    ]
+    assert [note.split(",")[0] for note in find_inputs(["in/*.*"]).notes] == [
+        "1 .heic file not read",
+        "1 .npy file not read",
+    ]
+    (folder / "other").mkdir()
+    (folder / "other" / "k.jp2").touch()
+    with pytest.raises(UsageError, match=r"no image found.*found 1 \.jp2 file not read.*convert them to PNG or TIFF"):
+        find_inputs(["other"])

@@ -225,7 +225,9 @@ def _flat(values: Any, name: str, what: str) -> np.ndarray:
         values = values.astype(np.uint8)
     if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
         found = f"{values.dtype} of shape {values.shape}"
-        raise MaskError(f"array is not {what}", file=name, expected="(H, W) integers", found=found)
+        one_hot = values.ndim == 3 and what == "a mask"
+        fix = "masks.argmax(-1), if each channel is a class" if one_hot else "masks.astype(int), if all are whole"
+        raise MaskError(f"array is not {what}", file=name, expected="(H, W) integers", found=found, fix=fix)
     if values.size and (values.min() < -(2**31) or values.max() >= 2**31):
         raise MaskError("mask values outside 32 bits", file=name, found=f"{values.min()}..{values.max()}")
     return values

@@ -11,6 +11,7 @@ import numpy as np
 
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.background import find_background
 from unetres_edge.model.card import default_colors
 
 from .colortables import Color, camvid_table, unpack, voc_table
@@ -44,6 +45,7 @@ class Classes:
         target: what instance ids become, see `Reading`.
         used: the values in those masks that hold no other value.
         masks: mask value -> number of masks that hold it, also those that are no class.
+        background: the class of which no objects are made.
     """
 
     names: tuple[str, ...]
@@ -54,6 +56,7 @@ class Classes:
     target: str = "semantic"
     used: frozenset[int] = frozenset()
     masks: Mapping[int, int] = field(default_factory=dict)
+    background: int = 0
 
     @property
     def ignores(self) -> bool:
@@ -109,8 +112,9 @@ def decide_classes(
         names = declared or (_TWO_NAMES if as_white else tuple(map(str, range(max(2, highest + 1)))))
     elif len(declared or _TWO_NAMES) == 2 and (white := _find_white(found, reading.ignore)):
         names = declared or _TWO_NAMES
-        values = {0: 0, white: 1}
-        note = f"mask value {white} is class 1 ({names[1]})"
+        behind = _background_of(dataset, names)
+        values = {0: behind, white: 1 - behind}
+        note = f"mask value {white} is class {1 - behind} ({names[1 - behind]})"
     else:
         count = len(declared) if declared else _count_unnamed(dataset, found, ids)
         names = declared or tuple(map(str, range(count)))
@@ -120,7 +124,28 @@ def decide_classes(
     used = frozenset[int]().union(*(own for own in found if set(own) <= set(values)))
     masks = Counter(value for own in found for value in set(own))
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
-    return Classes(names, colors, values, note, used=used, masks=masks)
+    behind = _background_of(dataset, names)
+    return Classes(names, colors, values, note, used=used, masks=masks, background=behind)
+
+
+def _background_of(dataset: Dataset, names: Sequence[str]) -> int:
+    """Return the id of the background: the class that is declared so, that is called so, or the first.
+
+    Raises:
+        DataError: the class declared is none.
+    """
+    declared = dataset.reading.background
+    if declared is None:
+        return find_background(names)
+    if declared not in names:
+        raise DataError(
+            "the background is none of the classes",
+            file=dataset.root,
+            expected=", ".join(names[:_FEW_NAMES]),
+            found=declared,
+            fix=declare({"background": names[find_background(names)]}, dataset.root),
+        )
+    return list(names).index(declared)
 
 
 def _classes_of_images(dataset: Dataset, own: Sequence[str], model_names: Sequence[str] | None = None) -> Classes:
@@ -181,6 +206,15 @@ def _instance_classes(dataset: Dataset, declared: tuple[str, ...] | None) -> Cla
             expected=", ".join(usual),
             found=", ".join(names),
             fix=declare({"classes": list(usual)}, dataset.root),
+        )
+    if _background_of(dataset, names) != 0:
+        behind = names[_background_of(dataset, names)]
+        raise DataError(
+            "where masks number objects, 0 is the background, and so is class 0",
+            file=dataset.root,
+            expected="the background first",
+            found=", ".join(names),
+            fix=declare({"classes": [behind, *(name for name in names if name != behind)]}, dataset.root),
         )
     note = {
         "semantic": "any mask value above 0 is class 1 (masks are instances)",
@@ -319,7 +353,10 @@ def _in_order(classes: Classes) -> dict[int, int] | None:
     there = sorted(set(classes.masks) - set(ignored))
     if len(there) != len(classes.names) or (len(there) > 2 and not _are_usual(_strange(classes), classes)):
         return None
-    return {value: i for i, value in enumerate(there)} | dict.fromkeys(ignored, IGNORE)
+    order = list(range(len(there)))
+    if len(there) == 2 and classes.background == 1:
+        order.reverse()  # the smaller value is the background, whatever the order of the names
+    return dict(zip(there, order, strict=True)) | dict.fromkeys(ignored, IGNORE)
 
 
 def _are_objects(unknown: Sequence[int], own: Sequence[int], count: int) -> bool:

@@ -23,6 +23,7 @@ from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, repeated
 from .sources import Sample
 from .splits import find_splits
+from .unread import find_unread, unread_note
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def open_dataset(
     faults += tuple(_name_once(samples))
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)
+        layout.notes += _unread_notes(samples, declared.base)
     is_empty = not strict and faults and not any(samples.values())  # they say why
     return Dataset(
         declared.file,
@@ -158,6 +160,12 @@ def open_dataset(
     )
 
 
+def _unread_notes(samples: Mapping[str, list[Sample]], base: Path) -> list[str]:
+    """Return a sentence for each ending of files among the samples that are not read; a check has warnings for them."""
+    found = find_unread(sample for part in samples.values() for sample in part)
+    return [unread_note(each, base) for each in found]
+
+
 def _of_classes(
     layout: Layout, file: Path, reading: Reading, wanted: Mapping[str, Any], strict: bool, form: str = CLASS_FOLDERS
 ) -> Dataset:
@@ -165,6 +173,7 @@ def _of_classes(
     names = layout.names or ()
     if strict:
         refuse(layout.faults, f"{len(layout.faults)} fault{'s' * (len(layout.faults) != 1)}", file)
+        layout.notes += _unread_notes(layout.samples, file)
     if len(names) < 2 or len(set(names)) != len(names):
         raise DataError(
             "a classifier needs two classes or more",
@@ -181,6 +190,7 @@ def _of_classes(
         form,
         task="classify",
         parted=UNPARTED not in layout.samples,
+        notes=tuple(layout.notes),
         faults=tuple(layout.faults),
         warnings=tuple(layout.warnings),
     )

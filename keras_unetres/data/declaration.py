@@ -9,6 +9,7 @@ annotations: all.json        # COCO: one file for all parts
 classes: [background, cell]
 colors: [[0, 0, 0], [220, 60, 60]]
 values: {0: background, 255: cell, 7: ignore}    # stored value, or "#rrggbb", -> class id, class name or ignore
+background: background       # the class of which no objects are made; else that of this name, or class 0
 ignore: 255                  # the label that means "not labelled"
 masks_are: classes           # or: instances
 target: semantic             # or, of instances: separated, borders
@@ -47,7 +48,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "values": (dict, "value: class lines"),
     "exclude": (list, "a list of image names"),
 }
-_KEYS = {*_KINDS, "ignore", "masks_are", "target", "val_from", "test_from", "group_by"}
+_KEYS = {*_KINDS, "background", "ignore", "masks_are", "target", "val_from", "test_from", "group_by"}
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _LONGEST = 1000  # characters of a value that is no text
@@ -69,6 +70,7 @@ class Reading:
             background between objects that touch) or "borders" (background, interior, touching border).
         group_by: a regular expression that finds in an image's name what it belongs to, such as a patient: its first
             group, else all that it matches. Images of one group are in one part. None where each stands for itself.
+        background: the name of the class of which no objects are made, or None for that whose name says so, else 0.
     """
 
     masks_are: str = "classes"
@@ -78,6 +80,7 @@ class Reading:
     seed: int = 0
     target: str = "semantic"
     group_by: str | None = None
+    background: str | None = None
 
     def __post_init__(self) -> None:
         if self.masks_are not in MASK_KINDS:
@@ -100,6 +103,8 @@ class Reading:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
+        if self.background is not None and not isinstance(self.background, str):
+            raise UsageError("background is wrong", expected="the name of a class", found=self.background)
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)
@@ -111,8 +116,9 @@ class Reading:
                 raise UsageError("group_by could take for ever", expected=expected, found=self.group_by)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values; without groups, as versions that know none wrote them."""
-        return {key: value for key, value in asdict(self).items() if key != "group_by" or value is not None}
+        """Return the fields as JSON values; without what is not declared of those that earlier versions do not know."""
+        later = ("group_by", "background")
+        return {key: value for key, value in asdict(self).items() if key not in later or value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Reading:
@@ -173,6 +179,8 @@ class Declaration:
         fields = {key: self.given[key] for key in Reading.__dataclass_fields__ if key in self.given}
         if fields.get("test_from", "") is None:  # YAML reads `none` as text and `null` as nothing
             fields["test_from"] = "none"
+        if fields.get("background") is not None:
+            fields["background"] = str(fields["background"])  # names that YAML reads as numbers
         return Reading(**{"ignore": ignore, **fields})
 
     def classes(self) -> tuple[tuple[str, ...] | None, tuple[tuple[int, int, int], ...] | None]:

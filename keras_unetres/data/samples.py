@@ -153,7 +153,7 @@ class Samples:
             image = replace(self.pre, per_image=None).prepare(record.image)
             return _prepared(pack(image, np.zeros(self.pre.size, np.uint8)), self.pre.channels, None)
         image, mask = self.pre.prepare(record.image), record.mask
-        weight = weight_map(record, self.weighting, self.class_weights, self.classes.target)
+        weight = weight_map(record, self.weighting, self.class_weights, self.classes.target, self.classes.background)
         if self.weighted and weight is None:
             weight = np.ones(mask.shape, np.float32)
         if self.pre.fit != "crop":
@@ -184,7 +184,7 @@ class Samples:
 
     def _key(self, sample: Sample) -> str:
         classes = self.classes
-        said = {
+        said: dict[str, object] = {
             "version": _CACHE_VERSION,
             "digests": sample.digests(),
             "values": None if classes.values is None else sorted(classes.values.items()),
@@ -195,6 +195,8 @@ class Samples:
             "class_weights": self.class_weights,
             "weighted": self.weighted,
         }
+        if classes.background:
+            said["background"] = classes.background
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -60,7 +60,11 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int) -> tuple[float,
 
 
 def weight_map(
-    record: Record, weighting: Weighting, by_class: tuple[float, ...] | None, target: str = "semantic"
+    record: Record,
+    weighting: Weighting,
+    by_class: tuple[float, ...] | None,
+    target: str = "semantic",
+    background: int = 0,
 ) -> np.ndarray | None:
     """Return the (H, W) float32 weights of a sample, 0 where not labelled, or None if every labelled pixel weighs 1.
 
@@ -70,6 +74,7 @@ def weight_map(
     Args:
         by_class: the class weights, or None for 1.
         target: what instances became, see `Reading`.
+        background: the class between objects.
 
     Raises:
         DataError: border weights are wanted, and there are no instances.
@@ -91,7 +96,7 @@ def weight_map(
             )
         w0, sigma = weighting.border
         border = border_weight_map(record.instances, w0, sigma, class_weights=(0, 0))
-        between = (record.mask == 0) | ((record.mask == 2) & (target == "borders"))
+        between = (record.mask == background) | ((record.mask == 2) & (target == "borders"))
         weights = weights + np.where(between, border, 0)
     if record.weight is not None:
         weights = weights * record.weight

@@ -48,4 +48,4 @@ def _overlay(picture: np.ndarray, mask: np.ndarray, classes: Classes | None) -> 
     """Return a picture with its mask laid over it, or as it is where mask values are not known."""
     if classes is None or not (classes.values is None or set(np.unique(mask)) <= set(classes.values)):
         return picture
-    return draw.overlay(picture, classes.ids(mask), classes.colors)
+    return draw.overlay(picture, classes.ids(mask), classes.colors, background=classes.background)

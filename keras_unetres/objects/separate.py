@@ -17,6 +17,7 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from unetres_edge.errors import UsageError
+from unetres_edge.model.background import find_background
 from unetres_edge.results.result import Result
 from unetres_edge.results.softmax import probabilities
 
@@ -30,7 +31,7 @@ class Separation:
     """How pixels become objects.
 
     Args:
-        objects: names of the classes whose pixels are objects; None for every class but the first and the border.
+        objects: names of the classes whose pixels are objects; None for every class but the background and the border.
         border: name of the class between touching objects, or None: "border" where the model has such a class.
         threshold: probability of object, interior and border together, above which a pixel belongs to one.
         marker: how much more probable interior must be than border for a pixel to be part of a marker. Of models with
@@ -97,16 +98,20 @@ def find_instances(result: Result, how: Separation | None = None) -> Instances:
     """
     if result.scores is None:
         raise UsageError("objects are found from scores", fix="segment(image, scores=True)")
-    return separate(probabilities(result.scores), result.class_names, how)
+    return separate(probabilities(result.scores), result.class_names, how, result.background)
 
 
-def separate(chances: np.ndarray, class_names: Sequence[str], how: Separation | None = None) -> Instances:
+def separate(
+    chances: np.ndarray, class_names: Sequence[str], how: Separation | None = None, background: int = -1
+) -> Instances:
     """Return the objects in a map of probabilities.
 
     Args:
         chances: (H, W, classes) floats, which sum to 1 at every pixel. Scores become that by
             `unetres_edge.segment.ensemble.probabilities`.
-        class_names: the name of each class; the first is background.
+        class_names: the name of each class.
+        how: the way pixels become objects; None for the usual one.
+        background: the class that no object is of; -1 for that whose name says so, else 0.
 
     Raises:
         UsageError: not probabilities of these classes, or `how` names a class that is not there.
@@ -114,7 +119,7 @@ def separate(chances: np.ndarray, class_names: Sequence[str], how: Separation | 
     how = how or Separation()
     chances = np.asarray(chances)
     _check_chances(chances, class_names)
-    own, border = object_classes(class_names, how), border_class(class_names, how)
+    own, border = object_classes(class_names, how, background), border_class(class_names, how, background)
     labels = np.zeros(chances.shape[:2], np.int32)
     class_ids: list[int] = []
     if not labels.size:
@@ -131,27 +136,28 @@ def separate(chances: np.ndarray, class_names: Sequence[str], how: Separation | 
     return Instances(labels, tuple(class_ids), tuple(class_names))
 
 
-def object_classes(class_names: Sequence[str], how: Separation) -> list[int]:
-    """Return the ids of the classes whose pixels are objects.
+def object_classes(class_names: Sequence[str], how: Separation, background: int = -1) -> list[int]:
+    """Return the ids of the classes whose pixels are objects; `background` as in `separate`.
 
     Raises:
         UsageError: a class named is not there.
     """
-    border = border_class(class_names, how)
+    others = _foreground(class_names, background)
+    border = border_class(class_names, how, background)
     if how.objects is None:
-        return [number for number in range(1, len(class_names)) if number != border]
-    return [_find(name, class_names) for name in how.objects]
+        return [number for number in others if number != border]
+    return [_find(name, class_names, others) for name in how.objects]
 
 
-def border_class(class_names: Sequence[str], how: Separation) -> int | None:
-    """Return the id of the class between touching objects, or None.
+def border_class(class_names: Sequence[str], how: Separation, background: int = -1) -> int | None:
+    """Return the id of the class between touching objects, or None; `background` as in `separate`.
 
     Raises:
         UsageError: the class named is not there.
     """
     if how.border is not None:
-        return _find(how.border, class_names)
-    return class_names.index(_BORDER) if _BORDER in class_names and len(class_names) > 2 else None
+        return _find(how.border, class_names, _foreground(class_names, background))
+    return list(class_names).index(_BORDER) if _BORDER in class_names and len(class_names) > 2 else None
 
 
 def _part(inside: np.ndarray, interior: np.ndarray, rim: np.ndarray | None, how: Separation) -> np.ndarray:
@@ -215,10 +221,18 @@ def _connected(mask: np.ndarray, how: Separation) -> np.ndarray:
     return label(mask, connectivity=how.connectivity // 4).astype(np.int32)
 
 
-def _find(name: str, class_names: Sequence[str]) -> int:
-    if name not in class_names[1:]:
-        raise UsageError("the model has no such class of objects", expected=", ".join(class_names[1:]), found=name)
-    return list(class_names).index(name)
+def _foreground(class_names: Sequence[str], background: int) -> list[int]:
+    """Return the ids of all classes but the background."""
+    behind = find_background(class_names) if background == -1 else background
+    return [number for number in range(len(class_names)) if number != behind]
+
+
+def _find(name: str, class_names: Sequence[str], among: Sequence[int]) -> int:
+    found = next((number for number in among if class_names[number] == name), None)
+    if found is None:
+        known = ", ".join(class_names[number] for number in among)
+        raise UsageError("the model has no such class of objects", expected=known, found=name)
+    return found
 
 
 def _check_chances(chances: np.ndarray, class_names: Sequence[str]) -> None:

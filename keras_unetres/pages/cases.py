@@ -61,10 +61,11 @@ class Extremes:
     Args:
         most: how many of each at most; no image is kept twice in what `best` and `worst` return.
         colors: colours of the classes.
+        background: the class that is not drawn.
     """
 
-    def __init__(self, most: int, colors: Sequence[draw.Color]) -> None:
-        self._most, self._colors = most, colors
+    def __init__(self, most: int, colors: Sequence[draw.Color], background: int = 0) -> None:
+        self._most, self._colors, self._background = most, colors, background
         self._low: list[tuple[float, int, Case]] = []  # a heap whose first is the best of the worst
         self._high: list[tuple[float, int, Case]] = []
         self._seen = 0
@@ -82,7 +83,7 @@ class Extremes:
             if len(heap) < self._most or key > heap[0][:2]
         ]
         if wanted:
-            case = make_case(index, name, image, mask, class_map, count, self._colors)
+            case = make_case(index, name, image, mask, class_map, count, self._colors, self._background)
             for heap, key in wanted:
                 heapq.heappush(heap, (*key, case))
                 if len(heap) > self._most:
@@ -102,6 +103,7 @@ def make_case(
     class_map: np.ndarray,
     count: Confusion,
     colors: Sequence[draw.Color],
+    background: int = 0,
 ) -> Case:
     """Return the case of one image, its pictures at most 384 px wide and high."""
     labelled = max(1, int(count.counts.sum()))
@@ -120,21 +122,21 @@ def make_case(
         count.pixel_accuracy() or 0.0,
         mistakes,
         view,
-        tint(truth, colors),
-        tint(prediction, colors),
+        tint(truth, colors, background),
+        tint(prediction, colors, background),
         mark_errors(truth, prediction, mistakes),
     )
 
 
-def tint(ids: np.ndarray, colors: Sequence[draw.Color]) -> np.ndarray:
-    """Return class ids (H, W) as (h, w, 4) uint8 to be laid over a picture: every class but the first, outlined."""
+def tint(ids: np.ndarray, colors: Sequence[draw.Color], background: int = 0) -> np.ndarray:
+    """Return class ids (H, W) as (h, w, 4) uint8 to be laid over a picture: all but the background, outlined."""
     layer = np.zeros((*ids.shape, 4), np.uint8)
     layer[..., :3] = draw.colorize(ids, colors)
-    layer[..., 3] = np.where(ids == 0, 0, 110)
-    edge = draw.outlines(ids)
+    layer[..., 3] = np.where(ids == background, 0, 110)
+    edge = draw.outlines(ids, background)
     layer[edge, :3] = np.maximum(layer[edge, :3], 64)
     layer[edge, 3] = 255
-    layer[ids == 0] = 0
+    layer[ids == background] = 0
     return layer
 
 

@@ -36,7 +36,7 @@ class Watched:
 
     def __init__(self, segmenter: Segments, samples: Sequence[Sample]) -> None:
         self._segmenter = segmenter
-        self._colors = segmenter.card.class_colors
+        self._colors, self._background = segmenter.card.class_colors, segmenter.card.background
         self._images = {sample.name: sample.image for sample in samples}
         self.truths = {sample.name: self._overlay(sample.image, sample.mask) for sample in samples}
 
@@ -47,7 +47,7 @@ class Watched:
         }
 
     def _overlay(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        picture = draw.overlay(Preprocessing(channels=3).prepare(image), ids, self._colors)
+        picture = draw.overlay(Preprocessing(channels=3).prepare(image), ids, self._colors, background=self._background)
         size = (max(1, round(ids.shape[1] * _FRAME / len(ids))), _FRAME)
         return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if len(ids) > _FRAME else picture
 
@@ -105,14 +105,15 @@ def sample_sheet(
         height: height of each panel in px.
     """
     view = Preprocessing(channels=3).prepare(image)
-    colors = next(iter(segmenters.values())).card.class_colors
-    pictures, titles = [view, draw.overlay(view, mask, colors)], ["image", "truth"]
+    card = next(iter(segmenters.values())).card
+    colors, background = card.class_colors, card.background
+    pictures, titles = [view, draw.overlay(view, mask, colors, background=background)], ["image", "truth"]
     wrong = None
     for title, segmenter in segmenters.items():
         class_map = segmenter.segment(image).class_map
         if wrong is None:
             wrong = (class_map != mask) & (mask != IGNORE)
-        pictures.append(draw.overlay(view, class_map, colors))
+        pictures.append(draw.overlay(view, class_map, colors, background=background))
         titles.append(title)
     if wrong is not None:
         pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))

@@ -74,7 +74,7 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         total: number of samples, for the progress bar.
     """
     classes = len(segmenter.card.class_names)
-    extremes = Extremes(SHOWN, segmenter.card.class_colors)
+    extremes = Extremes(SHOWN, segmenter.card.class_colors, segmenter.card.background)
     confusion = Confusion.empty(classes)
     rows: list[Margins] = []
     names: list[str] = []

@@ -223,7 +223,7 @@ class ObjectSettings(Settings):
     title = "objects"
 
     objects: tuple[str, ...] | None = setting(
-        None, "classes whose pixels are objects", metavar="NAME", unset="all but the first"
+        None, "classes whose pixels are objects", metavar="NAME", unset="all but the background"
     )
     min_size: int | None = setting(
         None,

@@ -60,7 +60,7 @@ class Classify:
             if found:
                 more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
                 notes.append(f"{len(found)} pictures {title}: {'; '.join(found[:_SHOWN])}{more}")
-        return notes + [f"{fault.file}: {fault.found}" for fault in dataset.warnings]
+        return [*notes, *dataset.notes] + [f"{fault.file}: {fault.found}" for fault in dataset.warnings]
 
     def build_network(self, info: RunInfo) -> keras.Model:
         """Return the network of a run."""
@@ -159,6 +159,7 @@ class Classify:
         overwrite: bool = False,
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
+        names: Sequence[str] | None = None,
         say: Callable[[str], None] = print,
     ) -> list[Path]:
         """Write the likeliest classes of each image as a table, and return it."""

@@ -45,11 +45,18 @@ def card_of_run(info: RunInfo, *, halo: int, stride: int = 0) -> Card:
         preprocessing=info.preprocessing,
         task=info.task,
         ignore_index=IGNORE if info.classes.ignored else None,
+        background=_background(info),
         halo=halo,
         stride=stride,
         dataset=info.reading.to_dict(),
         versions=package_versions(),
     )
+
+
+def _background(info: RunInfo) -> int:
+    """Return the class that is declared as the background, or -1 where its name says it."""
+    declared = info.reading.background
+    return info.classes.names.index(declared) if declared in info.classes.names else -1
 
 
 def build_network(info: RunInfo) -> keras.Model:

@@ -69,7 +69,9 @@ class Segment:
         """Return the scores of every class."""
         from ..training import SegmentationScores
 
-        return [SegmentationScores(len(class_names), list(class_names))]
+        scores = SegmentationScores(len(class_names), list(class_names))
+        scores.warns = False  # the check tells which classes a part lacks
+        return [scores]
 
     def callbacks(self, data: TrainingData, run: RunFolder, model: keras.Model) -> list[keras.callbacks.Callback]:
         """Return callbacks that draw the predictions of some validation images now and then."""
@@ -127,7 +129,7 @@ class Segment:
         if separation is not None:
             from ..objects import object_classes
 
-            object_classes(segmenter.card.class_names, separation)
+            object_classes(segmenter.card.class_names, separation, segmenter.card.background)
         return segmenter
 
     def open_file(self, file: str | os.PathLike[str] | bytes) -> Segmenter:
@@ -175,6 +177,7 @@ class Segment:
         overwrite: bool = False,
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
+        names: Sequence[str] | None = None,
         say: Callable[[str], None] = print,
     ) -> list[Path]:
         """Write a class map of each image, and what else is asked for; return the class maps."""
@@ -193,6 +196,7 @@ class Segment:
             progress=progress,
             json_file=json_file,
             more=more,
+            names=names,
         )
 
 

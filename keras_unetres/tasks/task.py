@@ -96,6 +96,7 @@ class Task(TrainingTask, Protocol):
         overwrite: bool = False,
         json_file: str | os.PathLike[str] | None = None,
         more: Any = None,
+        names: Sequence[str] | None = None,
         say: Callable[[str], None] = print,
     ) -> list[Path]:
         """Write what a model says of images, with a line for each, and return the class maps or the table."""

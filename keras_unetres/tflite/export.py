@@ -305,7 +305,13 @@ def _card(
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
     colors = card.class_colors if len(card.class_names) == len(names) else default_colors(len(names))
     return replace(
-        card, class_names=names, class_colors=colors, preprocessing=preprocessing, head=head.on_card, recipe=recipe.name
+        card,
+        class_names=names,
+        class_colors=colors,
+        preprocessing=preprocessing,
+        head=head.on_card,
+        background=card.background if card.class_names == names else -1,
+        recipe=recipe.name,
     )
 
 

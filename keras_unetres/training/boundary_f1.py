@@ -13,6 +13,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from .counting import count_dtype
 from .distances import distance_within
+from .masks import to_class_ids
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -22,7 +23,8 @@ class BoundaryF1(keras.metrics.Metric):
     A boundary pixel of a class has a neighbour to its left, right, above or below that is labelled and of another
     class; ignored pixels and the border of the image make no boundary. Precision is the share of the predicted boundary
     pixels of a class that lie within `tolerance` of a true one, recall the reverse. Pixels are counted over all images,
-    classes with no boundary in the masks do not count, and before anything is counted the score is 0. Sample weights do
+    classes with no boundary in the masks do not count, and before anything is counted the score is 0. It is NaN where a
+    mask holds what is no class. Sample weights do
     not count. `keras_unetres.evaluate.BoundaryCounts` is the same count outside of Keras.
 
     Args:
@@ -46,15 +48,21 @@ class BoundaryF1(keras.metrics.Metric):
         self.tolerance = float(tolerance)
         self.ignore_index = ignore_index
         self.counts = self.add_variable((4, num_classes), initializer="zeros", name="counts", dtype=count_dtype())
+        self.strange = self.add_variable((), initializer="zeros", name="strange", dtype=count_dtype())
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count masks (N, H, W) integer against logits (N, H, W, C). Sample weights do not count."""
-        masks = ops.cast(y_true, "int32")
-        if len(masks.shape) == 4:
-            masks = ops.squeeze(masks, -1)
-        known = ops.logical_and(masks >= 0, masks < self.num_classes)
+        """Count masks (N, H, W) against logits (N, H, W, C). Sample weights do not count.
+
+        Raises:
+            UsageError: shapes that do not fit, such as one-hot masks.
+        """
+        masks, whole = to_class_ids(y_true, y_pred, self.name)
+        known = ops.logical_and(whole, ops.logical_and(masks >= 0, masks < self.num_classes))
+        strange = ops.logical_not(known)
         if self.ignore_index is not None:
-            known = ops.logical_and(known, masks != self.ignore_index)
+            ignored = ops.logical_and(whole, masks == self.ignore_index)
+            known, strange = (ops.logical_and(each, ops.logical_not(ignored)) for each in (known, strange))
+        self.strange.assign_add(ops.cast(ops.sum(ops.cast(strange, "int32")), self.strange.dtype))
         truth = self._boundaries(masks, known)
         guess = self._boundaries(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), known)
         reach = math.ceil(self.tolerance) + 1  # one more, so that what is clipped is out of tolerance
@@ -69,7 +77,8 @@ class BoundaryF1(keras.metrics.Metric):
         precision, recall = ops.divide_no_nan(right, guess), ops.divide_no_nan(found, truth)
         scores = ops.divide_no_nan(2 * precision * recall, precision + recall)
         present = ops.cast(truth > 0, "float32")
-        return ops.divide_no_nan(ops.sum(scores * present), ops.sum(present))
+        mean = ops.divide_no_nan(ops.sum(scores * present), ops.sum(present))
+        return ops.where(self.strange > 0, float("nan"), mean)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

@@ -190,9 +190,11 @@ class _Resumed(keras.callbacks.Callback):
         """Set the sums once; `fit` has just set them to zero."""
         if self._partial:
             variables = metric_variables(self.model, self._sums)
-            if set(variables) != set(self._partial):
+            if not set(variables) >= set(self._partial):
                 raise RunFolderError("the checkpoint is of other metrics", fix="train again")
-            self._devices.put_sums(variables, self._partial)
+            # Earlier versions counted less, and what came later stands behind: it starts at 0.
+            known = {name: variable for name, variable in variables.items() if name in self._partial}
+            self._devices.put_sums(known, self._partial)
             self._partial = {}
 
 

@@ -1,9 +1,11 @@
 """Metrics for `model.fit`, from one streaming confusion matrix: pixels are counted once, every score follows.
 
-All take masks (N, H, W) or (N, H, W, 1) integer and logits (N, H, W, C), and count over all batches since the last
-reset, so that a score is that of the whole set and not a mean over batches. What they have in common:
+All take masks (N, H, W) or (N, H, W, 1) of whole numbers and logits (N, H, W, C), and count over all batches since the
+last reset, so that a score is that of the whole set and not a mean over batches. What they have in common:
 
-- pixels with the ignored id do not count, nor do ids that are not classes (the losses are NaN there);
+- pixels with the ignored id do not count;
+- as the losses are, scores are NaN where a mask holds an id that is no class, or a number that is not whole;
+- after the first epoch, a class without a counted pixel is warned of, and masks of 0 and 255 alone are named;
 - a class that is absent from the masks does not count in a mean, and a score of its own is NaN;
 - before anything is counted, means are 0;
 - sample weights do not count.
@@ -11,17 +13,21 @@ reset, so that a score is that of the whole set and not a mean over batches. Wha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
 from .boundary_f1 import BoundaryF1
-from .counting import count_dtype
+from .counting import count_dtype, counted_words
+from .masks import to_class_ids
+from .replicas import is_traced
 
 __all__ = [
     "BoundaryF1",
@@ -41,24 +47,41 @@ class ConfusionMetric(keras.metrics.Metric):
         num_classes: number of classes.
         ignore_index: the id that means "not labelled", or None.
         name: the key in the logs.
+
+    Attributes:
+        warns: whether it warns of classes without a counted pixel after the first epoch.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, name: str) -> None:
         super().__init__(name=name)
+        self.warns = True
+        self._traced = False
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.confusion = self.add_variable(
             (num_classes, num_classes), initializer="zeros", name="confusion", dtype=count_dtype()
         )
+        # Pixels with the ignored id, and pixels that are no class.
+        self.left_out = self.add_variable((2,), initializer="zeros", name="left_out", dtype=count_dtype())
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count masks (N, H, W) integer against logits (N, H, W, C). Sample weights do not count."""
+        """Count masks (N, H, W) against logits (N, H, W, C). Sample weights do not count.
+
+        Raises:
+            UsageError: shapes that do not fit, such as one-hot masks.
+        """
         classes = self.num_classes
-        masks = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        self._traced = is_traced(y_pred)
+        masks, whole = (ops.reshape(each, (-1,)) for each in to_class_ids(y_true, y_pred, self.name))
         labels = ops.cast(ops.argmax(ops.reshape(y_pred, (-1, classes)), axis=-1), "int32")
-        counted = ops.logical_and(masks >= 0, masks < classes)
+        counted = ops.logical_and(whole, ops.logical_and(masks >= 0, masks < classes))
+        ignored = ops.zeros_like(counted)
         if self.ignore_index is not None:
+            ignored = ops.logical_and(whole, masks == self.ignore_index)
             counted = ops.logical_and(counted, masks != self.ignore_index)
+        strange = ops.logical_not(ops.logical_or(counted, ignored))
+        left_out = ops.stack([ops.sum(ops.cast(each, "int32")) for each in (ignored, strange)])
+        self.left_out.assign_add(ops.cast(left_out, self.left_out.dtype))
         # Integers are exact, and summed by pair they are faster than a product of one-hot maps.
         pairs = ops.where(counted, masks * classes + labels, classes**2)
         counts = ops.segment_sum(ops.ones_like(pairs), pairs, num_segments=classes**2 + 1)
@@ -67,6 +90,30 @@ class ConfusionMetric(keras.metrics.Metric):
     def result(self) -> Any:
         """Return the score, or a dict of scores."""
         raise NotImplementedError
+
+    def reset_state(self) -> None:
+        """Start anew; what the first epoch counted is looked at before."""
+        self._look_at_counts()
+        super().reset_state()
+
+    def checked(self, score: Any) -> Any:
+        """Return a score, NaN where a mask held what is no class."""
+        if self._traced and not is_traced(self.confusion.value):  # Keras asks after an epoch whose steps were traced
+            self._look_at_counts()
+        return ops.where(self.left_out[1] > 0, float("nan"), score)
+
+    def _look_at_counts(self) -> None:
+        """Warn, once, of what no score tells."""
+        if not self.warns or is_traced(self.confusion.value):
+            return
+        present = np.asarray(ops.convert_to_numpy(self.confusion)).sum(1) > 0
+        ignored, strange = (int(count) for count in np.asarray(ops.convert_to_numpy(self.left_out)))
+        if not (present.any() or ignored or strange):
+            return
+        self.warns = False
+        said = counted_words(present.tolist(), ignored, strange, self.ignore_index)
+        if said:
+            warnings.warn(f"{self.name}: {said}", stacklevel=3)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
@@ -82,7 +129,7 @@ class MeanIoU(ConfusionMetric):
 
     def result(self) -> Any:
         """Return the mean over classes as a float32 scalar."""
-        return mean_of_present(iou(self.confusion), self.confusion)
+        return self.checked(mean_of_present(iou(self.confusion), self.confusion))
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -94,7 +141,7 @@ class MeanDice(ConfusionMetric):
 
     def result(self) -> Any:
         """Return the mean over classes as a float32 scalar."""
-        return mean_of_present(dice(self.confusion), self.confusion)
+        return self.checked(mean_of_present(dice(self.confusion), self.confusion))
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -106,7 +153,7 @@ class FrequencyWeightedIoU(ConfusionMetric):
 
     def result(self) -> Any:
         """Return the mean as a float32 scalar."""
-        return frequency_weighted_iou(self.confusion)
+        return self.checked(frequency_weighted_iou(self.confusion))
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -118,7 +165,7 @@ class PixelAccuracy(ConfusionMetric):
 
     def result(self) -> Any:
         """Return the share as a float32 scalar."""
-        return pixel_accuracy(self.confusion)
+        return self.checked(pixel_accuracy(self.confusion))
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -141,7 +188,7 @@ class ClassIoU(ConfusionMetric):
 
     def result(self) -> Any:
         """Return the score as a float32 scalar."""
-        return score_or_nan(iou(self.confusion), self.confusion)[self.class_id]
+        return self.checked(score_or_nan(iou(self.confusion), self.confusion)[self.class_id])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""
@@ -177,13 +224,14 @@ class SegmentationScores(ConfusionMetric):
         """Return float32 scalars by the key in the logs."""
         ious = iou(self.confusion)
         by_class = score_or_nan(ious, self.confusion)
-        return {
+        scores = {
             "miou": mean_of_present(ious, self.confusion),
             "dice": mean_of_present(dice(self.confusion), self.confusion),
             "fwiou": frequency_weighted_iou(self.confusion),
             "pixel_accuracy": pixel_accuracy(self.confusion),
             **{f"iou_{name}": by_class[place] for place, name in enumerate(self.class_names)},
         }
+        return {name: self.checked(score) for name, score in scores.items()}
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments."""

@@ -11,6 +11,7 @@ from keras import ops
 
 from unetres_edge.errors import UsageError
 
+from .masks import to_class_ids
 from .replicas import share_of_replica
 
 
@@ -40,10 +41,10 @@ class PixelLoss(Summable):
         class_weights: one number a class, or None for all 1. What they weigh is said by each loss.
         name: the name in logs of models with several outputs.
 
-    Call with masks (N, H, W) or (N, H, W, 1) integer, logits (N, H, W, C) of any float type, and optionally weights,
-    (N,) by image or (N, H, W) by pixel. Returns a float32 scalar over the whole batch, computed in float32. Under
-    `tf.distribute` it is the loss of the batch on all replicas, and each replica returns its share of it, as Keras's
-    own losses do. An id that is neither a class nor ignored makes the loss NaN.
+    Call with masks (N, H, W) or (N, H, W, 1) of whole numbers, logits (N, H, W, C) of any float type, and optionally
+    weights, (N,) by image or (N, H, W) by pixel. Returns a float32 scalar over the whole batch, computed in float32.
+    Under `tf.distribute` it is the loss of the batch on all replicas, and each replica returns its share of it, as
+    Keras's own losses do. An id that is neither a class nor ignored, or a number that is not whole, makes it NaN.
 
     Raises:
         UsageError: arguments out of range, or shapes that do not fit.
@@ -61,11 +62,10 @@ class PixelLoss(Summable):
         raise NotImplementedError
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        logits, masks = ops.cast(y_pred, "float32"), ops.cast(y_true, "int32")
-        if len(masks.shape) == 4 and masks.shape[-1] == 1:
-            masks = ops.squeeze(masks, -1)
-        self._check_shapes(masks.shape, logits.shape)
-        weights = pixel_weights(masks, sample_weight, self.ignore_index, logits.shape[-1])
+        logits = ops.cast(y_pred, "float32")
+        masks, whole = to_class_ids(y_true, logits, self.name)
+        self._check_classes(logits.shape)
+        weights = pixel_weights(masks, sample_weight, self.ignore_index, logits.shape[-1], whole)
         counted = weights > 0
         # With logits of 0, nothing that a network says of pixels that do not count comes through, not even NaN.
         logits = ops.where(counted[..., None], logits, 0.0)
@@ -79,16 +79,8 @@ class PixelLoss(Summable):
         """Return the arguments."""
         return {"ignore_index": self.ignore_index, "class_weights": self.class_weights, "name": self.name}
 
-    def _check_shapes(self, masks: tuple[int | None, ...], logits: tuple[int | None, ...]) -> None:
-        """Raise a `UsageError` for masks that are not class ids of the logits' pixels."""
-        fits = len(masks) == 3 and len(logits) == 4
-        fits = fits and all(None in pair or pair[0] == pair[1] for pair in zip(masks, logits[:3], strict=True))
-        check(
-            fits,
-            f"the shapes of {self.name}",
-            "masks (N, H, W) of class ids and logits (N, H, W, C)",
-            f"masks {tuple(masks)} and logits {tuple(logits)}",
-        )
+    def _check_classes(self, logits: tuple[int | None, ...]) -> None:
+        """Raise a `UsageError` for logits of one class, or of more or fewer than have weights."""
         wanted = "two channels or more, the first for background"
         check(logits[-1] != 1, f"one channel of logits in {self.name}", wanted, 1)
         if self.class_weights is not None:
@@ -134,11 +126,11 @@ class WeightedSum(Summable):
         return cls(losses, config["factors"], config["name"])
 
 
-def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None, num_classes: int) -> Any:
+def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None, num_classes: int, whole: Any = True) -> Any:
     """Return (N, H, W) float32 weights of pixels.
 
     They are the sample weights, (N,) or (N, H, W) or (N, H, W, 1) or None for 1; 0 where ignored; and NaN where an id
-    is not a class, unless its weight is 0.
+    is not a class, or the mask's number not `whole`, unless its weight is 0.
     """
     weights = ops.ones_like(masks, dtype="float32")
     if sample_weight is not None:
@@ -149,8 +141,8 @@ def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None, num_
             given = ops.expand_dims(given, -1)
         weights = weights * given
     if ignore_index is not None:
-        weights = ops.where(masks == ignore_index, 0.0, weights)
-    known = ops.logical_and(masks >= 0, masks < num_classes)
+        weights = ops.where(ops.logical_and(masks == ignore_index, whole), 0.0, weights)
+    known = ops.logical_and(ops.logical_and(masks >= 0, masks < num_classes), whole)
     return ops.where(ops.logical_or(known, weights == 0), weights, math.nan)
 
 

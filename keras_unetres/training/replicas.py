@@ -1,4 +1,4 @@
-"""Sums over the devices of one training step, so that a loss is that of the whole batch."""
+"""What losses and metrics ask of Keras's backend: sums over the devices of a step, and whether it is being traced."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def share_of_replica(loss: Any) -> Any:
     """
     context = _replica_context()
     return loss if context is None else loss / context.num_replicas_in_sync
+
+
+def is_traced(tensor: Any) -> bool:
+    """Return whether a tensor belongs to a graph that is being traced, and has no value yet."""
+    if keras.backend.backend() == "jax":
+        return any(kind.__name__ == "Tracer" for kind in type(tensor).__mro__)
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly() or bool(tf.is_symbolic_tensor(tensor))
 
 
 def _replica_context() -> Any:

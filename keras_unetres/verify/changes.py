@@ -21,8 +21,8 @@ _SIDE = 320  # px; longer sides are made smaller
 class WorstImages:
     """Keeps the pictures of the images that lost most, as they come."""
 
-    def __init__(self, most: int, colors: Sequence[Color]) -> None:
-        self._most, self._colors, self._seen = most, colors, 0
+    def __init__(self, most: int, colors: Sequence[Color], background: int = 0) -> None:
+        self._most, self._colors, self._background, self._seen = most, colors, background, 0
         self._heap: list[tuple[tuple[float, float, int], ChangedImage]] = []  # the first is the best of the worst
 
     def add(self, sample: Sample, first: np.ndarray, last: np.ndarray, points: float) -> None:
@@ -49,7 +49,8 @@ class WorstImages:
         size = (max(1, round(first.shape[0] * scale)), max(1, round(first.shape[1] * scale)))
         if scale < 1:
             view = np.asarray(Image.fromarray(view).resize(size[::-1], Image.Resampling.BOX))
-        truth, before, after = (tint(shrink_ids(ids, size), self._colors) for ids in (sample.mask, first, last))
+        maps = (shrink_ids(ids, size) for ids in (sample.mask, first, last))
+        truth, before, after = (tint(ids, self._colors, self._background) for ids in maps)
         changes = mark_changes(first, last, sample.mask, size)
         return ChangedImage(index, sample.name, points, equal, view, truth, before, after, changes)
 

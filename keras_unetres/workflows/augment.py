@@ -75,7 +75,7 @@ def augment(
         raise UsageError("the augmentation is unknown", expected=", ".join(AUGMENTATIONS), found=name)
     pre = Preprocessing(**{"channels": channels, **(preprocessing or {})})
     samples = Samples(records, pre, weighting=Weighting(class_weights == "balanced", border_weight))
-    colors = samples.classes.colors
+    colors, background = samples.classes.colors, samples.classes.background
     rows = []
     shown = np.linspace(0, len(samples) - 1, min(_ROWS, len(samples))).astype(int).tolist()
     weights = [samples[index].weight for index in shown]
@@ -83,14 +83,15 @@ def augment(
     for index in shown:
         found = samples[index]
         pictures = [_view(found.image)]
-        pictures.append(draw.overlay(pictures[0], found.mask, colors))
+        pictures.append(draw.overlay(pictures[0], found.mask, colors, background=background))
         titles = [_short(samples.samples[index].name), "mask"]
         if found.weight is not None:
             pictures.append(_heat(found.weight / heaviest))
             titles.append(f"weights {found.weight.min():.3g} to {found.weight.max():.3g}")
         for crop in range(_CROPS):
             pixels, labels = draw_crop(samples, index, AUGMENTATIONS[name], (seed, index * _CROPS + crop))
-            pictures.append(draw.overlay(_view(_levels(pixels, pre)), labels, colors))
+            view = _view(_levels(pixels, pre))
+            pictures.append(draw.overlay(view, labels, colors, background=background))
         rows.append(draw.panels(pictures, [*titles, *(f"crop {crop + 1}" for crop in range(_CROPS))], height=192))
     write_bytes(out, draw.encode_png(draw.stack(rows)))
     say(f"wrote     {out}: {counted(len(rows), 'image')}, {_CROPS} crops each, {name}")

@@ -13,6 +13,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError
 from unetres_edge.results.draw import encode_png
 from unetres_edge.results.result import Result
+from unetres_edge.terminal import shown
 
 from ..objects import (
     LabelFormat,
@@ -49,11 +50,12 @@ def predict(
 
     Args:
         model: run folder, `.tflite` or `.keras` file.
-        images: an image file, a folder of images, a pattern such as "photos/*.png", or several of these.
-        out: folder for the class maps, `<stem>.png`, indexed PNGs of the class ids at the image's own size; of a
-            classifier for `classes.csv`.
-        overlay: also write each image with its classes, or its objects, laid over it, `<stem>_overlay.png`.
-        geojson: also write `<stem>.geojson`, the outlines of every class but the first, in px.
+        images: an image file, a folder of images, with those below it, a pattern such as "photos/*.png", or several of
+            these. What is not read is said.
+        out: folder for the class maps, `<name>.png`, in folders as the images are: indexed PNGs of the class ids at the
+            image's own size. Of a classifier for `classes.csv`.
+        overlay: also write each image with its classes, or its objects, laid over it, `<name>_overlay.png`.
+        geojson: also write `<name>.geojson`, the outlines of every class but the background, in px.
         instances: also write each object: "tif" or "png", of the label map.
         separation: how pixels become objects; None for the usual way.
         overwrite: replace files that exist.
@@ -74,7 +76,7 @@ def predict(
         UsageError: no image, or an option that the model does not take.
         ModelError: the model cannot be used.
     """
-    from unetres_edge.segment.files import find_images
+    from unetres_edge.segment.inputs import find_inputs
 
     from ..tasks import task_of
 
@@ -82,7 +84,9 @@ def predict(
         separation = separation or Separation()
     elif separation is not None:
         raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
-    task, found = task_of(model), find_images([images] if isinstance(images, (str, os.PathLike)) else images)
+    task, found = task_of(model), find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
+    for note in found.notes:
+        say(shown(f"note  {note}"))
     with task.open_model(
         model,
         preprocessing=preprocessing,
@@ -95,13 +99,14 @@ def predict(
         more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
         written = task.predict(
             opened,
-            found,
+            found.images,
             out,
             overlay=overlay,
             geojson=geojson,
             overwrite=overwrite,
             json_file=json_file,
             more=more,
+            names=found.names,
             say=say,
         )
     if more is not None:
@@ -144,7 +149,9 @@ class InstanceFiles:
         if self._overlay:
             content.append(encode_png(outline_instances(image, found.labels)))
         names = self.names(stem)
-        among = [found.class_names[number] for number in object_classes(found.class_names, self._how)]
+        among = [
+            found.class_names[number] for number in object_classes(found.class_names, self._how, result.background)
+        ]
         self.num_objects += len(found.class_ids)
         said = {"num_objects": len(found.class_ids), "objects_by_class": found.counts(among)}
         return dict(zip(names, content, strict=True)), said

@@ -20,7 +20,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, Source
-from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images
+from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images, refuse_other_background
 from .looks import partner_of
 from .objects import ObjectMasks
 
@@ -104,6 +104,7 @@ def _take_classes(
         layout.names, layout.values = names
     elif several:
         layout.names = ("background", "foreground")
+        refuse_other_background(declared.classes()[0], declared.file)
 
 
 def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: dict[str, list[Path]]) -> None:

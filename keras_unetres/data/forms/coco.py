@@ -13,6 +13,7 @@ from typing import Any
 
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.background import is_background
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
@@ -27,10 +28,8 @@ from .annotations import (
     part_in,
     refuse_boxes,
 )
-from .layout import PART_NAMES, UNPARTED, Layout, find_file, list_images, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, list_images, refuse_other_background, repeated
 from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
-
-_BACKGROUND = {"background", "_background_", "__background__", "bg"}
 
 
 def recognises(base: Path) -> bool:
@@ -84,7 +83,8 @@ def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], base: Path) ->
 def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str], panoptic: bool) -> dict[int, int]:
     """Return category id -> class id; name the classes."""
     own = declared.classes()[0]
-    backgrounds = [i for i, name in categories.items() if name.lower() in _BACKGROUND]
+    refuse_other_background(own, declared.file)
+    backgrounds = [i for i, name in categories.items() if is_background(name)]
     order = sorted(i for i in categories if i not in backgrounds)
     first = 0 if panoptic and not backgrounds else 1
     names = own or (*(["background"] if first else []), *(categories[i] for i in order))
@@ -93,7 +93,7 @@ def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str
         raise DataError(
             "categories that the declared classes do not name",
             file=declared.file,
-            expected="the background, and all categories" if first else "all categories",
+            expected="the background first, then all categories" if first else "all categories",
             found=", ".join(wrong),
         )
     layout.names = names

@@ -17,6 +17,7 @@ from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
+from ..unread import unread_in, unread_note
 from .choosing import choose_masks, pair_by_difference
 from .layout import PART_NAMES, UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
 from .lists import declared_lists, part_by_lists
@@ -202,7 +203,13 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     base = declared.base
     pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None)
     if not pictures:
-        raise DataError("no images", file=images, expected="files ending in " + " ".join(IMAGE_SUFFIXES))
+        passed_over = [unread_note(each, base) for each in unread_in(images)]
+        raise DataError(
+            "no images",
+            file=images,
+            expected="files ending in " + " ".join(IMAGE_SUFFIXES),
+            found="; ".join(passed_over) or None,
+        )
     left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True)
     left_out = {key: file for key, file in left_out.items() if key not in pictures}
     labels = _by_key(layout, masks, declared, _MASK_SUFFIXES, left_out | pictures) if masks.is_dir() else {}

@@ -21,15 +21,15 @@ from PIL import Image, ImageDraw
 from unetres_edge.errors import DataError, MaskError
 from unetres_edge.images.decode import MAX_PIXELS
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.background import is_background
 
 from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
-from .layout import UNPARTED, Layout, find_file, find_parts
+from .layout import UNPARTED, Layout, find_file, find_parts, refuse_other_background
 from .outlines import number, shown
 
-_BACKGROUND = {"_background_", "background"}
 _IGNORED = {"__ignore__", "_ignore_"}
 _LEAST = {"polygon": 3, "linestrip": 2}
 _EXACT = {"rectangle": 2, "circle": 2, "line": 2, "point": 1, "mask": 2}
@@ -108,18 +108,18 @@ def read(declared: Declaration) -> Layout:
     layout = Layout(ignore=IGNORE)
     contents = {part: [(file, _load(file)) for file in _files(place)] for part, place in folders.items()}
     found = {shape["label"] for files in contents.values() for _, content in files for shape in content["shapes"]}
+    behind = {label for label in found if is_background(label)}
     names = declared.classes()[0] or read_names(base / "class_names.txt")
     if names is None:
-        names = ["background", *sorted(found - _IGNORED - _BACKGROUND)]
+        names = ["background", *sorted(found - _IGNORED - behind)]
         layout.notes.append("classes are the labels in alphabetical order: " + ", ".join(names))
     names = tuple(name for name in names if name not in _IGNORED)
-    if (names[0] in found - _BACKGROUND) or _BACKGROUND & set(names[1:]):
+    refuse_other_background(names, declared.file)
+    if names[0] in found - behind:
         raise DataError(
             "class 0 is what no shape covers", file=declared.file, expected="the background first", found=names[0]
         )
-    class_of = (
-        {name: i for i, name in enumerate(names)} | dict.fromkeys(_BACKGROUND, 0) | dict.fromkeys(_IGNORED, IGNORE)
-    )
+    class_of = {name: i for i, name in enumerate(names)} | dict.fromkeys(behind, 0) | dict.fromkeys(_IGNORED, IGNORE)
     unknown = sorted(found - set(class_of))
     if unknown:
         raise DataError("labels that are no class", file=base, expected=", ".join(names), found=", ".join(unknown))

@@ -15,10 +15,12 @@ from PIL import Image
 
 from unetres_edge.errors import DataError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.model.background import find_background
 
 from ..colortables import Color, ColorTable
 from ..declaration import Declaration, lies_in
 from ..findings import Finding
+from ..fixes import declare
 from ..sources import Sample
 
 UNPARTED = ""
@@ -139,6 +141,23 @@ def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path
             if tried and os.path.isfile(found) and any(lies_in(found, folder) for folder in within):
                 return found
     return None
+
+
+def refuse_other_background(names: Sequence[str] | None, file: Path) -> None:
+    """Raise DataError if declared classes have the background elsewhere than first, where class 0 is what is not drawn.
+
+    Raises:
+        DataError: they do.
+    """
+    if names is not None and find_background(names) != 0:
+        behind = names[find_background(names)]
+        raise DataError(
+            "class 0 is what nothing covers",
+            file=file,
+            expected="the background first",
+            found=", ".join(names),
+            fix=declare({"classes": [behind, *(name for name in names if name != behind)]}, file),
+        )
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source, file_digest
-from .layout import PART_NAMES, UNPARTED, Layout, find_parts, key_of, list_images, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_parts, key_of, list_images, refuse_other_background, repeated
 
 _PARTS = {name for names in PART_NAMES.values() for name in names}
 
@@ -81,6 +81,7 @@ def read(declared: Declaration) -> Layout:
     usual = ("background", *names)
     layout = Layout(names=usual)
     own = declared.classes()[0]
+    refuse_other_background(own, declared.file)
     if names == ["object"] and own is not None and len(own) == 2:
         own = None  # whatever it is called
     if own is not None and not set(names) <= set(own[1:]):

@@ -6,13 +6,14 @@ Nothing heavy is imported until a command runs: both command lines build their p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import command_line
 from ..errors import UsageError
 from ..settings import all_options, get
+from ..terminal import shown
 from .predict_settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -78,16 +79,18 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
         UsageError: an option that is for one machine.
     """
     from ..segment.dask_maps import predict_on_cluster
-    from ..segment.files import find_images
+    from ..segment.inputs import find_inputs
 
     usual = {"engine": "litert", "fallback": False, "threads": None}
     given = ["tta"] * (settings.tta != PredictSettings.tta)
     given += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if given:
         raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
+    inputs = find_inputs(settings.images)
+    print_notes(inputs.notes)
     predict_on_cluster(
         settings.model,
-        find_images(settings.images),
+        inputs.images,
         settings.out,
         options.dask,
         overlay=settings.overlay,
@@ -96,6 +99,7 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
         overlap=settings.overlap,
         progress=print_progress,
         json_file=settings.json,
+        names=inputs.names,
     )
 
 
@@ -109,13 +113,15 @@ def run_predict(
         settings: what to read and to write.
         more: makes more files of each image.
     """
-    from ..segment.files import find_images, predict_files
+    from ..segment.files import predict_files
+    from ..segment.inputs import find_inputs
 
-    images = find_images(settings.images)
+    inputs = find_inputs(settings.images)
+    print_notes(inputs.notes)
     with open_segmenter() as segmenter:
         predict_files(
             segmenter,
-            images,
+            inputs.images,
             settings.out,
             overlay=settings.overlay,
             geojson=settings.geojson,
@@ -123,6 +129,7 @@ def run_predict(
             progress=print_progress,
             json_file=settings.json,
             more=more,
+            names=inputs.names,
         )
 
 
@@ -133,12 +140,13 @@ def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSet
         UsageError: an option for masks.
     """
     from ..classify.files import predict_classes
-    from ..segment.files import find_images
+    from ..segment.inputs import find_inputs
 
     for option in all_options(type(settings)):
         if "masks" in option.setting.tags and get(settings, option) != option.default:
             raise UsageError(f"{option.word} is for masks, and the model is a classifier", fix="drop it")
-    images = find_images(settings.images)
+    inputs = find_inputs(settings.images)
+    print_notes(inputs.notes)
 
     def progress(done: int, total: int, image: Path, answer: Classification) -> None:
         best = ", ".join(f"{name} {share:.3f}" for _, name, share in answer.top[:3])
@@ -146,8 +154,19 @@ def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSet
 
     with open_classifier() as classifier:
         predict_classes(
-            classifier, images, settings.out, overwrite=settings.overwrite, progress=progress, json_file=settings.json
+            classifier,
+            inputs.images,
+            settings.out,
+            overwrite=settings.overwrite,
+            progress=progress,
+            json_file=settings.json,
         )
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print a line for each note on what is passed over."""
+    for note in notes:
+        print(shown(f"note  {note}"), flush=True)
 
 
 def print_progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:

@@ -16,8 +16,8 @@ class PredictSettings(Settings):
     """
 
     model: str = setting(help=".tflite file", positional=True)
-    images: tuple[str, ...] = setting(help="image files or folders of images", positional=True)
-    out: str = setting(help="folder for the class maps, <stem>.png; of a classifier, classes.csv", metavar="DIR")
+    images: tuple[str, ...] = setting(help="image files, or folders of images, which are entered", positional=True)
+    out: str = setting(help="folder for the class maps, <name>.png; of a classifier, classes.csv", metavar="DIR")
     overlay: bool = setting(False, "also write <stem>_overlay.png", tags=("masks",))
     geojson: bool = setting(False, "also write <stem>.geojson, polygons with holes in px", tags=("masks",))
     overwrite: bool = setting(False, "replace output files that exist")

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import CardMissingError, ModelDamagedError, ModelError
 from ..images.preprocessing import Preprocessing
+from .background import find_background
 
 CARD_NAME = "KERAS_UNETRES_CARD"
 SCHEMA = 1
@@ -40,6 +41,7 @@ class Card:
         task: "segment" (a class for every pixel) or "classify" (a class for the image).
         head: "logits" (scores for every class) or "argmax" (class ids made in the graph).
         ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
+        background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         halo: how far, in px, an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
         activation: what makes probabilities of the scores: "softmax" over the classes, or "sigmoid" of each by itself.
@@ -57,6 +59,7 @@ class Card:
     task: str = "segment"
     head: str = "logits"
     ignore_index: int | None = None
+    background: int = -1
     halo: int = 0
     stride: int = 0
     activation: str = "softmax"
@@ -87,6 +90,14 @@ class Card:
             raise ModelError(
                 "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
             )
+        if self.background == -1:
+            object.__setattr__(self, "background", find_background(self.class_names))
+        if not 0 <= self.background < len(self.class_names):
+            raise ModelError(
+                "card has no such class for the background",
+                expected=f"0..{len(self.class_names) - 1}",
+                found=self.background,
+            )
 
     def to_json(self) -> str:
         """Return the card as JSON text, the digest last."""
@@ -101,6 +112,7 @@ class Card:
                 "preprocessing": self.preprocessing.to_dict(),
                 "head": self.head,
                 "ignore_index": self.ignore_index,
+                "background": self.background,
                 "halo": self.halo,
                 "stride": self.stride,
                 "activation": self.activation,
@@ -134,6 +146,7 @@ class Card:
                 task=values["task"],
                 head=values["head"],
                 ignore_index=values["ignore_index"],
+                background=_id(values.get("background", -1)),  # older files do not say it
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
@@ -166,6 +179,12 @@ def default_colors(count: int) -> tuple[tuple[int, int, int], ...]:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _id(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no class id")
     return value
 
 

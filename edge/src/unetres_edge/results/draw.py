@@ -40,21 +40,26 @@ def colorize(class_map: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     return table[class_map]
 
 
-def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], *, opacity: float = 0.35) -> np.ndarray:
-    """Return the image with every class but the first tinted and outlined.
+def overlay(
+    image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], *, opacity: float = 0.35, background: int = 0
+) -> np.ndarray:
+    """Return the image with every class but the background tinted and outlined.
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3) uint8.
         class_map: (H, W) uint8.
+        colors: one a class.
+        opacity: of the tint, 0 to 1.
+        background: the class that is left as it is.
 
     Returns:
         (H, W, 3) uint8.
     """
     base = np.broadcast_to(image.reshape(*image.shape[:2], -1)[..., :3], (*class_map.shape, 3)).astype(np.float32)
     tint = colorize(class_map, colors).astype(np.float32)
-    strength = np.where((class_map == 0)[..., None], 0.0, opacity)
+    strength = np.where((class_map == background)[..., None], 0.0, opacity)
     mixed = base * (1 - strength) + tint * strength
-    edge = outlines(class_map)
+    edge = outlines(class_map, background)
     line = np.maximum(tint[edge], 64)
     dark = line @ _LUMA < _DARK  # such as maroon, which would not be seen on a dark picture
     line[dark] += _LIGHTER * (255 - line[dark])
@@ -62,7 +67,7 @@ def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], *
     return np.rint(mixed).astype(np.uint8)
 
 
-def outlines(class_map: np.ndarray) -> np.ndarray:
+def outlines(class_map: np.ndarray, background: int = 0) -> np.ndarray:
     """Return (H, W) bool, true at foreground pixels with a neighbour of another class above, below, left or right."""
     edge = np.zeros(class_map.shape, bool)
     down = class_map[1:] != class_map[:-1]
@@ -71,7 +76,7 @@ def outlines(class_map: np.ndarray) -> np.ndarray:
     edge[:-1] |= down
     edge[:, 1:] |= right
     edge[:, :-1] |= right
-    return edge & (class_map != 0)
+    return edge & (class_map != background)
 
 
 def panels(pictures: Sequence[np.ndarray], titles: Sequence[str], *, height: int = 256) -> np.ndarray:

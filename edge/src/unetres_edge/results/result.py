@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..model.background import find_background
 from . import draw, vector
 
 
@@ -28,6 +29,7 @@ class Result:
         engine: name of what ran the network, such as "litert"; "" for an engine of the caller's own.
         agreement: share of labels that equal LiteRT's, the least over the self-test and the first image, where another
             engine was chosen by "auto"; None where nothing was compared.
+        background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
     """
 
     class_map: np.ndarray
@@ -38,16 +40,21 @@ class Result:
     confidence: np.ndarray | None = None
     engine: str = ""
     agreement: float | None = None
+    background: int = -1
+
+    def __post_init__(self) -> None:
+        if self.background == -1:
+            object.__setattr__(self, "background", find_background(self.class_names))
 
     def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
-        """Return (H, W, 3) uint8: the uint8 image with every class but the first tinted and outlined."""
-        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity)
+        """Return (H, W, 3) uint8: the uint8 image with every class but the background tinted and outlined."""
+        return draw.overlay(image, self.class_map, self.class_colors, opacity=opacity, background=self.background)
 
     def polygons(self, class_ids: Sequence[int] | None = None) -> list[vector.Polygon]:
         """Return the regions with their holes, exact to the pixel, class by class.
 
         Args:
-            class_ids: which classes; None for every class but the first.
+            class_ids: which classes; None for every class but the background.
         """
         return vector.find_polygons(self.class_map, self._ids(class_ids))
 
@@ -63,13 +70,13 @@ class Result:
 
         Args:
             transform: (a, b, c, d, e, f), from px to the map: X = a x + b y + c and Y = d x + e y + f; None keeps px.
-            class_ids: which classes; None for every class but the first.
+            class_ids: which classes; None for every class but the background.
         """
         return vector.geojson(self.polygons(class_ids), self.class_names, self.class_colors, transform)
 
     def _ids(self, given: Sequence[int] | None) -> list[int]:
         count = len(self.class_names)
-        ids = list(range(1, count) if given is None else given)
+        ids = [each for each in range(count) if each != self.background] if given is None else list(given)
         wrong = [each for each in ids if each not in range(count)]
         if wrong:
             raise UsageError("no such class", expected=f"0 to {count - 1}", found=wrong[0])

@@ -115,6 +115,7 @@ def predict_on_cluster(
     overlap: int | None = None,
     progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
     json_file: str | os.PathLike[str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[Path]:
     """Do what `predict_files` does with many files, each on the next free worker of a cluster.
 
@@ -123,6 +124,7 @@ def predict_on_cluster(
     Args:
         address: address of the scheduler, such as tcp://10.0.0.1:8786.
         overlap: px shared by neighbouring tiles; None for the segmenter's own choice.
+        names: of the outputs, as `predict_files` takes them.
 
     Raises:
         UsageError: dask.distributed is not installed, or no scheduler answers.
@@ -132,9 +134,10 @@ def predict_on_cluster(
     data = read_bytes(model, "model file")
     read_card(data, file=os.fspath(model))
     folder = Path(out)
-    targets = [folder / f"{image.stem}.png" for image in images]
-    overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
-    shapes = [folder / f"{image.stem}.geojson" for image in images] if geojson else []
+    names = [image.stem for image in images] if names is None else names
+    targets = [folder / f"{name}.png" for name in names]
+    overlays = [folder / f"{name}_overlay.png" for name in names] if overlay else []
+    shapes = [folder / f"{name}.geojson" for name in names] if geojson else []
     refuse_collisions(images, [*targets, *overlays, *shapes, *([Path(json_file)] if json_file else [])], overwrite)
     make_folder(folder)
     try:
@@ -145,8 +148,10 @@ def predict_on_cluster(
         shared = client.scatter(data, broadcast=True)
         where = str(folder.absolute())
         futures = [
-            client.submit(_predict_one, shared, str(image.absolute()), where, overlay, geojson, overlap, pure=False)
-            for image in images
+            client.submit(
+                _predict_one, shared, str(image.absolute()), name, where, overlay, geojson, overlap, pure=False
+            )
+            for image, name in zip(images, names, strict=True)
         ]
         place = {future.key: number for number, future in enumerate(futures)}
         answers: list[tuple[dict[str, float], UnetresError | None] | None] = [None] * len(images)
@@ -173,7 +178,7 @@ def _status(image: Path, target: Path, answer: Any) -> dict[str, object]:
 
 
 def _predict_one(
-    data: bytes, image: str, folder: str, overlay: bool, geojson: bool, overlap: int | None
+    data: bytes, image: str, name: str, folder: str, overlay: bool, geojson: bool, overlap: int | None
 ) -> tuple[dict[str, float], UnetresError | None]:
     """Predict one file on a worker; return its times, and what was wrong with it."""
     times: dict[str, float] = {}
@@ -188,6 +193,7 @@ def _predict_one(
             geojson=geojson,
             overwrite=True,  # what is there was refused before, or may be replaced
             progress=lambda done, total, path, timing: times.update(timing),
+            names=[name],
         )
     except (DataError, FileSystemError) as error:
         return times, error

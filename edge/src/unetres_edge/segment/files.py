@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +13,14 @@ import numpy as np
 
 from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
 from ..files import make_folder, name_key, write_bytes, write_json
-from ..images.decode import IMAGE_SUFFIXES, read_image
+from ..images.decode import read_image
 from ..images.preprocessing import Preprocessing
 from ..results import draw
 from ..results.result import Result
+from .inputs import find_images
 from .segmenter import Segmenter
+
+__all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
 
 _NAMED = 20  # faults that an error spells out
 
@@ -27,7 +29,7 @@ class MoreFiles(Protocol):
     """What else `predict_files` writes for each image, made from its scores."""
 
     def names(self, stem: str) -> Sequence[str]:
-        """Return the names of the files for an image of this stem."""
+        """Return the names of the files for an image whose outputs begin so."""
         ...
 
     def make(self, stem: str, image: np.ndarray, result: Result) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
@@ -43,41 +45,6 @@ class MoreFiles(Protocol):
         ...
 
 
-def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the images named: files as they are, folders by their image files, patterns by what they match.
-
-    A folder and a pattern (`*`, `?` and `[...]`, `**` for folders below) give their files in order of name. A file
-    whose name has such characters is itself.
-
-    Raises:
-        UsageError: nothing found, or two images of one stem (their outputs would collide).
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        elif not path.exists() and glob.has_magic(os.fspath(path)):
-            matches = map(Path, glob.glob(os.fspath(path), recursive=True))
-            found += sorted(p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        else:
-            found.append(path)
-    if not found:
-        raise UsageError(
-            "no image found", file=", ".join(str(path) for path in paths), expected=" ".join(IMAGE_SUFFIXES)
-        )
-    stems: dict[str, Path] = {}
-    for path in found:
-        if path.stem in stems:
-            raise UsageError(
-                "two images would be written to one file",
-                file=path,
-                found=f"{stems[path.stem]} has the stem {path.stem!r} too",
-                fix="predict them into different folders",
-            )
-        stems[path.stem] = path
-    return found
-
-
 def predict_files(
     segmenter: Segmenter,
     images: Sequence[Path],
@@ -89,12 +56,14 @@ def predict_files(
     progress: Callable[[int, int, Path, dict[str, float]], None] | None = None,
     json_file: str | os.PathLike[str] | None = None,
     more: MoreFiles | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Segment image files and write `<stem>.png`, an indexed PNG of the class ids at the image's own size.
+    """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
     Args:
-        overlay: also write `<stem>_overlay.png`.
-        geojson: also write `<stem>.geojson`, the polygons of every class but the first, in px.
+        names: of the outputs of each image, without an ending, perhaps in folders below `out`; None for the stems.
+        overlay: also write `<name>_overlay.png`.
+        geojson: also write `<name>.geojson`, the polygons of every class but the background, in px.
         overwrite: replace files that exist; without it, any collision is refused before the first image.
         progress: called after each image with (done, all, image, milliseconds by stage).
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
@@ -112,15 +81,17 @@ def predict_files(
         FileSystemError: outputs that the system does not take, likewise; a name that is too long, a full disk.
     """
     folder = Path(out)
-    targets = [folder / f"{image.stem}.png" for image in images]
-    overlays = [folder / f"{image.stem}_overlay.png" for image in images] if overlay else []
-    shapes = [folder / f"{image.stem}.geojson" for image in images] if geojson else []
-    others = [folder / name for image in images for name in more.names(image.stem)] if more else []
+    names = [image.stem for image in images] if names is None else names
+    targets = [folder / f"{name}.png" for name in names]
+    overlays = [folder / f"{name}_overlay.png" for name in names] if overlay else []
+    shapes = [folder / f"{name}.geojson" for name in names] if geojson else []
+    others = [folder / file for name in names for file in more.names(name)] if more else []
     status_files = [] if json_file is None else [Path(json_file)]
     if more and segmenter.card.head == "argmax":
         raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
     refuse_collisions(images, [*targets, *overlays, *shapes, *others, *status_files], overwrite)
-    make_folder(folder)
+    for place in dict.fromkeys(target.parent for target in targets):
+        make_folder(place)
     written: list[Path] = []
     faults: list[UnetresError] = []
 
@@ -128,7 +99,7 @@ def predict_files(
         image, target = images[number], targets[number]
         pixels = read_image(image)
         result = segmenter.segment(pixels, scores=more is not None)
-        files, said = more.make(image.stem, _viewable(pixels), result) if more else ({}, {})
+        files, said = more.make(names[number], _viewable(pixels), result) if more else ({}, {})
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
         written.append(target)
         if overlay:

@@ -120,6 +120,7 @@ class Segmenter(LoadedModel):
             confidence=sure,
             engine=engine.name,
             agreement=engine.agreement,
+            background=self.card.background,
         )
 
     def segment_large(

@@ -19,6 +19,7 @@
  * @property {Preprocessing} preprocessing
  * @property {"logits" | "argmax"} head
  * @property {number | null} ignore_index
+ * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid"} [activation]
@@ -79,6 +80,7 @@ export type Card = {
     preprocessing: Preprocessing;
     head: "logits" | "argmax";
     ignore_index: number | null;
+    background?: number | undefined;
     halo: number;
     stride?: number | undefined;
     activation?: "softmax" | "sigmoid" | undefined;

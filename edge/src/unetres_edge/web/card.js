@@ -29,6 +29,7 @@ const COPY = "copy the model file again";
  * @property {Preprocessing} preprocessing
  * @property {"logits" | "argmax"} head
  * @property {number | null} ignore_index
+ * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid"} [activation]
@@ -122,6 +123,8 @@ function checkCard(card) {
     "a colour is not of three whole numbers 0..255");
   need(typeof card.recipe === "string", "recipe");
   need(card.ignore_index === null || Number.isInteger(card.ignore_index), "ignore_index");
+  need(card.background === undefined
+    || (Number.isInteger(card.background) && card.background >= 0 && card.background < card.classes.length), "background");
   need(Number.isInteger(card.halo) && Number.isInteger(card.stride ?? 0), "halo or stride");
   const pre = card.preprocessing;
   need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");

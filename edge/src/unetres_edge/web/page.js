@@ -1,5 +1,6 @@
 // The page: an image or the webcam in, an overlay, areas and files out. The model runs in a worker.
 
+import { findBackground } from "./background.js";
 import { WorkerSegmenter } from "./client.js";
 import { FileSystemError, ImageError, UnetresError } from "./errors.js";
 import { encodeClassMap } from "./png.js";
@@ -89,6 +90,8 @@ function showCard(name) {
   showAreas(classes.map(() => null), 0);
 }
 
+const backgroundOf = ({ background, classes }) => background ?? findBackground(classes); // older cards do not say it
+
 function showAreas(counts, total) {
   const rows = segmenter.card.classes.map(({ name, color }, id) => {
     const chip = element("span", { className: "chip" });
@@ -161,6 +164,7 @@ function show(pixels) {
 
 function paint({ classMap, width, height }) {
   const { classes } = segmenter.card;
+  const background = backgroundOf(segmenter.card);
   const colors = classes.map(({ color: [r, g, b] }) => (255 << 24) | (b << 16) | (g << 8) | r);
   const counts = new Array(classes.length).fill(0);
   const [tint, edges] = [new ImageData(width, height), new ImageData(width, height)];
@@ -169,7 +173,7 @@ function paint({ classMap, width, height }) {
     for (let x = 0; x < width; x++, at++) {
       const id = classMap[at];
       counts[id]++;
-      if (!id) continue;
+      if (id === background) continue;
       inside[at] = colors[id];
       const differs = (x && classMap[at - 1] !== id) || (x + 1 < width && classMap[at + 1] !== id)
         || (y && classMap[at - width] !== id) || (y + 1 < height && classMap[at + width] !== id);
@@ -260,7 +264,7 @@ $("mask").onclick = () => attempt("Writing the mask …", async () => {
   say("Mask written: an indexed PNG, indices are class ids.");
 });
 $("geojson").onclick = () => attempt("Tracing polygons …", async () => {
-  const text = geoJSONText(toGeoJSON(shown.result, segmenter.card.classes));
+  const text = geoJSONText(toGeoJSON(shown.result, segmenter.card.classes, backgroundOf(segmenter.card)));
   save(new Blob([text], { type: "application/geo+json" }), `${shown.stem}.geojson`);
   say("Polygons written, in pixels.");
 });

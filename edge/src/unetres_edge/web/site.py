@@ -17,6 +17,7 @@ from ..model.card import read_card
 from .litertjs import runtime_files
 
 PAGE_FILES = (
+    "background.js",
     "card.d.ts",
     "card.js",
     "client.d.ts",

@@ -3,6 +3,8 @@
 // A polygon runs along the cracks between pixels, so its corners are whole numbers. A region hangs together by the sides
 // of its pixels. No ring touches itself; two rings may touch in points.
 
+import { findBackground } from "./background.js";
+
 const STEP = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up along a crack, the region on the right hand
 
 /** @typedef {{classMap: Uint8Array, width: number, height: number}} ClassMap */
@@ -10,17 +12,21 @@ const STEP = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up along 
 /** @typedef {{type: "Feature", properties: object, geometry: {type: "Polygon", coordinates: Corner[][]}}} Feature */
 
 /**
- * Trace the regions of every class but the first.
+ * Trace the regions of every class but the background.
  * @param {ClassMap} result
  * @param {{name: string, color: number[]}[]} classes
+ * @param {number} [background] the class that is not traced
  * @returns {{type: "FeatureCollection", features: Feature[]}} x to the right, y down, pixel corners at whole numbers
  */
-export function toGeoJSON(result, classes) {
-  const features = classes.flatMap(({ name, color }, id) => (id ? polygons(result, id) : []).map(({ rings, area }) => ({
-    type: /** @type {const} */ ("Feature"),
-    properties: { class_id: id, class: name, color: `#${color.map(hex).join("")}`, area_px: area },
-    geometry: { type: /** @type {const} */ ("Polygon"), coordinates: rings.map((ring) => [...ring, ring[0]]) },
-  })));
+export function toGeoJSON(result, classes, background = findBackground(classes)) {
+  const features = classes.flatMap(({ name, color }, id) => {
+    const regions = id === background ? [] : polygons(result, id);
+    return regions.map(({ rings, area }) => ({
+      type: /** @type {const} */ ("Feature"),
+      properties: { class_id: id, class: name, color: `#${color.map(hex).join("")}`, area_px: area },
+      geometry: { type: /** @type {const} */ ("Polygon"), coordinates: rings.map((ring) => [...ring, ring[0]]) },
+    }));
+  });
   return { type: "FeatureCollection", features };
 }
 

@@ -23,7 +23,7 @@ for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))
       const result = await segmenter.segment({ data, width, height, channels }, { scores });
       writeFileSync(`${out}.labels`, result.classMap);
       if (result.scores) writeFileSync(`${out}.scores`, result.scores);
-      writeFileSync(`${out}.geojson`, geoJSONText(toGeoJSON(result, card.classes)));
+      writeFileSync(`${out}.geojson`, geoJSONText(toGeoJSON(result, card.classes, card.background)));
       const png = await encodeClassMap(result, card.classes.map(({ color }) => color));
       writeFileSync(`${out}.png`, new Uint8Array(await png.arrayBuffer()));
     } catch (problem) {

@@ -1,0 +1,40 @@
+"""Masks as a Keras user hands them over: class ids of any number type; what is none of them is named, never cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from unetres_edge.errors import UsageError
+
+_ONE_HOT = "masks.argmax(-1), if each channel is a class"
+
+
+def to_class_ids(masks: Any, logits: Any, name: str) -> tuple[Any, Any]:
+    """Return class ids (N, H, W) int32, and (N, H, W) bool, where a mask holds a whole number.
+
+    Args:
+        masks: (N, H, W) or (N, H, W, 1) of any number type.
+        logits: (N, H, W, C).
+        name: of the loss or the metric, for errors.
+
+    Raises:
+        UsageError: other shapes, such as one-hot masks.
+    """
+    masks = ops.convert_to_tensor(masks)
+    if len(masks.shape) == 4 and masks.shape[-1] == 1:
+        masks = ops.squeeze(masks, -1)
+    found, scores = tuple(masks.shape), tuple(logits.shape)
+    fits = len(found) == 3 and len(scores) == 4
+    if not fits or any(None not in pair and pair[0] != pair[1] for pair in zip(found, scores[:3], strict=True)):
+        raise UsageError(
+            f"the shapes of {name} cannot be used",
+            expected="masks (N, H, W) of class ids and logits (N, H, W, C)",
+            found=f"masks {found} and logits {scores}",
+            fix=_ONE_HOT if len(found) == 4 else None,
+        )
+    ids = ops.cast(masks, "int32")
+    if "float" not in str(masks.dtype):
+        return ids, ops.ones_like(ids, dtype="bool")
+    return ids, ops.equal(ops.cast(ids, masks.dtype), masks)
