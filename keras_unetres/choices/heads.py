@@ -12,6 +12,7 @@ from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 
 from .recipes import Recipe
+from .tasks import TASK_TRAITS
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def check_head(head: Head, recipe: Recipe, preprocessing: Preprocessing, task: s
     Raises:
         UsageError: it cannot, and why.
     """
-    if task == "classify" and (head.argmax or head.raw):
-        raise UsageError("a classifier gives scores", expected=f"head {_scores()}", found=head.name)
+    traits = TASK_TRAITS[task]
+    if not traits.per_pixel and (head.argmax or head.raw):
+        raise UsageError(f"a {traits.noun} gives scores", expected=f"head {_scores()}", found=head.name)
     if head.needs_int8 and recipe.activations != "int8":
         raise UsageError(
             f"recipe {recipe.name} has no {head.image} at its ends",

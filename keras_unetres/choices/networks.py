@@ -6,13 +6,18 @@ Every network is a row of `DEPTHS` and a variant:
     v1.5    in the 3x3 convolution instead, as torchvision and timm do
     v2      He 2016: norm and ReLU before each convolution
     plain   v1 without shortcuts
+
+A U-Net and an FCN are segmenters, on such an encoder or their own; a ResNet by itself is a classifier.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from unetres_edge.errors import UsageError
+
+from .tasks import CLASSIFY, SEGMENT, TaskTraits
 
 VARIANTS = ("v1", "v1.5", "v2", "plain")
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")  # of a U-Net's expanding path
@@ -59,6 +64,28 @@ ENCODERS: dict[str, tuple[int, str]] = {
     for depth, form in DEPTHS.items()
     if variant != "v1.5" or form.bottleneck
 }
+
+
+@dataclass(frozen=True)
+class Network:
+    """What `--network` names.
+
+    Args:
+        task: what it does.
+        lacks: tag of settings that it does not take -> what takes them.
+    """
+
+    task: TaskTraits
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+
+SEGMENTERS: dict[str, Network] = {"unet": Network(SEGMENT), "fcn": Network(SEGMENT, {"unet": "U-Nets"})}
+_RESNET = Network(CLASSIFY, {"masks": "segmenters"})
+
+
+def find_network(name: str) -> Network:
+    """Return the network of a name: a segmenter, or a ResNet as a classifier."""
+    return SEGMENTERS.get(name, _RESNET)
 
 
 def find_encoder(name: str) -> tuple[int, str]:

@@ -15,18 +15,7 @@ def run(options: argparse.Namespace) -> None:
     settings = read(ClusterSettings, options)
     from ..workflows.cluster import cluster
 
-    cluster(
-        settings.run,
-        settings.out,
-        clusters=settings.clusters,
-        keep_zeros=settings.keep_zeros,
-        layers=settings.layers,
-        data=settings.data,
-        epochs=settings.epochs,
-        minutes=settings.minutes,
-        learning_rate=settings.learning_rate,
-        overwrite=settings.overwrite,
-    )
+    cluster(settings.run, settings.out, **settings.how)
 
 
 COMMAND = Command(ClusterSettings, run, "unetres cluster run --out run-clustered --clusters 16 --epochs 5")

@@ -15,8 +15,8 @@ from .objects import separation_of
 def run(options: argparse.Namespace) -> None:
     """Score a model on labelled images."""
     settings = read(EvaluateSettings, options)
-    own = settings.keras_file
-    preprocessing = preprocessing_of(own, [settings.model, *settings.others], settings.size)
+    keras_file = settings.keras_file
+    preprocessing = preprocessing_of(keras_file, [settings.model, *settings.others], settings.size)
     separation = separation_of(settings.separation, settings.instances)
     from ..workflows.evaluate import evaluate
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
         split=settings.split,
         json_file=settings.json,
         preprocessing=preprocessing,
-        classes=None if own.classes is None else list(own.classes),
+        classes=None if keras_file.classes is None else list(keras_file.classes),
         overlap=settings.overlap,
         reading={**settings.reading.reading(), "seed": settings.seed},
         tta=settings.tta,

@@ -15,14 +15,14 @@ from .keras_file import preprocessing_of
 def run(options: argparse.Namespace) -> None:
     """Write a `.tflite`, and a page with it if one is wanted."""
     settings = read(ExportSettings, options)
-    scoring, own = settings.scoring, settings.keras_file
+    scoring, keras_file = settings.scoring, settings.keras_file
     if settings.web is not None:  # before the work, which is not to end in a refusal
         from ..workflows.web import check_folder
 
         check_folder(settings.web, overwrite=settings.overwrite)
         if settings.head == "logits_int8":
             raise UsageError("--web takes no int8 ends", expected="--head logits or another", found=settings.head)
-    preprocessing = preprocessing_of(own, [settings.model], settings.size, size_is_own=True)
+    preprocessing = preprocessing_of(keras_file, [settings.model], settings.size, size_is_own=True)
     from ..workflows.export import export
 
     export(
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
         overwrite=settings.overwrite,
         allow_disagreement=not scoring.gate,
         preprocessing=preprocessing,
-        classes=own.classes,
+        classes=keras_file.classes,
         calibration=settings.calibration,
         data=scoring.data,
         split=scoring.split,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> None:
     """Write the class map of every image; of a classifier, its classes."""
     settings = read(PredictCommand, options)
-    own = settings.keras_file
-    preprocessing = preprocessing_of(own, [settings.model, *settings.others], settings.size)
+    keras_file = settings.keras_file
+    preprocessing = preprocessing_of(keras_file, [settings.model, *settings.others], settings.size)
     separation = separation_of(settings.separation, settings.instances is not None)
     from ..workflows.predict import predict
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
         overwrite=settings.overwrite,
         json_file=settings.json,
         preprocessing=preprocessing,
-        classes=None if own.classes is None else list(own.classes),
+        classes=None if keras_file.classes is None else list(keras_file.classes),
         overlap=settings.overlap,
         tta=settings.tta,
         others=settings.others,

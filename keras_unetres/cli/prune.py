@@ -15,17 +15,7 @@ def run(options: argparse.Namespace) -> None:
     settings = read(PruneSettings, options)
     from ..workflows.prune import prune
 
-    prune(
-        settings.run,
-        settings.out,
-        sparsity=settings.sparsity,
-        layers=settings.layers,
-        data=settings.data,
-        epochs=settings.epochs,
-        minutes=settings.minutes,
-        learning_rate=settings.learning_rate,
-        overwrite=settings.overwrite,
-    )
+    prune(settings.run, settings.out, **settings.how)
 
 
 COMMAND = Command(PruneSettings, run, "unetres prune run --out run-pruned --sparsity 0.5 --epochs 5")

@@ -15,18 +15,7 @@ def run(options: argparse.Namespace) -> None:
     settings = read(QuantizeSettings, options)
     from ..workflows.quantize import quantize
 
-    quantize(
-        settings.run,
-        settings.out,
-        data=settings.data,
-        engine=settings.engine,
-        ranges=settings.ranges,
-        keep_zeros=settings.keep_zeros,
-        epochs=settings.epochs,
-        minutes=settings.minutes,
-        learning_rate=settings.learning_rate,
-        overwrite=settings.overwrite,
-    )
+    quantize(settings.run, settings.out, **settings.how)
     say_next(settings.out)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from unetres_edge.errors import DataError, MaskError
 
 from ..choices.reading import SPLITS
+from ..choices.tasks import CLASSIFY
 from .dataset import Dataset, make_dataset
 from .declaration import Reading
 from .forms.layout import UNPARTED, Layout
@@ -114,7 +115,7 @@ def class_folders_from_arrays(
             raise DataError(f"{what} and labels differ in number", expected=len(ids), found=len(values))
     if len(set(called)) != len(called) or (splits is not None and not set(splits) <= set(SPLITS)):
         raise DataError("names or splits are wrong", expected=f"different names; splits of {', '.join(SPLITS)}")
-    layout = Layout(task="classify", names=tuple(map(str, range(count) if classes is None else classes)))
+    layout = Layout(task=CLASSIFY.name, names=tuple(map(str, range(count) if classes is None else classes)))
     for index, (name, class_id) in enumerate(zip(called, ids.tolist(), strict=True)):
         sample = Sample(name, ArraySource(Path(name), np.asarray(images[index])), ClassId(Path(name), class_id))
         layout.samples.setdefault(UNPARTED if splits is None else splits[index], []).append(sample)
@@ -213,10 +214,10 @@ def _image(values: Any, name: str) -> np.ndarray:
 def _array(values: Any, name: str, what: str) -> np.ndarray:
     """Return values as an array, one channel without its axis."""
     try:
-        made = np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"array is not {what}", file=name, expected="numbers in rows", found="ragged rows") from error
-    return made[..., 0] if made.ndim == 3 and made.shape[-1] == 1 else made
+    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
 
 def _flat(values: Any, name: str, what: str) -> np.ndarray:

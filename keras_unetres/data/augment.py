@@ -219,10 +219,10 @@ class _Sampler:
         """Read the window at the coordinates of the crop and change its light."""
         channels = self.pre.channels
         places, inside = [], True
-        for axis, place in enumerate(self.field(plan)):
+        for axis, position in enumerate(self.field(plan)):
             last = tf.cast(shape[axis] - 1, tf.float32)
-            inside &= tf.abs(place - last / 2) <= (last + 1) / 2
-            places.append(_mirror(place, last) - tf.cast(begin[axis], tf.float32))
+            inside &= tf.abs(position - last / 2) <= (last + 1) / 2
+            places.append(_mirror(position, last) - tf.cast(begin[axis], tf.float32))
         y, x = places
         nearest = tf.cast(y + 0.5, tf.int32) * stride + tf.cast(x + 0.5, tf.int32)
         depth = word_form(channels)[1]
@@ -368,10 +368,10 @@ def _sign(draw: tf.Tensor, wanted: bool) -> tf.Tensor:
     return tf.where(draw < 0.5, -1.0, 1.0) if wanted else tf.constant(1.0)
 
 
-def _mirror(place: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+def _mirror(position: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
     """Fold coordinates into [0, last] by mirroring at 0 and at `last`; those inside stay as they are, bit for bit."""
     period = tf.maximum(2 * last, 1.0)
-    return tf.minimum(tf.abs(place - period * tf.round(place / period)), last)
+    return tf.minimum(tf.abs(position - period * tf.round(position / period)), last)
 
 
 def _change_light(pixels: tf.Tensor, draw: tf.Tensor, key: tf.Tensor, settings: Augmentation) -> tf.Tensor:

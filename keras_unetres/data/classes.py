@@ -95,7 +95,7 @@ def decide_classes(
     """
     reading = dataset.reading
     declared = dataset.class_names
-    if dataset.task == "classify":
+    if not dataset.per_pixel:
         return _classes_of_images(dataset, declared or (), model_names)
     if model_names is not None:
         if reading.target != "borders":  # whose classes are no data set's own

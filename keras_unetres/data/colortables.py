@@ -60,10 +60,10 @@ class ColorTable:
         values = self.values(ignore)
         if all(red == green == blue for red, green, blue in self.rows):
             return {color[0]: values[pack(color)] for color in self.rows}
-        made = {row: values[pack(color)] for row, color in enumerate(self.rows)}
-        if list(made.values())[: len(self.names)] == list(range(len(self.names))):
+        by_row = {row: values[pack(color)] for row, color in enumerate(self.rows)}
+        if list(by_row.values())[: len(self.names)] == list(range(len(self.names))):
             return None  # only rows behind the classes are ignored
-        return made | {ignore: ignore}
+        return by_row | {ignore: ignore}
 
 
 def pack(color: Color) -> int:
@@ -79,9 +79,9 @@ def unpack(packed: int) -> Color:
 def voc_color(index: int) -> Color:
     """Return the colour of a class in the palette of PASCAL VOC: the bits of the index, spread over three channels."""
     channels = [0, 0, 0]
-    for place in range(8):
+    for bit in range(8):
         for channel in range(3):
-            channels[channel] |= (index >> (3 * place + channel) & 1) << (7 - place)
+            channels[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
     return channels[0], channels[1], channels[2]
 
 

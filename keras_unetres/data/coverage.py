@@ -47,17 +47,17 @@ def _shown(crops: np.ndarray) -> np.ndarray:
 
 def _quantities(planes: np.ndarray) -> list[list[np.ndarray]]:
     """Return values, differences to the neighbours, and means and spreads of squares, each as one array a crop."""
-    found: list[list[np.ndarray]] = [[], [], [], [], []]
+    quantities: list[list[np.ndarray]] = [[], [], [], [], []]
     for plane in planes:
         plane = plane.astype(np.float32)
         squares = _squares(plane)
         for each, values in zip(
-            found,
+            quantities,
             (plane, np.diff(plane, axis=0), np.diff(plane, axis=1), squares.mean(1), squares.std(1)),
             strict=True,
         ):
             each.append(values)
-    return [values for values in found if values[0].size]
+    return [values for values in quantities if values[0].size]
 
 
 def _squares(plane: np.ndarray) -> np.ndarray:

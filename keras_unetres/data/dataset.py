@@ -16,6 +16,7 @@ from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.terminal import counted
 
+from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks, tfds
@@ -54,11 +55,16 @@ class Dataset:
     format: str = "folders"
     values: Mapping[int, int] | None = None
     by_color: bool = False
-    task: str = "segment"
+    task: str = SEGMENT.name
     parted: bool = False
     notes: tuple[str, ...] = ()
     faults: tuple[Finding, ...] = field(default=(), repr=False)
     warnings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether each pixel of an image has a class, and not the image alone."""
+        return TASK_TRAITS[self.task].per_pixel
 
     @property
     def base(self) -> Path:
@@ -119,7 +125,7 @@ def open_dataset(
         layout = FORMATS[format_name].read(declared)
     except OSError as error:
         raise DataError(f"cannot look for files: {error.strerror or error}", file=error.filename or path) from error
-    if layout.task == "classify":
+    if not TASK_TRAITS[layout.task].per_pixel:
         return _of_classes(layout, declared.file, replace(reading or Reading(), **wanted), wanted, strict)
     names, colors = declared.classes()
     own_names = names is None and layout.names is not None
@@ -188,7 +194,7 @@ def _of_classes(
         None,
         reading,
         form,
-        task="classify",
+        task=layout.task,
         parted=UNPARTED not in layout.samples,
         notes=tuple(layout.notes),
         faults=tuple(layout.faults),
@@ -199,7 +205,7 @@ def _of_classes(
 def is_class_folders(path: object) -> bool:
     """Return whether something is a data set of images that have a class each: two or more folders, and no masks."""
     if isinstance(path, Dataset):
-        return path.task == "classify"
+        return not path.per_pixel
     if not isinstance(path, (str, os.PathLike)) or not Path(path).is_dir() or (Path(path) / "dataset.yaml").is_file():
         return False
     try:
@@ -210,7 +216,7 @@ def is_class_folders(path: object) -> bool:
 
 def make_dataset(layout: Layout, name: str, reading: Reading) -> Dataset:
     """Return the data set of samples that lie in no folder, such as arrays; `name` is what errors call it."""
-    if layout.task == "classify":
+    if not TASK_TRAITS[layout.task].per_pixel:
         return _of_classes(layout, Path(name), reading, {}, strict=True, form="arrays")
     names = None if layout.names is None else check_names(layout.names, Path(name))
     splits = find_splits(layout.samples, reading, {}, Path(name))
@@ -252,37 +258,34 @@ def _own_values(layout: Layout, names: tuple[str, ...] | None, file: Path) -> di
 
 def _name_once(samples: dict[str, list[Sample]]) -> Iterator[Finding]:
     """Yield a fault for each name that a part has twice, and leave all but the first out of `samples`."""
-    for part, found in samples.items():
-        for name in repeated(sample.name for sample in found):
+    for part, of_part in samples.items():
+        for name in repeated(sample.name for sample in of_part):
             yield Finding("ambiguous-names", Where(name, Path(name).name), {"name": name}, Fix("rename it"))
-        samples[part] = list({sample.name: sample for sample in reversed(found)}.values())[::-1]
+        samples[part] = list({sample.name: sample for sample in reversed(of_part)}.values())[::-1]
 
 
-def _refuse_other(found: str, wanted: str | None, file: str | os.PathLike[str]) -> None:
+_EXPECTED = {SEGMENT.name: SEGMENT.data, CLASSIFY.name: CLASS_FOLDERS_EXPECTED}
+
+
+def _refuse_other(task: str, wanted: str | None, file: str | os.PathLike[str]) -> None:
     """Raise UsageError if a data set teaches another task than it was opened for."""
-    if wanted in (None, found):
+    if wanted in (None, task):
         return
-    if wanted == "segment":
-        raise UsageError(
-            "the data set is a folder for each class, which teaches a classifier",
-            file=file,
-            expected="images and masks",
-            fix="pass --network resnet50, or another ResNet",
-        )
+    traits = TASK_TRAITS[task]
     raise UsageError(
-        "the data set is of images and masks, which teach a segmenter",
+        f"the data set is of {traits.data}, which teach a {traits.noun}",
         file=file,
-        expected=CLASS_FOLDERS_EXPECTED,
-        fix="pass --network unet, or name the folder of the class folders",
+        expected=_EXPECTED[wanted],
+        fix=f"pass --network {traits.network}, or name another data set",
     )
 
 
 def _declaration(path: str | os.PathLike[str], task: str | None) -> tuple[Declaration, str]:
     """Return what is declared about the data set at `path`, and its format."""
-    if task == "classify":
+    if task is not None and not TASK_TRAITS[task].per_pixel:
         return _class_folders(path)
     declared, name = _declared_format(path)
-    _refuse_other("classify" if name == CLASS_FOLDERS else "segment", task, path)
+    _refuse_other(FORMATS[name].task, task, path)
     return declared, name
 
 
@@ -292,10 +295,10 @@ def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     if not root.exists() and not tfds.is_asked_for(path):
         raise DataError("no such data set", file=root, expected=CLASS_FOLDERS_EXPECTED)
     if not root.is_dir() or (root / "dataset.yaml").is_file():
-        _refuse_other("segment", "classify", path)
+        _refuse_other(SEGMENT.name, CLASSIFY.name, path)
     base, name = find_format(root)
     if name != CLASS_FOLDERS and (base != root or has_masks(root)):
-        _refuse_other("segment", "classify", path)
+        _refuse_other(SEGMENT.name, CLASSIFY.name, path)
     return Declaration(root, base if name == CLASS_FOLDERS else root, {}), CLASS_FOLDERS
 
 
@@ -337,7 +340,7 @@ def _reread(dataset: Dataset, reading: Reading | None, wanted: Mapping[str, Any]
         return replace(dataset, reading=new)
     if dataset.format == CLASS_FOLDERS:
         globs = {key: getattr(new, key) for key in made_by[:2] if getattr(new, key) is not None}
-        return open_dataset(dataset.root, new, globs, task="classify")
+        return open_dataset(dataset.root, new, globs, task=dataset.task)
     if dataset.format != "arrays":
         return replace(dataset, reading=new)
     if dataset.parted:

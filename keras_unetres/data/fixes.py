@@ -51,10 +51,10 @@ def placed(fix: Fix, root: str | os.PathLike[str]) -> Fix:
 
 def say_place(patch: Mapping[str, Any], root: str | os.PathLike[str]) -> str:
     """Return where the lines of a patch go: the file, and the option of the command line that says the same."""
-    place = Path(root)
-    if place.suffix.lower() == ".json":
-        place = place.parent  # of an annotation file
-    file = place if place.suffix.lower() in (".yaml", ".yml") else place / "dataset.yaml"
+    path = Path(root)
+    if path.suffix.lower() == ".json":
+        path = path.parent  # of an annotation file
+    file = path if path.suffix.lower() in (".yaml", ".yml") else path / "dataset.yaml"
     options = [f"{_OPTIONS[key]} {value}" for key, value in patch.items() if key in _OPTIONS]
     return f"in {file}" + (f", or pass {' '.join(options)}" if len(options) == len(patch) else "")
 

@@ -84,8 +84,8 @@ class Order:
             nth = tf.minimum(tf.cast(draw[2] * tf.cast(size, tf.float32), tf.int64), size - 1)
             point = tf.gather(points, tf.gather(starts, group) + nth)
             by_class = draw[0] < self.balance
-            place = tf.where(by_class, tf.cast(point[1:], tf.float32), np.float32(np.nan))
-            return tf.where(by_class, point[0], owner), place, draw[3:]
+            position = tf.where(by_class, tf.cast(point[1:], tf.float32), np.float32(np.nan))
+            return tf.where(by_class, point[0], owner), position, draw[3:]
 
         return choose
 
@@ -120,8 +120,8 @@ def training_batches(
     choose = order.chooser()
 
     def positions(epoch: tf.Tensor) -> tf.data.Dataset:
-        own = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in order.epoch(epoch)]
-        return tf.data.Dataset.from_tensor_slices(tuple(own))
+        parts = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in order.epoch(epoch)]
+        return tf.data.Dataset.from_tensor_slices(tuple(parts))
 
     def labelled(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         words = tf.numpy_function(lambda index: samples[int(index)].words, [owner], word, stateful=False)
@@ -133,24 +133,24 @@ def training_batches(
         return (pixels, class_id) if weights is None else (pixels, class_id, tf.gather(weights, class_id))
 
     def sample(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        owner, place, share = choose(owner, key)
+        owner, position, share = choose(owner, key)
         kinds = (word, tf.float32) if samples.weighted else (word,)
         given = tf.numpy_function(lambda index: _arrays(samples, index), [owner], kinds, stateful=False)
         words = tf.ensure_shape(given[0], [None, None, depth])
         weight = tf.ensure_shape(given[1], [None, None]) if samples.weighted else None
         anywhere = share * tf.cast(tf.shape(words)[:2], tf.float32)
-        centre = tf.where(tf.math.is_nan(place), anywhere, place) if order.balance else None
+        centre = tf.where(tf.math.is_nan(position), anywhere, position) if order.balance else None
         seeds = tf.stack([tf.cast(seed + 1, tf.int64), key])
-        made = augment_packed(words, seeds, augmentation, samples.pre, weight=weight, centre=centre)
-        return made if samples.weighted else made[:2]
+        example = augment_packed(words, seeds, augmentation, samples.pre, weight=weight, centre=centre)
+        return example if samples.weighted else example[:2]
 
-    own = batch_size // workers
+    worker_batch = batch_size // workers
     epoch, done = divmod(first_step, steps)
     data = tf.data.Dataset.range(epoch, last_step // steps + 1).flat_map(positions)
-    data = data.skip(done * own).take(max(0, last_step - first_step) * own)
+    data = data.skip(done * worker_batch).take(max(0, last_step - first_step) * worker_batch)
     make = sample if samples.class_ids is None else labelled
     data = data.map(make, num_parallel_calls=AT_ONCE, deterministic=True)
-    return untuned(data.batch(own, drop_remainder=True).prefetch(2))
+    return untuned(data.batch(worker_batch, drop_remainder=True).prefetch(2))
 
 
 def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
@@ -174,8 +174,8 @@ def draw_crop(
 
 
 def _arrays(samples: Samples, index: int) -> tuple[np.ndarray, ...]:
-    found = samples[int(index)]
-    return (found.words,) if found.weight is None else (found.words, found.weight)
+    prepared = samples[int(index)]
+    return (prepared.words,) if prepared.weight is None else (prepared.words, prepared.weight)
 
 
 def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:

@@ -343,7 +343,7 @@ def fingerprint(dataset: Dataset, classes: Classes) -> str:
     """Return a digest of the names and bytes of every file, by split, and of what mask values mean."""
     values = None if classes.values is None else sorted(classes.values.items())
     of_masks = (classes.names, values, classes.ignore, classes.target)
-    digest = hashlib.sha256(repr(dataset.class_names if dataset.task == "classify" else of_masks).encode())
+    digest = hashlib.sha256(repr(of_masks if dataset.per_pixel else dataset.class_names).encode())
     for split, samples in dataset.splits.items():
         for sample in samples:
             digest.update(f"{split}/{sample.name}/".encode("utf-8", "surrogateescape"))

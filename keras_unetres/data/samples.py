@@ -36,7 +36,7 @@ _MOST_POINTS = 64  # of one class in one image, for class-balanced crops
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sample in the working form.
+    """An image with its mask and weights, in the form that crops are cut from.
 
     Args:
         words: image and mask as `augment.pack` gives them.

@@ -172,8 +172,8 @@ def _matching(samples: Sequence[Sample], glob: str | None, base: Path) -> tuple[
         path = PurePosixPath(name)
         return any(fnmatchcase(text, glob) for text in (name, path.name, path.stem))
 
-    found = tuple(sample for sample in samples if fits(sample.name))
-    if not found:
+    matching = tuple(sample for sample in samples if fits(sample.name))
+    if not matching:
         first = samples[0].name if samples else "no images"
         raise UsageError("no image name matches", file=base, expected=glob, found=f"{first}, ...")
-    return found
+    return matching

@@ -274,13 +274,13 @@ def _nuclei(rng: np.random.Generator, instances: _Ids, depth: _Floats) -> _Float
     """A disc with a darker edge and one nucleolus at the deepest point of each cell that has room for it."""
     drawn = np.zeros(instances.shape, np.float32)
     for number, box in enumerate(ndimage.find_objects(instances), start=1):
-        own = np.where(instances[box] == number, depth[box], 0.0)
-        row, col = np.unravel_index(own.argmax(), own.shape)
-        radius = rng.uniform(0.38, 0.55) * float(own.max())
+        inside = np.where(instances[box] == number, depth[box], 0.0)
+        row, col = np.unravel_index(inside.argmax(), inside.shape)
+        radius = rng.uniform(0.38, 0.55) * float(inside.max())
         tone, spot, shift = rng.normal(0.0, 0.06), rng.uniform(0.15, 0.3), rng.uniform(-0.4, 0.4, 2) * radius
         if radius < 2.5:
             continue
-        rows, cols = np.ogrid[: own.shape[0], : own.shape[1]]
+        rows, cols = np.ogrid[: inside.shape[0], : inside.shape[1]]
         away = np.hypot(rows - row, cols - col)
         nucleolus = np.exp(-((rows - row - shift[0]) ** 2 + (cols - col - shift[1]) ** 2) / 3.0)
         drawn[box] += tone * (away < radius) - 0.12 * np.exp(-((away - radius) ** 2) / 1.2) - spot * nucleolus

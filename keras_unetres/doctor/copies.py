@@ -29,12 +29,7 @@ def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
 
 
 def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
-    """Yield pictures of the validation and test parts that are nearly one of an earlier part.
-
-    Not of class folders: pictures of one class may be meant to look alike.
-    """
-    if summary.dataset.task == "classify":
-        return
+    """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
     seen = [image for image in summary.images if image.content and image.fine.any()]
     known = [image for image in seen if image.part == "train"]
     for part in ("val", "test"):
@@ -64,9 +59,9 @@ def _alike(
             sharp = np.stack([t[1][way] for t in turned]) @ fine.T
             best = np.maximum(best, np.where(rough >= _ALIKE[0], sharp, -1.0))
         for other, row in zip(block, best, strict=True):
-            place = int(row.argmax())
-            if row[place] >= (_ALIKE[1] if _telling(other.fine) >= _SPARSE else _ALIKE_IF_SPARSE):
-                yield known[place], other
+            nearest = int(row.argmax())
+            if row[nearest] >= (_ALIKE[1] if _telling(other.fine) >= _SPARSE else _ALIKE_IF_SPARSE):
+                yield known[nearest], other
 
 
 def _telling(fingerprint: np.ndarray) -> float:

@@ -88,19 +88,19 @@ class _Merged:
 
     def declaration(self) -> dict[str, Any]:
         """Return the declaration; several ignored values, or one beside others, stand under `values`."""
-        made, values, ignored = self._given, dict(self._values), self._ignored
+        declared, values, ignored = self._given, dict(self._values), self._ignored
         if len(ignored) > 1 and not values:
             values = values_patch({v: target for v, target in self._known.items() if target != IGNORE})["values"]
         if len(ignored) > 1 or (ignored and values):
             values |= dict.fromkeys(ignored, "ignore")
-            made.pop("ignore", None)
+            declared.pop("ignore", None)
         elif ignored:
-            made["ignore"] = next(iter(ignored))
+            declared["ignore"] = next(iter(ignored))
         if values:
-            made["values"] = dict(sorted(values.items(), key=lambda item: str(item[0]).rjust(12)))
+            declared["values"] = dict(sorted(values.items(), key=lambda item: str(item[0]).rjust(12)))
         if self.exclude:
-            made["exclude"] = sorted(self.exclude)
-        return made
+            declared["exclude"] = sorted(self.exclude)
+        return declared
 
 
 def _way(patch: Mapping[str, Any]) -> str:

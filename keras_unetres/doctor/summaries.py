@@ -115,7 +115,7 @@ class DatasetSummary:
 
     def class_rows(self) -> list[dict[str, Any]]:
         """Return id, name, pixels and images of each class, over all parts and by part; of class folders, no pixels."""
-        if self.dataset.task == "classify":
+        if not self.dataset.per_pixel:
             parts_of = {part: Counter(s.class_id for s in samples) for part, samples in self.dataset.splits.items()}
             return [
                 {"id": label, "name": name, "images": {part: counts[label] for part, counts in parts_of.items()}}
@@ -244,11 +244,11 @@ def _palette(sample: Sample, look: Look) -> dict[int, int] | None:
     except DataError:  # it is read by its numbers, and colours that cannot be told are left out
         return None
     assert look.mask is not None
-    found: dict[int, int] = {}
+    by_color: dict[int, int] = {}
     for value in look.counts:
         color = int(colors.ravel()[np.flatnonzero(look.mask.ravel() == value)[0]])
-        found.setdefault(color, value)
-    return found if len(found) == len(look.counts) else None  # indices of one colour: the colours say nothing
+        by_color.setdefault(color, value)
+    return by_color if len(by_color) == len(look.counts) else None  # indices of one colour: the colours say nothing
 
 
 def _right_ending(file: Path) -> str:

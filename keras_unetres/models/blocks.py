@@ -95,10 +95,10 @@ def post_activation_block(x: Any, convs: Sequence[Conv], name: str, *, shortcut:
         out: name of the last layer.
     """
     identity = x
-    for place, form in enumerate(convs, start=1):
-        x = conv_norm(x, form, f"{name}_{place}", epsilon=RESNET_EPSILON)
-        if place < len(convs):
-            x = layers.ReLU(name=f"{name}_{place}_relu")(x)
+    for number, form in enumerate(convs, start=1):
+        x = conv_norm(x, form, f"{name}_{number}", epsilon=RESNET_EPSILON)
+        if number < len(convs):
+            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
     if shortcut is not None:
         identity = _shortcut(identity, convs, name, kind=shortcut, norm=True)
         x = layers.Add(name=f"{name}_add")([identity, x])
@@ -113,11 +113,11 @@ def pre_activation_block(x: Any, convs: Sequence[Conv], name: str, *, shortcut: 
         activated: x has been through Norm-ReLU already and feeds both paths, as in the first block of a stage.
     """
     identity = x
-    for place, form in enumerate(convs, start=1):
-        if place > 1 or not activated:
-            x = batch_norm(x, f"{name}_{place}", RESNET_EPSILON)
-            x = layers.ReLU(name=f"{name}_{place}_relu")(x)
-        x = conv(x, form, f"{name}_{place}")
+    for number, form in enumerate(convs, start=1):
+        if number > 1 or not activated:
+            x = batch_norm(x, f"{name}_{number}", RESNET_EPSILON)
+            x = layers.ReLU(name=f"{name}_{number}_relu")(x)
+        x = conv(x, form, f"{name}_{number}")
     identity = _shortcut(identity, convs, name, kind=shortcut, norm=False)
     return layers.Add(name=f"{name}_add")([identity, x])
 

@@ -115,7 +115,7 @@ class FakeQuant(layers.Layer):
         return round(-float(np.asarray(self.low)) / self.step) - LEVELS // 2
 
     def call(self, x: Any, ties_up: bool = False) -> Any:
-        """Round.
+        """Round to the nearest level, with the gradient of the identity inside the range.
 
         Args:
             ties_up: x is a mean of neighbouring levels, often halfway between two. Round those up, as the int8 kernel

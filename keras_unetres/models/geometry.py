@@ -30,9 +30,9 @@ def receptive_halo(model: keras.Model) -> int:
         line, length = _whole_field(model, model.outputs[0], axis)
         if line.stride != 1:
             raise ModelError("the output is not at full size, so it has no halo", found=f"stride {line.stride}")
-        place = np.arange(len(line)) + (length - len(line)) // 2
+        position = np.arange(len(line)) + (length - len(line)) // 2
         seen = line.first < NOTHING
-        halo = max(halo, int((place - line.first)[seen].max()), int((line.last - place)[seen].max()))
+        halo = max(halo, int((position - line.first)[seen].max()), int((line.last - position)[seen].max()))
     return halo
 
 

@@ -47,18 +47,18 @@ class Row:
 def describe(instances: Instances) -> list[Row]:
     """Return one row an object, in the order of their numbers."""
     rows = []
-    for number, (place, class_id) in enumerate(
+    for number, (box, class_id) in enumerate(
         zip(ndimage.find_objects(instances.labels), instances.class_ids, strict=True), 1
     ):
-        top, left = place[0].start, place[1].start
-        ys, xs = np.nonzero(instances.labels[place] == number)
+        top, left = box[0].start, box[1].start
+        ys, xs = np.nonzero(instances.labels[box] == number)
         rows.append(
             Row(
                 number,
                 instances.class_names[class_id],
                 len(xs),
                 (left + float(xs.mean()), top + float(ys.mean())),
-                (left, top, place[1].stop - left, place[0].stop - top),
+                (left, top, box[1].stop - left, box[0].stop - top),
             )
         )
     return rows

@@ -267,8 +267,8 @@ def _block_of(box: _Box, names: set[str]) -> str | None:
     if stage:
         numbers = [int(m.group(1)) for n in names if (m := re.match(rf"{stage.group(1)}_block(\d+)_", n))]
         return f"{stage.group(1)}_block{max(numbers)}"
-    own = re.fullmatch(r"((?:encoder|decoder)\d+|bridge)_out", box.name)
-    return own.group(1) if own else None
+    match = re.fullmatch(r"((?:encoder|decoder)\d+|bridge)_out", box.name)
+    return match.group(1) if match else None
 
 
 def _label(axes: Any, boxes: list[_Box], font: float, is_u: bool) -> None:

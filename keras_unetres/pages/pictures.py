@@ -15,41 +15,18 @@ from PIL import Image
 from unetres_edge.files import make_folder, write_bytes
 from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 from unetres_edge.results import draw
-from unetres_edge.segment.segmenter import Segmenter
-
-from .review import Sample, Segments
+from unetres_edge.results.draw import Color
 
 _FRAMES = 8
 _FRAME = 256  # px; height of a frame
 
 
-class Watched:
-    """A few samples whose predictions are looked at while a network is trained; called, it draws them.
-
-    Args:
-        segmenter: a segmenter of the weights of the moment.
-        samples: spread over the validation part.
-
-    Attributes:
-        truths: name -> the image with its mask laid over it, (h, w, 3) uint8.
-    """
-
-    def __init__(self, segmenter: Segments, samples: Sequence[Sample]) -> None:
-        self._segmenter = segmenter
-        self._colors, self._background = segmenter.card.class_colors, segmenter.card.background
-        self._images = {sample.name: sample.image for sample in samples}
-        self.truths = {sample.name: self._overlay(sample.image, sample.mask) for sample in samples}
-
-    def __call__(self) -> dict[str, np.ndarray]:
-        """Return name -> the image with the prediction laid over it, (h, w, 3) uint8."""
-        return {
-            name: self._overlay(image, self._segmenter.segment(image).class_map) for name, image in self._images.items()
-        }
-
-    def _overlay(self, image: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        picture = draw.overlay(Preprocessing(channels=3).prepare(image), ids, self._colors, background=self._background)
-        size = (max(1, round(ids.shape[1] * _FRAME / len(ids))), _FRAME)
-        return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if len(ids) > _FRAME else picture
+def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], background: int) -> np.ndarray:
+    """Return an image with all classes but the background laid over it, (h, w, 3) uint8, at most 256 px high."""
+    picture = draw.overlay(Preprocessing(channels=3).prepare(image), class_map, colors, background=background)
+    height, width = class_map.shape
+    size = (max(1, round(width * _FRAME / height)), _FRAME)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if height > _FRAME else picture
 
 
 class Filmstrip:
@@ -94,30 +71,31 @@ def spread(epochs: Sequence[int], most: int) -> list[int]:
 
 
 def sample_sheet(
-    image: np.ndarray, mask: np.ndarray, segmenters: Mapping[str, Segmenter], *, height: int = 256
+    image: np.ndarray,
+    mask: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    colors: Sequence[Color],
+    *,
+    background: int = 0,
+    height: int = 256,
 ) -> np.ndarray:
-    """Return image | truth | one overlay a segmenter | wrong pixels of the first, as (H, W, 3) uint8.
+    """Return image | truth | one overlay a prediction | wrong pixels of the first, as (H, W, 3) uint8.
 
     Args:
         image: as `read_image` gives it.
         mask: (H, W) uint8 class ids with `IGNORE`.
-        segmenters: title -> segmenter.
+        predictions: title -> class map, (H, W) uint8; one or more.
+        colors: colours of the classes.
+        background: the class that is not drawn.
         height: height of each panel in px.
     """
     view = Preprocessing(channels=3).prepare(image)
-    card = next(iter(segmenters.values())).card
-    colors, background = card.class_colors, card.background
-    pictures, titles = [view, draw.overlay(view, mask, colors, background=background)], ["image", "truth"]
-    wrong = None
-    for title, segmenter in segmenters.items():
-        class_map = segmenter.segment(image).class_map
-        if wrong is None:
-            wrong = (class_map != mask) & (mask != IGNORE)
-        pictures.append(draw.overlay(view, class_map, colors, background=background))
-        titles.append(title)
-    if wrong is not None:
-        pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
-        titles.append(f"wrong, {titles[2]}: {100 * wrong.mean():.1f} %")
+    maps = (mask, *predictions.values())
+    pictures = [view, *(draw.overlay(view, ids, colors, background=background) for ids in maps)]
+    title, first = next(iter(predictions.items()))
+    wrong = (first != mask) & (mask != IGNORE)
+    pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
+    titles = ["image", "truth", *predictions, f"wrong, {title}: {100 * wrong.mean():.1f} %"]
     return draw.panels(pictures, titles, height=height)
 
 

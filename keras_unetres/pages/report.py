@@ -16,16 +16,38 @@ import numpy as np
 from unetres_edge.results.draw import Color
 
 from ..scores.baseline import baseline_of_miou
-from ..scores.bootstrap import DRAWS, FEW_IMAGES, LEVEL, Interval
+from ..scores.bootstrap import DRAWS, FEW_IMAGES, LEVEL, Interval, Intervals, Margins
+from ..scores.confusion import Confusion
 from .cases import MISTAKE_COLORS, OTHER_MISTAKES, Case
 from .charts import Line, LineChart, confusion_rows, largest_confusions, line_chart
 from .frame import render
-from .review import SHOWN, Review
 
+SHOWN = 4  # of the best images, and of the worst
 _MOST_IN_TABLE = 40  # classes of a confusion table; beyond, the commonest mistakes are listed alone
 _LISTED = 6
 _CURVES = (("loss", "Loss"), ("miou", "mIoU"), ("learning_rate", "Learning rate"))
 _STAGES = {"total": "an image", "infer": "of it, the network", "prepare": "of it, before", "post": "of it, after"}
+
+
+@dataclass(frozen=True)
+class Review:
+    """What scoring told.
+
+    Args:
+        confusion: the count over all images.
+        margins: margins of each image.
+        intervals: intervals of the scores over all images.
+        names: names of the images.
+        timing: stage -> milliseconds of each image, (N,) float64.
+        cases: the worst and the best images, the worst first.
+    """
+
+    confusion: Confusion
+    margins: Margins
+    intervals: Intervals
+    names: tuple[str, ...]
+    timing: dict[str, np.ndarray]
+    cases: tuple[Case, ...]
 
 
 @dataclass(frozen=True)
@@ -69,15 +91,15 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
     classes = [
         {
             "name": _json_text(name),
-            "iou": ious[place],
-            "iou_interval": _pair(intervals.iou[place]),
-            "dice": dices[place],
-            "dice_interval": _pair(intervals.dice[place]),
-            "pixels": int(margins.truth[:, place].sum()),
-            "share": _number(margins.truth[:, place].sum() / labelled) if labelled else None,
-            "images": int((margins.truth[:, place] > 0).sum()),
+            "iou": ious[class_id],
+            "iou_interval": _pair(intervals.iou[class_id]),
+            "dice": dices[class_id],
+            "dice_interval": _pair(intervals.dice[class_id]),
+            "pixels": int(margins.truth[:, class_id].sum()),
+            "share": _number(margins.truth[:, class_id].sum() / labelled) if labelled else None,
+            "images": int((margins.truth[:, class_id] > 0).sum()),
         }
-        for place, name in enumerate(content.class_names)
+        for class_id, name in enumerate(content.class_names)
     ]
     names = [_json_text(name) for name in content.class_names]
     return {

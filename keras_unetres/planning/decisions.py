@@ -56,11 +56,13 @@ class TrainingPlan:
 
     def apply(self, settings: TrainSettings) -> TrainSettings:
         """Return settings in which nothing is left to decide."""
-        return settings.with_flat({**{made.setting: made.value for made in self.decisions}, "plan": False})
+        return settings.with_flat({**{decision.setting: decision.value for decision in self.decisions}, "plan": False})
 
     def lines(self) -> list[str]:
         """Return a line for each decision and warning."""
-        return [f"plan      {made}" for made in self.decisions] + [f"warning   {text}" for text in self.warnings]
+        return [f"plan      {decision}" for decision in self.decisions] + [
+            f"warning   {text}" for text in self.warnings
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values, as `plan.json` keeps them."""
@@ -68,7 +70,7 @@ class TrainingPlan:
             "schema": SCHEMA,
             "budget": {"minutes": self.minutes},
             "measured_step_seconds": {str(filters): value for filters, value in (self.measured or {}).items()},
-            "decisions": [{**asdict(made), "option": made.option} for made in self.decisions],
+            "decisions": [{**asdict(decision), "option": decision.option} for decision in self.decisions],
             "warnings": list(self.warnings),
             "fingerprint": asdict(self.fingerprint),
         }

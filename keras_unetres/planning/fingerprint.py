@@ -91,8 +91,8 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         looks.append(look_of(image))
         pictures.append(small_picture(image))
         counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=num_classes)[:num_classes]
-        for class_id, found in enumerate(diameters if place % every == 0 else []):
-            found += object_diameters(record.mask == class_id)
+        for class_id, of_class in enumerate(diameters if place % every == 0 else []):
+            of_class += object_diameters(record.mask == class_id)
     figures, few = np.array(looks), find_few_levels(records.samples)
     sizes = np.array(records.sizes)
     corners = (*sizes.min(0), *np.median(sizes, 0).astype(int), *sizes.max(0))
@@ -109,7 +109,7 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         upright=is_upright(np.stack(pictures)),
         class_names=records.classes.names,
         class_shares=tuple(_rounded(share) for share in counts / max(1, counts.sum())),
-        object_sizes=tuple(_rounded(np.median(found)) if found else 0.0 for found in diameters),
+        object_sizes=tuple(_rounded(np.median(of_class)) if of_class else 0.0 for of_class in diameters),
     )
 
 
@@ -163,8 +163,8 @@ def is_upright(pictures: np.ndarray) -> bool:
         return False
     vertical, horizontal = pictures.mean(2), pictures.mean(1)
     down, across = vertical - vertical[:, ::-1], horizontal - horizontal[:, ::-1]
-    own, common, sideways = (down**2).mean(), (down.mean(0) ** 2).mean(), (across.mean(0) ** 2).mean()
-    return bool(own > 0 and common >= _CONSISTENT * own and common >= _UPRIGHT * sideways)
+    energy, common, sideways = (down**2).mean(), (down.mean(0) ** 2).mean(), (across.mean(0) ** 2).mean()
+    return bool(energy > 0 and common >= _CONSISTENT * energy and common >= _UPRIGHT * sideways)
 
 
 def count_kinds(looks: np.ndarray) -> int:

@@ -88,10 +88,10 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
     decisions: list[Decision] = []
     for is_open, rule in _RULES:
         if is_open(settings):
-            made = rule(_Question(fingerprint, budget, settings))
-            if made is not None:
-                decisions.append(made)
-                settings = settings.with_flat({made.setting: made.value})
+            decision = rule(_Question(fingerprint, budget, settings))
+            if decision is not None:
+                decisions.append(decision)
+                settings = settings.with_flat({decision.setting: decision.value})
     measured = {filters: budget.step_seconds[filters] for filters in budget.measured}
     warnings = _warnings(_Question(fingerprint, budget, settings))
     return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings)
@@ -109,20 +109,22 @@ def _fit(asked: _Question) -> Decision:
 
 
 def _per_image(asked: _Question) -> Decision:
-    found = asked.fingerprint
-    if found.few_levels is not None:
-        kept, stored = found.few_levels
+    fingerprint = asked.fingerprint
+    if fingerprint.few_levels is not None:
+        kept, stored = fingerprint.few_levels
         return Decision("per_image", STRETCH, f"of {stored} grey levels {kept} would be left at 8 bits")
-    if found.kinds > 1:
-        return Decision("per_image", STRETCH, f"{found.kinds} kinds of images become more alike")
-    if found.used_range < _NARROW_RANGE:
-        why = f"half of the images use less than {found.used_range:.0%} of the scale"
+    if fingerprint.kinds > 1:
+        return Decision("per_image", STRETCH, f"{fingerprint.kinds} kinds of images become more alike")
+    if fingerprint.used_range < _NARROW_RANGE:
+        why = f"half of the images use less than {fingerprint.used_range:.0%} of the scale"
         return Decision("per_image", STRETCH, why)
-    if found.grey and not found.upright:
+    if fingerprint.grey and not fingerprint.upright:
         return Decision("per_image", STRETCH, "the brightness of grey images depends on how they were taken")
-    if found.brightness_spread > _SPREAD and not found.upright:
-        return Decision("per_image", STRETCH, f"brightness differs by {found.brightness_spread:.0%} between images")
-    return Decision("per_image", None, f"brightness differs by {found.brightness_spread:.0%} between images only")
+    if fingerprint.brightness_spread > _SPREAD and not fingerprint.upright:
+        return Decision(
+            "per_image", STRETCH, f"brightness differs by {fingerprint.brightness_spread:.0%} between images"
+        )
+    return Decision("per_image", None, f"brightness differs by {fingerprint.brightness_spread:.0%} between images only")
 
 
 def _augment(asked: _Question) -> Decision:
@@ -132,10 +134,10 @@ def _augment(asked: _Question) -> Decision:
 
 
 def _batch(asked: _Question) -> Decision:
-    found, network = asked.fingerprint, asked.settings.network
-    crops = found.crops(network.size, network.image_fit)
-    if found.kinds > 1:
-        batch, why = 8, f"something of each of {found.kinds} kinds of images is in it"
+    fingerprint, network = asked.fingerprint, asked.settings.network
+    crops = fingerprint.crops(network.size, network.image_fit)
+    if fingerprint.kinds > 1:
+        batch, why = 8, f"something of each of {fingerprint.kinds} kinds of images is in it"
     elif network.size <= _SMALL_CROP:
         batch, why = 8, f"crops of {network.size} px are small"
     else:

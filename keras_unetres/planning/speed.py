@@ -26,11 +26,11 @@ def measure_steps(
         seconds: that all may take. A network that would not be through by then is left out.
     """
     begun = last = clock()
-    found: dict[int, float] = {}
+    measured: dict[int, float] = {}
     for filters in sizes:
         start = clock()
-        if found:
-            slower = max(1.0, derive_steps(found, (filters,))[filters] / found[next(reversed(found))])
+        if measured:
+            slower = max(1.0, derive_steps(measured, (filters,))[filters] / measured[next(reversed(measured))])
             if start - begun + slower * (start - last) > seconds:
                 continue
         last = start
@@ -43,15 +43,15 @@ def measure_steps(
             lowest = min(lowest, clock() - before)
             if turn and clock() - begun > seconds:
                 break
-        found[filters] = round(lowest, 4)
-    return found
+        measured[filters] = round(lowest, 4)
+    return measured
 
 
 def derive_steps(measured: dict[int, float], sizes: Sequence[int]) -> dict[int, float]:
     """Return the seconds of a step of each size: as measured, or by the rule of thumb from the nearest that was."""
-    found = {}
+    derived = {}
     for filters in sizes:
         nearest = min(measured, key=lambda known: abs(known.bit_length() - filters.bit_length()))
         doublings = filters.bit_length() - nearest.bit_length()
-        found[filters] = measured.get(filters, measured[nearest] * _OVER_HALF**doublings)
-    return found
+        derived[filters] = measured.get(filters, measured[nearest] * _OVER_HALF**doublings)
+    return derived

@@ -37,10 +37,10 @@ def plan_training(
     """
     from ..training.compilation import find_processor
 
-    found = describe(records["train"], grey=all(part.grey for part in records.values()))
+    fingerprint = describe(records["train"], grey=all(part.grey for part in records.values()))
     minutes = settings.fit.minutes
     budget = Budget(minutes, gpu=find_processor(several=not devices.xla).kind == "gpu")
-    plan = decide(found, budget, settings)
+    plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
     chosen = any(made.setting == "filters" for made in plan.decisions)
@@ -48,7 +48,7 @@ def plan_training(
     say(f"plan      measuring {'networks' if chosen else 'the network'} ...")
     measured = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
     seconds = derive_steps(measured, tuple(ENOUGH)) if chosen else measured
-    return decide(found, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
+    return decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
 
 
 def _measure(

@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Folded:
-    """A network ready for int8.
+    """A float network without BatchNormalization, and the tensors that its int8 file quantizes.
 
     Args:
         model: float, flat, with the outputs of the original at inference. Its convolutions have a bias and no
@@ -161,23 +161,23 @@ class _Folding:
         x = self._call(first, [x])
         return self._normed(call, layers.Conv2D(layer.filters, 1, name=layer.name), x, pointwise, bias)
 
-    def _normed(self, call: Call, made: Any, x: Any, kernel: np.ndarray, bias: list[np.ndarray]) -> Any:
+    def _normed(self, call: Call, layer: Any, x: Any, kernel: np.ndarray, bias: list[np.ndarray]) -> Any:
         """Return a convolution with its activation, and the BatchNormalization folded in that alone uses its output."""
         shape = kernel.shape
         channels = {layers.DepthwiseConv2D: shape[2:], layers.Conv2DTranspose: (shape[-2], 1)}.get(
-            type(made), shape[-1:]
+            type(layer), shape[-1:]
         )
         offset = bias[0] if bias else np.zeros(int(np.prod(channels)), np.float32)
-        x = self._call(made, [x])
+        x = self._call(layer, [x])
         users = self._users.get(id(call.output), [])
         after = users[0] if len(users) == 1 and call.output is not self._source.outputs[0] else None
         if after and type(after.layer) is layers.BatchNormalization and _kind(call.layer) == "linear":
             scale, shift = _scale_and_shift(after.layer, len(offset))
             kernel, offset = kernel * scale.reshape(channels), offset * scale + shift
             self._made[id(after.output)] = x
-        self._weights[made.name] = [kernel.astype(np.float32), offset.astype(np.float32)]
+        self._weights[layer.name] = [kernel.astype(np.float32), offset.astype(np.float32)]
         kind = _kind(call.layer)
-        return x if kind == "linear" else self._activate(f"{made.name}_{kind}", kind, x, alone=True)
+        return x if kind == "linear" else self._activate(f"{layer.name}_{kind}", kind, x, alone=True)
 
     def _affine(self, call: Call, x: Any) -> Any:
         """Return what scales and shifts channels as a 1x1 depthwise convolution."""

@@ -33,14 +33,14 @@ def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
         return rounds[points[name].name](tensor, **how) if name in points else tensor
 
     image = keras.Input(batch_shape=source.inputs[0].shape, dtype=source.inputs[0].dtype, name=source.inputs[0].name)
-    made = {id(source.inputs[0]): rounded(image, source.inputs[0]._keras_history.operation.name)}
+    tensors = {id(source.inputs[0]): rounded(image, source.inputs[0]._keras_history.operation.name)}
     for call in calls:
         layer = _quantized(call.layer, keep_zeros)
-        inputs = [made[id(tensor)] for tensor in call.inputs]
+        inputs = [tensors[id(tensor)] for tensor in call.inputs]
         several = len(inputs) > 1 or isinstance(layer, keras.layers.Concatenate)
         how = {"ties_up": True} if getattr(layer, "interpolation", None) == "bilinear" else {}
-        made[id(call.output)] = rounded(layer(inputs if several else inputs[0]), layer.name, **how)
-    model = keras.Model(image, made[id(source.outputs[0])], name=source.name)
+        tensors[id(call.output)] = rounded(layer(inputs if several else inputs[0]), layer.name, **how)
+    model = keras.Model(image, tensors[id(source.outputs[0])], name=source.name)
     for call in calls:
         layer = model.get_layer(call.layer.name)
         if isinstance(layer, KERNELS):

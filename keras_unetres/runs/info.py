@@ -13,12 +13,12 @@ from typing import Any, NoReturn, TypeVar
 from unetres_edge import Preprocessing
 from unetres_edge.errors import RunFolderError, UnetresError, shortened
 
+from ..choices.tasks import SEGMENT, TASK_TRAITS
 from ..data.declaration import Reading
 from ..settings import TrainSettings
 from .plan import Plan
 
 SCHEMA = 1
-TASK_NAMES = ("segment", "classify")
 QUANTIZE_AWARE, PRUNE, CLUSTER = "quantize_aware", "prune", "cluster"
 # step of compression -> the fields of `Compression` that tell how it was done.
 STEPS = {QUANTIZE_AWARE: ("ranges", "keep_zeros"), PRUNE: ("sparsity",), CLUSTER: ("clusters", "keep_zeros")}
@@ -151,7 +151,7 @@ class RunInfo:
     data: DataInfo
     settings: Mapping[str, Any]
     augment: str
-    task: str = "segment"
+    task: str = SEGMENT.name
     plan: Plan | None = None
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -221,7 +221,7 @@ class RunInfo:
             data=_data(top.section("data")),
             settings=top.get("settings", dict),
             augment=top.get("augment", str),
-            task=top.one_of("task", TASK_NAMES, "segment"),
+            task=top.one_of("task", tuple(TASK_TRAITS), SEGMENT.name),
             plan=top.optional("plan", Plan),
             seed=top.get("seed", int, 0),
             versions=top.get("versions", dict, {}),
@@ -262,10 +262,10 @@ class _Section:
 
     def sections(self, key: str) -> list[_Section]:
         """Return the parts in a list, which may be missing."""
-        found = self.get(key, (list, type(None)), None) or []
-        if not all(isinstance(values, dict) for values in found):
+        entries = self.get(key, (list, type(None)), None) or []
+        if not all(isinstance(values, dict) for values in entries):
             self.refuse(key, "a list of parts")
-        return [_Section(values, f"{self._above}{key}.{n}.", self._file) for n, values in enumerate(found)]
+        return [_Section(values, f"{self._above}{key}.{n}.", self._file) for n, values in enumerate(entries)]
 
     def optional(self, key: str, kind: type[T]) -> T | None:
         """Return a dataclass of numbers and words, or None where there is none."""
@@ -275,10 +275,10 @@ class _Section:
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
-        found = self.get(key, list)
-        if not all(isinstance(value, str) for value in found):
+        texts = self.get(key, list)
+        if not all(isinstance(value, str) for value in texts):
             self.refuse(key, "a list of words")
-        return tuple(found)
+        return tuple(texts)
 
     def made(self, make: Callable[[Mapping[str, Any]], T]) -> T:
         """Return what `make` makes of the part."""

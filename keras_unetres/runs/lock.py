@@ -68,11 +68,11 @@ def _take(path: Path) -> int | None:
         OSError: the file cannot be made, or the disk has no locks.
     """
     while True:
-        made = True
+        created = True
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileExistsError:
-            made = False
+            created = False
             try:
                 handle = os.open(path, os.O_RDWR)
             except FileNotFoundError:
@@ -87,7 +87,7 @@ def _take(path: Path) -> int | None:
                 return handle
         except OSError:
             os.close(handle)
-            if made:  # it locks nothing here
+            if created:  # it locks nothing here
                 path.unlink(missing_ok=True)
             raise
         os.close(handle)  # its holder has removed it
@@ -191,12 +191,12 @@ def _owner(path: Path) -> dict[str, Any]:
     """Return what a lock says of its holder; versions before this one wrote the number of the process alone."""
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(4096))
+            content = json.loads(file.read(4096))
     except (OSError, RecursionError, ValueError):
         return {}
-    if isinstance(found, dict):
-        return found
-    return {"process": found} if type(found) is int and found > 0 else {}
+    if isinstance(content, dict):
+        return content
+    return {"process": content} if type(content) is int and content > 0 else {}
 
 
 def _lives(owner: dict[str, Any], path: Path) -> bool:

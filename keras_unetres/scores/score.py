@@ -48,9 +48,9 @@ def score(
         confusion += Confusion.of(mask, result.class_map, len(names))
         times.append(result.timing["total"])
         if separation is not None:
-            found = find_instances(result, separation).labels
-            objects.add(true[0], found, mask == IGNORE)
-            partitions.add(true[0], found, mask == IGNORE)
+            predicted = find_instances(result, separation).labels
+            objects.add(true[0], predicted, mask == IGNORE)
+            partitions.add(true[0], predicted, mask == IGNORE)
     of_objects = {} if separation is None else {"instances": {**objects.to_dict(), **partitions.to_dict()}}
     return {
         **confusion.to_dict(names),

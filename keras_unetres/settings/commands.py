@@ -99,6 +99,11 @@ class RetrainSettings(Settings):
     minutes: float | None = like(FitSettings, "minutes")
     learning_rate: float = like(FitSettings, "learning_rate", default=1e-4)
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """The fields beside the two run folders, as the workflow of the command takes them."""
+        return {name: value for name, value in vars(self).items() if name not in ("run", "out")}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.epochs is not None and self.minutes is not None:

@@ -14,7 +14,7 @@ from unetres_edge.settings import Option, Settings, all_options, change, get, ma
 from ..choices.augmentations import AUGMENTATIONS
 from ..choices.fitting import COMPILERS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
-from ..choices.networks import ENCODERS, UPSAMPLINGS
+from ..choices.networks import ENCODERS, SEGMENTERS, UPSAMPLINGS, find_network
 from ..choices.reading import MASK_KINDS, TARGETS
 
 # What holds without a plan: for classifiers, with --no-plan, and in runs of earlier versions that do not say it.
@@ -22,7 +22,6 @@ EPOCHS = 40  # where no minutes are given, either
 BATCH = 4
 LEARNING_RATE = 1e-3
 
-_SEGMENTERS = ("unet", "fcn")
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
 _PLAN = ("fit", "plan")
 _FLAT = {"network": ("network", "name")}  # fields that had another name where all settings were in one flat class
@@ -38,7 +37,7 @@ class NetworkSettings(Settings):
     name: str = setting(
         "unet",
         "unet, fcn, or a ResNet such as resnet50 for class folders",
-        choices=lambda: (*_SEGMENTERS, *ENCODERS),
+        choices=lambda: (*SEGMENTERS, *ENCODERS),
         option="network",
         metavar="NAME",
     )
@@ -106,7 +105,7 @@ class NetworkSettings(Settings):
     @property
     def task(self) -> str:
         """What the network does: "segment", or "classify", which gives one class for the whole image."""
-        return "segment" if self.name in _SEGMENTERS else "classify"
+        return find_network(self.name).task.name
 
     @property
     def stretch(self) -> tuple[float, float] | None:
@@ -116,12 +115,12 @@ class NetworkSettings(Settings):
     @property
     def image_fit(self) -> str:
         """The field `fit` of the preprocessing."""
-        return self.fit or ("crop" if self.task == "segment" else "resize")
+        return self.fit or find_network(self.name).task.fits[0]
 
     def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
         """Return the builder's name and its arguments, as `run.json` keeps them."""
         shape = {"input_shape": [self.size, self.size, channels], "num_classes": num_classes}
-        if self.task == "classify":
+        if self.name in ENCODERS:
             depth, variant = ENCODERS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}
         arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
@@ -353,28 +352,25 @@ class TrainSettings(Settings):
         network = self.network
         if self.data.balance and network.image_fit != "crop":
             raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
-        if network.task == "classify":
-            self._check_classifier()
-            return
-        if network.name == "fcn":
-            given = [option.word for option in self._changed(_UNET)]
-            if given:
-                raise UsageError(f"{given[0]} is an option of U-Nets", fix="drop it, or use --network unet")
+        self._check_network()
         if network.weights is not None and network.encoder is None and network.name == "unet":
             raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
 
-    def _check_classifier(self) -> None:
-        name = self.network.name
-        given = [option.word for option in self._changed(_MASKS)]
-        given += ["--loss"] if self.fit.loss not in (FitSettings.loss, "cross_entropy") else []
-        if given:
+    def _check_network(self) -> None:
+        """Refuse settings that the network does not take."""
+        name, network = self.network.name, find_network(self.network.name)
+        given = [(option.word, has) for tag, has in network.lacks.items() for option in self._changed(tag)]
+        if not network.task.per_pixel and self.fit.loss not in (FitSettings.loss, "cross_entropy"):
+            given.append(("--loss", "segmenters"))
+        for word, has in given:
             raise UsageError(
-                f"{given[0]} is an option of segmenters, and {name} is a classifier",
-                fix="drop it, or use --network unet",
+                f"{word} is an option of {has}, and the network is {name}", fix="drop it, or use --network unet"
             )
-        if self.network.fit == "crop":
+        if self.network.image_fit not in network.task.fits:
             raise UsageError(
-                "--fit crop is of segmenters", expected="resize or letterbox", found=f"{name}, a classifier"
+                f"--fit {self.network.fit} is not for a {network.task.noun}",
+                expected=" or ".join(network.task.fits),
+                found=name,
             )
 
     def _changed(self, tag: str) -> Iterator[Option]:

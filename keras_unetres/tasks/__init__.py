@@ -8,6 +8,7 @@ from pathlib import Path
 from unetres_edge.files import read_bytes
 from unetres_edge.model.card import read_card
 
+from ..choices.tasks import SEGMENT
 from ..runs import RunFolder
 from .classify import Classify
 from .segment import Segment
@@ -25,5 +26,5 @@ def task_of(model: str | os.PathLike[str]) -> Task:
     if RunFolder.is_run(model):
         return TASKS[RunFolder(model).read_info().task]
     if Path(model).suffix != ".tflite":
-        return TASKS["segment"]
+        return TASKS[SEGMENT.name]
     return TASKS[read_card(read_bytes(model, "model file"), file=os.fspath(model)).task]

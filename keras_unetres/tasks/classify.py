@@ -7,19 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from unetres_edge import Classifier, Preprocessing
 from unetres_edge.errors import UsageError
 from unetres_edge.files import write_bytes
 
+from ..choices.tasks import CLASSIFY
 from ..runs import RunFolder, RunInfo
+from ..scores.baseline import Baseline, baseline_of_share
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .keras_engine import KerasEngine
 from .loading import build_network, load_run, refuse_for_own
-from .task import Loaded
+from .task import Loaded, Opening, Outputs
 
 if TYPE_CHECKING:
     import keras
+
+    from unetres_edge.segment.inputs import Inputs
 
     from ..data import Dataset, Records
     from ..objects import Separation
@@ -31,8 +37,10 @@ _MANY = 5  # classes above which the best five are scored, too
 class Classify:
     """A class for the whole image."""
 
-    name = "classify"
+    name = CLASSIFY.name
     monitor = "val_accuracy"
+    score_key = "top1"
+    planned = False
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return how whole images are brought to the network's size; three channels where the images decide."""
@@ -76,10 +84,10 @@ class Classify:
         """Return the share of right answers, and of those among the best five where there are more classes."""
         import keras
 
-        made: list[keras.metrics.Metric] = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        metrics: list[keras.metrics.Metric] = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
         if len(class_names) > _MANY:
-            made.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
-        return made
+            metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
+        return metrics
 
     def callbacks(self, data: TrainingData, run: RunFolder, model: keras.Model) -> list[keras.callbacks.Callback]:
         """Return the callback that writes figures for TensorBoard, if it is wanted."""
@@ -101,20 +109,10 @@ class Classify:
 
         write_bytes(run.samples / "curves.png", curves(history, "accuracy"))
 
-    def open_model(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        preprocessing: Preprocessing | None = None,
-        classes: list[str] | None = None,
-        overlap: int | None = None,
-        tta: str = "none",
-        others: Sequence[str | os.PathLike[str]] = (),
-        separation: Separation | None = None,
-    ) -> Classifier:
+    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Classifier:
         """Open a classifier, which sees the whole image once, as it is."""
-        refuse_for_own(model, preprocessing=preprocessing, classes=classes)
-        if overlap is not None or tta != "none" or others or separation is not None:
+        refuse_for_own(model, preprocessing=how.preprocessing, classes=how.classes)
+        if how.overlap is not None or how.tta != "none" or how.others or how.separation is not None:
             raise UsageError(
                 "a classifier gives one class for the whole image, as it is",
                 file=model,
@@ -139,6 +137,10 @@ class Classify:
         pairs = ((record.image, record.class_id) for record in records)
         return score_classifier(opened, pairs, name=name, total=len(records))
 
+    def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
+        """Return the share of right answers of one class for every image."""
+        return baseline_of_share(counts, class_names)
+
     def score_lines(self, scores: Mapping[str, Any]) -> list[str]:
         """Return a line for each class and score."""
         lines = []
@@ -151,28 +153,24 @@ class Classify:
     def predict(
         self,
         opened: Any,
-        images: Sequence[Path],
+        inputs: Inputs,
         out: str | os.PathLike[str],
-        *,
-        overlay: bool = False,
-        geojson: bool = False,
-        overwrite: bool = False,
-        json_file: str | os.PathLike[str] | None = None,
-        more: Any = None,
-        names: Sequence[str] | None = None,
-        say: Callable[[str], None] = print,
+        outputs: Outputs,
+        say: Callable[[str], None],
     ) -> list[Path]:
         """Write the likeliest classes of each image as a table, and return it."""
         from unetres_edge.classify.classifier import Classification
         from unetres_edge.classify.files import TABLE, predict_classes
 
-        for name, given in (("overlay", overlay), ("geojson", geojson), ("instances", more is not None)):
-            if given:
+        for name in ("overlay", "geojson", "instances"):
+            if getattr(outputs, name):
                 raise UsageError(f"--{name} is for masks, and the model is a classifier", fix="drop it")
 
         def progress(done: int, total: int, image: Path, answer: Classification) -> None:
             best = ", ".join(f"{name} {share:.3f}" for _, name, share in answer.top[:3])
             say(f"[{done}/{total}] {image.name}  {best}  {answer.timing['total']:.0f} ms")
 
-        predict_classes(opened, images, out, overwrite=overwrite, progress=progress, json_file=json_file)
+        predict_classes(
+            opened, inputs.images, out, overwrite=outputs.overwrite, progress=progress, json_file=outputs.json_file
+        )
         return [Path(out) / TABLE]

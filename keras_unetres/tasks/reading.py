@@ -163,19 +163,19 @@ def read_again(
         UsageError: the run was trained on arrays, which are not given.
         RunFolderError: the data changed.
     """
-    place = data if data is not None else recorded_place(info)
-    if place is None:
+    source = data if data is not None else recorded_place(info)
+    if source is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
-    found = read_training_data(task, place, settings, say, pre, again=True)
-    if found.info.data.fingerprint != info.data.fingerprint:
+    again = read_training_data(task, source, settings, say, pre, again=True)
+    if again.info.data.fingerprint != info.data.fingerprint:
         raise RunFolderError(
             "the data set is not the one the run was started with",
-            file=place if isinstance(place, (str, os.PathLike)) else None,
+            file=source if isinstance(source, (str, os.PathLike)) else None,
             expected=info.data.fingerprint[:12],
-            found=found.info.data.fingerprint[:12],
+            found=again.info.data.fingerprint[:12],
             fix="restore the files, or start a new run",
         )
-    return replace(found, info=info)
+    return replace(again, info=info)
 
 
 def recorded_place(info: RunInfo) -> str | None:

@@ -22,7 +22,7 @@ from .loading import package_versions
 
 if TYPE_CHECKING:
     from ..data import Dataset, Records
-    from ..pages.review import Segments
+    from .review import Segments
 
 _CHOSE_WEIGHTS = (
     "These are the validation images. They chose the weights: of all epochs, one that scored best on them was kept. "
@@ -59,7 +59,7 @@ def make_report(
         The figures, as in the .json.
     """
     from ..pages.report import ReportContent, report_figures, report_page
-    from ..pages.review import review
+    from .review import review
 
     page = page_file(run, model, out)
     info = None if run is None else run.read_info()
@@ -69,7 +69,7 @@ def make_report(
     elif split in ("train", "all"):
         told.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
     history, kept = ([], None) if run is None or info is None else (_history(run, info.plan), _kept_epoch(run))
-    found = ReportContent(
+    content = ReportContent(
         title=f"Report of {os.path.basename(os.path.abspath(run.path if run is not None else model))}",
         summary=_summary(info, segmenter, len(history)),
         split=split,
@@ -82,8 +82,8 @@ def make_report(
         facts=_facts(info, segmenter),
         command="" if run is None or info is None else command_of(info, run.path),
     )
-    figures = report_figures(found)
-    write_bytes(page, report_page(found))
+    figures = report_figures(content)
+    write_bytes(page, report_page(content))
     write_json(page.with_suffix(".json"), figures)
     miou, around = figures["miou"], figures["miou_interval"]
     score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"

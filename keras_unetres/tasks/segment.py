@@ -15,14 +15,18 @@ from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 from unetres_edge.terminal import counted
 
+from ..choices.tasks import SEGMENT
 from ..runs import RunFolder, RunInfo, picture_name
+from ..scores.baseline import Baseline, baseline_of_miou
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .loading import build_network, card_of_run, keras_segmenter, open_segmenter
-from .task import Loaded
+from .task import Loaded, Opening, Outputs
 
 if TYPE_CHECKING:
     import keras
+
+    from unetres_edge.segment.inputs import Inputs
 
     from ..data import Dataset, Records
     from ..objects import Separation
@@ -35,8 +39,10 @@ _OF_OBJECTS = {"ap50": "AP@0.5", "map": "mean AP", "pq": "PQ", "v_rand": "V_rand
 class Segment:
     """A class for every pixel."""
 
-    name = "segment"
+    name = SEGMENT.name
     monitor = "val_miou"
+    score_key = "miou"
+    planned = True
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return None: images are kept as they are, and crops cut from them."""
@@ -75,8 +81,9 @@ class Segment:
 
     def callbacks(self, data: TrainingData, run: RunFolder, model: keras.Model) -> list[keras.callbacks.Callback]:
         """Return callbacks that draw the predictions of some validation images now and then."""
-        from ..pages.pictures import Filmstrip, Watched
+        from ..pages.pictures import Filmstrip
         from ..training.boards import DrawPictures, TensorBoard
+        from .review import Watched
 
         records = data.records["val"]
         places = np.unique(np.linspace(0, len(records) - 1, _WATCHED).astype(int))
@@ -103,7 +110,9 @@ class Segment:
         segmenter, records = _segmenter(data.info, model), data.records
         for index in range(min(_SAMPLES, len(records["val"]))):
             record = records["val"][index]
-            sheet = sample_sheet(record.image, record.mask, {"prediction": segmenter})
+            class_map = segmenter.segment(record.image).class_map
+            predictions, card = {"prediction": class_map}, segmenter.card
+            sheet = sample_sheet(record.image, record.mask, predictions, card.class_colors, background=card.background)
             try:
                 write_bytes(run.samples / f"{picture_name(index, record.name)}.png", draw.encode_png(sheet))
             except FileSystemError as error:  # of a picture, which costs neither the others nor the report
@@ -111,25 +120,20 @@ class Segment:
         split = "test" if "test" in records else "val"
         make_report(run, segmenter, records[split], split, say)
 
-    def open_model(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        preprocessing: Preprocessing | None = None,
-        classes: list[str] | None = None,
-        overlap: int | None = None,
-        tta: str = "none",
-        others: Sequence[str | os.PathLike[str]] = (),
-        separation: Separation | None = None,
-    ) -> Segmenter:
+    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Segmenter:
         """Open one segmenter, or the mean of several; a class of objects that it does not know is refused."""
         segmenter = open_segmenter(
-            model, preprocessing=preprocessing, classes=classes, overlap=overlap, tta=tta, others=others
+            model,
+            preprocessing=how.preprocessing,
+            classes=how.classes,
+            overlap=how.overlap,
+            tta=how.tta,
+            others=how.others,
         )
-        if separation is not None:
+        if how.separation is not None:
             from ..objects import object_classes
 
-            object_classes(segmenter.card.class_names, separation, segmenter.card.background)
+            object_classes(segmenter.card.class_names, how.separation, segmenter.card.background)
         return segmenter
 
     def open_file(self, file: str | os.PathLike[str] | bytes) -> Segmenter:
@@ -148,6 +152,10 @@ class Segment:
 
         each = _with_objects(records) if separation else ((record.image, record.mask) for record in records)
         return score(opened, each, name=name, total=len(records), separation=separation)
+
+    def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
+        """Return the mIoU of one class everywhere."""
+        return baseline_of_miou(counts, class_names)
 
     def score_lines(self, scores: Mapping[str, Any]) -> list[str]:
         """Return a line for each class and score."""
@@ -169,16 +177,10 @@ class Segment:
     def predict(
         self,
         opened: Any,
-        images: Sequence[Path],
+        inputs: Inputs,
         out: str | os.PathLike[str],
-        *,
-        overlay: bool = False,
-        geojson: bool = False,
-        overwrite: bool = False,
-        json_file: str | os.PathLike[str] | None = None,
-        more: Any = None,
-        names: Sequence[str] | None = None,
-        say: Callable[[str], None] = print,
+        outputs: Outputs,
+        say: Callable[[str], None],
     ) -> list[Path]:
         """Write a class map of each image, and what else is asked for; return the class maps."""
         from unetres_edge.segment.files import predict_files
@@ -188,15 +190,15 @@ class Segment:
 
         return predict_files(
             opened,
-            images,
+            inputs.images,
             out,
-            overlay=overlay,
-            geojson=geojson,
-            overwrite=overwrite,
+            overlay=outputs.overlay,
+            geojson=outputs.geojson,
+            overwrite=outputs.overwrite,
             progress=progress,
-            json_file=json_file,
-            more=more,
-            names=names,
+            json_file=outputs.json_file,
+            more=outputs.instances,
+            names=inputs.names,
         )
 
 

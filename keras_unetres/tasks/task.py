@@ -18,9 +18,14 @@ from ..training.training_data import TrainingTask
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+
+    from unetres_edge.segment.files import MoreFiles
+    from unetres_edge.segment.inputs import Inputs
 
     from ..data import Dataset, Records
     from ..objects import Separation
+    from ..scores.baseline import Baseline
 
 Opened = Segmenter | Classifier
 
@@ -33,8 +38,56 @@ class Loaded:
     card: Card
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How a model is opened.
+
+    Args:
+        preprocessing: how images meet the network; for `.keras` files.
+        classes: class names; for `.keras` files.
+        overlap: px shared by neighbouring tiles; None for what the model needs.
+        tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
+        others: more models, whose mean with the first is the answer.
+        separation: how pixels become objects, where they shall.
+    """
+
+    preprocessing: Preprocessing | None = None
+    classes: list[str] | None = None
+    overlap: int | None = None
+    tta: str = "none"
+    others: Sequence[str | os.PathLike[str]] = ()
+    separation: Separation | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of each image beside its class map, or of all beside the table of a classifier.
+
+    Args:
+        overlay: the image with its classes, or its objects, laid over it.
+        geojson: outlines of the classes.
+        instances: what writes its objects, or None.
+        overwrite: whether files that exist are replaced.
+        json_file: where to write what became of each image, or None.
+    """
+
+    overlay: bool = False
+    geojson: bool = False
+    instances: MoreFiles | None = None
+    overwrite: bool = False
+    json_file: str | os.PathLike[str] | None = None
+
+
 class Task(TrainingTask, Protocol):
-    """A class for every pixel, or one for the whole image: what differs between the two is here and nowhere else."""
+    """A class for every pixel, or one for the whole image: what differs between the two is here and nowhere else.
+
+    Attributes:
+        score_key: the score that counts, among those that `score` returns.
+        planned: whether what settings leave open is decided from the data and the minutes.
+    """
+
+    score_key: str
+    planned: bool
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return how images are scaled as they are decoded, or None where they are kept as they are."""
@@ -45,26 +98,8 @@ class Task(TrainingTask, Protocol):
     def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:
         """Return what has to be said of a data set before training, in sentences."""
 
-    def open_model(
-        self,
-        model: str | os.PathLike[str],
-        *,
-        preprocessing: Preprocessing | None = None,
-        classes: list[str] | None = None,
-        overlap: int | None = None,
-        tta: str = "none",
-        others: Sequence[str | os.PathLike[str]] = (),
-        separation: Separation | None = None,
-    ) -> Opened:
+    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Opened:
         """Open a run folder, a `.tflite` or a `.keras` file.
-
-        Args:
-            preprocessing, classes: for `.keras` files: how images meet the network, and class names.
-            overlap: px shared by neighbouring tiles.
-            tta: test-time augmentation: "none", or the mean over the "flips" of each tile, or over "all" its flips
-                and turns.
-            others: more models, whose mean with the first is the answer.
-            separation: how pixels become objects, where they shall.
 
         Raises:
             UsageError: something is given that this model or task does not take.
@@ -82,21 +117,23 @@ class Task(TrainingTask, Protocol):
     ) -> dict[str, Any]:
         """Return the scores of a model on labelled images, JSON values."""
 
+    def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
+        """Return the score of always answering one class, or None where fewer than two classes are there.
+
+        Args:
+            counts: (classes,) labelled pixels, or images, of each class.
+            class_names: one a class.
+        """
+
     def score_lines(self, scores: Mapping[str, Any]) -> list[str]:
         """Return scores as lines for the user."""
 
     def predict(
         self,
         opened: Opened,
-        images: Sequence[Path],
+        inputs: Inputs,
         out: str | os.PathLike[str],
-        *,
-        overlay: bool = False,
-        geojson: bool = False,
-        overwrite: bool = False,
-        json_file: str | os.PathLike[str] | None = None,
-        more: Any = None,
-        names: Sequence[str] | None = None,
-        say: Callable[[str], None] = print,
+        outputs: Outputs,
+        say: Callable[[str], None],
     ) -> list[Path]:
         """Write what a model says of images, with a line for each, and return the class maps or the table."""

@@ -41,12 +41,12 @@ def lives(graph: Graph) -> list[Life]:
     """Return the tensors that are computed, with the ops between which each is needed."""
     first = dict.fromkeys(graph.inputs, -1)
     last = dict.fromkeys(graph.inputs, -1)
-    for place, operator in enumerate(graph.operators):
+    for index, operator in enumerate(graph.operators):
         for tensor in map(int, operator.outputs):
-            first[tensor] = last[tensor] = place
+            first[tensor] = last[tensor] = index
         for tensor in map(int, operator.inputs):
             if tensor in last:
-                last[tensor] = place
+                last[tensor] = index
     last.update(dict.fromkeys(graph.outputs, len(graph.operators)))
     return [Life(tensor, _size(graph, tensor), first[tensor], last[tensor]) for tensor in first]
 

@@ -62,25 +62,25 @@ class Contents:
     def islands(self) -> list[int]:
         """Places of float ops in a file of whole numbers, apart from what takes the image in and the answer out."""
         last = len(self.ops) - 1
-        ends = {place for place in (0, last) if self.ops[place].name in BORDERS}
+        ends = {index for index in (0, last) if self.ops[index].name in BORDERS}
         whole = any({"INT8", "INT16"} & set(op.inputs) for op in self.ops)
-        return [place for place, op in enumerate(self.ops) if op.is_float and place not in ends] if whole else []
+        return [index for index, op in enumerate(self.ops) if op.is_float and index not in ends] if whole else []
 
     @property
     def outside(self) -> list[int]:
         """Places of the ops that XNNPACK does not take."""
-        taken = {place for piece in self.partitions for place in piece}
-        return [place for place in range(len(self.ops)) if place not in taken]
+        taken = {index for piece in self.partitions for index in piece}
+        return [index for index in range(len(self.ops)) if index not in taken]
 
     @property
     def types(self) -> dict[str, int]:
         """How many ops write each type."""
         return dict(Counter(op.outputs[0] for op in self.ops))
 
-    def say(self, place: int) -> str:
+    def say(self, index: int) -> str:
         """Return an op with the layer that it ended in: "CAST (layer head)"."""
-        layers = self.layers[place]
-        return self.ops[place].name + (f" (layer {layers[-1]})" if layers else "")
+        layers = self.layers[index]
+        return self.ops[index].name + (f" (layer {layers[-1]})" if layers else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -94,9 +94,9 @@ class Contents:
             "inputs": [_tensor_dict(tensor) for tensor in self.inputs],
             "outputs": [_tensor_dict(tensor) for tensor in self.outputs],
             "types": self.types,
-            "float_islands": [self.say(place) for place in self.islands],
+            "float_islands": [self.say(index) for index in self.islands],
             "xnnpack_partitions": len(self.partitions),
-            "outside_xnnpack": [self.say(place) for place in sorted(outside)],
+            "outside_xnnpack": [self.say(index) for index in sorted(outside)],
             "metadata": list(self.metadata),
             "ops": [
                 {
@@ -107,9 +107,9 @@ class Contents:
                     "output": op.outputs[0],
                     "shape": list(op.shape),
                     "multiply_adds": op.multiply_adds,
-                    "xnnpack": place not in outside,
+                    "xnnpack": index not in outside,
                 }
-                for place, (op, layers) in enumerate(zip(self.ops, self.layers, strict=True))
+                for index, (op, layers) in enumerate(zip(self.ops, self.layers, strict=True))
             ],
         }
 
@@ -143,9 +143,9 @@ def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Cont
 def _joined(ops: tuple[Op, ...], layers: list[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Give ops that name no layer, such as an activation split off or the head's argmax, that of the op before."""
     told: list[tuple[str, ...]] = []
-    for op, own in zip(ops, layers, strict=True):
+    for op, of_op in zip(ops, layers, strict=True):
         before = told[-1] if told else ()
-        told.append(own if own or op.name in BORDERS else before[-1:])
+        told.append(of_op if of_op or op.name in BORDERS else before[-1:])
     return tuple(told)
 
 

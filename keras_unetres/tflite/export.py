@@ -23,7 +23,7 @@ from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
 from .mixed_precision import MixedPrecisionConverter, calibrate
-from .model_checks import check_backend, check_classifier, check_model, check_names
+from .model_checks import check_backend, check_fit, check_model, check_names
 from .seal import add_card
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ def _prepare(
     model = form.model
     num_classes, task = check_model(model, (*preprocessing.size, preprocessing.channels))
     check_head(head, recipe, preprocessing, task)
-    if task == "classify":
-        check_classifier(preprocessing)
+    check_fit(preprocessing, task)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != num_classes:

@@ -86,10 +86,10 @@ class Graph:
 
     def quantization(self, tensor: int) -> tuple[float, int] | None:
         """Return (scale, zero point) of a tensor that has one of each, or None."""
-        found = self.tensors[tensor].quantization
-        if found is None or found.scale is None or len(found.scale) != 1:
+        parameters = self.tensors[tensor].quantization
+        if parameters is None or parameters.scale is None or len(parameters.scale) != 1:
             return None
-        return float(found.scale[0]), int(found.zeroPoint[0]) if found.zeroPoint is not None else 0
+        return float(parameters.scale[0]), int(parameters.zeroPoint[0]) if parameters.zeroPoint is not None else 0
 
     def op_name(self, operator: Any) -> str:
         """Return the built-in name of an op; "CUSTOM" for one that is not built in."""
@@ -102,7 +102,7 @@ class Graph:
     def _op(self, operator: Any) -> Op:
         name = self.op_name(operator)
         given = [int(tensor) for tensor in operator.inputs if tensor >= 0]
-        made = [int(tensor) for tensor in operator.outputs]
+        outputs = [int(tensor) for tensor in operator.outputs]
         constants = [tensor for tensor in given if self.is_constant(tensor)]
         computed = [tensor for tensor in given if tensor not in constants]
         at = _KERNEL_AT.get(name)
@@ -110,11 +110,11 @@ class Graph:
         return Op(
             name,
             tuple(self.kind(tensor) for tensor in computed),
-            tuple(self.kind(tensor) for tensor in made),
-            self.name(made[0]),
+            tuple(self.kind(tensor) for tensor in outputs),
+            self.name(outputs[0]),
             tuple(self.name(tensor) for tensor in constants),
             "" if kernel is None else self.kind(kernel),
-            self.shape(made[0]),
+            self.shape(outputs[0]),
             self.shape(computed[0]) if computed else (),
             0 if kernel is None else self._multiply_adds(name, operator, kernel),
         )

@@ -142,36 +142,36 @@ def float_ops(graph: Graph, floats: Collection[str], layer_names: Iterable[str])
     """
     names = list(layer_names)
     layers = [layers_of(op, names) for op in graph.ops()]
-    known = {layer for found in layers for layer in found}
+    known = {layer for of_op in layers for layer in of_op}
     if set(floats) - known:
         raise UsageError(
             "the model has no such layer to keep in float",
             expected="the name of a convolution, a dense layer or a sum",
             found=", ".join(sorted(set(floats) - known)),
         )
-    maker = {int(tensor): place for place, op in enumerate(graph.operators) for tensor in op.outputs}
-    near: dict[int, set[int]] = {place: set() for place in range(len(layers))}
-    for place, op in enumerate(graph.operators):
+    maker = {int(tensor): index for index, op in enumerate(graph.operators) for tensor in op.outputs}
+    near: dict[int, set[int]] = {index: set() for index in range(len(layers))}
+    for index, op in enumerate(graph.operators):
         for tensor in op.inputs:
             if int(tensor) in maker:
-                near[place].add(maker[int(tensor)])
-                near[maker[int(tensor)]].add(place)
-    movers = {place for place, op in enumerate(graph.operators) if graph.op_name(op) in _MOVERS}
-    chosen = {place for place, found in enumerate(layers) if set(found) & set(floats)}
-    together = {place for place, op in enumerate(graph.operators) if graph.op_name(op) == _TRANSPOSED}
+                near[index].add(maker[int(tensor)])
+                near[maker[int(tensor)]].add(index)
+    movers = {index for index, op in enumerate(graph.operators) if graph.op_name(op) in _MOVERS}
+    chosen = {index for index, of_op in enumerate(layers) if set(of_op) & set(floats)}
+    together = {index for index, op in enumerate(graph.operators) if graph.op_name(op) == _TRANSPOSED}
     if chosen & together and not together <= chosen:
         raise UsageError(
             "transposed convolutions are in float all together, or none",
-            expected=", ".join(layers[place][0] for place in sorted(together) if layers[place]),
-            found=", ".join(layers[place][0] for place in sorted(chosen & together)),
+            expected=", ".join(layers[index][0] for index in sorted(together) if layers[index]),
+            found=", ".join(layers[index][0] for index in sorted(chosen & together)),
         )
     inside = chosen | movers
     while True:
-        kept = {place for place in inside if place in chosen or near[place] <= inside}
+        kept = {index for index in inside if index in chosen or near[index] <= inside}
         if kept == inside:
             break
         inside = kept
-    nodes = [graph.name(int(graph.operators[place].outputs[0])) for place in sorted(inside)]
+    nodes = [graph.name(int(graph.operators[index].outputs[0])) for index in sorted(inside)]
     return {"nodes": nodes, "kinds": [_TRANSPOSED] if chosen & together else []}
 
 
@@ -184,9 +184,9 @@ def _layer_groups(graph: Graph, names: list[str]) -> Iterator[LayerGroup]:
         if not layers or op.name in _MOVERS:
             continue
         moved = sum(_size(graph, tensor) for tensor in (*operator.inputs, *operator.outputs) if tensor >= 0)
-        found = sums.setdefault(together if layers[0] in together else layers[:1], [0, 0])
-        found[0] += op.multiply_adds
-        found[1] += moved
+        group = sums.setdefault(together if layers[0] in together else layers[:1], [0, 0])
+        group[0] += op.multiply_adds
+        group[1] += moved
     for key, (multiply_adds, moved) in sums.items():
         yield LayerGroup(key, multiply_adds, moved)
 

@@ -10,6 +10,7 @@ from unetres_edge.errors import ConversionError, ModelError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import MAX_CLASSES
 
+from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
 from .convert import first_line
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             found=output[-1],
         )
     if len(output) == 2 and output[1] >= 2:
-        return int(output[1]), "classify"
+        return int(output[1]), CLASSIFY.name
     if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
         raise ConversionError(
             "the model gives no score for every class at every pixel",
@@ -57,7 +58,7 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             found=output,
             fix="end the model at full size with one channel a class, or with one channel and a sigmoid",
         )
-    return int(output[3]), "segment"
+    return int(output[3]), SEGMENT.name
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -80,11 +81,14 @@ def check_backend() -> None:
         )
 
 
-def check_classifier(preprocessing: Preprocessing) -> None:
-    """Raise UsageError if a classifier is to see images by tiles."""
-    if preprocessing.fit == "crop":
+def check_fit(preprocessing: Preprocessing, task: str) -> None:
+    """Raise UsageError if images become inputs in a way that is not for the task: a classifier is to see no tiles."""
+    traits = TASK_TRAITS[task]
+    if preprocessing.fit not in traits.fits:
         raise UsageError(
-            "a classifier sees the whole image", expected="fit 'resize' or 'letterbox'", found="fit 'crop', by tiles"
+            f"a {traits.noun} sees the whole image",
+            expected="fit " + " or ".join(map(repr, traits.fits)),
+            found=f"fit {preprocessing.fit!r}, by tiles",
         )
 
 

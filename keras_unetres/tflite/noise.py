@@ -43,10 +43,10 @@ def noise_by_layer(
         strict=True,
     )
     for found in pairs:
-        for place, (true, stored) in enumerate(zip(*found, strict=True)):
-            value = _real(graphs[1], rounded[shared[place]], stored)
-            signal[place] += np.sum(np.square(true, dtype=np.float64))
-            error[place] += np.sum(np.square(true - value, dtype=np.float64))
+        for index, (true, stored) in enumerate(zip(*found, strict=True)):
+            value = _real(graphs[1], rounded[shared[index]], stored)
+            signal[index] += np.sum(np.square(true, dtype=np.float64))
+            error[index] += np.sum(np.square(true - value, dtype=np.float64))
     return {
         layer: float(10 * np.log10(s / e)) for layer, s, e in zip(shared, signal, error, strict=True) if s > 0 and e > 0
     }
@@ -54,12 +54,12 @@ def noise_by_layer(
 
 def _outputs(graph: Graph, names: list[str] | None) -> dict[str, int]:
     """Return layer -> the tensor that is its output; of several ops that end in a layer, the last one's."""
-    found = {}
+    outputs = {}
     for op, operator in zip(graph.ops(), graph.operators, strict=True):
         layers = layers_of(op, names)
         if layers and (op.outputs[0] == "FLOAT32" or graph.quantization(int(operator.outputs[0]))):
-            found[layers[-1]] = int(operator.outputs[0])
-    return found
+            outputs[layers[-1]] = int(operator.outputs[0])
+    return outputs
 
 
 def _real(graph: Graph, tensor: int, stored: np.ndarray) -> np.ndarray:

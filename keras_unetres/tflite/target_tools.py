@@ -60,10 +60,10 @@ def ask_vela(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
         # Without --show-cpu-operations: with it, Vela 5.2 dies of ops that stay on the CPU.
         done = run_python([*command, "--output-dir", name], seconds=_SECONDS)
     text = "" if done is None else done.stdout
-    found = {key: re.search(rf"{key} operators = (\d+)", text) for key in ("CPU", "NPU")}
-    if found["CPU"] is None or found["NPU"] is None:
+    counts = {key: re.search(rf"{key} operators = (\d+)", text) for key in ("CPU", "NPU")}
+    if counts["CPU"] is None or counts["NPU"] is None:
         return Verdict(target, "no", f"the compiler gives up: {failure_reason(done)}", by)
-    on_cpu, on_npu = (int(match[1]) for match in found.values() if match)
+    on_cpu, on_npu = (int(match[1]) for match in counts.values() if match)
     memory = re.search(r"Total SRAM used\s+([\d.]+ \w+)", text)
     size = f"; {memory[1]} of SRAM" if memory else ""
     if not on_cpu:
@@ -82,7 +82,7 @@ def ask_micro(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
     target, by = TFLITE_MICRO, f"tflite-micro {installed(MICRO)}"
     graph = Graph(data)
     source, result = graph.inputs[0], graph.outputs[0]
-    pairs = [(given, made) for given, made in record_tensors(data, images, [source, result])]
+    pairs = [(given, output) for given, output in record_tensors(data, images, [source, result])]
     with tempfile.TemporaryDirectory(prefix="unetres-") as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)
@@ -91,7 +91,7 @@ def ask_micro(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
         if done is None or done.returncode or not (folder / "outputs.npy").is_file():
             return Verdict(target, "no", f"its kernels do not run it: {failure_reason(done)}", by)
         outputs = np.load(folder / "outputs.npy")
-    expected = np.concatenate([made for _, made in pairs])
+    expected = np.concatenate([output for _, output in pairs])
     said = _difference(outputs, expected, any(op.name == "ARG_MAX" for op in contents.ops))
     memory = re.search(r"Arena allocation total (\d+) bytes", done.stderr)
     size = f"; {int(memory[1]) / 1000:,.0f} kB of arena" if memory else ""

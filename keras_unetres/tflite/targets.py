@@ -63,12 +63,12 @@ def xnnpack(contents: Contents, card: Card) -> Verdict:
     """Phones and boards: one piece for XNNPACK, apart from the borders and an argmax head, which cost little."""
     target = "LiteRT, CPU (XNNPACK)"
     light = (*BORDERS, "ARG_MAX", "CAST")
-    slow = [place for place in contents.outside if contents.ops[place].name not in light]
+    slow = [index for index in contents.outside if contents.ops[index].name not in light]
     pieces = len(contents.partitions)
     if slow or pieces != 1:
         found = f"{pieces} pieces" + (f"; outside: {_named(contents, slow)}" if slow else "")
         return Verdict(target, "partly", f"runs, but XNNPACK takes it in {found}", "LiteRT")
-    rest = [place for place in contents.outside if contents.ops[place].name in light]
+    rest = [index for index in contents.outside if contents.ops[index].name in light]
     tail = f"; {_named(contents, rest)} outside it" if rest else ""
     return Verdict(
         target, "yes", f"{len(contents.partitions[0])} of {len(contents.ops)} ops in one piece{tail}", "LiteRT"
@@ -95,7 +95,7 @@ def mediapipe(contents: Contents, card: Card) -> Verdict:
     source, result = contents.inputs[0], contents.outputs[0]
     pre = card.preprocessing
     faults = []
-    if card.task != "segment":
+    if not card.per_pixel:
         faults.append("the model is a classifier")
     if source.kind not in ("UINT8", "FLOAT32"):
         faults.append(f"the input is {source.kind}, not UINT8 or FLOAT32")
@@ -114,13 +114,13 @@ def mediapipe(contents: Contents, card: Card) -> Verdict:
 def tflite_micro(contents: Contents, card: Card) -> Verdict:
     """Microcontrollers: every op has a kernel, and none is float with quantized kernels."""
     target = TFLITE_MICRO
-    strange = [place for place, op in enumerate(contents.ops) if op.name not in _KNOWN["tflite_micro"] or _to_uint8(op)]
+    strange = [index for index, op in enumerate(contents.ops) if op.name not in _KNOWN["tflite_micro"] or _to_uint8(op)]
     if strange:
         return Verdict(target, "no", f"no kernel for {_named(contents, strange)}")
     hybrid = [p for p, op in enumerate(contents.ops) if op.kernel in ("INT8", "INT4") and "FLOAT32" in op.inputs]
     if hybrid:
         return Verdict(target, "no", f"integer kernels with float activations: {_named(contents, hybrid)}")
-    half = [place for place, op in enumerate(contents.ops) if "FLOAT16" in (op.kernel, *op.inputs, *op.outputs)]
+    half = [index for index, op in enumerate(contents.ops) if "FLOAT16" in (op.kernel, *op.inputs, *op.outputs)]
     if half:
         return Verdict(target, "no", f"float16: {_named(contents, half)}")
     memory = f"{contents.arena / 1000:,.0f} kB of tensors and {contents.constants / 1000:,.0f} kB of constants"
@@ -147,12 +147,12 @@ def edge_tpu(contents: Contents, card: Card) -> Verdict:
 
 def _npu(contents: Contents, target: str, known: frozenset[str], refuses: Callable[[Op], bool]) -> Verdict:
     """Return the verdict of an accelerator that leaves what it does not take to the CPU."""
-    left = [place for place, op in enumerate(contents.ops) if op.name not in known or op.is_float or refuses(op)]
-    work = sum(contents.ops[place].multiply_adds for place in left)
+    left = [index for index, op in enumerate(contents.ops) if op.name not in known or op.is_float or refuses(op)]
+    work = sum(contents.ops[index].multiply_adds for index in left)
     if not left:
         return Verdict(target, "yes", f"all {len(contents.ops)} ops")
     if work == contents.multiply_adds:
-        floats = any(contents.ops[place].is_float for place in left)
+        floats = any(contents.ops[index].is_float for index in left)
         return Verdict(
             target, "no", "the file is float: export it as static_wi8_ai8" if floats else _rest(contents, left)
         )
@@ -179,6 +179,6 @@ def _edge_tpu_refuses(op: Op) -> bool:
 
 
 def _named(contents: Contents, places: Sequence[int]) -> str:
-    found = list(dict.fromkeys(contents.say(place) for place in places))
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(found[:_SHOWN]) + more
+    ops = list(dict.fromkeys(contents.say(index) for index in places))
+    more = f" and {len(ops) - _SHOWN} more" if len(ops) > _SHOWN else ""
+    return ", ".join(ops[:_SHOWN]) + more

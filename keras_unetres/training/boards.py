@@ -59,8 +59,8 @@ class TensorBoard(keras.callbacks.Callback):
         if "learning_rate" not in figures:
             figures["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
         for name, value in figures.items():
-            part, own = ("validation", name.removeprefix("val_")) if name.startswith("val_") else ("train", name)
-            tag = _text(self._tags.get(own, own))
+            part, score = ("validation", name.removeprefix("val_")) if name.startswith("val_") else ("train", name)
+            tag = _text(self._tags.get(score, score))
             with self._writer(part, epoch).as_default():
                 tf.summary.write(tag, tf.constant(float(value), tf.float32), step=epoch + 1, metadata=metadata)
         self._flush()

@@ -37,9 +37,9 @@ def distance_within(sources: Any, reach: int) -> Any:
 def _shift(maps: Any, offset: int, axis: int, fill: float) -> Any:
     """Return maps whose pixel x along an axis is pixel x + offset of the given ones, and `fill` beyond the border."""
     before, after = max(0, -offset), max(0, offset)
-    padding = [(before, after) if place == axis else (0, 0) for place in range(len(maps.shape))]
+    padding = [(before, after) if dimension == axis else (0, 0) for dimension in range(len(maps.shape))]
     padded = ops.pad(maps, padding, constant_values=fill)
-    window = tuple(slice(None) if place != axis else _window(before, after) for place in range(len(maps.shape)))
+    window = tuple(slice(None) if dimension != axis else _window(before, after) for dimension in range(len(maps.shape)))
     return padded[window]
 
 

@@ -77,9 +77,9 @@ class Distribution:
             make: makes a functional model.
         """
         with self.scope():
-            made = make()
+            model = make()
         # Made anew outside the scope, it predicts here and now, without waiting for the other machines.
-        return keras.Model(made.input, made.output, name=made.name)
+        return keras.Model(model.input, model.output, name=model.name)
 
     def replicate(self, model: keras.Model) -> keras.Model:
         """Return a model of the same layers whose `fit` and `evaluate` use all devices.
@@ -221,9 +221,9 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
 _TIMEOUT = 600.0  # seconds that a machine waits for the others, which may write files or draw pictures
 
 
-def _check_devices(devices: int, found: int, kind: str) -> None:
-    if not 1 <= devices <= found:
-        raise UsageError("--devices is wrong", expected=f"1 to {found} {kind} of this machine", found=devices)
+def _check_devices(devices: int, available: int, kind: str) -> None:
+    if not 1 <= devices <= available:
+        raise UsageError("--devices is wrong", expected=f"1 to {available} {kind} of this machine", found=devices)
 
 
 def read_cluster(text: str | None) -> tuple[int, int] | None:

@@ -229,7 +229,7 @@ class SegmentationScores(ConfusionMetric):
             "dice": mean_of_present(dice(self.confusion), self.confusion),
             "fwiou": frequency_weighted_iou(self.confusion),
             "pixel_accuracy": pixel_accuracy(self.confusion),
-            **{f"iou_{name}": by_class[place] for place, name in enumerate(self.class_names)},
+            **{f"iou_{name}": by_class[index] for index, name in enumerate(self.class_names)},
         }
         return {name: self.checked(score) for name, score in scores.items()}
 

@@ -16,7 +16,7 @@ def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
     named = {f"model/{variable.path}": variable for variable in model.weights}
     # Seeds are named by a counter of the process, so they are told apart by their place.
     seeds = [variable for variable in model.variables if f"model/{variable.path}" not in named]
-    named |= {f"model/seed_{place}": variable for place, variable in enumerate(seeds)}
+    named |= {f"model/seed_{index}": variable for index, variable in enumerate(seeds)}
     named |= {f"optimizer/{variable.path}": variable for variable in model.optimizer.variables}
     if len(named) != len(model.variables) + len(model.optimizer.variables):
         raise ValueError("variables of the model or the optimizer share a path")
@@ -31,7 +31,7 @@ def metric_variables(model: keras.Model, metrics: Sequence[keras.metrics.Metric]
     """
     trackers = [next(metric for metric in model.metrics if metric.name == "loss"), *metrics]
     summed = [variable for metric in trackers for variable in metric.variables]
-    return {f"metric/{place}": variable for place, variable in enumerate(summed)}
+    return {f"metric/{index}": variable for index, variable in enumerate(summed)}
 
 
 def arrays(variables: dict[str, keras.Variable]) -> dict[str, np.ndarray]:
@@ -65,7 +65,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
     if not optimizer.use_ema:
         yield
         return
-    trained = {str(place): variable for place, variable in enumerate(model.trainable_variables)}
+    trained = {str(index): variable for index, variable in enumerate(model.trainable_variables)}
     before = arrays(trained)
     optimizer.finalize_variable_values(model.trainable_variables)
     try:

@@ -13,7 +13,7 @@ from unetres_edge.results.draw import Color
 
 from ..pages.cases import shrink_ids, tint
 from ..pages.receipt import CHANGE_COLORS, ChangedImage
-from ..pages.review import Sample
+from ..tasks.review import Sample
 
 _SIDE = 320  # px; longer sides are made smaller
 

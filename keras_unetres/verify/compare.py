@@ -17,9 +17,9 @@ from unetres_edge.classify.classifier import Classifier
 
 from ..machine.progress_bar import with_progress
 from ..pages.receipt import ChangedImage
-from ..pages.review import Sample, Segments
 from ..scores.bootstrap import Margins
 from ..scores.confusion import Confusion
+from ..tasks.review import Sample, Segments
 from .changes import WorstImages
 
 SHOWN = 6  # images that lost most
@@ -135,12 +135,12 @@ def compare_classifiers(
     forms: Mapping[str, Classifier], images: Iterable[np.ndarray], *, total: int | None = None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Classify every image by every form and return title -> ((N,) class ids, (N,) milliseconds)."""
-    found: dict[str, list[tuple[int, float]]] = {title: [] for title in forms}
+    answers: dict[str, list[tuple[int, float]]] = {title: [] for title in forms}
     for image in with_progress(images, "gate", "image", total):
         for title, classifier in forms.items():
             answer = classifier.classify(image)
-            found[title].append((answer.class_id, answer.timing["total"]))
+            answers[title].append((answer.class_id, answer.timing["total"]))
     return {
         title: (np.array([label for label, _ in rows], int), np.array([ms for _, ms in rows], float))
-        for title, rows in found.items()
+        for title, rows in answers.items()
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from unetres_edge.errors import DataError
 
+from ..choices.tasks import CLASSIFY, SEGMENT
 from ..runs import RunInfo
 from ..scores.baseline import Baseline, baseline_of_miou, baseline_of_share
 from ..scores.paired import Drop
@@ -112,7 +113,7 @@ class HeldOut:
         """
 
         def score(opened: Any) -> float:
-            value = self.task.score(opened, self.records)[_SCORES[self.task.name]]  # type: ignore[arg-type]
+            value = self.task.score(opened, self.records)[self.task.score_key]  # type: ignore[arg-type]
             if value is None:
                 raise DataError("no pixel of these images is labelled", file=self.about.path)
             return float(value)
@@ -158,8 +159,7 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
     return Scored(TOP1, classify_rows(answers, truth, names), (), (), device, baseline)
 
 
-_SCORE = {"segment": _score_masks, "classify": _score_classes}
-_SCORES = {"segment": "miou", "classify": "top1"}  # task -> the key of its score
+_SCORE = {SEGMENT.name: _score_masks, CLASSIFY.name: _score_classes}
 
 
 def read_held_out(loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:

@@ -168,8 +168,8 @@ def classify_rows(
     for title, (labels, ms) in forms.items():
         right = labels == truth
         accuracies = {
-            name: _number(right[truth == place].mean()) if (truth == place).any() else None
-            for place, name in enumerate(class_names)
+            name: _number(right[truth == class_id].mean()) if (truth == class_id).any() else None
+            for class_id, name in enumerate(class_names)
         }
         rows.append(
             Row(

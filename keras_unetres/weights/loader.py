@@ -54,7 +54,7 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
     _refuse_deeper(depth, source, tensors, weights)
     channels = int(model.input_shape[-1])
     feeding = source.feeding
-    found: dict[str, dict[str, np.ndarray]] = {}
+    by_layer: dict[str, dict[str, np.ndarray]] = {}
     for layer in model.layers:
         match = _OURS.fullmatch(layer.name)
         if match is None or not layer.weights:
@@ -64,13 +64,13 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
         theirs = source.find(part, int(stage or 0), int(block or 0), place or "", form or "")
         if head and not _same_head(layer, tensors, theirs):
             continue
-        found[layer.name] = _pick(tensors, theirs, layer, weights)
+        by_layer[layer.name] = _pick(tensors, theirs, layer, weights)
     if channels != 3:
-        feeding = _adapt_stem(found, channels, feeding)
+        feeding = _adapt_stem(by_layer, channels, feeding)
     checked = []
-    for name, values in found.items():
+    for name, values in by_layer.items():
         layer = model.get_layer(name)
-        checked += _checked(layer, _absorbed(layer, values, found), weights)
+        checked += _checked(layer, _absorbed(layer, values, by_layer), weights)
     for variable, value in checked:
         variable.assign(value)
     height, width = (side or 224 for side in model.input_shape[1:3])
@@ -138,30 +138,30 @@ def _pick(tensors: dict[str, np.ndarray], theirs: str, layer: keras.Layer, file:
     return values
 
 
-def _adapt_stem(found: dict[str, dict[str, np.ndarray]], channels: int, feeding: dict[str, Any]) -> dict[str, Any]:
+def _adapt_stem(by_layer: dict[str, dict[str, np.ndarray]], channels: int, feeding: dict[str, Any]) -> dict[str, Any]:
     """Adapt the stem's kernel to another number of channels, and return how such images are fed."""
-    kernel = found["stem_conv"]["kernel"]
+    kernel = by_layer["stem_conv"]["kernel"]
     mean, std = (np.asarray(feeding[name]) for name in ("mean", "std"))
     if channels > 1:
         turn = np.arange(channels) % 3
-        found["stem_conv"]["kernel"] = kernel[:, :, turn] * np.float32(3 / channels)
+        by_layer["stem_conv"]["kernel"] = kernel[:, :, turn] * np.float32(3 / channels)
         return {**feeding, "color_order": "rgb", "mean": tuple(mean[turn]), "std": tuple(std[turn])}
     # Colour c would be (g - mean_c) / std_c = std / std_c * x + (mean - mean_c) / std_c for x = (g - mean) / std.
     one_mean, one_std = float(mean.mean()), float(std.mean())
-    found["stem_conv"]["kernel"] = (kernel * (one_std / std)[:, None]).sum(2, keepdims=True)
+    by_layer["stem_conv"]["kernel"] = (kernel * (one_std / std)[:, None]).sum(2, keepdims=True)
     shift = (kernel.astype(np.float64) * ((one_mean - mean) / std)[:, None]).sum((0, 1, 2))
-    norm = found["stem_norm"]
+    norm = by_layer["stem_norm"]
     norm["moving_mean"] = norm["moving_mean"] - shift
     return {**feeding, "color_order": "rgb", "mean": (one_mean,), "std": (one_std,)}
 
 
 def _absorbed(
-    layer: keras.Layer, values: dict[str, np.ndarray], found: dict[str, dict[str, np.ndarray]]
+    layer: keras.Layer, values: dict[str, np.ndarray], by_layer: dict[str, dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     """Return a norm's tensors with the bias of the convolution before it and the other epsilon taken in."""
     if not layer.name.endswith("_norm"):
         return values
-    bias = found[layer.name.removesuffix("norm") + "conv"].get("bias", 0.0)
+    bias = by_layer[layer.name.removesuffix("norm") + "conv"].get("bias", 0.0)
     more = float(values.get("epsilon", RESNET_EPSILON)) - layer.epsilon
     return {
         **values,

@@ -41,27 +41,27 @@ class Source:
     feeding: dict[str, Any]
 
 
-def _torch_name(part: str, stage: int, block: int, place: str, kind: str) -> str:
+def _torch_name(part: str, stage: int, block: int, position: str, kind: str) -> str:
     if part == "head":
         return "fc"
     if part == "stem":
         return {"conv": "conv1", "norm": "bn1"}[kind]
-    if place == "shortcut":
+    if position == "shortcut":
         return f"layer{stage}.{block - 1}.downsample." + {"conv": "0", "norm": "1"}[kind]
-    return f"layer{stage}.{block - 1}." + {"conv": "conv", "norm": "bn"}[kind] + place
+    return f"layer{stage}.{block - 1}." + {"conv": "conv", "norm": "bn"}[kind] + position
 
 
-def _keras_name(part: str, stage: int, block: int, place: str, kind: str) -> str:
+def _keras_name(part: str, stage: int, block: int, position: str, kind: str) -> str:
     if part == "head":
         return "predictions"
     end = {"conv": "conv", "norm": "bn"}[kind]
     if part == "stem":
         return f"conv1_{end}"
-    return f"conv{stage + 1}_block{block}_{0 if place == 'shortcut' else place}_{end}"
+    return f"conv{stage + 1}_block{block}_{0 if position == 'shortcut' else position}_{end}"
 
 
-def _hub_name(part: str, stage: int, block: int, place: str, kind: str) -> str:
-    name = _keras_name(part, stage, block, place, kind)
+def _hub_name(part: str, stage: int, block: int, position: str, kind: str) -> str:
+    name = _keras_name(part, stage, block, position, kind)
     return name.replace(f"conv{stage + 1}_block{block}_", f"stack{stage - 1}_block{block - 1}_")
 
 
@@ -86,17 +86,17 @@ def read_published(weights: str | os.PathLike[str], depth: int, variant: str) ->
         UsageError: such weights need another network, which is named.
         WeightsError: they cannot be read.
     """
-    own, text = resnet_name(depth, variant), os.fspath(weights)
+    name, text = resnet_name(depth, variant), os.fspath(weights)
     if text == "imagenet":
         if variant == "v1" and depth in (50, 101, 152):
             return _SOURCES["keras"], _applications(depth, "imagenet")
         if depth not in _HUB_PRESETS or variant not in ("v1", "v1.5"):
             raise UsageError(
-                f"no ImageNet weights are published for {own}",
+                f"no ImageNet weights are published for {name}",
                 expected="resnet18, or resnet50, 101 or 152, or these with _v1.5",
                 fix="pass a .safetensors file of torchvision or timm for 34",
             )
-        return _SOURCES["hub"], _hub(_HUB_PRESETS[depth], depth, own)
+        return _SOURCES["hub"], _hub(_HUB_PRESETS[depth], depth, name)
     path = Path(text)
     kind = "hub" if text.startswith("hub:") or path.is_dir() else "torch" if path.suffix == ".safetensors" else "keras"
     if kind != "hub" and path.suffix not in (".safetensors", ".h5"):
@@ -107,7 +107,7 @@ def read_published(weights: str | os.PathLike[str], depth: int, variant: str) ->
         )
     _check_variant(kind, depth, variant, text)
     if kind == "hub":
-        return _SOURCES[kind], _hub(text.removeprefix("hub:"), depth, own)
+        return _SOURCES[kind], _hub(text.removeprefix("hub:"), depth, name)
     if not path.is_file():
         raise WeightsError("no such weights file", file=path)
     return _SOURCES[kind], _torch(path) if kind == "torch" else _applications(depth, text)
@@ -167,7 +167,7 @@ def _applications(depth: int, weights: str) -> dict[str, np.ndarray]:
     raise WeightsError(f"keras.applications.ResNet{depth} cannot load it: {errors[0]}", file=weights)
 
 
-def _hub(preset: str, depth: int, own: str) -> dict[str, np.ndarray]:
+def _hub(preset: str, depth: int, name: str) -> dict[str, np.ndarray]:
     """Return the tensors of a KerasHub preset: a name, which is downloaded, or a local folder."""
     try:
         import keras_hub
@@ -181,7 +181,7 @@ def _hub(preset: str, depth: int, own: str) -> dict[str, np.ndarray]:
     deep = list(backbone.input_conv_filters) != [64]
     if deep or backbone.use_pre_activation or backbone.block_type.endswith("_vd"):
         what = "pre-activation (v2)" if backbone.use_pre_activation else "with the deep stem (vd)" if deep else "(vd)"
-        raise WeightsError(f"the preset is a network {what}", file=preset, expected=own, found=preset)
+        raise WeightsError(f"the preset is a network {what}", file=preset, expected=name, found=preset)
     return _tensors(backbone)
 
 

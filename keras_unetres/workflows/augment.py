@@ -81,13 +81,13 @@ def augment(
     weights = [samples[index].weight for index in shown]
     heaviest = max((float(weight.max()) for weight in weights if weight is not None), default=1.0)
     for index in shown:
-        found = samples[index]
-        pictures = [_view(found.image)]
-        pictures.append(draw.overlay(pictures[0], found.mask, colors, background=background))
+        prepared = samples[index]
+        pictures = [_view(prepared.image)]
+        pictures.append(draw.overlay(pictures[0], prepared.mask, colors, background=background))
         titles = [_short(samples.samples[index].name), "mask"]
-        if found.weight is not None:
-            pictures.append(_heat(found.weight / heaviest))
-            titles.append(f"weights {found.weight.min():.3g} to {found.weight.max():.3g}")
+        if prepared.weight is not None:
+            pictures.append(_heat(prepared.weight / heaviest))
+            titles.append(f"weights {prepared.weight.min():.3g} to {prepared.weight.max():.3g}")
         for crop in range(_CROPS):
             pixels, labels = draw_crop(samples, index, AUGMENTATIONS[name], (seed, index * _CROPS + crop))
             view = _view(_levels(pixels, pre))

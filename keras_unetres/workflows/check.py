@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
 from unetres_edge.files import write_bytes, write_json
 from unetres_edge.terminal import counted, shown
+
+if TYPE_CHECKING:
+    from ..doctor.check import Checkup
 
 _SHOWN = 4  # files of one kind of fault on the screen
 _NAMES = 12  # files to leave out in one line
@@ -39,13 +42,15 @@ def check(
         say: called with lines for the user.
 
     Returns:
-        The report, as in the JSON file.
+        The report, as in the JSON file: "faults" and "warnings", each with its kind, file, figures and fix, and what
+        the data set is like. With `fix`, of the data set as the new declaration reads it.
 
     Raises:
-        DataError: there are faults; the report has been written.
+        DataError: the data set cannot be opened at all; the report has been written.
         FileSystemError: the folder of an output does not exist.
     """
     from ..data.dataset import is_class_folders
+    from ..data.findings import refuse
     from ..doctor.check import check as look_over
 
     for file in (json_file, html_file):
@@ -53,8 +58,8 @@ def check(
             raise FileSystemError("the folder of the report does not exist", file=file)
     if is_class_folders(data):
         _refuse_for_masks(data, {"html": html_file is not None, "fix": fix}, reading or {})
-    found = look_over(data, changes=reading, hashes=hashes)
-    report = found.to_dict()
+    checkup = look_over(data, changes=reading, hashes=hashes)
+    report = checkup.to_dict()
     for line in _lines(report):
         say(shown(line))
     if json_file is not None:
@@ -62,15 +67,13 @@ def check(
     if html_file is not None:
         from ..doctor.check_page import check_page
 
-        write_bytes(html_file, check_page(found))
+        write_bytes(html_file, check_page(checkup))
         say(shown(f"page      {html_file}"))
-    left = _fix(data, found, reading, say) if fix and found.faults else len(found.faults)
-    if left:
-        raise DataError(
-            counted(left, "fault"),
-            file=data,
-            fix="see above" + ("" if fix or is_class_folders(data) else ", or let --fix write a dataset.yaml"),
-        )
+    if fix and checkup.faults:
+        checkup = _fix(data, checkup, reading, say)
+        report = checkup.to_dict()
+    if checkup.summary is None:
+        refuse(checkup.faults, "the data set cannot be opened", data)
     return report
 
 
@@ -134,9 +137,9 @@ def _fix_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _fix(
-    data: str | os.PathLike[str], found: Any, reading: Mapping[str, Any] | None, say: Callable[[str], None]
-) -> int:
-    """Write a `dataset.yaml` with the fixes that are declarations, check again, and return how many faults are left."""
+    data: str | os.PathLike[str], checkup: Checkup, reading: Mapping[str, Any] | None, say: Callable[[str], None]
+) -> Checkup:
+    """Write a `dataset.yaml` with the fixes that are declarations, and return what a check finds then."""
     from ..data.declaration import read_declaration
     from ..data.fixes import to_yaml
     from ..doctor.check import check as look_over
@@ -147,12 +150,12 @@ def _fix(
     if file.suffix.lower() not in (".yaml", ".yml"):
         raise DataError("--fix needs a folder or a dataset.yaml", file=data)
     given = dict(read_declaration(file).given) if file.is_file() else {}
-    chosen, undecided = apply_fixes(given, found)
+    chosen, undecided = apply_fixes(given, checkup)
     for line in undecided:
         say(shown(f"undecided {line}"))
-    if chosen == given or not found.images:
+    if chosen == given or not checkup.images:
         say("result    no declaration mends this")
-        return len(found.faults)
+        return checkup
     if file.is_file():
         kept = file.with_name(file.name + ".before")
         if kept.exists():
@@ -161,14 +164,13 @@ def _fix(
         say(shown(f"kept      {kept}"))
     for _ in range(_ROUNDS):
         write_bytes(file, to_yaml(chosen).encode())
-        again = look_over(root, changes=reading, hashes="off", progress=False)
-        left = again.faults
-        more, _ = apply_fixes(chosen, again)
+        checkup = look_over(root, changes=reading, hashes="off", progress=False)
+        more, _ = apply_fixes(chosen, checkup)
         if more == chosen:
             break
         chosen = more
     say(shown(f"wrote     {file}"))
-    for fault in left[:_SHOWN]:
+    for fault in checkup.faults[:_SHOWN]:
         say(shown(f"left      {fault}; {fault.fix}"))
-    say(f"result    {counted(len(left), 'fault')} left")
-    return len(left)
+    say(f"result    {counted(len(checkup.faults), 'fault')} left")
+    return checkup

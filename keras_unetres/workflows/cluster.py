@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..runs import CLUSTER, Compression, RunFolder
+from ..runs import CLUSTER, Compression
 from ..settings import ClusterSettings
-from .retraining import open_source, read_data
+from .retraining import new_run, open_source, read_data
 from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
 
 if TYPE_CHECKING:
@@ -67,9 +67,6 @@ def cluster(
 
     make(1)  # refuses what cannot be clustered before the data is read
     step = Compression(CLUSTER, "tfmot", keep_zeros=keep_zeros, clusters=clusters)
-    found = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
-    target = RunFolder.create(out, overwrite=overwrite)
-    with target.lock():
-        target.write_info(found.info)
-        target.write_calibration(found.calibration)
-        return train_in_tf_keras(target, found, make, begun=begun, say=say)
+    prepared = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    with new_run(out, prepared, overwrite=overwrite) as run:
+        return train_in_tf_keras(run, prepared, make, begun=begun, say=say)

@@ -139,8 +139,11 @@ def _draw(folder: Path, files: Mapping[str, Path]) -> tuple[Path, Path]:
         "int8 .tflite": Segmenter(files["int8"]),
     }
     records = read_for(segmenters["Keras"].card, folder / "cells", "test")
-    drawn = [records[index] for index in range(_DRAWN)]
-    rows = [sample_sheet(record.image, record.mask, segmenters) for record in drawn]
+    card = segmenters["Keras"].card
+    rows = []
+    for record in (records[index] for index in range(_DRAWN)):
+        maps = {title: segmenter.segment(record.image).class_map for title, segmenter in segmenters.items()}
+        rows.append(sample_sheet(record.image, record.mask, maps, card.class_colors, background=card.background))
     overlay = folder / "overlay.png"
     write_bytes(overlay, draw.encode_png(draw.stack(rows)))
     predict_files(segmenters["int8 .tflite"], [sample.image.file for sample in records.samples], folder / "predictions")

@@ -15,6 +15,7 @@ from unetres_edge.moved import renamed_argument
 from ..settings import EvaluateSettings
 from ..tasks import task_of
 from ..tasks.reading import read_for
+from ..tasks.task import Opening
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -64,15 +65,7 @@ def evaluate(
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
     task = task_of(model)
-    with task.open_model(
-        model,
-        preprocessing=preprocessing,
-        classes=classes,
-        overlap=overlap,
-        tta=tta,
-        others=others,
-        separation=separation,
-    ) as opened:
+    with task.open_model(model, Opening(preprocessing, classes, overlap, tta, others, separation)) as opened:
         records = read_for(opened.card, data, split, reading)
         name = f"scoring {os.path.basename(os.fspath(model))}"
         found = task.score(opened, records, name=name, separation=separation)

@@ -97,13 +97,13 @@ def export(
         raise UsageError("layers to keep in float are found by --recipe auto, or named to export_tflite", found=recipe)
     if recipe == AUTO and not gate:
         raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
-    own = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
+    keras_file = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
     if isinstance(source, (str, os.PathLike)):
-        refuse_for_own(source, **own)
+        refuse_for_own(source, **keras_file)
     _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
-    opened = open_source(source, **own, size=size, calibrates=chosen.quantized)
+    opened = open_source(source, **keras_file, size=size, calibrates=chosen.quantized)
     if recipe == AUTO:  # minutes before the converter would say it
         _check_auto(opened, head)
     held: HeldOut | str = "--no-gate was given"
@@ -241,21 +241,21 @@ def _find_images(
 ) -> HeldOut | str:
     """Return the images to score on, or why there are none, unless they were asked for."""
     info = source.info
-    place = data if data is not None else None if info is None else info.data.path
-    if place is None:
+    path = data if data is not None else None if info is None else info.data.path
+    if path is None:
         nameless = "a model" if source.in_memory else "a .keras file"
         why = f"{nameless} names no data set" if info is None else "the data set of the run was never a file"
         if asked:
             raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
-    elif not is_asked_for(place) and not Path(place).exists():
-        why = f"there is no data set at {place}"
+    elif not is_asked_for(path) and not Path(path).exists():
+        why = f"there is no data set at {path}"
         if asked:
-            raise DataError("there is no such data set", file=place, fix="name it with --data")
+            raise DataError("there is no such data set", file=path, fix="name it with --data")
     else:
         try:
             if data is None and info is not None:
                 recorded_place(info)  # refuses what a file does not open
-            return read_held_out(source.loaded, place, split, info)
+            return read_held_out(source.loaded, path, split, info)
         except DataError as error:
             if asked:
                 raise

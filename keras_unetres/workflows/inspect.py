@@ -53,23 +53,23 @@ def inspect(
     pre = card.preprocessing
     noise = np.random.default_rng(0).integers(0, 256, (2, *pre.size, pre.channels), np.uint8)
     seen = np.stack([pre.normalise(tile) for tile in noise]) if tools else None
-    found = {
+    report = {
         "card": json.loads(card.to_json()),
         "contents": contents.to_dict(),
         "targets": [row.to_dict() for row in ask_targets(data, contents, card, seen)],
         "receipt": _receipt(Path(model), card.sha256),
     }
-    listed = list_ops(found["contents"]) if ops else []
-    for line in (*card_lines(card, len(data)), *describe(found), *listed):
+    listed = list_ops(report["contents"]) if ops else []
+    for line in (*card_lines(card, len(data)), *describe(report), *listed):
         say(line)
     if json_file is not None:
-        write_json(json_file, found)
-    return found
+        write_json(json_file, report)
+    return report
 
 
-def describe(found: dict[str, Any]) -> list[str]:
+def describe(report: dict[str, Any]) -> list[str]:
     """Return the lines that say what a file is made of and where it would run."""
-    contents = found["contents"]
+    contents = report["contents"]
     types = ", ".join(f"{count} write {kind}" for kind, count in contents["types"].items())
     islands = ", ".join(dict.fromkeys(contents["float_islands"])) or "none"
     outside = ", ".join(dict.fromkeys(contents["outside_xnnpack"])) or "nothing"
@@ -86,21 +86,21 @@ def describe(found: dict[str, Any]) -> list[str]:
         f"{contents['arena_bytes'] / 1000:,.0f} kB of tensors ({contents['arena_by']})",
         f"work       {contents['multiply_adds'] / 1e6:,.1f} M multiply-adds a tile",
     ]
-    for row in found["targets"]:
+    for row in report["targets"]:
         note = f" ({row['note']})" if row["note"] else ""
         lines.append(f"target     {row['fits']:7}{row['target']}: {row['reason']} [{row['by']}]{note}")
-    if found["receipt"]:
-        lines.append(f"receipt    {found['receipt']['file']}: {found['receipt']['line']}")
+    if report["receipt"]:
+        lines.append(f"receipt    {report['receipt']['file']}: {report['receipt']['line']}")
     return lines
 
 
 def list_ops(contents: dict[str, Any]) -> list[str]:
     """Return one line for each op."""
     return [
-        f"op {place:<4}    {op['op']:24}{' '.join(dict.fromkeys(op['inputs'])):>8} -> {op['output']:8}"
+        f"op {index:<4}    {op['op']:24}{' '.join(dict.fromkeys(op['inputs'])):>8} -> {op['output']:8}"
         f"{' x '.join(map(str, op['shape'][1:])):>18}{op['multiply_adds'] / 1e6:>10.2f} M  "
         f"{'' if op['xnnpack'] else '(outside XNNPACK) '}{' + '.join(op['layers'])}"
-        for place, op in enumerate(contents["ops"])
+        for index, op in enumerate(contents["ops"])
     ]
 
 

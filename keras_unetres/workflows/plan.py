@@ -44,16 +44,16 @@ def plan(
     from ..training.devices import find_devices
 
     options = options or TrainSettings()
-    if options.network.task != "segment":
+    task = TASKS[options.network.task]
+    if not task.planned:
         raise UsageError("only segmenters are planned", found=options.network.name, fix="train it as it is")
     devices = find_devices(options.fit.devices, say)
-    task = TASKS["segment"]
     dataset, records = open_records(task, data, options)
-    made = plan_training(
+    decided = plan_training(
         records, options, lambda chosen: prepare_data(task, dataset, records, chosen, None), devices, say
     )
-    for line in made.lines():
+    for line in decided.lines():
         say(line)
     if out is not None:
-        write_json(out, made.to_dict())
-    return made.to_dict()
+        write_json(out, decided.to_dict())
+    return decided.to_dict()

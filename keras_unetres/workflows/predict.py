@@ -26,6 +26,8 @@ from ..objects import (
     outline_instances,
 )
 from ..settings import PredictCommand
+from ..tasks import task_of
+from ..tasks.task import Opening, Outputs
 
 
 def predict(
@@ -78,37 +80,17 @@ def predict(
     """
     from unetres_edge.segment.inputs import find_inputs
 
-    from ..tasks import task_of
-
     if instances is not None:
         separation = separation or Separation()
     elif separation is not None:
         raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
-    task, found = task_of(model), find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
-    for note in found.notes:
+    task, inputs = task_of(model), find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
+    for note in inputs.notes:
         say(shown(f"note  {note}"))
-    with task.open_model(
-        model,
-        preprocessing=preprocessing,
-        classes=None if classes is None else list(classes),
-        overlap=overlap,
-        tta=tta,
-        others=others,
-        separation=separation,
-    ) as opened:
+    how = Opening(preprocessing, None if classes is None else list(classes), overlap, tta, others, separation)
+    with task.open_model(model, how) as opened:
         more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
-        written = task.predict(
-            opened,
-            found.images,
-            out,
-            overlay=overlay,
-            geojson=geojson,
-            overwrite=overwrite,
-            json_file=json_file,
-            more=more,
-            names=found.names,
-            say=say,
-        )
+        written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
     if more is not None:
         say(f"objects    {more.num_objects}")
     return written
@@ -144,14 +126,13 @@ class InstanceFiles:
         Raises:
             DataError: more objects than a PNG can number.
         """
-        found = find_instances(result, self._how)
-        content = [encode_label_map(found.labels, self._form), encode_table(describe(found))]
+        objects = find_instances(result, self._how)
+        content = [encode_label_map(objects.labels, self._form), encode_table(describe(objects))]
         if self._overlay:
-            content.append(encode_png(outline_instances(image, found.labels)))
+            content.append(encode_png(outline_instances(image, objects.labels)))
         names = self.names(stem)
-        among = [
-            found.class_names[number] for number in object_classes(found.class_names, self._how, result.background)
-        ]
-        self.num_objects += len(found.class_ids)
-        said = {"num_objects": len(found.class_ids), "objects_by_class": found.counts(among)}
+        ids = object_classes(objects.class_names, self._how, result.background)
+        among = [objects.class_names[number] for number in ids]
+        self.num_objects += len(objects.class_ids)
+        said = {"num_objects": len(objects.class_ids), "objects_by_class": objects.counts(among)}
         return dict(zip(names, content, strict=True)), said

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..runs import PRUNE, Compression, RunFolder
+from ..runs import PRUNE, Compression
 from ..settings import PruneSettings
-from .retraining import open_source, read_data
+from .retraining import new_run, open_source, read_data
 from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
 
 if TYPE_CHECKING:
@@ -68,11 +68,8 @@ def prune(
 
     make(1)  # refuses what cannot be pruned before the data is read
     step = Compression(PRUNE, "tfmot", sparsity=sparsity)
-    found = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
-    target = RunFolder.create(out, overwrite=overwrite)
-    with target.lock():
-        target.write_info(found.info)
-        target.write_calibration(found.calibration)
-        done = train_in_tf_keras(target, found, make, begun=begun, say=say)
+    prepared = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    with new_run(out, prepared, overwrite=overwrite) as run:
+        done = train_in_tf_keras(run, prepared, make, begun=begun, say=say)
     say(f"zeros     {100 * sparsity:.0f} % of the kernels; unetres quantize --keep-zeros keeps them")
     return done

@@ -15,7 +15,7 @@ from unetres_edge.images.preprocessing import look_up
 
 from ..runs import QUANTIZE_AWARE, Compression, RunFolder
 from ..settings import QuantizeSettings
-from .retraining import open_source, read_data
+from .retraining import new_run, open_source, read_data
 from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
 
 if TYPE_CHECKING:
@@ -76,21 +76,18 @@ def quantize(
     opened = open_source(source, out, overwrite=overwrite)
     folded = fold(opened.model)  # refuses what has no int8 form before the data is read
     step = Compression(QUANTIZE_AWARE, engine, ranges, keep_zeros)
-    found = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
-    crops = found.calibration
+    prepared = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    crops = prepared.calibration
     chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _RANGES_FROM).astype(int))]
     say(f"ranges    {ranges}, of {len(chosen)} crops ...")
-    limits = find_ranges(folded, look_up(found.info.preprocessing.table(), chosen), method=ranges)
+    limits = find_ranges(folded, look_up(prepared.info.preprocessing.table(), chosen), method=ranges)
     quantized = build_native(folded, keep_zeros=keep_zeros)
     set_ranges(quantized, limits)
-    found = replace(found, initial={v.path: np.asarray(v) for v in quantized.weights})
-    target = RunFolder.create(out, overwrite=overwrite)
-    with target.lock():
-        target.write_info(found.info)
-        target.write_calibration(crops)
+    prepared = replace(prepared, initial={v.path: np.asarray(v) for v in quantized.weights})
+    with new_run(out, prepared, overwrite=overwrite) as run:
         if engine == "native":
-            return train_run(target, found, find_devices(found.settings.fit.devices, say), begun, say)
-        return _train_by_tfmot(target, found, folded, limits, keep_zeros, begun, say)
+            return train_run(run, prepared, find_devices(prepared.settings.fit.devices, say), begun, say)
+        return _train_by_tfmot(run, prepared, folded, limits, keep_zeros, begun, say)
 
 
 def _train_by_tfmot(

@@ -6,8 +6,9 @@ The source run is not changed. The new run has its data set, preprocessing and c
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,16 @@ def read_data(
         compilation=Compilation(),  # fake quantization and tf_keras compute in float32
     )
     return replace(found, info=info, calibration=source.folder.read_calibration())
+
+
+@contextlib.contextmanager
+def new_run(out: str | os.PathLike[str], data: TrainingData, *, overwrite: bool) -> Iterator[RunFolder]:
+    """Make a run folder for a training that begins, and hold its lock."""
+    run = RunFolder.create(out, overwrite=overwrite)
+    with run.lock():
+        run.write_info(data.info)
+        run.write_calibration(data.calibration)
+        yield run
 
 
 def _settings(source: Source, epochs: int | None, minutes: float | None, learning_rate: float) -> TrainSettings:

@@ -15,7 +15,6 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..planning import TrainingPlan, plan_training
 from ..runs import RunFolder
-from ..scores.baseline import baseline_of_miou, baseline_of_share
 from ..settings import TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
@@ -77,8 +76,9 @@ def train(
             say(line)
         return plans[0].apply(given)
 
-    planned = options.fit.plan and options.network.task == "segment"
-    found = read_training_data(TASKS[options.network.task], data, options, say, choose=choose if planned else None)
+    task = TASKS[options.network.task]
+    planned = options.fit.plan and task.planned
+    found = read_training_data(task, data, options, say, choose=choose if planned else None)
     _say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
@@ -155,8 +155,7 @@ def _say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
     counts = np.zeros(len(names), np.int64)
     for record in found.records["val"]:
         counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=len(names))
-    kind = baseline_of_miou if found.info.task == "segment" else baseline_of_share
-    baseline = kind(counts, names)
+    baseline = TASKS[found.info.task].baseline(counts, names)
     if baseline is not None:
         say(f"baseline  {baseline}")
 

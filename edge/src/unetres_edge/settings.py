@@ -250,15 +250,15 @@ def all_options(cls: type[Settings]) -> tuple[Option, ...]:
 
 @functools.cache
 def _all_options(cls: Any) -> tuple[Option, ...]:
-    hints, found = typing.get_type_hints(cls), []
+    hints, options = typing.get_type_hints(cls), []
     for each in fields(cls):
         if _SETTING in each.metadata:
             about = each.metadata[_SETTING]
-            found.append(Option((each.name,), Kind.of(hints[each.name]), each.default, about, cls.title))
+            options.append(Option((each.name,), Kind.of(hints[each.name]), each.default, about, cls.title))
         elif is_dataclass(hints[each.name]):
             inner = _all_options(hints[each.name])
-            found += [replace(option, path=(each.name, *option.path)) for option in inner]
-    return tuple(found)
+            options += [replace(option, path=(each.name, *option.path)) for option in inner]
+    return tuple(options)
 
 
 def get(settings: Settings, option: Option) -> Any:

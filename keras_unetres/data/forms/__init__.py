@@ -6,6 +6,7 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError
 
+from ...choices.tasks import CLASSIFY
 from . import beside, camvid, class_folders, coco, folders, labelme, objects, stack, tfds, voc
 from .annotated import boxes_alone, refuse_annotated
 from .layout import Format
@@ -21,7 +22,8 @@ FORMATS = {
     "folders": Format(folders.recognises, folders.read),
     "beside": Format(beside.recognises, beside.read),
     "tfds": Format(tfds.recognises, tfds.read),
-    CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read),  # last: folders of masks look like it, too
+    # Last: folders of masks look like it, too.
+    CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read, task=CLASSIFY.name),
 }
 _OF_MASKS = [known for name, known in FORMATS.items() if name != CLASS_FOLDERS]
 
@@ -40,19 +42,19 @@ def find_format(base: Path) -> tuple[Path, str]:
         DataError: the folder holds boxes but no masks, data sets in folders of its own, or folders of images with
             something beside them that says more than a class.
     """
-    place = base
-    while place.is_dir():
-        name = next((name for name, known in FORMATS.items() if known.recognises(place)), None)
-        if name == CLASS_FOLDERS and any(has_masks(path) for path in place.iterdir() if path.is_dir()):
+    folder = base
+    while folder.is_dir():
+        name = next((name for name, known in FORMATS.items() if known.recognises(folder)), None)
+        if name == CLASS_FOLDERS and any(has_masks(path) for path in folder.iterdir() if path.is_dir()):
             break  # data sets side by side, not classes
         if name == CLASS_FOLDERS:
-            refuse_annotated(place)
+            refuse_annotated(folder)
         if name is not None:
-            return place, name
-        inside = [path for path in place.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+            return folder, name
+        inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
         if len(inside) != 1 or not inside[0].is_dir():
             break
-        place = inside[0]
+        folder = inside[0]
     below = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
     sets = [path.name for path in below if has_masks(path)]
     if sets:

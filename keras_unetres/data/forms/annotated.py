@@ -46,15 +46,15 @@ def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> No
     shown = images[:: -(-len(images) // _LOOKED_AT)] if images else []
     apart = [file for folder in below if not list_images(folder) for file in sorted(folder.rglob("*")) if _says(file)]
     by_stem = {file.stem: file for file in reversed(apart)}
-    found: dict[str, list[Path]] = defaultdict(list)
+    by_suffix: dict[str, list[Path]] = defaultdict(list)
     for image in shown:
         beside = [file for ending in _ANNOTATIONS if (file := image.with_suffix(ending)).is_file()]
         beside = beside or [by_stem[stem] for stem in (image.stem,) if stem in by_stem]
         for file in beside:
-            found[file.suffix].append(file)
-    if any(file.suffix == ".xml" for file in apart) and not found:
+            by_suffix[file.suffix].append(file)
+    if any(file.suffix == ".xml" for file in apart) and not by_suffix:
         raise boxes_alone(root)  # their images lie elsewhere
-    files = max(found.values(), key=len, default=[])
+    files = max(by_suffix.values(), key=len, default=[])
     if 2 * len(files) < len(shown) or not files:
         return
     if files[0].suffix == ".xml":

@@ -44,15 +44,15 @@ class Annotations:
 def list_candidates(base: Path) -> Iterator[tuple[int, str, Path]]:
     """Yield (rank of the kind, part or UNPARTED, file) of what looks like annotations, the most likely first."""
     places = [base, base / "annotations", *(base / name for names in PART_NAMES.values() for name in names)]
-    found = []
-    for place in places:
-        for file in sorted(place.glob("*.json")) if place.is_dir() else []:
+    candidates = []
+    for folder in places:
+        for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
             if file.name.startswith(".") or not file.is_file() or not _looks_right(file):
                 continue
-            part = part_in(place.name if place not in (base, base / "annotations") else file.stem)
+            part = part_in(folder.name if folder not in (base, base / "annotations") else file.stem)
             rank = next((rank for pattern, rank in _RANKS if re.search(pattern, file.stem.lower())), 1)
-            found.append((rank, file.as_posix(), part, file))
-    for rank, _, part, file in sorted(found):
+            candidates.append((rank, file.as_posix(), part, file))
+    for rank, _, part, file in sorted(candidates):
         yield rank, part, file
 
 

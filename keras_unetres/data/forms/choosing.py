@@ -90,7 +90,7 @@ def _differences(keys: Iterable[str]) -> dict[str, str]:
     start = os.path.commonprefix(stems).rstrip("0123456789")
     end = os.path.commonprefix([stem[len(start) :][::-1] for stem in stems])[::-1].lstrip("0123456789")
     parts = [stem[len(start) : len(stem) - len(end)] for stem in stems]
-    found = {
+    by_difference = {
         (part.lstrip("0") or "0") if part.isdigit() else part: name for part, name in zip(parts, names, strict=True)
     }
-    return found if len(found) == len(names) and "" not in found else {}
+    return by_difference if len(by_difference) == len(names) and "" not in by_difference else {}

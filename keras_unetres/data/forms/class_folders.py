@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix
 
+from ...choices.tasks import CLASSIFY
 from ..declaration import SPLITS, Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..sources import ClassId, ImageFile, Sample
@@ -29,7 +30,7 @@ Found = Mapping[str, Mapping[str, list[Path]]]  # part -> class name -> images
 def recognises(base: Path) -> bool:
     """Whether there are two or more folders of images, side by side or in a folder named after a part."""
     try:
-        return any(len(_classes_in(place)) > 1 for place in _parts(base).values())
+        return any(len(_classes_in(folder)) > 1 for folder in _parts(base).values())
     except (OSError, DataError):
         return False
 
@@ -42,21 +43,21 @@ def read(declared: Declaration) -> Layout:
     """
     root = declared.base
     places = _parts(root)
-    found = {part: _classes_in(place) for part, place in places.items()}
-    layout = Layout(task="classify")
-    layout.names, layout.faults = _names(root, places, found)
+    by_class = {part: _classes_in(folder) for part, folder in places.items()}
+    layout = Layout(task=CLASSIFY.name)
+    layout.names, layout.faults = _names(root, places, by_class)
     ids = {name: class_id for class_id, name in enumerate(layout.names)}
-    for part, place in places.items():
+    for part, folder in places.items():
         samples = [
-            Sample(path.relative_to(place).as_posix(), ImageFile(path), ClassId(path, ids[name]))
-            for name, paths in found[part].items()
+            Sample(path.relative_to(folder).as_posix(), ImageFile(path), ClassId(path, ids[name]))
+            for name, paths in by_class[part].items()
             for path in paths
         ]
         if samples:
             layout.samples[part] = sorted(samples, key=lambda sample: sample.name)
     if not layout.samples:
         raise DataError("no images", file=root, expected=EXPECTED)
-    layout.faults += _misplaced(root, places, found, layout.names)
+    layout.faults += _misplaced(root, places, by_class, layout.names)
     if UNPARTED not in places:
         layout.warnings += _absent(root, layout.samples, layout.names)
     return layout
@@ -85,49 +86,49 @@ def _parts(root: Path) -> dict[str, Path]:
     return {part: parts[part] for part in SPLITS if part in parts}
 
 
-def _folders(place: Path) -> list[Path]:
-    return sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _NOT_DATA)
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _NOT_DATA)
 
 
-def _holds_folders(place: Path) -> bool:
+def _holds_folders(folder: Path) -> bool:
     """Whether a folder holds folders of images and no image itself."""
-    images = list_images(place)
-    return bool(images) and all(path.parent != place for path in images)
+    images = list_images(folder)
+    return bool(images) and all(path.parent != folder for path in images)
 
 
-def _classes_in(place: Path) -> dict[str, list[Path]]:
-    """Return class name -> the images in and below its folders, for every folder in `place`."""
-    found: dict[str, list[Path]] = defaultdict(list)
-    for folder in _folders(place):
-        found[unicodedata.normalize("NFC", folder.name)] += list_images(folder)
-    return dict(found)
+def _classes_in(parent: Path) -> dict[str, list[Path]]:
+    """Return class name -> the images in and below its folders, for every folder in `parent`."""
+    by_class: dict[str, list[Path]] = defaultdict(list)
+    for folder in _folders(parent):
+        by_class[unicodedata.normalize("NFC", folder.name)] += list_images(folder)
+    return dict(by_class)
 
 
-def _names(root: Path, places: Mapping[str, Path], found: Found) -> tuple[tuple[str, ...], list[Finding]]:
+def _names(root: Path, places: Mapping[str, Path], by_class: Found) -> tuple[tuple[str, ...], list[Finding]]:
     """Return the class names in their order, and what is wrong with `classes.txt`."""
-    own = sorted({name for part in found.values() for name in part})
+    present = sorted({name for part in by_class.values() for name in part})
     file = next((f for f in [root / "classes.txt", *(p / "classes.txt" for p in places.values())] if f.is_file()), None)
     if file is None:
-        return tuple(own), []
+        return tuple(present), []
     listed = [unicodedata.normalize("NFC", name) for name in read_names(file) or ()]
     faults = []
-    for name in (*(n for n in own if n not in listed), *(n for n in listed if listed.count(n) > 1)):
+    for name in (*(n for n in present if n not in listed), *(n for n in listed if listed.count(n) > 1)):
         fix = f"add the line {name!r}, or remove the folder" if name not in listed else "name it once"
         faults.append(Finding("declaration", Where(relative(file, root)), {"name": name}, Fix(fix)))
-    names = dict.fromkeys([*listed, *own])
+    names = dict.fromkeys([*listed, *present])
     return tuple(names), list(dict.fromkeys(faults))
 
 
-def _misplaced(root: Path, places: Mapping[str, Path], found: Found, names: Sequence[str]) -> Iterator[Finding]:
+def _misplaced(root: Path, places: Mapping[str, Path], by_class: Found, names: Sequence[str]) -> Iterator[Finding]:
     """Yield a fault for each class without an image to train on, image without a class, and name that is another's."""
     first = next(iter(places))
     for name in names:
-        if not found[first].get(name):
+        if not by_class[first].get(name):
             where = Where(relative(places[first] / name, root))
             yield Finding("empty-class", where, {}, Fix("add images, or remove the class"))
-    for place in places.values():
-        for path in list_images(place):
-            if path.parent == place:
+    for folder in places.values():
+        for path in list_images(folder):
+            if path.parent == folder:
                 fix = Fix("move it into the folder of its class, or remove it")
                 yield Finding("no-class", Where(relative(path, root)), {}, fix)
     same: dict[str, list[str]] = defaultdict(list)
@@ -141,8 +142,8 @@ def _misplaced(root: Path, places: Mapping[str, Path], found: Found, names: Sequ
 
 def _absent(root: Path, samples: Mapping[str, Sequence[Sample]], names: Sequence[str]) -> Iterator[Finding]:
     """Yield a fault for each class that a part other than that of training has no image of."""
-    for part, found in samples.items():
-        there = {sample.class_id for sample in found}
+    for part, of_part in samples.items():
+        there = {sample.class_id for sample in of_part}
         for class_id, name in enumerate(names):
             if class_id not in there and part != "train":
                 where = Where(relative(root / part, root))

@@ -80,15 +80,15 @@ def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
     """Return part -> (folder of images, folder of masks)."""
     base, given = declared.base, declared.given
     parts = {} if declared_lists(declared) else declared.splits()
-    own = {"images", "masks"} & set(given)
+    named = {"images", "masks"} & set(given)
     if not parts:
-        found = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
-        if found and not ((base / declared.images).is_dir() and own):
-            parts = found
+        by_part = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
+        if by_part and not ((base / declared.images).is_dir() and named):
+            parts = by_part
     if parts:
         return {part: _folders(folder, declared, part) for part, folder in parts.items()}
     below = _split_below(base, declared)
-    if not (below or own or _both(base)):
+    if not (below or named or _both(base)):
         siblings = _sibling_folders(base)
         below = _sibling_parts(base) or ({UNPARTED: siblings} if siblings else {})
     return below or {UNPARTED: _folders(base, declared)}
@@ -148,15 +148,15 @@ def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, t
 def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:
     """Return part -> folders for `train/ train_labels/ val/ val_labels/`, also `train_images/` and `trainannot/`."""
     there = {path.name.casefold(): path for path in base.iterdir() if path.is_dir()} if base.is_dir() else {}
-    found = {}
+    by_part = {}
     for part, names in PART_NAMES.items():
         images, masks = (
             next((there[key] for name in names for word in words for key in _joined(name, word) if key in there), None)
             for words in (("", *_IMAGES), MASK_FOLDERS)
         )
         if images is not None and (masks is not None or part == "test"):
-            found[part] = (images, masks or base / f"{part}_masks")
-    return found if "train" in found and list_images(found["train"][1]) else {}
+            by_part[part] = (images, masks or base / f"{part}_masks")
+    return by_part if "train" in by_part and list_images(by_part["train"][1]) else {}
 
 
 def _joined(part: str, word: str) -> list[str]:
@@ -225,12 +225,12 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     if not labels and part == "test":
         layout.notes.append("the test part has no masks and is left out")
         return
-    for kind, own, others, folder in (
+    for kind, files, others, folder in (
         ("missing-mask", pictures, labels, masks),
         ("missing-image", labels, pictures, images),
     ):
-        for key in sorted(set(own) - set(others)):
-            file = own[key]
+        for key in sorted(set(files) - set(others)):
+            file = files[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
             fix = leave_out(file.name) if set(pictures) & set(labels) else _RENAME  # not all of them
             layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, fix))
@@ -270,7 +270,7 @@ def _by_key(
 
     Files that are declared to be left out are; with `excluded`, only those are returned.
     """
-    found: dict[str, Path] = {}
+    by_key: dict[str, Path] = {}
     twins: dict[str, list[Path]] = {}
     whole = {(key.rpartition("/")[0], key_of(path.stem)): key for key, path in (partners or {}).items()}
     twice = repeated(stem for _, stem in whole)
@@ -285,12 +285,12 @@ def _by_key(
             ending = next((e for e in endings if stem.endswith(e)), "")
             stem = stem[: len(stem) - len(ending)]
             key = whole.get((above, stem)) or "/".join(filter(None, (above, stem)))
-        if key in found:
-            twins.setdefault(key, [found[key]]).append(path)
-        found[key] = path
+        if key in by_key:
+            twins.setdefault(key, [by_key[key]]).append(path)
+        by_key[key] = path
     for files in twins.values():
         last = files[-1]
         figures = {"files": sorted(file.name for file in files)}
         where = Where(relative(last, declared.base), last.name)
         layout.faults.append(Finding("ambiguous-names", where, figures, leave_out(last.name)))
-    return found
+    return by_key

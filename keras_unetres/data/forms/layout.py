@@ -17,6 +17,7 @@ from unetres_edge.errors import DataError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 from unetres_edge.model.background import find_background
 
+from ...choices.tasks import SEGMENT
 from ..colortables import Color, ColorTable
 from ..declaration import Declaration, lies_in
 from ..findings import Finding
@@ -49,7 +50,7 @@ class Layout:
         notes: what a person should know, in sentences.
     """
 
-    task: str = "segment"
+    task: str = SEGMENT.name
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     colors: tuple[Color, ...] | None = None
@@ -74,11 +75,13 @@ class Format(NamedTuple):
         recognises: whether a folder looks like the format.
         read: returns what there is, by names and annotations alone.
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
+        task: what such a data set teaches.
     """
 
     recognises: Callable[[Path], bool]
     read: Callable[[Declaration], Layout]
     by_name: bool = False
+    task: str = SEGMENT.name
 
 
 def key_of(stem: str) -> str:

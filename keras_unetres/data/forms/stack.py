@@ -69,16 +69,16 @@ def _declared(declared: Declaration) -> list[tuple[str, Path, Path]]:
 def _named(base: Path) -> list[tuple[str, Path, Path]]:
     """Return (part, images, masks) of TIFF files whose names differ in "volume" and "labels" or the like."""
     files = [path for path in sorted(base.iterdir()) if path.suffix.lower() in _TIFF] if base.is_dir() else []
-    found = []
+    volumes = []
     for path in files:
         words = re.split(r"[^a-z0-9]+", path.stem.lower())
-        own = next((word for word in _VOLUME if word in words), None)
-        if own is None:
+        volume = next((word for word in _VOLUME if word in words), None)
+        if volume is None:
             continue
         for other in _LABELS:
-            partner = [p for p in files if p != path and p.stem.lower() == path.stem.lower().replace(own, other)]
+            partner = [p for p in files if p != path and p.stem.lower() == path.stem.lower().replace(volume, other)]
             if partner:
                 part = next((p for p, names in PART_NAMES.items() if set(names) & set(words)), UNPARTED)
-                found.append((part, path, partner[0]))
+                volumes.append((part, path, partner[0]))
                 break
-    return found
+    return volumes

@@ -62,20 +62,20 @@ def recognises(base: Path) -> bool:
     return (base / "dataset_info.json").is_file() and (base / "features.json").is_file()
 
 
-def is_asked_for(place: object) -> bool:
+def is_asked_for(source: object) -> bool:
     """Whether these are the words that open a data set of TensorFlow Datasets."""
-    return isinstance(place, (str, os.PathLike)) and os.fspath(place).startswith(PREFIX)
+    return isinstance(source, (str, os.PathLike)) and os.fspath(source).startswith(PREFIX)
 
 
-def refuse_unasked(place: object, file: str | os.PathLike[str], says: str) -> None:
+def refuse_unasked(source: object, file: str | os.PathLike[str], says: str) -> None:
     """Raise DataError: what is in a file or a folder opens no data set of TensorFlow Datasets.
 
     Args:
-        place: what a person would have to ask for.
+        source: what a person would have to ask for.
         file: the file or folder concerned.
         says: what it is or says, as the start of a sentence.
     """
-    asked = place if is_asked_for(place) else f"{PREFIX}{place}"
+    asked = source if is_asked_for(source) else f"{PREFIX}{source}"
     raise DataError(
         f"{says}, which can download and run code: it is opened only when it is named on the command line",
         file=file,

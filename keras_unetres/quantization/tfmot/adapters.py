@@ -8,6 +8,7 @@ value that it has in Keras 3. Nothing here knows what a loss or a metric compute
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from unetres_edge.errors import UsageError
@@ -35,16 +36,8 @@ def adapt_loss(loss: Any) -> Any:
     """
     import keras
 
-    tf_keras = load_tf_keras()
-    if isinstance(loss, tf_keras.losses.Loss):
-        return loss
-    if not isinstance(loss, keras.losses.Loss):
-        raise UsageError(
-            "the loss cannot be adapted to tf_keras",
-            expected="a loss object such as keras_unetres.CrossEntropy()",
-            found=repr(loss),
-        )
-    return _loss_class()(loss)
+    kinds = load_tf_keras().losses.Loss, keras.losses.Loss
+    return _adapted(loss, *kinds, _loss_class, "a loss object such as keras_unetres.CrossEntropy()")
 
 
 def adapt_metric(metric: Any) -> Any:
@@ -59,16 +52,8 @@ def adapt_metric(metric: Any) -> Any:
     """
     import keras
 
-    tf_keras = load_tf_keras()
-    if isinstance(metric, tf_keras.metrics.Metric):
-        return metric
-    if not isinstance(metric, keras.metrics.Metric):
-        raise UsageError(
-            "the metric cannot be adapted to tf_keras",
-            expected="a metric object such as keras_unetres.MeanIoU(2)",
-            found=repr(metric),
-        )
-    return _metric_class()(metric)
+    kinds = load_tf_keras().metrics.Metric, keras.metrics.Metric
+    return _adapted(metric, *kinds, _metric_class, "a metric object such as keras_unetres.MeanIoU(2)")
 
 
 def adapt_optimizer(optimizer: Any) -> Any:
@@ -102,12 +87,17 @@ def adapt_callback(callback: Any) -> Any:
     """
     import keras
 
-    tf_keras = load_tf_keras()
-    if isinstance(callback, tf_keras.callbacks.Callback):
-        return callback
-    if not isinstance(callback, keras.callbacks.Callback):
-        raise UsageError("not a callback", expected="keras.callbacks.Callback", found=repr(callback))
-    return _callback_class()(callback)
+    kinds = load_tf_keras().callbacks.Callback, keras.callbacks.Callback
+    return _adapted(callback, *kinds, _callback_class, "keras.callbacks.Callback")
+
+
+def _adapted(given: Any, known: type, adaptable: type, adapter: Callable[[], Any], expected: str) -> Any:
+    """Return what is of a class of tf_keras as it is, and what is of Keras 3's in the class that adapts it."""
+    if isinstance(given, known):
+        return given
+    if not isinstance(given, adaptable):
+        raise UsageError("the object cannot be adapted to tf_keras", expected=expected, found=repr(given))
+    return adapter()(given)
 
 
 @functools.cache
@@ -170,10 +160,10 @@ def _mapped(adapt: Any, given: Any) -> Any:
 
 
 def _known(module: Any, name: str) -> Any:
-    found = getattr(module, name, None)
-    if found is None:
+    attribute = getattr(module, name, None)
+    if attribute is None:
         raise UsageError(f"tf_keras does not know {name}", fix="use another, such as Adam at a constant rate")
-    return found
+    return attribute
 
 
 @functools.cache

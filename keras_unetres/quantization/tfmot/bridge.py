@@ -119,16 +119,16 @@ def carry(model: keras.Model, wrap: Wrap | None = None, after_input: Wrap | None
         name = tensor._keras_history.operation.name
         inputs.append(tf_keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name))
         tensors[id(tensor)] = after_input(name)(inputs[-1]) if after_input else inputs[-1]
-    made: dict[int, Any] = {}
+    twins: dict[int, Any] = {}
     for node in _nodes(model):
         layer = node.operation
         sources, arguments = _call(node, tensors)
         with _naming(layer):
-            if id(layer) not in made:
+            if id(layer) not in twins:
                 twin = _twin(tf_keras, layer)
                 _copy_in(layer, twin, sources)
-                made[id(layer)] = wrap(twin) if wrap else twin
-            tensors[id(node.outputs[0])] = made[id(layer)](sources, **arguments)
+                twins[id(layer)] = wrap(twin) if wrap else twin
+            tensors[id(node.outputs[0])] = twins[id(layer)](sources, **arguments)
     outputs = [tensors[id(tensor)] for tensor in model.outputs]
     return model_class()(_one_or_all(inputs), _one_or_all(outputs), name=model.name)
 
@@ -153,7 +153,7 @@ def set_weights(values: dict[str, list[np.ndarray]], target: keras.Model) -> ker
     Raises:
         ModelError: as `copy_weights`.
     """
-    found = []
+    matched = []
     for layer in target.layers:
         if not layer.weights or type(layer).__name__ == "Normalization":  # statistics are arguments in tf_keras
             continue
@@ -166,11 +166,11 @@ def set_weights(values: dict[str, list[np.ndarray]], target: keras.Model) -> ker
                 found="no such layer" if given is None else [value.shape for value in given],
                 fix="give the model that was carried to tf_keras, or a clone of it",
             )
-        found.append((layer, given))
-    missing = sorted({name for name, given in values.items() if given} - {layer.name for layer, _ in found})
+        matched.append((layer, given))
+    missing = sorted({name for name, given in values.items() if given} - {layer.name for layer, _ in matched})
     if missing:
         raise ModelError(f"the model has no layer {missing[0]!r}", expected="the layers of the model that was carried")
-    for layer, given in found:
+    for layer, given in matched:
         layer.set_weights(given)
     return target
 

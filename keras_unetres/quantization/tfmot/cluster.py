@@ -47,8 +47,8 @@ class Clustered:
             if inner is layer:
                 continue
             layer.update_clustered_weights_associations()  # puts a tensor where the layer's own kernel was
-            for place, name in layer.position_original_weights.items():
-                values[inner.name].insert(place, np.asarray(getattr(inner, name)))
+            for index, name in layer.position_original_weights.items():
+                values[inner.name].insert(index, np.asarray(getattr(inner, name)))
         return set_weights(values, keras.models.clone_model(self.original))
 
 
@@ -88,8 +88,3 @@ def cluster_model(
         return tools.cluster_weights(layer, clusters, start, preserve_sparsity=keep_zeros)
 
     return Clustered(carry(model, wrap), chosen, model)
-
-
-def values_by_layer(model: keras.Model) -> dict[str, int]:
-    """Return how many different values each kernel has that can be clustered, by layer name."""
-    return {name: len(np.unique(kernel)) for name, kernel in kernels_by_layer(model).items()}

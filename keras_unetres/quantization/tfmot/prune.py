@@ -127,12 +127,6 @@ def choose_layers(model: keras.Model, names: Sequence[str] | None = None) -> tup
     return chosen
 
 
-def zeros_by_layer(model: keras.Model) -> dict[str, float]:
-    """Return the share of zeros in each kernel that can be pruned, by layer name."""
-    kernels = kernels_by_layer(model)
-    return {name: float((kernel == 0).mean()) for name, kernel in kernels.items()}
-
-
 def kernels_by_layer(model: keras.Model) -> dict[str, np.ndarray]:
     """Return each kernel that can be pruned or clustered, by layer name."""
     able = [layer for layer in model.layers if type(layer).__name__ in KERNELS]

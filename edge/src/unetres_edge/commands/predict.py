@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
 
     settings = command_line.read(PredictSettings, options)
     data = read_bytes(settings.model, "model file")
-    if read_card(data, file=settings.model).task == "classify":
+    if not read_card(data, file=settings.model).per_pixel:
         if options.dask:
             raise UsageError("--dask is for masks, and the model is a classifier", fix="drop it")
 

@@ -90,9 +90,9 @@ class CheckedEngine(Engine):
             if self._litert is None or self.agreement is None:
                 return
             litert, other = self._litert, self._engine
-            found = compare(litert.run(tile), other.run(tile), litert.codec.step)
-            if found.passes:
-                self.agreement = min(self.agreement, found.equal)
+            compared = compare(litert.run(tile), other.run(tile), litert.codec.step)
+            if compared.passes:
+                self.agreement = min(self.agreement, compared.equal)
                 litert.close()
             else:
                 self._engine, self.name, self.agreement = litert, litert.name, None

@@ -67,7 +67,7 @@ def measure(litert: LiteRTEngine, other: Engine, card: Card) -> dict[str, Any]:
         medians "ms" and "litert_ms".
     """
     images = make_images(card)
-    found = [compare(litert.run(image), other.run(image), litert.codec.step) for image in images]
+    compared = [compare(litert.run(image), other.run(image), litert.codec.step) for image in images]
     times: dict[str, list[float]] = {"litert": [], "other": []}
     for _ in range(_RUNS):
         for name, engine in (("litert", litert), ("other", other)):
@@ -75,11 +75,11 @@ def measure(litert: LiteRTEngine, other: Engine, card: Card) -> dict[str, Any]:
             engine.run_labels(images[0])
             times[name].append(1e3 * (time.perf_counter() - start))
     litert_ms, ms = (float(np.median(times[name])) for name in ("litert", "other"))
-    takes = all(one.passes for one in found) and ms < _FASTER * litert_ms
-    steps = [one.steps for one in found if one.steps is not None]
+    takes = all(one.passes for one in compared) and ms < _FASTER * litert_ms
+    steps = [one.steps for one in compared if one.steps is not None]
     return {
         "engine": other.name if takes else "litert",
-        "equal": min(one.equal for one in found),
+        "equal": min(one.equal for one in compared),
         "steps": max(steps) if steps else None,
         "ms": round(ms, 3),
         "litert_ms": round(litert_ms, 3),
@@ -99,22 +99,22 @@ def _remembered(key: str) -> dict[str, Any] | None:
     if key in _chosen:
         return _chosen[key]
     try:
-        found = json.loads(cache_file().read_bytes())[key]
-        sound = found["engine"] == "litert" or (found["engine"] == CANDIDATE and LEAST_EQUAL <= found["equal"] <= 1)
-        return dict(found) if sound else None
+        choice = json.loads(cache_file().read_bytes())[key]
+        sound = choice["engine"] == "litert" or (choice["engine"] == CANDIDATE and LEAST_EQUAL <= choice["equal"] <= 1)
+        return dict(choice) if sound else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent, damaged, or of another version
         return None
 
 
-def _remember(key: str, found: dict[str, Any]) -> None:
-    _chosen[key] = found
+def _remember(key: str, choice: dict[str, Any]) -> None:
+    _chosen[key] = choice
     try:
         known = json.loads(cache_file().read_bytes())
     except (OSError, ValueError, RecursionError):
         known = {}
     try:
         cache_file().parent.mkdir(parents=True, exist_ok=True)
-        write_json(cache_file(), {**(known if isinstance(known, dict) else {}), key: found})
+        write_json(cache_file(), {**(known if isinstance(known, dict) else {}), key: choice})
     except (OSError, UnetresError):
         return  # a home that cannot be written to: this process remembers, the next one measures again
 

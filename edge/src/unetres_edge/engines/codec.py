@@ -45,8 +45,8 @@ class TensorCodec:
         expected = [1, *pre.size, pre.channels]
         if list(source["shape"]) != expected:
             raise ModelError("model input is not what the card says", expected=expected, found=list(source["shape"]))
-        place = [1] if card.task == "classify" else [1, *pre.size]
-        shapes = {"logits": [[*place, classes]], "argmax": [place, [*place, 1]]}[card.head]
+        leading = [1, *pre.size] if card.per_pixel else [1]
+        shapes = {"logits": [[*leading, classes]], "argmax": [leading, [*leading, 1]]}[card.head]
         if list(target["shape"]) not in shapes:
             raise ModelError("model output is not what the card says", expected=shapes[0], found=list(target["shape"]))
         kinds = {"logits": (np.float32, np.int8, np.uint8), "argmax": (np.uint8, np.int32)}[card.head]

@@ -30,18 +30,18 @@ def find_partitions(data: bytes) -> list[tuple[int, ...]]:
     """
     nodes = _load(data)._get_ops_details()  # lists the ops of the file, then one DELEGATE for each piece
     ops = [node for node in nodes if node["op_name"] != _DELEGATE]
-    maker = {int(tensor): place for place, op in enumerate(ops) for tensor in op["outputs"]}
+    maker = {int(tensor): index for index, op in enumerate(ops) for tensor in op["outputs"]}
     pieces = []
     for node in nodes[len(ops) :]:
         given = {int(tensor) for tensor in node["inputs"]}
-        waiting, found = [int(tensor) for tensor in node["outputs"]], set()
+        waiting, piece = [int(tensor) for tensor in node["outputs"]], set()
         while waiting:
-            place = maker.get(waiting.pop())
-            if place is None or place in found:
+            index = maker.get(waiting.pop())
+            if index is None or index in piece:
                 continue
-            found.add(place)
-            waiting += [int(tensor) for tensor in ops[place]["inputs"] if int(tensor) not in given]
-        pieces.append(tuple(sorted(found)))
+            piece.add(index)
+            waiting += [int(tensor) for tensor in ops[index]["inputs"] if int(tensor) not in given]
+        pieces.append(tuple(sorted(piece)))
     return pieces
 
 

@@ -188,15 +188,15 @@ def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str
         with _quiet():
             yield
     except (FileSystemError, ImageError, MaskError) as error:
-        own = None if error.kind == error.code else error.kind
+        error_kind = None if error.kind == error.code else error.kind
         raise kind(
-            error.message, file=file, expected=error.expected, found=error.found, fix=error.remedy, kind=own
+            error.message, file=file, expected=error.expected, found=error.found, fix=error.remedy, kind=error_kind
         ) from error
     except Exception as error:  # Pillow and tifffile document none; struct.error, KeyError and MemoryError are seen
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "not an image of a known format" if unknown else str(error) or type(error).__name__
-        own = "not-an-image" if unknown else "unreadable"
-        raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file", kind=own) from error
+        error_kind = "not-an-image" if unknown else "unreadable"
+        raise kind(f"cannot decode: {reason}", file=file, fix="replace or remove the file", kind=error_kind) from error
 
 
 class _WhileDecoding:
@@ -308,8 +308,8 @@ def _open(data: bytes, page: int | None) -> Image.Image:
 def _count_scans(data: bytes) -> int:
     """Return the number of scans up to the end of a JPEG, found as libjpeg does; phones put films behind a photo."""
     scans, at = 0, 2
-    while (found := _MARKER.search(data, at)) is not None:
-        marker, at = data[found.end() - 1], found.end()
+    while (match := _MARKER.search(data, at)) is not None:
+        marker, at = data[match.end() - 1], match.end()
         if marker == 0xD9:
             break
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a length

@@ -32,11 +32,11 @@ def is_pnm(data: bytes) -> bool:
 
 def read_header(data: bytes) -> Header:
     """Return what the header says, or raise `ImageError` where it is damaged."""
-    found = _HEADER.match(data)
-    kind, width, height, largest = (int(number) for number in found.groups()) if found else (0, 0, 0, 0)
+    match = _HEADER.match(data)
+    kind, width, height, largest = (int(number) for number in match.groups()) if match else (0, 0, 0, 0)
     if not width * height or not 0 < largest < 65536:
         raise ImageError("PGM header is damaged", found=f"{width} x {height}, maximum {largest}", kind="unreadable")
-    return Header(width, height, 1 if kind in (2, 5) else 3, largest, kind in (2, 3), found.end() if found else 0)
+    return Header(width, height, 1 if kind in (2, 5) else 3, largest, kind in (2, 3), match.end() if match else 0)
 
 
 def read_values(data: bytes, header: Header) -> np.ndarray:

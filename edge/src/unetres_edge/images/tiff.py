@@ -326,8 +326,8 @@ def _read_page(data: bytes, pages: list[int], number: int) -> Page:
             fix="save it without compression",
         )
     _check_pieces(page, len(data))
-    found = re.match(rb"ImageJ=[^\0]*?\nimages=(\d{1,18})\s", tags.text(270))
-    return _as_stack(page, int(found[1]), len(data)) if found and int(found[1]) > 1 and len(pages) == 1 else page
+    match = re.match(rb"ImageJ=[^\0]*?\nimages=(\d{1,18})\s", tags.text(270))
+    return _as_stack(page, int(match[1]), len(data)) if match and int(match[1]) > 1 and len(pages) == 1 else page
 
 
 def _as_stack(page: Page, images: int, size: int) -> Page:
@@ -413,14 +413,14 @@ class _Tags:
 
     def whole(self) -> dict[int, tuple[int, int, bytes]]:
         """Return the type, the count and the bytes of every tag that holds no places in the file."""
-        found = {}
+        entries = {}
         for tag, (kind, count, at) in self._entries.items():
             size = _SIZES.get(kind, 0) * count
             if size > (8 if self._big else 4) and at + 8 <= len(self._data):
                 at = _number(self._data, self._order, "Q" if self._big else "I", at)
             if size and tag not in _PLACES and at + size <= len(self._data):
-                found[tag] = (kind, count, self._data[at : at + size])
-        return found
+                entries[tag] = (kind, count, self._data[at : at + size])
+        return entries
 
     def text(self, tag: int) -> bytes:
         return self._bytes(tag) if tag in self._entries and self._entries[tag][0] in (1, 2) else b""

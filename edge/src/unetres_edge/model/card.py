@@ -80,7 +80,7 @@ class Card:
                 raise ModelError(f"card has an unknown {name}", expected=" or ".join(allowed), found=value)
         if not self.class_names:
             raise ModelError("card names no class")
-        if self.task == "segment" and len(self.class_names) > MAX_CLASSES:
+        if self.per_pixel and len(self.class_names) > MAX_CLASSES:
             raise ModelError(
                 "the model has more classes than a class map can hold",
                 expected=f"at most {MAX_CLASSES}, with ids 0..{MAX_CLASSES - 1}; {MAX_CLASSES} is not labelled",
@@ -98,6 +98,11 @@ class Card:
                 expected=f"0..{len(self.class_names) - 1}",
                 found=self.background,
             )
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether each pixel of an image gets a class, and not the image alone."""
+        return self.task == "segment"
 
     def to_json(self) -> str:
         """Return the card as JSON text, the digest last."""

@@ -90,12 +90,12 @@ def make_images(card: Card, *, seed: int = 0, count: int = 2) -> list[np.ndarray
 
 def expected_labels(engine: Engine, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the labels (N, H, W) uint8 that an engine gives; of a classifier (N, 1, 1)."""
-    found = []
+    label_maps = []
     for image in images:
         values = engine.run(image)
         labels = values if values.dtype == np.uint8 else values.argmax(-1).astype(np.uint8)
-        found.append(np.atleast_2d(labels))
-    return np.stack(found)
+        label_maps.append(np.atleast_2d(labels))
+    return np.stack(label_maps)
 
 
 def make_selftest(engine: Engine, card: Card, *, seed: int = 0) -> bytes:

@@ -93,9 +93,9 @@ def _following(codes: np.ndarray, side: int) -> np.ndarray:
     following = np.full(len(codes), -1)
     for change in (1, 0, 3):  # right, straight on, left
         wanted = end * 4 + (turn + change) % 4
-        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        found = (codes[place] == wanted) & (following < 0)
-        following[found] = place[found]
+        nearest = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        matched = (codes[nearest] == wanted) & (following < 0)
+        following[matched] = nearest[matched]
     return following
 
 

@@ -96,7 +96,7 @@ def write_web(
     """
     data = read_bytes(model, "model file")
     card = read_card(data, file=os.fspath(model))
-    if card.task != "segment":
+    if not card.per_pixel:
         raise ModelError("the page shows segmenters", file=model, expected="task 'segment'", found=card.task)
     codec = LiteRTEngine(data, card, num_threads=1).codec
     if np.int8 in (codec.dtype, codec.input_dtype):

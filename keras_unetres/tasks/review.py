@@ -1,9 +1,8 @@
-"""Score a segmenter image by image, and keep of each image only what a report shows."""
+"""What a segmenter makes of labelled images: scored one by one for a report, or drawn while it is trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,11 +11,11 @@ from unetres_edge import Card
 from unetres_edge.results.result import Result
 
 from ..machine.progress_bar import with_progress
-from ..scores.bootstrap import Intervals, Margins, find_intervals
+from ..pages.cases import Extremes
+from ..pages.pictures import overlay
+from ..pages.report import SHOWN, Review
+from ..scores.bootstrap import Margins, find_intervals
 from ..scores.confusion import Confusion
-from .cases import Case, Extremes
-
-SHOWN = 4  # of the best, and of the worst
 
 
 class Segments(Protocol):
@@ -35,7 +34,7 @@ class Sample(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the sample."""
+        """Name of the sample."""
 
     @property
     def image(self) -> np.ndarray:
@@ -44,27 +43,6 @@ class Sample(Protocol):
     @property
     def mask(self) -> np.ndarray:
         """(H, W) uint8 class ids with `IGNORE`."""
-
-
-@dataclass(frozen=True)
-class Review:
-    """What scoring told.
-
-    Args:
-        confusion: the count over all images.
-        margins: margins of each image.
-        intervals: intervals of the scores over all images.
-        names: names of the images.
-        timing: stage -> milliseconds of each image, (N,) float64.
-        cases: the worst and the best images, the worst first.
-    """
-
-    confusion: Confusion
-    margins: Margins
-    intervals: Intervals
-    names: tuple[str, ...]
-    timing: dict[str, np.ndarray]
-    cases: tuple[Case, ...]
 
 
 def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None = None) -> Review:
@@ -97,3 +75,29 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         {stage: np.array([row[stage] for row in times]) for stage in stages},
         tuple(extremes.everything()),
     )
+
+
+class Watched:
+    """A few samples whose predictions are looked at while a network is trained; called, it draws them.
+
+    Args:
+        segmenter: a segmenter of the weights of the moment.
+        samples: spread over the validation part.
+
+    Attributes:
+        truths: name -> the image with its mask laid over it, (h, w, 3) uint8.
+    """
+
+    def __init__(self, segmenter: Segments, samples: Sequence[Sample]) -> None:
+        self._segmenter = segmenter
+        self._images = {sample.name: sample.image for sample in samples}
+        self.truths = {sample.name: self._drawn(sample.image, sample.mask) for sample in samples}
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        """Return name -> the image with the prediction laid over it, (h, w, 3) uint8."""
+        segment = self._segmenter.segment
+        return {name: self._drawn(image, segment(image).class_map) for name, image in self._images.items()}
+
+    def _drawn(self, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
+        card = self._segmenter.card
+        return overlay(image, class_map, card.class_colors, card.background)
