@@ -377,8 +377,8 @@ def test_fix_lists_what_is_left(tmp_path: Path) -> None:
     site = without_meaning(tmp_path)
     plant(site, "missing_mask", np.random.default_rng(0))
     lines: list[str] = []
-    with pytest.raises(DataError, match="19 faults"):
-        check(tmp_path, fix=True, hashes="off", say=lines.append)
+    report = check(tmp_path, fix=True, hashes="off", say=lines.append)
+    assert len(report["faults"]) == 19
     assert lines[-1] == "result    19 faults left"
     assert len(look_over(tmp_path, hashes="off", progress=False).faults) == 19
     assert list(yaml.safe_load((tmp_path / "dataset.yaml").read_text())) == ["exclude"]
@@ -390,8 +390,7 @@ def test_no_fix_leaves_a_class_empty(tmp_path: Path) -> None:
     faults = look_over(tmp_path, hashes="off", progress=False).faults
     assert {(fault.kind, fault.fix.patch) for fault in faults} == {("unknown-values", None)}
     lines: list[str] = []
-    with pytest.raises(DataError, match="20 faults"):
-        check(tmp_path, fix=True, hashes="off", say=lines.append)
+    assert len(check(tmp_path, fix=True, hashes="off", say=lines.append)["faults"]) == 20
     assert lines[-1] == "result    no declaration mends this"
     assert not (tmp_path / "dataset.yaml").exists()
 
@@ -400,7 +399,7 @@ def test_fix_writes_nothing_where_nothing_can_be_declared(tmp_path: Path) -> Non
     make_clean(tmp_path, 2, 12)
     shutil.rmtree(tmp_path / "masks")
     lines: list[str] = []
-    with pytest.raises(DataError, match="1 fault"):
+    with pytest.raises(DataError, match="cannot be opened: .*no folder masks/"):
         check(tmp_path, fix=True, say=lines.append)
     assert "no folder masks/" in " ".join(lines)
     assert lines[-1] == "result    no declaration mends this"
@@ -459,6 +458,7 @@ def test_the_report_and_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert planted.files[0] in said.out
     assert said.err.startswith("error: data: ")
+    assert "1 fault" in said.err
     assert run(tmp_path / "nothing") == 3
     assert run(folder, "--json", tmp_path / "nowhere" / "report.json") == 5
 
@@ -502,8 +502,9 @@ def test_the_page_needs_no_network(tmp_path: Path) -> None:
     for other in ("leak", "palette_in_another_order", "constant_image"):
         plant(site, other, np.random.default_rng(1))
     page = tmp_path / "report.html"
-    with pytest.raises(DataError, match="3 faults"):
-        check(tmp_path, html_file=page, hashes="off", say=silent)
+    report = check(tmp_path, html_file=page, hashes="off", say=silent)
+    assert {row["kind"] for row in report["faults"]} >= {"leak"}
+    assert len(report["faults"]) == 3
     text = page.read_text(encoding="utf-8")
     parsed = Page(text)
     assert parsed.open == []
@@ -611,7 +612,13 @@ def test_a_folder_that_takes_no_hashes(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", [pytest.param(name, marks=real(name)) for name in ("isbi2012", "camvid")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("isbi2012", marks=real("isbi2012")),
+        pytest.param("camvid", marks=[real("camvid"), pytest.mark.slow]),
+    ],
+)
 def test_real_sets_are_without_fault(name: str, tmp_path: Path) -> None:
     shutil.copytree(DATA / name, tmp_path / name)
     found = look_over(tmp_path / name, progress=False)

@@ -221,6 +221,7 @@ def test_the_score_of_training_is_that_of_evaluation(run: Path, shapes: Path) ->
     assert scores["top1"] == pytest.approx(checkpoint[1]["best"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(
     run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +274,7 @@ def test_files_answer_like_keras(run: Path, files: dict[str, Path], shapes: Path
     assert Classifier(files["static_wi8_ai8"]).classify(image).top[0][1] in KINDS
 
 
+@pytest.mark.slow
 def test_another_size_can_be_exported(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "wide.tflite"
     export(run, path, recipe="static_wi8_ai8", size=(24, 32), say=silent)
@@ -360,7 +362,7 @@ def test_models_and_data_of_the_other_task_are_refused(
     assert task_of(run_folder).name == "segment"
     with pytest.raises(UsageError, match="teach a segmenter"):
         evaluate(run, cells, say=silent)
-    with pytest.raises(UsageError, match="teaches a classifier"):
+    with pytest.raises(UsageError, match="teach a classifier"):
         evaluate(run_folder, shapes, say=silent)
     with pytest.raises(UsageError, match="pass --network resnet50"):
         train(shapes, tmp_path / "run", TrainSettings(NetworkSettings(size=32)), say=silent)
@@ -384,7 +386,7 @@ def test_models_and_data_of_the_other_task_are_refused(
         ({"border_weight": (10, 5)}, "--border-weight is an option of segmenters"),
         ({"ignore": 255}, "--ignore is an option of segmenters"),
         ({"loss": "dice"}, "--loss is an option of segmenters"),
-        ({"fit": "crop"}, "--fit crop is of segmenters"),
+        ({"fit": "crop"}, "--fit crop is not for a classifier; expected resize or letterbox"),
         ({"dropout": 0.1}, "--dropout is an option of segmenters"),
     ],
 )

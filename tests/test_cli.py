@@ -146,10 +146,12 @@ def test_a_run_folder_that_exists_is_kept(
     assert {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_is_resumed_by_name_or_by_out(run_copy: Path, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["--resume", run_copy], [cells, "--out", run_copy, "--resume"]):
-        runs(["train", *arguments])
-        assert "resume    after step 9 of 9" in capsys.readouterr().out
+@pytest.mark.parametrize("by_name", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_run_is_resumed_by_name_or_by_out(
+    by_name: bool, run_copy: Path, cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs(["train", "--resume", run_copy] if by_name else ["train", cells, "--out", run_copy, "--resume"])
+    assert "resume    after step 9 of 9" in capsys.readouterr().out
     line = fails(["train", "--resume", run_copy, "--filters", "64", "--per-image", "1", "99"], 2, "usage", capsys)
     assert "the run was started with another --filters" in line
 
@@ -244,6 +246,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------------- export
 
 
+@pytest.mark.slow
 def test_an_argmax_head_gives_the_labels_of_the_logits(
     run_folder: Path, int8_file: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,7 +184,13 @@ def test_a_way_for_which_no_time_is_left_is_not_tried() -> None:
 # --------------------------------------------------------------------------------------------------- the choice in runs
 
 
-@pytest.mark.parametrize("settings", [{"precision": "bfloat16"}, {"precision": "float32", "compile": "graph"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "float32", "compile": "graph"},
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_keeps_its_choice_and_is_float32_outside(settings: dict[str, str], cells: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     train(cells, tmp_path / "run", TrainOptions(**{**TINY, **settings}, ema=0.9), say=lines.append)
@@ -201,6 +207,7 @@ def test_a_run_keeps_its_choice_and_is_float32_outside(settings: dict[str, str],
         assert (tmp_path / "m.tflite").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_trials_are_written_down_and_leave_no_trace(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,6 +295,7 @@ def test_bad_calibration_is_a_named_error(calibration: Any, error: type[UnetresE
         ku.quantize_aware(ku.build_unet((16, 16, 1), 2, filters=4, depth=1), calibration)
 
 
+@pytest.mark.slow
 def test_it_learns_by_an_ordinary_fit_and_survives_a_file(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = ku.build_unet((16, 16, 1), 2, filters=4, depth=1)

@@ -58,6 +58,7 @@ ALLOWED = {
     "tensorflow_model_optimization": ("keras_unetres.quantization.tfmot",),
     "tf_keras": ("keras_unetres.quantization.tfmot",),
 }
+TASKS_MAY_BE_NAMED = ("keras_unetres.choices.tasks", "keras_unetres.tasks", "unetres_edge.model.card")
 WITHOUT_CIRCLES = tuple(SOURCES)
 MODELS_MAY_IMPORT = {"keras", "keras_unetres", "numpy", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
@@ -202,6 +203,25 @@ def star_faults(root: Path) -> list[str]:
     return [found.fault("star import") for found in all_imports(root) if found.target.endswith(".*")]
 
 
+def task_faults(root: Path) -> list[str]:
+    """What differs between tasks is in their rows: nothing else asks whether a name is that of one of them."""
+    return [
+        f"{module.name}:{node.lineno}: {ast.unparse(node)}: ask the task's row"
+        for package in SOURCES
+        for module in read_modules(root, package)
+        if not any(is_inside(module.name, place) for place in TASKS_MAY_BE_NAMED)
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Compare) and any(names_a_task(part) for part in [node.left, *node.comparators]))
+        or (isinstance(node, ast.MatchValue) and names_a_task(node.value))
+    ]
+
+
+def names_a_task(node: ast.expr) -> bool:
+    if isinstance(node, ast.Attribute):
+        return isinstance(node.value, ast.Name) and node.value.id in {"SEGMENT", "CLASSIFY"}
+    return isinstance(node, ast.Constant) and node.value in ("segment", "classify")
+
+
 def dependency_faults(root: Path) -> list[str]:
     """Every package that is imported is a declared dependency of the distribution that imports it."""
     faults = []
@@ -275,6 +295,7 @@ RULES = (
     models_faults,
     circle_faults,
     star_faults,
+    task_faults,
     dependency_faults,
     export_faults,
 )
@@ -283,6 +304,24 @@ RULES = (
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_this_repository_keeps_the_rule(rule: Callable[[Path], list[str]]) -> None:
     assert rule(ROOT) == []
+
+
+def test_the_levels_are_those_of_contributing() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    (chain,) = re.findall(r"^    (cli > [^.]*?)\n\n", text, re.MULTILINE)
+    levels = [tuple(rooms.split(" | ")) for rooms in re.split(r"\s+>\s+", chain)]
+    assert levels == [tuple(room for room in rooms if room != "__main__") for rooms in LEVELS] + [("unetres_edge",)]
+
+
+def test_every_file_to_add_to_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    section = text[text.index("## How to add") : text.index("## The runtime alone")]
+    folder, files = Path(), []
+    for word in re.findall(r"`([\w./]+\.(?:py|md|toml))`", section):
+        folder = Path(word).parent if "/" in word else folder  # a bare name lies beside the file before it
+        files.append(ROOT / (word if "/" in word or word == "pyproject.toml" else folder / word))
+    assert len(files) > 20
+    assert [file for file in files if file.stem not in ("NAME", "test_NAME") and not file.is_file()] == []
 
 
 def test_every_module_is_read() -> None:
@@ -324,6 +363,13 @@ PLANTED = {
     "scipy in models": (models_faults, "keras_unetres/models/a.py", "from scipy import ndimage"),
     "a circle of one": (circle_faults, "keras_unetres/models/a.py", "def f():\n    from . import a"),
     "star": (star_faults, "keras_unetres/models/a.py", "from .blocks import *"),
+    "a task by its name": (task_faults, "keras_unetres/data/a.py", "b = [] if c.task == 'classify' else [1]"),
+    "a task by its row's name": (task_faults, "keras_unetres/data/a.py", "b = a.task != SEGMENT.name"),
+    "a task that is matched": (
+        task_faults,
+        "keras_unetres/data/a.py",
+        "match a.task:\n    case 'segment':\n        b = 1",
+    ),
     "undeclared": (dependency_faults, "edge/src/unetres_edge/a.py", "import scipy.ndimage"),
     "unsorted": (export_faults, "keras_unetres/a.py", "b = a = 1\n__all__ = ['b', 'a']"),
     "repeated": (export_faults, "keras_unetres/a.py", "a = 1\n__all__ = ['a', 'a']"),

@@ -25,7 +25,7 @@ from keras_unetres.verify.precision import search_precision
 from keras_unetres.verify.receipt import receipt_files
 from keras_unetres.workflows.export import export
 from unetres_edge import Segmenter
-from unetres_edge.errors import GateError, UsageError
+from unetres_edge.errors import UsageError
 from unetres_edge.model.card import read_card
 
 
@@ -236,8 +236,6 @@ def hard_run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(GateError):
-        export(hard_run, tmp_path / "whole.tflite", recipe="static_wi8_ai8", split="all", max_drop=1.0, say=silent)
     out = tmp_path / "m.tflite"
     given = ["export", str(hard_run), "--out", str(out), "--recipe", "auto", "--split", "all", "--max-drop", "1"]
     assert main(given) == 0
@@ -247,7 +245,8 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
     assert {"decoder1_1_conv", "decoder1_2_conv"} <= set(floats)
     assert len(floats) < len(receipt["mixed"]["layers"]) / 2
     assert 0 < receipt["mixed"]["float_multiply_adds"] < 1
-    assert receipt["mixed"]["tried"][-1]["drop"] <= 1.0
+    first, *_, last = receipt["mixed"]["tried"]
+    assert (first["floats"], first["drop"] > 1.0, last["drop"] <= 1.0) == (0, True, True)
     assert read_card(out.read_bytes()).recipe == MIXED
     page = receipt_files(out)[1].read_text()
     assert "Precision by layer" in page

@@ -18,7 +18,7 @@ from keras_unetres.pages.check import CheckFigures, FaultRow, Thumbnail, check_p
 from keras_unetres.pages.frame import render
 from keras_unetres.pages.receipt import ChangedImage, receipt_body, receipt_page
 from keras_unetres.pages.report import report_page
-from keras_unetres.pages.review import review
+from keras_unetres.tasks.review import review
 from unetres_edge.model.card import default_colors
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,8 +13,8 @@ from keras import layers
 from own_networks import separable_fcn, tiny_segmenter, with_statistics
 
 import keras_unetres as ku
-from keras_unetres.quantization.tfmot.cluster import Clustered, cluster_model, values_by_layer
-from keras_unetres.quantization.tfmot.prune import Pruned, choose_layers, deflated_size, prune_model, zeros_by_layer
+from keras_unetres.quantization.tfmot.cluster import Clustered, cluster_model
+from keras_unetres.quantization.tfmot.prune import Pruned, choose_layers, deflated_size, prune_model
 from unetres_edge.errors import ModelError, UsageError
 
 STEPS = 10
@@ -66,7 +66,6 @@ def kernels(model: keras.Model) -> dict[str, np.ndarray]:
 def test_each_chosen_kernel_has_the_share_of_zeros_that_was_asked_for(pruned: Pruned, sparse: keras.Model) -> None:
     assert pruned.layers
     found = kernels(sparse)
-    assert zeros_by_layer(sparse) == {name: np.mean(kernel == 0) for name, kernel in found.items()}
     for name, kernel in found.items():
         share = 0.75 if name in pruned.layers else 0.0
         assert abs(np.sum(kernel == 0) - share * kernel.size) <= 1, name
@@ -95,7 +94,7 @@ def test_what_is_stripped_answers_as_what_was_trained(
 
 
 def test_the_original_is_left_as_it_was(model: keras.Model, sparse: keras.Model) -> None:
-    assert set(zeros_by_layer(model).values()) == {0.0}
+    assert all(kernel.all() for kernel in kernels(model).values())
     for layer, other in zip(model.layers[1:], sparse.layers[1:], strict=True):
         assert (type(layer), layer.name) == (type(other), other.name)
 
@@ -117,9 +116,9 @@ def test_kernels_have_as_many_values_as_clusters_and_keep_their_zeros(
 def test_clusters_of_a_dense_model(model: keras.Model, batch: tuple[np.ndarray, ...]) -> None:
     made = cluster_model(model, clusters=4, layers=["first"])
     assert made.layers == ("first",)
-    values = values_by_layer(made.strip())
-    assert values["first"] == 4
-    assert values["second"] == kernels(model)["second"].size
+    after = kernels(made.strip())
+    assert len(np.unique(after["first"])) == 4
+    assert len(np.unique(after["second"])) == kernels(model)["second"].size
 
 
 def test_which_layers_are_chosen() -> None:

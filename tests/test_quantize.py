@@ -56,6 +56,7 @@ def test_what_is_kept_is_at_least_as_good_as_quantization_without_training(aware
     assert done["best_miou"] >= start - 5e-5  # as it was printed
 
 
+@pytest.mark.slow
 def test_its_file_computes_what_it_computes(aware: Any, cells: Path, tmp_path: Path) -> None:
     out = aware[0]
     export(out, tmp_path / "m.tflite", recipe="static_wi8_ai8", gate=False, say=silent)

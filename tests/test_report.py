@@ -26,14 +26,14 @@ from keras_unetres.cli import main
 from keras_unetres.cli.table import make_parser
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
 from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
-from keras_unetres.pages.pictures import Filmstrip, Watched, spread
+from keras_unetres.pages.pictures import Filmstrip, spread
 from keras_unetres.pages.report import ReportContent, report_figures, report_page
-from keras_unetres.pages.review import review
 from keras_unetres.runs import DataInfo, RunFolder
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
 from keras_unetres.settings import TrainCommand, TrainSettings
 from keras_unetres.tasks.reports import command_of, make_report
+from keras_unetres.tasks.review import Watched, review
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.report import report
 from unetres_edge import Card, Preprocessing, Segmenter
