@@ -32,7 +32,7 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 MAIN = {"unetres": keras_unetres.cli.main, "unetres-edge": unetres_edge.cli.main}
 SLOW = ("train", "quantize", "prune", "cluster", "export", "bench", "demo", "report", "--resume")
 TINY = ("--size", "32", "--filters", "4", "--depth", "2", "--batch", "8")
-LANGUAGES = ("", "sh", "python", "js", "yaml", "json", "text", "toml")
+LANGUAGES = ("", "c", "sh", "python", "js", "yaml", "json", "text", "toml")
 
 
 @dataclass(frozen=True)

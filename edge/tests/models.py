@@ -108,19 +108,23 @@ def make_conv(card: Card | None, weights: np.ndarray, bias: np.ndarray, size: tu
     options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
     conv = schema.BuiltinOperator.CONV_2D
     graph.op(conv, [source, kernel, offset], [scores], schema.BuiltinOptions.Conv2DOptions, options)
-    result = scores
-    if card and card.head == "argmax":
-        axis = graph.tensor("axis", (1,), "int32", values=np.array([3]))
-        wide = graph.tensor("wide", (1, *size), "int32")
-        result = graph.tensor("labels", (1, *size), "uint8")
-        argmax = schema.ArgMaxOptionsT()
-        argmax.outputType = TYPES["int32"]
-        kinds = schema.BuiltinOptions
-        graph.op(schema.BuiltinOperator.ARG_MAX, [scores, axis], [wide], kinds.ArgMaxOptions, argmax)
-        cast = schema.CastOptionsT()
-        cast.inDataType, cast.outDataType = TYPES["int32"], TYPES["uint8"]
-        graph.op(schema.BuiltinOperator.CAST, [wide], [result], kinds.CastOptions, cast)
+    result = add_argmax(graph, scores, size) if card and card.head == "argmax" else scores
     return finish(graph, card, [source], [result])
+
+
+def add_argmax(graph: Graph, scores: int, size: tuple[int, int]) -> int:
+    """Add ARG_MAX and CAST behind scores; return the uint8 labels."""
+    axis = graph.tensor("axis", (1,), "int32", values=np.array([3]))
+    wide = graph.tensor("wide", (1, *size), "int32")
+    labels = graph.tensor("labels", (1, *size), "uint8")
+    argmax = schema.ArgMaxOptionsT()
+    argmax.outputType = TYPES["int32"]
+    kinds = schema.BuiltinOptions
+    graph.op(schema.BuiltinOperator.ARG_MAX, [scores, axis], [wide], kinds.ArgMaxOptions, argmax)
+    cast = schema.CastOptionsT()
+    cast.inDataType, cast.outDataType = TYPES["int32"], TYPES["uint8"]
+    graph.op(schema.BuiltinOperator.CAST, [wide], [labels], kinds.CastOptions, cast)
+    return labels
 
 
 def make_dense(card: Card, weights: np.ndarray, bias: np.ndarray) -> bytes:

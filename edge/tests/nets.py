@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from models import Graph, finish, make_card
+from models import Graph, add_argmax, finish, make_card
 
 from unetres_edge import Card
 
@@ -59,4 +59,5 @@ def make_net(card: Card, *, seed: int = 0) -> bytes:
     join.axis = 3
     graph.op(OPS.CONCATENATION, [first, up], [joined], KINDS.ConcatenationOptions, join)
     scores = conv("scores", joined, (height, width, classes), 2 * deep, classes)
-    return finish(graph, card, [source], [scores])
+    result = add_argmax(graph, scores, (height, width)) if card.head == "argmax" else scores
+    return finish(graph, card, [source], [result])
