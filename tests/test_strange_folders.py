@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 from keras_unetres.data.dataset import open_dataset
 from keras_unetres.data.records import Records, read_records
 from keras_unetres.doctor.check import check
-from unetres_edge.errors import DataError, UsageError
+from unetres_edge.errors import DataError, ImageError, UsageError
+from unetres_edge.images.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
 
@@ -347,3 +349,137 @@ def test_what_lists_name_wrongly_or_not_at_all_is_said(tmp_path: Path) -> None:
     (tmp_path / "val.txt").unlink()
     (tmp_path / "train.txt").write_text("a photograph\nof something\n")
     assert any("train.txt names no image" in note for note in open_dataset(tmp_path).notes)
+
+
+# Masks and names that look like others
+
+
+def fix_and_read(root: Path) -> Records:
+    """Write what the faults' fixes say, and read the set; a second check finds nothing."""
+    for fault in check(root, hashes="off", progress=False).faults:
+        (root / "dataset.yaml").write_text(fault.fix.text + "\n", encoding="utf-8")
+    assert check(root, hashes="off", progress=False).faults == []
+    return read(root)
+
+
+def test_names_that_are_left_over_on_both_sides_are_not_paired(tmp_path: Path) -> None:
+    """`img_0` ... with `mask_1` ...: all but one would pair with the mask of another image."""
+    for number in range(8):
+        save(tmp_path / "images" / f"img_{number}.png", picture())
+        save(tmp_path / "masks" / f"mask_{number + 1}.png", drawn(number))
+    kinds = [fault.kind for fault in check(tmp_path, hashes="off", progress=False).faults]
+    assert (kinds.count("missing-mask"), kinds.count("missing-image")) == (8, 8)
+
+
+@pytest.mark.parametrize("how", ["smooth", "jpeg"])
+def test_masks_of_blends_are_cut_in_the_middle(tmp_path: Path, how: str) -> None:
+    whole = np.zeros((40, 40), np.uint8)
+    whole[10:30, 5:25] = 255
+    for number in range(6):
+        save(tmp_path / "images" / f"{number}.png", np.repeat(np.repeat(picture(), 3, 0), 3, 1)[:40, :40])
+        soft = Image.fromarray(np.roll(whole, number, 1))
+        if how == "smooth":
+            soft = soft.resize((80, 80), Image.Resampling.BICUBIC).resize((40, 40), Image.Resampling.BICUBIC)
+        else:
+            soft.save(tmp_path / "soft.jpg", quality=70)
+            soft = Image.open(tmp_path / "soft.jpg")
+        save(tmp_path / "masks" / f"{number}.png", np.asarray(soft))
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert (fault.kind, fault.fix.text) == ("smeared-mask", 'values: {"0-127": 0, "128-255": 1}')
+    for record in fix_and_read(tmp_path):
+        assert (record.mask == np.roll(whole, int(record.name[0]), 1) // 255).all()
+
+
+def test_ranges_of_values(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", np.arange(256, dtype=np.uint8).reshape(16, 16))
+    text = "classes: [out, in]\nvalues: {0-99: out, 100-199: ignore, 200: in, 201-255: in}\n"
+    (tmp_path / "dataset.yaml").write_text(text)
+    assert np.bincount(read(tmp_path)[0].mask.ravel())[[0, 1, 255]].tolist() == [100, 56, 100]
+    for wrong in ("9-1: out", "0-65536: out", "a-b: out", "0-9: out, 5: in"):
+        (tmp_path / "dataset.yaml").write_text(f"classes: [out, in]\nvalues: {{{wrong}}}\n")
+        with pytest.raises(DataError, match=r"values (is wrong|names a value)"):
+            open_dataset(tmp_path)
+
+
+def test_blends_of_colours_are_no_classes(tmp_path: Path) -> None:
+    colors = np.array([(0, 0, 0), (200, 30, 30), (20, 200, 40)], np.uint8)
+    ids = np.zeros((64, 64), np.uint8)
+    ids[8:40, 8:40], ids[20:60, 44:60] = 1, 2
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", np.repeat(np.repeat(picture(), 4, 0), 4, 1))
+        drawing = Image.fromarray(colors[np.roll(ids, number, 1)])
+        soft = drawing.resize((128, 128), Image.Resampling.BICUBIC).resize((64, 64), Image.Resampling.BICUBIC)
+        save(tmp_path / "masks" / f"{number}.png", np.asarray(soft))
+    for record in fix_and_read(tmp_path):
+        labelled = record.mask != 255
+        assert labelled.mean() > 0.8
+        assert len(np.unique(record.mask[labelled])) == 3
+        assert len(np.unique(np.stack([record.mask, np.roll(ids, int(record.name[0]), 1)])[:, labelled], axis=1).T) == 3
+
+
+def test_numbers_that_go_on_from_mask_to_mask_are_objects(tmp_path: Path) -> None:
+    for number in range(10):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        mask = np.zeros((16, 16), np.uint8)
+        mask[2:6, 2:6], mask[9:12, 9:12] = 2 * number + 3, 2 * number + 4
+        save(tmp_path / "masks" / f"{number}.png", mask)
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert (fault.kind, fault.fix.text) == ("instance-ids", "masks_are: instances")
+    assert {int((record.mask == 1).sum()) for record in fix_and_read(tmp_path)} == {16 + 9}
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 4095.0])
+def test_floats_of_any_scale_are_stretched_or_as_they_are(tmp_path: Path, scale: float) -> None:
+    for number in range(4):
+        values = np.random.default_rng(number).random((16, 16), np.float32) * np.float32(scale)
+        save(tmp_path / "images" / f"{number}.tif", values - np.float32(scale > 1))
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    found = check(tmp_path, hashes="off", progress=False)
+    assert ([f.kind for f in found.warnings], found.faults) == (["few-levels"] if scale > 1 else [], [])
+    image = read(tmp_path)[0].image
+    stretched = Preprocessing(channels=1, per_image=(0, 100)).prepare(image)
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    if scale > 1:
+        with pytest.raises(ImageError, match=r"outside \[0, 1\].*--per-image 1 99"):
+            Preprocessing(channels=1).prepare(image)
+
+
+def test_shapes_in_a_folder_of_their_own_with_paths_of_windows(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "images" / f"a{number}.png", picture())
+        shape = {"label": "cell", "points": [[2, 3], [8, 3], [8, 9], [2, 9]], "shape_type": "polygon", "group_id": None}
+        said = {"version": "5.4.1", "flags": {}, "shapes": [shape], "imageHeight": 16, "imageWidth": 16}
+        said["imagePath"] = ["..\\images\\a{}.png", "C:\\Users\\me\\pics\\a{}.png"][number % 2].format(number)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"a{number}.json").write_text(json.dumps(said))
+    records = read(tmp_path)
+    assert [int((record.mask == 1).sum()) for record in records] == [49] * 4
+    assert records.classes.names == ("background", "cell")
+
+
+def test_crowds_are_objects_where_that_is_declared(tmp_path: Path) -> None:
+    images, annotations = [], []
+    for number in range(4):
+        save(tmp_path / "images" / f"a{number}.png", picture())
+        images.append({"id": number, "file_name": f"a{number}.png", "width": 16, "height": 16})
+        runs = {"size": [16, 16], "counts": [32, 40, 256 - 72]}
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "iscrowd": 1, "segmentation": runs})
+    said = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
+    (tmp_path / "instances.json").write_text(json.dumps(said))
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert (fault.kind, fault.fix.text) == ("empty-class", "crowds: objects")
+    assert {int((record.mask == 1).sum()) for record in fix_and_read(tmp_path)} == {40}
+    (tmp_path / "dataset.yaml").write_text("crowds: yes\n")
+    with pytest.raises(DataError, match=r"crowds is wrong"):
+        open_dataset(tmp_path)
+
+
+def test_files_that_are_not_read_are_said_in_training(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    (tmp_path / "images" / "9.HEIC").write_bytes(b"0")
+    (note,) = open_dataset(tmp_path).notes
+    assert note.startswith("1 .heic file in images/ not read, such as 9.HEIC")

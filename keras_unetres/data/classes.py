@@ -28,6 +28,12 @@ _ODD_SHARE = 0.9
 _FEW_MASKS = 100  # a value that no more than one mask in this many holds is taken for a stray, unless it has a name
 _ENOUGH_MASKS = 20
 _WIDEST_TABLE = 1 << 17
+_FEWEST_BLENDS = 5  # values of masks that are blends of two
+_FEWEST_NUMBERED = 8  # masks, and numbers in them, that tell objects from classes
+_BLEND_SHARE = 0.03  # of the pixels that a blend of two colours has at most
+_BLEND_REACH = 0.2  # of the way between them, by which sharpening goes beyond
+_BLEND_ROUNDING = 12  # levels off the line between them
+_MOST_BLENDS = 512  # colours of a declaration
 _WHITE = (255, 65535)  # what programs write for the foreground of a mask of 8 or 16 bits
 _TWO_NAMES = ("background", "foreground")
 
@@ -237,8 +243,19 @@ def _find_white(found: Sequence[Collection[int]], ignore: int | None) -> int | N
 
 def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequence[int]) -> int:
     """Return the number of classes when nothing names them: the ids found must be 0, 1, 2, ... but for a few strays."""
+    top = _find_smeared_white(found)
+    if top:
+        middle = (top + 1) // 2
+        raise DataError(
+            "the masks hold two values, and blends of them at the edges",
+            file=dataset.root,
+            expected=f"0 and {top} alone",
+            found=shorten(ids),
+            fix=declare({"values": {f"0-{middle - 1}": 0, f"{middle}-{top}": 1}}, dataset.root),
+            kind="smeared-mask",
+        )
     few = [set(values) - {dataset.reading.ignore} for values in found if len(values) <= _MOST_UNNAMED_CLASSES]
-    numbered = _number_objects(few)
+    numbered = _number_objects(few) or _number_over_images(found)
     if len(few) > _ODD_SHARE * len(found) and not numbered:  # the others are at fault, and values of hardly any mask
         seen = Counter(value for values in few for value in values)
         rare = -(-len(found) // _FEW_MASKS) if len(found) >= _ENOUGH_MASKS else 0
@@ -273,6 +290,34 @@ def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequ
         ),
         kind="not-contiguous",
     )
+
+
+def _find_smeared_white(found: Sequence[Collection[int]]) -> int:
+    """Return the white of masks of 0 and white that were scaled, smoothed or compressed like pictures, else 0.
+
+    Nearly all their pixels are nearly 0 or nearly white, and no value between has many.
+    """
+    total: Counter[int] = Counter()
+    for counts in found:
+        if not isinstance(counts, Mapping):
+            return 0
+        total.update(counts)
+    top = max(total, default=0)
+    if top not in _WHITE or min(total) != 0 or len(total) < _FEWEST_BLENDS:
+        return 0
+    pixels = sum(total.values())
+    low, high = (sum(n for value, n in total.items() if abs(value - end) <= 0.15 * top) for end in (0, top))
+    middle = max((n for value, n in total.items() if 0.15 * top < value < 0.85 * top), default=0)
+    return top if min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
+
+
+def _number_over_images(found: Sequence[Collection[int]]) -> bool:
+    """Whether numbers go on from mask to mask: most masks have some, and nearly each is in one mask or two."""
+    seen = Counter(value for values in found for value in set(values) if value)
+    once = {value for value, masks in seen.items() if masks <= 2}
+    own = sum(not once.isdisjoint(values) for values in found)
+    many = min(len(found), len(seen)) >= _FEWEST_NUMBERED
+    return many and len(once) > 0.9 * len(seen) and 2 * own > len(found)
 
 
 def _number_objects(masks: Sequence[set[int]]) -> bool:
@@ -390,8 +435,38 @@ def fix_colors(counts: Mapping[int, int]) -> Fix:
         values = table.values(IGNORE)
         if set(counts) <= set(values) and len(counts) > 1:
             return declare(values_patch({color: values[color] for color in counts}, by_color=True))
+    drawn = _drawn(counts)
+    if len(counts) - len(drawn) > _MOST_BLENDS:
+        return Fix("export the masks again without anti-aliasing")
+    if len(drawn) < len(counts):
+        values = dict.fromkeys(counts, IGNORE) | {color: i for i, color in enumerate(drawn)}
+        return declare(values_patch(values, by_color=True))
     order = sorted(counts, key=lambda color: (color != 0, -counts[color]))
     return declare(values_patch({color: i for i, color in enumerate(order[:IGNORE])}, by_color=True))
+
+
+def _drawn(counts: Mapping[int, int]) -> list[int]:
+    """Return the colours that were drawn, black first, without the few pixels of blends between two of them."""
+    least = _BLEND_SHARE * sum(counts.values())
+    drawn: list[int] = []
+    for color in sorted(counts, key=lambda color: -counts[color]):
+        if counts[color] >= least or not _is_blend(color, drawn):
+            drawn.append(color)
+    if len(counts) < max(_FEWEST_BLENDS, 3 * len(drawn)):
+        drawn = list(counts)
+    return sorted(drawn, key=lambda color: (color != 0, -counts[color]))
+
+
+def _is_blend(color: int, drawn: Sequence[int]) -> bool:
+    """Whether a packed colour lies on the line between two others, nearly."""
+    mine, others = np.array(unpack(color), float), [np.array(unpack(other), float) for other in drawn]
+    for place, start in enumerate(others):
+        for end in others[:place]:
+            way = end - start
+            share = float((mine - start) @ way / max(1.0, way @ way))
+            if -_BLEND_REACH < share < 1 + _BLEND_REACH and np.abs(start + share * way - mine).max() <= _BLEND_ROUNDING:
+                return True
+    return False
 
 
 def list_values(values: Iterable[int], by_color: bool) -> list[int] | list[str]:

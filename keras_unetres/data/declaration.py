@@ -6,9 +6,10 @@ splits: {train: train, val: val, test: test}     # a folder, list or annotation 
 images: images               # names of the two folders, or of two stacks
 masks: masks
 annotations: all.json        # COCO: one file for all parts
+crowds: ignore               # COCO: crowds are not labelled; or objects, as brush tools write them
 classes: [background, cell]
 colors: [[0, 0, 0], [220, 60, 60]]
-values: {0: background, 255: cell, 7: ignore}    # stored value, or "#rrggbb", -> class id, class name or ignore
+values: {0: background, 255: cell, 7: ignore}    # stored value, 128-255 or "#rrggbb" -> class id, name or ignore
 background: background       # the class of which no objects are made; else that of this name, or class 0
 ignore: 255                  # the label that means "not labelled"
 masks_are: classes           # or: instances
@@ -31,7 +32,7 @@ from typing import Any
 
 import yaml
 
-from unetres_edge.errors import DataError, UsageError, shortened
+from unetres_edge.errors import DataError, Fix, UsageError, shortened
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
@@ -43,6 +44,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "images": (str, "the name of a folder"),
     "masks": (str, "the name of a folder"),
     "annotations": (str, "the name of a file"),
+    "crowds": (str, "ignore or objects"),
     "classes": ((list, dict), "a list of names, or id: name lines"),
     "colors": (list, "a list of [red, green, blue]"),
     "values": (dict, "value: class lines"),
@@ -54,6 +56,7 @@ _MOST_VALUES = 1_000_000
 _LONGEST = 1000  # characters of a value that is no text
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_SPAN = re.compile(r"(\d{1,5})-(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Declaration:
     @property
     def by_color(self) -> bool:
         """Whether the colours of masks are classes."""
-        return any(isinstance(key, str) for key in self.given.get("values", {}))
+        return any(isinstance(key, str) and key.startswith("#") for key in self.given.get("values", {}))
 
     @property
     def by_number(self) -> bool:
@@ -221,31 +224,40 @@ class Declaration:
             return None
         made: dict[int, int] = {}
         for key, target in declared.items():
-            if isinstance(key, str) and _COLOR.fullmatch(key):
-                stored = int(key[1:], 16)
-            elif type(key) is int and -(2**31) <= key < 2**31 and not self.by_color:
-                stored = key
-            else:
-                raise DataError(
-                    "values is wrong",
-                    file=self.file,
-                    expected='whole numbers, or colours as "#rrggbb"',
-                    found=repr(key),
-                )
-            if stored in made:
-                raise DataError("values names a colour twice", file=self.file, found=key)
-            if target == "ignore":
-                made[stored] = IGNORE
-            elif names is not None and target in names:
-                made[stored] = names.index(target)
-            elif type(target) is int and 0 <= target < (len(names) if names else IGNORE):
-                made[stored] = target
-            else:
-                classes = ", ".join(names) if names else "0, 1, 2, ..."
-                raise DataError(
-                    "values names no class", file=self.file, expected=f"ignore, or one of {classes}", found=repr(target)
-                )
+            for stored in self._stored(key):
+                if stored in made:
+                    raise DataError("values names a value or a colour twice", file=self.file, found=key)
+                made[stored] = self._target(target, names)
         return made
+
+    def _stored(self, key: Any) -> Iterable[int]:
+        """Return the stored values that a key of `values` stands for: one, a packed colour, or all of a range."""
+        span = _SPAN.fullmatch(key) if isinstance(key, str) else None
+        if isinstance(key, str) and _COLOR.fullmatch(key):
+            return (int(key[1:], 16),)
+        if type(key) is int and -(2**31) <= key < 2**31 and not self.by_color:
+            return (key,)
+        if span is not None and not self.by_color and int(span[1]) <= int(span[2]) < 2**16:
+            return range(int(span[1]), int(span[2]) + 1)
+        raise DataError(
+            "values is wrong",
+            file=self.file,
+            expected='whole numbers, ranges such as 0-127 below 65536, or colours as "#rrggbb"',
+            found=repr(key),
+        )
+
+    def _target(self, target: Any, names: tuple[str, ...] | None) -> int:
+        """Return the class id that a value of `values` names, or `IGNORE`."""
+        if target == "ignore":
+            return IGNORE
+        if names is not None and target in names:
+            return names.index(target)
+        if type(target) is int and 0 <= target < (len(names) if names else IGNORE):
+            return target
+        classes = ", ".join(names) if names else "0, 1, 2, ..."
+        raise DataError(
+            "values names no class", file=self.file, expected=f"ignore, or one of {classes}", found=repr(target)
+        )
 
 
 def read_declaration(root: Path) -> Declaration:
@@ -382,10 +394,19 @@ def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
             file=file,
             expected="2 to 255 different names",
             found=f"{', '.join(twice[:4])} more than once" if twice and len(names) <= 255 else listed,
-            fix="merge classes, by values: {VALUE: CLASS, ...}" if len(names) > 255 else None,
+            fix=Fix("merge classes, by values: {VALUE: CLASS, ...}", place=f"in {_yaml_of(file)}")
+            if len(names) > 255
+            else None,
             kind="declaration",
         )
     return names
+
+
+def _yaml_of(file: Path) -> Path:
+    """Return the declaration of a data set that was opened by a file or a folder."""
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return file
+    return (file.parent if file.suffix.lower() == ".json" else file) / "dataset.yaml"
 
 
 def _color(color: Any, file: Path) -> tuple[int, int, int]:

@@ -155,6 +155,7 @@ KINDS = {
                 "{rim_pixels} px of a class that lie between two others, {direct_steps} direct steps over a class",
                 "direct steps, as in the other masks",
             ),
+            ("{found}", "{expected}"),
         ),
         anchor=f"{_MASKS}#colours",
     ),

@@ -35,9 +35,14 @@ class Levels(NamedTuple):
 
 
 def count_levels(image: np.ndarray) -> Levels | None:
-    """Return the levels of the channel that keeps most, or None of an image of 8 bits."""
+    """Return the levels of the channel that keeps most, or None of an image of 8 bits.
+
+    Of floats outside 0..1, whose full scale nobody knows, one level is left unless each image is stretched.
+    """
     if image.dtype == np.uint8:
         return None
+    if image.dtype.kind == "f" and (image.min() < 0 or image.max() > 1):
+        return Levels(1, max(2, len(np.unique(image.reshape(-1)[:: -(-image.size // _PIXELS)]))))
     scale = 255 / 65535 if image.dtype == np.uint16 else 255.0
     channels = image.reshape(-1, 1 if image.ndim == 2 else image.shape[-1])
     channels = channels[:: -(-len(channels) // _PIXELS)]

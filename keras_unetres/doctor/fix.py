@@ -84,7 +84,7 @@ class _Merged:
             return
         self._values |= values
         self._ignored |= {patch["ignore"]} if "ignore" in patch else set()
-        self._given |= {key: patch[key] for key in ("masks_are", "classes") if key in patch}
+        self._given |= {key: patch[key] for key in patch if key not in ("values", "ignore")}
 
     def declaration(self) -> dict[str, Any]:
         """Return the declaration; several ignored values, or one beside others, stand under `values`."""
@@ -107,7 +107,9 @@ def _way(patch: Mapping[str, Any]) -> str:
     """Return how a patch has the masks read."""
     if "masks_are" in patch:
         return "instances"
-    return "colors" if any(isinstance(key, str) for key in patch.get("values", {})) else "values"
+    return (
+        "colors" if any(isinstance(key, str) and key.startswith("#") for key in patch.get("values", {})) else "values"
+    )
 
 
 def _way_for_all(patches: Sequence[Mapping[str, Any] | None], *, by_color: bool) -> str:

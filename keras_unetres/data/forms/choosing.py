@@ -63,7 +63,7 @@ def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) ->
 
     `img_001` and `mask_001` are a pair, and so are `21_training` and `21_manual1`. One image and one mask alone are a
     pair if the name of the mask only adds to that of the image, as `mask_cell_7` does to `cell_7`. Empty where that is
-    no pairing of nearly all of them.
+    no pairing of nearly all of them, or where names of both are left over, as of `img_0` ... and `mask_1` ...
     """
     if len(images) == 1 == len(masks):
         (image,), (mask,) = images, masks
@@ -72,6 +72,8 @@ def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) ->
     both = own.keys() & others.keys()
     if len(both) < 2 or len(both) < 0.8 * min(len(images), len(masks)):
         return {}
+    if own.keys() - both and others.keys() - both:
+        return {}  # what is left over on both sides may be counted from another number
     return {others[part]: own[part] for part in both}
 
 

@@ -1,8 +1,8 @@
 """COCO: instances (polygons and both forms of run lengths) and panoptic maps; `outlines` draws them.
 
 Class 0 is the background, the others are the categories in order of their ids, or in that of declared `classes:`.
-Crowds are not labelled, except where an object lies on them; so is an object of which only a box is given. Where
-objects overlap, the smaller one is on top.
+Crowds are not labelled, except where an object lies on them or `crowds: objects` is declared; so is an object of which
+only a box is given. Where objects overlap, the smaller one is on top.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from unetres_edge.model.background import is_background
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
-from ..fixes import leave_out
+from ..fixes import declare, leave_out
 from ..sources import ImageFile, Sample
 from .annotations import (
     Annotations,
@@ -67,17 +67,27 @@ def read(declared: Declaration) -> Layout:
     class_of = _classes(layout, declared, categories, any(content.panoptic for content in loaded.values()))
     for part, content in loaded.items():
         layout.samples[part] = list(_samples(layout, declared, part, content, class_of))
-    _refuse_crowds(layout, list(loaded.values()), declared.base)
+    _refuse_crowds(layout, list(loaded.values()), declared)
     return layout
 
 
-def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], base: Path) -> None:
+def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], declared: Declaration) -> None:
     """Add a fault if nothing is labelled: brush tools write every object as a crowd, which means "not labelled"."""
     objects = [a for content in loaded if not content.panoptic for a in content.annotations]
-    if objects and all(annotation.get("iscrowd") == 1 or not annotation.get("segmentation") for annotation in objects):
-        where = Where(relative(loaded[0].file, base))
-        fix = Fix(f"write iscrowd 0 for single objects, in {where.file}")
+    if not objects or _crowds_are_objects(declared):
+        return
+    if all(annotation.get("iscrowd") == 1 or not annotation.get("segmentation") for annotation in objects):
+        where = Where(relative(loaded[0].file, declared.base))
+        drawn = any(annotation.get("segmentation") for annotation in objects)
+        fix = declare({"crowds": "objects"}) if drawn else Fix(f"draw outlines of the objects, in {where.file}")
         layout.faults.append(Finding("empty-class", where, {"objects": len(objects)}, fix))
+
+
+def _crowds_are_objects(declared: Declaration) -> bool:
+    said = declared.given.get("crowds", "ignore")
+    if said not in ("ignore", "objects"):
+        raise DataError("crowds is wrong", file=declared.file, expected="ignore or objects", found=said)
+    return bool(said == "objects")
 
 
 def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str], panoptic: bool) -> dict[int, int]:
@@ -147,7 +157,8 @@ def _samples(
                 yield Sample(name, ImageFile(found_file), mask, PanopticMask(mask.file, mask.segments, True))
         elif not content.panoptic:
             size = (image["height"], image["width"])
-            outlines = tuple(_outline(annotation, class_of) for annotation in by_image[key])
+            crowds = not _crowds_are_objects(declared)
+            outlines = tuple(_outline(annotation, class_of, crowds) for annotation in by_image[key])
             drawn = (CocoMask(file, name, size, outlines, numbered) for numbered in (False, True))
             yield Sample(name, ImageFile(found_file), *drawn)
         if found_file is not None:
@@ -164,14 +175,14 @@ def _places(declared: Declaration, part: str, file: Path) -> list[Path]:
     return [file.parent, *(top / name for top in (images, base) for name in names), images, base, *below]
 
 
-def _outline(annotation: Mapping[str, Any], class_of: Mapping[int, int]) -> Outline:
+def _outline(annotation: Mapping[str, Any], class_of: Mapping[int, int], crowds: bool) -> Outline:
     """Return what is drawn of an annotation; one with a box alone is not labelled there, like a crowd."""
     drawn = annotation.get("segmentation")
     if not drawn:
         x, y, width, height = annotation["bbox"]
         drawn = [[x, y, x + width, y, x + width, y + height, x, y + height]]
         return Outline(drawn, IGNORE, True)
-    return Outline(drawn, class_of[annotation["category_id"]], bool(annotation.get("iscrowd")))
+    return Outline(drawn, class_of[annotation["category_id"]], crowds and bool(annotation.get("iscrowd")))
 
 
 def _panoptic(

@@ -27,7 +27,7 @@ from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
-from .layout import UNPARTED, Layout, find_file, find_parts, refuse_other_background
+from .layout import UNPARTED, Layout, find_file, find_parts, is_image, list_images, refuse_other_background
 from .outlines import number, shown
 
 _IGNORED = {"__ignore__", "_ignore_"}
@@ -93,8 +93,8 @@ class LabelmeMask(Source):
 
 
 def recognises(base: Path) -> bool:
-    """Whether a .json in the folder, or in its parts, has labelme's shapes."""
-    return _has_shapes(base) or bool(find_parts(base, _has_shapes))
+    """Whether a .json in the folder, in its parts, or in its one folder of annotations has labelme's shapes."""
+    return _has_shapes(base) or bool(find_parts(base, _has_shapes)) or _folder_of_shapes(base) is not None
 
 
 def read(declared: Declaration) -> Layout:
@@ -104,7 +104,9 @@ def read(declared: Declaration) -> Layout:
         DataError: not labelme's form, or labels that the declared classes do not name.
     """
     base = declared.base
-    folders = declared.splits() or (find_parts(base, _has_shapes) if not _has_shapes(base) else {UNPARTED: base})
+    folders = declared.splits() or ({UNPARTED: base} if _has_shapes(base) else find_parts(base, _has_shapes))
+    apart = None if folders else _folder_of_shapes(base)
+    folders = {UNPARTED: apart} if apart is not None else folders
     layout = Layout(ignore=IGNORE)
     contents = {part: [(file, _load(file)) for file in _files(place)] for part, place in folders.items()}
     found = {shape["label"] for files in contents.values() for _, content in files for shape in content["shapes"]}
@@ -131,8 +133,21 @@ def read(declared: Declaration) -> Layout:
     return layout
 
 
+def _image_folders(base: Path) -> list[Path]:
+    """Return `images/` and the other folders that images may lie in."""
+    return [base / "images", *(base / name for name in ("imgs", "img", "JPEGImages", "image", "pictures", "photos"))]
+
+
 def _has_shapes(folder: Path) -> bool:
     return any(map(_is_annotation, _files(folder)[:8]))
+
+
+def _folder_of_shapes(base: Path) -> Path | None:
+    """Return the one folder in `base` that holds files with shapes and no images, which lie beside it."""
+    inside = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
+    found = [path for path in inside if _has_shapes(path) and not list_images(path)]
+    beside = any(list_images(path) for path in inside if path not in found) or any(map(is_image, base.iterdir()))
+    return found[0] if len(found) == 1 and beside else None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -160,7 +175,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[str, int], base: Path) -> Sample | None:
     name = str(content.get("imagePath") or f"{file.stem}.jpg")
-    image = find_file(name, [file.parent, file.parent / "images", base, base / "images"], [base, file.parent])
+    image = find_file(name, [file.parent, file.parent / "images", base, *_image_folders(base)], [base, file.parent])
     if image is None:
         where = Where(relative(file, base), file.name)
         layout.faults.append(Finding("missing-image", where, {"named": shown(name)}, leave_out(file.name)))

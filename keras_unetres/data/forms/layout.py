@@ -89,6 +89,11 @@ def key_of(stem: str) -> str:
     return unicodedata.normalize("NFC", stem).casefold()
 
 
+def is_image(file: Path) -> bool:
+    """Return whether a file ends like an image and is not hidden."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the files below a folder that end like images, sorted, hidden ones left out; links are followed.
 

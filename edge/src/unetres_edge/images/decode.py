@@ -442,7 +442,12 @@ def _mask_array(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
         return _whole(np.array(image))
     if image.mode in ("LA", "RGBA"):
-        _refuse_clear(np.asarray(image.getchannel("A")))
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise MaskError(
+                "mask has transparent pixels",
+                fix="save the mask as one channel of class ids, from its alpha channel if that is the mask",
+                kind="transparent",
+            )
         return _grey(np.array(image.convert(image.mode[:-1])))
     if image.mode == "RGB":
         return _grey(np.array(image))

@@ -105,7 +105,8 @@ class Preprocessing:
         """Bring an image to the working form, at its own size.
 
         Args:
-            image: (H, W) or (H, W, C); uint8, uint16 (0..65535), or float in [0, 1]. C is 1, 3 (RGB), 4 with an opaque
+            image: (H, W) or (H, W, C); uint8, uint16 (0..65535), or float in [0, 1]; with `per_image` any finite
+                float. C is 1, 3 (RGB), 4 with an opaque
                 alpha, or `channels`.
             limits: the levels that become 0 and full scale, where `image` is a part of a larger one whose percentiles
                 `per_image` asks for; None for those of `image`.
@@ -202,12 +203,12 @@ def _eight_bits(
                 found=f"{(~np.isfinite(image)).sum()} such values",
                 kind="not-finite",
             )
-        if image.min() < 0 or image.max() > 1:
+        if per_image is None and (image.min() < 0 or image.max() > 1):
             raise ImageError(
                 "float image is outside [0, 1]",
                 expected="0 for black, 1 for full scale",
                 found=f"{image.min():.4g}..{image.max():.4g}",
-                fix="divide by the full scale of your sensor, or pass uint8 or uint16",
+                fix="divide by the full scale of your sensor, train with --per-image 1 99, or pass uint8 or uint16",
                 kind="value-range",
             )
         full = 1
