@@ -15,6 +15,7 @@ from PIL import Image
 import keras_unetres as ku
 from keras_unetres.choices.recipes import find_recipe
 from keras_unetres.models.inference import Inference, inference_form
+from keras_unetres.objects import find_instances
 from keras_unetres.quantization import fold
 from keras_unetres.tasks.keras_engine import KerasEngine
 from unetres_edge import Classifier, Segmenter
@@ -363,3 +364,152 @@ def test_a_file_that_answers_otherwise_is_refused_and_one_class_everywhere_is_sa
     head.set_weights([kernel * 0, np.float32([0, 1])])
     with pytest.warns(UserWarning, match="one class everywhere"):
         exported(model, tmp_path, recipe="float32")
+
+
+class Block(layers.Layer):
+    """Two convolutions and a normalisation, as tutorials write them."""
+
+    def __init__(self, filters: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.first, self.second = (layers.Conv2D(filters, 3, padding="same") for _ in range(2))
+        self.norm, self.act = layers.BatchNormalization(), layers.ReLU()
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.act(self.norm(self.second(self.act(self.first(x))), training=training))
+
+
+class Subclassed(keras.Model):
+    """A U-Net of one level as a class; `end` is what its call does last, in Keras or in TensorFlow."""
+
+    def __init__(self, channels: int, end: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.down, self.up = Block(8), Block(6)
+        self.pool, self.rise, self.join = layers.MaxPooling2D(), layers.UpSampling2D(), layers.Concatenate()
+        self.head, self.end = layers.Conv2D(channels, 1), end
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        down = self.down(2 * x - 1, training=training)
+        up = self.up(self.rise(self.pool(down)), training=training)
+        return self.end(self.head(self.join([down, up])))
+
+
+def of_tensorflow(name: str) -> Callable[[Any], Any]:
+    def end(x: Any) -> Any:
+        import tensorflow as tf
+
+        return getattr(tf.nn, name)(x)
+
+    return end
+
+
+SUBCLASSED: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "softmax of Keras": (3, keras.activations.softmax),
+    "softmax of TensorFlow": (3, of_tensorflow("softmax")),
+    "one sigmoid of Keras": (1, keras.activations.sigmoid),
+    "one sigmoid of TensorFlow": (1, of_tensorflow("sigmoid")),
+    "sigmoids of TensorFlow": (3, of_tensorflow("sigmoid")),
+    "logits": (3, keras.activations.linear),
+}
+
+
+@pytest.mark.parametrize("name", SUBCLASSED)
+def test_subclassed_models_keep_their_labels_and_probabilities(name: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(4)
+    model = Subclassed(*SUBCLASSED[name])
+    scores = np.asarray(model(seen(6)))
+    images = pictures(6)
+    expected = scores[..., 0] > 0.5 if scores.shape[-1] == 1 else scores.argmax(-1)
+    assert len(np.unique(expected)) > 1
+    sure = np.maximum(scores, 1 - scores)[..., 0] if scores.shape[-1] == 1 else scores.max(-1)
+    if name == "logits":
+        sure = np.asarray(keras.ops.softmax(scores)).max(-1)
+    exported(model, tmp_path, recipe="float32", calibration=None)
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        results = [segmenter.segment(image, confidence=True) for image in images]
+        unseen = "TensorFlow" in name
+        assert segmenter.card.activation == ("none" if unseen else "softmax")
+        assert (segmenter.card.halo > 0) != unseen
+    np.testing.assert_allclose([each.confidence for each in results], sure, atol=1e-4)
+    assert np.mean([each.class_map for each in results] == expected) > 0.999
+    np.testing.assert_allclose(KerasEngine(model, PRE).run(images[0]).argmax(-1), expected[0])
+
+
+def test_a_subclassed_model_is_quantized_as_its_graph_is(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(4)
+    model = Subclassed(*SUBCLASSED["softmax of Keras"])
+    expected = np.asarray(model(seen(6))).argmax(-1)
+    assert exported(model, tmp_path).agreement > 0.95
+    aware = ku.quantize_aware(model, seen(), preprocessing=PRE)
+    assert exported(aware, tmp_path, calibration=None).agreement > 0.999
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        found = [segmenter.segment(image).class_map for image in pictures(6)]
+    assert np.mean(found == expected) > 0.95
+
+
+class Scale(layers.Layer):
+    """A layer with a weight of its own, which no layer of Keras has."""
+
+    def build(self, shape: Any) -> None:
+        self.factor = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return x * self.factor
+
+
+def test_own_code_is_followed_only_where_it_is_made_of_layers(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(4)
+    model = functional(lambda image: layers.Softmax()(Scale(name="bad")(body(Block(4)(image)))))
+    assert exported(model, tmp_path, recipe="float32", calibration=None).agreement > 0.999
+    form = inference_form(model)
+    names = [layer.name for layer in form.model.layers]
+    assert "bad" in names and not any(isinstance(layer, Block) for layer in form.model.layers)
+    with pytest.raises(UsageError, match="layer bad"):
+        ku.quantize_aware(model, seen())
+
+    end = functional(lambda image: layers.UpSampling2D(2)(layers.MaxPooling2D()(body(image, activation="softmax"))))
+    assert inference_form(end).activation == "none"
+    assert (
+        inference_form(functional(lambda image: layers.UpSampling2D(2)(layers.MaxPooling2D()(body(image))))).activation
+        == "softmax"
+    )
+
+
+def test_a_map_that_the_model_flattens_is_a_map_in_the_file(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(4)
+    model = functional(lambda image: layers.Activation("softmax")(layers.Reshape((32 * 32, 3))(body(image))))
+    expected = model.predict(PRE.normalise(pictures(6, seed=99)), verbose=0).argmax(-1).reshape(6, 32, 32)
+    done = exported(model, tmp_path, recipe="float32", calibration=None)
+    assert done.agreement > 0.999 and done.card.activation == "softmax" and done.card.halo > 0
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        found = [segmenter.segment(image).class_map for image in pictures(6, seed=99)]
+    assert np.mean(found == expected) > 0.998
+
+
+def test_objects_of_a_file_with_sigmoids_are_those_of_its_class_map(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = functional(lambda image: body(image, activation="sigmoid"))
+    exported(model, tmp_path, recipe="float32", calibration=None)
+    with Segmenter(tmp_path / "m.tflite") as segmenter:
+        result = segmenter.segment(pictures(1)[0], scores=True)
+    how = ku.Separation(split=False, min_size=0, fill_holes=False, threshold=0.34)
+    objects = find_instances(result, how)
+    ids = np.concatenate([[0], objects.class_ids])[objects.labels]
+    chances = model.predict(PRE.normalise(pictures(1)), verbose=0)[0]
+    share = chances / chances.sum(-1, keepdims=True)
+    above = np.where(share[..., 1:].max(-1) > 0.34, 1 + share[..., 1:].argmax(-1), 0)
+    np.testing.assert_array_equal(ids, above)
+
+
+def test_a_classifier_that_answers_otherwise_is_refused_by_its_scores(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    image, head = keras.Input((32, 32, 3)), layers.Dense(3)
+    pooled = layers.GlobalAveragePooling2D()
+    model = keras.Model(image, head(pooled(layers.Concatenate()([layers.Rescaling(1e4)(image), image]))))
+    kernel = np.zeros((6, 3), np.float32)
+    kernel[3:] = 8 * np.eye(3)
+    head.set_weights([kernel, np.float32([-4, -4, -4])])
+    pre = ku.Preprocessing(channels=3, size=(32, 32), fit="resize")
+    with pytest.raises(ConversionError, match="answers otherwise .* of their spread apart"):
+        ku.export_tflite(model, tmp_path / "c.tflite", recipe=INT8, preprocessing=pre, calibration=seen())
+    sound = keras.Model(image, layers.Dense(3)(pooled(layers.Conv2D(8, 3, activation="relu")(image))))
+    ku.export_tflite(sound, tmp_path / "c.tflite", recipe=INT8, preprocessing=pre, calibration=seen())

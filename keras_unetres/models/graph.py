@@ -37,3 +37,16 @@ class Background(layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape with two channels."""
         return (*input_shape[:-1], 2)
+
+
+@keras.saving.register_keras_serializable(package="keras_unetres")
+class OneMinus(layers.Layer):
+    """Puts 1 - p before the one probability p of a binary network: the background's."""
+
+    def call(self, x: Any) -> Any:
+        """Return (..., 2) probabilities of (..., 1)."""
+        return keras.ops.concatenate([1 - x, x], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape with two channels."""
+        return (*input_shape[:-1], 2)

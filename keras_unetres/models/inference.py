@@ -17,11 +17,14 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from .fake_quant import FakeQuant
-from .graph import Background, ordered_nodes
+from .fake_quant import QUANTIZED, FakeQuant
+from .graph import Background, OneMinus, ordered_nodes
+from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
 
+_MOST_LEVELS = 8  # of the user's own models within models
 _ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # of layers and of functions of keras.ops
 _PASS = (layers.Identity, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.ActivityRegularization)
+_MOVES = (layers.UpSampling2D, layers.Resizing, layers.Reshape, layers.Cropping2D, layers.ZeroPadding2D)
 _WITH_KERNEL = (
     *(layers.Conv2D, layers.Conv2DTranspose, layers.Dense),
     *(layers.DepthwiseConv2D, layers.SeparableConv2D),
@@ -33,9 +36,10 @@ class Inference:
     """A model ready for export.
 
     Args:
-        model: gives logits, two or more channels where the graph is known.
-        activation: what makes probabilities of its logits: "softmax" over the classes, or "sigmoid" of each by itself.
-        binary: whether the model had one sigmoid channel, before which the background's score was put.
+        model: gives scores, one channel a class.
+        activation: what makes probabilities of its scores: "softmax" over the classes, "sigmoid" of each by itself, or
+            "none" where they are probabilities, of which the graph does not tell how they are made.
+        binary: whether the model had one channel of probabilities, before which the background's score was put.
     """
 
     model: keras.Model
@@ -43,22 +47,22 @@ class Inference:
     binary: bool = False
 
 
-def inference_form(model: keras.Model, output: str | None = None) -> Inference:
+def inference_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any, ...] | None = None) -> Inference:
     """Return the form of a model that is exported; a plain model of logits is returned as it is.
 
-    A subclassed model has no graph that could be changed, and stays as it is.
+    What a subclassed model does is followed with symbols. Where that cannot be done, for its `call` has functions of
+    TensorFlow, it stays as it is, and its answers to noise tell whether they are probabilities.
 
     Args:
         output: of several outputs, the name of the one that is meant.
+        shape: (h, w, C) of an image; None for what the model says itself.
 
     Raises:
         UsageError: the model has several inputs or outputs, or a layer that cannot be exported; it is named.
     """
-    graph = find_graph(model)
+    graph = _graph_of(model, output, shape)
     if graph is None:
         return Inference(model)
-    for layer in _all_layers(graph):
-        _check_exports(layer)
     if len(graph.inputs) != 1:
         raise UsageError(
             f"the model has {len(graph.inputs)} inputs", expected="one image", fix="make a model of one input"
@@ -66,28 +70,39 @@ def inference_form(model: keras.Model, output: str | None = None) -> Inference:
     chosen = _output(graph, output)
     if _must_be_rebuilt(graph):
         graph, chosen = _rebuilt(graph, chosen)
-    logits, activation = _before_activation(graph, chosen)
-    binary = activation == "sigmoid" and logits.shape[-1] == 1
+    scores, activation = _before_activation(graph, _as_map(chosen))
+    if not activation and _may_hide_activation(scores) and _gives_probabilities(graph, scores, shape):
+        activation = "none"
+    binary = activation in ("sigmoid", "none") and scores.shape[-1] == 1
     if binary:
-        logits = Background(name="background_score")(logits)
-    if _is_plain(model, graph) and logits is chosen:
-        return Inference(model)
-    made = keras.Model(graph.inputs[0], logits, name=model.name)
-    return Inference(made, "sigmoid" if activation == "sigmoid" and not binary else "softmax", binary)
+        scores = (
+            OneMinus(name="background")(scores) if activation == "none" else Background(name="background_score")(scores)
+        )
+    activation = "softmax" if binary and activation == "sigmoid" else activation or "softmax"
+    if _is_plain(model, graph) and scores is chosen:
+        return Inference(model, activation)
+    return Inference(keras.Model(graph.inputs[0], scores, name=model.name), activation, binary)
 
 
-def flat_form(model: keras.Model, output: str | None = None) -> keras.Model:
+def _gives_probabilities(graph: Any, scores: Any, shape: tuple[Any, ...] | None) -> bool:
+    made = keras.Model(graph.inputs[0], scores)
+    try:
+        return gives_probabilities([each[0] for each in answers(made, shape or made.input_shape[1:])])
+    except Exception:  # another size than the model takes, which its check will say
+        return False
+
+
+def flat_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any, ...] | None = None) -> keras.Model:
     """Return a model flat, in float32, with one image in and one tensor out; its last activation stays.
+
+    Args:
+        output, shape: as for `inference_form`.
 
     Raises:
         UsageError: as `inference_form`; or not a model whose graph is known.
     """
-    graph = find_graph(model)
-    if graph is None:
-        return model
-    for layer in _all_layers(graph):
-        _check_exports(layer)
-    if len(graph.inputs) != 1:
+    graph = _graph_of(model, output, shape)
+    if graph is None or len(graph.inputs) != 1:
         return model
     chosen = _output(graph, output)
     if _must_be_rebuilt(graph):
@@ -97,12 +112,78 @@ def flat_form(model: keras.Model, output: str | None = None) -> keras.Model:
     return keras.Model(graph.inputs[0], chosen, name=model.name)
 
 
+def _graph_of(model: Any, output: str | None, shape: tuple[Any, ...] | None) -> Any:
+    """Return the graph of a model, or None of one that is not built; with what is the user's own code in it followed.
+
+    Raises:
+        UsageError: it has a layer that cannot be exported, or no such output.
+    """
+    graph = find_graph(model)
+    if graph is None:
+        graph = _graph_of_call(model, shape or image_shape(model))
+    elif any(is_own(operation) for operation in graph.operations):
+        graph = _without_own(graph, shape)
+    if graph is not None:
+        for layer in _all_layers(graph):
+            _check_exports(layer)
+    return graph
+
+
+def _graph_of_call(model: Any, shape: tuple[Any, ...] | None) -> Any:
+    """Return a functional model of a subclassed one, at least with it as a layer; None of one not built."""
+    if not isinstance(model, keras.Model) or not model.built or shape is None:
+        return None
+    followed = follow_model(model, shape)
+    if followed is not None:
+        return _without_own(followed, shape) if any(is_own(each) for each in followed.operations) else followed
+    image = keras.Input(shape, name="image")
+    try:
+        return keras.Model(image, model(image, training=False), name=model.name)
+    except Exception:  # of the user's own code; what is wrong is said where it is traced
+        return None
+
+
+def image_shape(model: Any) -> tuple[Any, ...] | None:
+    """Return (h, w, C) of the images that a model was built for, or None."""
+    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    given = [tuple(each) for each in shapes.values() if isinstance(each, (tuple, list)) and len(each) == 4]
+    return given[0][1:] if len(given) == 1 else None
+
+
+def _without_own(graph: Any, shape: tuple[Any, ...] | None) -> Any:
+    """Return a graph in which layers and models of the user's own code are followed; the same where they cannot be."""
+    flat = graph
+    for _ in range(_MOST_LEVELS):
+        if not any(is_own(operation) for operation in flat.operations):
+            break
+        source = flat.inputs[0]
+        image = keras.Input(batch_shape=source.shape, dtype=source.dtype, name="image")
+        try:
+            made = {id(source): image}
+            for operation, inputs, outputs in ordered_nodes(flat):
+                node = outputs[0]._keras_history.operation._inbound_nodes[outputs[0]._keras_history.node_index]
+                args, kwargs = node.arguments.fill_in({id(each): made[id(each)] for each in inputs})
+                called = call_of(operation, *args, **kwargs) if is_own(operation) else operation(*args, **kwargs)
+                made.update(zip(map(id, outputs), keras.tree.flatten(called), strict=True))
+            ends = [made[id(each)] for each in flat.outputs]
+            flat = keras.Model(image, keras.tree.pack_sequence_as(flat._outputs_struct, ends), name=graph.name)
+        except Exception:  # of the user's own code, which is not made for symbols
+            return graph
+    return flat if same_answers(graph, flat, shape or graph.inputs[0].shape[1:]) else graph
+
+
 def find_graph(model: Any) -> Any:
     """Return the functional model that a model is or, if Sequential and built, holds; None for any other."""
     if isinstance(model, keras.Sequential):
         return getattr(model, "_functional", None)
     functional = isinstance(model, keras.Model) and hasattr(model, "operations") and hasattr(model, "_nodes")
-    return model if functional else None
+    return model if functional and not _calls_own(model) else None
+
+
+def _calls_own(model: Any) -> bool:
+    """Whether a functional model is of a class whose `call` is the user's, which its graph does not tell."""
+    home = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    return home.__module__.partition(".")[0] != "keras"
 
 
 def _is_plain(model: Any, graph: Any) -> bool:
@@ -112,7 +193,7 @@ def _is_plain(model: Any, graph: Any) -> bool:
 
 def _output(graph: Any, name: str | None) -> Any:
     """Return the output that is meant, a symbol."""
-    names = list(graph.output_names)
+    names = _output_names(graph)
     if name is None and len(graph.outputs) == 1:
         return graph.outputs[0]
     if name is None:
@@ -123,12 +204,20 @@ def _output(graph: Any, name: str | None) -> Any:
     return graph.outputs[names.index(name)]
 
 
+def _output_names(graph: Any) -> list[str]:
+    """Return the names of the outputs: the keys of a dictionary, or the names of the layers that give them."""
+    if isinstance(graph._outputs_struct, dict):
+        return [str(key) for key in keras.tree.flatten({key: key for key in graph._outputs_struct})]
+    names = list(graph.output_names)
+    return names if len(set(names)) == len(names) else [str(place) for place in range(len(names))]
+
+
 def _all_layers(graph: Any) -> Iterator[Any]:
     """Yield the operations of a graph and of the models within it."""
     for operation in graph.operations:
         inner = find_graph(operation)
         if inner is None:
-            yield operation
+            yield from operation._flatten_layers() if isinstance(operation, layers.Layer) else (operation,)
         else:
             yield from _all_layers(inner)
 
@@ -226,11 +315,10 @@ class _Rebuilding:
 
 def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
     """Return the logits under an output, and the activation that they were given, or "" for none."""
-    layer = tensor._keras_history.operation
-    node = layer._inbound_nodes[tensor._keras_history.node_index]
-    if not node.input_tensors:
+    layer, inputs = _layer_of(tensor)
+    if not inputs:
         return tensor, ""
-    before = node.input_tensors[0]
+    before = inputs[0]
     kind = _last_activation(layer, len(tensor.shape))
     if kind and getattr(layer, "kernel_size", None) is None and not isinstance(layer, layers.Dense):
         return before, kind
@@ -241,9 +329,42 @@ def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
         linear.set_weights(layer.get_weights())
         return logits, kind
     if isinstance(layer, (*_PASS, FakeQuant)) or _is_linear(layer):
-        logits, kind = _before_activation(graph, before) if len(node.input_tensors) == 1 else (tensor, "")
+        logits, kind = _before_activation(graph, before) if len(inputs) == 1 else (tensor, "")
         return (logits, kind) if kind else (tensor, "")
     return tensor, ""
+
+
+def _as_map(tensor: Any) -> Any:
+    """Return scores (N, h, w, classes) that a model has flattened to (N, h * w, classes); others as they are.
+
+    A softmax over the classes that comes after that is put before it.
+    """
+    if len(tensor.shape) != 3:
+        return tensor
+    layer, before = _layer_of(tensor)
+    kind = _last_activation(layer, 3) if len(before) == 1 and not isinstance(layer, _WITH_KERNEL) else ""
+    if kind:
+        layer, before = _layer_of(before[0])
+    if not isinstance(layer, layers.Reshape) or len(before[0].shape) != 4 or before[0].shape[-1] != tensor.shape[-1]:
+        return tensor
+    return layers.Activation(kind, name="map_" + kind)(before[0]) if kind else before[0]
+
+
+def _layer_of(tensor: Any) -> tuple[Any, list[Any]]:
+    """Return the layer that gives a tensor, and what it was called on there."""
+    layer = tensor._keras_history.operation
+    return layer, list(layer._inbound_nodes[tensor._keras_history.node_index].input_tensors)
+
+
+def _may_hide_activation(tensor: Any) -> bool:
+    """Whether the graph does not tell that a tensor is no probability, as it does of a linear layer of Keras."""
+    layer, before = _layer_of(tensor)
+    if not before or isinstance(layer, layers.BatchNormalization):
+        return False
+    if type(layer) in _WITH_KERNEL or type(layer) in QUANTIZED.values():
+        return layer.activation not in (None, keras.activations.linear, keras.activations.relu)
+    passes = isinstance(layer, (*_PASS, *_MOVES, FakeQuant)) or _is_linear(layer)
+    return _may_hide_activation(before[0]) if passes else True
 
 
 def _is_linear(layer: Any) -> bool:

@@ -18,7 +18,7 @@ from keras import layers
 from unetres_edge.errors import ModelError
 
 from .fake_quant import FakeQuant
-from .graph import Background, ordered_nodes
+from .graph import Background, OneMinus, ordered_nodes
 
 NOTHING = 2**40  # first pixel of an element that depends on none, such as padding
 
@@ -36,6 +36,7 @@ _POINTWISE = (
     layers.SpatialDropout2D,
     Background,
     FakeQuant,
+    OneMinus,
 )
 _MERGES = (layers.Add, layers.Concatenate, layers.Multiply, layers.Subtract)
 

@@ -98,7 +98,10 @@ def find_instances(result: Result, how: Separation | None = None) -> Instances:
     """
     if result.scores is None:
         raise UsageError("objects are found from scores", fix="segment(image, scores=True)")
-    return separate(probabilities(result.scores), result.class_names, how, result.background)
+    chances = probabilities(result.scores, result.activation)
+    if result.activation != "softmax":  # each by itself; their shares agree with the class map
+        chances = chances / np.maximum(chances.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
+    return separate(chances, result.class_names, how, result.background)
 
 
 def separate(

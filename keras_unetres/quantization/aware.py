@@ -65,7 +65,7 @@ def quantize_aware(
     """
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
-    model = flat_form(model, output)
+    model = flat_form(model, output, shape=_shape(preprocessing))
     folded = fold(model)
     found = find_ranges(folded, _first_images(calibration, model, preprocessing), method=ranges)
     if engine == "native":
@@ -91,6 +91,10 @@ def to_keras(quantized: Any) -> keras.Model:
     from .tfmot.engine import to_native
 
     return to_native(quantized, folded, keep_zeros=quantized.keeps_zeros)
+
+
+def _shape(preprocessing: Preprocessing | None) -> tuple[int, int, int] | None:
+    return None if preprocessing is None else (*preprocessing.size, preprocessing.channels)
 
 
 def _first_images(calibration: Any, model: keras.Model, preprocessing: Preprocessing | None) -> np.ndarray:

@@ -20,14 +20,14 @@ class KerasEngine(Engine):
     """Runs a Keras model on prepared tiles.
 
     Args:
-        model: (N, h, w, channels) -> (N, h, w, classes); a softmax or sigmoid at its end is left out.
+        model: (N, h, w, channels) -> (N, h, w, classes); a softmax or sigmoid that is seen at its end is left out.
         pre: how images meet the network.
     """
 
     name = "keras"
 
     def __init__(self, model: keras.Model, pre: Preprocessing) -> None:
-        self._model = inference_form(model).model
+        self._model = inference_form(model, shape=(*pre.size, pre.channels)).model
         self._pre = pre
 
     def run(self, tile: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None
                 fix="load it in Python, where that is registered, and pass the model itself to ku.export",
             ) from error
         raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
-    form = inference_form(model)
+    form = inference_form(model, shape=(*preprocessing.size, preprocessing.channels))
     model = form.model
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 4:

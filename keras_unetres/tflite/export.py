@@ -74,6 +74,7 @@ def export_tflite(
         model: (N, h, w, C) -> (N, h, w, classes), or (N, classes) for a classifier, for h and w of
             `preprocessing.size`. The file gives logits: a softmax or sigmoid at the end is left out, and the card says
             which of them makes probabilities. One sigmoid channel becomes two classes, with a score of 0 for the first.
+            Where code of your own hides the end, and the answers are probabilities, the file gives those.
         path: the file to write; an earlier one is replaced only by a complete new one.
         recipe: a name of `RECIPES`. There is no default, for the usual "static_wi8_ai8" needs `calibration`. A
             quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
@@ -199,9 +200,10 @@ def _prepare(
     from ..models.inference import inference_form
 
     check_backend()
-    given, form = model, inference_form(model, output)
+    shape = (*preprocessing.size, preprocessing.channels)
+    given, form = model, inference_form(model, output, shape=shape)
     model = form.model
-    num_classes, task = check_model(model, (*preprocessing.size, preprocessing.channels))
+    num_classes, task = check_model(model, shape)
     check_head(head, recipe, preprocessing, task)
     check_fit(preprocessing, task)
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
@@ -210,7 +212,8 @@ def _prepare(
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
     check_names(names)
     full = _card(model, card, names, preprocessing, head, recipe, task)
-    activation = form.activation if card is None or form.model is not given else card.activation
+    seen = card is None or form.model is not given or form.activation == "none"
+    activation = form.activation if seen or card is None else card.activation
     return model, _Checked(recipe, head, preprocessing, replace(full, task=task, activation=activation))
 
 
@@ -225,7 +228,7 @@ def _mixed_precision(
 
 def _sealed(model: keras.Model, data: bytes, checked: _Checked) -> bytes:
     data = _checked_file(data, model, checked.recipe, checked.head)
-    return add_card(data, checked.card, **(_for_mediapipe(model, checked.card) if checked.head.raw else {}))
+    return add_card(data, checked.card, **(_for_mediapipe(checked.card) if checked.head.raw else {}))
 
 
 def publish(path: str | os.PathLike[str], data: bytes) -> None:
@@ -314,13 +317,9 @@ def _card(
     )
 
 
-def _for_mediapipe(model: keras.Model, card: Card) -> dict[str, dict[str, bytes]]:
+def _for_mediapipe(card: Card) -> dict[str, dict[str, bytes]]:
     """Return what MediaPipe reads, as `add_card` takes it."""
-    import keras
-
-    last = model.layers[-1]
-    probable = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
-    metadata = segmenter_metadata(card.preprocessing.size, softmax=not probable, author="keras-unetres")
+    metadata = segmenter_metadata(card.preprocessing.size, activation=card.activation, author="keras-unetres")
     return {"metadata": {METADATA_NAME: metadata}, "files": {LABELS_FILE: labels_text(card.class_names)}}
 
 

@@ -18,19 +18,19 @@ from unetres_edge.errors import ConversionError
 METADATA_NAME = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 _MODEL_ID, _SEGMENTER_ID = b"M001", b"V001"
-_NO_ACTIVATION, _SOFTMAX = 0, 2
+_ACTIVATIONS = {"none": 0, "sigmoid": 1, "softmax": 2}
 _AXIS_LABELS = 2
 _IMAGE_PROPERTIES, _RGB = 2, 1
 _NORMALIZATION = 1
 _PARSER_VERSION = "1.0.0"
 
 
-def segmenter_metadata(size: tuple[int, int], *, softmax: bool, author: str) -> bytes:
+def segmenter_metadata(size: tuple[int, int], *, activation: str, author: str) -> bytes:
     """Return the metadata of a file whose input is RGB pixels 0..255 and whose output is scores.
 
     Args:
         size: (height, width) of the input, px.
-        softmax: whether a softmax makes probabilities of the scores; not where they are such already.
+        activation: what makes probabilities of the scores, as the card says it.
         author: what made the file.
     """
     build = flatbuffers.Builder(1024)
@@ -39,7 +39,7 @@ def segmenter_metadata(size: tuple[int, int], *, softmax: bool, author: str) -> 
         {
             0: build.CreateString("ImageSegmenter"),
             1: build.CreateString("A class for every pixel"),
-            3: _vector(build, [_graph_metadata(build, size, softmax)]),
+            3: _vector(build, [_graph_metadata(build, size, activation)]),
             4: build.CreateString(author),
             7: build.CreateString(_PARSER_VERSION),
         },
@@ -73,10 +73,10 @@ def take_pixels(data: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _graph_metadata(build: flatbuffers.Builder, size: tuple[int, int], softmax: bool) -> int:
+def _graph_metadata(build: flatbuffers.Builder, size: tuple[int, int], activation: str) -> int:
     options = flatbuffers.Builder(64)
     version = options.CreateString(_PARSER_VERSION)
-    root = _table(options, {1: version}, small={0: _SOFTMAX if softmax else _NO_ACTIVATION})
+    root = _table(options, {1: version}, small={0: _ACTIVATIONS[activation]})
     options.Finish(root, _SEGMENTER_ID)
     name, data = build.CreateString("SEGMENTER_METADATA"), _aligned(build, bytes(options.Output()))
     custom = _table(build, {0: name, 1: data})

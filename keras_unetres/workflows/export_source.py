@@ -111,7 +111,7 @@ def _open_model(
         )
     from ..models.inference import inference_form
 
-    form = inference_form(model)
+    form = inference_form(model, shape=(*preprocessing.size, preprocessing.channels))
     names = ("background", *classes) if classes and form.binary and len(classes) == 1 else classes
     loaded = Loaded(form.model, replace(_card_of(form.model, preprocessing, names), activation=form.activation))
     crops = None

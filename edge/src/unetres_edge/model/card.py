@@ -24,7 +24,7 @@ SCHEMA = 1
 HEADS = ("logits", "argmax")
 TASKS = ("segment", "classify")
 MAX_CLASSES = 255  # of a segmenter: ids are bytes, and 255 is "not labelled"
-ACTIVATIONS = ("softmax", "sigmoid")
+ACTIVATIONS = ("softmax", "sigmoid", "none")
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = b'"sha256": "'
 _RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
@@ -44,7 +44,8 @@ class Card:
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         halo: how far, in px, an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
-        activation: what makes probabilities of the scores: "softmax" over the classes, or "sigmoid" of each by itself.
+        activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
+            "none" where they are probabilities already.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.

@@ -23,13 +23,14 @@ class Result:
         class_names: the name of each id.
         class_colors: the colour of each id.
         timing: milliseconds by stage: "prepare", "infer", "post", "total".
-        confidence: (H, W) float32, the softmax probability of the class in `class_map`, from 1 / classes to 1; None if
-            not asked for. It is what the network claims, and networks claim too much: it ranks pixels, and is a
+        confidence: (H, W) float32, the probability of the class in `class_map`, of a softmax from 1 / classes to 1;
+            None if not asked for. It is what the network claims, and networks claim too much: it ranks pixels, and is a
             probability only as far as the network was calibrated.
         engine: name of what ran the network, such as "litert"; "" for an engine of the caller's own.
         agreement: share of labels that equal LiteRT's, the least over the self-test and the first image, where another
             engine was chosen by "auto"; None where nothing was compared.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
+        activation: what makes probabilities of the scores, as the card says it.
     """
 
     class_map: np.ndarray
@@ -41,6 +42,7 @@ class Result:
     engine: str = ""
     agreement: float | None = None
     background: int = -1
+    activation: str = "softmax"
 
     def __post_init__(self) -> None:
         if self.background == -1:

@@ -9,8 +9,11 @@ def probabilities(scores: np.ndarray, activation: str = "softmax") -> np.ndarray
     """Return the probabilities of (..., classes) scores, float32.
 
     Args:
-        activation: "softmax" over the last axis, or "sigmoid" of each score by itself, as `Card.activation` says.
+        activation: "softmax" over the last axis, "sigmoid" of each score by itself, or "none" of what are
+            probabilities, as `Card.activation` says.
     """
+    if activation == "none":
+        return np.asarray(scores, np.float32)
     if activation == "sigmoid":
         return _sigmoid(scores)
     shifted = scores - scores.max(-1, keepdims=True)
@@ -20,8 +23,8 @@ def probabilities(scores: np.ndarray, activation: str = "softmax") -> np.ndarray
 
 def largest_probability(scores: np.ndarray, activation: str = "softmax") -> np.ndarray:
     """Return the largest probability of (h, w, classes) scores, (h, w) float32."""
-    if activation == "sigmoid":
-        return _sigmoid(scores.max(-1))
+    if activation != "softmax":
+        return probabilities(scores.max(-1), activation)
     raised = np.exp(scores - scores.max(-1, keepdims=True), dtype=np.float32)
     return 1 / raised.sum(-1)
 

@@ -40,7 +40,8 @@ def join_scores(answers: Iterable[np.ndarray], activation: str = "softmax") -> n
     """Return the scores of the mean probabilities of several (..., classes) scores, float32.
 
     Args:
-        activation: what makes probabilities of the scores. Of "softmax", the log of the mean; of "sigmoid", its logit.
+        activation: what makes probabilities of the scores. Of "softmax", the log of the mean; of "sigmoid", its
+            logit; of "none", the mean itself.
 
     Raises:
         UsageError: labels in the place of scores.
@@ -51,6 +52,8 @@ def join_scores(answers: Iterable[np.ndarray], activation: str = "softmax") -> n
             raise UsageError("labels cannot be joined", expected="scores", found=scores.dtype, fix=_EXPORT_LOGITS)
         total, count = total + probabilities(scores, activation), count + 1
     mean = total / np.float32(count)
+    if activation == "none":
+        return mean
     joined = np.log(np.maximum(mean, _LEAST))
     return joined - np.log(np.maximum(1 - mean, _LEAST)) if activation == "sigmoid" else joined
 

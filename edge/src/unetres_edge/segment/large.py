@@ -194,6 +194,7 @@ def segment_large(
         engine=timed.name,
         agreement=timed.agreement,
         background=card.background,
+        activation=card.activation,
     )
 
 

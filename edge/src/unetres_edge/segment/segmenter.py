@@ -121,6 +121,7 @@ class Segmenter(LoadedModel):
             engine=engine.name,
             agreement=engine.agreement,
             background=self.card.background,
+            activation=self.card.activation,
         )
 
     def segment_large(

@@ -22,7 +22,7 @@
  * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
- * @property {"softmax" | "sigmoid"} [activation]
+ * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -83,7 +83,7 @@ export type Card = {
     background?: number | undefined;
     halo: number;
     stride?: number | undefined;
-    activation?: "softmax" | "sigmoid" | undefined;
+    activation?: "softmax" | "sigmoid" | "none" | undefined;
     recipe: string;
     scores: Record<string, unknown>;
     dataset: Record<string, unknown>;

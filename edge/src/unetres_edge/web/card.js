@@ -32,7 +32,7 @@ const COPY = "copy the model file again";
  * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
- * @property {"softmax" | "sigmoid"} [activation]
+ * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
