@@ -370,7 +370,7 @@ def test_models_and_data_of_the_other_task_are_refused(
         train(cells, tmp_path / "run", TrainSettings.from_flat(SETTINGS), say=silent)
     with pytest.raises(UsageError, match="as it is"):
         evaluate(run, shapes, overlap=3, say=silent)
-    with pytest.raises(UsageError, match="for .keras files only"):
+    with pytest.raises(UsageError, match="classes given for a model that says it itself"):
         evaluate(run, shapes, classes=["a"], say=silent)
     with pytest.raises(FileSystemError, match="no such model file"):
         evaluate(run.parent / "nothing.tflite", shapes, say=silent)

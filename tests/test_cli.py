@@ -273,12 +273,12 @@ def test_what_a_model_says_itself_cannot_be_said_again(
     int8_file: Path, cells: Path, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = fails(["evaluate", int8_file, cells, *option], 2, "usage", capsys)
-    assert f"options for .keras files only: {option[0]}" in line
+    assert f"without a card: {option[0]}" in line
 
 
 def test_class_names_are_those_of_the_run(run_folder: Path, cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = fails(["evaluate", run_folder, cells, "--classes", "a", "b"], 2, "usage", capsys)
-    assert "classes can be given for .keras files only" in line
+    assert "classes given for a model that says it itself" in line
 
 
 def test_scores_that_cannot_be_written_are_not_computed(

@@ -171,7 +171,7 @@ def test_a_wrong_value_is_refused_by_name(name: str, option: Option) -> None:
         ("export r --out m.tflite --head none", "--head is unknown"),
         ("export r --out m.tflite --max-drop 101", "--max-drop is wrong; expected a number, 0 to 100"),
         ("export r --out m.tflite --size 1 2 3", "--size is wrong; expected 1 or 2 whole numbers"),
-        ("export r --out m.tflite --mean 0.5", "options for .keras files only: --mean"),
+        ("export r --out m.tflite --mean 0.5", "without a card: --mean"),
         ("evaluate m d --split some", "--split is unknown"),
         ("evaluate m d --tta some", "--tta is unknown"),
         ("evaluate m d --min-size 3", "no objects are asked for"),

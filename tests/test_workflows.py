@@ -387,7 +387,7 @@ def test_a_keras_file_that_runs_code_or_is_no_segmenter_is_refused(tmp_path: Pat
     with pytest.raises(ModelError, match=r"code\.keras: Keras cannot load it"):
         load_keras(tmp_path / "code.keras", PRE, None)
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(tmp_path / "flat.keras")
-    with pytest.raises(ModelError, match="gives no map of scores"):
+    with pytest.raises(ModelError, match="gives no score for every class at every pixel"):
         load_keras(tmp_path / "flat.keras", PRE, None)
 
 

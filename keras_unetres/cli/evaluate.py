@@ -8,7 +8,7 @@ from unetres_edge.command_line import read
 
 from ..settings import EvaluateSettings
 from .command import Command
-from .keras_file import preprocessing_of
+from .keras_file import own_objects, preprocessing_of, refuse_incomplete
 from .objects import separation_of
 
 
@@ -17,6 +17,7 @@ def run(options: argparse.Namespace) -> None:
     settings = read(EvaluateSettings, options)
     keras_file = settings.keras_file
     preprocessing = preprocessing_of(keras_file, [settings.model, *settings.others], settings.size)
+    refuse_incomplete("evaluate", settings, keras_file, [settings.model, *settings.others], preprocessing)
     separation = separation_of(settings.separation, settings.instances)
     from ..workflows.evaluate import evaluate
 
@@ -26,7 +27,9 @@ def run(options: argparse.Namespace) -> None:
         split=settings.split,
         json_file=settings.json,
         preprocessing=preprocessing,
-        classes=None if keras_file.classes is None else list(keras_file.classes),
+        classes=keras_file.classes,
+        output=keras_file.output,
+        custom_objects=own_objects(keras_file),
         overlap=settings.overlap,
         reading={**settings.reading.reading(), "seed": settings.seed},
         tta=settings.tta,

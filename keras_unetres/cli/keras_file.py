@@ -1,13 +1,19 @@
-"""What `export`, `evaluate` and `predict` are told about a `.keras` file, and refuse of any other model."""
+"""What `export`, `evaluate` and `predict` are told about a model that does not say how images are fed to it.
+
+That is a `.keras` file, or a `.tflite` without a card.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from unetres_edge.command_line import words_of
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import Preprocessing
-from unetres_edge.settings import own_options
+from unetres_edge.settings import Settings
 
 from ..settings import KerasFileSettings
 
@@ -15,7 +21,7 @@ from ..settings import KerasFileSettings
 def preprocessing_of(
     settings: KerasFileSettings, models: Sequence[str], size: tuple[int, int] | None, *, size_is_own: bool = False
 ) -> Preprocessing | None:
-    """Return how images meet the network of a `.keras` file, or None where the settings leave it open.
+    """Return how images meet the network, or None where the settings leave it open.
 
     Args:
         settings: what was given.
@@ -24,15 +30,17 @@ def preprocessing_of(
         size_is_own: whether other models take a size, too.
 
     Raises:
-        UsageError: something was given, and none of the models is a `.keras` file.
+        UsageError: something was given, and all of the models say it themselves.
     """
-    names = [option.name for option in own_options(KerasFileSettings) if option.name != "classes"]
-    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
-    if not any(Path(model).suffix in (".keras", ".h5", ".hdf5") for model in models):
+    from ..tasks.loading import needs_own
+
+    given = settings.preprocessing()
+    if not any(needs_own(model) or Path(model).suffix in (".h5", ".hdf5") for model in models):
         named = [*given, *(["size"] if size is not None and not size_is_own else [])]
         if named:
             raise UsageError(
-                "options for .keras files only: " + ", ".join("--" + name.replace("_", "-") for name in named),
+                "options for models that do not say it, .keras files and .tflite without a card: "
+                + ", ".join("--" + name.replace("_", "-") for name in named),
                 file=models[0],
                 fix="drop them: this model says it itself",
             )
@@ -40,3 +48,44 @@ def preprocessing_of(
     if size is None or "channels" not in given or "value_range" not in given:
         return None
     return Preprocessing(size=size, **given)
+
+
+def own_objects(settings: KerasFileSettings) -> dict[str, Any] | None:
+    """Return the layers and functions of the modules that the command line names, or None."""
+    from ..tasks.custom_objects import import_objects
+
+    return import_objects(settings.modules) if settings.modules else None
+
+
+def refuse_incomplete(
+    command: str,
+    settings: Settings,
+    own: KerasFileSettings,
+    models: Sequence[str],
+    preprocessing: Preprocessing | None,
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse a model that does not say how images are fed to it, with the command to type.
+
+    Args:
+        more: options beside those that the model needs, with a word for their value.
+
+    Raises:
+        UsageError: nothing says it; the command has what the file tells filled in.
+    """
+    from ..tasks.loading import needs_own, options_of
+
+    if preprocessing is not None:
+        return
+    for model in models:
+        if needs_own(model) and Path(model).is_file():
+            told = options_of(model, own_objects(own), own.output)
+            words = ["unetres", command, *words_of(settings)]
+            for option, values in {**told, **{name: [value] for name, value in (more or {}).items()}}.items():
+                words += [] if option in words else [option, *values]
+            raise UsageError(
+                "the file does not say how images are fed to it",
+                file=model,
+                expected="LOW HIGH, such as 0 1: what the values 0 and 255 become before the network sees them",
+                fix=shlex.join(words),
+            )

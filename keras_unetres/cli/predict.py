@@ -9,7 +9,7 @@ from unetres_edge.command_line import read
 
 from ..settings import PredictCommand
 from .command import Command
-from .keras_file import preprocessing_of
+from .keras_file import own_objects, preprocessing_of, refuse_incomplete
 from .objects import separation_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def run(options: argparse.Namespace) -> None:
     settings = read(PredictCommand, options)
     keras_file = settings.keras_file
     preprocessing = preprocessing_of(keras_file, [settings.model, *settings.others], settings.size)
+    refuse_incomplete("predict", settings, keras_file, [settings.model, *settings.others], preprocessing)
     separation = separation_of(settings.separation, settings.instances is not None)
     from ..workflows.predict import predict
 
@@ -35,7 +36,9 @@ def run(options: argparse.Namespace) -> None:
         overwrite=settings.overwrite,
         json_file=settings.json,
         preprocessing=preprocessing,
-        classes=None if keras_file.classes is None else list(keras_file.classes),
+        classes=keras_file.classes,
+        output=keras_file.output,
+        custom_objects=own_objects(keras_file),
         overlap=settings.overlap,
         tta=settings.tta,
         others=settings.others,

@@ -7,8 +7,10 @@ at inference is kept; how they were trained is not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import keras
@@ -18,6 +20,7 @@ from keras import layers
 from unetres_edge.errors import UsageError
 
 from .fake_quant import QUANTIZED, FakeQuant
+from .functions import as_layer
 from .graph import Background, OneMinus, ordered_nodes
 from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
 
@@ -105,7 +108,7 @@ def flat_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any
     if graph is None or len(graph.inputs) != 1:
         return model
     chosen = _output(graph, output)
-    if _must_be_rebuilt(graph):
+    if _must_be_rebuilt(graph) or _has_functions(graph):
         graph, chosen = _rebuilt(graph, chosen)
     elif _is_plain(model, graph):
         return model
@@ -249,6 +252,14 @@ def _must_be_rebuilt(graph: Any) -> bool:
     return False
 
 
+def _has_functions(graph: Any) -> bool:
+    """Whether a graph has functions in the place of layers, or layers without weights that are used more than once."""
+    uses = Counter(id(operation) for operation, _, _ in ordered_nodes(graph))
+    return any(
+        not isinstance(each, layers.Layer) or (uses[id(each)] > 1 and not each.weights) for each in graph.operations
+    )
+
+
 def _rebuilt(graph: Any, chosen: Any) -> tuple[Any, Any]:
     """Return a copy of a graph, flat and in float32, and the output in it."""
     source = graph.inputs[0]
@@ -277,18 +288,23 @@ class _Rebuilding:
             else:
                 args, kwargs = node.arguments.fill_in({id(each): made[id(each)] for each in inputs})
                 kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
-                called = self._copy(operation, prefix)(*args, **kwargs)
-                self._give_weights(operation)
+                same = as_layer(operation, args, kwargs)
+                if same is not None:
+                    called = same[0](same[1])
+                else:
+                    called = self._copy(operation, prefix)(*args, **kwargs)
+                    self._give_weights(operation)
                 results = keras.tree.flatten(called)
             made.update(zip(map(id, outputs), results, strict=True))
         return made
 
     def _copy(self, operation: Any, prefix: str) -> Any:
-        if id(operation) in self._copies:
+        if id(operation) in self._copies and getattr(operation, "weights", ()):
             return self._copies[id(operation)]
         copy = operation
         if isinstance(operation, layers.Layer):
             name = operation.name if operation.name not in self._names else f"{prefix}{operation.name}"
+            name = next(each for each in chain([name], (f"{name}_{n}" for n in count(1))) if each not in self._names)
             self._names.add(name)
             try:
                 config = {**operation.get_config(), "name": name, "dtype": "float32"}
@@ -306,7 +322,7 @@ class _Rebuilding:
 
     def _give_weights(self, operation: Any) -> None:
         copy = self._copies[id(operation)]
-        if copy is operation or not operation.weights:
+        if copy is operation or not getattr(operation, "weights", ()):
             return
         copy.set_weights([np.asarray(keras.ops.convert_to_numpy(value)) for value in operation.weights])
         if hasattr(copy, "finalize_state"):  # Normalization computes with what it makes of its weights

@@ -144,7 +144,7 @@ class ClusterSettings(RetrainSettings):
 class KerasFileSettings(Settings):
     """How images meet the network of a `.keras` file, which does not say it itself."""
 
-    title = "for .keras files: how images meet the network"
+    title = "for .keras files, and .tflite files without a card: how images meet the network"
 
     channels: int | None = setting(
         None, "channels of the input: 1 or 3, or as many as the model takes", least=1, most=1024, metavar="N"
@@ -169,6 +169,21 @@ class KerasFileSettings(Settings):
     per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", help=_STRETCHED, unset="no stretching")
     fit: str | None = like(NetworkSettings, "fit", unset=Preprocessing.fit)
     classes: tuple[str, ...] | None = setting(None, "class names", metavar="NAME", unset="their numbers")
+    output: str | None = setting(None, "of several outputs, the one that is meant", metavar="NAME")
+    modules: tuple[str, ...] | None = setting(
+        None,
+        "Python modules or .py files with layers of your own, which are imported",
+        option="import",
+        metavar="MODULE",
+    )
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return the fields that say how images meet the network, as far as they are given."""
+        names = (option.name for option in all_options(KerasFileSettings) if option.name not in _OF_THE_MODEL)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+_OF_THE_MODEL = ("classes", "output", "modules")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +214,7 @@ class ExportSettings(Settings):
     """`unetres export`."""
 
     model: str = setting(help="run folder, or .keras file", positional=True)
-    out: str = setting(help=".tflite to write", metavar="F")
+    out: str | None = setting(None, ".tflite to write", metavar="F", unset="the model's name with .tflite")
     recipe: str = setting(
         "static_wi8_ai8",
         "how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ..., or auto: int8, and as few "

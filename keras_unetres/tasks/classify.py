@@ -18,9 +18,10 @@ from ..runs import RunFolder, RunInfo
 from ..scores.baseline import Baseline, baseline_of_share
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
+from .foreign import ForeignFile
 from .keras_engine import KerasEngine
-from .loading import build_network, load_run, refuse_for_own
-from .task import Loaded, Opening, Outputs
+from .loading import build_network, load_run, name_of, open_own, refuse_for_own
+from .task import Loaded, Model, Opening, Outputs
 
 if TYPE_CHECKING:
     import keras
@@ -109,16 +110,21 @@ class Classify:
 
         write_bytes(run.samples / "curves.png", curves(history, "accuracy"))
 
-    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Classifier:
+    def open_model(self, model: Model, how: Opening) -> Classifier:
         """Open a classifier, which sees the whole image once, as it is."""
         refuse_for_own(model, preprocessing=how.preprocessing, classes=how.classes)
         if how.overlap is not None or how.tta != "none" or how.others or how.separation is not None:
             raise UsageError(
                 "a classifier gives one class for the whole image, as it is",
-                file=model,
+                file=name_of(model),
                 fix="drop the options for tiles, test-time augmentation, other models and objects",
             )
-        return self.run_keras(load_run(model)) if RunFolder.is_run(model) else self.open_file(model)
+        opened = open_own(model, how.preprocessing, how.classes)
+        if isinstance(opened, Loaded):
+            return self.run_keras(opened)
+        if isinstance(opened, ForeignFile):
+            return Classifier(opened.file, card=opened.card)
+        return self.run_keras(load_run(opened)) if RunFolder.is_run(opened) else self.open_file(opened)
 
     def open_file(self, file: str | os.PathLike[str] | bytes) -> Classifier:
         """Open a `.tflite`."""

@@ -6,23 +6,26 @@ import contextlib
 import importlib.metadata
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Card, Preprocessing, Segmenter
-from unetres_edge.errors import ModelError, RunFolderError, UsageError
+from unetres_edge.errors import ModelError, RunFolderError, UnetresError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import join_segmenters
 
 from ..runs import QUANTIZE_AWARE, STEPS, RunFolder, RunInfo
-from .task import Loaded
+from .foreign import ForeignFile, describe_file, is_foreign, options_of_file
+from .task import Loaded, Model
 
 if TYPE_CHECKING:
     import keras
 
+IN_MEMORY = "a model in memory"
+_FEW_CLASSES = 12  # that an error lists one by one
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
 
@@ -98,101 +101,254 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     return Loaded(model, card_of_run(info, halo=halo, stride=stride))
 
 
-def load_keras(path: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None) -> Loaded:
+def load_keras(
+    path: str | os.PathLike[str],
+    preprocessing: Preprocessing | None,
+    classes: Sequence[str] | None,
+    *,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Loaded:
     """Load a `.keras` file in Keras's safe mode.
 
+    Args:
+        preprocessing: how images meet the network, which the file does not say.
+        classes: class names; None for their numbers.
+        output: of several outputs of the model, the name of the one that is meant.
+        custom_objects: name -> layer, model or function of your own code that the file names.
+
     Raises:
-        UsageError: no preprocessing given.
-        ModelError: the file cannot be loaded, or is no segmenter of such images.
+        UsageError: no preprocessing given; the error names the options with what the file says.
+        ModelError: the file cannot be loaded, or is no segmenter or classifier of such images.
     """
-    import keras
-
-    from ..models.inference import inference_form
-
-    _refuse_h5(path)
+    model = read_keras(path, custom_objects)
     if preprocessing is None:
         raise UsageError(
             "a .keras file does not say how images are fed to it",
             file=path,
-            fix="pass --size, --channels, --value-range and, where they apply, --mean and --std",
+            found=_shapes(model),
+            fix="pass --size, --channels, --value-range and, where they apply, --mean and --std; in Python "
+            "preprocessing=ku.Preprocessing(...)",
         )
+    return describe_model(model, preprocessing, classes, output=output, file=path)
+
+
+def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+    """Return the model of a `.keras` file, loaded in Keras's safe mode.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    import keras
+
+    _refuse_h5(path)
     if not Path(path).is_file():
         raise ModelError("no such model file", file=path)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         own = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
         if own:
+            name = own.group(1)
             raise ModelError(
-                f"the model holds {own.group(1)!r}, of your own code, which a file cannot bring along",
+                f"the model holds {name!r}, of your own code, which a file cannot bring along",
                 file=path,
-                fix="load it in Python, where that is registered, and pass the model itself to ku.export",
+                fix=f"pass --import FILE.py, the module that has it, or in Python custom_objects={{{name!r}: {name}}}",
             ) from error
         raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
-    form = inference_form(model, shape=(*preprocessing.size, preprocessing.channels))
-    model = form.model
-    shape = model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 4:
-        raise ModelError("the model gives no map of scores", file=path, expected="(N, H, W, classes)", found=shape)
-    _check_input(model, preprocessing, path)
-    names = tuple(classes or map(str, range(shape[-1])))
+    if not isinstance(model, keras.Model):
+        raise ModelError("the file holds no model", file=path, expected="keras.Model", found=type(model).__name__)
+    return model
+
+
+def describe_model(
+    model: keras.Model,
+    preprocessing: Preprocessing,
+    classes: Sequence[str] | None,
+    *,
+    output: str | None = None,
+    file: str | os.PathLike[str] | None = None,
+) -> Loaded:
+    """Return a Keras model in the form that is exported, with the card that describes it.
+
+    Args:
+        preprocessing, classes, output: as for `load_keras`.
+        file: how errors name it.
+
+    Raises:
+        UsageError: another input, or another number of classes.
+        ConversionError: it is no segmenter or classifier of such images.
+    """
+    from ..models.inference import inference_form
+    from ..tflite.export import find_reach
+    from ..tflite.model_checks import check_classifier, check_model
+
+    shape = (*preprocessing.size, preprocessing.channels)
+    form = inference_form(model, output, shape=shape)
+    _check_input(form.model, preprocessing, file)
+    try:
+        count, task = check_model(form.model, shape)
+    except UnetresError as error:
+        error.file = error.file or (None if file is None else os.fspath(file))
+        raise
+    if task == "classify":
+        check_classifier(preprocessing)
+    names = tuple(classes or map(str, range(count)))
     names = ("background", *names) if form.binary and len(names) == 1 else names
-    if len(names) != shape[-1]:
-        raise UsageError("number of class names differs from the model", expected=shape[-1], found=len(names))
-    card = Card(names, default_colors(len(names)), preprocessing, versions=package_versions())
-    return Loaded(model, replace(card, activation=form.activation))
+    if len(names) != count:
+        raise UsageError("number of class names differs from the model", file=file, expected=count, found=len(names))
+    halo, stride = find_reach(form.model)
+    versions = package_versions()
+    card = Card(names, default_colors(count), preprocessing, task, halo=halo, stride=stride, versions=versions)
+    return Loaded(form.model, replace(card, activation=form.activation))
+
+
+def open_own(
+    model: Model,
+    preprocessing: Preprocessing | None = None,
+    classes: Sequence[str] | None = None,
+    *,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> str | os.PathLike[str] | Loaded | ForeignFile:
+    """Return a `keras.Model`, a `.keras` file or a `.tflite` without a card with the card that is made of it.
+
+    Runs and files with a card come back as they are.
+
+    Raises:
+        UsageError: something that is no model, or one that does not say how images meet it.
+        ModelError: it cannot be loaded.
+    """
+    if isinstance(model, (Loaded, ForeignFile)):
+        return model
+    if isinstance(model, (str, os.PathLike)):
+        if is_foreign(model):
+            return describe_file(model, preprocessing, classes)
+        if Path(model).suffix != ".keras" or RunFolder.is_run(model):
+            return model
+        return load_keras(model, preprocessing, classes, output=output, custom_objects=custom_objects)
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise UsageError(
+            "not a model",
+            expected="a run folder, a .tflite or .keras file, or a keras.Model",
+            found=type(model).__name__,
+        )
+    if preprocessing is None:
+        raise UsageError(
+            "a model does not say how images are fed to it", fix="pass preprocessing=ku.Preprocessing(...)"
+        )
+    return describe_model(model, preprocessing, classes, output=output)
+
+
+def name_of(model: Model) -> str:
+    """Return how reports name a model: its path, or that it is one in memory."""
+    if isinstance(model, ForeignFile):
+        return model.file
+    return os.fspath(model) if isinstance(model, (str, os.PathLike)) else IN_MEMORY
+
+
+def options_of(
+    file: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None, output: str | None = None
+) -> dict[str, list[str]]:
+    """Return the options that a `.keras` file, or a `.tflite` without a card, needs, as far as the file tells them.
+
+    Returns:
+        Option -> values; words in capitals are for a person to replace.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    if Path(file).suffix == ".tflite":
+        return options_of_file(file)
+    model = read_keras(file, custom_objects)
+    form = _form_or_none(model, output)
+    given = getattr(form.model if form else model, "input_shape", None)
+    height, width, channels = given[1:] if isinstance(given, tuple) and len(given) == 4 else (None, None, None)
+    sides = ["PX" if side is None else str(side) for side in (height, width)]
+    options = {"--size": sides[:1] if sides[0] == sides[1] else sides}
+    options |= {"--channels": ["N" if channels is None else str(channels)], "--value-range": ["LOW", "HIGH"]}
+    scores = getattr(form.model, "output_shape", None) if form else None
+    if isinstance(scores, tuple) and len(scores) == 2:
+        options["--fit"] = ["resize"]
+    if isinstance(scores, tuple) and isinstance(scores[-1], int) and scores[-1] <= _FEW_CLASSES:
+        names = ["background"] if len(scores) == 4 else []
+        options["--classes"] = [*names, *(f"CLASS{number}" for number in range(len(names), scores[-1]))]
+    return options
+
+
+def _form_or_none(model: keras.Model, output: str | None) -> Any:
+    from ..models.inference import inference_form
+
+    try:
+        return inference_form(model, output)
+    except UnetresError:  # what is wrong is said once the options are given
+        return None
+
+
+def _shapes(model: keras.Model) -> str:
+    given, made = (getattr(model, name, "?") for name in ("input_shape", "output_shape"))
+    return f"a model of {given} -> {made}"
 
 
 def _refuse_h5(path: str | os.PathLike[str]) -> None:
     if Path(path).suffix in (".h5", ".hdf5"):
+        new = os.fspath(Path(path).with_suffix(".keras"))
         raise ModelError(
             "a model in Keras's old format is not read",
             file=path,
             expected="a .keras file",
-            fix=f'once, in Python: keras.models.load_model("{path}").save("{Path(path).with_suffix(".keras")}")',
+            fix=f"once, in Python: keras.models.load_model({os.fspath(path)!r}, compile=False).save({new!r})",
         )
 
 
-def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike[str]) -> None:
+def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike[str] | None) -> None:
     """Refuse a size or a number of channels that the model does not take."""
     from ..models import check_size
 
     given = (*pre.size, pre.channels)
-    if not isinstance(model.input_shape, tuple) or len(model.input_shape) != 4:
-        raise ModelError("the model does not take images", file=file, expected="(N, H, W, C)", found=model.input_shape)
-    if any(own not in (None, value) for own, value in zip(model.input_shape[1:], given, strict=True)):
-        raise UsageError("the model takes another input", file=file, expected=model.input_shape[1:], found=given)
+    taken = getattr(model, "input_shape", None)
+    if taken is None:  # not built, as its conversion will say
+        return
+    if not isinstance(taken, tuple) or len(taken) != 4:
+        raise ModelError("the model does not take images", file=file, expected="(N, H, W, C)", found=taken)
+    if any(own not in (None, value) for own, value in zip(taken[1:], given, strict=True)):
+        raise UsageError("the model takes another input", file=file, expected=taken[1:], found=given)
     with contextlib.suppress(ModelError):  # not functional, so its graph does not tell
         check_size(model, pre.size)
 
 
-def refuse_for_own(model: str | os.PathLike[str], **given: object) -> None:
-    """Raise UsageError if anything is given that only a `.keras` file needs, and the model is none."""
-    _refuse_h5(model)
+def refuse_for_own(model: Model, *others: Model, **given: object) -> None:
+    """Raise UsageError if anything is given that only a model of your own needs, and none of the models is one."""
     names = [name for name, value in given.items() if value is not None]
-    if names and Path(model).exists() and Path(model).suffix != ".keras":
+    for each in (model, *others):
+        if isinstance(each, (str, os.PathLike)):
+            _refuse_h5(each)
+    if names and not any(needs_own(each) for each in (model, *others)) and Path(model).exists():
         raise UsageError(
-            f"{', '.join(names)} can be given for .keras files only",
+            f"{', '.join(names)} given for a model that says it itself",
             file=model,
+            expected="a .keras file, a keras.Model or a .tflite without a card",
             fix="drop it: this model says it itself",
         )
 
 
 def open_segmenter(
-    model: str | os.PathLike[str],
+    model: Model,
     *,
     preprocessing: Preprocessing | None = None,
-    classes: list[str] | None = None,
+    classes: Sequence[str] | None = None,
     overlap: int | None = None,
     tta: str = "none",
-    others: Sequence[str | os.PathLike[str]] = (),
+    others: Sequence[Model] = (),
 ) -> Segmenter:
-    """Return a segmenter for a run folder, a `.keras` file or a `.tflite` file, or for several of them together.
+    """Return a segmenter for a run folder, a `.keras` file, a model or a `.tflite` file, or for several together.
 
     Args:
-        preprocessing: how images meet the network; for `.keras` files.
-        classes: class names; for `.keras` files.
+        preprocessing: how images meet the network; for `.keras` files and models.
+        classes: class names; for `.keras` files and models.
         overlap: px shared by neighbouring tiles.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models; the answer is the mean of all (`join_segmenters` says what they must share).
@@ -202,19 +358,25 @@ def open_segmenter(
             joined.
     """
     models = [model, *others]
-    if not any(Path(each).suffix == ".keras" for each in models):
-        refuse_for_own(model, preprocessing=preprocessing, classes=classes)
-    opened = [_open_one(each, preprocessing, classes, overlap) for each in models]
-    return join_segmenters(opened, tta=tta, files=models)
+    refuse_for_own(*models, preprocessing=preprocessing, classes=classes)
+    opened = [_open_one(open_own(each, preprocessing, classes), overlap) for each in models]
+    return join_segmenters(opened, tta=tta, files=[name_of(each) for each in models])
 
 
-def _open_one(
-    model: str | os.PathLike[str], preprocessing: Preprocessing | None, classes: list[str] | None, overlap: int | None
-) -> Segmenter:
+def needs_own(model: Model) -> bool:
+    """Whether a model does not say itself how images are fed to it."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).suffix == ".keras" or is_foreign(model)
+    return True
+
+
+def _open_one(model: str | os.PathLike[str] | Loaded | ForeignFile, overlap: int | None) -> Segmenter:
+    if isinstance(model, ForeignFile):
+        return Segmenter(model.file, card=model.card, overlap=overlap)
+    if isinstance(model, Loaded):
+        return keras_segmenter(model, overlap=overlap)
     if RunFolder.is_run(model):
         return keras_segmenter(load_run(model), overlap=overlap)
-    if Path(model).suffix == ".keras":
-        return keras_segmenter(load_keras(model, preprocessing, classes), overlap=overlap)
     return Segmenter(model, overlap=overlap)
 
 

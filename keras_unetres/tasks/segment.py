@@ -21,7 +21,7 @@ from ..scores.baseline import Baseline, baseline_of_miou
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .loading import build_network, card_of_run, keras_segmenter, open_segmenter
-from .task import Loaded, Opening, Outputs
+from .task import Loaded, Model, Opening, Outputs
 
 if TYPE_CHECKING:
     import keras
@@ -120,7 +120,7 @@ class Segment:
         split = "test" if "test" in records else "val"
         make_report(run, segmenter, records[split], split, say)
 
-    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Segmenter:
+    def open_model(self, model: Model, how: Opening) -> Segmenter:
         """Open one segmenter, or the mean of several; a class of objects that it does not know is refused."""
         segmenter = open_segmenter(
             model,

@@ -38,13 +38,16 @@ class Loaded:
     card: Card
 
 
+Model = Any  # a path of a run folder, a .tflite or a .keras file; a keras.Model; or what is loaded of one
+
+
 @dataclass(frozen=True)
 class Opening:
     """How a model is opened.
 
     Args:
-        preprocessing: how images meet the network; for `.keras` files.
-        classes: class names; for `.keras` files.
+        preprocessing: how images meet the network; for models that do not say it.
+        classes: class names; for models that do not say it.
         overlap: px shared by neighbouring tiles; None for what the model needs.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
@@ -52,10 +55,10 @@ class Opening:
     """
 
     preprocessing: Preprocessing | None = None
-    classes: list[str] | None = None
+    classes: Sequence[str] | None = None
     overlap: int | None = None
     tta: str = "none"
-    others: Sequence[str | os.PathLike[str]] = ()
+    others: Sequence[Model] = ()
     separation: Separation | None = None
 
 
@@ -98,8 +101,8 @@ class Task(TrainingTask, Protocol):
     def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:
         """Return what has to be said of a data set before training, in sentences."""
 
-    def open_model(self, model: str | os.PathLike[str], how: Opening) -> Opened:
-        """Open a run folder, a `.tflite` or a `.keras` file.
+    def open_model(self, model: Model, how: Opening) -> Opened:
+        """Open a run folder, a `.tflite` or `.keras` file, or a Keras model.
 
         Raises:
             UsageError: something is given that this model or task does not take.

@@ -34,7 +34,6 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
 
     if not isinstance(model, keras.Model):
         raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
-    check_backend()
     for weight in model.weights:
         if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
             raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")

@@ -14,8 +14,9 @@ from unetres_edge.moved import renamed_argument
 
 from ..settings import EvaluateSettings
 from ..tasks import task_of
+from ..tasks.loading import name_of, open_own, refuse_for_own
 from ..tasks.reading import read_for
-from ..tasks.task import Opening
+from ..tasks.task import Model, Opening
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -24,34 +25,38 @@ if TYPE_CHECKING:
 
 @renamed_argument(turns="tta")
 def evaluate(
-    model: str | os.PathLike[str],
+    model: Model,
     data: str | os.PathLike[str] | Dataset,
     *,
     split: str = EvaluateSettings.split,
     json_file: str | os.PathLike[str] | None = None,
     preprocessing: Preprocessing | None = None,
-    classes: list[str] | None = None,
+    classes: Sequence[str] | None = None,
     overlap: int | None = None,
     say: Callable[[str], None] = print,
     reading: Mapping[str, Any] | None = None,
     tta: str = EvaluateSettings.tta,
-    others: Sequence[str | os.PathLike[str]] = (),
+    others: Sequence[Model] = (),
     separation: Separation | None = None,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a model on labelled images.
 
     Args:
-        model: run folder, `.tflite` or `.keras` file.
+        model: run folder, `.tflite` or `.keras` file, or a Keras model.
         data: what `open_dataset` takes.
         split: "train", "val", "test" or "all".
         json_file: where to write the scores, too.
-        preprocessing: how images meet the network; for `.keras` files.
-        classes: class names; for `.keras` files.
+        preprocessing: how images meet the network; for `.keras` files, models, and `.tflite` files without a card.
+        classes: class names; for the same.
         overlap: px shared by neighbouring tiles.
         reading: fields of `Reading` that differ from how the model's training data was read.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is scored.
         separation: how pixels become objects, if objects are scored too.
+        output: of several outputs of a model of your own, the name of the one that is scored.
+        custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
 
     Returns:
         JSON values. Of a segmenter: "miou", "per_class_iou" (None for a class absent from the masks), "pixel_accuracy",
@@ -64,16 +69,22 @@ def evaluate(
     """
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
-    task = task_of(model)
-    with task.open_model(model, Opening(preprocessing, classes, overlap, tta, others, separation)) as opened:
+    refuse_for_own(model, *others, preprocessing=preprocessing, classes=classes)
+    models = [
+        open_own(each, preprocessing, classes, output=output, custom_objects=custom_objects)
+        for each in (model, *others)
+    ]
+    task = task_of(models[0])
+    how = Opening(overlap=overlap, tta=tta, others=models[1:], separation=separation)
+    with task.open_model(models[0], how) as opened:
         records = read_for(opened.card, data, split, reading)
-        name = f"scoring {os.path.basename(os.fspath(model))}"
+        name = f"scoring {os.path.basename(name_of(model))}"
         found = task.score(opened, records, name=name, separation=separation)
-    scores = {**found, "model": os.fspath(model), "split": split}
+    scores = {**found, "model": name_of(model), "split": split}
     if tta != "none":
         scores["turns"] = tta
     if others:
-        scores["others"] = [os.fspath(other) for other in others]
+        scores["others"] = [name_of(other) for other in others]
     for line in task.score_lines(scores):
         say(line)
     say(f"images     {scores['num_images']} ({split}), {scores['ms_per_image']} ms each")

@@ -49,6 +49,8 @@ def export(
     gate: bool = True,
     overwrite: bool = False,
     allow_disagreement: bool = False,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -68,8 +70,8 @@ def export(
         size: (height, width) of the exported tile in px; None for the size it was trained with.
         preprocessing: how images meet the network; for `.keras` files and models. Nothing is guessed.
         classes: class names, for `.keras` files and models; None for "0", "1", ...
-        calibration: a folder of training images, for `.keras` files and models; for models also an array
-            (N, h, w, C) float32 as the model sees them, or batches of such. Runs have kept their own.
+        calibration: for `.keras` files and models: a folder of training images, an array (N, h, w, C) float32 as the
+            model sees them, or batches of such. Runs have kept their own.
         data: what `open_dataset` takes, to score on; None for the data set of the run.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
@@ -77,6 +79,8 @@ def export(
         overwrite: replace an earlier file and its receipt.
         allow_disagreement: write a file that is not scored and whose labels are not those of the Keras model, with a
             warning. One that is scored is judged by its score.
+        output: of several outputs of a model of your own, the name of the one that is exported.
+        custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
         say: called with lines for the user.
 
     Returns:
@@ -98,12 +102,13 @@ def export(
     if recipe == AUTO and not gate:
         raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
     keras_file = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
-    if isinstance(source, (str, os.PathLike)):
-        refuse_for_own(source, **keras_file)
+    refuse_for_own(source, **keras_file, output=output, custom_objects=custom_objects)
     _check_gate(gate, data=data, split=split, max_drop=max_drop)
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
-    opened = open_source(source, **keras_file, size=size, calibrates=chosen.quantized)
+    opened = open_source(
+        source, **keras_file, size=size, calibrates=chosen.quantized, output=output, custom_objects=custom_objects
+    )
     if recipe == AUTO:  # minutes before the converter would say it
         _check_auto(opened, head)
     held: HeldOut | str = "--no-gate was given"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge import Card, Preprocessing
+from unetres_edge import Preprocessing
 from unetres_edge.errors import UnetresError, UsageError
 from unetres_edge.images.preprocessing import look_up
-from unetres_edge.model.card import default_colors
 
 from ..runs import RunFolder, RunInfo
-from ..tasks.loading import load_keras, load_run, package_versions
+from ..tasks.loading import IN_MEMORY, load_run, name_of, open_own
 from ..tasks.task import Loaded
 from ..verify.proof import middle
 
@@ -57,30 +57,36 @@ def open_source(
     calibration: Any,
     size: tuple[int, int] | None,
     calibrates: bool,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> Source:
     """Load what is exported.
 
     Args:
-        source, preprocessing, classes, calibration, size: as for `keras_unetres.export`.
+        source, preprocessing, classes, calibration, size, output, custom_objects: as for `keras_unetres.export`.
         calibrates: whether the recipe needs calibration images.
 
     Raises:
         UsageError: something is missing, or does not fit the model.
         ModelError, RunFolderError: it cannot be loaded.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        return _open_model(source, preprocessing, classes, calibration, size, calibrates)
-    name, info = os.path.abspath(source), None
-    if RunFolder.is_run(source):
+    in_memory = not isinstance(source, (str, os.PathLike))
+    name, info = IN_MEMORY if in_memory else os.path.abspath(source), None
+    if not in_memory and RunFolder.is_run(source):
         run = RunFolder(source)
         loaded, info = load_run(source), run.read_info()
         crops, made_from = run.read_calibration() if calibrates else None, "training images kept by the run"
-    else:
-        loaded = load_keras(source, preprocessing, None if classes is None else list(classes))
-        crops = _folder_crops(calibration, loaded.card.preprocessing) if calibrates else None
-        made_from = "images of a folder"
-    loaded, crops = _at_size(loaded, crops, size)
-    return Source(name, False, loaded, info, crops, _seen(loaded, crops), made_from)
+        loaded, crops = _at_size(loaded, crops, size)
+        return Source(name, False, loaded, info, crops, _seen(loaded, crops), made_from)
+    opened = open_own(source, preprocessing, classes, output=output, custom_objects=custom_objects)
+    if not isinstance(opened, Loaded):
+        raise UsageError(
+            "only a run or a Keras model can be exported",
+            file=name_of(source),
+            expected="a run folder, a .keras file or a keras.Model",
+            fix="name the model that the file was made of" if Path(name).suffix == ".tflite" else None,
+        )
+    return _of_model(name, in_memory, opened, calibration, size, calibrates)
 
 
 def find_origin(source: Source, size: tuple[int, int] | None) -> Loaded:
@@ -97,46 +103,18 @@ def find_origin(source: Source, size: tuple[int, int] | None) -> Loaded:
     return _at_size(origin, None, size)[0] if same else loaded
 
 
-def _open_model(
-    model: keras.Model,
-    preprocessing: Preprocessing | None,
-    classes: Sequence[str] | None,
-    calibration: Any,
-    size: tuple[int, int] | None,
-    calibrates: bool,
+def _of_model(
+    name: str, in_memory: bool, loaded: Loaded, calibration: Any, size: tuple[int, int] | None, calibrates: bool
 ) -> Source:
-    if preprocessing is None:
-        raise UsageError(
-            "a model does not say how images are fed to it", fix="pass preprocessing=ku.Preprocessing(...)"
-        )
-    from ..models.inference import inference_form
-
-    form = inference_form(model, shape=(*preprocessing.size, preprocessing.channels))
-    names = ("background", *classes) if classes and form.binary and len(classes) == 1 else classes
-    loaded = Loaded(form.model, replace(_card_of(form.model, preprocessing, names), activation=form.activation))
-    crops = None
-    if isinstance(calibration, (str, os.PathLike)):
-        crops = _folder_crops(calibration, preprocessing) if calibrates else None
-        calibration = None
-    elif calibration is not None and size is not None and tuple(size) != preprocessing.size:
-        raise UsageError("calibration images are of another size", expected=size, found=preprocessing.size)
-    loaded, crops = _at_size(loaded, crops, size)
-    seen = _seen(loaded, crops) if calibration is None else calibration
-    made_from = "images that the caller gave" if crops is None else "images of a folder"
-    return Source("a model in memory", True, loaded, None, crops, seen, made_from)
-
-
-def _card_of(model: keras.Model, pre: Preprocessing, classes: Sequence[str] | None) -> Card:
-    """Return the card that describes a model, as `export_tflite` writes it."""
-    from ..tflite.export import find_reach
-    from ..tflite.model_checks import check_model
-
-    count, task = check_model(model, (*pre.size, pre.channels))
-    names = tuple(classes or map(str, range(count)))
-    if len(names) != count:
-        raise UsageError("number of class names differs from the model", expected=count, found=len(names))
-    halo, stride = find_reach(model)
-    return Card(names, default_colors(count), pre, task, halo=halo, stride=stride, versions=package_versions())
+    pre = loaded.card.preprocessing
+    if calibration is None or isinstance(calibration, (str, os.PathLike)):
+        wanted = calibrates and (calibration is not None or not in_memory)
+        crops = _folder_crops(calibration, pre) if wanted else None
+        loaded, crops = _at_size(loaded, crops, size)
+        return Source(name, in_memory, loaded, None, crops, _seen(loaded, crops), "images of a folder")
+    if size is not None and tuple(size) != pre.size:
+        raise UsageError("calibration images are of another size", expected=size, found=pre.size)
+    return Source(name, in_memory, loaded, None, None, calibration, "images that the caller gave")
 
 
 def _seen(loaded: Loaded, crops: np.ndarray | None) -> np.ndarray | None:

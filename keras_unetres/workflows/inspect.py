@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unetres_edge import Card
 from unetres_edge.commands.inspect import card_lines
-from unetres_edge.errors import FileSystemError, UnetresError
+from unetres_edge.errors import CardMissingError, FileSystemError, UnetresError
 from unetres_edge.files import read_bytes, write_json
 from unetres_edge.model.card import read_card
 
+from ..tasks.foreign import options_of_file, read_ends, stand_in
 from ..verify.receipt import read_receipt, receipt_files
 from ..verify.targets import ask_targets
 
@@ -30,37 +33,44 @@ def inspect(
     """Verify a `.tflite`, and tell its card, its ops, its memory and its targets. No TensorFlow is loaded.
 
     Args:
-        model: `.tflite` with a card.
+        model: a `.tflite`; of one without a card, what its graph tells.
         ops: list every op with the Keras layers in it.
         tools: also ask the targets' own tools that are installed; they run the file on noise.
         json_file: where to write what is returned.
         say: called with lines for the user.
 
     Returns:
-        JSON values: "card", "contents" (see `Contents.to_dict`), "targets" and "receipt": the receipt beside the file,
-        if it is of this file.
+        JSON values: "card" (None without one), "contents" (see `Contents.to_dict`), "targets" and "receipt": the
+        receipt beside the file, if it is of this file.
 
     Raises:
-        ModelDamagedError, CardMissingError: the file is not the one that was sealed, or has no card.
+        ModelError: no `.tflite`, or without a card one that is neither a segmenter nor a classifier.
+        ModelDamagedError: the file is not the one that was sealed.
     """
     from ..tflite.contents import read_contents
 
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
         raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
     data = read_bytes(model, "model file")
-    card = read_card(data, file=os.fspath(model))
-    contents = read_contents(data)
+    contents, sealed = None, True
+    try:
+        card = read_card(data, file=os.fspath(model))
+    except CardMissingError:
+        contents, sealed = read_contents(data), False
+        card = stand_in(read_ends(contents, os.fspath(model)))
+    contents = contents or read_contents(data)
     pre = card.preprocessing
     noise = np.random.default_rng(0).integers(0, 256, (2, *pre.size, pre.channels), np.uint8)
     seen = np.stack([pre.normalise(tile) for tile in noise]) if tools else None
-    report = {
-        "card": json.loads(card.to_json()),
+    report: dict[str, Any] = {
+        "card": json.loads(card.to_json()) if sealed else None,
         "contents": contents.to_dict(),
         "targets": [row.to_dict() for row in ask_targets(data, contents, card, seen)],
-        "receipt": _receipt(Path(model), card.sha256),
+        "receipt": _receipt(Path(model), card.sha256) if sealed else None,
     }
     listed = list_ops(report["contents"]) if ops else []
-    for line in (*card_lines(card, len(data)), *describe(report), *listed):
+    about = card_lines(card, len(data)) if sealed else _without_card(card, len(data), os.fspath(model))
+    for line in (*about, *describe(report), *listed):
         say(line)
     if json_file is not None:
         write_json(json_file, report)
@@ -101,6 +111,16 @@ def list_ops(contents: dict[str, Any]) -> list[str]:
         f"{' x '.join(map(str, op['shape'][1:])):>18}{op['multiply_adds'] / 1e6:>10.2f} M  "
         f"{'' if op['xnnpack'] else '(outside XNNPACK) '}{' + '.join(op['layers'])}"
         for index, op in enumerate(contents["ops"])
+    ]
+
+
+def _without_card(card: Card, num_bytes: int, file: str) -> list[str]:
+    """Return what is said in the place of a card that is not there."""
+    options = " ".join(" ".join((option, *values)) for option, values in options_of_file(file).items())
+    return [
+        f"card       none: nothing says how images are fed to it, or that it is whole; {num_bytes / 1000:.0f} kB",
+        f"task       {card.task}, head {card.head}, {len(card.class_names)} classes",
+        f"run it     unetres predict {shlex.quote(file)} IMAGES --out DIR {options}",
     ]
 
 

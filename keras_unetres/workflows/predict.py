@@ -27,11 +27,12 @@ from ..objects import (
 )
 from ..settings import PredictCommand
 from ..tasks import task_of
-from ..tasks.task import Opening, Outputs
+from ..tasks.loading import open_own, refuse_for_own
+from ..tasks.task import Model, Opening, Outputs
 
 
 def predict(
-    model: str | os.PathLike[str],
+    model: Model,
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
@@ -45,13 +46,15 @@ def predict(
     classes: Sequence[str] | None = None,
     overlap: int | None = None,
     tta: str = PredictCommand.tta,
-    others: Sequence[str | os.PathLike[str]] = (),
+    others: Sequence[Model] = (),
     say: Callable[[str], None] = print,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write what a model says of images: a class map of each, or of a classifier one table of all.
 
     Args:
-        model: run folder, `.tflite` or `.keras` file.
+        model: run folder, `.tflite` or `.keras` file, or a Keras model.
         images: an image file, a folder of images, with those below it, a pattern such as "photos/*.png", or several of
             these. What is not read is said.
         out: folder for the class maps, `<name>.png`, in folders as the images are: indexed PNGs of the class ids at the
@@ -62,12 +65,14 @@ def predict(
         separation: how pixels become objects; None for the usual way.
         overwrite: replace files that exist.
         json_file: where to write what became of each image.
-        preprocessing: for `.keras` files: how images meet the network.
-        classes: for `.keras` files: class names.
+        preprocessing: how images meet the network; for `.keras` files, models, and `.tflite` files without a card.
+        classes: class names; for the same.
         overlap: px shared by neighbouring tiles; None for what the model needs.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
         say: called with lines for the user.
+        output: of several outputs of a model of your own, the name of the one that is meant.
+        custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
 
     Returns:
         The files of the class maps, or the one table of a classifier.
@@ -84,11 +89,17 @@ def predict(
         separation = separation or Separation()
     elif separation is not None:
         raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
-    task, inputs = task_of(model), find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
+    refuse_for_own(model, *others, preprocessing=preprocessing, classes=classes)
+    inputs = find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
     for note in inputs.notes:
         say(shown(f"note  {note}"))
-    how = Opening(preprocessing, None if classes is None else list(classes), overlap, tta, others, separation)
-    with task.open_model(model, how) as opened:
+    models = [
+        open_own(each, preprocessing, classes, output=output, custom_objects=custom_objects)
+        for each in (model, *others)
+    ]
+    task = task_of(models[0])
+    how = Opening(overlap=overlap, tta=tta, others=models[1:], separation=separation)
+    with task.open_model(models[0], how) as opened:
         more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
         written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
     if more is not None:

@@ -31,6 +31,8 @@ class TensorCodec:
         self._check(card, source, target)
         self._table = _input_table(card.preprocessing.table(), source)
         self._argmax, self._classes = card.head == "argmax", len(card.class_names)
+        self._binary = card.head == "logits" and self._classes == 2 and int(target["shape"][-1]) == 1
+        self._is_share = card.activation == "none"
         self._scale, self._zero_point = _quantization(target)
         self.dtype, self.input_dtype = target["dtype"], source["dtype"]
         self.input_shape, self.output_shape = (
@@ -47,6 +49,9 @@ class TensorCodec:
             raise ModelError("model input is not what the card says", expected=expected, found=list(source["shape"]))
         leading = [1, *pre.size] if card.per_pixel else [1]
         shapes = {"logits": [[*leading, classes]], "argmax": [leading, [*leading, 1]]}[card.head]
+        if card.head == "logits" and list(target["shape"]) == [*leading, 1]:
+            _check_one_channel(card)
+            shapes.append([*leading, 1])
         if list(target["shape"]) not in shapes:
             raise ModelError("model output is not what the card says", expected=shapes[0], found=list(target["shape"]))
         kinds = {"logits": (np.float32, np.int8, np.uint8), "argmax": (np.uint8, np.int32)}[card.head]
@@ -76,11 +81,15 @@ class TensorCodec:
             return self.labels(output)
         if output.dtype == np.float32:
             _check_finite(output)
-            return output.copy()
+            return self._of_two(output) if self._binary else output.copy()
         scores = output.astype(np.float32)
         scores -= np.float32(self._zero_point)
         scores *= np.float32(self._scale)
-        return scores
+        return self._of_two(scores) if self._binary else scores
+
+    def _of_two(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores of two classes, of the one channel (..., 1) that a binary network gives of the second."""
+        return np.concatenate([1 - scores if self._is_share else -scores, scores], axis=-1)
 
     def labels(self, output: np.ndarray) -> np.ndarray:
         """Return labels (h, w) uint8; of equal scores the lower id.
@@ -88,6 +97,9 @@ class TensorCodec:
         All classes share one scale, so the largest level is the largest score.
         """
         if not self._argmax:
+            if self._binary:
+                scores = self.values(output)
+                return (scores[..., 1] > scores[..., 0]).view(np.uint8)
             if output.dtype == np.float32:
                 _check_finite(output)
             if self._classes == 2:
@@ -96,6 +108,23 @@ class TensorCodec:
         if not 0 <= output.min() <= output.max() < self._classes:
             raise ModelError("the model gave a class id that the card does not name", found=output.max())
         return output.reshape(output.shape[:2]).astype(np.uint8)
+
+
+def _check_one_channel(card: Card) -> None:
+    """Raise ModelError unless a card says what one channel of scores means."""
+    if len(card.class_names) != 2:
+        raise ModelError(
+            "the model gives one channel, which tells two classes apart",
+            expected="two class names, such as background and " + card.class_names[-1],
+            found=", ".join(card.class_names),
+        )
+    if card.activation == "softmax":
+        raise ModelError(
+            "the model gives one channel, of which a softmax says nothing",
+            expected='a card with activation "none", if the channel is a probability, or "sigmoid", if it is a logit',
+            found='activation "softmax"',
+            fix='Card(..., activation="none")',
+        )
 
 
 def _check_finite(scores: np.ndarray) -> None:

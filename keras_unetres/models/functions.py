@@ -1,0 +1,88 @@
+"""Functions of `keras.ops` in a graph as the layers that compute the same, for what knows layers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+
+def as_layer(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Return (layer, what it is called on) that computes what a function does, or None of one without such a layer.
+
+    Args:
+        operation: the function in the graph.
+        args, kwargs: what it is called on; symbols and numbers.
+    """
+    if isinstance(operation, layers.Layer) or type(operation).__module__.partition(".")[0] != "keras" or kwargs:
+        return None
+    make = _LAYERS.get(type(operation).__name__)
+    return None if make is None else make(operation, args)
+
+
+def _activation(name: str) -> Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]:
+    return lambda operation, args: (layers.Activation(name), args[0]) if len(args) == 1 else None
+
+
+def _softmax(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    return layers.Softmax(axis=operation.axis), args[0]
+
+
+def _leaky(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    return layers.LeakyReLU(negative_slope=operation.negative_slope), args[0]
+
+
+def _concatenate(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    parts = list(args[0]) if len(args) == 1 else []
+    several = len(parts) > 1 and all(isinstance(each, keras.KerasTensor) for each in parts)
+    return (layers.Concatenate(axis=operation.axis), parts) if several else None
+
+
+def _merge(
+    layer: type[layers.Layer], scaled: Callable[[float, bool], tuple[float, float]]
+) -> Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]:
+    """Return how a function of two becomes a layer.
+
+    Args:
+        layer: of two tensors.
+        scaled: (number, whether it comes first) -> the scale and offset that do the same to the other, a tensor.
+    """
+
+    def make(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+        if len(args) != 2:
+            return None
+        tensors = [isinstance(each, keras.KerasTensor) for each in args]
+        if all(tensors):
+            return (layer(), list(args)) if args[0].shape == args[1].shape or layer is layers.Multiply else None
+        number, first = (args[0], True) if tensors[1] else (args[1], False)
+        if not isinstance(number, (int, float)):
+            return None
+        scale, offset = scaled(float(number), first)
+        tensor = args[1] if first else args[0]
+        return layers.Rescaling(scale, offset), tensor
+
+    return make
+
+
+def _divide(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    numbers = len(args) == 2 and isinstance(args[0], keras.KerasTensor) and isinstance(args[1], (int, float))
+    return (layers.Rescaling(1 / args[1]), args[0]) if numbers and args[1] else None
+
+
+_LAYERS: dict[str, Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]] = {
+    "Add": _merge(layers.Add, lambda number, first: (1.0, number)),
+    "Concatenate": _concatenate,
+    "Divide": _divide,
+    "LeakyRelu": _leaky,
+    "Multiply": _merge(layers.Multiply, lambda number, first: (number, 0.0)),
+    "Relu": _activation("relu"),
+    "Relu6": _activation("relu6"),
+    "Sigmoid": _activation("sigmoid"),
+    "Silu": _activation("silu"),
+    "Softmax": _softmax,
+    "Subtract": _merge(layers.Subtract, lambda number, first: (-1.0, number) if first else (1.0, -number)),
+    "Tanh": _activation("tanh"),
+    "TrueDivide": _divide,
+}
