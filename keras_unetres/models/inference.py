@@ -299,7 +299,7 @@ class _Rebuilding:
         return made
 
     def _copy(self, operation: Any, prefix: str) -> Any:
-        if id(operation) in self._copies and getattr(operation, "weights", ()):
+        if id(operation) in self._copies and _has_weights(operation):
             return self._copies[id(operation)]
         copy = operation
         if isinstance(operation, layers.Layer):
@@ -322,11 +322,15 @@ class _Rebuilding:
 
     def _give_weights(self, operation: Any) -> None:
         copy = self._copies[id(operation)]
-        if copy is operation or not getattr(operation, "weights", ()):
+        if copy is operation or not _has_weights(operation):
             return
         copy.set_weights([np.asarray(keras.ops.convert_to_numpy(value)) for value in operation.weights])
         if hasattr(copy, "finalize_state"):  # Normalization computes with what it makes of its weights
             copy.finalize_state()
+
+
+def _has_weights(operation: Any) -> bool:
+    return isinstance(operation, layers.Layer) and bool(operation.weights)
 
 
 def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
