@@ -182,7 +182,7 @@ def describe_model(
     """
     from ..models.inference import inference_form
     from ..tflite.export import find_reach
-    from ..tflite.model_checks import check_classifier, check_model
+    from ..tflite.model_checks import check_fit, check_model
 
     shape = (*preprocessing.size, preprocessing.channels)
     form = inference_form(model, output, shape=shape)
@@ -192,8 +192,7 @@ def describe_model(
     except UnetresError as error:
         error.file = error.file or (None if file is None else os.fspath(file))
         raise
-    if task == "classify":
-        check_classifier(preprocessing)
+    check_fit(preprocessing, task)
     names = tuple(classes or map(str, range(count)))
     names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != count:

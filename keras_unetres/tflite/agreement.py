@@ -22,7 +22,7 @@ from ..data.calibration import to_levels
 if TYPE_CHECKING:
     import keras
 
-_CHECKED_IMAGES = {"segment": 16, "classify": 32}
+_CHECKED_MAPS, _CHECKED_IMAGES = 16, 32
 _CLEAR = 0.05  # margin over the second class, of the range of scores: a dozen levels of int8
 WARNED, REFUSED = 0.99, 0.95
 _ENOUGH = 100  # labels; of fewer, such as one an image, a single one is too large a share: scores are compared
@@ -73,7 +73,7 @@ def label_agreement(
     try:
         engine = LiteRTEngine(data, card)
         found, expected, clear, scores, files = [], [], [], [], []
-        for tile in _test_tiles(images, preprocessing, _CHECKED_IMAGES[card.task]):
+        for tile in _test_tiles(images, preprocessing, _CHECKED_MAPS if card.per_pixel else _CHECKED_IMAGES):
             seen = preprocessing.normalise(tile)[None]
             logits = np.asarray(model.predict_on_batch(seen), np.float32)[0]
             values = engine.run(tile)
