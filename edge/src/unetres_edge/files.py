@@ -16,8 +16,11 @@ import stat
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
-from .errors import FileSystemError
+from .errors import FileSystemError, UsageError
+
+Contents: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO  # of a file
 
 _RESERVED = {
     "CON",
@@ -92,6 +95,51 @@ def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise FileSystemError(f"cannot read {what}: {error.strerror or error}", file=path, kind="not-a-file") from error
+
+
+def read_contents(source: Contents, what: str = "file") -> tuple[bytes, str | None]:
+    """Return the content of a file, however it is given, and the name by which errors call it.
+
+    Args:
+        source: a path; bytes or what holds them in memory (bytearray, memoryview, mmap); or a file opened for reading
+            bytes, which is read from where it stands to its end.
+        what: how the error names the file.
+
+    Raises:
+        UsageError: it is none of these, or a file opened as text.
+        FileSystemError: it cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return read_bytes(source, what), os.fspath(source)
+    if isinstance(source, bytes):
+        return source, None
+    read: Any = getattr(source, "read", None)
+    if callable(read) and not is_buffer(source):
+        name = getattr(source, "name", None)
+        named = name if isinstance(name, str) else None
+        try:
+            data = read()
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            raise FileSystemError(f"cannot read {what}: {error}", file=named, kind="not-a-file") from error
+        if not is_buffer(data):
+            raise UsageError(
+                f"the {what} is open as text", file=named, expected="a file of bytes", fix='open it with mode "rb"'
+            )
+        return bytes(data), named
+    if not is_buffer(source):
+        raise UsageError(
+            f"not a {what}", expected="a path, bytes or a file opened with mode 'rb'", found=type(source).__name__
+        )
+    return bytes(memoryview(source)), None  # type: ignore[arg-type]
+
+
+def is_buffer(value: object) -> bool:
+    """Return whether a value holds bytes in memory."""
+    try:
+        memoryview(value).release()  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
 
 
 def _no_file(path: str | os.PathLike[str], what: str) -> FileSystemError:

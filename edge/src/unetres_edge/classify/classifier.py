@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from ..engines.engine import Engine
 from ..engines.loaded import LoadedModel
 from ..engines.timed import TimedEngine
 from ..errors import ModelError, UsageError
+from ..files import Contents
 from ..images.decode import pixels_of
 from ..model.card import Card
 from ..results.softmax import probabilities
@@ -46,7 +46,7 @@ class Classifier(LoadedModel):
     """Classifies images with a model file.
 
     Args:
-        model: path or bytes of a `.tflite`.
+        model: path or bytes of a `.tflite`, or the file opened with mode "rb".
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, as for `Segmenter`; or an `unetres_edge.Engine`, with `card` and without
@@ -69,7 +69,7 @@ class Classifier(LoadedModel):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | None,
+        model: Contents | None,
         *,
         card: Card | None = None,
         num_threads: int | None = None,
@@ -79,11 +79,12 @@ class Classifier(LoadedModel):
         super().__init__(model, card=card, num_threads=num_threads, engine=engine, fallback=fallback)
         check_classifier(self.card)
 
-    def classify(self, image: str | os.PathLike[str] | np.ndarray | Image.Image, *, top: int = 5) -> Classification:
+    def classify(self, image: Contents | np.ndarray | Image.Image, *, top: int = 5) -> Classification:
         """Give an image a class.
 
         Args:
-            image: a path, a Pillow image, or an array as `Preprocessing.prepare` takes it.
+            image: an array as `Preprocessing.prepare` takes it, a Pillow image, or a file: its path, its bytes, or the
+                file opened with mode "rb".
             top: how many classes `Classification.top` has; at most all.
 
         Raises:

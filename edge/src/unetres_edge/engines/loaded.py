@@ -5,12 +5,11 @@ What `Segmenter` and `Classifier` share: how a file is opened, and the end of it
 
 from __future__ import annotations
 
-import os
 from types import TracebackType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..errors import CardMissingError, ModelError, UnetresError, UsageError
-from ..files import read_bytes
+from ..files import Contents, read_contents
 from ..model.card import Card, read_card
 from .engine import Engine, complete
 from .table import open_engine
@@ -21,8 +20,10 @@ _Loaded = TypeVar("_Loaded", bound="LoadedModel")
 class LoadedModel:
     """A model with its card and engine, which is closed at the end of a `with`.
 
+    It can be pickled, as `multiprocessing` and Dask do: its file is opened once more where it is unpickled.
+
     Args:
-        model: path or bytes of a `.tflite`; None with an engine of your own.
+        model: path or bytes of a `.tflite`, or the open file; None with an engine of your own.
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, one of `engines.table.NAMES`; None for "litert". Or an `Engine`, which
@@ -43,7 +44,7 @@ class LoadedModel:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | None,
+        model: Contents | None,
         *,
         card: Card | None = None,
         num_threads: int | None = None,
@@ -57,15 +58,28 @@ class LoadedModel:
         self._engine: Engine | None
         if model is not None:
             assert engine is None or isinstance(engine, str)  # for the type checker
-            card, self._engine = load_model(model, card, num_threads, engine or "litert", fallback)
+            data, file = read_contents(model, "model file")
+            card, self._engine = load_model(data, file, card, num_threads, engine or "litert", fallback)
+            self._arguments: dict[str, Any] = {"model": data, "num_threads": num_threads, "fallback": fallback}
         elif card is None:
             raise UsageError("an engine needs a card")
         else:
             assert engine is not None and not isinstance(engine, str)
             self._engine = complete(engine)
+            self._arguments = {"model": None}
         if card.task != self.task:
             raise ModelError(f"the model is not a {self.role}", expected=f"task {self.task!r}", found=card.task)
         self.card = card
+        self._arguments.update(card=card, engine=engine)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process opens the same.
+
+        Raises:
+            ModelError: it is closed.
+        """
+        assert self.engine is not None
+        return _open_again, (type(self), self._arguments)
 
     @property
     def engine(self) -> Engine:
@@ -89,20 +103,22 @@ class LoadedModel:
         self.close()
 
 
+def _open_again(kind: type[LoadedModel], arguments: dict[str, Any]) -> LoadedModel:
+    return kind(**arguments)
+
+
 def load_model(
-    model: str | os.PathLike[str] | bytes,
-    card: Card | None,
-    num_threads: int | None,
-    engine: str = "litert",
-    fallback: bool = False,
+    data: bytes, file: str | None, card: Card | None, num_threads: int | None, engine: str, fallback: bool
 ) -> tuple[Card, Engine]:
-    """Verify a model file and load it on an engine; the arguments are those of `LoadedModel`.
+    """Verify a model file and load it on an engine.
+
+    Args:
+        data: the file's bytes.
+        file: how errors name it.
 
     Returns:
         The file's card, or the given one where it has none, and the engine.
     """
-    file = None if isinstance(model, bytes) else os.fspath(model)
-    data = model if isinstance(model, bytes) else read_bytes(model, "model file")
     try:
         card = read_card(data, file=file)
     except CardMissingError:

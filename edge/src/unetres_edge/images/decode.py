@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FileSystemError, ImageError, MaskError, UsageError
-from ..files import read_bytes
+from ..files import Contents, is_buffer, read_bytes, read_contents
 from . import png, pnm, tiff
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -58,15 +58,18 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
             values that are not finite, a 16-bit colour PNG, or more than `MAX_PIXELS` pixels.
     """
     with _named(ImageError, path):
-        data = _read_page(path, "image", page)
-        if tiff.is_tiff(data):
-            return _tiff_image(data, *_find_page(data, page))
-        if pnm.is_pnm(data):
-            values, largest = _pnm_values(data, page)
-            full = 255 if largest < 256 else 65535
-            levels = np.rint(np.arange(largest + 1) / largest * full)
-            return levels.astype(np.uint8 if full == 255 else np.uint16)[values]
-        return _finite(_image_array(_upright(_open(data, page))))
+        return _decode(_read_page(path, "image", page), page)
+
+
+def _decode(data: bytes, page: int | None) -> np.ndarray:
+    if tiff.is_tiff(data):
+        return _tiff_image(data, *_find_page(data, page))
+    if pnm.is_pnm(data):
+        values, largest = _pnm_values(data, page)
+        full = 255 if largest < 256 else 65535
+        levels = np.rint(np.arange(largest + 1) / largest * full)
+        return levels.astype(np.uint8 if full == 255 else np.uint16)[values]
+    return _finite(_image_array(_upright(_open(data, page))))
 
 
 def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
@@ -165,8 +168,10 @@ def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = Non
         return _finite(_image_array(ImageOps.exif_transpose(image)))
 
 
-def pixels_of(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.ndarray:
+def pixels_of(image: Contents | np.ndarray | Image.Image) -> np.ndarray:
     """Return the pixels of whatever stands for an image: an array as it is, a Pillow image, or a file.
+
+    A file is given by its path, by its bytes (or what holds them, such as a memoryview), or opened with mode "rb".
 
     Raises:
         UsageError: it is none of these.
@@ -176,9 +181,22 @@ def pixels_of(image: str | os.PathLike[str] | np.ndarray | Image.Image) -> np.nd
         return image
     if isinstance(image, Image.Image):
         return image_array(image)
-    if not isinstance(image, (str, os.PathLike)):
-        raise UsageError("not an image", expected="a path, a Pillow image or an array", found=type(image).__name__)
-    return read_image(image)
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if not (callable(getattr(image, "read", None)) or _holds_a_file(image)):
+        expected = "an array, a Pillow image, or a file: its path, its bytes, or opened with mode 'rb'"
+        raise UsageError("not an image", expected=expected, found=type(image).__name__)
+    data, file = read_contents(image, "image")
+    with _named(ImageError, file):
+        return _decode(_checked(data), None)
+
+
+def _holds_a_file(value: object) -> bool:
+    """Return whether a value is a row of bytes; a buffer of rows or of numbers holds pixels, and is to be an array."""
+    if not is_buffer(value):
+        return False
+    with memoryview(value) as view:  # type: ignore[arg-type]
+        return view.ndim == 1 and view.itemsize == 1
 
 
 @contextlib.contextmanager
@@ -266,7 +284,14 @@ def _read(path: str | os.PathLike[str], what: str) -> bytes:
             found=os.path.getsize(path),
             kind="too-large",
         )
-    data = read_bytes(path, what)
+    return _checked(read_bytes(path, what))
+
+
+def _checked(data: bytes) -> bytes:
+    if len(data) > _MAX_FILE:
+        raise ImageError(
+            "the file is too large", expected=f"at most {_MAX_FILE} bytes", found=len(data), kind="too-large"
+        )
     if not data:
         raise ImageError("the file is empty", fix="replace or remove the file", kind="empty-file")
     if re.match(rb"P[123]\s", data) and len(data) > _MAX_PLAIN:

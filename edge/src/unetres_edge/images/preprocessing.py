@@ -105,9 +105,8 @@ class Preprocessing:
         """Bring an image to the working form, at its own size.
 
         Args:
-            image: (H, W) or (H, W, C); uint8, uint16 (0..65535), or float in [0, 1]; with `per_image` any finite
-                float. C is 1, 3 (RGB), 4 with an opaque
-                alpha, or `channels`.
+            image: (H, W) or (H, W, C); uint8, uint16 (0..65535), or float in [0, 1], with `per_image` any finite float;
+                in either byte order. C is 1, 3 (RGB), 4 with an opaque alpha, or `channels`.
             limits: the levels that become 0 and full scale, where `image` is a part of a larger one whose percentiles
                 `per_image` asks for; None for those of `image`.
 
@@ -118,6 +117,8 @@ class Preprocessing:
             ImageError: another dtype, rank, value range or number of channels.
         """
         image = np.asarray(image)
+        if not image.dtype.isnative:
+            image = image.astype(image.dtype.newbyteorder("="))
         if image.ndim == 2:
             image = image[..., None]
         if image.ndim != 3 or 0 in image.shape:

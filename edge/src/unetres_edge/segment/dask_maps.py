@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, FileSystemError, UnetresError, UsageError
-from ..files import make_folder, read_bytes
+from ..files import Contents, make_folder, read_bytes, read_contents
 from ..model.card import Card, read_card
 from .files import predict_files, refuse_collisions, say_faults, written_status
 from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
@@ -26,7 +26,7 @@ from .tiles import Core, cut_rows
 _COLUMNS = 8  # tiles side by side in a block
 
 
-def segment_dask(model: str | os.PathLike[str] | bytes, image: Any, *, num_threads: int | None = 1) -> Any:
+def segment_dask(model: Contents, image: Any, *, num_threads: int | None = 1) -> Any:
     """Return the class map of a dask array as a dask array (H, W) uint8, in the mode "exact"; nothing is run yet.
 
     Args:
@@ -40,8 +40,8 @@ def segment_dask(model: str | os.PathLike[str] | bytes, image: Any, *, num_threa
         ModelDamagedError, CardMissingError: as `read_card` says.
     """
     array, delayed = _dask()
-    data = model if isinstance(model, bytes) else read_bytes(model, "model file")
-    card = read_card(data)
+    data, file = read_contents(model, "model file")
+    card = read_card(data, file=file)
     shape = image_shape(image)
     size = shape[0], shape[1]
     high, wide = plan(card, size, "exact", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,8 @@ def join_segmenters(
 
     They may differ in how they normalise (range, mean, standard deviation, order of colours), for each engine does that
     by itself, and in nothing else of what decides the scores' meaning: classes, channels, size, fit and percentiles.
-    Card and colours are those of the first; tiles overlap as much as those of any.
+    Card and colours are those of the first; tiles overlap as much as those of any. To close the one that is returned
+    closes all of them.
 
     Args:
         segmenters: one or more. A single one without test-time augmentation is returned as it is.
@@ -151,7 +153,28 @@ def join_segmenters(
     if tta != "none":
         engine = TurnedEngine(engine, tta, pre.size, first.card.activation)
     card = replace(first.card, halo=max(each.card.halo for each in segmenters), scores={})
-    return Segmenter(None, card=card, engine=engine, overlap=max(each.overlap for each in segmenters))
+    return _JoinedSegmenter(segmenters, tta, card, engine, max(each.overlap for each in segmenters))
+
+
+class _JoinedSegmenter(Segmenter):
+    """Several segmenters as one, which closes them when it is closed and takes them along when it is pickled."""
+
+    def __init__(self, segmenters: Sequence[Segmenter], tta: str, card: Card, engine: Engine, overlap: int) -> None:
+        super().__init__(None, card=card, engine=engine, overlap=overlap)
+        self._segmenters, self._tta = tuple(segmenters), tta
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self.engine is not None  # raises where it is closed
+        return _join_again, (self._segmenters, self._tta)
+
+    def close(self) -> None:
+        super().close()
+        for each in self._segmenters:
+            each.close()
+
+
+def _join_again(segmenters: tuple[Segmenter, ...], tta: str) -> Segmenter:
+    return join_segmenters(segmenters, tta=tta)
 
 
 def _check_joins(first: Card, other: Card, file: str | os.PathLike[str] | None) -> None:

@@ -281,6 +281,8 @@ def level_counts(rows: np.ndarray, channels: int) -> np.ndarray:
     Raises:
         ImageError: another dtype.
     """
+    if not rows.dtype.isnative:
+        rows = rows.astype(rows.dtype.newbyteorder("="))
     if rows.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             "the model stretches percentiles of the whole image, which are counted for whole numbers only",

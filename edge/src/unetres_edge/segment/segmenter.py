@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ from ..engines.engine import Engine
 from ..engines.loaded import LoadedModel
 from ..engines.timed import TimedEngine
 from ..errors import UsageError
+from ..files import Contents
 from ..images.decode import pixels_of
 from ..model.card import Card
 from ..results.result import Result
@@ -29,7 +29,7 @@ class Segmenter(LoadedModel):
     """Segments images with a model file.
 
     Args:
-        model: path or bytes of a `.tflite`.
+        model: path or bytes of a `.tflite`, or the file opened with mode "rb".
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile.
@@ -54,7 +54,7 @@ class Segmenter(LoadedModel):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | None,
+        model: Contents | None,
         *,
         card: Card | None = None,
         num_threads: int | None = None,
@@ -69,10 +69,11 @@ class Segmenter(LoadedModel):
         if type(overlap) is not int or not 0 <= overlap < min(size):
             raise UsageError("overlap is wrong", expected=f"0 to {min(size) - 1} px", found=overlap)
         self.overlap = overlap
+        self._arguments["overlap"] = overlap
 
     def segment(
         self,
-        image: str | os.PathLike[str] | np.ndarray | Image.Image,
+        image: Contents | np.ndarray | Image.Image,
         *,
         scores: bool = False,
         confidence: bool = False,
@@ -80,7 +81,8 @@ class Segmenter(LoadedModel):
         """Give every pixel of an image a class.
 
         Args:
-            image: a path, a Pillow image, or an array as `Preprocessing.prepare` takes it.
+            image: an array as `Preprocessing.prepare` takes it, a Pillow image, or a file: its path, its bytes, or the
+                file opened with mode "rb".
             scores: also return the scores, (H, W, classes) float32.
             confidence: also return the probability of each pixel's class, (H, W) float32.
 
