@@ -232,8 +232,6 @@ static const char *json_space(const char *at, const char *end) {
   return at;
 }
 
-static int is_digit(char c) { return c >= '0' && c <= '9'; }
-
 /* The functions below return what follows, or NULL where the text is no JSON. */
 static const char *json_string(const char *at, const char *end) {
   for (at++; at < end; at++) {
@@ -255,7 +253,7 @@ static const char *json_string(const char *at, const char *end) {
 
 static const char *json_digits(const char *at, const char *end) {
   const char *first = at;
-  while (at < end && is_digit(*at)) at++;
+  while (at < end && isdigit((unsigned char)*at)) at++;
   return at > first ? at : NULL;
 }
 
@@ -413,7 +411,8 @@ static int json_double(Span value, double *number) {
   char text[MAX_NUMBER + 32];
   const char *point = localeconv()->decimal_point, *at;
   size_t used = 0, width = strlen(point);
-  if (value.end - value.at > MAX_NUMBER || width > 16 || !(is_digit(*value.at) || *value.at == '-')) return 0;
+  if (value.end - value.at > MAX_NUMBER || width > 16 || !(isdigit((unsigned char)*value.at) || *value.at == '-'))
+    return 0;
   for (at = value.at; at < value.end; at++) {
     if (*at == '.') {
       memcpy(text + used, point, width);
@@ -432,9 +431,9 @@ static int json_int(Span value, int least, int most, int *number) {
   const char *at = value.at;
   int64_t sum = 0;
   int negative = *at == '-';
-  if (!is_digit(at[negative])) return 0;
+  if (!isdigit((unsigned char)at[negative])) return 0;
   for (at += negative; at < value.end; at++) {
-    if (!is_digit(*at) || sum > INT_MAX) return 0;
+    if (!isdigit((unsigned char)*at) || sum > INT_MAX) return 0;
     sum = 10 * sum + (*at - '0');
   }
   if (negative) sum = -sum;
@@ -563,7 +562,7 @@ static UnetresStatus read_preprocessing(UnetresCard *card, Span pre, UnetresErro
 
 static UnetresStatus parse_card(Span text, UnetresCard *card, UnetresError *error) {
   static const char *const tasks[] = {"segment", "classify"}, *const heads[] = {"logits", "argmax"};
-  static const char *const activations[] = {"softmax", "sigmoid"};
+  static const char *const activations[] = {"softmax", "sigmoid", "none"};
   UnetresStatus status;
   Span value;
   int number;
@@ -576,7 +575,7 @@ static UnetresStatus parse_card(Span text, UnetresCard *card, UnetresError *erro
     return bad_card(error, "unknown task");
   if (!json_get(text, "head", &value) || (card->argmax = json_word(value, heads, 2)) < 0)
     return bad_card(error, "unknown head");
-  if (json_get(text, "activation", &value) && json_word(value, activations, 2) < 0)
+  if (json_get(text, "activation", &value) && (card->activation = json_word(value, activations, 3)) < 0)
     return bad_card(error, "unknown activation");
   if (!json_get(text, "classes", &value)) return bad_card(error, "classes");
   if ((status = read_classes(card, value, error))) return status;
@@ -644,8 +643,6 @@ typedef struct {
   int stretched;
 } Source;
 
-static size_t pixel_bytes(UnetresPixel type) { return type == UNETRES_UINT8 ? 1 : type == UNETRES_UINT16 ? 2 : 4; }
-
 /* Round half to even, as numpy and Python do; values are not negative. */
 static double rounded(double value) {
   double whole = floor(value), rest = value - whole;
@@ -683,10 +680,11 @@ static UnetresStatus check_pixels(const Source *source, UnetresError *error) {
     const uint8_t *row = stored_row(source, y);
     for (size_t x = 0; x < count; x++) {
       double value = stored_value(image, row, x);
-      if (floats && !(value >= 0 && value <= 1))
+      int hidden = alpha && x % 4 == 3, any = source->card->per_image && !hidden;
+      if (floats && !(value >= (any ? -FLT_MAX : 0) && value <= (any ? FLT_MAX : 1)))
         return fail(error, UNETRES_IMAGE,
-                    "image: float image is outside [0, 1]; expected 0 for black, 1 for full scale");
-      if (alpha && x % 4 == 3 && rounded(value * (255.0 / full_scale(image->type))) < 255)
+                    "image: float image is outside [0, 1], or not finite; expected 0 for black, 1 for full scale");
+      if (hidden && rounded(value * (255.0 / full_scale(image->type))) < 255)
         return fail(error, UNETRES_IMAGE, "image: image has transparent pixels; fix: flatten it onto a background");
     }
   }
@@ -694,12 +692,13 @@ static UnetresStatus check_pixels(const Source *source, UnetresError *error) {
 }
 
 /* The rank in which stored values are counted: integers themselves, floats by the upper half of their bits or, of those
- * whose upper half is `upper`, by the lower half. Floats are not negative, so their bits are in their order. */
+ * whose upper half is `upper`, by the lower half. The bits are turned so that they are in the order of the numbers. */
 static int64_t rank_of(const UnetresImage *image, const uint8_t *row, size_t index, int64_t upper) {
   float value = (float)stored_value(image, row, index) + 0.0f; /* -0 becomes 0 */
   uint32_t bits;
   if (image->type != UNETRES_FLOAT32) return (int64_t)value;
   memcpy(&bits, &value, sizeof bits);
+  bits ^= bits >> 31 ? 0xffffffff : 0x80000000;
   if (upper < 0) return bits >> 16;
   return (int64_t)(bits >> 16) == upper ? (int64_t)(bits & 0xffff) : -1;
 }
@@ -728,6 +727,7 @@ static double value_at(const Source *source, const uint64_t *counts, uint64_t *f
   count_values(source, upper, finer);
   while (place >= finer[lower]) place -= finer[lower++];
   bits = (uint32_t)upper << 16 | (uint32_t)lower;
+  bits ^= bits >> 31 ? 0x80000000 : 0xffffffff;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
@@ -752,7 +752,8 @@ static UnetresStatus find_limits(Source *source, UnetresError *error) {
   source->spread = high > source->low ? high - source->low : full_scale(source->image->type);
   source->stretched = 1;
   free(counts);
-  return UNETRES_OK;
+  if (source->spread <= 2 * (double)FLT_MAX && fabs(source->low) <= FLT_MAX) return UNETRES_OK;
+  return fail(error, UNETRES_IMAGE, "image: the values lie too far apart");
 }
 
 static UnetresStatus open_source(Source *source, const UnetresImage *image, const UnetresCard *card,
@@ -769,7 +770,7 @@ static UnetresStatus open_source(Source *source, const UnetresImage *image, cons
   if ((uint64_t)image->height * image->width > UNETRES_MAX_PIXELS)
     return fail(error, UNETRES_IMAGE, "image: too many pixels; expected at most %ld; found %lu x %lu",
                 (long)UNETRES_MAX_PIXELS, (unsigned long)image->width, (unsigned long)image->height);
-  least = times(times(image->width, image->channels), pixel_bytes(image->type));
+  least = times(times(image->width, image->channels), (size_t)1 << image->type);
   source->row_bytes = image->row_bytes ? image->row_bytes : least;
   if (least == SIZE_MAX || source->row_bytes < least || times(source->row_bytes, image->height) == SIZE_MAX)
     return fail(error, UNETRES_IMAGE, "image: rows are shorter than their pixels, or longer than memory");
@@ -873,8 +874,7 @@ static int32_t fixed_weight(const Kernel *kernel, size_t x, double support) {
 }
 
 static uint8_t clip8(int32_t sum) {
-  int32_t value = sum / (1 << SCALE_BITS);
-  return (uint8_t)(value > 255 ? 255 : value);
+  return (uint8_t)(sum >> SCALE_BITS > 255 ? 255 : sum >> SCALE_BITS); /* sums are not negative */
 }
 
 typedef struct {
@@ -987,6 +987,7 @@ struct UnetresModel {
   void *network;
   Tensor input, output;
   int overlap;
+  int binary;    /* of two classes, the network gives one channel that tells of the second */
   int tables;    /* 1, or one a channel */
   void *table;   /* (tables, 256) of the input's type: what the network sees for each level */
   uint8_t *tile; /* (height, width, channels) uint8 */
@@ -1009,8 +1010,8 @@ static Tensor read_tensor(Flat *flat, Vector tensors, int64_t number) {
     if (scale.count == 1 && zero.count == 1) {
       uint32_t bits = (uint32_t)flat_read(flat, scale.start, 4);
       uint64_t whole = flat_read(flat, zero.start, 8);
-      memcpy(&tensor.scale, &bits, sizeof bits);
       memcpy(&tensor.zero_point, &whole, sizeof whole);
+      if (tensor.zero_point > -(1 << 23) && tensor.zero_point < 1 << 23) memcpy(&tensor.scale, &bits, sizeof bits);
     }
   }
   return tensor;
@@ -1029,6 +1030,10 @@ static UnetresStatus check_ends(UnetresModel *model, UnetresError *error) {
   Tensor *in = &model->input, *out = &model->output;
   int h = card->height, w = card->width, c = card->channels, n = card->argmax ? 1 : card->class_count;
   size_t area = (size_t)h * (size_t)w;
+  model->binary = !card->argmax && n == 2 && card->activation > 0 && has_shape(out, 4, h, w, 1);
+  if (model->binary) n = 1;
+  if (!card->argmax && card->class_count == 1)
+    return fail(error, UNETRES_MODEL, "model: the model gives one channel, which tells two classes apart");
   if (!has_shape(in, 4, h, w, c))
     return fail(error, UNETRES_MODEL, "model: model input is not what the card says; expected [1, %d, %d, %d]", h, w,
                 c);
@@ -1198,46 +1203,43 @@ static UnetresStatus run_tile(UnetresModel *model, const void **values, UnetresE
 
 /* The place of the largest of some scores, of equal ones the first. */
 static uint8_t largest(const float *scores, int count) {
-  int best = 0, i;
-  for (i = 1; i < count; i++)
+  int best = 0;
+  for (int i = 1; i < count; i++)
     if (scores[i] > scores[best]) best = i;
   return (uint8_t)best;
 }
 
-static uint8_t largest_level(const uint8_t *levels, int count, int is_signed) {
-  int best = 0, i, flip = is_signed ? 0x80 : 0; /* which puts int8 in the order of uint8 */
-  for (i = 1; i < count; i++)
-    if ((levels[i] ^ flip) > (levels[best] ^ flip)) best = i;
-  return (uint8_t)best;
+static float score_at(const Tensor *out, const void *values, size_t at) {
+  float level = out->type == TENSOR_INT8 ? ((const int8_t *)values)[at] : ((const uint8_t *)values)[at];
+  if (out->type == TENSOR_FLOAT32) return ((const float *)values)[at];
+  level -= (float)out->zero_point;
+  return level * out->scale;
+}
+
+/* Write the scores (count, classes) of pixels of an output from `first` on. */
+static void read_scores(const UnetresModel *model, const void *values, size_t first, size_t count, float *scores) {
+  size_t classes = (size_t)model->card->class_count;
+  for (size_t i = 0; !model->binary && i < count * classes; i++)
+    scores[i] = score_at(&model->output, values, first * classes + i);
+  for (size_t i = 0; model->binary && i < count; i++) {
+    float score = score_at(&model->output, values, first + i);
+    scores[2 * i] = model->card->activation == 2 ? 1 - score : -score; /* of a probability, and of a logit */
+    scores[2 * i + 1] = score;
+  }
 }
 
 /* Write the labels of `count` pixels of an output from `first` on. */
 static void read_labels(const UnetresModel *model, const void *values, size_t first, size_t count, uint8_t *labels) {
-  size_t classes = (size_t)model->card->class_count, i;
-  int type = model->output.type;
-  for (i = 0; i < count; i++) {
-    size_t at = first + i;
-    if (model->card->argmax)
-      labels[i] = type == TENSOR_INT32 ? (uint8_t)((const int32_t *)values)[at] : ((const uint8_t *)values)[at];
-    else if (type == TENSOR_FLOAT32)
-      labels[i] = largest((const float *)values + at * classes, (int)classes);
-    else
-      labels[i] = largest_level((const uint8_t *)values + at * classes, (int)classes, type == TENSOR_INT8);
-  }
-}
-
-/* Write `count` scores of an output from `first` on. */
-static void read_scores(const UnetresModel *model, const void *values, size_t first, size_t count, float *scores) {
-  const float zero = (float)model->output.zero_point, scale = model->output.scale;
-  if (model->output.type == TENSOR_FLOAT32) {
-    memcpy(scores, (const float *)values + first, count * sizeof *scores);
-    return;
-  }
+  float scores[MAX_CLASSES];
   for (size_t i = 0; i < count; i++) {
-    float level =
-        model->output.type == TENSOR_INT8 ? ((const int8_t *)values)[first + i] : ((const uint8_t *)values)[first + i];
-    float moved = level - zero;
-    scores[i] = moved * scale;
+    if (!model->card->argmax) {
+      read_scores(model, values, first + i, 1, scores);
+      labels[i] = largest(scores, model->card->class_count);
+    } else if (model->output.type == TENSOR_INT32) {
+      labels[i] = (uint8_t)((const int32_t *)values)[first + i];
+    } else {
+      labels[i] = ((const uint8_t *)values)[first + i];
+    }
   }
 }
 
@@ -1289,13 +1291,10 @@ static void add_tile(const UnetresModel *model, const void *values, const float 
   size_t width = (size_t)model->card->width, i, j, c;
   for (i = 0; i < height; i++) {
     float *total = strip + i * pitch;
-    read_scores(model, values, i * width * classes, width * classes, line);
+    read_scores(model, values, i * width, width, line);
     for (j = 0; j < width; j++) {
       float share = down[i] * across[j];
-      for (c = 0; c < classes; c++) {
-        float weighted = line[j * classes + c] * share;
-        total[j * classes + c] += weighted;
-      }
+      for (c = 0; c < classes; c++) total[j * classes + c] += line[j * classes + c] * share;
     }
   }
 }
@@ -1376,22 +1375,21 @@ static Mix mix_at(size_t index, size_t from, size_t to) {
 static void mix_scores(float *out, const float *low, const float *high, float share, size_t count) {
   float rest = 1 - share;
   for (size_t i = 0; i < count; i++) {
-    float a = low[i] * rest, b = high[i] * share;
-    out[i] = a + b;
+    out[i] = low[i] * rest + high[i] * share;
   }
 }
 
 static UnetresStatus scale_back(UnetresModel *model, const void *values, size_t rows, size_t columns,
                                 const UnetresImage *image, uint8_t *class_map, UnetresError *error) {
-  size_t classes = (size_t)model->card->class_count, pitch = (size_t)model->card->width * classes, y, x;
+  size_t classes = (size_t)model->card->class_count, pitch = (size_t)model->card->width, y, x;
   size_t count = columns * classes;
   float *line = reserve(3 * count + classes, sizeof *line), *upper = line + count, *lower = line + 2 * count;
   float *scores = line + 3 * count;
   if (!line) return no_memory(error);
   for (y = 0; y < image->height; y++) {
     Mix down = mix_at(y, rows, image->height);
-    read_scores(model, values, down.low * pitch, count, upper);
-    read_scores(model, values, down.high * pitch, count, lower);
+    read_scores(model, values, down.low * pitch, columns, upper);
+    read_scores(model, values, down.high * pitch, columns, lower);
     mix_scores(line, upper, lower, down.share, count);
     for (x = 0; x < image->width; x++) {
       Mix across = mix_at(x, columns, image->width);

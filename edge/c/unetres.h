@@ -62,6 +62,7 @@ typedef struct {
   uint8_t (*class_colors)[3]; /* red, green, blue */
   int classifies;             /* 1 for a class for the whole image */
   int argmax;                 /* 1 where the network gives class ids, 0 where it gives scores */
+  int activation;             /* what makes probabilities of scores: 0 softmax, 1 sigmoid, 2 nothing: they are */
   int halo;                   /* px */
   char sha256[65];
   int channels;

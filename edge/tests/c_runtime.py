@@ -184,7 +184,7 @@ class Model:
 def draw_case(rng: np.random.Generator) -> tuple[bytes, int | None, np.ndarray]:
     """Draw a model file, an overlap (None for the card's) and an image that it takes."""
     channels = int(rng.choice([1, 3, 3, 2, 4]))
-    classes = int(rng.integers(1, 6))
+    classes = int(rng.integers(2, 6))
     size = (4 * int(rng.integers(1, 8)), 4 * int(rng.integers(1, 8)))
     pre: dict[str, Any] = {"color_order": str(rng.choice(["rgb", "bgr"]))}
     if rng.random() < 0.4:
@@ -197,9 +197,11 @@ def draw_case(rng: np.random.Generator) -> tuple[bytes, int | None, np.ndarray]:
     halo, head = int(rng.integers(0, 12)), str(rng.choice(["logits", "logits", "argmax"]))
     kind = str(rng.choice(["net", "conv", "int8", "uint8"]))
     if kind in ("int8", "uint8"):
-        classes, head = channels, "logits"
+        classes, head = max(channels, 2), "logits"  # one channel tells of the second class
     card = make_card(size, channels, classes, head=head, fit=fit, pre=pre, halo=halo)
     low = float(rng.choice([0, 0, -1, -127.5]))  # of the value range
+    if channels == 1 and kind in ("int8", "uint8"):
+        card = replace(card, activation=str(rng.choice(["sigmoid", "none"])))
     card = replace(card, preprocessing=replace(card.preprocessing, value_range=(low, low + 255)))
     if kind == "net":
         data = make_net(card, seed=int(rng.integers(1000)))
@@ -209,10 +211,10 @@ def draw_case(rng: np.random.Generator) -> tuple[bytes, int | None, np.ndarray]:
         zero = int(rng.integers(-128, 128)) + (128 if kind == "uint8" else 0)
         data = make_identity(card, (1, *size, channels), kind, (float(np.float32(rng.uniform(0.2, 3))), zero))
     overlap = None if rng.random() < 0.6 else int(rng.integers(0, min(size)))
-    return data, overlap, draw_image(rng, channels, size)
+    return data, overlap, draw_image(rng, channels, size, "per_image" in pre)
 
 
-def draw_image(rng: np.random.Generator, channels: int, size: tuple[int, int]) -> np.ndarray:
+def draw_image(rng: np.random.Generator, channels: int, size: tuple[int, int], stretched: bool) -> np.ndarray:
     """Draw an image that a network with these channels takes: often of the network's size, or flat, or narrow."""
     height, width = size if rng.random() < 0.2 else (int(n) for n in rng.integers(1, 70, 2))
     taken = {1: (1, 3, 4), 3: (3, 1, 4)}.get(channels, (channels,))
@@ -222,6 +224,8 @@ def draw_image(rng: np.random.Generator, channels: int, size: tuple[int, int]) -
     share = knots.repeat(cell, 0).repeat(cell, 1)[:height, :width] * rng.uniform(0.02, 1)
     dtype = str(rng.choice(["uint8", "uint8", "uint16", "float32"]))
     full = {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]
+    if stretched and dtype == "float32":
+        share = (share - 0.3) * 10.0 ** rng.integers(-3, 6)  # any numbers go
     image = (share * full).astype(dtype)
     if stored == 4 and channels in (1, 3):
         image[..., 3] = full

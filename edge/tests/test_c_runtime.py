@@ -78,6 +78,17 @@ def test_quantized_ends_and_cuts_between_tiles(library: Library) -> None:
         np.testing.assert_array_equal(library.open(data, overlap).segment(image), expected)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "none"])
+def test_one_channel_tells_of_the_second_class(library: Library, activation: str) -> None:
+    card = make_card((8, 8), 1, 2, activation=activation, pre={"mean": (100.0,), "std": (50.0,)})
+    data = make_identity(card, (1, 8, 8, 1))
+    image = np.arange(400, dtype=np.uint16).reshape(20, 20) * 160
+    with Segmenter(data, num_threads=1) as segmenter:
+        expected = segmenter.segment(image).class_map
+    assert len(np.unique(expected)) == 2
+    np.testing.assert_array_equal(library.open(data).segment(image), expected)
+
+
 def test_halves_of_levels_go_to_the_even_one(library: Library) -> None:
     card = make_card((4, 4), 1, 2, pre={"per_image": (0.0, 100.0)})
     data = make_conv(card, np.array([[1], [0]]), np.array([0, 2.5]))  # class 1 below the level 2.5
@@ -151,9 +162,11 @@ def test_files_that_python_refuses_are_refused_by_the_same_code(library: Library
         "a classifier": dense,
         "another size": replace_card(right, make_card((8, 9), 1, 2)),
         "more classes": replace_card(right, make_card((8, 8), 1, 3)),
-        "no quantization": make_identity(make_card((8, 8), 1, 1), (1, 8, 8, 1), "int8"),
-        "float64": make_identity(make_card((8, 8), 1, 1), (1, 8, 8, 1), "float64"),
-        "two outputs": make_identity(make_card((8, 8), 1, 1), (1, 8, 8, 1), outputs=2),
+        "one class": make_identity(make_card((8, 8), 1, 1), (1, 8, 8, 1)),
+        "one channel of a softmax": make_identity(make_card((8, 8), 1, 2), (1, 8, 8, 1)),
+        "no quantization": make_identity(make_card((8, 8), 2, 2), (1, 8, 8, 2), "int8"),
+        "float64": make_identity(make_card((8, 8), 2, 2), (1, 8, 8, 2), "float64"),
+        "two outputs": make_identity(make_card((8, 8), 2, 2), (1, 8, 8, 2), outputs=2),
         "no labels": make_identity(make_card((8, 8), 1, 1, head="argmax"), (1, 8, 8, 1)),
     }
     for what, data in wrong.items():

@@ -165,7 +165,7 @@ static File make_file(const uint8_t *text, size_t size, unsigned choice) {
   add_vector(&file, graph, 1, &zero, 1);
   add_vector(&file, graph, 2, &one, 1);
   add_tensor(&file, tensors, kinds[choice % 3], card, card->channels);
-  add_tensor(&file, tensors + 4, kinds[choice / 4 % 4], card, card->argmax ? 1 : card->class_count);
+  add_tensor(&file, tensors + 4, kinds[choice / 4 % 4], card, card->argmax || choice / 64 ? 1 : card->class_count);
   buffer = add_table(&file, 1, 1);
   link_to(&file, add_vector(&file, model, 4, &zero, 1), buffer);
   metadata = add_vector(&file, model, 6, &zero, 1);
@@ -198,7 +198,7 @@ static void segment(UnetresModel *model, const uint8_t *data, size_t size) {
   image.width = (uint32_t)(head[3] | (head[4] % 2) << 8);
   image.channels = head[5] ? head[5] % 8u : (uint32_t)unetres_card(model)->channels;
   if (image.height * image.width > MOST_PIXELS || image.channels > 64) return;
-  bytes = (size_t)image.height * image.width * image.channels * pixel_bytes(image.type);
+  bytes = (size_t)image.height * image.width * image.channels << image.type;
   pixels = malloc(bytes + 1);
   class_map = malloc((size_t)image.height * image.width + 1);
   if (!pixels || !class_map) abort();

@@ -46,11 +46,14 @@ def draw_input(rng: np.random.Generator) -> bytes:
     )
     names = tuple(f"class {n} \u00e9\u4e2d" for n in range(classes))
     head = str(rng.choice(["logits", "logits", "argmax"]))
-    card = Card(names, default_colors(classes), pre, head=head, halo=int(rng.integers(0, 9)))
+    activation = str(rng.choice(["softmax", "sigmoid", "none"]))
+    card = Card(names, default_colors(classes), pre, head=head, halo=int(rng.integers(0, 9)), activation=activation)
     text = card.to_json() if rng.random() < 0.7 else json.dumps(json.loads(card.to_json()), ensure_ascii=False)
     height, width = (int(n) for n in rng.integers(1, 60, 2))
     image = bytes([int(rng.integers(6)), height, 0, width, 0, int(rng.integers(2)) * channels, 1, 1])
-    return bytes([2, int(rng.integers(16))]) + text.encode() + b"\xff" + image + rng.bytes(64)
+    return (
+        bytes([2, int(rng.choice([0, 64])) + int(rng.integers(16))]) + text.encode() + b"\xff" + image + rng.bytes(64)
+    )
 
 
 if __name__ == "__main__":
