@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from unetres_edge import Segmenter, read_card, seal
 from unetres_edge.cli import main
+from unetres_edge.commands.energy import EnergyMeter
 from unetres_edge.commands.verify import verify
 from unetres_edge.engines.litert import LiteRTEngine, _multiply_adds
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError, UsageError
@@ -51,6 +53,71 @@ def test_bench_times_every_stage_and_number_of_threads(conv, tmp_path, capsys) -
     (row,) = found["ops"]
     assert row == {"op": "CONV_2D", "count": 1, "multiply_adds": 16 * 24 * 4 * 3, "share": 1.0}
     assert "no profiler" in capsys.readouterr().out
+
+
+def test_bench_says_that_it_times_a_tile_or_a_frame(conv, tmp_path, capsys) -> None:
+    words = ["bench", str(conv), "--count", "2", "--threads", "1", "--json", str(tmp_path / "b.json")]
+    assert main(words) == 0
+    said, found = capsys.readouterr().out, json.loads((tmp_path / "b.json").read_text())
+    assert "times      one tile of 24 x 16 px" in said and found["tiles"] == 1 and found["image_px"] == [24, 16]
+    assert main([*words, "--image", "100x40"]) == 0
+    said, found = capsys.readouterr().out, json.loads((tmp_path / "b.json").read_text())
+    with Segmenter(conv) as segmenter:  # tiles of 24 x 16 that share 4: 5 by 3
+        assert segmenter.overlap == 4
+    assert found["tiles"] == 15 and found["image_px"] == [100, 40]
+    assert "times      a frame of 100 x 40 px through everything, in 15 tiles of 24 x 16 px" in said
+    assert found["energy_source"] is None or found["runs"][0]["millijoules"] >= 0
+
+
+@pytest.mark.parametrize("size", ["100", "0x5", "5x0", "-3x4", "axb", "1920x", "99999x99999", "1 x 2", "1x2x3", ""])
+def test_a_frame_that_cannot_be_meant_is_refused(conv, size, capsys) -> None:
+    assert main(["bench", str(conv), f"--image={size}"]) == 2
+    assert "--image is wrong; expected width x height in px" in capsys.readouterr().err
+
+
+def write_files(folder, **files) -> None:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_energy_is_counted_by_rapl(tmp_path) -> None:
+    rapl = tmp_path / "powercap"
+    for number, before in enumerate(("1000000", "3999000000")):
+        write_files(
+            rapl / f"intel-rapl:{number}",
+            name=f"package-{number}\n",
+            energy_uj=before,
+            max_energy_range_uj="4000000000",
+        )
+    write_files(rapl / "intel-rapl:0:0", name="core", energy_uj="5", max_energy_range_uj="9")  # part of a package
+    with EnergyMeter(tmp_path) as meter:
+        (rapl / "intel-rapl:0" / "energy_uj").write_text("3500000\n")
+        (rapl / "intel-rapl:1" / "energy_uj").write_text("500000\n")  # began anew
+    assert meter.source == "RAPL package-0, package-1"
+    assert meter.joules == pytest.approx(2.5 + 1.5)
+
+
+def test_energy_is_told_by_sensors_of_a_board(tmp_path) -> None:
+    write_files(tmp_path / "power" / "hwmon" / "hwmon3", name="ina3221", power1_input="5000000")  # 5 W
+    with EnergyMeter(tmp_path / "power") as meter:
+        start = time.perf_counter()
+        time.sleep(0.1)
+    least = time.perf_counter() - start
+    assert meter.source == "hwmon ina3221 power1"
+    assert 0.9 * 5 * 0.1 <= meter.joules <= 5 * (least + 0.2)
+    write_files(tmp_path / "energy" / "hwmon" / "hwmon0", name="amd", energy1_input="7", energy2_input="0")
+    with EnergyMeter(tmp_path / "energy") as meter:
+        (tmp_path / "energy" / "hwmon" / "hwmon0" / "energy1_input").write_text("2000007")
+    assert (meter.source, meter.joules) == ("hwmon amd energy1, amd energy2", 2.0)
+
+
+def test_energy_that_nothing_tells_is_none(tmp_path) -> None:
+    write_files(tmp_path / "powercap" / "intel-rapl:0", name="package-0", max_energy_range_uj="9")  # not to be read
+    for folder in (tmp_path, tmp_path / "none"):
+        with EnergyMeter(folder) as meter:
+            pass
+        assert meter.source is None and meter.joules is None
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "nan", "1e18", "100000", "99999999999999999999", "-0.0", "x"])
