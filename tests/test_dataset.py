@@ -261,8 +261,19 @@ def test_a_description_in_the_folder_is_found(tmp_path) -> None:
         ("classes: [a, b]\ncolors: [[1, 2], [3, 4]]", "colours are wrong"),
         ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, 256]]", "colours are wrong"),
         ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, x]]", "colours are wrong"),
+        ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, .inf]]", "colours are wrong"),
+        ("classes: [a, b]\ncolors: [[1, 2, 3], [3, 4, true]]", "colours are wrong"),
         ("colors: [[1, 2, 3], [3, 4, 5]]", "no classes"),
+        ("classes: [a, b]\nclasses: [c, d]", "key classes stands twice"),
+        ("classes: {0: a, 1: b, 0x0: c}", "key 0 stands twice"),
+        ("classes: ['', b]", "class names are wrong.*found ''"),
+        ('classes: ["a\\nb", c]', "class names are wrong.*on a line"),
+        ('classes: ["\\e[2J", c]', "class names are wrong"),
+        ('classes: ["a\\u202eb", c]', "class names are wrong"),
+        ("classes: [~, b]", "classes is wrong"),
+        ("classes: &a [*a, b]", "aliases repeat too much"),
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_wrong_description_is_refused(tmp_path, text: str, said: str) -> None:
     make_folder(tmp_path, NAMES)
@@ -270,6 +281,43 @@ def test_a_wrong_description_is_refused(tmp_path, text: str, said: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
         open_dataset(tmp_path)
     assert caught.value.file == str(tmp_path / "dataset.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("classes: [no, yes]", ("no", "yes")),
+        ("classes: {0: off, 1: 1:30}", ("off", "1:30")),
+        ("classes: [007, 1.50]", ("007", "1.50")),
+        ("classes: [2001-01-01, null island]", ("2001-01-01", "null island")),
+        ("base: &all {classes: [a, b]}\n<<: *all\nclasses: [c, d]", None),
+        ("classes: [\u0643\u200f, \u7ec6\u80de]", ("\u0643\u200f", "\u7ec6\u80de")),
+    ],
+    ids=lambda text: str(text)[:30],
+)
+def test_names_of_a_description_are_what_is_written(tmp_path, text: str, names: tuple[str, ...] | None) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "dataset.yaml").write_text(text, encoding="utf-8")
+    if names is None:  # what is merged may be overridden, but `base` is no key
+        with pytest.raises(DataError, match="unknown keys"):
+            open_dataset(tmp_path)
+        return
+    assert open_dataset(tmp_path).class_names == names
+
+
+def test_a_pattern_nested_too_deep_is_named(tmp_path) -> None:
+    make_folder(tmp_path, NAMES)
+    (tmp_path / "dataset.yaml").write_text("group_by: '" + "(" * 3000 + "'")
+    with pytest.raises(UsageError, match="group_by is wrong"):
+        open_dataset(tmp_path)
+
+
+def test_a_list_of_names_is_read_to_a_limit(tmp_path, monkeypatch) -> None:
+    make_folder(tmp_path, NAMES)
+    monkeypatch.setattr("keras_unetres.data.declaration._MOST_BYTES", 100)
+    (tmp_path / "classes.txt").write_text("a\nb\n" + " " * 200)
+    with pytest.raises(DataError, match=r"classes\.txt: the file is too large"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

@@ -564,6 +564,14 @@ BAD = {
 }  # fmt: skip
 
 
+def test_a_key_that_stands_twice_in_annotations_is_named(tmp_path: Path) -> None:
+    write_coco(tmp_path, coco({"segmentation": box(9, 9, 2, 2)}))
+    file = tmp_path / "annotations.json"
+    file.write_text(file.read_text().replace('"images":', '"images": [], "images":', 1))
+    with pytest.raises(DataError, match="cannot read: the key 'images' stands twice"):
+        open_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_annotation_is_named(tmp_path: Path, kind: str) -> None:
     bad, said = BAD[kind]

@@ -98,6 +98,57 @@ def test_weights_whose_metadata_has_another_form_are_named(run: RunFolder, text:
         run.read_weights()
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("preprocessing", "size"), [1e300, 32], "preprocessing"),
+        (("preprocessing", "size"), [True, 32], "preprocessing size is wrong"),
+        (("preprocessing", "size"), [10**30, 32], "preprocessing size is wrong"),
+        (("preprocessing", "size"), [64, 64], r"at model; expected input_shape \[64, 64, 1\]; found .*32"),
+        (("preprocessing", "channels"), True, "preprocessing.channels"),
+        (("preprocessing", "mean"), True, "preprocessing mean is wrong"),
+        (("preprocessing", "mean"), float("nan"), "preprocessing mean is wrong"),
+        (("preprocessing", "mean"), 10**30, "at most 1e\\+09"),
+        (("preprocessing", "std"), [1e-300], "preprocessing std is wrong"),
+        (("preprocessing", "std"), [-0.0], "preprocessing std is wrong"),
+        (("classes", "colors"), [[999, 0, 0], [0, 0, 0]], r"classes\.colors"),
+        (("classes", "colors"), [[1, -2, 3], [0, 0, 0]], r"classes\.colors"),
+        (("classes", "colors"), [[1, 2, 3]], "one for each of 2 names"),
+        (("classes", "names"), ["a"], "one for each of 1 names|2 classes|1 classes"),
+        (("model", "arguments", "num_classes"), 5, "at model; expected 2 classes; found num_classes 5"),
+        (("seed",), -1, "at seed"),
+        (("seed",), 10**30, "at seed"),
+        (("augment",), "fog", "at augment"),
+        (("compilation",), {"precision": "float7"}, "precision is 'float7'"),
+        (("compilation",), {"tried": 5}, "compilation"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_values_that_cannot_be_meant_are_named(run: RunFolder, place: tuple[str, ...], value: Any, said: str) -> None:
+    values = part = run_info().to_dict()
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    (run.path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(RunFolderError, match=said):
+        run.read_info()
+
+
+def test_a_key_that_stands_twice_is_named(run: RunFolder) -> None:
+    text = json.dumps(run_info().to_dict())
+    (run.path / "run.json").write_text(text.replace('"seed": 3', '"seed": 3, "seed": 4'))
+    with pytest.raises(RunFolderError, match="not readable: the key 'seed' stands twice"):
+        run.read_info()
+
+
+def test_calibration_that_unpacks_without_limit_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_calibration(np.zeros((8, 64, 64, 1), np.uint8))
+    assert (run.path / "calibration.npz").stat().st_size < 1000
+    monkeypatch.setattr("keras_unetres.runs.folder._MOST_CALIBRATION", 10_000)
+    with pytest.raises(RunFolderError, match="damaged: it is of more than"):
+        run.read_calibration()
+
+
 @pytest.mark.parametrize("arguments", [{"filters": 10**9}, {"depth": float("nan")}, {"input_shape": [10**7, 32, 1]}])
 def test_numbers_of_a_network_that_cannot_be_meant_are_named(run: RunFolder, arguments: dict[str, Any]) -> None:
     values = run_info().to_dict()

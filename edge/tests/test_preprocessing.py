@@ -110,6 +110,30 @@ def test_other_arrays_are_refused(image: np.ndarray, said: str) -> None:
         Preprocessing(channels=3).prepare(image)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            (field, value)
+            for field in ("mean", "std", "value_range", "size")
+            for value in (True, "5", [np.nan], [10**400])
+        ),
+        *(("channels", value) for value in (True, 0, -1, 1.0, 1025, 10**18)),
+        *(("size", value) for value in ((1e300, 8), (0, 8), (8, 70_000), (8.5, 8), (8,), (-0.0, 8))),
+        *(("mean", value) for value in (1e18, [np.inf])),
+        *(("std", value) for value in (0, -0.0, 1e-18, 1e18)),
+        ("value_range", (0, 1e18)),
+    ],
+    ids=str,
+)
+def test_numbers_that_cannot_be_meant_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UsageError, match="preprocessing .* wrong"):
+        Preprocessing(**{"channels": 1, field: value})
+    given = {**Preprocessing(channels=1).to_dict(), field: value}
+    with pytest.raises(ModelError, match="preprocessing is not readable"):
+        Preprocessing.from_dict(given)
+
+
 def test_the_table_is_plain_arithmetic() -> None:
     pre = Preprocessing(value_range=(-1, 1), mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
     expected = (-1 + 2 * np.arange(256)[:, None] / 255 - np.array([0.1, 0.2, 0.3])) / np.array([0.5, 1.0, 2.0])

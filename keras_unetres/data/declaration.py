@@ -53,6 +53,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 _KEYS = {*_KINDS, "background", "ignore", "masks_are", "target", "val_from", "test_from", "group_by"}
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
+_NO_NAMES = {"bool", "int", "float", "timestamp"}  # what YAML takes some names for, by the end of its tag
+# Controls, ends of lines, halves of characters, and what turns the direction of the text around it.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 1000  # characters of a value that is no text
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -111,7 +114,7 @@ class Reading:
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)
-            except (TypeError, re.error) as error:
+            except (OverflowError, RecursionError, TypeError, re.error) as error:
                 expected = f"a regular expression ({error})"
                 raise UsageError("group_by is wrong", expected=expected, found=self.group_by) from error
             if len(_REPEATS.findall(self.group_by)) > _MOST_REPEATS or _REPEATED_GROUP.search(self.group_by):
@@ -197,7 +200,7 @@ class Declaration:
             if set(names) != set(range(len(names))):
                 raise DataError("class ids are not contiguous from 0", file=self.file, found=list(names))
             names = [names[i] for i in range(len(names))]
-        if names is not None and not all(isinstance(name, (str, int, float)) for name in names):
+        if names is not None and not all(isinstance(name, str) for name in names):
             raise DataError("classes is wrong", file=self.file, expected="a list of names")
         if names is None:
             names = read_names(self.base / "classes.txt")
@@ -205,7 +208,7 @@ class Declaration:
             raise DataError("colors are given but no classes", file=self.file, fix="name the classes in the same file")
         if names is None:
             return None, None
-        names = check_names(tuple(map(str, names)), self.file)
+        names = check_names(tuple(names), self.file)
         colors = self.given.get("colors")
         if colors is not None and len(colors) != len(names):
             raise DataError(
@@ -307,13 +310,14 @@ def _load(file: Path) -> Any:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise DataError("the file is too large", file=file, expected=f"at most {_MOST_BYTES >> 20} MiB")
-        loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        loader = _Loader(data.decode("utf-8-sig"))
         try:
             node = loader.get_single_node()
             if node is None:
                 return None
             if _size(node, {}) > _MOST_VALUES:
                 raise DataError("aliases repeat too much", file=file, expected=f"at most {_MOST_VALUES} values")
+            _take_names_as_written(node)
             return loader.construct_document(node)
         finally:
             loader.dispose()
@@ -323,6 +327,36 @@ def _load(file: Path) -> Any:
         raise DataError(f"cannot read: {said or 'not YAML'}", file=file, expected="key: value lines") from error
     except yaml.YAMLError as error:
         raise DataError(f"cannot read: {shortened(error, 300)}", file=file) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which the library would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping."""
+        own = [key for key, _ in node.value if not key.tag.endswith(":merge")]  # what it merges may be overridden
+        names = [self.construct_object(key, deep=True) for key in own]
+        found: set[Any] = set()
+        for name in names:
+            if name in found:
+                raise yaml.YAMLError(f"the key {shortened(name, 100)} stands twice")
+            found.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _take_names_as_written(node: yaml.Node) -> None:
+    """Have names of classes and images that look like other values, such as `no`, be what is written there."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    parts = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    for name in ("classes", "exclude", "values"):
+        part = parts.get(name)
+        below = [value for _, value in part.value] if isinstance(part, yaml.MappingNode) else []
+        below = part.value if isinstance(part, yaml.SequenceNode) else below
+        kinds = _NO_NAMES - {"int"} if name == "values" else _NO_NAMES
+        for each in below:
+            if isinstance(each, yaml.ScalarNode) and each.tag.rpartition(":")[2] in kinds:
+                each.tag = "tag:yaml.org,2002:str"
 
 
 def _size(node: yaml.Node, known: dict[int, float]) -> float:
@@ -374,18 +408,26 @@ def read_names(listed: Path) -> list[str] | None:
     if not listed.is_file():
         return None
     try:
-        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+        with listed.open("rb") as opened:
+            data = opened.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise DataError("the file is too large", file=listed, expected=f"at most {_MOST_BYTES >> 20} MiB")
+        lines = data.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=listed, expected="UTF-8 text, one class a line") from error
     return [line.strip() for line in lines if line.strip()]
 
 
 def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
-    """Return class names that are 2 to 255 different ones.
+    """Return class names that are 2 to 255 different ones, of letters that can be shown.
 
     Raises:
         DataError: they are not.
     """
+    unseen = [name for name in names[:256] if not name.strip() or _UNSEEN.search(name)]
+    if unseen:
+        expected, found = "text that can be shown on a line", ", ".join(map(repr, unseen[:4]))
+        raise DataError("class names are wrong", file=file, expected=expected, found=found, kind="declaration")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 1000 else []
     if len(names) < 2 or len(names) > 255 or twice:
         listed = f"{len(names)} names, from {names[0]!r} to {names[-1]!r}" if len(names) > 12 else ", ".join(names)
@@ -410,10 +452,7 @@ def _yaml_of(file: Path) -> Path:
 
 
 def _color(color: Any, file: Path) -> tuple[int, int, int]:
-    try:
-        made = tuple(int(value) for value in color)
-    except (TypeError, ValueError):
-        made = ()
-    if len(made) != 3 or not all(0 <= value <= 255 for value in made):
+    made = tuple(color) if isinstance(color, (list, tuple)) else ()
+    if len(made) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in made):
         raise DataError("colours are wrong", file=file, expected="[red, green, blue], each 0..255", found=color)
     return made[0], made[1], made[2]

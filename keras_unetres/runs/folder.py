@@ -22,6 +22,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unetres_edge.errors import ExistsError, RunFolderError
-from unetres_edge.files import is_temporary, make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.files import is_temporary, make_folder, parse_json, read_bytes, write_bytes, write_json
 
 from . import replacement
 from .info import RunInfo
 from .lock import hold
 
 _METADATA = "keras_unetres"
+_MOST_CALIBRATION = 2 << 30  # bytes, unpacked
 
 
 class RunFolder:
@@ -121,7 +123,7 @@ class RunFolder:
         if not path.is_file():
             raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix="name what train wrote")
         try:
-            values = json.loads(path.read_bytes())
+            values = parse_json(path.read_bytes())
         except (OSError, RecursionError, ValueError) as error:
             raise RunFolderError(f"run.json is not readable: {error}", file=path) from error
         return RunInfo.from_dict(values, file=path)
@@ -227,7 +229,11 @@ class RunFolder:
         if not self.has_calibration:
             raise RunFolderError("the run has no calibration.npz", file=path, fix="resume it, or train it again")
         try:
-            with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
+            packed = io.BytesIO(read_bytes(path))
+            with zipfile.ZipFile(packed) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > _MOST_CALIBRATION:
+                    raise ValueError(f"it is of more than {_MOST_CALIBRATION >> 30} GiB")
+            with np.load(packed, allow_pickle=False) as arrays:
                 crops: np.ndarray = arrays["crops"]
         except Exception as error:  # zipfile, zlib and numpy raise many kinds
             raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from unetres_edge import Preprocessing
 from unetres_edge.errors import RunFolderError, UnetresError, shortened
 
+from ..choices.augmentations import AUGMENTATIONS
 from ..choices.tasks import SEGMENT, TASK_TRAITS
 from ..data.declaration import Reading
 from ..settings import TrainSettings
@@ -22,6 +23,7 @@ SCHEMA = 1
 QUANTIZE_AWARE, PRUNE, CLUSTER = "quantize_aware", "prune", "cluster"
 # step of compression -> the fields of `Compression` that tell how it was done.
 STEPS = {QUANTIZE_AWARE: ("ranges", "keep_zeros"), PRUNE: ("sparsity",), CLUSTER: ("clusters", "keep_zeros")}
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16", "bfloat16", "float16", "float64")  # of Keras
 T = TypeVar("T")
 
 
@@ -81,6 +83,12 @@ class Compilation:
     jit_compile: bool | None = None
     fused_norm: bool = False
     tried: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.precision not in (None, *_POLICIES):
+            raise ValueError(f"precision is {self.precision!r}, not one of {', '.join(_POLICIES)}")
+        if not isinstance(self.tried, Mapping) or not all(isinstance(s, (int, float)) for s in self.tried.values()):
+            raise ValueError("tried is wrong: seconds of each way")
 
     @property
     def name(self) -> str:
@@ -213,17 +221,17 @@ class RunInfo:
         top = _Section(values, "", file)
         reading = top.section("reading")
         known = {f.name for f in fields(cls)} - {"later"}
-        return cls(
+        info = cls(
             model=_model(top.section("model")),
             classes=_classes(top.section("classes"), reading.get("ignore", (int, type(None)), None) is not None),
             preprocessing=top.section("preprocessing").made(lambda given: Preprocessing.from_dict(dict(given))),
             reading=reading.made(lambda given: _of_known(Reading, given)),
             data=_data(top.section("data")),
             settings=top.get("settings", dict),
-            augment=top.get("augment", str),
+            augment=top.one_of("augment", tuple(AUGMENTATIONS), "none"),
             task=top.one_of("task", tuple(TASK_TRAITS), SEGMENT.name),
             plan=top.optional("plan", Plan),
-            seed=top.get("seed", int, 0),
+            seed=top.number("seed", 0, _MOST_SEED),
             versions=top.get("versions", dict, {}),
             speed=top.optional("speed", Speed),
             compress=tuple(step.made(lambda given: _of_known(Compression, given)) for step in top.sections("compress")),
@@ -231,6 +239,8 @@ class RunInfo:
             compilation=top.optional("compilation", Compilation) or Compilation(),
             later={name: value for name, value in values.items() if name not in known | {"schema"}},
         )
+        _check_network(info, top)
+        return info
 
 
 class _Section:
@@ -247,6 +257,13 @@ class _Section:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if key not in self._values or not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             self.refuse(key, " or ".join(k.__name__ for k in kinds))
+        return value
+
+    def number(self, key: str, default: int, most: int) -> int:
+        """Return a whole number from 0 on, or the default where there is none."""
+        value: int = self.get(key, int, default)
+        if not 0 <= value <= most:
+            self.refuse(key, f"a whole number, 0 to {most}", found=shortened(value, 40))
         return value
 
     def one_of(self, key: str, words: tuple[str, ...], default: str) -> str:
@@ -313,6 +330,7 @@ def _of_known(kind: type[T], given: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
+_MOST_SEED = 2**63 - 1
 _LARGEST = 1 << 16  # of the numbers that a network is made from
 _NONE = type(None)
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -336,10 +354,28 @@ def _model(part: _Section) -> ModelInfo:
     return ModelInfo(part.get("builder", str), arguments)
 
 
+def _is_level(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _check_network(info: RunInfo, top: _Section) -> None:
+    """Refuse a network that gives another number of classes, or takes another input, than the rest of the file says."""
+    arguments, count = info.model.arguments, len(info.classes.names)
+    shape = [*info.preprocessing.size, info.preprocessing.channels]
+    given = arguments.get("input_shape", shape)
+    fits = isinstance(given, list) and len(given) == len(shape)
+    if not fits or any(mine not in (None, other) for mine, other in zip(given, shape, strict=True)):
+        top.refuse("model", f"input_shape {shape}", found=f"input_shape {shortened(given, 60)}")
+    if arguments.get("num_classes", count) != count:
+        top.refuse("model", f"{count} classes", found=f"num_classes {shortened(arguments['num_classes'], 40)}")
+
+
 def _classes(part: _Section, ignored: bool) -> ClassInfo:
     names, colors = part.strings("names"), part.get("colors", list)
-    if not all(isinstance(c, list) and len(c) == 3 and all(type(v) is int for v in c) for c in colors):
-        part.refuse("colors", "a list of [red, green, blue]")
+    if not all(isinstance(c, list) and len(c) == 3 and all(map(_is_level, c)) for c in colors):
+        part.refuse("colors", "a list of [red, green, blue], each 0 to 255")
+    if not names or len(names) != len(colors):
+        part.refuse("colors", f"one for each of {len(names)} names", found=f"{len(colors)}")
     return ClassInfo(
         names,
         tuple((red, green, blue) for red, green, blue in colors),

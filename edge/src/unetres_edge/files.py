@@ -15,6 +15,7 @@ import secrets
 import stat
 import sys
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -78,6 +79,24 @@ def remove_left_over(path: str | os.PathLike[str]) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused by `json` (ValueError)."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: not JSON, or a key stands twice in an object, of which readers take one or the other.
+        RecursionError: nested too deep.
+    """
+    return json.loads(data, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:100]!r} stands twice")
+    return made
 
 
 def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:

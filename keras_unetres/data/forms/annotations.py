@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import DataError
+from unetres_edge.files import parse_json
 from unetres_edge.images.decode import MAX_PIXELS
 
 from ..findings import relative
@@ -117,7 +117,7 @@ def load_annotations(file: Path) -> Annotations:
         DataError: not COCO's form, images or categories that are incomplete or share an id.
     """
     try:
-        content = json.loads(file.read_bytes())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="an annotation file of COCO's form") from error
     for key in ("images", "annotations", "categories"):

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from unetres_edge.errors import DataError, MaskError
+from unetres_edge.files import parse_json
 from unetres_edge.images.decode import MAX_PIXELS
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import is_background
@@ -163,7 +164,7 @@ def _is_annotation(file: Path) -> bool:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
+        content = parse_json(file.read_bytes())
         for shape in content["shapes"]:
             if not isinstance(shape["label"], (str, int)):
                 raise TypeError(f"a label is {shown(shape['label'])}")

@@ -7,7 +7,9 @@ equal bit for bit, and lets the device quantize its input by a table too.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,11 @@ from ..errors import ImageError, ModelError, UsageError
 COLOR_ORDERS = ("rgb", "bgr")
 FITS = ("crop", "resize", "letterbox")
 IGNORE = 255
+
+
+MOST = 1e9  # of the numbers that levels are computed with
+MOST_SIDE = 1 << 16
+MOST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -50,32 +57,31 @@ class Preprocessing:
             value = getattr(self, name)
             if value is None and name == "per_image":
                 continue
-            try:
-                numbers = tuple(float(v) for v in np.atleast_1d(value))
-            except (TypeError, ValueError):
-                numbers = ()
+            numbers = _numbers(value)
             self._check(numbers != (), name, "numbers")
             if name == "size":
                 self._check(all(v.is_integer() for v in numbers), name, "(height, width) in whole px")
                 numbers = tuple(int(v) for v in numbers)
             object.__setattr__(self, name, numbers)
-        self._check(isinstance(self.channels, int) and self.channels >= 1, "channels", "an integer >= 1")
+        is_count = isinstance(self.channels, int) and not isinstance(self.channels, bool)
+        self._check(is_count and 1 <= self.channels <= MOST_CHANNELS, "channels", f"an integer, 1 to {MOST_CHANNELS}")
         self._check(self.color_order in COLOR_ORDERS, "color_order", " or ".join(map(repr, COLOR_ORDERS)))
         self._check(
             len(self.value_range) == 2 and self.value_range[0] < self.value_range[1], "value_range", "(low, high)"
         )
         for name in ("mean", "std"):
             self._check(len(getattr(self, name)) in (1, self.channels), name, f"1 or {self.channels} numbers")
-        self._check(all(s > 0 for s in self.std), "std", "numbers above 0")
+        self._check(all(s >= 1 / MOST for s in self.std), "std", f"numbers above {1 / MOST:g}")
         numbers = (*self.value_range, *self.mean, *self.std)
-        self._check(bool(np.isfinite(numbers).all()), "value_range, mean or std", "finite numbers")
+        self._check(all(abs(v) <= MOST for v in numbers), "value_range, mean or std", f"numbers of at most {MOST:g}")
         self._check(
             self.per_image is None or (len(self.per_image) == 2 and 0 <= self.per_image[0] < self.per_image[1] <= 100),
             "per_image",
             "two percentiles 0 <= low < high <= 100, or None",
         )
         self._check(self.fit in FITS, "fit", " or ".join(map(repr, FITS)))
-        self._check(len(self.size) == 2 and min(self.size) >= 1, "size", "(height, width)")
+        within = all(1 <= side <= MOST_SIDE for side in self.size)
+        self._check(len(self.size) == 2 and within, "size", f"(height, width), each 1 to {MOST_SIDE}")
 
     def _check(self, right: bool, name: str, expected: str) -> None:
         if not right:
@@ -190,6 +196,16 @@ class Placement:
 
     def _padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
         return (0, self.canvas[0] - self.scaled[0]), (0, self.canvas[1] - self.scaled[1])
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return a number, or each of several, as a float; nothing where one is none, or not finite."""
+    parts = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    try:
+        right = all(isinstance(v, Real) and not isinstance(v, (bool, np.bool_)) and math.isfinite(v) for v in parts)
+        return tuple(map(float, parts)) if right else ()
+    except OverflowError:  # a whole number beyond all floats
+        return ()
 
 
 def _eight_bits(

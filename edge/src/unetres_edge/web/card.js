@@ -130,11 +130,12 @@ function checkCard(card) {
   need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");
   need(["crop", "resize", "letterbox"].includes(pre.fit), "unknown fit");
   need(["rgb", "bgr"].includes(pre.color_order), "colour order");
-  need(Number.isInteger(pre.channels) && pre.channels > 0, "channels");
-  need(numbers(pre.size, 2) && pre.size.every((v) => Number.isInteger(v) && v > 0), "size");
+  need(Number.isInteger(pre.channels) && pre.channels > 0 && pre.channels <= 1024, "channels");
+  need(numbers(pre.size, 2) && pre.size.every((v) => Number.isInteger(v) && v > 0 && v <= 65536), "size");
   need(numbers(pre.value_range, 2) && pre.value_range[0] < pre.value_range[1], "value_range");
   need([pre.mean, pre.std].every((v) => numbers(v, 1) || numbers(v, pre.channels)), "mean or std");
-  need(pre.std.every((v) => v > 0), "std");
+  need(pre.std.every((v) => v >= 1e-9), "std");
+  need([...pre.value_range, ...pre.mean, ...pre.std].every((v) => Math.abs(v) <= 1e9), "value_range, mean or std");
   need(pre.per_image === null || (numbers(pre.per_image, 2) && pre.per_image[0] >= 0
     && pre.per_image[0] < pre.per_image[1] && pre.per_image[1] <= 100), "per_image");
   return card;
