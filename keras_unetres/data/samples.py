@@ -106,28 +106,31 @@ class Samples:
         if kept is not None:
             return kept
         file = None if self._cache is None else self._cache / f"{self._key(self.samples[index])}.safetensors"
-        found = None if file is None else _load(file, self.pre.channels)
-        if found is not None and self._fits(index, found):
-            return found
+        cached = None if file is None else _load(file, self.pre.channels)
+        if cached is not None and self._fits(index, cached):
+            return cached
         try:
-            made = self._prepare(index)
+            prepared = self._prepare(index)
         except UnetresError as error:
             self.fault = error
             raise
         if file is not None:
-            tensors = {"words": made.words} | ({} if made.weight is None else {"weight": made.weight})
+            tensors = {"words": prepared.words} | ({} if prepared.weight is None else {"weight": prepared.weight})
             write_bytes(file, safetensors.numpy.save(tensors, {_DIGEST: _digest(tensors)}))
-        return made
+        return prepared
 
-    def _fits(self, index: int, found: Prepared) -> bool:
+    def _fits(self, index: int, prepared: Prepared) -> bool:
         """Whether a sample from a cache file has the form that it is prepared in."""
         shape = self._records.sizes[index] if self.pre.fit == "crop" else self.pre.size
-        known = (found.mask < len(self.classes.names)) | (found.mask == IGNORE)
+        known = (prepared.mask < len(self.classes.names)) | (prepared.mask == IGNORE)
         return (
-            found.mask.shape == tuple(shape)
+            prepared.mask.shape == tuple(shape)
             and bool(known.all())
-            and (found.weight is not None) == self.weighted
-            and (found.weight is None or (found.weight.shape == found.mask.shape and found.weight.dtype == np.float32))
+            and (prepared.weight is not None) == self.weighted
+            and (
+                prepared.weight is None
+                or (prepared.weight.shape == prepared.mask.shape and prepared.weight.dtype == np.float32)
+            )
         )
 
     def steps(self, batch_size: int) -> int:
@@ -136,16 +139,16 @@ class Samples:
 
     def points(self) -> list[np.ndarray]:
         """Return for each class with pixels (M, 3) int64 places of it: sample, row, column; at most 64 of a sample."""
-        found: list[list[np.ndarray]] = [[] for _ in self.classes.names]
+        by_class: list[list[np.ndarray]] = [[] for _ in self.classes.names]
         for index in range(len(self)):
             mask = self[index].mask
-            for class_id, places in enumerate(found):
+            for class_id, places in enumerate(by_class):
                 flat = np.flatnonzero(mask == class_id)
                 if len(flat):
                     flat = flat[np.linspace(0, len(flat) - 1, min(len(flat), _MOST_POINTS)).astype(int)]
                     rows, columns = np.divmod(flat, mask.shape[1])
                     places.append(np.stack([np.full(len(flat), index), rows, columns], 1))
-        return [np.concatenate(places).astype(np.int64) for places in found if places]
+        return [np.concatenate(places).astype(np.int64) for places in by_class if places]
 
     def _prepare(self, index: int) -> Prepared:
         record = self._records[index]
@@ -157,9 +160,9 @@ class Samples:
         if self.weighted and weight is None:
             weight = np.ones(mask.shape, np.float32)
         if self.pre.fit != "crop":
-            place = self.pre.place(*mask.shape)
-            image, mask = place.image(image), place.mask(mask)
-            weight = None if weight is None else _place_weight(place, weight)
+            placement = self.pre.place(*mask.shape)
+            image, mask = placement.image(image), placement.mask(mask)
+            weight = None if weight is None else _place_weight(placement, weight)
         return _prepared(pack(image, mask), self.pre.channels, weight)
 
     def _keep_all(self) -> None:
@@ -177,8 +180,8 @@ class Samples:
         slow = self.weighting.border is not None
         for index, error in zip(wanted, in_parallel(prepare, wanted, progress=slow, title="weighing"), strict=True):
             if error:
-                found = f" ({error.found})" if error.found else ""
-                faults.append(f"{self.samples[index].name}: {error.message}{found}")
+                seen = f" ({error.found})" if error.found else ""
+                faults.append(f"{self.samples[index].name}: {error.message}{seen}")
         if faults:
             raise DataError(f"{len(faults)} of {len(self)} images cannot be prepared: " + " | ".join(faults))
 
@@ -236,9 +239,9 @@ def _digest(tensors: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _place_weight(place: Placement, weight: np.ndarray) -> np.ndarray:
+def _place_weight(placement: Placement, weight: np.ndarray) -> np.ndarray:
     """Scale weights (H, W) by nearest neighbour as `Placement.mask` does; what is padded weighs 0."""
-    height, width = place.scaled
+    height, width = placement.scaled
     scaled = np.asarray(Image.fromarray(weight).resize((width, height), Image.Resampling.NEAREST))
-    below, right = place.canvas[0] - height, place.canvas[1] - width
+    below, right = placement.canvas[0] - height, placement.canvas[1] - width
     return np.pad(scaled, ((0, below), (0, right)))

@@ -43,15 +43,15 @@ def unread_in(folder: Path) -> Iterator[Unread]:
         yield Unread(folder, ending, tuple(sorted(files)))
 
 
-def unread_finding(found: Unread, base: Path) -> Finding:
+def unread_finding(unread: Unread, base: Path) -> Finding:
     """Return the warning that files are passed over."""
-    figures = {"count": len(found.files), "ending": found.ending or " without an ending"}
-    figures |= {"example": found.files[0].name, "endings": " ".join(IMAGE_SUFFIXES)}
-    return Finding("unread-file", Where(relative(found.folder, base)), figures, FIX)
+    figures = {"count": len(unread.files), "ending": unread.ending or " without an ending"}
+    figures |= {"example": unread.files[0].name, "endings": " ".join(IMAGE_SUFFIXES)}
+    return Finding("unread-file", Where(relative(unread.folder, base)), figures, FIX)
 
 
-def unread_note(found: Unread, base: Path) -> str:
+def unread_note(unread: Unread, base: Path) -> str:
     """Return a sentence on files that are passed over."""
-    count = len(found.files)
-    what = f"{count} {found.ending or 'unnamed'} file{'s' * (count != 1)}"
-    return f"{what} in {relative(found.folder, base)}/ not read, such as {found.files[0].name}: {FIX.text}"
+    count = len(unread.files)
+    what = f"{count} {unread.ending or 'unnamed'} file{'s' * (count != 1)}"
+    return f"{what} in {relative(unread.folder, base)}/ not read, such as {unread.files[0].name}: {FIX.text}"

@@ -17,29 +17,29 @@ from ..pages.check import check_page as render_page
 from .check import Checkup
 
 
-def check_page(found: Checkup) -> bytes:
+def check_page(checkup: Checkup) -> bytes:
     """Return the page of a check as UTF-8 HTML."""
-    classes = None if found.summary is None else found.summary.classes
+    classes = None if checkup.summary is None else checkup.summary.classes
     return render_page(
         CheckFigures(
-            found.to_dict(),
+            checkup.to_dict(),
             {name: kind.title for name, kind in KINDS.items()},
-            _rows(found.faults, found),
-            _rows(found.warnings, found),
+            _rows(checkup.faults, checkup),
+            _rows(checkup.warnings, checkup),
             () if classes is None else classes.colors,
             [
                 Thumbnail(_overlay(seen.picture, seen.mask, classes), f"{seen.sample.name} ({seen.part})")
-                for seen in found.images
+                for seen in checkup.images
                 if seen.picture is not None and seen.mask is not None
             ],
         )
     )
 
 
-def _rows(findings: Sequence[Finding], found: Checkup) -> list[FaultRow]:
-    pictures = {image.sample.name: image.picture for image in found.images if image.picture is not None}
+def _rows(findings: Sequence[Finding], checkup: Checkup) -> list[FaultRow]:
+    pictures = {image.sample.name: image.picture for image in checkup.images if image.picture is not None}
     return [
-        FaultRow(f.kind, f.file, f.found, f.expected, str(placed(f.fix, found.data)), pictures.get(f.where.image))
+        FaultRow(f.kind, f.file, f.found, f.expected, str(placed(f.fix, checkup.data)), pictures.get(f.where.image))
         for f in findings
     ]
 

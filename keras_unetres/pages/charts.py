@@ -179,7 +179,7 @@ def largest_confusions(counts: np.ndarray, most: int) -> list[tuple[int, int, in
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(place), len(counts)) for place in order]
+    pairs = [divmod(int(index), len(counts)) for index in order]
     return [(t, p, int(wrong[t, p]), float(wrong[t, p] / counts[t].sum())) for t, p in pairs if wrong[t, p] > 0]
 
 
@@ -256,13 +256,13 @@ def noise_chart(layers: Sequence[Mapping[str, Any]]) -> NoiseChart:
         return NoiseChart.top + NoiseChart.tall * (db - low) / (high - low)
 
     bars = []
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         db = layer["noise_db"]
         start = y(high if db is None else db)
         said = "no noise" if db is None else f"{db:.1f} dB"
         bars.append(
             Bar(
-                NoiseChart.left + wide * place,
+                NoiseChart.left + wide * index,
                 start,
                 max(1.0, NoiseChart.top + NoiseChart.tall - start),
                 layer["float"],

@@ -43,7 +43,7 @@ def plan_training(
     plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
-    chosen = any(made.setting == "filters" for made in plan.decisions)
+    chosen = any(decision.setting == "filters" for decision in plan.decisions)
     sizes = TRIED if chosen else (settings.network.filters or 0,)
     say(f"plan      measuring {'networks' if chosen else 'the network'} ...")
     measured = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)

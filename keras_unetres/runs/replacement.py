@@ -33,7 +33,7 @@ _FILES = (
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run, or one that was put aside by a process that was killed then."""
-    return any(_is_info(place / "run.json") for place in (folder, folder / REPLACED))
+    return any(_is_info(path / "run.json") for path in (folder, folder / REPLACED))
 
 
 def _is_info(file: Path) -> bool:

@@ -158,8 +158,8 @@ class Distribution:
         An assignment would give each device an equal part, and a count that the devices do not divide would change.
         """
         for name, variable in variables.items():
-            for place, part in enumerate(self.strategy.experimental_local_results(variable.value)):
-                first = self.is_chief and place == 0
+            for index, part in enumerate(self.strategy.experimental_local_results(variable.value)):
+                first = self.is_chief and index == 0
                 part.assign(values[name] if first else np.zeros_like(values[name]))
 
     def _summed(self, values: Sequence[float]) -> list[float]:

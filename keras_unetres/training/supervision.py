@@ -59,7 +59,7 @@ class SupervisedLoss(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         heads = ops.split(y_pred, y_pred.shape[-1] // self.num_classes, axis=-1)
-        weights = [0.5**place for place in range(len(heads))]
+        weights = [0.5**index for index in range(len(heads))]
         losses = [w * self.loss(y_true, head, sample_weight) for w, head in zip(weights, heads, strict=True)]
         return sum(losses[1:], losses[0]) / sum(weights)
 

@@ -96,7 +96,7 @@ class HeldOut:
     def sample(self, count: int) -> list[np.ndarray]:
         """Return some of the images, spread over all, as `read_image` gives them."""
         places = np.linspace(0, len(self.records) - 1, min(len(self.records), count)).astype(int)
-        return [self.records[int(place)].image for place in np.unique(places)]
+        return [self.records[int(index)].image for index in np.unique(places)]
 
     def score(self, models: Mapping[str, Loaded], files: Mapping[str, bytes]) -> Scored:
         """Score Keras models and the bytes of files, by title: the one to compare with first, the file last."""

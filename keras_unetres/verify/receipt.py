@@ -212,7 +212,7 @@ class Receipt:
         if values["schema"] != SCHEMA:
             raise ReceiptError("a receipt of another version", file=file, expected=SCHEMA, found=values["schema"])
         _check(values["data"], _UNSCORED if "why_not" in values["data"] else _SCORED_ON, "data", file)
-        gate, facts, data, made = values["gate"], values["file"], values["data"], values["calibration"]
+        gate, facts, data, calibration = values["gate"], values["file"], values["data"], values["calibration"]
         names = tuple(facts["classes"])
         colors = facts.get("colors") or default_colors(len(names))
         return cls(
@@ -236,7 +236,7 @@ class Receipt:
             source=values["source"],
             scored_on=None if "why_not" in data else _build(ScoredOn, {**data, "notes": tuple(data["notes"])}),
             why_not=data.get("why_not", ""),
-            calibration=Calibration(made["images"], made["from"], made["ranges"]),
+            calibration=Calibration(calibration["images"], calibration["from"], calibration["ranges"]),
             rows=tuple(Row.from_dict(row) for row in values["steps"]),
             images=tuple(_build(ImageRow, row) for row in values["images"]),
             noise_db=values["noise_db"],
@@ -356,23 +356,23 @@ _UNSCORED = {"why_not": str}
 _SCORED_ON = {**dict.fromkeys(("path", "split", "fingerprint"), str), "num_images": int, "notes": list}
 
 
-def _check(value: Any, form: Any, place: str, file: str | os.PathLike[str]) -> None:
+def _check(value: Any, form: Any, path: str, file: str | os.PathLike[str]) -> None:
     """Raise ReceiptError unless a value has the form that `_FORM` describes."""
     kinds = dict if isinstance(form, dict) else list if isinstance(form, list) else form
     if not isinstance(value, kinds):
         wanted = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
         raise ReceiptError(
-            f"not a receipt: {place or 'the file'} is wrong",
+            f"not a receipt: {path or 'the file'} is wrong",
             file=file,
             expected=" or ".join(wanted).replace("NoneType", "null"),
             found=type(value).__name__,
         )
     if isinstance(form, list):
         for number, item in enumerate(value):
-            _check(item, form[0], f"{place}[{number}]", file)
+            _check(item, form[0], f"{path}[{number}]", file)
     elif isinstance(form, dict):
         missing = [key for key in form if key not in value]
         if missing:
-            raise ReceiptError(f"not a receipt: {place or 'the file'} has no {missing[0]}", file=file)
+            raise ReceiptError(f"not a receipt: {path or 'the file'} has no {missing[0]}", file=file)
         for key, inner in form.items():
-            _check(value[key], inner, f"{place}.{key}".lstrip("."), file)
+            _check(value[key], inner, f"{path}.{key}".lstrip("."), file)

@@ -46,18 +46,20 @@ def read(declared: Declaration) -> Layout:
     if "train" not in places:
         places = {UNPARTED: base}
     piles = {part: _pile(place, declared) for part, place in places.items()}
-    masks = [mask for _, found in piles.values() for files in found.values() for mask in files]
+    masks = [mask for _, masks_of in piles.values() for files in masks_of.values() for mask in files]
     if not masks:
         raise DataError("no image has a mask beside it", file=base, expected="a.png and a_mask.png")
-    several = any(len(files) > 1 for _, found in piles.values() for files in found.values())
+    several = any(len(files) > 1 for _, masks_of in piles.values() for files in masks_of.values())
     layout = Layout()
     _take_classes(layout, declared, list(places.values()), masks, several)
     for part, place in places.items():
-        pictures, found = piles[part]
-        _tell_apart(layout, base, pictures, found)
+        pictures, masks_of = piles[part]
+        _tell_apart(layout, base, pictures, masks_of)
         layout.samples[part] = [
-            _sample(pictures[key], place, found[key], layout.by_color, several)
-            for key in sorted(set(pictures) & set(found), key=lambda key: pictures[key].relative_to(place).as_posix())
+            _sample(pictures[key], place, masks_of[key], layout.by_color, several)
+            for key in sorted(
+                set(pictures) & set(masks_of), key=lambda key: pictures[key].relative_to(place).as_posix()
+            )
         ]
     folders = {Path(sample.name).parent.as_posix() for samples in layout.samples.values() for sample in samples}
     if len(folders) >= _FEWEST_GROUPS and all(any(c.isdigit() for c in Path(folder).name) for folder in folders):
@@ -122,8 +124,8 @@ def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: di
             layout.faults.append(Finding("missing-image", where, figures, leave_out(file.name)))
 
 
-def _sample(picture: Path, place: Path, files: Sequence[Path], by_color: bool, several: bool) -> Sample:
-    name = picture.relative_to(place).as_posix()
+def _sample(picture: Path, folder: Path, files: Sequence[Path], by_color: bool, several: bool) -> Sample:
+    name = picture.relative_to(folder).as_posix()
     if not several:
         return Sample(name, ImageFile(picture), ColorFile(files[0]) if by_color else MaskFile(files[0]))
     classes = (1,) * len(files)

@@ -105,7 +105,9 @@ def _choose(places: dict[str, tuple[Path, Path]], layout: Layout) -> dict[str, t
     if not note:
         return places
     layout.notes.append(note)
-    named = {part: (own, other.with_name(taken.name)) for part, (own, other) in places.items() if part != first}
+    named = {
+        part: (pictures, other.with_name(taken.name)) for part, (pictures, other) in places.items() if part != first
+    }
     return {part: named.get(part, (images, taken)) for part in places}
 
 
@@ -142,7 +144,7 @@ def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, t
     images, masks = (find_parts(folder, lambda _: True) for folder in both)
     if "train" not in images or "train" not in masks:
         return {}
-    return {part: (place, masks.get(part, both[1] / part)) for part, place in images.items()}
+    return {part: (pictures, masks.get(part, both[1] / part)) for part, pictures in images.items()}
 
 
 def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:
@@ -194,8 +196,8 @@ def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None
     if not folder.is_dir():
         return None
     there = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    found = [there[name] for name in names if name in there]
-    return next((place for place in found if place.name in ("images", "masks") or list_images(place)), None)
+    known = [there[name] for name in names if name in there]
+    return next((place for place in known if place.name in ("images", "masks") or list_images(place)), None)
 
 
 def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration) -> None:
@@ -252,9 +254,9 @@ def _beside(
     layout: Layout, masks: Path, name: str, declared: Declaration, pictures: Mapping[str, Path]
 ) -> dict[str, Path]:
     """Return the files of a folder `name` beside that of the masks, or beside the one that theirs lies in, by key."""
-    for place in (masks.parent / name, masks.parent.parent / name / masks.name):
-        if place.is_dir() and place != masks:
-            return _by_key(layout, place, declared, _MASK_SUFFIXES, pictures)
+    for folder in (masks.parent / name, masks.parent.parent / name / masks.name):
+        if folder.is_dir() and folder != masks:
+            return _by_key(layout, folder, declared, _MASK_SUFFIXES, pictures)
     return {}
 
 

@@ -55,8 +55,8 @@ class ObjectMasks(Source):
 
 def _object(file: Path) -> np.ndarray:
     values = read_mask(file)
-    found = np.unique(values)
-    if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+    levels = np.unique(values)
+    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
         raise MaskError("the mask of an object has more than two values", file=file, expected="0 and one other")
     return values != 0
 
@@ -80,15 +80,15 @@ def read(declared: Declaration) -> Layout:
     names = sorted({name for pile in piles.values() for _, objects in pile for _, name in objects})
     usual = ("background", *names)
     layout = Layout(names=usual)
-    own = declared.classes()[0]
-    refuse_other_background(own, declared.file)
-    if names == ["object"] and own is not None and len(own) == 2:
-        own = None  # whatever it is called
-    if own is not None and not set(names) <= set(own[1:]):
+    given = declared.classes()[0]
+    refuse_other_background(given, declared.file)
+    if names == ["object"] and given is not None and len(given) == 2:
+        given = None  # whatever it is called
+    if given is not None and not set(names) <= set(given[1:]):
         raise DataError(
-            "objects of a class that is not declared", file=declared.file, expected=", ".join(names), found=own
+            "objects of a class that is not declared", file=declared.file, expected=", ".join(names), found=given
         )
-    ids = {name: (own or usual).index(name) for name in names}
+    ids = {name: (given or usual).index(name) for name in names}
     for part, pile in piles.items():
         layout.samples[part] = []
         unique = not repeated(image.name for image, _ in pile)
@@ -120,16 +120,16 @@ def _is_pile(folder: Path) -> bool:
 
 def _piles(folder: Path, most: int | None = None) -> list[tuple[Path, list[tuple[Path, str]]]]:
     """Return (image, masks) of every folder of one picture, without masks where there are none or several pictures."""
-    found: list[tuple[Path, list[tuple[Path, str]]]] = []
+    piles: list[tuple[Path, list[tuple[Path, str]]]] = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() not in _PARTS):
         if not (place / "images").is_dir():
             continue
         images = list_images(place / "images")
         masks = list_images(place / "masks") if (place / "masks").is_dir() and len(images) == 1 else []
-        found += [(images[0] if images else place, [(file, "object") for file in masks])]
-        if most is not None and len(found) == most:
+        piles += [(images[0] if images else place, [(file, "object") for file in masks])]
+        if most is not None and len(piles) == most:
             break
-    return found
+    return piles
 
 
 def _named(folder: Path) -> list[tuple[Path, list[tuple[Path, str]]]]:

@@ -109,12 +109,12 @@ class PanopticMask(Source):
     def read(self) -> np.ndarray:
         packed = read_colors(self.file)
         ids = packed >> 16 | (packed & 0xFF00) | (packed & 0xFF) << 16
-        found, places = np.unique(ids, return_inverse=True)
-        unknown = [int(i) for i in found if i != 0 and int(i) not in self.segments]
+        distinct, places = np.unique(ids, return_inverse=True)
+        unknown = [int(i) for i in distinct if i != 0 and int(i) not in self.segments]
         if unknown:
             raise MaskError("segments that no annotation names", file=self.file, found=unknown[:8])
         nothing = Segment(IGNORE, False)
-        segments = [nothing if i == 0 else self.segments[int(i)] for i in found]
+        segments = [nothing if i == 0 else self.segments[int(i)] for i in distinct]
         if self.numbered:
             values = [IGNORE if s.class_id == IGNORE else number(n) * s.is_object for n, s in enumerate(segments)]
             return np.array(values, np.int32)[places].reshape(ids.shape)
@@ -199,18 +199,18 @@ def _runs(counts: Any) -> list[int] | None:
     if not isinstance(counts, str):
         return None
     runs: list[int] = []
-    place = 0
-    while place < len(counts):
+    at = 0
+    while at < len(counts):
         value = shift = 0
         more = True
         while more:
-            if place == len(counts):
+            if at == len(counts):
                 return None
-            bits = ord(counts[place]) - 48
+            bits = ord(counts[at]) - 48
             if not 0 <= bits < 64 or shift > 40:
                 return None
             value |= (bits & 31) << shift
-            more, place, shift = bool(bits & 32), place + 1, shift + 5
+            more, at, shift = bool(bits & 32), at + 1, shift + 5
             if not more and bits & 16:
                 value -= 1 << shift
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))

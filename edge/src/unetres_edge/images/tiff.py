@@ -157,12 +157,12 @@ def page_alone(data: bytes, page: Page) -> tuple[bytes, int]:
     head, form, size, inline = (16, "HHQ", 20, 8) if big else (8, "HHI", 12, 4)
     word, count_word = ("Q", "Q") if big else ("I", "H")
     entries = _Tags(data, page.at, order, big).whole()
-    place = 324 if page.tiled else 273
-    entries[place] = (16 if big else 4, len(page.offsets), bytes(struct.calcsize(word) * len(page.offsets)))
+    start_tag = 324 if page.tiled else 273
+    entries[start_tag] = (16 if big else 4, len(page.offsets), bytes(struct.calcsize(word) * len(page.offsets)))
     values_at = head + struct.calcsize(count_word) + size * len(entries) + inline
     pieces_at = values_at + sum(len(values) for _, _, values in entries.values() if len(values) > inline)
     starts = itertools.accumulate(page.counts[:-1], initial=pieces_at)
-    entries[place] = (*entries[place][:2], struct.pack(f"{order}{len(page.offsets)}{word}", *starts))
+    entries[start_tag] = (*entries[start_tag][:2], struct.pack(f"{order}{len(page.offsets)}{word}", *starts))
     tags, behind = bytearray(), bytearray()
     for tag, (kind, count, values) in sorted(entries.items()):
         tags += struct.pack(order + form[:2] + word, tag, kind, count)

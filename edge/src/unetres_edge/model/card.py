@@ -223,13 +223,13 @@ def read_card(data: bytes, *, file: str | None = None) -> Card:
             error.file = file
             raise
         raise ModelDamagedError("the card is damaged", file=file, fix="copy the model file again") from error
-    found = _file_digest(data, digest)
-    if found != card.sha256:
+    computed = _file_digest(data, digest)
+    if computed != card.sha256:
         raise ModelDamagedError(
             "the file changed since it was sealed",
             file=file,
             expected=f"SHA-256 {card.sha256[:12]}...",
-            found=f"{found[:12]}...",
+            found=f"{computed[:12]}...",
             fix="copy the model file again, or export it again",
         )
     return card
@@ -258,12 +258,12 @@ def reseal(data: bytes, *, file: str | None = None) -> bytes:
     start, end = _find_card(data, file)
     text = bytes(data[start:end])
     Card.from_json(text)
-    found = list(_RESEALED.finditer(text))
-    if not found:
+    matches = list(_RESEALED.finditer(text))
+    if not matches:
         raise ModelError("the card has no place to say that it was sealed again", file=file, fix="export it again")
     changed = bytearray(data)
-    at = start + found[-1].start(1)
-    changed[at : at + 1] = str(min(9, int(found[-1].group(1)) + 1)).encode()
+    at = start + matches[-1].start(1)
+    changed[at : at + 1] = str(min(9, int(matches[-1].group(1)) + 1)).encode()
     return seal(bytes(changed))
 
 

@@ -115,12 +115,12 @@ def _rings(codes: np.ndarray, following: np.ndarray, side: int) -> list[np.ndarr
             seen[step] = 1
             if turn[step] != before:
                 corner = (x[step], y[step])
-                place = places.get(corner)
-                if place is not None:
-                    rings.append(np.array(corners[place:], np.int32))
-                    for gone in corners[place:]:
+                start = places.get(corner)
+                if start is not None:
+                    rings.append(np.array(corners[start:], np.int32))
+                    for gone in corners[start:]:
                         del places[gone]
-                    del corners[place:]
+                    del corners[start:]
                 places[corner] = len(corners)
                 corners.append(corner)
             before, step = turn[step], goes_on[step]

@@ -121,8 +121,8 @@ def predict_files(
             except (DataError, FileSystemError) as error:
                 error.file = error.file or os.fspath(image)
                 faults.append(error)
-                made = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
-                status.append({"image": os.fspath(image), "class_map": made, "ms": None, "error": str(error)})
+                map_file = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
+                status.append({"image": os.fspath(image), "class_map": map_file, "ms": None, "error": str(error)})
     say_faults(faults, len(images), "segmented")
     return written
 

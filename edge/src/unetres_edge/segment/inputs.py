@@ -46,7 +46,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
     Raises:
         UsageError: nothing found, or two images whose outputs would have one name.
     """
-    found: list[tuple[Path, str]] = []
+    images_and_names: list[tuple[Path, str]] = []
     unread: list[Path] = []
     given = list(map(Path, paths))
     for path in given:
@@ -56,12 +56,12 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             matches = sorted(map(Path, glob.glob(os.fspath(path), recursive=True)))
             files = [(file, file.stem) for file in matches if file.is_file()]
         else:
-            found.append((path, path.stem))
+            images_and_names.append((path, path.stem))
             continue
-        found += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        images_and_names += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
         unread += [file for file, _ in files if is_unread(file)]
     notes = _notes(unread)
-    if not found:
+    if not images_and_names:
         raise UsageError(
             "no image found",
             file=", ".join(str(path) for path in given),
@@ -70,7 +70,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             fix=_FIX if notes else None,
         )
     named: dict[str, Path] = {}
-    for path, name in found:
+    for path, name in images_and_names:
         if name in named:
             raise UsageError(
                 "two images would be written to one file",
@@ -79,7 +79,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
                 fix="predict them into different folders",
             )
         named[name] = path
-    images, names = zip(*found, strict=True)
+    images, names = zip(*images_and_names, strict=True)
     return Inputs(images, names, notes)
 
 

@@ -137,8 +137,8 @@ class Strips:
 def _mirrored(length: int, total: int) -> np.ndarray:
     """Return which of `length` pixels stand at the places from `length` to `total`, as `numpy.pad` reflects."""
     period = max(1, 2 * (length - 1))
-    place = np.arange(length, total) % period
-    return np.minimum(place, period - place) if length > 1 else np.zeros(total - length, int)
+    offset = np.arange(length, total) % period
+    return np.minimum(offset, period - offset) if length > 1 else np.zeros(total - length, int)
 
 
 def segment_large(
@@ -269,8 +269,8 @@ def stretch_limits(source: Source, preprocessing: Preprocessing) -> tuple[float,
     shape = image_shape(source)
     counts: np.ndarray | None = None
     for row in range(0, shape[0], preprocessing.size[0]):
-        found = level_counts(np.asarray(source[row : row + preprocessing.size[0]]), preprocessing.channels)
-        counts = found if counts is None else counts + found
+        of_rows = level_counts(np.asarray(source[row : row + preprocessing.size[0]]), preprocessing.channels)
+        counts = of_rows if counts is None else counts + of_rows
     assert counts is not None  # an image has rows
     return percentiles_of(counts, preprocessing.per_image)
 
@@ -305,9 +305,9 @@ def percentiles_of(counts: np.ndarray, percentiles: tuple[float, float]) -> tupl
     upto = np.cumsum(counts)
 
     def value(percentile: float) -> float:
-        place = percentile / 100 * (int(upto[-1]) - 1)
-        low = int(np.floor(place))
-        part = place - low
+        rank = percentile / 100 * (int(upto[-1]) - 1)
+        low = int(np.floor(rank))
+        part = rank - low
         before, after = (int(np.searchsorted(upto, n, side="right")) for n in (low, min(low + 1, int(upto[-1]) - 1)))
         return after - (after - before) * (1 - part) if part >= 0.5 else before + (after - before) * part
 

@@ -174,8 +174,8 @@ class Segmenter(LoadedModel):
         pre = self.card.preprocessing
         if (height, width) != pre.size:
             return False
-        place = pre.place(height, width) if pre.fit != "crop" else None
-        return place is None or place.scaled == place.canvas == (height, width)
+        placement = pre.place(height, width) if pre.fit != "crop" else None
+        return placement is None or placement.scaled == placement.canvas == (height, width)
 
     def _rows(self, image: np.ndarray, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
         pre = self.card.preprocessing
@@ -192,13 +192,13 @@ class Segmenter(LoadedModel):
 def _scaled_rows(image: np.ndarray, card: Card, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
     """Yield rows of a whole image that was scaled to the network's input and back."""
     height, width = image.shape[:2]
-    place = card.preprocessing.place(height, width)
-    values = engine.run(place.image(image))[: place.scaled[0], : place.scaled[1]]
+    placement = card.preprocessing.place(height, width)
+    values = engine.run(placement.image(image))[: placement.scaled[0], : placement.scaled[1]]
     if card.head == "argmax":
-        rows = ((np.arange(height) + 0.5) * (place.scaled[0] / height)).astype(int)
-        columns = ((np.arange(width) + 0.5) * (place.scaled[1] / width)).astype(int)
+        rows = ((np.arange(height) + 0.5) * (placement.scaled[0] / height)).astype(int)
+        columns = ((np.arange(width) + 0.5) * (placement.scaled[1] / width)).astype(int)
         yield 0, values[rows[:, None], columns[None, :]]
         return
-    scores = resize_scores(values, height, place.scaled[1])
+    scores = resize_scores(values, height, placement.scaled[1])
     for row in range(0, height, _ROWS):
         yield row, resize_scores(scores[row : row + _ROWS], min(_ROWS, height - row), width)

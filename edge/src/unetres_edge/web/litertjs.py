@@ -41,13 +41,13 @@ def runtime_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
     root = _fetched(say) if litert is None else Path(litert)
     wanted = _locked()[_CORE]["version"]
     manifest = root / _CORE / "package.json"
-    found = json.loads(manifest.read_bytes())["version"] if manifest.is_file() else "none"
-    if found != wanted:
+    version = json.loads(manifest.read_bytes())["version"] if manifest.is_file() else "none"
+    if version != wanted:
         raise UsageError(
             "not the LiteRT.js that was tested",
             file=root,
             expected=wanted,
-            found=found,
+            found=version,
             fix="npm ci there, or fetch it",
         )
     files = {f"wasm/{path.name}": path.read_bytes() for path in sorted((root / _CORE / "wasm").iterdir())}
@@ -97,13 +97,13 @@ def _download(name: str, package: dict[str, str]) -> bytes:
         raise FileSystemError(
             f"cannot fetch LiteRT.js: {error}", file=address, fix="pass --litert DIR where `npm ci` was run"
         ) from error
-    found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-    if found != package["integrity"]:
+    digest = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+    if digest != package["integrity"]:
         raise FileSystemError(
             "LiteRT.js is not the archive that was tested",
             file=address,
             expected=package["integrity"][:20],
-            found=found[:20],
+            found=digest[:20],
         )
     return data
 
