@@ -156,6 +156,7 @@ def test_labels_go_with_their_images(channels: int) -> None:
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], 10.0 * labels)
 
 
+@pytest.mark.slow
 def test_batches_hang_on_the_seed_and_the_step_alone() -> None:
     images = numbered(21)
     order = Order(images, 4, 7)

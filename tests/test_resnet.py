@@ -162,7 +162,7 @@ def test_parameters_of_v2_in_cifar_form(depth: int) -> None:
     assert trainable(build_resnet(depth, num_classes=10, variant="v2")) == expected
 
 
-@pytest.mark.parametrize("depth", MULTIPLY_ADDS)
+@pytest.mark.parametrize("depth", quick(MULTIPLY_ADDS, 18, 50))
 def test_multiply_adds_are_those_of_the_paper(v1: Callable[[int], keras.Model], depth: int) -> None:
     assert multiply_adds(v1(depth), (224, 224)) == pytest.approx(MULTIPLY_ADDS[depth], rel=0.03)
 
