@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def main() -> None:
     for name, projects in INSTALLED.items():
         with tempfile.TemporaryDirectory() as folder:
             python = make_environment(options.python, Path(folder) / "venv")
-            figures[name] = install(python, projects, Path(folder) / "wheels")
+            figures[name] = install(python, projects, copy_source(Path(folder) / "source"), Path(folder) / "wheels")
             if options.demo and name == "both":
                 figures["demo_seconds"] = time_demo(python, Path(folder) / "demo")
     write_json(file, figures)
@@ -60,18 +61,28 @@ def make_environment(python: str, folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def install(python: Path, projects: list[str], wheels: Path) -> dict[str, Any]:
+def copy_source(folder: Path) -> Path:
+    """Copy what git tracks to a folder, since building a wheel leaves files behind, and return it."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    for name in filter(None, os.fsdecode(names).split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def install(python: Path, projects: list[str], source: Path, wheels: Path) -> dict[str, Any]:
     """Install projects of this repository and return what that downloaded and takes.
 
     Args:
         python: the Python of an environment that holds pip alone.
-        projects: folders below the root.
+        projects: folders below that of the source.
+        source: a copy of the repository.
         wheels: a folder to make.
     """
     before = size_of(python.parents[1])
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     start = time.perf_counter()
-    subprocess.run([*pip, "wheel", "--no-cache-dir", "--wheel-dir", wheels, *projects], cwd=ROOT, check=True)
+    subprocess.run([*pip, "wheel", "--no-cache-dir", "--wheel-dir", wheels, *projects], cwd=source, check=True)
     files = sorted(wheels.glob("*.whl"))
     subprocess.run([*pip, "install", "--no-index", "--no-deps", "--no-compile", *files], check=True)
     seconds = time.perf_counter() - start
