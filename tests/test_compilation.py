@@ -21,6 +21,7 @@ from keras_unetres.training import compilation as compiling
 from keras_unetres.training.compilation import Processor, candidates, trial_seconds, try_ways
 from keras_unetres.training.distribution import find_distribution
 from keras_unetres.training.fused_norm import fuse_norms
+from keras_unetres.training.step_times import StepTimes
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.train import resume, train
 from unetres_edge.errors import UsageError
@@ -170,15 +171,15 @@ class Clock:
 
 def test_ways_take_turns_and_the_lowest_figure_counts() -> None:
     clock = Clock(float32=iter([5.0, 2.0, 2.0, 2.0]), mixed_bfloat16=iter([5.0, 9.0, 1.0, 9.0]))
-    chosen = try_ways([GRAPH, HALF], clock.make_step, 28.0, clock)
+    chosen = try_ways([GRAPH, HALF], clock.make_step, StepTimes(28.0, clock))
     assert chosen == Compilation("mixed_bfloat16", False, True, {"float32": 2.0, "bfloat16": 1.0})
-    assert clock.order == ["float32", "mixed_bfloat16"] * 4
+    assert clock.order == ["float32"] * 2 + ["mixed_bfloat16"] * 2 + ["float32", "mixed_bfloat16"] * 2
     assert compiling.describe_tried(chosen.tried) == "bfloat16 1.000 s, float32 2.000 s"
 
 
 def test_a_way_for_which_no_time_is_left_is_not_tried() -> None:
-    clock = Clock(float32=iter([50.0]), mixed_bfloat16=iter([]))
-    assert try_ways([GRAPH, HALF], clock.make_step, 30.0, clock) == GRAPH
+    clock = Clock(float32=iter([50.0, 2.0]), mixed_bfloat16=iter([]))
+    assert try_ways([GRAPH, HALF], clock.make_step, StepTimes(30.0, clock)) == GRAPH
 
 
 # --------------------------------------------------------------------------------------------------- the choice in runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
 from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright, look_of, object_diameters
 from keras_unetres.planning.rules import TOO_FEW_STEPS
 from keras_unetres.planning.speed import derive_steps, measure_steps
-from keras_unetres.runs import RunFolder
+from keras_unetres.runs import Compilation, RunFolder
 from keras_unetres.scores.baseline import Baseline, baseline_of_miou, baseline_of_share
 from keras_unetres.scores.paired import Drop
 from keras_unetres.settings import TrainSettings
 from keras_unetres.tasks.reports import command_of
+from keras_unetres.training.step_times import StepTimes
 from keras_unetres.verify.gate import decide as decide_gate
 from keras_unetres.workflows.plan import plan
 from keras_unetres.workflows.train import resume, train
@@ -242,22 +243,36 @@ def test_a_network_that_is_no_better_than_one_class_everywhere_does_not_pass(
 # ------------------------------------------------------------------------------------------------------------- seconds
 
 
-def test_networks_are_measured_while_there_is_time() -> None:
-    now = 0.0
+class Machine:
+    """A clock that only training steps move: of 16 filters in float32 one second, in bfloat16 half of it."""
 
-    def clock() -> float:
-        return now
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    def make_step(filters: int) -> Any:
+    def __call__(self) -> float:
+        return self.now
+
+    def make_step(self, filters: int, way: Compilation) -> Callable[[], None]:
         def step() -> None:
-            nonlocal now
-            now += filters / 16
+            self.now += filters / 16 / (2 if way.name == HALF.name else 1)
 
         return step
 
-    assert measure_steps((16, 32, 8), make_step, 1000, clock) == {16: 1, 32: 2, 8: 0.5}
-    now = 0.0
-    assert measure_steps((16, 32, 8), make_step, 1, clock) == {16: 1}
+
+FULL, HALF = Compilation("float32", False), Compilation("mixed_bfloat16", False)
+
+
+def test_networks_are_measured_while_there_is_time_in_the_fastest_way() -> None:
+    machine = Machine()
+    measured, way = measure_steps((16, 32, 8), [FULL, HALF], machine.make_step, StepTimes(1000, machine))
+    assert measured == {16: 0.5, 32: 1, 8: 0.25}
+    assert way == replace(HALF, tried={"float32": 1.0, "bfloat16": 0.5})
+    machine = Machine()
+    measured, way = measure_steps((16, 32, 8), [FULL, HALF], machine.make_step, StepTimes(1, machine))
+    assert (measured, way) == ({16: 1}, FULL)
+    machine = Machine()
+    measured, way = measure_steps((0,), [HALF], lambda filters, way: machine.make_step(16, way), StepTimes(9, machine))
+    assert (measured, way) == ({0: 0.5}, HALF)
 
 
 def test_what_is_not_measured_is_derived() -> None:

@@ -4,3 +4,4 @@ OPTIMIZERS = ("adamw", "sgd")  # Loshchilov 2019; Nesterov momentum 0.9
 SCHEDULES = ("cosine", "poly", "constant")  # how the rate falls after its warm-up
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")  # of the numbers that a step computes with
 COMPILERS = ("auto", "xla", "graph")  # XLA; or TensorFlow's own graph of operations
+NORM_STATISTICS = ("precise", "moving")  # of BatchNormalization at inference: measured, or gathered while training

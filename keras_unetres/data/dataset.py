@@ -100,6 +100,7 @@ def open_dataset(
     *,
     strict: bool = True,
     task: str | None = None,
+    target: str | None = None,
 ) -> Dataset:
     """Find the samples of a data set.
 
@@ -110,6 +111,7 @@ def open_dataset(
         changes: single fields of `Reading` that differ from that; None as a value leaves a field as it is.
         strict: raise on faults of names and annotations; else they are in `faults`.
         task: what it shall teach, "segment" or "classify"; None for either.
+        target: what instances become where neither the data set nor `reading` nor `changes` say it.
 
     Raises:
         DataError: no such data set, no images, a declaration that is wrong; images or masks without a partner, two
@@ -134,7 +136,7 @@ def open_dataset(
     values = declared.values(names)
     if values is None:
         values = _own_values(layout, names, declared.file)
-    reading = replace(reading or declared.reading(layout.ignore), **wanted)
+    reading = replace(reading or declared.reading(layout.ignore, target, wanted.get("masks_are")), **wanted)
     if reading.ignore is None:
         reading = replace(reading, ignore=layout.ignore)
     if reading.group_by is None:

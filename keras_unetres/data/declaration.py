@@ -180,9 +180,19 @@ class Declaration:
         """Return the declared place of each part; empty if none are declared."""
         return {name: self.base / self.given["splits"][name] for name in SPLITS if name in self.given.get("splits", {})}
 
-    def reading(self, ignore: int | None = None) -> Reading:
-        """Return how masks are read, with `ignore` where the file says nothing of it."""
+    def reading(self, ignore: int | None = None, target: str | None = None, masks_are: str | None = None) -> Reading:
+        """Return how masks are read.
+
+        Args:
+            ignore: the value that is not labelled, where the file says nothing of it.
+            target: what instances become, likewise.
+            masks_are: what masks are, whatever the file says.
+        """
         fields = {key: self.given[key] for key in Reading.__dataclass_fields__ if key in self.given}
+        if masks_are is not None:
+            fields["masks_are"] = masks_are
+        if target is not None and fields.get("masks_are") == "instances":
+            fields.setdefault("target", target)
         if fields.get("test_from", "") is None:  # YAML reads `none` as text and `null` as nothing
             fields["test_from"] = "none"
         if fields.get("background") is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..runs import Compilation
 from ..settings import TrainSettings, flat_options
 from .fingerprint import Fingerprint
 
@@ -46,6 +47,7 @@ class TrainingPlan:
         minutes: the budget, or None.
         measured: filters -> seconds of a training step, where that was measured.
         warnings: what is wrong with the budget, in sentences.
+        compilation: how steps are computed fastest, where that was measured.
     """
 
     fingerprint: Fingerprint
@@ -53,6 +55,7 @@ class TrainingPlan:
     minutes: float | None = None
     measured: Mapping[int, float] | None = None
     warnings: tuple[str, ...] = ()
+    compilation: Compilation | None = None
 
     def apply(self, settings: TrainSettings) -> TrainSettings:
         """Return settings in which nothing is left to decide."""

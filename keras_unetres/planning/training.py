@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..data import Records
-from ..runs import ModelInfo
+from ..runs import Compilation, ModelInfo
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
@@ -43,12 +43,13 @@ def plan_training(
     plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
-    chosen = any(decision.setting == "filters" for decision in plan.decisions)
-    sizes = TRIED if chosen else (settings.network.filters or 0,)
-    say(f"plan      measuring {'networks' if chosen else 'the network'} ...")
-    measured = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
-    seconds = derive_steps(measured, tuple(ENOUGH)) if chosen else measured
-    return decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
+    open_size = any(decision.setting == "filters" for decision in plan.decisions)
+    sizes = TRIED if open_size else (settings.network.filters or 0,)
+    say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
+    measured, compilation = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
+    seconds = derive_steps(measured, tuple(ENOUGH)) if open_size else measured
+    plan = decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
+    return replace(plan, compilation=compilation)
 
 
 def _measure(
@@ -57,20 +58,24 @@ def _measure(
     prepare: Callable[[TrainSettings], TrainingData],
     devices: Devices,
     seconds: float,
-) -> dict[int, float]:
-    """Return the measured seconds of a step by filters; 0 filters stand for the network that the settings name."""
+) -> tuple[dict[int, float], Compilation]:
+    """Return the measured seconds of a step by filters, and how it is computed fastest.
+
+    0 filters stand for the network that the settings name.
+    """
     from ..training.compilation import candidates, find_processor
+    from ..training.step_times import StepTimes
     from ..training.trainer import make_step
 
     data = prepare(settings)
-    way = candidates(find_processor(several=not devices.xla), settings.fit)[0]
     shape = data.info.model.arguments
 
-    def step_of(filters: int) -> Callable[[], object]:
+    def step_of(filters: int, way: Compilation) -> Callable[[], object]:
         if not filters:
             return make_step(data, devices, way)
         network = replace(settings.network, filters=filters)
         model = ModelInfo(*network.model(shape["input_shape"][-1], shape["num_classes"]))
         return make_step(replace(data, info=replace(data.info, model=model)), devices, way)
 
-    return measure_steps(sizes, step_of, seconds)
+    ways = candidates(find_processor(several=not devices.xla), settings.fit)
+    return measure_steps(sizes, ways, step_of, StepTimes(seconds))

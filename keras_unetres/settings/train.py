@@ -12,7 +12,7 @@ from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
 from ..choices.augmentations import AUGMENTATIONS
-from ..choices.fitting import COMPILERS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ..choices.fitting import COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, SEGMENTERS, UPSAMPLINGS, find_network
 from ..choices.reading import MASK_KINDS, TARGETS
@@ -23,7 +23,8 @@ BATCH = 4
 LEARNING_RATE = 1e-3
 
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
-_PLAN = ("fit", "plan")
+# What runs of earlier versions, which do not say it, were trained with.
+_BEFORE: dict[tuple[str, ...], Any] = {("fit", "plan"): False, ("fit", "norm_statistics"): "moving"}
 _FLAT = {"network": ("network", "name")}  # fields that had another name where all settings were in one flat class
 
 
@@ -195,6 +196,12 @@ class FitSettings(Settings):
         below=1,
         metavar="P",
     )
+    norm_statistics: str = setting(
+        "precise",
+        "statistics of BatchNormalization that are validated and kept; precise: measured over many crops with the "
+        "weights at hand (Wu and Johnson 2021); moving: averages gathered while training",
+        choices=NORM_STATISTICS,
+    )
     deep_supervision: bool = setting(False, "train coarser levels of the decoder, too", tags=(_MASKS, _UNET))
     patience: int | None = setting(
         None,
@@ -257,7 +264,7 @@ class ReadingSettings(Settings):
         None,
         "what instances become",
         choices=TARGETS,
-        unset="what the data set says, or semantic",
+        unset="what the data set says; a planned training parts them: separated; else semantic",
         tags=(_MASKS,),
     )
     ignore: int | None = setting(
@@ -406,7 +413,7 @@ class TrainSettings(Settings):
         if unknown:
             named = ", ".join(sorted(".".join(path) for path in unknown))
             raise RunFolderError(f"settings of another version: {named}", file=file)
-        return make(cls, {_PLAN: False, **given})  # earlier versions planned nothing
+        return make(cls, {**_BEFORE, **given})
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> TrainSettings:

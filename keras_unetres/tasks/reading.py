@@ -59,7 +59,7 @@ def read_training_data(
         DataError: the data set has faults.
         UsageError, WeightsError: the data set is of another task, or the settings or the published weights do not fit.
     """
-    dataset = _open(task, data, settings)
+    dataset, settings = _open(task, data, settings, again=again)
     if settings.fit.plan and choose is None and not again:
         settings = _stretch(dataset, settings, say)
     records = _read(task, dataset, settings)
@@ -75,21 +75,29 @@ def read_training_data(
 
 def open_records(
     task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSettings
-) -> tuple[Dataset, dict[str, Records]]:
-    """Open a data set and decode the parts that a training looks at.
+) -> tuple[Dataset, dict[str, Records], TrainSettings]:
+    """Open a data set and decode the parts that a training looks at; return the settings with what they leave open.
 
     Raises:
         DataError: the data set has faults.
         UsageError: it is of another task.
     """
-    dataset = _open(task, data, settings)
-    return dataset, _read(task, dataset, settings)
+    dataset, settings = _open(task, data, settings)
+    return dataset, _read(task, dataset, settings), settings
 
 
-def _open(task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSettings) -> Dataset:
+def _open(
+    task: Task, data: str | os.PathLike[str] | Dataset, settings: TrainSettings, *, again: bool = False
+) -> tuple[Dataset, TrainSettings]:
+    """Open a data set, and return the settings with what its instances become."""
     from ..data import open_dataset
 
-    return open_dataset(data, changes={**settings.data.reading(), "seed": settings.fit.seed}, task=task.name)
+    changes = {**settings.data.reading(), "seed": settings.fit.seed}
+    target = "separated" if settings.fit.plan and not again else None  # so that objects that touch can be counted
+    dataset = open_dataset(data, changes=changes, task=task.name, target=target)
+    if target is not None and dataset.reading.target == target:
+        settings = settings.with_flat({"target": target})
+    return dataset, settings
 
 
 def _read(task: Task, dataset: Dataset, settings: TrainSettings) -> dict[str, Records]:

@@ -5,10 +5,12 @@ They work on any `model.fit`. What they write, and where, is up to the functions
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -132,12 +134,18 @@ class Averaged(keras.callbacks.Callback):
 
     Args:
         inner: callbacks whose `on_epoch_end` reads the weights.
+        statistics: returns a context in which what goes with the average is in place, too.
     """
 
-    def __init__(self, inner: Sequence[keras.callbacks.Callback] = ()) -> None:
+    def __init__(
+        self,
+        inner: Sequence[keras.callbacks.Callback] = (),
+        statistics: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         super().__init__()
         self._inner = list(inner)
-        self._place: Any = None
+        self._statistics = statistics
+        self._place: contextlib.ExitStack | None = None
 
     def set_model(self, model: keras.Model) -> None:
         """Hand the model on."""
@@ -158,19 +166,19 @@ class Averaged(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the average in place."""
-        self._place = averaged(self.model)
-        self._place.__enter__()
+        with contextlib.ExitStack() as place:
+            place.enter_context(averaged(self.model))
+            place.enter_context(self._statistics())
+            self._place = place.pop_all()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Run the inner callbacks, then take the average out again."""
         if self._place is None:  # no validation after this epoch
             self.on_test_begin()
-        try:
+        place, self._place = self._place or contextlib.ExitStack(), None
+        with place:
             for callback in self._inner:
                 callback.on_epoch_end(epoch, logs)
-        finally:
-            place, self._place = self._place, None
-            place.__exit__(None, None, None)
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -30,6 +32,7 @@ class CheckpointWriter:
         patience: validations without a better score after which training ends, or None.
         devices: on which the model is trained; only the chief writes to the folder.
         tolerance: difference of the score within which the later epoch is kept; None for that of `KeepBest`.
+        statistics: as `Averaged` takes it.
 
     Attributes:
         history: the figures of the epochs so far.
@@ -49,7 +52,9 @@ class CheckpointWriter:
         patience: int | None = None,
         devices: Devices | None = None,
         tolerance: float | None = None,
+        statistics: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        self._statistics = statistics
         self._tolerance = {} if tolerance is None else {"tolerance": tolerance}
         self._run, self._model, self._metrics, self._weights = run, model, list(metrics), weights
         self._plan, self._patience, self._devices = plan, patience, devices or OneDevice()
@@ -113,7 +118,8 @@ class CheckpointWriter:
         return [
             _Resumed(self._partial, self._metrics, self._devices),
             Averaged(
-                [KeepBest(self._keep_best, max(start, highest), monitor=self.monitor, **self._tolerance), *pictures]
+                [KeepBest(self._keep_best, max(start, highest), monitor=self.monitor, **self._tolerance), *pictures],
+                self._statistics,
             ),
             AfterEpoch(self._after_epoch),
             Checkpoints(

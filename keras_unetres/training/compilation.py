@@ -8,9 +8,8 @@ and whoever goes on with the run goes on with that.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -19,10 +18,13 @@ import tensorflow as tf
 from ..machine.processor import count_cores, cpu_flags, multiplies_bfloat16
 from ..runs import Compilation
 from ..settings import FitSettings
+from .step_times import StepTimes
 
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 _SHARE = 0.05  # of a time budget, for trials
 _LEAST_SECONDS = {False: 15.0, True: 60.0}  # for trials of which none or one is compiled by XLA, which takes 20 s
+_COMPILING = {False: 1.0, True: 3.0}  # how much longer than the one before it a way takes, by whether XLA compiles it
+_MOST_TURNS = 6
 
 # Pairs of precision and XLA by kind of processor, the fastest first as `benchmarks/training.py` measures them. On CPUs
 # the first two may be close; on GPUs nothing has been measured.
@@ -122,42 +124,27 @@ def trial_seconds(minutes: float | None, ways: list[Compilation]) -> float:
 
 def try_ways(
     ways: list[Compilation],
-    make_step: Callable[[Compilation], Callable[[], None]],
-    seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
+    make_step: Callable[[Compilation], Callable[[], object]],
+    times: StepTimes,
+    filters: int = 0,
 ) -> Compilation:
     """Return the fastest of several ways, with the seconds of a step of each.
-
-    They take turns, so that what else the machine does hits all alike, and the lowest figure of each counts.
 
     Args:
         ways: the ways to try, the likely best first.
         make_step: way -> a function that takes one step on the network and the batches of the run.
-        seconds: that all may take. A way that is not compiled by then is left out; the others take one turn or more.
+        times: measures. A way that there is no time left to compile is left out.
+        filters: of the network, by which `times` tells it.
     """
-    end = clock() + seconds
-    steps: dict[str, Callable[[], None]] = {}
-    lowest: dict[str, float] = {}
     for way in ways:
-        if steps and clock() >= end:
-            break
-        steps[way.name] = make_step(way)
-        steps[way.name]()  # compiles
-    if len(steps) < 2:
-        return ways[0]
-    for turn in range(_MOST_TURNS):
-        if turn and clock() >= end:
-            break
-        for name, step in steps.items():
-            start = clock()
-            step()
-            lowest[name] = min(clock() - start, lowest.get(name, float("inf")))
-    best = min(ways, key=lambda way: lowest.get(way.name, float("inf")))
-    tried = {name: round(value, 4) for name, value in lowest.items()}
-    return Compilation(best.precision, best.jit_compile, best.fused_norm, tried)
-
-
-_MOST_TURNS = 6
+        if not times.lowest or times.left > _COMPILING[bool(way.jit_compile)] * max(times.compiling.values()):
+            times.add((filters, way.name), lambda way=way: make_step(way))  # type: ignore[misc]
+    tried = [way for way in ways if (filters, way.name) in times.lowest]
+    if len(tried) < 2:
+        return tried[0]
+    times.take_turns(_MOST_TURNS)
+    seconds = {way.name: round(times.lowest[filters, way.name], 4) for way in tried}
+    return replace(min(tried, key=lambda way: seconds[way.name]), tried=seconds)
 
 
 def describe_tried(tried: Mapping[str, float]) -> str:

@@ -16,7 +16,6 @@ from ..choices.fitting import OPTIMIZERS
 from ..runs import Plan
 from .state import arrays, put, state_variables
 
-_PROBE_SECONDS = 6.0
 _PROBE_STEPS = (3, 30)
 
 
@@ -65,8 +64,16 @@ def compile_model(
     model.optimizer.build(model.trainable_variables)
 
 
-def probe_speed(model: keras.Model, train: tf.data.Dataset, validation: tf.data.Dataset) -> tuple[float, float]:
+def probe_speed(
+    model: keras.Model, train: tf.data.Dataset, validation: tf.data.Dataset, seconds: float = 6.0
+) -> tuple[float, float]:
     """Compile the training and validation steps, time them, and put every variable back.
+
+    Args:
+        model: compiled.
+        train: batches without end.
+        validation: the batches of a validation.
+        seconds: about what the timed training steps may take.
 
     Returns:
         (seconds of a training step, seconds of a validation).
@@ -77,7 +84,7 @@ def probe_speed(model: keras.Model, train: tf.data.Dataset, validation: tf.data.
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ticks.append(time.perf_counter()))
     model.fit(train, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[clock])
     once = max(1e-4, ticks[1] - ticks[0])
-    steps = int(np.clip(_PROBE_SECONDS / once, *_PROBE_STEPS))
+    steps = int(np.clip(seconds / once, *_PROBE_STEPS))
     ticks.clear()
     model.fit(train, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[clock])
     step_seconds = float(np.median(np.diff(ticks)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from unetres_edge.errors import Fix, TrainingError
 
@@ -21,13 +23,17 @@ from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
 from .devices import Devices
 from .fused_norm import fuse_norms
+from .precise_norm import PreciseStatistics, norm_layers
 from .progress import Progress
 from .schedule import make_plan, make_timed_plan
+from .step_times import StepTimes
 from .stopping import StopRequest
 from .supervision import FirstHead, SupervisedLoss, add_side_heads
 from .training_data import TrainingData
 
 _FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
+_PROBE_SECONDS, _PROBE_SHARE = 6.0, 0.02  # that training steps are timed for, the lesser; the share of --minutes
+_NORM_CROPS = 64  # by which BatchNormalization's statistics are measured
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
 _TITLES = {"miou": "mIoU"}
 
@@ -78,6 +84,7 @@ def train_run(
             patience=fit.patience,
             devices=devices,
             tolerance=0.0 if quantized else None,
+            statistics=_statistics(trained, data),
         )
         if quantized and run.read_checkpoint() is None:
             writer.keep_start(_score(trained, data, validation, devices, say))
@@ -152,12 +159,14 @@ def _choose_compilation(data: TrainingData, devices: Devices, say: Callable[[str
     info, fit, several = data.info, data.settings.fit, not devices.xla
     if info.compress or info.plan is not None:
         return compiling.as_before(info.compilation, several=several, mixed=not info.quantized)
+    if info.compilation.precision is not None:  # the plan tried them
+        return info.compilation
     ways = compiling.candidates(compiling.find_processor(several=several), fit)
     seconds = compiling.trial_seconds(fit.minutes, ways)
     if not seconds:
         return ways[0]
     say(f"compile   trying {' and '.join(way.name for way in ways)} ...")
-    chosen = compiling.try_ways(ways, lambda way: make_step(data, devices, way), seconds)
+    chosen = compiling.try_ways(ways, lambda way: make_step(data, devices, way), StepTimes(seconds))
     if chosen.tried:
         say(f"tried     {compiling.describe_tried(chosen.tried)} a step")
     return chosen
@@ -205,6 +214,20 @@ def _compile(
     return trained, metrics
 
 
+def _statistics(trained: keras.Model, data: TrainingData) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which BatchNormalization has the statistics that validate, and that are kept."""
+    if not _measures_norms(trained, data):
+        return contextlib.nullcontext
+    count, batch_size = len(data.calibration), data.settings.fit.batch_size
+    crops = data.calibration[np.linspace(0, count - 1, min(count, _NORM_CROPS)).astype(int)]
+    return PreciseStatistics(trained, crops, data.info.preprocessing.normalise, batch_size).in_place
+
+
+def _measures_norms(trained: keras.Model, data: TrainingData) -> bool:
+    fit = data.settings.fit
+    return fit.norm_statistics == "precise" and not fit.freeze_norm and bool(norm_layers(trained))
+
+
 def _make_plan(
     trained: keras.Model,
     data: TrainingData,
@@ -215,6 +238,7 @@ def _make_plan(
 ) -> tuple[Plan, Speed | None]:
     """Return the plan, and the speed if it was measured, which only a time budget needs."""
     fit, per_epoch = data.settings.fit, data.steps_per_epoch
+    norm_batches = _NORM_CROPS / fit.batch_size if _measures_norms(trained, data) else 0.0
     if fit.minutes is None:
         # Nothing measured goes into this plan, so the same command gives the same weights.
         return make_plan(
@@ -223,11 +247,12 @@ def _make_plan(
             epochs=fit.epochs or EPOCHS,
             schedule=fit.schedule,
             warmup=fit.warmup,
-            validation_seconds=int(validation.cardinality()) * _FORWARD_SHARE,
+            validation_seconds=(int(validation.cardinality()) + norm_batches) * _FORWARD_SHARE,
         ), None
     say("compile   ...")
     batches = devices.spread(data.batches(0, 1 << 40, devices.shard))
-    step, whole_validation = fitting.probe_speed(trained, batches, devices.spread(validation, whole=True))
+    probing = min(_PROBE_SECONDS, _PROBE_SHARE * 60 * fit.minutes)
+    step, whole_validation = fitting.probe_speed(trained, batches, devices.spread(validation, whole=True), probing)
     say(f"speed     {step:.3f} s a step, {whole_validation:.1f} s a validation")
     plan = make_timed_plan(
         per_epoch,
@@ -236,7 +261,7 @@ def _make_plan(
         schedule=fit.schedule,
         warmup=fit.warmup,
         step_seconds=step,
-        validation_seconds=whole_validation,
+        validation_seconds=whole_validation + norm_batches * _FORWARD_SHARE * step,
     )
     return plan, Speed(round(step, 4), round(whole_validation, 3))
 
