@@ -231,7 +231,6 @@ def test_frozen_norms_train_as_they_answer() -> None:
 
 
 def test_the_probe_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "_PROBE_SECONDS", 0.01)
     model = build_unet((8, 8, 1), filters=2, depth=1, dropout=0.5)
     fitting.compile_model(model, CrossEntropy() + Dice(), [MeanIoU(2)])
     rng = np.random.default_rng(0)
@@ -243,7 +242,7 @@ def test_the_probe_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     before = arrays(variables)
     trained = []
     monkeypatch.setattr(model, "fit", watch(model.fit, lambda: trained.append(np.array(model.weights[0]))))
-    step, validation = fitting.probe_speed(model, data.repeat(), data)
+    step, validation = fitting.probe_speed(model, data.repeat(), data, 0.01)
     assert step > 0
     assert validation > 0
     assert not np.array_equal(trained[-1], before["model/" + model.weights[0].path])  # the steps were real ones

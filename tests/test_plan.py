@@ -13,14 +13,17 @@ import pytest
 from conftest import silent
 
 from keras_unetres.cli import main
+from keras_unetres.data.synthetic import write_cells
 from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
 from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright, look_of, object_diameters
-from keras_unetres.planning.rules import TOO_FEW_STEPS
 from keras_unetres.planning.speed import derive_steps, measure_steps
 from keras_unetres.runs import Compilation, RunFolder
+from keras_unetres.runs.plan import TOO_FEW_STEPS
 from keras_unetres.scores.baseline import Baseline, baseline_of_miou, baseline_of_share
 from keras_unetres.scores.paired import Drop
 from keras_unetres.settings import TrainSettings
+from keras_unetres.tasks import TASKS
+from keras_unetres.tasks.reading import open_records
 from keras_unetres.tasks.reports import command_of
 from keras_unetres.training.step_times import StepTimes
 from keras_unetres.verify.gate import decide as decide_gate
@@ -104,9 +107,9 @@ def test_the_largest_network_is_taken_that_can_be_taught(seconds: float, filters
     assert made.warnings == ()
 
 
-def test_many_images_ask_for_more_steps() -> None:
+def test_steps_count_and_not_passes() -> None:
     many = replace(GREY, num_images=10_000, areas=10_000 * 256 * 256)
-    assert values(many, timed(25, 0.1), minutes=25)["filters"] == 8
+    assert values(many, timed(25, 0.5), minutes=25)["filters"] == 16
 
 
 def test_a_budget_that_teaches_nothing_is_said_with_what_it_needs() -> None:
@@ -238,6 +241,29 @@ def test_a_network_that_is_no_better_than_one_class_everywhere_does_not_pass(
     verdict = decide_gate(Drop(0.0, None), 0.3, score="mIoU", images="9 images", reached=reached, baseline=baseline)
     assert verdict.passed is passed
     assert ('always "background": 0.47' in verdict.line) is not passed
+
+
+# -------------------------------------------------------------------------------------------------------------- target
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "target"),
+    [
+        ("masks_are: instances", {}, "separated"),
+        ("", {"masks_are": "instances"}, "separated"),
+        ("masks_are: instances\ntarget: semantic", {}, "semantic"),
+        ("masks_are: instances", {"target": "borders"}, "borders"),
+        ("masks_are: instances", {"plan": False}, "semantic"),
+        ("", {}, "semantic"),
+    ],
+)
+def test_objects_that_touch_are_parted(declared: str, given: dict[str, Any], target: str, tmp_path: Path) -> None:
+    (write_cells(tmp_path, num_images=6, size=(64, 64)) / "dataset.yaml").write_text(declared)
+    settings = TrainSettings.from_flat(given)
+    dataset, _, chosen = open_records(TASKS["segment"], tmp_path, settings)
+    assert dataset.reading.target == target
+    assert chosen.data.target in (target, settings.data.target)
+    assert open_records(TASKS["segment"], tmp_path, chosen)[0].reading == dataset.reading
 
 
 # ------------------------------------------------------------------------------------------------------------- seconds

@@ -16,7 +16,7 @@ from .info import (
     Speed,
 )
 from .names import picture_name
-from .plan import Plan
+from .plan import TOO_FEW_STEPS, Plan, too_few_steps
 
 __all__ = [
     "CLUSTER",
@@ -33,5 +33,7 @@ __all__ = [
     "SCHEMA",
     "STEPS",
     "Speed",
+    "TOO_FEW_STEPS",
     "picture_name",
+    "too_few_steps",
 ]

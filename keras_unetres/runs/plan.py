@@ -13,6 +13,8 @@ from unetres_edge.terminal import counted
 
 _MOST = 10**12  # epochs, or steps of one
 _FASTEST = 1000
+TOO_FEW_STEPS = 100  # after which a network has not learned anything yet
+_LEARNING_STEPS = 300  # after which one has
 _POLY_POWER = 0.9  # Chen 2017 (DeepLab), section 4.1
 
 
@@ -76,3 +78,14 @@ class Plan:
     def validations(self, first: int = 1) -> int:
         """Return how many validations are run after an epoch and all that follow it."""
         return 0 if first > self.epochs else -(-self.epochs // self.validate_every) - (first - 1) // self.validate_every
+
+
+def too_few_steps(minutes: float, steps: int) -> str | None:
+    """Return what is wrong with a time budget in which a network takes so many steps, or None."""
+    if steps >= TOO_FEW_STEPS:
+        return None
+    needed = math.ceil(minutes * _LEARNING_STEPS / max(1, steps))
+    return (
+        f"{minutes:g} min are too few: about {steps} steps teach nothing; "
+        f"--minutes {needed} or more, or a machine with a GPU"
+    )

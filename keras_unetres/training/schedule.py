@@ -8,6 +8,7 @@ from ..runs import Plan
 
 _VALIDATION_SHARE = 0.08
 _MOST_WARMUP = 100
+_LEAST_EPOCHS = 12  # of a time budget
 
 
 def make_plan(
@@ -43,9 +44,12 @@ def make_timed_plan(
     step_seconds: float,
     validation_seconds: float,
 ) -> Plan:
-    """Return the plan that fills a number of seconds, validation included."""
+    """Return the plan that fills a number of seconds, validation included.
+
+    Where a pass over the data takes much of it, epochs are parts of a pass, so that it is validated some times.
+    """
     steps = max(1, int((seconds - validation_seconds) / (step_seconds * (1 + _VALIDATION_SHARE))))
-    per_epoch = min(steps_per_epoch, steps)
+    per_epoch = min(steps_per_epoch, math.ceil(steps / _LEAST_EPOCHS))
     return make_plan(
         per_epoch,
         learning_rate,

@@ -15,7 +15,7 @@ import numpy as np
 from unetres_edge.errors import Fix, TrainingError
 
 from ..models import assign
-from ..runs import Compilation, Plan, RunFolder, Speed
+from ..runs import Compilation, Plan, RunFolder, Speed, too_few_steps
 from ..settings import EPOCHS
 from . import compilation as compiling
 from . import fit as fitting
@@ -263,6 +263,9 @@ def _make_plan(
         step_seconds=step,
         validation_seconds=whole_validation + norm_batches * _FORWARD_SHARE * step,
     )
+    warning = too_few_steps(fit.minutes, plan.steps)
+    if warning is not None:
+        say(f"warning   {warning}")
     return plan, Speed(round(step, 4), round(whole_validation, 3))
 
 
