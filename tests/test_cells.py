@@ -402,7 +402,9 @@ def test_predict_writes_objects(form: str, int8_file: Path, cells: Path, tmp_pat
     assert run(*command, "--json", status) == 0
     stems = [image.stem for image in images]
     ends = (".png", "_overlay.png", f"_instances.{form}", "_objects.csv", "_instances_overlay.png")
-    assert sorted(path.name for path in out.iterdir()) == sorted(stem + end for stem in stems for end in ends)
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["counts.csv", *(stem + end for stem in stems for end in ends)]
+    )
     told = json.loads(status.read_text())["images"]
     counted = 0
     with open_segmenter(int8_file) as segmenter:
@@ -417,7 +419,12 @@ def test_predict_writes_objects(form: str, int8_file: Path, cells: Path, tmp_pat
             drawn = read_image(out / f"{image.stem}_instances_overlay.png")
             assert drawn.shape == (*found.labels.shape, 3)
             counted += len(rows)
-    assert f"objects    {counted}\n" in capsys.readouterr().out
+    assert f"objects    {counted} in 2 images; by image and class: {out / 'counts.csv'}\n" in capsys.readouterr().out
+    counts = {row["image"]: row for row in csv.DictReader((out / "counts.csv").read_text().splitlines())}
+    assert [counts[stem] for stem in stems] == [
+        {"image": stem, "objects": str(row["num_objects"]), "cell": str(row["num_objects"])}
+        for stem, row in zip(stems, told, strict=True)
+    ]
     before = {path: path.read_bytes() for path in out.iterdir()}
     assert run(*command) == 2
     assert "exist already" in capsys.readouterr().err

@@ -314,7 +314,7 @@ def test_class_weights_are_those_of_scikit_learn() -> None:
     labels = np.array([0] * 30 + [1] * 20 + [2] * 10)
     dataset = class_folders_from_arrays(RNG.integers(0, 256, (60, 4, 4), np.uint8), labels)
     pre = Preprocessing(channels=1, fit="resize", size=(4, 4))
-    images = Samples(read(dataset, pre)["train"], pre, weighting=Weighting(balanced=True))
+    images = Samples(read(dataset, pre)["train"], pre, weighting=Weighting(by_class=1.0))
     expected = compute_class_weight("balanced", classes=np.arange(3), y=images.class_ids)
     np.testing.assert_allclose(images.class_weights, expected)
 

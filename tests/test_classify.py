@@ -128,7 +128,7 @@ def numbered(count: int, channels: int = 3, *, balanced: bool = False) -> Sample
     )
     pre = Preprocessing(channels=channels, fit="resize", size=(8, 8), value_range=(0, 255))
     records = read_records(dataset, ["train"], scaled=pre, progress=False)
-    return Samples(records["train"], pre, weighting=Weighting(balanced))
+    return Samples(records["train"], pre, weighting=Weighting(float(balanced)))
 
 
 def gather(data: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -60,12 +60,13 @@ def commands(block: Block) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def prepared(cells: Path, run_folder: Path, int8_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages speak of: mydata, run, model.tflite with its receipt, pictures, and masks of every kind."""
+    """What the pages speak of: mydata, runs, model.tflite with its receipt, pictures, and masks of every kind."""
     root = tmp_path_factory.mktemp("docs")
     shutil.copytree(cells, root / "mydata")
     shutil.copytree(cells / "images", root / "pictures")
     shutil.copy(cells / "images" / "cells_0000.png", root / "cells.png")
     shutil.copytree(run_folder, root / "run")
+    shutil.copytree(run_folder, root / "run_cells")
     shutil.copy(int8_file, root / "model.tflite")
     shutil.copy(int8_file.with_suffix(".receipt.json"), root / "model.receipt.json")
     tables = {

@@ -286,7 +286,7 @@ def test_balanced_weights_reach_the_batches_and_nothing_ignored_weighs() -> None
         images, masks, splits=["train"] * 3 + ["val"], classes=["a", "b", "c"], reading=Reading(ignore=255)
     )
     samples = Samples(
-        read_records(dataset, ["train"], progress=False)["train"], grey((48, 80)), weighting=Weighting(balanced=True)
+        read_records(dataset, ["train"], progress=False)["train"], grey((48, 80)), weighting=Weighting(by_class=1.0)
     )
     expected = class_weights(masks[:3], 3)
     assert samples.class_weights == expected
@@ -301,8 +301,8 @@ def test_balanced_weights_reach_the_batches_and_nothing_ignored_weighs() -> None
 
 def test_given_weights_multiply_the_others() -> None:
     weights = [np.full((64, 64), 1 + index, np.float32) for index in range(4)]
-    samples = from_arrays(spots(), grey((64, 64)), weights=weights, weighting=Weighting(balanced=True))
-    plain = from_arrays(spots(), grey((64, 64)), weighting=Weighting(balanced=True))
+    samples = from_arrays(spots(), grey((64, 64)), weights=weights, weighting=Weighting(by_class=1.0))
+    plain = from_arrays(spots(), grey((64, 64)), weighting=Weighting(by_class=1.0))
     for index in range(4):
         np.testing.assert_allclose(samples[index].weight, plain[index].weight * (1 + index), rtol=1e-6)
 
@@ -482,7 +482,7 @@ def test_a_sample_read_from_the_cache_is_not_decoded_again(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("fit", ["resize", "letterbox"])
 def test_weights_are_scaled_with_their_masks(fit: str) -> None:
-    samples = from_arrays(spots(), grey((32, 48), fit), weighting=Weighting(balanced=True))
+    samples = from_arrays(spots(), grey((32, 48), fit), weighting=Weighting(by_class=1.0))
     table = np.append(np.array(samples.class_weights, np.float32), np.zeros(253, np.float32))
     for index in range(4):
         np.testing.assert_array_equal(samples[index].weight, table[samples[index].mask])

@@ -65,7 +65,7 @@ class Samples:
         class_ids: (N,) int64 of images that have one class each, or None where there are masks.
         weighted: whether pixels have weights.
         fault: what kept a sample from being read again, or None; TensorFlow wraps what is raised in a pipeline.
-        class_weights: weights of `weighting.balanced`, or None.
+        class_weights: weights of `weighting.by_class`, or None.
 
     Raises:
         DataError: images that cannot be prepared, or border weights without instances.
@@ -87,7 +87,8 @@ class Samples:
         self._cache = None if cache is None else make_folder(cache)
         self.class_ids = _class_ids(records)
         masks = (record.mask for record in records) if self.class_ids is None else iter([self.class_ids])
-        self.class_weights = class_weights(masks, len(self.classes.names)) if self.weighting.balanced else None
+        power = self.weighting.by_class
+        self.class_weights = class_weights(masks, len(self.classes.names), power) if power else None
         given = any(sample.weight is not None for sample in self.samples)
         self.weighted = given or self.weighting != Weighting()
         self._kept: list[Prepared | None] = [None] * len(records)

@@ -21,12 +21,13 @@ class Weighting:
     """What the weight of a pixel is made of; with the defaults there is none.
 
     Args:
-        balanced: classes weigh in inverse proportion to their labelled pixels, N / (K n_c) (w_c of eq. 2).
+        by_class: power of N / (K n_c), the share of a class's labelled pixels inverted (w_c of eq. 2), by which its
+            pixels weigh: 1 balances the classes, 0.5 softens that, with 0 all weigh the same.
         border: (w0, sigma in px) of eq. 2, which weighs the background between close objects up; (10, 5) in the paper.
             None for none. Needs instances.
     """
 
-    balanced: bool = False
+    by_class: float = 0.0
     border: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -41,10 +42,11 @@ class Weighting:
         return asdict(self)
 
 
-def class_weights(masks: Iterable[np.ndarray], num_classes: int) -> tuple[float, ...]:
+def class_weights(masks: Iterable[np.ndarray], num_classes: int, power: float = 1.0) -> tuple[float, ...]:
     """Return N / (K n_c) for each class, N labelled pixels in all and n_c of the class; K classes are present.
 
     Args:
+        power: of that; the weights are scaled so that their mean over the labelled pixels is still 1.
         masks: (H, W) uint8 class ids with `IGNORE`; or (N,) class ids of N images, which count as pixels do.
 
     Returns:
@@ -56,7 +58,11 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int) -> tuple[float,
     counts = counts[:num_classes]
     present = int((counts > 0).sum())
     total = int(counts.sum())
-    return tuple(total / (present * int(n)) if n else 1.0 for n in counts)
+    if power == 1:
+        return tuple(total / (present * int(n)) if n else 1.0 for n in counts)
+    weights = [(total / (present * int(n))) ** power if n else 1.0 for n in counts]
+    mean = float(np.dot(weights, counts)) / max(1, total)
+    return tuple(weight / mean if n else 1.0 for weight, n in zip(weights, counts, strict=True))
 
 
 def weight_map(

@@ -4,7 +4,7 @@ Objects that touch are parted by watershed; nothing here runs a network or score
 """
 
 from .separate import Instances, Separation, find_instances, object_classes, separate
-from .table import LabelFormat, Row, describe, encode_label_map, encode_table, outline_instances
+from .table import LabelFormat, Row, describe, encode_counts, encode_label_map, encode_table, outline_instances
 
 __all__ = [
     "Instances",
@@ -12,6 +12,7 @@ __all__ = [
     "Row",
     "Separation",
     "describe",
+    "encode_counts",
     "encode_label_map",
     "encode_table",
     "find_instances",

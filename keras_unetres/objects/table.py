@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +72,21 @@ def encode_table(rows: Sequence[Row]) -> bytes:
     for row in rows:
         x, y = (f"{value:.3f}" for value in row.centroid)
         writer.writerow([row.number, table_cell(row.class_name), row.area, x, y, *row.box])
+    return text.getvalue().encode()
+
+
+def encode_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Return the number of objects in each image as CSV (UTF-8): image, objects, and a column for each class.
+
+    Args:
+        counts: image -> class -> objects of it; of one model, so that all have the same classes.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes = list(next(iter(counts.values()), {}))
+    writer.writerow(["image", "objects", *map(table_cell, classes)])
+    for image, by_class in counts.items():
+        writer.writerow([table_cell(image), sum(by_class.values()), *(by_class[name] for name in classes)])
     return text.getvalue().encode()
 
 

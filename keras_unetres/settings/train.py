@@ -12,7 +12,7 @@ from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
 from ..choices.augmentations import AUGMENTATIONS
-from ..choices.fitting import COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ..choices.fitting import CLASS_WEIGHTS, COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, SEGMENTERS, UPSAMPLINGS, find_network
 from ..choices.reading import MASK_KINDS, TARGETS
@@ -301,7 +301,11 @@ class WeightingSettings(Settings):
     title = "data set"
 
     class_weights: str | None = setting(
-        None, "balanced: rare classes weigh more", choices=("balanced",), unset="all weigh the same"
+        None,
+        "equal: every pixel weighs the same; balanced: rare classes weigh more, all together the same; softened: by "
+        "the square root of that",
+        choices=tuple(CLASS_WEIGHTS),
+        unset="decided from the data; else equal",
     )
     border_weight: tuple[float, float] | None = setting(
         None,

@@ -13,6 +13,7 @@ from unetres_edge import Card, Preprocessing
 from unetres_edge.errors import DataError, RunFolderError, UsageError
 from unetres_edge.terminal import counted
 
+from ..choices.fitting import CLASS_WEIGHTS
 from ..runs import ClassInfo, DataInfo, ModelInfo, RunInfo
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
@@ -304,7 +305,7 @@ def _prepare(
     from ..data.weighting import Weighting
 
     task.loss(settings)  # refuses an unknown name before anything is written
-    weighting = Weighting(settings.data.class_weights == "balanced", settings.data.border_weight)
+    weighting = Weighting(CLASS_WEIGHTS[settings.data.class_weights or "equal"], settings.data.border_weight)
     train = Samples(records["train"], info.preprocessing, weighting=weighting, cache=settings.data.cache)
     validation = Samples(records["val"], info.preprocessing)
     if train.class_weights:

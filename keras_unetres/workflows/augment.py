@@ -65,6 +65,7 @@ def augment(
     dataset = open_dataset(data, changes=reading)
     records = read_records(dataset, ["train"])["train"]
     from ..choices.augmentations import AUGMENTATIONS
+    from ..choices.fitting import CLASS_WEIGHTS
     from ..data.pipeline import Order, draw_crop, training_batches
     from ..data.samples import Samples
     from ..data.weighting import Weighting
@@ -74,7 +75,7 @@ def augment(
     if name not in AUGMENTATIONS:
         raise UsageError("the augmentation is unknown", expected=", ".join(AUGMENTATIONS), found=name)
     pre = Preprocessing(**{"channels": channels, **(preprocessing or {})})
-    samples = Samples(records, pre, weighting=Weighting(class_weights == "balanced", border_weight))
+    samples = Samples(records, pre, weighting=Weighting(CLASS_WEIGHTS[class_weights or "equal"], border_weight))
     colors, background = samples.classes.colors, samples.classes.background
     rows = []
     shown = np.linspace(0, len(samples) - 1, min(_ROWS, len(samples))).astype(int).tolist()

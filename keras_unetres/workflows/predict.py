@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError
+from unetres_edge.files import write_bytes
 from unetres_edge.results.draw import encode_png
 from unetres_edge.results.result import Result
 from unetres_edge.terminal import shown
@@ -19,6 +20,7 @@ from ..objects import (
     LabelFormat,
     Separation,
     describe,
+    encode_counts,
     encode_label_map,
     encode_table,
     find_instances,
@@ -83,6 +85,7 @@ def predict(
         UsageError: no image, or an option that the model does not take.
         ModelError: the model cannot be used.
     """
+    from unetres_edge.segment.files import refuse_collisions
     from unetres_edge.segment.inputs import find_inputs
 
     if instances is not None:
@@ -101,10 +104,21 @@ def predict(
     how = Opening(overlap=overlap, tta=tta, others=models[1:], separation=separation)
     with task.open_model(models[0], how) as opened:
         more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
-        written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
+        counts = Path(out) / "counts.csv"
+        if more is not None:
+            refuse_collisions(inputs.images, [counts], overwrite)
+        try:
+            written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
+        finally:  # some images may be done, whatever ended it
+            if more is not None and more.counts:
+                write_bytes(counts, encode_counts(more.counts))
     if more is not None:
-        say(f"objects    {more.num_objects}")
+        for line in more.lines(counts):
+            say(line)
     return written
+
+
+_NAMED = 20  # images that lines name
 
 
 class InstanceFiles:
@@ -118,13 +132,16 @@ class InstanceFiles:
         form: "tif" or "png", of the label map.
         how: the way pixels become objects.
         overlay: whether to draw them.
+
+    Attributes:
+        counts: image -> class -> number of objects, of the images so far.
     """
 
     def __init__(self, form: LabelFormat = "tif", how: Separation | None = None, *, overlay: bool = False) -> None:
         self._form = form
         self._how = how or Separation()
         self._overlay = overlay
-        self.num_objects = 0  # of all images so far
+        self.counts: dict[str, dict[str, int]] = {}  # image -> class -> objects, so far
 
     def names(self, stem: str) -> Sequence[str]:
         """Return the names of the files for an image of this stem."""
@@ -142,8 +159,25 @@ class InstanceFiles:
         if self._overlay:
             content.append(encode_png(outline_instances(image, objects.labels)))
         names = self.names(stem)
-        ids = object_classes(objects.class_names, self._how, result.background)
-        among = [objects.class_names[number] for number in ids]
-        self.num_objects += len(objects.class_ids)
-        said = {"num_objects": len(objects.class_ids), "objects_by_class": objects.counts(among)}
+        counts = Path(out) / "counts.csv"
+        if more is not None:
+            refuse_collisions(inputs.images, [counts], overwrite)
+        try:
+            written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
+        finally:  # some images may be done, whatever ended it
+            if more is not None and more.counts:
+                write_bytes(counts, encode_counts(more.counts))
         return dict(zip(names, content, strict=True)), said
+
+    def lines(self, table: Path) -> Iterator[str]:
+        """Return lines for the user: the objects of the first images, and of all.
+
+        Args:
+            table: the file that names every image.
+        """
+        totals = {stem: sum(counts.values()) for stem, counts in self.counts.items()}
+        for stem in list(totals)[:_NAMED]:
+            yield shown(f"{totals[stem]:9}  objects in {stem}")
+        if len(totals) > _NAMED:
+            yield f"           and {len(totals) - _NAMED} more images"
+        yield shown(f"objects    {sum(totals.values())} in {len(totals)} images; by image and class: {table}")
