@@ -48,14 +48,8 @@ def plan(
     if not task.planned:
         raise UsageError("only segmenters are planned", found=options.network.name, fix="train it as it is")
     devices = find_devices(options.fit.devices, say)
-<<<<<<< HEAD
-    dataset, records = open_records(task, data, options)
-    decided = plan_training(
-=======
-    task = TASKS["segment"]
     dataset, records, options = open_records(task, data, options)
-    made = plan_training(
->>>>>>> 71ce7e5 (BatchNormalization's statistics are measured before validation and kept; a plan measures networks and ways of computing in one go; instances are parted)
+    decided = plan_training(
         records, options, lambda chosen: prepare_data(task, dataset, records, chosen, None), devices, say
     )
     for line in decided.lines():

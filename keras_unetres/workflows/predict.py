@@ -159,14 +159,9 @@ class InstanceFiles:
         if self._overlay:
             content.append(encode_png(outline_instances(image, objects.labels)))
         names = self.names(stem)
-        counts = Path(out) / "counts.csv"
-        if more is not None:
-            refuse_collisions(inputs.images, [counts], overwrite)
-        try:
-            written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
-        finally:  # some images may be done, whatever ended it
-            if more is not None and more.counts:
-                write_bytes(counts, encode_counts(more.counts))
+        ids = object_classes(objects.class_names, self._how, result.background)
+        self.counts[stem] = objects.counts([objects.class_names[number] for number in ids])
+        said = {"num_objects": len(objects.class_ids), "objects_by_class": self.counts[stem]}
         return dict(zip(names, content, strict=True)), said
 
     def lines(self, table: Path) -> Iterator[str]:

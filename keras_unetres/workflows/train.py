@@ -77,17 +77,12 @@ def train(
             say(line)
         return plans[0].apply(given)
 
-<<<<<<< HEAD
     task = TASKS[options.network.task]
     planned = options.fit.plan and task.planned
     found = read_training_data(task, data, options, say, choose=choose if planned else None)
-=======
-    planned = options.fit.plan and options.network.task == "segment"
-    found = read_training_data(TASKS[options.network.task], data, options, say, choose=choose if planned else None)
     for plan in plans:
         if plan.compilation is not None:
             found = replace(found, info=replace(found.info, compilation=plan.compilation))
->>>>>>> 71ce7e5 (BatchNormalization's statistics are measured before validation and kept; a plan measures networks and ways of computing in one go; instances are parted)
     _say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
