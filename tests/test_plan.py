@@ -85,6 +85,26 @@ def test_streets_are_scaled_and_stay_upright() -> None:
     assert values(STREET, balance=0.5)["fit"] == "crop"
 
 
+def test_rare_ones_of_several_classes_weigh_more() -> None:
+    assert values(GREY)["class_weights"] == "equal"
+    assert values(replace(GREY, class_shares=(0.99, 0.01)))["class_weights"] == "equal"
+    three = replace(GREY, class_names=("a", "b", "c"))
+    assert values(replace(three, class_shares=(0.5, 0.3, 0.2)))["class_weights"] == "equal"
+    (decision,) = (
+        decision
+        for decision in made_for(replace(three, class_shares=(0.8, 0.0, 0.2))).decisions
+        if decision.setting == "class_weights"
+    )
+    assert decision.value == "equal"
+    (decision,) = (
+        decision
+        for decision in made_for(replace(three, class_shares=(0.78, 0.2, 0.02))).decisions
+        if decision.setting == "class_weights"
+    )
+    assert decision.value == "softened"
+    assert '"c" is 2.0%' in decision.reason
+
+
 def test_several_kinds_of_images_share_a_batch() -> None:
     found = values(NUCLEI)
     assert (found["per_image"], found["augment"], found["batch"]) == ((1, 99), "microscopy", 8)
@@ -145,6 +165,7 @@ def test_what_is_given_is_not_decided() -> None:
         "fit": "letterbox",
         "per_image": (0.0, 0.0),
         "augment": "none",
+        "class_weights": "equal",
         "batch": 3,
         "filters": 5,
         "epochs": 7,
@@ -167,7 +188,7 @@ def test_a_plan_leaves_nothing_open_and_is_its_own_plan() -> None:
 
 def test_every_line_has_a_reason_and_an_option() -> None:
     made = made_for(NUCLEI)
-    assert len(made.lines()) == len(made.decisions) == 8
+    assert len(made.lines()) == len(made.decisions) == 9
     for line, decision in zip(made.lines(), made.decisions, strict=True):
         assert decision.reason and line.endswith(f"({decision.option})")
     assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--fit"

@@ -49,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         split=scoring.split,
         max_drop=scoring.max_drop,
         gate=scoring.gate,
+        max_ms=scoring.max_ms,
+        max_kb=scoring.max_kb,
     )
     if settings.web is not None:
         from ..workflows.web import write_web

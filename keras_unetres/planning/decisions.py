@@ -38,6 +38,19 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class FileCost:
+    """What the int8 file of a network takes on this machine.
+
+    Args:
+        ms: milliseconds of a tile.
+        kb: its size, in kB.
+    """
+
+    ms: float
+    kb: float
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """The decisions for a training, and what they were made from.
 
@@ -48,6 +61,7 @@ class TrainingPlan:
         measured: filters -> seconds of a training step, where that was measured.
         warnings: what is wrong with the budget, in sentences.
         compilation: how steps are computed fastest, where that was measured.
+        files: filters -> what the int8 file takes, where that was measured.
     """
 
     fingerprint: Fingerprint
@@ -56,6 +70,7 @@ class TrainingPlan:
     measured: Mapping[int, float] | None = None
     warnings: tuple[str, ...] = ()
     compilation: Compilation | None = None
+    files: Mapping[int, FileCost] | None = None
 
     def apply(self, settings: TrainSettings) -> TrainSettings:
         """Return settings in which nothing is left to decide."""
@@ -73,6 +88,7 @@ class TrainingPlan:
             "schema": SCHEMA,
             "budget": {"minutes": self.minutes},
             "measured_step_seconds": {str(filters): value for filters, value in (self.measured or {}).items()},
+            "measured_files": {str(filters): asdict(cost) for filters, cost in (self.files or {}).items()},
             "decisions": [{**asdict(decision), "option": decision.option} for decision in self.decisions],
             "warnings": list(self.warnings),
             "fingerprint": asdict(self.fingerprint),

@@ -9,21 +9,28 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from unetres_edge.errors import UsageError
+
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
-from ..settings import EPOCHS, TrainSettings
-from .decisions import Decision, TrainingPlan
+from ..settings import EPOCHS, LimitSettings, TrainSettings
+from .decisions import Decision, FileCost, TrainingPlan
 from .fingerprint import Fingerprint
 
 # Filters of the U-Nets that a plan chooses from, the largest first -> training steps that teach one enough. On dsb2018,
 # 456 steps taught 16 filters as well as any (benchmarks/real_data.py). Passes do not count: crops of large images are
 # much alike, and of many images none has to be seen often.
 ENOUGH = {32: 1500, 16: 400, 8: 0}
+_USUAL_FILTERS = 16
+LIMITED = (*ENOUGH, 4)  # filters that are looked at where the device sets limits
+LIMIT_SHARE = 0.9  # of a limit that a network is chosen for; what is measured varies
 USUAL_STEPS = 1200  # of a training without a time budget
 _OVERHEAD = 0.85  # share of the minutes that training steps get; the rest reads, compiles, validates and draws
 _NARROW_RANGE = 0.5  # of full scale
 _SPREAD = 0.1  # of the brightness between images, of full scale
 _SMALL_CROP = 128  # px
+_SEVERAL_CLASSES = 3
+_RARE = 0.3  # of its equal share: that a class is rare
 _LEAST_STEPS_A_PASS = 8
 _RATE = 2e-3
 _RATE_OF_PUBLISHED = 1e-3  # with which weights that are good already are not lost
@@ -42,12 +49,14 @@ class Budget:
         step_seconds: filters -> seconds of a training step, as measured or derived from what was; 0 stands for a
             network that was not chosen here. Empty where nothing was measured.
         measured: the filters of those that were measured.
+        files: filters -> what the int8 file takes on this machine; empty where there is no limit.
     """
 
     minutes: float | None = None
     gpu: bool = False
     step_seconds: Mapping[int, float] = field(default_factory=dict)
     measured: tuple[int, ...] = ()
+    files: Mapping[int, FileCost] = field(default_factory=dict)
 
     def steps(self, filters: int) -> int | None:
         """Return the training steps that a network gets, or None where that is not known."""
@@ -95,7 +104,7 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
                 settings = settings.with_flat({decision.setting: decision.value})
     measured = {filters: budget.step_seconds[filters] for filters in budget.measured}
     warnings = _warnings(_Question(fingerprint, budget, settings))
-    return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings)
+    return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings, files=budget.files)
 
 
 def _fit(asked: _Question) -> Decision:
@@ -134,6 +143,21 @@ def _augment(asked: _Question) -> Decision:
     return Decision("augment", "microscopy", "no side of the images is always up, so they are turned and bent")
 
 
+def _class_weights(asked: _Question) -> Decision:
+    shares = {
+        name: share
+        for name, share in zip(asked.fingerprint.class_names, asked.fingerprint.class_shares, strict=True)
+        if share > 0
+    }
+    rarest = min(shares, key=lambda name: shares[name])
+    said = f'"{rarest}" is {shares[rarest]:.1%} of the pixels'
+    if len(shares) < _SEVERAL_CLASSES:
+        return Decision("class_weights", "equal", "two classes part by their overlap, which the loss asks for")
+    if shares[rarest] * len(shares) < _RARE:
+        return Decision("class_weights", "softened", f"{said}, and would be learned last")
+    return Decision("class_weights", "equal", f"even {said}")
+
+
 def _batch(asked: _Question) -> Decision:
     fingerprint, network = asked.fingerprint, asked.settings.network
     crops = fingerprint.crops(network.size, network.image_fit)
@@ -152,20 +176,51 @@ def _batch(asked: _Question) -> Decision:
 
 
 def _filters(asked: _Question) -> Decision:
-    budget = asked.budget
+    budget, sizes = asked.budget, list(ENOUGH)
+    within = ""
+    if budget.files:
+        sizes = refuse_limits(budget.files, asked.settings.limits)
+        cost = budget.files[sizes[0]]
+        within = f"; {sizes[0]} take {cost.ms:.3g} ms and {cost.kb:.4g} kB, as much as may be"
     if budget.minutes is None:
         if budget.gpu:
-            return Decision("filters", 32, "there is a GPU")
-        return Decision("filters", 16, "without a GPU, twice as many take three times as long")
+            return Decision("filters", sizes[0], f"there is a GPU{within}")
+        chosen = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
+        return Decision("filters", chosen, f"without a GPU, twice as many take three times as long{within}")
     if not budget.step_seconds:
-        return Decision("filters", 16, "nothing was measured")
-    steps = {filters: budget.steps(filters) or 0 for filters in ENOUGH}
-    chosen = next(filters for filters, least in ENOUGH.items() if steps[filters] >= least)
+        chosen = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
+        return Decision("filters", chosen, f"nothing was measured{within}")
+    steps = {filters: budget.steps(filters) or 0 for filters in sizes}
+    chosen = next((filters for filters in sizes if steps[filters] >= ENOUGH.get(filters, 0)), sizes[-1])
     why = f"{steps[chosen]:,} steps in {budget.minutes:g} min"
-    larger = min((filters for filters in ENOUGH if filters > chosen), default=None)
+    larger = min((filters for filters in sizes if filters > chosen), default=None)
     if larger is not None:
         why += f"; {larger} would get {steps[larger]:,}, and need {ENOUGH[larger]:,}"
-    return Decision("filters", chosen, why)
+    return Decision("filters", chosen, why + within)
+
+
+def refuse_limits(files: Mapping[int, FileCost], limits: LimitSettings) -> list[int]:
+    """Return the filters of the networks whose files keep the limits of the device, the largest first.
+
+    Args:
+        files: filters -> what the file takes; 0 filters for the network that the settings name.
+        limits: of which a tenth is kept for what varies.
+
+    Raises:
+        UsageError: none does.
+    """
+    exceeded = {filters: limits.exceeded_by(cost.ms, cost.kb, LIMIT_SHARE) for filters, cost in files.items()}
+    sizes = sorted((filters for filters, what in exceeded.items() if what is None), reverse=True)
+    if not sizes:
+        smallest = min(files)
+        name = f"the network of {smallest} filters" if smallest else "the network"
+        raise UsageError(
+            f"{name} does not keep the limits",
+            expected="a tenth less than is allowed, for what varies",
+            found=exceeded[smallest],
+            fix="allow more, or lower --size, --depth or --filters",
+        )
+    return sizes
 
 
 def _epochs(asked: _Question) -> Decision:
@@ -205,6 +260,7 @@ _RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Question], Decis
     (lambda given: given.network.fit is None, _fit),
     (lambda given: given.network.per_image is None, _per_image),
     (lambda given: given.data.augment == "auto", _augment),
+    (lambda given: given.data.class_weights is None, _class_weights),
     (lambda given: given.fit.batch is None, _batch),
     (lambda given: given.network.filters is None and _is_unet(given), _filters),
     (lambda given: given.fit.epochs is None and given.fit.minutes is None, _epochs),

@@ -12,7 +12,8 @@ from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
 from .fingerprint import describe
-from .rules import ENOUGH, Budget, decide
+from .files import measure_files
+from .rules import LIMITED, Budget, decide, refuse_limits
 from .speed import SHARE, TRIED, derive_steps, measure_steps
 
 if TYPE_CHECKING:
@@ -41,13 +42,20 @@ def plan_training(
     minutes = settings.fit.minutes
     budget = Budget(minutes, gpu=find_processor(several=not devices.xla).kind == "gpu")
     plan = decide(fingerprint, budget, settings)
+    open_size = any(decision.setting == "filters" for decision in plan.decisions)
+    if settings.limits.any:
+        say("plan      measuring what files take ...")
+        usual = plan.apply(settings)
+        files = measure_files(LIMITED if open_size else (0,), usual, prepare(usual))
+        budget = replace(budget, files=files)
+        refuse_limits(files, settings.limits)
+        plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
-    open_size = any(decision.setting == "filters" for decision in plan.decisions)
     sizes = TRIED if open_size else (settings.network.filters or 0,)
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
     measured, compilation = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
-    seconds = derive_steps(measured, tuple(ENOUGH)) if open_size else measured
+    seconds = derive_steps(measured, LIMITED) if open_size else measured
     plan = decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
     return replace(plan, compilation=compilation)
 

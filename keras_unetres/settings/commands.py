@@ -15,7 +15,7 @@ from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..choices.quantization import ENGINES, RANGE_METHODS
 from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
-from .train import DataSettings, FitSettings, NetworkSettings, ReadingSettings, TrainSettings, WeightingSettings
+from .train import DataSettings, FitSettings, LimitSettings, NetworkSettings, ReadingSettings, TrainSettings, WeightingSettings
 
 RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
@@ -203,6 +203,8 @@ class GateSettings(Settings):
         unset=f"{MAX_DROP:g}",
     )
     gate: bool = setting(True, "write the file without scoring it")
+    max_ms: float | None = like(LimitSettings, "max_ms", unset="that of the run")
+    max_kb: float | None = like(LimitSettings, "max_kb", unset="that of the run")
 
 
 def _tile_size(help: str, **about: Any) -> Any:

@@ -342,6 +342,52 @@ class DataSettings(WeightingSettings, ReadingSettings):
 
 
 @dataclass(frozen=True)
+class LimitSettings(Settings):
+    """What the int8 file may take on this machine; the network is chosen to keep it, and export holds the file to it."""
+
+    title = "device"
+
+    max_ms: float | None = setting(
+        None,
+        "milliseconds that the int8 file may take for a tile on this machine",
+        above=0,
+        most=10**7,
+        metavar="MS",
+        unit="ms",
+        unset="no limit",
+        tags=(_MASKS, _FREE),
+    )
+    max_kb: float | None = setting(
+        None,
+        "size of the int8 file, in kB of 1000 bytes",
+        above=0,
+        most=10**9,
+        metavar="KB",
+        unit="kB",
+        unset="no limit",
+        tags=(_MASKS, _FREE),
+    )
+
+    def exceeded_by(self, ms: float, kb: float, share: float = 1.0) -> str | None:
+        """Return what a file exceeds, in words, or None.
+
+        Args:
+            ms: milliseconds that it takes for a tile.
+            kb: its size.
+            share: of the limits that it may take.
+        """
+        for value, most, unit, option in ((ms, self.max_ms, "ms a tile", "--max-ms"), (kb, self.max_kb, "kB", "--max-kb")):
+            if most is not None and value > share * most:
+                return f"{value:.4g} {unit}, and {most:g} are allowed ({option})"
+        return None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit."""
+        return self.max_ms is not None or self.max_kb is not None
+
+
+@dataclass(frozen=True)
 class TrainSettings(Settings):
     """The settings of a training run.
 
@@ -349,6 +395,7 @@ class TrainSettings(Settings):
         network: the network, and how images meet it.
         fit: how its weights are fitted.
         data: how the data set is read, varied and weighted.
+        limits: what the file may take on the device.
 
     Raises:
         UsageError: a value that its field does not take, or settings that exclude each other.
@@ -357,6 +404,7 @@ class TrainSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     fit: FitSettings = FitSettings()
     data: DataSettings = DataSettings()
+    limits: LimitSettings = LimitSettings()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,6 +30,7 @@ def decide(
     why_not: str = "",
     reached: float | None = None,
     baseline: Baseline | None = None,
+    exceeded: str | None = None,
 ) -> Verdict:
     """Return whether a drop is allowed, and the file better than an answer that has looked at nothing.
 
@@ -41,8 +42,12 @@ def decide(
         why_not: why it was not scored.
         reached: the score of the file, 0 to 1; None where that does not count.
         baseline: the score of always answering one class on the same images, or None.
+        exceeded: what the file takes, where that is more than the device allows.
     """
+    beyond = "" if exceeded is None else f" It takes {exceeded}."
     if drop is None:
+        if exceeded is not None:
+            return Verdict(False, f"Rejected.{beyond} Not scored: {why_not}.")
         return Verdict(None, f"Not scored: {why_not}.")
     allowed = f"a loss of {max_drop:g} is allowed"
     low, high = drop.interval or (drop.points, drop.points)
@@ -53,8 +58,8 @@ def decide(
     ends = " to ".join(signed(-points, minus="\u2212") for points in (high, low))  # changes, as in the table
     within = f" (95 %: a change of {ends})" if drop.interval else ""
     blind = reached is not None and baseline is not None and reached <= baseline.score
-    passed = drop.points <= max_drop and not blind
+    passed = drop.points <= max_drop and not blind and exceeded is None
     line = f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}."
     if blind:
         line += f" Its {score} of {reached:.2f} is no better than that of always answering one class ({baseline})."
-    return Verdict(passed, line)
+    return Verdict(passed, line + beyond)

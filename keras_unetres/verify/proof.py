@@ -17,6 +17,7 @@ from unetres_edge.model.card import read_card
 from unetres_edge.segment.tiles import pad_to_tile
 
 from ..pages.receipt import ChangedImage
+from ..settings import LimitSettings
 from ..tasks.loading import package_versions
 from ..tasks.task import Loaded
 from .gate import decide
@@ -47,6 +48,7 @@ class Candidate:
         max_drop: the largest loss that is allowed, points.
         command: that does it again, or "".
         mixed: how the layers that compute in float32 were chosen, JSON values; None if nothing was.
+        limits: what the file may take on this machine.
     """
 
     source: str
@@ -58,6 +60,15 @@ class Candidate:
     max_drop: float
     command: str
     mixed: dict[str, Any] | None = None
+    limits: LimitSettings = LimitSettings()
+
+    def exceeded_by(self, data: bytes) -> str | None:
+        """Return what a file takes, in words, where that is more than its limits allow."""
+        if not self.limits.any:
+            return None
+        from ..tflite.timing import time_tile
+
+        return self.limits.exceeded_by(0.0 if self.limits.max_ms is None else time_tile(data), len(data) / 1000)
 
 
 def prove(
@@ -129,6 +140,7 @@ def _receipt(
         why_not=held if isinstance(held, str) else _UNLABELLED,
         reached=None if scored is None else file_row(scored.rows).score,
         baseline=None if scored is None else scored.baseline,
+        exceeded=candidate.exceeded_by(data),
     )
     layers = [layer.name for layer in candidate.loaded.model.layers]
     contents = read_contents(data, layers)

@@ -18,7 +18,8 @@ from unetres_edge.files import read_bytes
 
 from ..data.forms.tfds import is_asked_for
 from ..runs import RunInfo
-from ..settings import MAX_DROP, ExportSettings
+from ..settings import MAX_DROP, ExportSettings, LimitSettings
+from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
 from ..tasks.reading import recorded_place
 from ..tflite import converter_process
@@ -51,6 +52,8 @@ def export(
     allow_disagreement: bool = False,
     output: str | None = None,
     custom_objects: Mapping[str, Any] | None = None,
+    max_ms: float | None = None,
+    max_kb: float | None = None,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -81,13 +84,16 @@ def export(
             warning. One that is scored is judged by its score.
         output: of several outputs of a model of your own, the name of the one that is exported.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
+        max_ms: milliseconds that the file may take for a tile on this machine; None for the limit of the run, if it
+            has one. Of segmenters.
+        max_kb: kB that the file may have, likewise.
         say: called with lines for the user.
 
     Returns:
         The receipt, as it was written beside the file.
 
     Raises:
-        GateError: the file loses more than is allowed.
+        GateError: the file loses, or takes, more than is allowed.
         ExistsError: the file or its receipt is there already.
         UsageError: unknown recipe or head, or an argument that does not go with the source.
         DataError: the images that were asked for cannot be scored on.
@@ -103,7 +109,7 @@ def export(
         raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
     keras_file = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
     refuse_for_own(source, **keras_file, output=output, custom_objects=custom_objects)
-    _check_gate(gate, data=data, split=split, max_drop=max_drop)
+    _check_gate(gate, data=data, split=split, max_drop=max_drop, max_ms=max_ms, max_kb=max_kb)
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
     opened = open_source(
@@ -116,6 +122,8 @@ def export(
         asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(opened, data, split, asked, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
+    options |= {"max_ms": max_ms, "max_kb": max_kb}
+    limits = _limits(opened, recipe, LimitSettings(max_ms, max_kb)) if gate else LimitSettings()
     candidate = Candidate(
         opened.name,
         opened.loaded,
@@ -125,6 +133,7 @@ def export(
         held,
         MAX_DROP if max_drop is None else max_drop,
         "" if opened.in_memory else _command(source, path, options, gate),
+        limits=limits,
     )
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
         converter = _Converter(opened, Path(folder), say, allow_disagreement or not isinstance(held, str))
@@ -226,6 +235,26 @@ def _choose_floats(
     calibrated = calibrate_model(candidate.loaded.model, preprocessing=pre, calibration=source.calibration, card=card)
     chosen = search_precision(calibrated, reference, judges, candidate.max_drop, say)
     return chosen.layers(calibrated), chosen.to_dict(calibrated)
+
+
+def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
+    """Return what the file may take: as it is given, else, of an int8 file, as the run was planned for.
+
+    Raises:
+        UsageError: a classifier is to be timed.
+    """
+    from ..tflite import AUTO, find_recipe
+
+    planned = LimitSettings()
+    if source.info is not None and recipe != AUTO and find_recipe(recipe).name == ExportSettings.recipe:
+        planned = source.info.train_settings().limits
+    limits = LimitSettings(
+        planned.max_ms if given.max_ms is None else given.max_ms,
+        planned.max_kb if given.max_kb is None else given.max_kb,
+    )
+    if limits.max_ms is not None and not TASKS[source.loaded.card.task].planned:
+        raise UsageError("--max-ms is of segmenters", found=source.loaded.card.task, fix="drop it")
+    return limits
 
 
 def _check_gate(gate: bool, **given: object) -> None:
