@@ -11,8 +11,8 @@ from ..runs import Compilation, ModelInfo
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
-from .fingerprint import describe
 from .files import measure_files
+from .fingerprint import describe
 from .rules import LIMITED, Budget, decide, refuse_limits
 from .speed import SHARE, TRIED, derive_steps, measure_steps
 

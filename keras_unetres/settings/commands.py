@@ -15,7 +15,15 @@ from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..choices.quantization import ENGINES, RANGE_METHODS
 from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
-from .train import DataSettings, FitSettings, LimitSettings, NetworkSettings, ReadingSettings, TrainSettings, WeightingSettings
+from .train import (
+    DataSettings,
+    FitSettings,
+    LimitSettings,
+    NetworkSettings,
+    ReadingSettings,
+    TrainSettings,
+    WeightingSettings,
+)
 
 RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many

@@ -343,7 +343,7 @@ class DataSettings(WeightingSettings, ReadingSettings):
 
 @dataclass(frozen=True)
 class LimitSettings(Settings):
-    """What the int8 file may take on this machine; the network is chosen to keep it, and export holds the file to it."""
+    """What the int8 file may take on this machine: the network is chosen so, and export holds the file to it."""
 
     title = "device"
 
@@ -376,7 +376,10 @@ class LimitSettings(Settings):
             kb: its size.
             share: of the limits that it may take.
         """
-        for value, most, unit, option in ((ms, self.max_ms, "ms a tile", "--max-ms"), (kb, self.max_kb, "kB", "--max-kb")):
+        for value, most, unit, option in (
+            (ms, self.max_ms, "ms a tile", "--max-ms"),
+            (kb, self.max_kb, "kB", "--max-kb"),
+        ):
             if most is not None and value > share * most:
                 return f"{value:.4g} {unit}, and {most:g} are allowed ({option})"
         return None
