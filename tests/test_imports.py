@@ -53,6 +53,7 @@ ALLOWED = {
         "keras_unetres.training.distribution",
         "keras_unetres.training.fit",
         "keras_unetres.training.fused_norm",
+        "keras_unetres.training.precise_norm",
         "keras_unetres.training.replicas",
     ),
     "tensorflow_model_optimization": ("keras_unetres.quantization.tfmot",),

@@ -341,7 +341,9 @@ def test_a_network_that_is_no_better_than_one_class_everywhere_does_not_pass(
     ],
 )
 def test_objects_that_touch_are_parted(declared: str, given: dict[str, Any], target: str, tmp_path: Path) -> None:
-    (write_cells(tmp_path, num_images=6, size=(64, 64)) / "dataset.yaml").write_text(declared)
+    write_cells(tmp_path, num_images=6, size=(64, 64))
+    if declared:
+        (tmp_path / "dataset.yaml").write_text(declared)
     settings = TrainSettings.from_flat(given)
     dataset, _, chosen = open_records(TASKS["segment"], tmp_path, settings)
     assert dataset.reading.target == target

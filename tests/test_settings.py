@@ -255,12 +255,14 @@ def test_words_make_the_same_settings_again() -> None:
 
 def test_settings_are_kept_by_section_and_read_from_either_form() -> None:
     assert TrainSettings.from_dict(json.loads(json.dumps(CHANGED.to_dict()))) == CHANGED
-    assert set(CHANGED.to_dict()) == {"network", "fit", "data"}
+    assert set(CHANGED.to_dict()) == {"network", "fit", "data", "limits"}
     read_again = TrainSettings.from_dict(FLAT)
     options = flat_options()
     assert json.loads(json.dumps({name: get(read_again, options[name]) for name in FLAT})) == FLAT
-    assert not read_again.fit.plan  # it was trained with fixed values
-    for name in options.keys() - FLAT.keys() - {"plan"}:  # of later versions
+    # It was trained with fixed values, and with the averages of BatchNormalization.
+    assert not read_again.fit.plan
+    assert read_again.fit.norm_statistics == "moving"
+    for name in options.keys() - FLAT.keys() - {"plan", "norm_statistics"}:  # of later versions
         assert get(read_again, options[name]) == options[name].default
 
 
