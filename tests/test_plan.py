@@ -253,7 +253,7 @@ def test_limits_hold_from_the_plan_to_the_file(cells: Path, tmp_path: Path) -> N
     with contextlib.suppress(GateError):  # of a network that one epoch taught nothing
         export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, overwrite=True, say=silent)
     file = next(file for file in tmp_path.glob("m.tflite*") if file.suffix in (".tflite", ".rejected"))
-    assert kb[str(filters)]["kb"] == pytest.approx(file.stat().st_size / 1000, abs=2)
+    assert kb[str(filters)]["kb"] == pytest.approx(file.stat().st_size / 1000, abs=4)  # the scores are in it, too
 
 
 # ------------------------------------------------------------------------------------------------------- the figures

@@ -97,7 +97,7 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     info = RunFolder(run).read_info()
     assert info.train_settings() == TrainSettings.from_flat(TINY)
-    assert info.plan == make_plan(3, 0.01, epochs=3, validation_seconds=1 / 3)
+    assert info.plan == make_plan(3, 0.01, epochs=3, validation_seconds=(1 + 16 / 8) / 3)
     assert info.model.arguments["input_shape"] == [32, 32, 1]
     assert info.classes.names == ("background", "cell")
     assert {name: len(part) for name, part in info.data.splits.items()} == {"train": 6, "val": 1, "test": 1}

@@ -33,7 +33,7 @@ from .training_data import TrainingData
 
 _FORWARD_SHARE = 1 / 3  # of the time of a training step that the forward pass takes, roughly
 _PROBE_SECONDS, _PROBE_SHARE = 6.0, 0.02  # that training steps are timed for, the lesser; the share of --minutes
-_NORM_CROPS = 64  # by which BatchNormalization's statistics are measured
+_NORM_CROPS, _NORM_SHARE = (16, 64), 1 / 8  # by which BatchNormalization's statistics are measured; of an epoch's
 _RESERVE = 10.0  # seconds of a --minutes budget kept for pictures
 _TITLES = {"miou": "mIoU"}
 
@@ -219,8 +219,12 @@ def _statistics(trained: keras.Model, data: TrainingData) -> Callable[[], Abstra
     if not _measures_norms(trained, data):
         return contextlib.nullcontext
     count, batch_size = len(data.calibration), data.settings.fit.batch_size
-    crops = data.calibration[np.linspace(0, count - 1, min(count, _NORM_CROPS)).astype(int)]
+    crops = data.calibration[np.linspace(0, count - 1, min(count, _norm_crops(data))).astype(int)]
     return PreciseStatistics(trained, crops, data.info.preprocessing.normalise, batch_size).in_place
+
+
+def _norm_crops(data: TrainingData) -> int:
+    return int(np.clip(_NORM_SHARE * data.steps_per_epoch * data.settings.fit.batch_size, *_NORM_CROPS))
 
 
 def _measures_norms(trained: keras.Model, data: TrainingData) -> bool:
@@ -238,7 +242,7 @@ def _make_plan(
 ) -> tuple[Plan, Speed | None]:
     """Return the plan, and the speed if it was measured, which only a time budget needs."""
     fit, per_epoch = data.settings.fit, data.steps_per_epoch
-    norm_batches = _NORM_CROPS / fit.batch_size if _measures_norms(trained, data) else 0.0
+    norm_batches = _norm_crops(data) / fit.batch_size if _measures_norms(trained, data) else 0.0
     if fit.minutes is None:
         # Nothing measured goes into this plan, so the same command gives the same weights.
         return make_plan(
