@@ -2,9 +2,9 @@
 
     python notebooks/make.py [--scale 1] [--out FOLDER] [NAME.ipynb ...]
 
-A notebook is written by hand; what this script writes into it is its first cell (the badge that opens it in Colab), its
-first code cell (which installs both distributions where they are missing), and the outputs. The public address of the
-repository in both is that of `[project.urls]` in pyproject.toml, and stands nowhere else.
+A notebook is written by hand; what this script writes into it is its first code cell (which installs both distributions
+from a checkout where they are missing), and the outputs. A notebook may be opened alone, as in Colab, so it names the
+guide's pages and links to none.
 
 Each notebook runs in a kernel of its own, in an empty temporary folder. A warning that comes from our own code is an
 error. What is written holds no times, paths or names of the machine that ran it; a notebook that would is refused.
@@ -22,7 +22,6 @@ import re
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,12 @@ SECONDS = 1800  # in which a cell must be done
 STRICT = """import warnings
 warnings.filterwarnings("error", module="keras_unetres|unetres_edge")
 """
-BADGE = (
-    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    "(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name})"
-)
-INSTALL = """# In Colab, run this before TensorFlow is imported. Where the packages are installed, it does nothing.
+INSTALL = """# In Colab, upload the repository as the folder keras-unetres, and run this before TensorFlow is imported.
+# Where the packages are installed, it does nothing.
 import importlib.util
 
 if importlib.util.find_spec("keras_unetres") is None:
-    repository = "git+{address}"
-    %pip install -q "keras-unetres-edge @ {{repository}}#subdirectory=edge" "keras-unetres @ {{repository}}\""""
+    %pip install -q ./keras-unetres/edge ./keras-unetres"""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -56,6 +51,7 @@ TENSORFLOW_LOG = re.compile(
     r"^(?:WARNING: All log messages before absl::|[IWE]\d{4} \d\d:|INFO:tensorflow:|INFO: Created Tensor).*\n?",
     re.MULTILINE,
 )
+RELATIVE_LINK = re.compile(r"\]\((?!https?://|#)([^)]+)\)")
 SCALE_LINE = re.compile(r"^SCALE = 1\b", re.MULTILINE)
 
 
@@ -64,34 +60,20 @@ def find_notebooks() -> list[Path]:
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
-def read_address() -> str:
-    """Return the public address of the repository: of pyproject.toml, without a slash at its end."""
-    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["urls"]["Repository"].rstrip("/")
-
-
-def prepare(notebook: Any, name: str) -> Any:
-    """Return the notebook with the badge, the install cell and the metadata that it has to have; outputs stay.
+def prepare(notebook: Any) -> Any:
+    """Return the notebook with the install cell and the metadata that it has to have; outputs stay.
 
     Args:
         notebook: version 4.5, whose cells have ids.
-        name: of its file.
     """
     notebook = nbformat.from_dict(notebook)
-    address = read_address()
-    badge = BADGE.format(repository="/".join(address.split("/")[-2:]), name=name)
     cells = [cell for cell in notebook.cells if cell.id not in ("badge", "install")]
     install = next((cell for cell in notebook.cells if cell.id == "install"), None)
     if install is None:
         install = nbformat.v4.new_code_cell(id="install")
-    install.source = INSTALL.format(address=address)
+    install.source = INSTALL
     first_code = next((i for i, cell in enumerate(cells) if cell.cell_type == "code"), len(cells))
-    notebook.cells = [
-        nbformat.v4.new_markdown_cell(badge, id="badge"),
-        *cells[:first_code],
-        install,
-        *cells[first_code:],
-    ]
+    notebook.cells = [*cells[:first_code], install, *cells[first_code:]]
     for cell in notebook.cells:
         cell.metadata = {}
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -161,14 +143,18 @@ def _tidied(output: Any, count: int) -> Any:
     return output
 
 
-def find_faults(notebook: Any, name: str) -> list[str]:
+def find_faults(notebook: Any) -> list[str]:
     """Return what is wrong with an executed notebook, a line a fault."""
     faults = []
     text = nbformat.writes(notebook)
     if len(text.encode()) > MAX_BYTES:
         faults.append(f"{len(text.encode())} bytes, more than {MAX_BYTES}")
-    if [cell.source for cell in notebook.cells] != [cell.source for cell in prepare(notebook, name).cells]:
-        faults.append("badge or install cell are not what notebooks/make.py writes")
+    if [cell.source for cell in notebook.cells] != [cell.source for cell in prepare(notebook).cells]:
+        faults.append("the install cell is not what notebooks/make.py writes")
+    for cell in notebook.cells:
+        links = RELATIVE_LINK.findall(cell.source) if cell.cell_type == "markdown" else []
+        away = "which is not there where the notebook is opened alone"
+        faults += [f"cell {cell.id} links to {link}, {away}" for link in links]
     lines = "\n".join(_texts(notebook)).splitlines()
     for private in {tempfile.gettempdir(), str(Path.home()), str(FOLDER.parent), platform.node(), getpass.getuser()}:
         if len(private) > 4 or private.startswith("/"):
@@ -207,10 +193,10 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     for path in options.notebooks:
         start, cpu = time.perf_counter(), os.times()
-        notebook = execute(prepare(nbformat.read(path, 4), path.name), options.scale)
+        notebook = execute(prepare(nbformat.read(path, 4)), options.scale)
         now = os.times()
         spent = now.children_user + now.children_system - cpu.children_user - cpu.children_system
-        faults = find_faults(notebook, path.name)
+        faults = find_faults(notebook)
         text = nbformat.writes(notebook)
         line = f"{time.perf_counter() - start:.0f} s, {spent:.0f} s of CPU, {len(text) / 1000:.0f} kB"
         print(f"{path.name}: {line}", flush=True)

@@ -74,26 +74,23 @@ def test_what_is_committed_is_what_the_script_writes(path: Path, make: ModuleTyp
     text = path.read_text(encoding="utf-8")
     notebook = nbformat.reads(text, 4)
     nbformat.validate(notebook)
-    assert make.find_faults(notebook, path.name) == []
+    assert make.find_faults(notebook) == []
     assert text == nbformat.writes(notebook) + "\n"
-    assert nbformat.writes(make.prepare(notebook, path.name)) + "\n" == text
+    assert nbformat.writes(make.prepare(notebook)) + "\n" == text
     assert len(pictures(notebook)) >= 3
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
 
 
-def test_the_address_stands_in_one_place(make: ModuleType) -> None:
-    address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-    assert make.read_address() == address
-    short = "/".join(address.split("/")[-2:])
+def test_they_install_from_a_checkout() -> None:
+    """Nothing is published, so no notebook points at an index, a repository on the network, or a badge of one."""
     assert NOTEBOOKS
     for path in NOTEBOOKS:
         cells = nbformat.read(path, 4).cells
-        assert f"colab.research.google.com/github/{short}/blob/main/notebooks/{path.name})" in cells[0].source
         install = next(cell for cell in cells if cell.cell_type == "code")
-        assert f'repository = "git+{address}"' in install.source
-        assert '%pip install -q "keras-unetres-edge @ {repository}#subdirectory=edge"' in install.source
-        assert sum(address in cell.source for cell in cells) == 1, "an address written by hand"
+        assert "%pip install -q ./keras-unetres/edge ./keras-unetres" in install.source
+        elsewhere = ("git+", "colab.research", "github.com/keras-unetres")
+        assert not any(word in cell.source for cell in cells for word in elsewhere)
 
 
 @pytest.mark.long
@@ -158,10 +155,19 @@ def test_a_warning_of_ours_and_an_error_fail(tmp_path: Path) -> None:
 
 def test_faults_are_found(make: ModuleType, tmp_path: Path) -> None:
     code = nbformat.v4.new_code_cell("SCALE = 1", id="code", execution_count=2)
-    sound = make.prepare(nbformat.v4.new_notebook(cells=[code]), "x.ipynb")
+    text = nbformat.v4.new_markdown_cell("[a paper](https://arxiv.org/abs/1505.04597), [above](#top)", id="text")
+    sound = make.prepare(nbformat.v4.new_notebook(cells=[text, code]))
     sound.cells[1].execution_count = 1
-    assert make.find_faults(sound, "x.ipynb") == []
-    assert make.find_faults(sound, "y.ipynb") == ["badge or install cell are not what notebooks/make.py writes"]
+    assert make.find_faults(sound) == []
+    other = copy.deepcopy(sound)
+    other.cells[1].source += " "
+    assert make.find_faults(other) == ["the install cell is not what notebooks/make.py writes"]
+    for link in ("../README.md#x", "02_other.ipynb", "/abs.png"):
+        other = copy.deepcopy(sound)
+        other.cells[0].source = f"see [there]({link})"
+        assert make.find_faults(other) == [
+            f"cell text links to {link}, which is not there where the notebook is opened alone"
+        ]
     stream = nbformat.v4.new_output
     for output, expected in (
         (stream("stream", name="stderr", text="W0000"), "cell code wrote to stderr: W0000"),
@@ -172,7 +178,7 @@ def test_faults_are_found(make: ModuleType, tmp_path: Path) -> None:
     ):
         broken = copy.deepcopy(sound)
         broken.cells[2].outputs = [output]
-        assert [fault for fault in make.find_faults(broken, "x.ipynb") if expected in fault], expected
+        assert [fault for fault in make.find_faults(broken) if expected in fault], expected
     broken = copy.deepcopy(sound)
     broken.cells[2].execution_count = None
-    assert make.find_faults(broken, "x.ipynb") == ["cell code was not executed in its turn"]
+    assert make.find_faults(broken) == ["cell code was not executed in its turn"]
