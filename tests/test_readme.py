@@ -54,8 +54,9 @@ def test_what_you_get_is_what_the_files_say() -> None:
     for title, name in (("isbi2012", "isbi2012"), ("camvid", "camvid"), ("dsb2018", "dsb2018, border weights")):
         assert f"{title} {sets[name]['keras']['miou']:.3f} and {sets[name]['int8']['miou']:.3f}" in section
     demo = json.loads((ROOT / "docs" / "demo_summary.json").read_text())
-    small, large = re.findall(r"(\d+) kB and ([\d.]+) ms", section)
+    small, plain, large = re.findall(r"(\d+) kB and ([\d.]+) ms", section)
     assert f"{small[0]}      {small[1]}" in "\n".join(table(demo))
+    assert re.search(rf"float32 .* {plain[0]} +{plain[1]}", "\n".join(table(demo)))
     assert re.search(rf"keras .* {large[0]} +{large[1]}", "\n".join(table(demo)))
     integrity = read("edge_integrity")
     assert f"`{integrity['command']}`" in section
@@ -66,7 +67,8 @@ def test_what_you_get_is_what_the_files_say() -> None:
     assert f"without the digest {every['without']['silently wrong']:,} would" in section
     grey = read("augmentation")["sets"]["isbi2012"]["crops_per_second"]
     assert f"{grey['ours']:.0f} grey crops" in section
-    assert f"two processes {grey['albumentations, elastic']:.0f} |" in section
+    other, approximate = (grey[f"albumentations, elastic{mode}"] for mode in ("", ", approximate"))
+    assert f"two processes {other:.0f}, with its approximate mode {approximate:.0f} |" in section
     networks = read("residual_claim")["networks"].values()
     by = {row["variant"] == "plain": row for row in networks if row["depth"] == 56}
     for plain, words in ((False, "with shortcuts"), (True, "without")):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_unetres.pages.receipt import CHANGE_COLORS, receipt_page
+from keras_unetres.pages.receipt import CHANGE_COLORS, receipt_page, speed_line
 from keras_unetres.scores.bootstrap import Margins, find_intervals
 from keras_unetres.scores.confusion import Confusion
 from keras_unetres.scores.paired import Drop, drop_of_miou, drop_of_share
@@ -187,6 +187,20 @@ def test_the_ruling_says_what_was_lost_and_what_is_allowed(
 def test_what_was_not_scored_has_neither_passed_nor_failed() -> None:
     ruling = decide(None, 0.3, score="", images="", why_not="there is no data set at /x")
     assert (ruling.passed, ruling.line) == (None, "Not scored: there is no data set at /x.")
+
+
+@pytest.mark.parametrize(
+    ("ms", "file", "said"),
+    [
+        ((9.0, 6.0, 2.0, 2.1), "int8 .tflite", "computes 3.0 times as fast as float32, on the machine that scored it"),
+        ((9.0, 6.0, 9.0, 9.1), "int8 .tflite", "takes 1.5 times as long as float32, on the machine that scored it"),
+        ((9.0, None, 9.0, 9.1), "int8 .tflite", ""),
+        ((9.0, 6.0, None, None), "int8 .tflite", ""),
+        ((9.0, 6.0, 9.0, 9.1), "float32 .tflite", ""),
+    ],
+)
+def test_the_receipt_says_how_fast_a_file_is_here(ms: tuple[float | None, ...], file: str, said: str) -> None:
+    assert speed_line(("Keras", "float32 .tflite", "int8 .tflite", "device"), ms, file) == said
 
 
 # ------------------------------------------------------------------------------------------------------- step by step

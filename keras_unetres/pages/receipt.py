@@ -15,6 +15,7 @@ from .charts import gauge, noise_chart
 from .frame import render
 
 CHANGE_COLORS = {"both wrong": (235, 235, 235), "gained": (250, 204, 21), "lost": (239, 68, 68)}  # the last is on top
+FLOAT32 = "float32 .tflite"  # title of the row of that form
 _WEAK = 20.0  # dB; a hundredth of the signal's power is noise
 _MOST_CLASSES = 40
 _VERDICTS = {True: ("good", "Passed"), False: ("bad", "Rejected"), None: ("none", "Not scored")}
@@ -60,6 +61,23 @@ def receipt_body(figures: Mapping[str, Any], class_colors: Sequence[Color]) -> s
     return render("receipt_part.html.j2", **_values(figures, (), class_colors))
 
 
+def speed_line(titles: Sequence[str], ms: Sequence[float | None], file: str) -> str:
+    """Return how long a file takes beside its float32 form, on the machine that scored both; "" where one was not.
+
+    Args:
+        titles: of the forms.
+        ms: milliseconds an image of each, or None.
+        file: title of the file.
+    """
+    took = dict(zip(titles, ms, strict=True))
+    before, after = took.get(FLOAT32), took.get(file)
+    if file == FLOAT32 or not before or not after:
+        return ""
+    if after <= before:
+        return f"computes {before / after:.1f} times as fast as float32, on the machine that scored it"
+    return f"takes {after / before:.1f} times as long as float32, on the machine that scored it"
+
+
 def _values(
     figures: Mapping[str, Any], images: Sequence[ChangedImage], class_colors: Sequence[Color]
 ) -> dict[str, Any]:
@@ -73,6 +91,7 @@ def _values(
         "verdict_word": word,
         "verdict_line": line[:1].upper() + line[1:],
         "counted": next((row for row in reversed(rows) if row.get("labels_as_file") is None), None),
+        "speed": _speed(rows),
         "each": "per_class_iou" if rows and "per_class_iou" in rows[0] else "per_class_accuracy",
         "gauge": None if gate["drop"] is None else gauge(gate["drop"], gate["drop_interval"], gate["max_drop"]),
         "noise": None if mixed is None else noise_chart(mixed["layers"]),
@@ -84,6 +103,11 @@ def _values(
         "weak": _WEAK,
         "facts": _facts(figures),
     }
+
+
+def _speed(rows: Sequence[Mapping[str, Any]]) -> str:
+    files = [row["title"] for row in rows if row.get("labels_as_file") is None]
+    return speed_line([row["title"] for row in rows], [row["ms"] for row in rows], files[-1]) if files else ""
 
 
 def _facts(figures: Mapping[str, Any]) -> dict[str, dict[str, object]]:

@@ -16,7 +16,7 @@ from unetres_edge.files import read_bytes, remove_left_over, write_bytes, write_
 from unetres_edge.model.card import read_card
 from unetres_edge.segment.tiles import pad_to_tile
 
-from ..pages.receipt import ChangedImage
+from ..pages.receipt import FLOAT32, ChangedImage
 from ..settings import LimitSettings
 from ..tasks.loading import package_versions
 from ..tasks.task import Loaded
@@ -29,7 +29,7 @@ from .targets import ask_targets
 if TYPE_CHECKING:
     from ..tflite import Exported
 
-REFERENCE = "float32 .tflite"
+REFERENCE = FLOAT32
 _TILES = 4  # on which noise and the tools of targets are measured
 _UNLABELLED = "no pixel of these images is labelled"
 

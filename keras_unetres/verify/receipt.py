@@ -15,7 +15,7 @@ from unetres_edge.files import read_bytes
 from unetres_edge.model.card import default_colors
 from unetres_edge.results.draw import Color
 
-from ..pages.receipt import ChangedImage, receipt_body, receipt_page
+from ..pages.receipt import ChangedImage, receipt_body, receipt_page, speed_line
 from ..scores.bootstrap import DRAWS, LEVEL
 from ..scores.paired import Drop, signed
 from .gate import Verdict
@@ -150,7 +150,9 @@ class Receipt:
         if not self.rows:
             return []
         lines = [f"{'':28}{self.score:>8}{'vs Keras':>10}{'labels as Keras':>19}{'kB':>9}{'ms/image':>10}"]
-        return lines + [_line(row) for row in self.rows]
+        lines += [_line(row) for row in self.rows]
+        speed = speed_line([row.title for row in self.rows], [row.ms for row in self.rows], file_row(self.rows).title)
+        return [*lines, f"file       {speed}"] if speed else lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return the receipt as JSON values, schema 1."""
