@@ -202,7 +202,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
     """Return a number, or each of several, as a float; nothing where one is none, or not finite."""
     parts = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
     try:
-        right = all(isinstance(v, Real) and not isinstance(v, (bool, np.bool_)) and math.isfinite(v) for v in parts)
+        right = all(isinstance(v, Real) and type(v) not in (bool, np.bool_) and math.isfinite(v) for v in parts)
         return tuple(map(float, parts)) if right else ()
     except OverflowError:  # a whole number beyond all floats
         return ()
