@@ -200,9 +200,10 @@ class Placement:
 
 def _numbers(value: Any) -> tuple[float, ...]:
     """Return a number, or each of several, as a float; nothing where one is none, or not finite."""
-    parts = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    parts: list[Any] = list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
     try:
-        right = all(isinstance(v, Real) and type(v) not in (bool, np.bool_) and math.isfinite(v) for v in parts)
+        truths = any(isinstance(part, (bool, np.bool_)) for part in parts)
+        right = not truths and all(isinstance(part, Real) and math.isfinite(part) for part in parts)
         return tuple(map(float, parts)) if right else ()
     except OverflowError:  # a whole number beyond all floats
         return ()
