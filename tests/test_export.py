@@ -191,11 +191,14 @@ def test_wrong_arguments_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preprocessing_and_recipe_are_not_guessed(plain: keras.Model, tmp_path: Path) -> None:
+def test_preprocessing_is_not_guessed_and_the_recipe_follows_from_calibration(
+    plain: keras.Model, tmp_path: Path
+) -> None:
     with pytest.raises(TypeError, match="preprocessing"):
         export_tflite(plain, tmp_path / "m.tflite", recipe="float32")
-    with pytest.raises(TypeError, match="recipe"):
-        export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE)
+    assert export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE).card.recipe == "float32"
+    done = export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE, calibration=make_calibration())
+    assert done.card.recipe == "static_wi8_ai8"
 
 
 def half_size() -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..choices.reading import SPLITS
 from ..choices.tasks import CLASSIFY
 from .dataset import Dataset, make_dataset
 from .declaration import Reading
-from .forms.layout import UNPARTED, Layout
+from .forms.layout import HELD_OUT, UNPARTED, Layout
 from .sources import ArraySource, ClassId, Sample
 
 if TYPE_CHECKING:
@@ -58,11 +59,13 @@ def dataset_from_arrays(
     for what, values in given.items():
         if not _is_list(values) and (values is not None or what in ("images", "masks")):
             raise DataError(f"{what} is wrong", expected="a list or an array", found=type(values).__name__)
+    if not isinstance(reading, (Reading, NoneType)):
+        raise DataError("reading is wrong", expected="Reading(...)", found=type(reading).__name__)
     count = len(images)
     for what in ("masks", "instances", "weights", "names"):
         if given[what] is not None and len(given[what]) != count:
             raise DataError(f"{what} and images differ in number", expected=count, found=len(given[what]))
-    if splits is not None and (len(splits) != count or not set(splits) <= set(SPLITS)):
+    if splits is not None and (len(splits) != count or not set(splits) <= {*SPLITS, HELD_OUT}):
         raise DataError("splits is wrong", expected=f"{count} of {', '.join(SPLITS)}", found=list(splits)[:8])
     called = [f"{i:04d}" for i in range(count)] if names is None else list(map(str, names))
     if count == 0 or len(set(called)) != count:
@@ -113,7 +116,7 @@ def class_folders_from_arrays(
     for what, values in (("images", images), ("names", called), ("splits", splits)):
         if values is not None and len(values) != len(ids):
             raise DataError(f"{what} and labels differ in number", expected=len(ids), found=len(values))
-    if len(set(called)) != len(called) or (splits is not None and not set(splits) <= set(SPLITS)):
+    if len(set(called)) != len(called) or (splits is not None and not set(splits) <= {*SPLITS, HELD_OUT}):
         raise DataError("names or splits are wrong", expected=f"different names; splits of {', '.join(SPLITS)}")
     layout = Layout(task=CLASSIFY.name, names=tuple(map(str, range(count) if classes is None else classes)))
     for index, (name, class_id) in enumerate(zip(called, ids.tolist(), strict=True)):

@@ -16,6 +16,7 @@ from unetres_edge.errors import DataError, Fix, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.terminal import counted
 
+from ..choices.arguments import checks_kinds
 from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
@@ -93,6 +94,7 @@ class Dataset:
         return self if name == "all" else replace(self, splits={name: self.split(name)})
 
 
+@checks_kinds
 def open_dataset(
     path: str | os.PathLike[str] | Dataset,
     reading: Reading | None = None,
@@ -119,6 +121,8 @@ def open_dataset(
         UsageError: a glob that matches nothing, or a data set that teaches another task.
     """
     wanted = {key: value for key, value in (changes or {}).items() if value is not None}
+    if task not in (None, *TASK_TRAITS):
+        raise UsageError("the task is unknown", expected=" or ".join(TASK_TRAITS), found=task)
     if isinstance(path, Dataset):
         _refuse_other(path.task, task, path.root)
         return _reread(path, reading, wanted)

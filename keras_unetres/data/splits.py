@@ -13,7 +13,7 @@ from typing import Any
 from unetres_edge.errors import DataError, UsageError
 
 from .declaration import SPLITS, Reading
-from .forms.layout import UNPARTED
+from .forms.layout import HELD_OUT, UNPARTED
 from .sources import Sample
 
 _SHARE = 0.15  # of the images, for the test and for validation
@@ -27,7 +27,8 @@ def find_splits(
     """Return part -> samples.
 
     Args:
-        samples: part -> samples, or `UNPARTED` -> all of them. Of parts without validation, that of training gives it.
+        samples: part -> samples, or `UNPARTED` -> all of them, or `HELD_OUT` -> all, for the test part. Of parts
+            without validation, that of training gives it.
         reading: how parts are made where there are none.
         wanted: the fields of the reading that were asked for by name.
         base: where the samples are, for errors.
@@ -40,6 +41,8 @@ def find_splits(
         splits = make_splits(samples[UNPARTED], reading, base)
         _refuse_torn(splits, reading.group_by, base)
         return splits
+    if HELD_OUT in samples:
+        return {"test": tuple(samples[HELD_OUT])}
     for name in ("val_from", "test_from"):
         if name in wanted:
             raise UsageError(

@@ -21,6 +21,7 @@ from unetres_edge.model.background import find_background
 from unetres_edge.results.result import Result
 from unetres_edge.results.softmax import probabilities
 
+from ..choices.arguments import checks_kinds
 from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 
 _BORDER = "border"  # the name that the target `borders` gives to the class between objects
@@ -104,6 +105,7 @@ def find_instances(result: Result, how: Separation | None = None) -> Instances:
     return separate(chances, result.class_names, how, result.background)
 
 
+@checks_kinds
 def separate(
     chances: np.ndarray, class_names: Sequence[str], how: Separation | None = None, background: int = -1
 ) -> Instances:

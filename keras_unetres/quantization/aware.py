@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge.errors import ConversionError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 
+from ..choices.arguments import checks_kinds
 from ..choices.quantization import ENGINES
 from ..data.calibration import collect_calibration, image_batches
 from ..models.inference import flat_form
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _IMAGES = 64
 
 
+@checks_kinds
 def quantize_aware(
     model: keras.Model,
     calibration: Any,

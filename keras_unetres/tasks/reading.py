@@ -200,9 +200,7 @@ def recorded_place(info: RunInfo) -> str | None:
     return info.data.path
 
 
-def read_for(
-    card: Card, data: str | os.PathLike[str] | Dataset, split: str, changes: Mapping[str, Any] | None = None
-) -> Records:
+def read_for(card: Card, data: Any, split: str, changes: Mapping[str, Any] | None = None) -> Records:
     """Read a part of a data set as the training data of a model was read, except for `changes`.
 
     Raises:
@@ -218,11 +216,19 @@ def read_for(
     return records
 
 
-def open_for(card: Card, data: str | os.PathLike[str] | Dataset, changes: Mapping[str, Any] | None = None) -> Dataset:
-    """Open a data set as the training data of a model was opened, except for `changes`."""
-    from ..data import Reading, open_dataset
+def open_for(card: Card, data: Any, changes: Mapping[str, Any] | None = None) -> Dataset:
+    """Open a data set as the training data of a model was opened, except for `changes`.
 
-    return open_dataset(data, Reading.from_dict(card.dataset) if card.dataset else None, changes, task=card.task)
+    Args:
+        data: what `open_dataset` takes, or images with their labels, as `data.pairs.dataset_of_pairs` takes them.
+    """
+    from ..data import Dataset, Reading, open_dataset
+    from ..data.pairs import dataset_of_pairs
+
+    reading = Reading.from_dict(card.dataset) if card.dataset else None
+    if not isinstance(data, (str, os.PathLike, Dataset)):
+        data = dataset_of_pairs(data, card, reading)
+    return open_dataset(data, reading, changes, task=card.task)
 
 
 def _stretch(dataset: Dataset, settings: TrainSettings, say: Callable[[str], None]) -> TrainSettings:

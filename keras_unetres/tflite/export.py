@@ -14,6 +14,7 @@ from unetres_edge.files import remove_left_over, write_bytes
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card, default_colors
 
+from ..choices.arguments import checks_kinds
 from ..choices.heads import Head, check_head, find_head
 from ..choices.recipes import MIXED, Recipe, find_recipe
 from ..data.calibration import check_range, collect_calibration, to_levels
@@ -54,11 +55,12 @@ class Exported:
     num_calibration: int = 0
 
 
+@checks_kinds
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
-    recipe: str,
+    recipe: str | None = None,
     preprocessing: Preprocessing,
     calibration: Any = None,
     classes: Sequence[str] | None = None,
@@ -76,8 +78,8 @@ def export_tflite(
             which of them makes probabilities. One sigmoid channel becomes two classes, with a score of 0 for the first.
             Where code of your own hides the end, and the answers are probabilities, the file gives those.
         path: the file to write; an earlier one is replaced only by a complete new one.
-        recipe: a name of `RECIPES`. There is no default, for the usual "static_wi8_ai8" needs `calibration`. A
-            quantization-aware model has the ranges of "static_wi8_ai8" and takes no other.
+        recipe: a name of `RECIPES`; None for "static_wi8_ai8" where there is `calibration`, or the model is
+            quantization-aware and takes no other, and else for "float32".
         preprocessing: how images meet the network. Nothing is guessed.
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
             for the static recipes, unless the model is quantization-aware; the others use it for `agreement` alone.
@@ -102,7 +104,7 @@ def export_tflite(
             otherwise than the model.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
-    chosen, ends = find_recipe(recipe), find_head(head)
+    chosen, ends = find_recipe(recipe or _usual_recipe(model, calibration)), find_head(head)
     if chosen.name == MIXED and not floats:
         raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
     if floats and chosen.name != MIXED:
@@ -134,6 +136,13 @@ def export_tflite(
     publish(path, data)
     used = len(images) if calibrates and images is not None else 0
     return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement.share, ends.name, used)
+
+
+def _usual_recipe(model: keras.Model, calibration: Any) -> str:
+    from ..models.fake_quant import is_quantization_aware
+
+    aware = hasattr(model, "layers") and is_quantization_aware(model)
+    return "static_wi8_ai8" if aware or calibration is not None else "float32"
 
 
 @dataclass(frozen=True)

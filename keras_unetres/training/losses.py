@@ -15,6 +15,7 @@ import keras
 
 from unetres_edge.images.preprocessing import IGNORE
 
+from ..choices.arguments import checks_kinds
 from ..choices.losses import parse_loss
 from . import terms
 from .pixel_loss import PixelLoss, WeightedSum, check
@@ -250,6 +251,7 @@ LOSSES: dict[str, Callable[..., PixelLoss]] = {
 }
 
 
+@checks_kinds
 def make_loss(
     text: str, *, ignore_index: int | None = IGNORE, class_weights: Sequence[float] | None = None
 ) -> PixelLoss | WeightedSum:

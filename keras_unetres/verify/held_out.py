@@ -162,12 +162,12 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
 _SCORE = {SEGMENT.name: _score_masks, CLASSIFY.name: _score_classes}
 
 
-def read_held_out(loaded: Loaded, data: str | os.PathLike[str], split: str | None, info: RunInfo | None) -> HeldOut:
+def read_held_out(loaded: Loaded, data: Any, split: str | None, info: RunInfo | None) -> HeldOut:
     """Read the images that a file is scored on, as the training data was read.
 
     Args:
         loaded: the model and its card.
-        data: what `open_dataset` takes.
+        data: what `open_for` takes.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         info: what `run.json` says, or None.
 
@@ -187,7 +187,8 @@ def read_held_out(loaded: Loaded, data: str | os.PathLike[str], split: str | Non
         notes.append(_FALLBACK)
     if chosen in ("train", "all"):
         notes.append("The network was trained on these images, or on some of them.")
-    path = os.fspath(data)
-    path = path if path.startswith("tfds:") else os.path.abspath(path)
+    path = "data in memory"
+    if isinstance(data, (str, os.PathLike)):
+        path = os.fspath(data) if os.fspath(data).startswith("tfds:") else os.path.abspath(data)
     about = ScoredOn(path, chosen, len(records), fingerprint(dataset, records.classes), tuple(notes))
     return HeldOut(records, about, TASKS[card.task])

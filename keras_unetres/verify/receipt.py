@@ -15,6 +15,7 @@ from unetres_edge.files import read_bytes
 from unetres_edge.model.card import default_colors
 from unetres_edge.results.draw import Color
 
+from ..choices.arguments import checks_kinds
 from ..pages.receipt import ChangedImage, receipt_body, receipt_page, speed_line
 from ..scores.bootstrap import DRAWS, LEVEL
 from ..scores.paired import Drop, signed
@@ -250,6 +251,7 @@ class Receipt:
         )
 
 
+@checks_kinds
 def read_receipt(path: str | os.PathLike[str]) -> Receipt:
     """Read a `.receipt.json`, or that of a `.tflite`.
 

@@ -18,6 +18,7 @@ import numpy as np
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError, WeightsError
 
+from ..choices.arguments import checks_kinds
 from ..choices.networks import DEPTHS, ENCODERS, find_encoder
 from ..models import encode, feature_pyramid
 from ..models.blocks import RESNET_EPSILON
@@ -26,6 +27,7 @@ from .published import Source, read_published
 _OURS = re.compile(r"(?:(stem)|stage(\d+)_block(\d+)_(\d+|shortcut))_(conv|norm)|(head_logits)")
 
 
+@checks_kinds
 def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encoder: str) -> Preprocessing:
     """Set the encoder of a model to published weights and return the preprocessing they were trained with.
 

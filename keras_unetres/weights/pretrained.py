@@ -12,10 +12,12 @@ import keras
 from unetres_edge.errors import UsageError
 
 from .. import models
+from ..choices.arguments import checks_kinds
 from ..choices.networks import resnet_name
 from .loader import load_published
 
 
+@checks_kinds
 def build_unet(
     input_shape: tuple[int | None, int | None, int] = (256, 256, 3),
     num_classes: int = 2,
@@ -64,6 +66,7 @@ def build_unet(
     return _loaded(model, weights, encoder)
 
 
+@checks_kinds
 def build_fcn(
     input_shape: tuple[int | None, int | None, int] = (256, 256, 3),
     num_classes: int = 2,
@@ -100,6 +103,7 @@ def build_fcn(
     return _loaded(model, weights, encoder)
 
 
+@checks_kinds
 def build_resnet(
     depth: int = 50,
     input_shape: tuple[int | None, int | None, int] | None = None,

@@ -16,6 +16,7 @@ from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 from unetres_edge.terminal import counted
 
+from ..choices.arguments import checks_kinds
 from ..settings import AugmentSettings
 
 _ROWS = 5  # images
@@ -24,6 +25,7 @@ _TIMED = 256  # crops
 _TITLE = 20  # characters over a panel
 
 
+@checks_kinds
 def augment(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -12,6 +12,8 @@ from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, Us
 from unetres_edge.files import write_bytes, write_json
 from unetres_edge.terminal import counted, shown
 
+from ..choices.arguments import checks_kinds
+
 if TYPE_CHECKING:
     from ..doctor.check import Checkup
 
@@ -20,6 +22,7 @@ _NAMES = 12  # files to leave out in one line
 _ROUNDS = 3  # of a declaration and a check; what one leaves is left out in the next
 
 
+@checks_kinds
 def check(
     data: str | os.PathLike[str],
     *,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..choices.arguments import checks_kinds
 from ..runs import CLUSTER, Compression
 from ..settings import ClusterSettings
 from .retraining import new_run, open_source, read_data
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
 
 
+@checks_kinds
 def cluster(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],

@@ -12,6 +12,7 @@ from unetres_edge.errors import FileSystemError
 from unetres_edge.files import write_json
 from unetres_edge.moved import renamed_argument
 
+from ..choices.arguments import checks_kinds
 from ..settings import EvaluateSettings
 from ..tasks import task_of
 from ..tasks.loading import name_of, open_own, refuse_for_own
@@ -19,14 +20,14 @@ from ..tasks.reading import read_for
 from ..tasks.task import Model, Opening
 
 if TYPE_CHECKING:
-    from ..data import Dataset
     from ..objects import Separation
 
 
 @renamed_argument(turns="tta")
+@checks_kinds
 def evaluate(
     model: Model,
-    data: str | os.PathLike[str] | Dataset,
+    data: Any,
     *,
     split: str = EvaluateSettings.split,
     json_file: str | os.PathLike[str] | None = None,
@@ -45,7 +46,9 @@ def evaluate(
 
     Args:
         model: run folder, `.tflite` or `.keras` file, or a Keras model.
-        data: what `open_dataset` takes.
+        data: what `open_dataset` takes; or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset` or an
+            iterable of such, in batches or one by one, all of which is the part "test". Images are pixels, floats in
+            [0, 1], or what the network sees, which is undone by its preprocessing; labels are class ids or one-hot.
         split: "train", "val", "test" or "all".
         json_file: where to write the scores, too.
         preprocessing: how images meet the network; for `.keras` files, models, and `.tflite` files without a card.

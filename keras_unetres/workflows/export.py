@@ -16,6 +16,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import read_bytes
 
+from ..choices.arguments import checks_kinds
 from ..data.forms.tfds import is_asked_for
 from ..runs import RunInfo
 from ..settings import MAX_DROP, ExportSettings, LimitSettings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..tflite import Exported
 
 
+@checks_kinds
 def export(
     source: str | os.PathLike[str] | keras.Model,
     path: str | os.PathLike[str],
@@ -44,7 +46,7 @@ def export(
     preprocessing: Preprocessing | None = None,
     classes: Sequence[str] | None = None,
     calibration: Any = None,
-    data: str | os.PathLike[str] | None = None,
+    data: Any = None,
     split: str | None = None,
     max_drop: float | None = None,
     gate: bool = True,
@@ -75,7 +77,8 @@ def export(
         classes: class names, for `.keras` files and models; None for "0", "1", ...
         calibration: for `.keras` files and models: a folder of training images, an array (N, h, w, C) float32 as the
             model sees them, or batches of such. Runs have kept their own.
-        data: what `open_dataset` takes, to score on; None for the data set of the run.
+        data: what `open_dataset` takes, to score on, or (images, labels), `tf.data` or a generator, as for `evaluate`;
+            None for the data set of the run.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
         gate: score the file; without, neither `data` nor `split` nor `max_drop` may be given.
@@ -132,7 +135,9 @@ def export(
         opened.calibration_from,
         held,
         MAX_DROP if max_drop is None else max_drop,
-        "" if opened.in_memory else _command(source, path, options, gate),
+        ""
+        if opened.in_memory or not isinstance(data, (str, os.PathLike, type(None)))
+        else _command(source, path, options, gate),
         limits=limits,
     )
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
@@ -268,7 +273,7 @@ def _check_gate(gate: bool, **given: object) -> None:
 
 def _find_images(
     source: Source,
-    data: str | os.PathLike[str] | None,
+    data: Any,
     split: str | None,
     asked: bool,
     say: Callable[[str], None],
@@ -281,7 +286,7 @@ def _find_images(
         why = f"{nameless} names no data set" if info is None else "the data set of the run was never a file"
         if asked:
             raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
-    elif not is_asked_for(path) and not Path(path).exists():
+    elif isinstance(path, (str, os.PathLike)) and not is_asked_for(path) and not Path(path).exists():
         why = f"there is no data set at {path}"
         if asked:
             raise DataError("there is no such data set", file=path, fix="name it with --data")

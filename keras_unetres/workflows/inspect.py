@@ -17,11 +17,13 @@ from unetres_edge.errors import CardMissingError, FileSystemError, UnetresError
 from unetres_edge.files import read_bytes, write_json
 from unetres_edge.model.card import read_card
 
+from ..choices.arguments import checks_kinds
 from ..tasks.foreign import options_of_file, read_ends, stand_in
 from ..verify.receipt import read_receipt, receipt_files
 from ..verify.targets import ask_targets
 
 
+@checks_kinds
 def inspect(
     model: str | os.PathLike[str],
     *,

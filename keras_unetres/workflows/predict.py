@@ -16,6 +16,7 @@ from unetres_edge.results.draw import encode_png
 from unetres_edge.results.result import Result
 from unetres_edge.terminal import shown
 
+from ..choices.arguments import checks_kinds
 from ..objects import (
     LabelFormat,
     Separation,
@@ -33,6 +34,7 @@ from ..tasks.loading import open_own, refuse_for_own
 from ..tasks.task import Model, Opening, Outputs
 
 
+@checks_kinds
 def predict(
     model: Model,
     images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

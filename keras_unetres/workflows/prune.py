@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..choices.arguments import checks_kinds
 from ..runs import PRUNE, Compression
 from ..settings import PruneSettings
 from .retraining import new_run, open_source, read_data
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _GROWING = 2 / 3  # of the training, while the share of zeros grows; in the rest the network makes up for it
 
 
+@checks_kinds
 def prune(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],

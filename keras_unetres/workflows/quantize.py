@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import look_up
 
+from ..choices.arguments import checks_kinds
 from ..runs import QUANTIZE_AWARE, Compression, RunFolder
 from ..settings import QuantizeSettings
 from .retraining import new_run, open_source, read_data
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _RANGES_FROM = 64  # calibration crops
 
 
+@checks_kinds
 def quantize(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],

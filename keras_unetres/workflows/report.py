@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import UsageError
 
+from ..choices.arguments import checks_kinds
 from ..runs import RunFolder
 from ..tasks.loading import open_segmenter
 from ..tasks.reading import open_for, read_for, recorded_place
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
 
 
+@checks_kinds
 def report(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str] | Dataset | None = None,

@@ -14,6 +14,7 @@ import numpy as np
 from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
+from ..choices.arguments import checks_kinds
 from ..planning import TrainingPlan, plan_training
 from ..runs import RunFolder
 from ..settings import TrainSettings, flat_options
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..training.training_data import TrainingData
 
 
+@checks_kinds
 def train(
     data: str | os.PathLike[str] | Dataset,
     out: str | os.PathLike[str],
@@ -96,6 +98,7 @@ def train(
         return train_run(run, found, devices, begun, say)
 
 
+@checks_kinds
 def resume(
     run_path: str | os.PathLike[str],
     *,

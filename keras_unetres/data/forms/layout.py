@@ -25,6 +25,7 @@ from ..fixes import declare
 from ..sources import Sample
 
 UNPARTED = ""
+HELD_OUT = "held-out"  # the key of samples that are all there to be scored
 PART_NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "dev"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from unetres_edge.errors import UsageError
 
+from ...choices.arguments import checks_kinds
 from .bridge import carry, set_weights, unwrapped
 from .imports import load_tfmot
 from .prune import choose_layers, kernels_by_layer
@@ -52,6 +53,7 @@ class Clustered:
         return set_weights(values, keras.models.clone_model(self.original))
 
 
+@checks_kinds
 def cluster_model(
     model: keras.Model, *, clusters: int = 16, keep_zeros: bool = False, layers: Sequence[str] | None = None
 ) -> Clustered:

@@ -19,6 +19,7 @@ import numpy as np
 
 from unetres_edge.errors import UsageError
 
+from ...choices.arguments import checks_kinds
 from .bridge import carry, copy_weights, unwrapped
 from .imports import load_tfmot
 
@@ -61,6 +62,7 @@ class Pruned:
         return copy_weights(self.model, keras.models.clone_model(self.original))
 
 
+@checks_kinds
 def prune_model(
     model: keras.Model,
     *,

@@ -1,0 +1,143 @@
+"""Arguments of public functions, whose kinds are checked at the door by what their annotations say."""
+
+from __future__ import annotations
+
+import ast
+import collections.abc
+import functools
+import inspect
+import numbers
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from unetres_edge.errors import UsageError, shortened
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+_ANY = object()  # of an annotation that is not known here, such as a class that would have to be imported
+
+
+def checks_kinds(function: _F) -> _F:
+    """Return a function that refuses arguments of other kinds than its annotations name, with a UsageError.
+
+    Annotations that name what is not imported are not checked. Items of sequences are; values are the function's own
+    matter.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            kinds = _kinds(function, name)
+            if not any(_fits(value, kind) for kind in kinds):
+                raise UsageError(
+                    f"{name} is wrong",
+                    expected=" or ".join(dict.fromkeys(map(_said, kinds))),
+                    found=f"{shortened(repr(value), 80)} ({type(value).__name__})",
+                )
+        return function(*args, **kwargs)
+
+    return typing.cast(_F, checked)
+
+
+@functools.cache
+def _kinds(function: Callable[..., Any], name: str) -> tuple[Any, ...]:
+    """Return the kinds that an argument may have, as far as they are known."""
+    annotation = inspect.signature(function).parameters[name].annotation
+    if not isinstance(annotation, str):
+        return _parts(annotation)
+    module = vars(sys.modules[function.__module__])
+    found: list[Any] = []
+    for part in _alternatives(ast.parse(annotation, mode="eval").body):
+        try:
+            root = ast.unparse(part).partition(".")[0]  # such as keras, imported for type checkers alone
+            known = {root: sys.modules[root], **module} if root in sys.modules else dict(module)
+            found += _parts(eval(ast.unparse(part), known))  # the annotation of this package's own function
+        except (AttributeError, NameError):
+            found.append(_ANY)
+    return tuple(found)
+
+
+def _alternatives(node: ast.expr) -> Iterable[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        yield from _alternatives(node.left)
+        yield from _alternatives(node.right)
+    else:
+        yield node
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return typing.get_args(annotation)
+    return (type(None) if annotation is None else annotation,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind is _ANY:  # an object of a class
+        return not isinstance(value, (str, bytes, numbers.Number, list, tuple, Mapping))
+    if kind in (Any, inspect.Parameter.empty) or isinstance(kind, TypeVar):
+        return True
+    if origin is typing.Literal:
+        return value in inner
+    if kind is bool:
+        return isinstance(value, bool) or type(value).__name__ == "bool"
+    if kind in (int, float):
+        abstract = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, abstract) and not isinstance(value, bool)
+    if origin is tuple:
+        return _fits_tuple(value, inner)
+    if origin in (list, collections.abc.Sequence, collections.abc.Iterable):
+        holds = isinstance(value, origin) or (
+            origin is not list and hasattr(value, "__array__") and not _is_text(inner)
+        )
+        is_text = isinstance(value, (str, bytes))
+        items = value if isinstance(value, (list, tuple)) else ()
+        return holds and not is_text and all(any(_fits(each, part) for part in _parts(inner[0])) for each in items)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, Mapping)
+    if origin is collections.abc.Callable:
+        return callable(value)
+    if origin is os.PathLike:
+        return isinstance(value, os.PathLike)
+    plain = origin or kind
+    return isinstance(value, plain) if isinstance(plain, type) else True
+
+
+def _is_text(inner: tuple[Any, ...]) -> bool:
+    return any(part is str or typing.get_origin(part) is os.PathLike for part in _parts(inner[0]))
+
+
+def _fits_tuple(value: Any, inner: tuple[Any, ...]) -> bool:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return False
+    if inner and inner[-1] is Ellipsis:
+        return all(any(_fits(each, part) for part in _parts(inner[0])) for each in value)
+    fits = (any(_fits(each, part) for part in _parts(kind)) for each, kind in zip(value, inner, strict=False))
+    return len(value) == len(inner) and all(fits)
+
+
+def _said(kind: Any) -> str:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind is _ANY:
+        return "what the documentation says"
+    if origin is os.PathLike:
+        return "a path"
+    if origin is typing.Literal:
+        return " or ".join(map(repr, inner))
+    if origin is collections.abc.Callable:
+        return "a function"
+    if origin is collections.abc.Mapping:
+        return "a dictionary"
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return "(" + ", ".join(" or ".join(map(_said, _parts(each))) for each in inner) + ")"
+    if origin in (tuple, list, collections.abc.Sequence, collections.abc.Iterable):
+        return "a list of " + " or ".join(map(_said, _parts(inner[0])))
+    return getattr(kind, "__name__", str(kind))

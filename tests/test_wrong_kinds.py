@@ -1,0 +1,64 @@
+"""Every public function with arguments of every wrong kind: what reaches the caller is an error of this package."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import keras_unetres as ku
+from unetres_edge.errors import UnetresError
+
+FUNCTIONS = [name for name in ku.__all__ if inspect.isfunction(getattr(ku, name))]
+WRONG: tuple[Any, ...] = (None, 5, -1.5, True, "no such thing", b"bytes", [], ["a", 1], {}, {"a": 1}, object(), len)
+WRONG += (Path("none"), np.zeros(3), float("nan"), (1, 2, 3))
+
+
+def usual(name: str, folder: Path) -> Any:
+    """Return a value for an argument that is required, by which a call goes as far as it can."""
+    return {
+        "out": folder / "out",
+        "path": folder / "out.tflite",
+        "input_shape": (16, 16, 1),
+        "num_classes": 2,
+        "depth": 18,
+        "images": [np.zeros((8, 8), np.uint8)] * 4,
+        "masks": [np.zeros((8, 8), np.uint8)] * 4,
+        "chances": np.full((4, 4, 2), 0.5),
+        "class_names": ["a", "b"],
+        "name": "cross_entropy",
+        "preprocessing": ku.Preprocessing(channels=1, size=(16, 16)),
+        "model": folder / "none",
+        "source": folder / "none",
+        "run": folder / "none",
+        "data": folder / "none",
+    }.get(name, folder / "none")
+
+
+QUICK = ("evaluate", "inspect", "separate", "read_receipt", "dataset_from_arrays", "export_tflite")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FUNCTIONS]
+)
+def test_wrong_kinds_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = getattr(ku, name)
+    parameters = inspect.signature(function).parameters
+    needed = {each: usual(each, tmp_path) for each, about in parameters.items() if about.default is about.empty}
+    bare = []
+    for each in parameters:
+        for value in WRONG:
+            given = {**needed, each: value}
+            if parameters[each].kind is inspect.Parameter.VAR_KEYWORD:
+                continue
+            try:
+                function(**given)
+            except UnetresError:
+                pass
+            except Exception as error:
+                bare.append(f"{each}={value!r:.40}: {type(error).__name__}: {str(error)[:90]}")
+    assert not bare, "\n".join([f"{len(bare)}", *bare])
