@@ -23,7 +23,7 @@ from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, repeated
-from .sources import Sample
+from .sources import ImageFile, Sample
 from .splits import find_splits
 from .unread import find_unread, unread_note
 
@@ -156,6 +156,8 @@ def open_dataset(
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)
         layout.notes += _unread_notes(samples, declared.base)
+    if reading.pages == "channels":
+        samples = {part: [_with_pages_stacked(sample) for sample in found] for part, found in samples.items()}
     is_empty = not strict and faults and not any(samples.values())  # they say why
     return Dataset(
         declared.file,
@@ -170,6 +172,12 @@ def open_dataset(
         faults=faults,
         warnings=tuple(layout.warnings),
     )
+
+
+def _with_pages_stacked(sample: Sample) -> Sample:
+    if not isinstance(sample.image, ImageFile) or sample.image.page is not None:
+        return sample
+    return replace(sample, image=replace(sample.image, stacked=True))
 
 
 def _unread_notes(samples: Mapping[str, list[Sample]], base: Path) -> list[str]:

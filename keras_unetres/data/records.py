@@ -73,6 +73,7 @@ class Look:
         fault: why the sample cannot be used, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         size: (height, width) of the image as stored, px.
+        channels: of the image.
         mode: kind of pixels of an image that has one class: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded pixels of such an image.
     """
@@ -86,6 +87,7 @@ class Look:
     fault: Finding | None = None
     colors: dict[int, int] | None = None
     size: tuple[int, int] = (0, 0)
+    channels: int = 1
     mode: str = ""
     content: str = ""
 
@@ -100,8 +102,8 @@ class Records:
     """Decoded samples of one split: `records[i]` gives a `Record`. They stay in memory up to a limit.
 
     `samples` says where each comes from, `sizes` holds (height, width) of each in px, `in_memory` whether it was kept,
-    `grey` whether no image has colour, `labelled` whether any pixel has a class, `contents` the digests of the pixels
-    of images that have one class each.
+    `grey` whether no image has colour, `channels` the most that an image has, `labelled` whether any pixel has a class,
+    `contents` the digests of the pixels of images that have one class each.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Records:
         self.sizes = tuple(look.size for look in looks)
         self.contents = tuple(look.content for look in looks)
         self.grey = all(look.grey for look in looks)
+        self.channels = max((look.channels for look in looks), default=1)
         ignored = {value for value, class_id in (classes.values or {}).items() if class_id == IGNORE}
         ignored |= {classes.ignore} if classes.ignore is not None else set()
         self.labelled = any(look.counts is None or not look.counts.keys() <= ignored for look in looks)
@@ -128,6 +131,13 @@ class Records:
             kept += look.nbytes
             self._kept.append(_record(sample, look, classes) if look.image is not None and kept <= _MEMORY else None)
         self.in_memory = tuple(record is not None for record in self._kept)
+
+    @property
+    def usual_channels(self) -> int:
+        """The channels of a network for these images: 1 if all are grey, 3 with colour, else as many as they have."""
+        if self.channels in (1, 3):
+            return 1 if self.grey else 3
+        return self.channels
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -289,7 +299,8 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
     grey = image.ndim == 2 or bool((image == image[..., :1]).all())
     by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
     size = (mask.shape[0], mask.shape[1])
-    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey, size=size)
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey, size=size, channels=channels)
 
 
 def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | None) -> Look:

@@ -59,13 +59,14 @@ def _digest(path: Path, changed: int, size: int) -> str:
 
 @dataclass(frozen=True)
 class ImageFile(Source):
-    """An image file, or a page of one."""
+    """An image file, or a page of one; with `stacked`, the pages of a file are its channels."""
 
     file: Path
     page: int | None = None
+    stacked: bool = False
 
     def read(self) -> np.ndarray:
-        return read_image(self.file, self.page)
+        return read_image(self.file, self.page, stacked=self.stacked)
 
     def digest(self) -> str:
         return file_digest(self.file) + ("" if self.page is None else f"#{self.page}")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from unetres_edge.images.preprocessing import IGNORE, Preprocessing
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.images.view import to_view
 from unetres_edge.results import draw
 
 from ..scores.confusion import Confusion
@@ -62,10 +63,11 @@ class Extremes:
         most: how many of each at most; no image is kept twice in what `best` and `worst` return.
         colors: colours of the classes.
         background: the class that is not drawn.
+        show: the channels that are shown, see `to_view`.
     """
 
-    def __init__(self, most: int, colors: Sequence[draw.Color], background: int = 0) -> None:
-        self._most, self._colors, self._background = most, colors, background
+    def __init__(self, most: int, colors: Sequence[draw.Color], background: int = 0, show: Sequence[int] = ()) -> None:
+        self._most, self._colors, self._background, self._show = most, colors, background, show
         self._low: list[tuple[float, int, Case]] = []  # a heap whose first is the best of the worst
         self._high: list[tuple[float, int, Case]] = []
         self._seen = 0
@@ -83,7 +85,7 @@ class Extremes:
             if len(heap) < self._most or key > heap[0][:2]
         ]
         if wanted:
-            case = make_case(index, name, image, mask, class_map, count, self._colors, self._background)
+            case = make_case(index, name, image, mask, class_map, count, self._colors, self._background, self._show)
             for heap, key in wanted:
                 heapq.heappush(heap, (*key, case))
                 if len(heap) > self._most:
@@ -104,12 +106,13 @@ def make_case(
     count: Confusion,
     colors: Sequence[draw.Color],
     background: int = 0,
+    show: Sequence[int] = (),
 ) -> Case:
     """Return the case of one image, its pictures at most 384 px wide and high."""
     labelled = max(1, int(count.counts.sum()))
     pairs = largest_confusions(count.counts, len(count.counts) ** 2)
     mistakes = tuple(Mistake(truth, label, pixels / labelled) for truth, label, pixels, _ in pairs)
-    view = Preprocessing(channels=3).prepare(image)
+    view = to_view(image, show)
     scale = min(1.0, _SIDE / max(mask.shape))
     size = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
     if scale < 1:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from unetres_edge.files import make_folder, write_bytes
-from unetres_edge.images.preprocessing import IGNORE, Preprocessing
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.images.view import to_view
 from unetres_edge.results import draw
 from unetres_edge.results.draw import Color
 
@@ -21,9 +22,11 @@ _FRAMES = 8
 _FRAME = 256  # px; height of a frame
 
 
-def overlay(image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], background: int) -> np.ndarray:
+def overlay(
+    image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], background: int, show: Sequence[int] = ()
+) -> np.ndarray:
     """Return an image with all classes but the background laid over it, (h, w, 3) uint8, at most 256 px high."""
-    picture = draw.overlay(Preprocessing(channels=3).prepare(image), class_map, colors, background=background)
+    picture = draw.overlay(to_view(image, show), class_map, colors, background=background)
     height, width = class_map.shape
     size = (max(1, round(width * _FRAME / height)), _FRAME)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if height > _FRAME else picture
@@ -77,6 +80,7 @@ def sample_sheet(
     colors: Sequence[Color],
     *,
     background: int = 0,
+    show: Sequence[int] = (),
     height: int = 256,
 ) -> np.ndarray:
     """Return image | truth | one overlay a prediction | wrong pixels of the first, as (H, W, 3) uint8.
@@ -87,9 +91,10 @@ def sample_sheet(
         predictions: title -> class map, (H, W) uint8; one or more.
         colors: colours of the classes.
         background: the class that is not drawn.
+        show: the channels that are shown, see `to_view`.
         height: height of each panel in px.
     """
-    view = Preprocessing(channels=3).prepare(image)
+    view = to_view(image, show)
     maps = (mask, *predictions.values())
     pictures = [view, *(draw.overlay(view, ids, colors, background=background) for ids in maps)]
     title, first = next(iter(predictions.items()))

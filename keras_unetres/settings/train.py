@@ -86,7 +86,21 @@ class NetworkSettings(Settings):
         0.0, "share dropped at the end of the contracting path", least=0, below=1, metavar="P", tags=(_MASKS,)
     )
     channels: int | None = setting(
-        None, "channels of the input", choices=(1, 3), unset="1 if every image is grey, else 3"
+        None,
+        "channels of the input",
+        least=1,
+        most=16,
+        metavar="N",
+        unset="1 if every image is grey, 3 with colour, else as many as the images have",
+    )
+    show: tuple[int, int, int] | None = setting(
+        None,
+        "channels, counted from 1, that pictures of images with other than 1 or 3 show as red, green and blue",
+        least=1,
+        most=16,
+        metavar=("R", "G", "B"),
+        unset="the first three; of two the mean",
+        tags=(_MASKS,),
     )
     fit: str | None = setting(
         None,

@@ -49,6 +49,7 @@ def card_of_run(info: RunInfo, *, halo: int, stride: int = 0) -> Card:
         task=info.task,
         ignore_index=IGNORE if info.classes.ignored else None,
         background=_background(info),
+        show=_shown(info),
         halo=halo,
         stride=stride,
         dataset=info.reading.to_dict(),
@@ -60,6 +61,12 @@ def _background(info: RunInfo) -> int:
     """Return the class that is declared as the background, or -1 where its name says it."""
     declared = info.reading.background
     return info.classes.names.index(declared) if declared in info.classes.names else -1
+
+
+def _shown(info: RunInfo) -> tuple[int, ...]:
+    """Return the channels that pictures show, by the settings of the run; of runs of earlier versions none."""
+    network = info.settings.get("network")
+    return tuple(network.get("show") or ()) if isinstance(network, Mapping) else ()
 
 
 def build_network(info: RunInfo) -> keras.Model:

@@ -147,7 +147,10 @@ def prepare_data(
 
 
 def _channels(settings: TrainSettings, records: Mapping[str, Records]) -> int:
-    return settings.network.channels or (1 if all(part.grey for part in records.values()) else 3)
+    if settings.network.channels:
+        return settings.network.channels
+    found = {part.usual_channels for part in records.values()}
+    return max(found)
 
 
 def read_again(

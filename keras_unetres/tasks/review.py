@@ -52,7 +52,7 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         total: number of samples, for the progress bar.
     """
     classes = len(segmenter.card.class_names)
-    extremes = Extremes(SHOWN, segmenter.card.class_colors, segmenter.card.background)
+    extremes = Extremes(SHOWN, segmenter.card.class_colors, segmenter.card.background, segmenter.card.show)
     confusion = Confusion.empty(classes)
     rows: list[Margins] = []
     names: list[str] = []
@@ -100,4 +100,4 @@ class Watched:
 
     def _drawn(self, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
         card = self._segmenter.card
-        return overlay(image, class_map, card.class_colors, card.background)
+        return overlay(image, class_map, card.class_colors, card.background, card.show)

@@ -112,7 +112,9 @@ class Segment:
             record = records["val"][index]
             class_map = segmenter.segment(record.image).class_map
             predictions, card = {"prediction": class_map}, segmenter.card
-            sheet = sample_sheet(record.image, record.mask, predictions, card.class_colors, background=card.background)
+            sheet = sample_sheet(
+                record.image, record.mask, predictions, card.class_colors, background=card.background, show=card.show
+            )
             try:
                 write_bytes(run.samples / f"{picture_name(index, record.name)}.png", draw.encode_png(sheet))
             except FileSystemError as error:  # of a picture, which costs neither the others nor the report

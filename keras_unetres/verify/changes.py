@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from unetres_edge.images.preprocessing import Preprocessing
+from unetres_edge.images.view import to_view
 from unetres_edge.results.draw import Color
 
 from ..pages.cases import shrink_ids, tint
@@ -21,8 +21,8 @@ _SIDE = 320  # px; longer sides are made smaller
 class WorstImages:
     """Keeps the pictures of the images that lost most, as they come."""
 
-    def __init__(self, most: int, colors: Sequence[Color], background: int = 0) -> None:
-        self._most, self._colors, self._background, self._seen = most, colors, background, 0
+    def __init__(self, most: int, colors: Sequence[Color], background: int = 0, show: Sequence[int] = ()) -> None:
+        self._most, self._colors, self._background, self._show, self._seen = most, colors, background, show, 0
         self._heap: list[tuple[tuple[float, float, int], ChangedImage]] = []  # the first is the best of the worst
 
     def add(self, sample: Sample, first: np.ndarray, last: np.ndarray, points: float) -> None:
@@ -44,7 +44,7 @@ class WorstImages:
     def _draw(
         self, index: int, sample: Sample, first: np.ndarray, last: np.ndarray, points: float, equal: float
     ) -> ChangedImage:
-        view = Preprocessing(channels=3).prepare(sample.image)
+        view = to_view(sample.image, self._show)
         scale = min(1.0, _SIDE / max(first.shape))
         size = (max(1, round(first.shape[0] * scale)), max(1, round(first.shape[1] * scale)))
         if scale < 1:

@@ -76,7 +76,7 @@ def compare_segmenters(
     names: list[str] = []
     packed: list[bytes] = []
     pixels: list[int] = []
-    worst = WorstImages(shown, card.class_colors, card.background)
+    worst = WorstImages(shown, card.class_colors, card.background, card.show)
     for sample in with_progress(samples, "gate", "image", total):
         maps: list[np.ndarray] = []
         for title, segmenter in forms.items():

@@ -72,7 +72,7 @@ def augment(
     from ..data.samples import Samples
     from ..data.weighting import Weighting
 
-    channels = 1 if records.grey else 3
+    channels = records.usual_channels
     name = ("microscopy" if channels == 1 else "street") if augment == "auto" else augment
     if name not in AUGMENTATIONS:
         raise UsageError("the augmentation is unknown", expected=", ".join(AUGMENTATIONS), found=name)

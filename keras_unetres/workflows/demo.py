@@ -143,7 +143,9 @@ def _draw(folder: Path, files: Mapping[str, Path]) -> tuple[Path, Path]:
     rows = []
     for record in (records[index] for index in range(_DRAWN)):
         maps = {title: segmenter.segment(record.image).class_map for title, segmenter in segmenters.items()}
-        rows.append(sample_sheet(record.image, record.mask, maps, card.class_colors, background=card.background))
+        rows.append(
+            sample_sheet(record.image, record.mask, maps, card.class_colors, background=card.background, show=card.show)
+        )
     overlay = folder / "overlay.png"
     write_bytes(overlay, draw.encode_png(draw.stack(rows)))
     predict_files(segmenters["int8 .tflite"], [sample.image.file for sample in records.samples], folder / "predictions")

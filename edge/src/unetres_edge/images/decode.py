@@ -24,7 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import FileSystemError, ImageError, MaskError, UsageError
+from ..errors import FileSystemError, Fix, ImageError, MaskError, UsageError
 from ..files import Contents, is_buffer, read_bytes, read_contents
 from . import png, pnm, tiff
 
@@ -40,13 +40,16 @@ _stacks: deque[tuple[tuple[int, ...], bytes]] = deque(maxlen=2)
 _EXIF_ORIENTATION = 0x0112
 _SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
 _AS_FILES = "save each frame as its own file, or declare the stack in a dataset.yaml"
+_AS_CHANNELS = Fix("pages: channels", {"pages": "channels"})
 
 
-def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], page: int | None = None, *, stacked: bool = False) -> np.ndarray:
     """Decode an image file, with its EXIF orientation applied.
 
     Args:
-        page: page of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+        page: page of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one, but
+            for those in which OME-XML or ImageJ say that the pages are the channels of one image.
+        stacked: whether the pages of a file are its channels, whatever it says of them.
 
     Returns:
         (H, W) for grey or (H, W, 3) for colour images, (H, W, C) for TIFFs with other channels, 16 at most. uint8;
@@ -58,11 +61,14 @@ def read_image(path: str | os.PathLike[str], page: int | None = None) -> np.ndar
             values that are not finite, a 16-bit colour PNG, or more than `MAX_PIXELS` pixels.
     """
     with _named(ImageError, path):
-        return _decode(_read_page(path, "image", page), page)
+        return _decode(_read_page(path, "image", page), page, stacked)
 
 
-def _decode(data: bytes, page: int | None) -> np.ndarray:
+def _decode(data: bytes, page: int | None, stacked: bool = False) -> np.ndarray:
     if tiff.is_tiff(data):
+        pages = tiff.count_pages(data)
+        if page is None and pages > 1 and (stacked or tiff.count_channels(data) == pages):
+            return _stacked(data, pages)
         return _tiff_image(data, *_find_page(data, page))
     if pnm.is_pnm(data):
         values, largest = _pnm_values(data, page)
@@ -168,10 +174,13 @@ def image_array(image: Image.Image, *, file: str | os.PathLike[str] | None = Non
         return _finite(_image_array(ImageOps.exif_transpose(image)))
 
 
-def pixels_of(image: Contents | np.ndarray | Image.Image) -> np.ndarray:
+def pixels_of(image: Contents | np.ndarray | Image.Image, *, stacked: bool = False) -> np.ndarray:
     """Return the pixels of whatever stands for an image: an array as it is, a Pillow image, or a file.
 
-    A file is given by its path, by its bytes (or what holds them, such as a memoryview), or opened with mode "rb".
+    Args:
+        image: the image; a file by its path, by its bytes (or what holds them, such as a memoryview), or opened with
+            mode "rb".
+        stacked: as `read_image` takes it.
 
     Raises:
         UsageError: it is none of these.
@@ -182,13 +191,13 @@ def pixels_of(image: Contents | np.ndarray | Image.Image) -> np.ndarray:
     if isinstance(image, Image.Image):
         return image_array(image)
     if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
+        return read_image(image, stacked=stacked)
     if not (callable(getattr(image, "read", None)) or _holds_a_file(image)):
         expected = "an array, a Pillow image, or a file: its path, its bytes, or opened with mode 'rb'"
         raise UsageError("not an image", expected=expected, found=type(image).__name__)
     data, file = read_contents(image, "image")
     with _named(ImageError, file):
-        return _decode(_checked(data), None)
+        return _decode(_checked(data), None, stacked)
 
 
 def _holds_a_file(value: object) -> bool:
@@ -369,9 +378,27 @@ def _check_size(width: int, height: int, bytes_a_pixel: float = 1) -> None:
         )
 
 
-def _check_page(page: int | None, pages: int) -> None:
+def _stacked(data: bytes, pages: int) -> np.ndarray:
+    """Return the pages of a TIFF as the channels (H, W, C) of one image."""
+    if pages > tiff.MAX_CHANNELS:
+        raise ImageError(
+            "too many pages for channels", expected=f"at most {tiff.MAX_CHANNELS}", found=pages, kind="frames"
+        )
+    found = [_tiff_image(data, *_find_page(data, number)) for number in range(pages)]
+    forms = sorted({f"{values.shape} {values.dtype}" for values in found})
+    if len(forms) > 1 or found[0].ndim != 2:
+        raise ImageError(
+            "the pages are no channels",
+            expected="grey pages of one size and depth",
+            found=", ".join(forms),
+            kind="frames",
+        )
+    return np.stack(found, axis=-1)
+
+
+def _check_page(page: int | None, pages: int, fix: str | Fix = _AS_FILES) -> None:
     if page is None and pages != 1:
-        raise ImageError("more than one frame", expected=1, found=pages, fix=_AS_FILES, kind="frames")
+        raise ImageError("more than one frame", expected=1, found=pages, fix=fix, kind="frames")
     if page is not None and not 0 <= page < pages:
         raise ImageError("no such page", expected=f"0..{pages - 1}", found=page, kind="frames")
 
@@ -513,7 +540,8 @@ def _packed(values: np.ndarray) -> np.ndarray:
 
 
 def _find_page(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
-    _check_page(number, tiff.count_pages(data))
+    pages = tiff.count_pages(data)
+    _check_page(number, pages, _AS_CHANNELS if pages <= tiff.MAX_CHANNELS else _AS_FILES)
     page, image = tiff.find_page(data, number or 0)
     _check_size(page.width, page.height, page.samples * page.bits / 8)
     if page.photometric not in (0, 1, 2, 3, 6) or page.samples > tiff.MAX_CHANNELS:
@@ -524,6 +552,7 @@ def _find_page(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
 
 
 def _find_mask(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
+    _check_page(number, tiff.count_pages(data))
     page, image = _find_page(data, number)
     if page.lossy or page.photometric == 6:
         raise MaskError(

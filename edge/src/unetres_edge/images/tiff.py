@@ -39,6 +39,9 @@ _LOSSY = {6, 7, 50001}
 _COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "transparency", 5: "CMYK", 6: "YCbCr", 8: "LAB"}
 _KINDS = {1: "uint", 2: "int", 3: "float"}
 
+_IMAGEJ = re.compile(rb"\n(channels|slices|frames)=(\d{1,6})")
+_OME = re.compile(rb"\sSize([CZT])=\"(\d{1,6})\"")
+
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or Python prints what it logs to stderr
 
 
@@ -137,6 +140,20 @@ def count_pages(data: bytes) -> int:
     """Return the number of images in a TIFF, those of an ImageJ stack with one page included."""
     pages = _chain(data)
     return len(pages) if len(pages) > 1 else _read_page(data, pages, 0).images
+
+
+def count_channels(data: bytes) -> int:
+    """Return the number of channels that OME-XML or ImageJ say the pages of a TIFF are; 0 where they say nothing of it.
+
+    0 too where the pages are slices or times of a stack.
+    """
+    order, big = _MAGIC[data[:4]]
+    said = _Tags(data, _chain(data)[0], order, big).text(270)
+    if said.startswith(b"ImageJ="):
+        numbers = {name: int(n) for name, n in _IMAGEJ.findall(said)}
+        return numbers.get(b"channels", 0) if max(numbers.get(b"slices", 1), numbers.get(b"frames", 1)) == 1 else 0
+    sizes = {name: int(n) for name, n in reversed(_OME.findall(said))} if b"<OME" in said else {}
+    return sizes.get(b"C", 0) if sizes.get(b"Z", 1) == sizes.get(b"T", 1) == 1 else 0
 
 
 def find_page(data: bytes, number: int) -> tuple[Page, int]:

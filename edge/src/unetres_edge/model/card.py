@@ -42,6 +42,7 @@ class Card:
         head: "logits" (scores for every class) or "argmax" (class ids made in the graph).
         ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
+        show: the three channels that pictures show as red, green and blue, counted from 1; () for the usual ones.
         halo: how far, in px, an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
         activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
@@ -61,6 +62,7 @@ class Card:
     head: str = "logits"
     ignore_index: int | None = None
     background: int = -1
+    show: tuple[int, ...] = ()
     halo: int = 0
     stride: int = 0
     activation: str = "softmax"
@@ -105,6 +107,11 @@ class Card:
         """Whether each pixel of an image gets a class, and not the image alone."""
         return self.task == "segment"
 
+    @property
+    def stacked(self) -> bool:
+        """Whether the pages of a file were read as the channels of one image."""
+        return bool(self.dataset.get("pages") == "channels")
+
     def to_json(self) -> str:
         """Return the card as JSON text, the digest last."""
         return json.dumps(
@@ -119,6 +126,7 @@ class Card:
                 "head": self.head,
                 "ignore_index": self.ignore_index,
                 "background": self.background,
+                "show": list(self.show),
                 "halo": self.halo,
                 "stride": self.stride,
                 "activation": self.activation,
@@ -153,6 +161,7 @@ class Card:
                 head=values["head"],
                 ignore_index=values["ignore_index"],
                 background=_id(values.get("background", -1)),  # older files do not say it
+                show=_show(values.get("show", [])),  # older files do not say it
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
@@ -192,6 +201,12 @@ def _id(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is no class id")
     return value
+
+
+def _show(values: Sequence[int]) -> tuple[int, ...]:
+    if len(values) not in (0, 3) or not all(type(v) is int and v > 0 for v in values):
+        raise ValueError(f"{values} are not three channels, counted from 1")
+    return tuple(values)
 
 
 def _color(values: Sequence[int]) -> tuple[int, int, int]:

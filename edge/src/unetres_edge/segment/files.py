@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
 from ..files import make_folder, name_key, write_bytes, write_json
 from ..images.decode import read_image
-from ..images.preprocessing import Preprocessing
+from ..images.view import to_view
 from ..results import draw
 from ..results.result import Result
 from .inputs import find_images
@@ -97,13 +97,13 @@ def predict_files(
 
     def one(number: int) -> dict[str, object]:
         image, target = images[number], targets[number]
-        pixels = read_image(image)
+        pixels = read_image(image, stacked=segmenter.card.stacked)
         result = segmenter.segment(pixels, scores=more is not None)
-        files, said = more.make(names[number], _viewable(pixels), result) if more else ({}, {})
+        files, said = more.make(names[number], to_view(pixels, segmenter.card.show), result) if more else ({}, {})
         write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
         written.append(target)
         if overlay:
-            write_bytes(overlays[number], draw.encode_png(result.overlay(_viewable(pixels))))
+            write_bytes(overlays[number], draw.encode_png(result.overlay(to_view(pixels, segmenter.card.show))))
         if geojson:
             write_json(shapes[number], result.geojson())
         for name, data in files.items():
@@ -158,10 +158,6 @@ def say_faults(faults: Sequence[UnetresError], count: int, done: str) -> None:
             f"{len(faults)} of {count} images could not be {done}: " + " | ".join(map(str, faults[:_NAMED])) + more,
             fix="replace or remove them; the others are done",
         )
-
-
-def _viewable(pixels: np.ndarray) -> np.ndarray:
-    return Preprocessing(channels=3).prepare(pixels)
 
 
 def refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:

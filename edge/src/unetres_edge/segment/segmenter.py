@@ -95,7 +95,7 @@ class Segmenter(LoadedModel):
         engine = TimedEngine(self.engine)
         if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
-        prepared = self.card.preprocessing.prepare(pixels_of(image))
+        prepared = self.card.preprocessing.prepare(pixels_of(image, stacked=self.card.stacked))
         ready = time.perf_counter()
         height, width = prepared.shape[:2]
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
