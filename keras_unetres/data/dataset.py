@@ -151,7 +151,11 @@ def open_dataset(
         part: [sample for sample in found if not declared.excludes(sample.name)]
         for part, found in layout.samples.items()
     }
-    faults = tuple(fault for fault in layout.faults if not declared.excludes(fault.file))
+    faults = tuple(
+        fault
+        for fault in layout.faults
+        if not declared.excludes(fault.file) and not (fault.where.image and declared.excludes(fault.where.image))
+    )
     faults += tuple(_name_once(samples))
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)

@@ -7,7 +7,22 @@ from pathlib import Path
 from unetres_edge.errors import DataError
 
 from ...choices.tasks import CLASSIFY
-from . import beside, camvid, class_folders, coco, folders, labelme, objects, stack, tfds, voc
+from . import (
+    beside,
+    camvid,
+    class_folders,
+    coco,
+    cvat,
+    folders,
+    label_studio,
+    labelme,
+    objects,
+    outline_files,
+    stack,
+    tfds,
+    voc,
+    yolo,
+)
 from .annotated import boxes_alone, refuse_annotated
 from .layout import Format
 
@@ -21,6 +36,11 @@ FORMATS = {
     "stack": Format(stack.recognises, stack.read),
     "folders": Format(folders.recognises, folders.read),
     "beside": Format(beside.recognises, beside.read),
+    "cvat": Format(cvat.recognises, cvat.read, by_name=True),
+    "label-studio": Format(label_studio.recognises, label_studio.read, by_name=True),
+    "yolo": Format(yolo.recognises, yolo.read, by_name=True),
+    "geojson": Format(outline_files.recognises_geojson, outline_files.read_geojson, by_name=True),
+    "imagej": Format(outline_files.recognises_imagej, outline_files.read_imagej, by_name=True),
     "tfds": Format(tfds.recognises, tfds.read),
     # Last: folders of masks look like it, too.
     CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read, task=CLASSIFY.name),

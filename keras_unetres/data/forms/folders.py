@@ -5,6 +5,7 @@ Beside them may lie `instances/` (numbers of objects) and `weights/` (of each pi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _MASK_SUFFIXES = (
     *("_groundtruth", "_seg", "_segmentation", "_annotation", "_1stho", "_2ndho", "_manual1", "_instances", "_l", "_p"),
 )
 _RENAME = Fix("name every mask like its image: a.png for a.jpg, or a_mask.png")
+_OF_TASKS = re.compile(r"task-\d+-annotation-\d+")  # Label Studio's brushes as PNG, which name no image
+_EXPORT = Fix("export JSON from Label Studio, and put it beside images/: it is read")
 _OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
 
@@ -234,7 +237,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         for key in sorted(set(files) - set(others)):
             file = files[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
-            fix = leave_out(file.name) if set(pictures) & set(labels) else _RENAME  # not all of them
+            fix = leave_out(file.name) if set(pictures) & set(labels) else rename  # not all of them
             layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))

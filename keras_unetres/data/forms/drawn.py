@@ -1,0 +1,200 @@
+"""Masks drawn from outlines and run lengths that other tools write, and the classes that their labels make.
+
+Class 0 is the background; the others are the labels in a form's own order, or that of declared `classes:`. Of objects
+that overlap, the one that its tool puts higher is on top, else the smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unetres_edge.errors import DataError, MaskError
+from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.model.background import is_background
+
+from ..declaration import Declaration
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
+from ..sources import ImageFile, Sample, Source
+from .layout import Layout, refuse_other_background
+from .outlines import number
+
+_FARTHEST = 1e6  # px
+Ring = tuple[float, ...]  # x, y, x, y, ... in px
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One labelled object.
+
+    Args:
+        label: what it is; None for a place that is not labelled.
+        rings: polygons whose union it is, (x, y, ...) in px, or as shares of the image's sides with `relative`.
+        holes: polygons that are cut out of them.
+        box: (left, top, width, height) px of run lengths.
+        runs: lengths of what is not and what is the object, row by row in the box.
+        level: of several that overlap, the higher one is on top.
+        relative: whether rings are shares of the width and the height.
+    """
+
+    label: str | None
+    rings: tuple[Ring, ...] = ()
+    holes: tuple[Ring, ...] = ()
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    runs: tuple[int, ...] = ()
+    level: int = 0
+    relative: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnMask(Source):
+    """The mask of an image, drawn from its shapes; with `numbered`, the objects' numbers 1, 2, ... instead.
+
+    Args:
+        file: where the shapes stand.
+        image: its image, which gives the size where the file does not.
+        size: (height, width) in px, or None.
+        shapes: in the order of the file.
+        class_of: label -> class id or `IGNORE`.
+        numbered: give instances, with 255 where not labelled.
+    """
+
+    file: Path
+    image: ImageFile
+    size: tuple[int, int] | None
+    shapes: tuple[Shape, ...]
+    class_of: Mapping[str, int]
+    numbered: bool = False
+    unlabelled = IGNORE
+
+    def read(self) -> np.ndarray:
+        height, width = self.size or self.image.read().shape[:2]
+        inside = [_inside(shape, (height, width), self.file) for shape in self.shapes]
+        order = sorted(range(len(inside)), key=lambda i: (self.shapes[i].level, -int(inside[i].sum()), i))
+        mask = np.zeros((height, width), np.int32 if self.numbered else np.uint8)
+        for place in order:
+            label = self.shapes[place].label
+            class_id = IGNORE if label is None else self.class_of[label]
+            mask[inside[place]] = number(place) if self.numbered and class_id not in (0, IGNORE) else class_id
+        return mask
+
+    def digest(self) -> str:
+        said = [self.size, self.numbered, [list(vars(shape).values()) for shape in self.shapes], dict(self.class_of)]
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image and what is drawn on it.
+
+    Args:
+        name: of the sample.
+        image: its file.
+        source: where the shapes stand.
+        size: (height, width) in px that the source states, or None.
+        shapes: in order.
+    """
+
+    name: str
+    image: Path
+    source: Path
+    size: tuple[int, int] | None
+    shapes: tuple[Shape, ...]
+
+
+def take_pictures(
+    layout: Layout, declared: Declaration, pictures: Mapping[str, Sequence[Picture]], labels: Iterable[str]
+) -> Layout:
+    """Add the samples of each part, and the classes that the labels make.
+
+    Args:
+        labels: in the order of the form; those used alone, where it has none of its own.
+
+    Raises:
+        DataError: labels that the declared classes do not name, or a background that is not the first.
+    """
+    known = list(dict.fromkeys(labels))
+    own = declared.classes()[0]
+    refuse_other_background(own, declared.file)
+    names = own or ("background", *(label for label in known if not is_background(label)))
+    class_of = {label: 0 if is_background(label) else names.index(label) if label in names else -1 for label in known}
+    strange = [label for label, class_id in class_of.items() if class_id < 0]
+    if strange:
+        raise DataError(
+            "labels that are no class", file=declared.file, expected=", ".join(names), found=", ".join(strange)
+        )
+    layout.names, layout.ignore = names, IGNORE
+    if own is None:
+        layout.notes.append("classes are the labels: " + ", ".join(names[:8]) + ", ..." * (len(names) > 8))
+    for part, found in pictures.items():
+        layout.samples[part] = [_sample(picture, class_of) for picture in sorted(found, key=lambda each: each.name)]
+    return layout
+
+
+def missing_image(layout: Layout, source: Path, named: str, base: Path) -> None:
+    """Add the fault of shapes whose image is not there."""
+    here = Path(named).name or source.name
+    figures = {"named": named}
+    layout.faults.append(Finding("missing-image", Where(relative(source, base), here), figures, leave_out(here)))
+
+
+def bad_shape(layout: Layout, image: str, part: str, found: str, expected: str) -> None:
+    """Add the fault of a shape that cannot be drawn."""
+    figures = {"part": part, "found": found, "expected": expected}
+    layout.faults.append(
+        Finding("bad-annotation", Where(image, Path(image).name), figures, leave_out(Path(image).name))
+    )
+
+
+def ring_of(points: object, scale: tuple[float, float] = (1.0, 1.0)) -> Ring | None:
+    """Return pairs of numbers as a ring of three corners or more, or None if they are none."""
+    try:
+        values = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if values.ndim != 2 or values.shape[0] < 3 or values.shape[1] < 2 or not np.isfinite(values).all():
+        return None
+    scaled = values[:, :2] * scale
+    return tuple(scaled.ravel().tolist()) if np.abs(scaled).max() <= _FARTHEST else None
+
+
+def _sample(picture: Picture, class_of: Mapping[str, int]) -> Sample:
+    image = ImageFile(picture.image)
+    drawn = (DrawnMask(picture.source, image, picture.size, picture.shapes, class_of, each) for each in (False, True))
+    return Sample(picture.name, image, *drawn)
+
+
+def _inside(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
+    """Return (H, W) bool, the pixels of a shape."""
+    if shape.runs:
+        return _from_runs(shape, size, file)
+    outer = _filled(shape.rings, size, shape.relative)
+    return outer & ~_filled(shape.holes, size, shape.relative) if shape.holes else outer
+
+
+def _filled(rings: Sequence[Ring], size: tuple[int, int], shares: bool) -> np.ndarray:
+    from pycocotools import mask as drawing
+
+    height, width = size
+    scale = np.array([width, height]) if shares else np.ones(2)
+    drawn = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in rings]
+    return np.asarray(drawing.decode(drawing.merge(drawing.frPyObjects(drawn, height, width)))).astype(bool)
+
+
+def _from_runs(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
+    left, top, width, height = shape.box
+    fits = min(left, top) >= 0 and left + width <= size[1] and top + height <= size[0]
+    if not fits or sum(shape.runs) != width * height or min(shape.runs) < 0:
+        raise MaskError(
+            "run lengths do not fit the image", file=file, expected=f"{width * height} px", found=sum(shape.runs)
+        )
+    inside = np.zeros(size, bool)
+    values = np.repeat(np.arange(len(shape.runs)) % 2 == 1, shape.runs)
+    inside[top : top + height, left : left + width] = values.reshape(height, width)
+    return inside

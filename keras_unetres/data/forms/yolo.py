@@ -1,0 +1,142 @@
+"""YOLO's segments: `labels/a.txt` for `images/a.jpg`, a line an object: class, and a polygon as shares of the sides.
+
+An image without a file, or with an empty one, has no objects. The classes are those of `data.yaml` or `classes.txt`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from unetres_edge.errors import DataError
+
+from ..declaration import Declaration, read_names
+from ..findings import Finding, Where, relative
+from ..fixes import leave_out
+from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
+from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+
+_LABELS = ("labels", "label")
+_LOOKED_AT = 12  # files
+
+
+def recognises(base: Path) -> bool:
+    """Whether there is a folder of images beside one of lines with polygons."""
+    return any(_hold_polygons(labels) for _, labels in _places(base).values())
+
+
+def read(declared: Declaration) -> Layout:
+    """Read every image and its lines.
+
+    Raises:
+        DataError: no such folders, or numbers of classes that have no name.
+    """
+    base = declared.base
+    layout = Layout()
+    places = _places(base)
+    if not places:
+        raise DataError("no images/ beside labels/", file=base, expected="labels/a.txt for images/a.jpg")
+    pictures: dict[str, list[Picture]] = {}
+    highest = 0
+    for part, (images, labels) in places.items():
+        files = {key_of(path.relative_to(labels).with_suffix("").as_posix()): path for path in labels.rglob("*.txt")}
+        there = {key_of(path.relative_to(images).with_suffix("").as_posix()): path for path in list_images(images)}
+        pictures[part] = []
+        for key in sorted(files.keys() - there.keys()):
+            if files[key].stem not in ("classes", "labels"):
+                missing_image(layout, files[key], f"{files[key].stem}.*", base)
+        for key, image in there.items():
+            name = image.relative_to(images).as_posix()
+            shapes = _shapes(layout, files.get(key), name, base)
+            highest = max([highest, *(int(shape.label) + 1 for shape in shapes if shape.label is not None)])
+            pictures[part].append(Picture(name, image, files.get(key, image), None, shapes))
+    names = _names(base) or [str(place) for place in range(highest)]
+    if highest > len(names):
+        raise DataError("a class has no name", file=base, expected=f"{highest} names in data.yaml", found=len(names))
+    named = {part: [_renamed(picture, names) for picture in found] for part, found in pictures.items() if found}
+    return take_pictures(layout, declared, named, names)
+
+
+def _places(base: Path) -> dict[str, tuple[Path, Path]]:
+    """Return part -> (images, labels): `images/ labels/`, `images/train/ labels/train/` or `train/images/ ...`."""
+    found: dict[str, tuple[Path, Path]] = {}
+    for part, words in PART_NAMES.items():
+        for word in words:
+            for label in _LABELS:
+                for images, labels in ((base / "images" / word, base / label / word),) + (
+                    (base / word / "images", base / word / label),
+                ):
+                    if images.is_dir() and labels.is_dir() and part not in found:
+                        found[part] = (images, labels)
+    whole = next(((base / "images", base / label) for label in _LABELS if (base / label).is_dir()), None)
+    if "train" not in found:
+        found = {UNPARTED: whole} if whole is not None and whole[0].is_dir() else {}
+    return found
+
+
+def _hold_polygons(labels: Path) -> bool:
+    lines = [line.split() for file in sorted(labels.rglob("*.txt"))[:_LOOKED_AT] for line in _lines(file)]
+    return any(len(words) >= 7 and len(words) % 2 for words in lines) and all(map(_is_row, lines))
+
+
+def _is_row(words: list[str]) -> bool:
+    try:
+        return words[0].isdigit() and len(words) >= 5 and bool([float(word) for word in words])
+    except ValueError:
+        return False
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return ["?"]
+
+
+def _shapes(layout: Layout, file: Path | None, image: str, base: Path) -> tuple[Shape, ...]:
+    shapes = []
+    for place, line in enumerate([] if file is None else _lines(file), 1):
+        words = line.split()
+        if not _is_row(words) or (len(words) > 5 and (len(words) < 7 or len(words) % 2 == 0)):
+            bad_shape(
+                layout, image, f"line {place} of {relative(file or base, base)}", line[:60], "a class and x y ..."
+            )
+            continue
+        numbers = [float(word) for word in words[1:]]
+        if len(words) == 5:  # a box alone is not labelled
+            x, y, w, h = numbers
+            corners = [(x - w / 2, y - h / 2), (x + w / 2, y - h / 2), (x + w / 2, y + h / 2), (x - w / 2, y + h / 2)]
+            part = {"part": f"line {place} of {relative(file or base, base)}"}
+            layout.warnings.append(Finding("box-only", Where(image, Path(image).name), part, leave_out(image)))
+            ring = ring_of(corners)
+        else:
+            ring = ring_of(list(zip(numbers[::2], numbers[1::2], strict=True)))
+        if ring is None or max(map(abs, ring)) > 2:
+            bad_shape(
+                layout, image, f"line {place} of {relative(file or base, base)}", line[:60], "shares of the sides"
+            )
+            continue
+        label = None if len(words) == 5 else words[0]
+        shapes.append(Shape(label, (ring,), relative=True))
+    return tuple(shapes)
+
+
+def _renamed(picture: Picture, names: list[str]) -> Picture:
+    shapes = (
+        shape if shape.label is None else Shape(names[int(shape.label)], shape.rings, relative=True)
+        for shape in picture.shapes
+    )
+    return Picture(picture.name, picture.image, picture.source, None, tuple(shapes))
+
+
+def _names(base: Path) -> list[str]:
+    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines."""
+    for file in (base / "data.yaml", base / "data.yml", base.parent / "data.yaml"):
+        try:
+            names = yaml.safe_load(file.read_text(encoding="utf-8-sig"))["names"]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+            continue
+        rows = [names[key] for key in sorted(names)] if isinstance(names, dict) else names
+        return [str(name) for name in rows]
+    return read_names(base / "labels" / "classes.txt") or []
