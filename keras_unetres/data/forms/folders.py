@@ -230,6 +230,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     if not labels and part == "test":
         layout.notes.append("the test part has no masks and is left out")
         return
+    rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
     for kind, files, others, folder in (
         ("missing-mask", pictures, labels, masks),
         ("missing-image", labels, pictures, images),
