@@ -363,7 +363,7 @@ def test_pages_of_a_tiff(tmp_path) -> None:
     for options in ({}, {"imagej": True}, {"bigtiff": True}):
         tifffile.imwrite(path, pages, photometric="minisblack", **options)
         assert count_pages(path) == 4
-        refused(path, "more than one frame; expected 1; found 4; fix: .*or declare the stack in a dataset.yaml")
+        refused(path, "more than one frame; expected 1; found 4; fix: pages: channels")
         for number, page in enumerate(pages):
             np.testing.assert_array_equal(read_image(path, page=number), page)
             np.testing.assert_array_equal(read_mask(path, number), page)
@@ -375,7 +375,7 @@ def test_pages_of_a_tiff(tmp_path) -> None:
 
 def one_page_for_all(path: Path, stack: np.ndarray) -> Path:
     """Write a stack as ImageJ does from 4 GB on: one page, the images after its own follow without tags."""
-    tifffile.imwrite(path, stack, imagej=True, byteorder=">")
+    tifffile.imwrite(path, stack, imagej=True, byteorder=">", metadata={"axes": "ZYX"})
     data = bytearray(path.read_bytes())
     (at,) = struct.unpack_from(">I", data, 4)
     (tags,) = struct.unpack_from(">H", data, at)
