@@ -363,7 +363,7 @@ def test_pages_of_a_tiff(tmp_path) -> None:
     for options in ({}, {"imagej": True}, {"bigtiff": True}):
         tifffile.imwrite(path, pages, photometric="minisblack", **options)
         assert count_pages(path) == 4
-        refused(path, "more than one frame; expected 1; found 4; fix: pages: channels")
+        refused(path, "more than one frame; expected 1; found 4; fix: (pages: channels|save each frame)")
         for number, page in enumerate(pages):
             np.testing.assert_array_equal(read_image(path, page=number), page)
             np.testing.assert_array_equal(read_mask(path, number), page)
