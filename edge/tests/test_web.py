@@ -374,17 +374,17 @@ def test_modules_import_nothing_that_is_not_sent() -> None:
     sources = {name: page_file(name).decode() for name in PAGE_FILES if not name.endswith(".css")}
     pattern = r"""(?:from|import\(|new URL\(|importScripts\(|src=|href=) ?"(?:\./)?([\w.]+\.(?:js|css))\""""
     named = {name: set(re.findall(pattern, text)) for name, text in sources.items()}
-    assert named["page.js"] == {"client.js", "errors.js", "png.js", "vector.js"}
+    assert named["page.js"] == {"background.js", "client.js", "errors.js", "png.js", "vector.js"}
     assert {"page.js", "style.css"} <= named["index.html"]
     of_litert = {"litert_wasm_threaded_internal.js"}
     assert set().union(*named.values()) <= {*PAGE_FILES, "offline.js"} | of_litert
 
 
-def test_our_own_code_stays_below_30_kb_over_the_wire() -> None:
+def test_our_own_code_stays_below_32_kb_over_the_wire() -> None:
     """The modules are sent as they are written, comments and all; what a browser loads of them, compressed."""
     loaded = [name for name in PAGE_FILES if not name.endswith((".d.ts", "node.js"))]
     sizes = {name: len(gzip.compress(page_file(name), 9)) for name in loaded}
-    assert sum(sizes.values()) < 30_000, sizes
+    assert sum(sizes.values()) < 32_000, sizes
 
 
 @pytest.mark.slow
