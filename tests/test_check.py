@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 from planted import MASKS, PLANTS, Site, Tally, campaign, load, make_clean, plant, run_set, table
@@ -25,6 +26,7 @@ from keras_unetres.cli import main
 from keras_unetres.data.classes import decide_classes
 from keras_unetres.data.dataset import open_dataset
 from keras_unetres.data.findings import Finding
+from keras_unetres.data.records import read_records
 from keras_unetres.doctor import check as checking
 from keras_unetres.doctor import hashes
 from keras_unetres.doctor.check import CHECKS
@@ -626,6 +628,26 @@ def test_real_sets_are_without_fault(name: str, tmp_path: Path) -> None:
     assert found.summary is not None
     assert found.summary.classes is not None
     assert look_over(tmp_path / name, progress=False).faults == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"dtype": np.int64}, {"dtype": np.uint64}, {"dtype": np.uint8, "byteorder": ">", "bigtiff": True}], ids=str
+)
+def test_masks_that_training_reads_are_looked_over(tmp_path: Path, more: dict[str, Any]) -> None:
+    """One reader for both: what `train` reads exactly, `check` reports on, and one odd file costs no report."""
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for place in range(6):
+        mask = np.zeros((24, 24), np.uint8)
+        mask[: 4 + place] = 1
+        Image.fromarray(90 * mask + place).save(tmp_path / "images" / f"{place}.png")
+        options = {name: value for name, value in more.items() if name != "dtype"}
+        tifffile.imwrite(tmp_path / "masks" / f"{place}.tif", mask.astype(more["dtype"]), **options)
+    report = check(tmp_path, hashes="off", say=lambda line: None)
+    assert report["faults"] == []
+    assert [row["pixels"] for row in report["classes"]] == [6 * 576 - 39 * 24, 39 * 24]
+    records = read_records(open_dataset(tmp_path), ["all"], progress=False)["all"]
+    assert sum(int(record.mask.sum()) for record in records) == 39 * 24
 
 
 @pytest.mark.parametrize(

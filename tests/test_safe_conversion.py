@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -376,6 +377,21 @@ def test_no_temporary_folder(place: str, plain: keras.Model, tmp_path: Path, mon
     with pytest.raises(FileSystemError, match=f"{place}.*: no temporary folder can be made: .*fix: .*TMPDIR"):
         export_tflite(plain, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a\nb", None), ("\udcff\udcfe", "takes no temporary folder whose name is no text")], ids=ascii
+)
+def test_a_temporary_folder_of_any_name(
+    name: str, said: str | None, plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works, or the error names the folder: what is sound is not blamed."""
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    with contextlib.nullcontext() if said is None else pytest.raises(FileSystemError, match=said):
+        export_tflite(plain, tmp_path / "m.tflite", recipe="float32", preprocessing=PRE)
+    assert (tmp_path / "m.tflite").is_file() == (said is None)
+    assert list((tmp_path / name).iterdir()) == []
 
 
 def test_no_room_for_what_the_process_is_to_read(

@@ -24,6 +24,7 @@ from keras_unetres.runs import RunFolder, Speed
 from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
+from keras_unetres.tflite.seal import add_card
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import LearningRate
 from keras_unetres.training.schedule import make_plan
@@ -465,6 +466,18 @@ def test_evaluation_tells_what_it_writes(int8_file: Path, cells: Path, tmp_path:
     assert set(found["per_class_iou"]) == {"background", "cell"}
     assert found["miou"] == pytest.approx(np.mean(list(found["per_class_iou"].values())))
     assert f"mIoU       {found['miou']:.4f}" in said
+
+
+def test_a_card_of_a_later_version_is_read(int8_file: Path, cells: Path, tmp_path: Path) -> None:
+    data = int8_file.read_bytes()
+    card = read_card(data)
+    later = replace(card, dataset={**card.dataset, "of_a_later_version": 1}, versions={**card.versions, "new": "9"})
+    (tmp_path / "m.tflite").write_bytes(add_card(data, later))
+    before = evaluate(int8_file, cells, split="val", say=silent)
+    found = evaluate(tmp_path / "m.tflite", cells, split="val", say=silent)
+    assert found["per_class_iou"] == before["per_class_iou"]
+    report(tmp_path / "m.tflite", data=cells, out=tmp_path / "r.html", say=silent)
+    assert (tmp_path / "r.html").is_file()
 
 
 def test_a_model_scores_only_data_of_its_classes(int8_file: Path, cells: Path, tmp_path: Path) -> None:

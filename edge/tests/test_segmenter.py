@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from models import make_card, make_conv, make_identity
+from models import Graph, finish, make_card, make_conv, make_identity
 from PIL import Image
 
 from unetres_edge import Card, Segmenter
@@ -304,6 +304,23 @@ def test_dtypes_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ModelError, match=said):
             LiteRTEngine(make_identity(None, (1, *SIZE, 3), dtype, quantization), three)
+
+
+@pytest.mark.parametrize(
+    "lie", ["an output that nothing computes", "an output that is not there", "an input that is not there"]
+)
+def test_a_sealed_graph_that_lies_about_its_ends_is_named(lie: str) -> None:
+    """What the runtime raises of its own does not come out: a model file that cannot run is a ModelError."""
+    graph, three = Graph(), make_card(SIZE, 3, 3)
+    source = graph.tensor("image", (1, *SIZE, 3), "float32")
+    lone = graph.tensor("scores", (1, *SIZE, 3), "float32")
+    inputs, outputs = {
+        "an output that nothing computes": ([source], [lone]),
+        "an output that is not there": ([source], [77]),
+        "an input that is not there": ([77], [lone]),
+    }[lie]
+    with pytest.raises(ModelError):
+        Segmenter(finish(graph, three, inputs, outputs), num_threads=1).segment(picture(SIZE))
 
 
 def test_what_litert_refuses_is_named() -> None:

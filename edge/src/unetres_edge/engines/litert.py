@@ -73,16 +73,16 @@ class LiteRTEngine(Engine):
             tile: (h, w, channels) uint8 of the model's size, prepared.
         """
         with self._pool.borrow() as interpreter:
-            self.codec.write(tile, interpreter.tensor(self._input)()[0])
+            self.codec.write(tile, _view(interpreter, self._input))
             _invoke(interpreter)
-            return self.codec.values(interpreter.tensor(self._output)()[0])
+            return self.codec.values(_view(interpreter, self._output))
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         """Return the labels (h, w) uint8 of a tile, from the output as the network left it."""
         with self._pool.borrow() as interpreter:
-            self.codec.write(tile, interpreter.tensor(self._input)()[0])
+            self.codec.write(tile, _view(interpreter, self._input))
             _invoke(interpreter)
-            return self.codec.labels(interpreter.tensor(self._output)()[0])
+            return self.codec.labels(_view(interpreter, self._output))
 
     def ops(self) -> list[dict[str, Any]]:
         """Return the ops of the graph in order: "op", "output" (shape) and "multiply_adds".
@@ -126,6 +126,14 @@ def _multiply_adds(op: str, inputs: list[list[int]], output: list[int]) -> int:
     if op == "FULLY_CONNECTED":
         return math.prod(output) * inputs[1][-1]
     return 0
+
+
+def _view(interpreter: Any, tensor: int) -> Any:
+    """Return the first item of a tensor, where it lies; ModelError for one that no op computes."""
+    try:
+        return interpreter.tensor(tensor)()[0]
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise ModelError(f"LiteRT cannot run the model: {error}") from error
 
 
 def _invoke(interpreter: Any) -> None:
