@@ -61,7 +61,7 @@ def test_train_and_evaluate(cells: Path, tmp_path: Path, capsys: pytest.CaptureF
     run = tmp_path / "run"
     runs(["train", cells, "--out", run, *TRAIN])
     out = capsys.readouterr().out
-    assert "6 train, 1 val, 1 test images, 1 channels" in out
+    assert "6 train, 1 val, 1 test images, 1 channel\n" in out
     assert "best      validation mIoU" in out
     assert {"run.json", "weights.safetensors", "history.csv", "calibration.npz"} <= set(names(run))
     runs(["evaluate", run, cells, "--split", "val", "--json", tmp_path / "scores.json"])

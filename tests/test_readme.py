@@ -45,6 +45,18 @@ def test_the_demo_table_is_that_of_the_file() -> None:
     assert "\n".join(table(summary)) in README
 
 
+def test_what_an_installation_takes_is_what_the_file_says() -> None:
+    figures = json.loads((RESULTS / "install.json").read_text())
+    section = " ".join(README[README.index("## Two commands") : README.index("## Your own pictures")].split())
+    both, runtime = figures["both"], figures["runtime"]
+    assert f"downloads {both['download_bytes'] / 1e6:.0f} MB" in section
+    assert f"take {both['installed_bytes'] / 1e9:.1f} GB on the disk" in section
+    assert f"is {runtime['download_bytes'] / 1e6:.0f} MB to download" in section
+    assert f"and {runtime['installed_bytes'] / 1e6:.0f} MB installed" in section
+    minutes = figures["demo"]["processor_seconds"] / 2 / 60
+    assert f"computes for {minutes:.0f} minutes on two cores" in section
+
+
 def test_what_you_get_is_what_the_files_say() -> None:
     def read(name: str) -> Any:
         return json.loads((RESULTS / f"{name}.json").read_text())

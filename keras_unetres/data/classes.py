@@ -74,9 +74,9 @@ class Classes:
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Map stored mask values (H, W) to uint8 class ids."""
         if self.values is None:
-            made: dict[str, Callable[..., np.ndarray]]
-            made = {"semantic": semantic, "separated": separated, "borders": with_borders}
-            return made[self.target](stored, ignore=self.ignore)
+            by_target: dict[str, Callable[..., np.ndarray]]
+            by_target = {"semantic": semantic, "separated": separated, "borders": with_borders}
+            return by_target[self.target](stored, ignore=self.ignore)
         lowest, highest = min(self.values), max(self.values)
         if highest - lowest < _WIDEST_TABLE:
             table = np.full(highest - lowest + 1, IGNORE, np.uint8)
@@ -88,12 +88,12 @@ class Classes:
 
 
 def decide_classes(
-    dataset: Dataset, found: Sequence[Collection[int]], model_names: Sequence[str] | None = None
+    dataset: Dataset, stored: Sequence[Collection[int]], model_names: Sequence[str] | None = None
 ) -> Classes:
     """Decide which mask value is which class.
 
     Args:
-        found: the values of each mask.
+        stored: the values of each mask.
         model_names: the classes of a model, which the data must fit, or None.
 
     Raises:
@@ -111,24 +111,24 @@ def decide_classes(
         return _instance_classes(dataset, declared)
     note = ""
     values = None if dataset.values is None else dict(dataset.values)
-    ids = sorted({value for values in found for value in values} - {reading.ignore})
+    ids = sorted({value for values in stored for value in values} - {reading.ignore})
     if values is not None:
         highest = max((target for target in values.values() if target != IGNORE), default=1)
         as_white = highest == 1 and any(values.get(value) == 1 for value in _WHITE)
         names = declared or (_TWO_NAMES if as_white else tuple(map(str, range(max(2, highest + 1)))))
-    elif len(declared or _TWO_NAMES) == 2 and (white := _find_white(found, reading.ignore)):
+    elif len(declared or _TWO_NAMES) == 2 and (white := _find_white(stored, reading.ignore)):
         names = declared or _TWO_NAMES
         behind = _background_of(dataset, names)
         values = {0: behind, white: 1 - behind}
         note = f"mask value {white} is class {1 - behind} ({names[1 - behind]})"
     else:
-        count = len(declared) if declared else _count_unnamed(dataset, found, ids)
+        count = len(declared) if declared else _count_unnamed(dataset, stored, ids)
         names = declared or tuple(map(str, range(count)))
         values = {value: value for value in range(count)}
     if reading.ignore is not None and not dataset.by_color:
         values[reading.ignore] = IGNORE
-    used = frozenset[int]().union(*(own for own in found if set(own) <= set(values)))
-    masks = Counter(value for own in found for value in set(own))
+    used = frozenset[int]().union(*(of_mask for of_mask in stored if set(of_mask) <= set(values)))
+    masks = Counter(value for of_mask in stored for value in set(of_mask))
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
     behind = _background_of(dataset, names)
     return Classes(names, colors, values, note, used=used, masks=masks, background=behind)
@@ -154,10 +154,10 @@ def _background_of(dataset: Dataset, names: Sequence[str]) -> int:
     return list(names).index(declared)
 
 
-def _classes_of_images(dataset: Dataset, own: Sequence[str], model_names: Sequence[str] | None = None) -> Classes:
+def _classes_of_images(dataset: Dataset, declared: Sequence[str], model_names: Sequence[str] | None = None) -> Classes:
     """Return the classes of images that have one each: those of the data set, or of a model that knows them all."""
-    names = tuple(own if model_names is None else model_names)
-    strange = [name for name in own if name not in names]
+    names = tuple(declared if model_names is None else model_names)
+    strange = [name for name in declared if name not in names]
     if strange:
         raise DataError(
             "the data set has classes that the model does not know",
@@ -165,7 +165,7 @@ def _classes_of_images(dataset: Dataset, own: Sequence[str], model_names: Sequen
             expected=", ".join(names[:_FEW_NAMES]),
             found=", ".join(strange[:_FEW_NAMES]),
         )
-    values = {class_id: names.index(name) for class_id, name in enumerate(own)}
+    values = {class_id: names.index(name) for class_id, name in enumerate(declared)}
     return Classes(names, default_colors(len(names)), values)
 
 
@@ -231,9 +231,9 @@ def _instance_classes(dataset: Dataset, declared: tuple[str, ...] | None) -> Cla
     return Classes(names, colors or default_colors(len(names)), None, note, reading.ignore, reading.target)
 
 
-def _find_white(found: Sequence[Collection[int]], ignore: int | None) -> int | None:
+def _find_white(stored: Sequence[Collection[int]], ignore: int | None) -> int | None:
     """Return the value of the foreground if most masks are of 0 and it alone; the others are at fault, then."""
-    masks = [set(values) - {ignore} for values in found]
+    masks = [set(values) - {ignore} for values in stored]
     for white in _WHITE:
         two = sum(white in values and values <= {0, white} for values in masks)
         if two > sum(not values <= {0, white} for values in masks):
@@ -241,9 +241,9 @@ def _find_white(found: Sequence[Collection[int]], ignore: int | None) -> int | N
     return None
 
 
-def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequence[int]) -> int:
+def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Sequence[int]) -> int:
     """Return the number of classes when nothing names them: the ids found must be 0, 1, 2, ... but for a few strays."""
-    top = _find_smeared_white(found)
+    top = _find_smeared_white(stored)
     if top:
         middle = (top + 1) // 2
         raise DataError(
@@ -254,11 +254,11 @@ def _count_unnamed(dataset: Dataset, found: Sequence[Collection[int]], ids: Sequ
             fix=declare({"values": {f"0-{middle - 1}": 0, f"{middle}-{top}": 1}}, dataset.root),
             kind="smeared-mask",
         )
-    few = [set(values) - {dataset.reading.ignore} for values in found if len(values) <= _MOST_UNNAMED_CLASSES]
-    numbered = _number_objects(few) or _number_over_images(found)
-    if len(few) > _ODD_SHARE * len(found) and not numbered:  # the others are at fault, and values of hardly any mask
+    few = [set(values) - {dataset.reading.ignore} for values in stored if len(values) <= _MOST_UNNAMED_CLASSES]
+    numbered = _number_objects(few) or _number_over_images(stored)
+    if len(few) > _ODD_SHARE * len(stored) and not numbered:  # the others are at fault, and values of hardly any mask
         seen = Counter(value for values in few for value in values)
-        rare = -(-len(found) // _FEW_MASKS) if len(found) >= _ENOUGH_MASKS else 0
+        rare = -(-len(stored) // _FEW_MASKS) if len(stored) >= _ENOUGH_MASKS else 0
         ids = sorted(value for value, masks in seen.items() if masks > rare or value < 2)
     count = next((i for i, value in enumerate(ids) if value != i), len(ids))
     if (
@@ -336,16 +336,16 @@ def fix_values(
         return "unknown-colors", Fix("save this mask again in the colours of the classes alone")
     if by_color:
         return "unknown-colors", declare(values_patch(known | dict.fromkeys(unknown, IGNORE), by_color=True))
-    own = sorted(value for value in in_file if known.get(value) != IGNORE)
-    if _are_objects(unknown, own, len(classes.names)):
+    sound = sorted(value for value in in_file if known.get(value) != IGNORE)
+    if _are_objects(unknown, sound, len(classes.names)):
         if len(classes.names) == 2:
             return "instance-ids", declare({"masks_are": "instances"})
         return "instance-ids", Fix("save this mask with class ids, not one an object")
-    return "unknown-values", _fix_numbers(unknown, in_file, own, classes, ignored)
+    return "unknown-values", _fix_numbers(unknown, in_file, sound, classes, ignored)
 
 
 def _fix_numbers(
-    unknown: Sequence[int], in_file: Collection[int], own: Sequence[int], classes: Classes, ignored: bool
+    unknown: Sequence[int], in_file: Collection[int], sound: Sequence[int], classes: Classes, ignored: bool
 ) -> Fix:
     """Return the fix for a mask with numbers that are no class, and that are not those of objects."""
     known = classes.values or {}
@@ -364,7 +364,7 @@ def _fix_numbers(
         return declare(values_patch(known | {1: 1}))
     if len(unknown) == 1 and not ignored and unknown[0] != count:
         return declare({"ignore": unknown[0]})
-    if unknown == [count] and own[0] > 0:  # counted from 1: this mask alone, or all of them
+    if unknown == [count] and sound[0] > 0:  # counted from 1: this mask alone, or all of them
         if 0 in classes.used:
             return Fix("subtract 1 from all values of this mask")
         return declare(values_patch({value + 1: value for value in range(count)}))
@@ -404,11 +404,11 @@ def _in_order(classes: Classes) -> dict[int, int] | None:
     return dict(zip(there, order, strict=True)) | dict.fromkeys(ignored, IGNORE)
 
 
-def _are_objects(unknown: Sequence[int], own: Sequence[int], count: int) -> bool:
+def _are_objects(unknown: Sequence[int], sound: Sequence[int], count: int) -> bool:
     """Whether the values of a mask number objects rather than classes."""
     if len(unknown) == 1:
         return False
-    numbered = count == 2 and len(own) > _FEW_OBJECTS and list(own) == list(range(len(own)))
+    numbered = count == 2 and len(sound) > _FEW_OBJECTS and list(sound) == list(range(len(sound)))
     return numbered or len(unknown) > _MOST_UNNAMED_CLASSES or max(unknown) > 255
 
 

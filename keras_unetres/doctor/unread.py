@@ -11,5 +11,5 @@ from .summaries import DatasetSummary
 
 def find_unread_files(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield a warning for each folder of images or masks and each ending in it that is passed over."""
-    for found in find_unread(image.sample for image in summary.images):
-        yield unread_finding(found, summary.dataset.base)
+    for unread in find_unread(image.sample for image in summary.images):
+        yield unread_finding(unread, summary.dataset.base)

@@ -184,10 +184,10 @@ def _rest(model: keras.Model, side: int) -> tuple[int | None, int]:
 
 
 def _line(lines: dict[int, Line | Unknown], tensor: Any) -> Line:
-    found = lines[id(tensor)]
-    if isinstance(found, Unknown):
-        raise _not_known(found)
-    return found
+    line = lines[id(tensor)]
+    if isinstance(line, Unknown):
+        raise _not_known(line)
+    return line
 
 
 def _not_known(found: Unknown) -> ModelError:

@@ -139,11 +139,11 @@ def _transposed(line: Line, layer: Any, axis: int) -> Line:
 
 def _resized(line: Line, factor: int, interpolation: str) -> Line:
     """Every element `factor` times, or between its two neighbours, with half-pixel centres."""
-    place = (np.arange(len(line) * factor) + 0.5) / factor - 0.5
+    position = (np.arange(len(line) * factor) + 0.5) / factor - 0.5
     rounds: tuple[Callable[..., np.ndarray], ...] = (np.floor, np.ceil)
     if interpolation != "bilinear":
-        place, rounds = place + 0.5, (np.floor,)
-    near = [np.clip(to(place).astype(int), 0, len(line) - 1) for to in rounds]
+        position, rounds = position + 0.5, (np.floor,)
+    near = [np.clip(to(position).astype(int), 0, len(line) - 1) for to in rounds]
     return _merged([(line.first[n], line.last[n]) for n in near], line.stride / factor)
 
 

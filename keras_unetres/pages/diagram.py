@@ -295,8 +295,8 @@ def _label(axes: Any, boxes: list[_Box], font: float, is_u: bool) -> None:
             axes.text((box.x + inside[-1].right) / 2, low, text, ha="center", va="top", fontsize=font - 1)
 
 
-def _legend(axes: Any, boxes: list[_Box], place: tuple[float, float], font: float, residual: bool) -> None:
-    x, y = place
+def _legend(axes: Any, boxes: list[_Box], corner: tuple[float, float], font: float, residual: bool) -> None:
+    x, y = corner
     entries = [("convolution", "convolutions"), ("down", "half size")]
     entries += [("up", "up-sampling")] if any(b.name.startswith(("decoder", "head_resize")) for b in boxes) else []
     entries += [("copy", "copied features")] if any(b.copied for b in boxes) else []

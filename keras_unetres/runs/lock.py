@@ -139,10 +139,10 @@ def _hold_by_file(folder: Path, path: Path) -> Iterator[None]:
     owner = {"process": os.getpid(), **_machine(), "started": _started(os.getpid()), "token": secrets.token_hex(8)}
     try:
         while not _make(path, owner):
-            found = _owner(path)
-            if _lives(found, path):
+            holder = _owner(path)
+            if _lives(holder, path):
                 raise _held(folder, path)
-            _remove(path, found)
+            _remove(path, holder)
         time.sleep(_SETTLE)
     except OSError as error:
         raise FileSystemError(f"cannot lock: {error.strerror or error}", file=path) from error

@@ -113,8 +113,8 @@ def best_over_thresholds(
     """
     rows = []
     for membrane, truth in maps:
-        found = [partition_score(truth, segments_of_membrane(membrane, each, thin=thin)) for each in thresholds]
-        rows.append([(score.v_rand, score.v_info) for score in found if score is not None])
+        scores = [partition_score(truth, segments_of_membrane(membrane, each, thin=thin)) for each in thresholds]
+        rows.append([(score.v_rand, score.v_info) for score in scores if score is not None])
     rows = [row for row in rows if row]
     if not rows:
         raise UsageError("nothing to score", expected="an image with a true segment and a threshold")

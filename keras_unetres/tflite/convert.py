@@ -103,12 +103,12 @@ def requantize(
 @contextlib.contextmanager
 def _workplace() -> Iterator[Path]:
     try:
-        place = tempfile.TemporaryDirectory(prefix="unetres-", ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix="unetres-", ignore_cleanup_errors=True)
     except OSError as error:
         raise FileSystemError(
             f"no temporary folder can be made: {error.strerror or error}", file=error.filename, fix=_OTHER_PLACE
         ) from error
-    with place as name:
+    with folder as name:
         if not _is_text(name):
             raise FileSystemError(
                 "TensorFlow takes no temporary folder whose name is no text",

@@ -115,12 +115,12 @@ def _table(
 ) -> int:
     """Return a table: fields that are offsets, bytes and unsigned numbers, by their place in the schema."""
     build.StartObject(1 + max((*offsets, *(small or {}), *(numbers or {})), default=-1))
-    for place, value in offsets.items():
-        build.PrependUOffsetTRelativeSlot(place, value, 0)
-    for place, value in (numbers or {}).items():
-        build.PrependUint32Slot(place, value, 0)
-    for place, value in (small or {}).items():
-        build.PrependUint8Slot(place, value, 0)
+    for slot, value in offsets.items():
+        build.PrependUOffsetTRelativeSlot(slot, value, 0)
+    for slot, value in (numbers or {}).items():
+        build.PrependUint32Slot(slot, value, 0)
+    for slot, value in (small or {}).items():
+        build.PrependUint8Slot(slot, value, 0)
     return int(build.EndObject())
 
 

@@ -76,7 +76,7 @@ def read_data(
         RunFolderError: the data changed.
     """
     settings = _settings(source, epochs, minutes, learning_rate)
-    found = read_again(TASKS[source.info.task], source.info, data, settings, say, source.info.preprocessing)
+    prepared = read_again(TASKS[source.info.task], source.info, data, settings, say, source.info.preprocessing)
     info = replace(
         source.info,
         compress=(*source.info.compress, step),
@@ -87,7 +87,7 @@ def read_data(
         speed=None,
         compilation=Compilation(),  # fake quantization and tf_keras compute in float32
     )
-    return replace(found, info=info, calibration=source.folder.read_calibration())
+    return replace(prepared, info=info, calibration=source.folder.read_calibration())
 
 
 @contextlib.contextmanager

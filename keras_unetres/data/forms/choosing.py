@@ -68,19 +68,19 @@ def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) ->
     if len(images) == 1 == len(masks):
         (image,), (mask,) = images, masks
         return {mask: image} if _adds_to(key_of(mask.rpartition("/")[2]), key_of(image.rpartition("/")[2])) else {}
-    own, others = (_differences(found) for found in (images, masks))
-    both = own.keys() & others.keys()
+    pictures, others = (_differences(paths) for paths in (images, masks))
+    both = pictures.keys() & others.keys()
     if len(both) < 2 or len(both) < 0.8 * min(len(images), len(masks)):
         return {}
-    if own.keys() - both and others.keys() - both:
+    if pictures.keys() - both and others.keys() - both:
         return {}  # what is left over on both sides may be counted from another number
-    return {others[part]: own[part] for part in both}
+    return {others[part]: pictures[part] for part in both}
 
 
 def _adds_to(longer: str, name: str) -> bool:
     """Return whether a name is another one with words before or behind it."""
-    before, found, behind = longer.rpartition(name) if longer.endswith(name) else longer.partition(name)
-    return bool(found) and not before[-1:].isalnum() and not behind[:1].isalnum()
+    before, match, behind = longer.rpartition(name) if longer.endswith(name) else longer.partition(name)
+    return bool(match) and not before[-1:].isalnum() and not behind[:1].isalnum()
 
 
 def _differences(keys: Iterable[str]) -> dict[str, str]:

@@ -92,12 +92,12 @@ def _crowds_are_objects(declared: Declaration) -> bool:
 
 def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str], panoptic: bool) -> dict[int, int]:
     """Return category id -> class id; name the classes."""
-    own = declared.classes()[0]
-    refuse_other_background(own, declared.file)
+    declared_names = declared.classes()[0]
+    refuse_other_background(declared_names, declared.file)
     backgrounds = [i for i, name in categories.items() if is_background(name)]
     order = sorted(i for i in categories if i not in backgrounds)
     first = 0 if panoptic and not backgrounds else 1
-    names = own or (*(["background"] if first else []), *(categories[i] for i in order))
+    names = declared_names or (*(["background"] if first else []), *(categories[i] for i in order))
     wrong = [categories[i] for i in order if categories[i] not in names[first:]]
     if wrong:
         raise DataError(
@@ -109,7 +109,7 @@ def _classes(layout: Layout, declared: Declaration, categories: Mapping[int, str
     layout.names = names
     class_of = {i: names.index(categories[i]) for i in order}
     said = [f"{i} -> {class_of[i]} {categories[i]}" for i in order]
-    what = "by name" if own else "in order of their ids"
+    what = "by name" if declared_names else "in order of their ids"
     layout.notes.append(f"classes are the categories {what}: " + ", ".join(said[:6]) + ", ..." * (len(said) > 6))
     return class_of | dict.fromkeys(backgrounds, 0)
 
@@ -189,12 +189,12 @@ def _panoptic(
     layout: Layout,
     content: Annotations,
     name: str,
-    found: Sequence[Mapping[str, Any]],
+    annotations: Sequence[Mapping[str, Any]],
     class_of: Mapping[int, int],
     base: Path,
 ) -> PanopticMask | None:
     """Return the map of an image, or None and a fault if there is not exactly one."""
-    maps = [str(annotation["file_name"]) for annotation in found]
+    maps = [str(annotation["file_name"]) for annotation in annotations]
     folders = [content.file.with_suffix(""), content.file.parent]
     file = find_file(maps[0], folders, folders) if len(maps) == 1 else None
     if file is None:
@@ -202,7 +202,7 @@ def _panoptic(
         layout.faults.append(Finding("missing-mask", Where(name, Path(name).name), figures, leave_out(name)))
         return None
     segments = {}
-    for segment in found[0]["segments_info"]:
+    for segment in annotations[0]["segments_info"]:
         category = content.categories.get(segment["category_id"], {})
         class_id = IGNORE if segment.get("iscrowd") else class_of[segment["category_id"]]
         segments[segment["id"]] = Segment(class_id, bool(category.get("isthing", 1)))

@@ -183,12 +183,12 @@ def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[
         return None
     where = Where(relative(file, base), image.name)
     shapes = []
-    for place, shape in enumerate(content["shapes"]):
+    for index, shape in enumerate(content["shapes"]):
         kind = shape.get("shape_type") or "polygon"
         points = shape.get("points")
         fault = _fault(kind, points, shape)
         if fault:
-            figures = {"part": f"shape {place} ({shape['label']})", "found": fault[1], "expected": fault[0]}
+            figures = {"part": f"shape {index} ({shape['label']})", "found": fault[1], "expected": fault[0]}
             layout.faults.append(Finding("bad-annotation", where, figures, leave_out(image.name)))
             continue
         placed = tuple((float(x), float(y)) for x, y in points)

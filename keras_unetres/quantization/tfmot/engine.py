@@ -63,7 +63,7 @@ def quantize_tfmot(
     for point in folded.points:
         moves = 1.0 if image._keras_history.operation.name in point.layers else momentum  # a device feeds all levels
         shared = point.fixed or SharedRange(point.name, ranges[point.name], len(point.layers), moves)
-        outputs.update({name: RangeQuantizer(shared, place) for place, name in enumerate(point.layers)})
+        outputs.update({name: RangeQuantizer(shared, index) for index, name in enumerate(point.layers)})
     makers = {id(image): image._keras_history.operation.name}
     sources: dict[str, Any] = {}  # the range of what a layer is given
     for call in read_calls(folded.model):

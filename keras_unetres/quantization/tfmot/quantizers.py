@@ -53,11 +53,11 @@ class SharedRange:
                 )
         return self.variables
 
-    def observe(self, place: int, x: Any) -> None:
+    def observe(self, index: int, x: Any) -> None:
         """Move the element of one tensor."""
         if self.momentum == 1:
             return
-        mask = tf.one_hot(place, self.tensors)
+        mask = tf.one_hot(index, self.tensors)
         extremes = {"low": tf.minimum(tf.reduce_min(x), 0.0), "high": tf.maximum(tf.reduce_max(x), 0.0)}
         for edge, extreme in extremes.items():
             variable = self.variables[edge]
