@@ -360,7 +360,7 @@ def test_orientation_of_tiffs_that_pillow_does_not_read(tmp_path, number: int) -
 
 def test_pages_of_a_tiff(tmp_path) -> None:
     path, pages = tmp_path / "a.tif", RNG.integers(0, 256, (4, 19, 23), dtype=np.uint8)
-    for options in ({}, {"imagej": True}, {"bigtiff": True}):
+    for options in ({}, {"imagej": True, "metadata": {"axes": "ZYX"}}, {"bigtiff": True}):
         tifffile.imwrite(path, pages, photometric="minisblack", **options)
         assert count_pages(path) == 4
         refused(path, "more than one frame; expected 1; found 4; fix: (pages: channels|save each frame)")

@@ -15,6 +15,7 @@ ignore: 255                  # the label that means "not labelled"
 masks_are: classes           # or: instances
 target: semantic             # or, of instances: separated, borders
 exclude: [broken.png]        # image names that are left out
+masks_on: stored             # masks of images that EXIF turns lie on the pixels as stored; or seen
 pages: channels              # of a TIFF with several: its channels; else each file is to have one
 val_from: "slice_1*"         # image names of the validation part
 test_from: none
@@ -51,7 +52,18 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "values": (dict, "value: class lines"),
     "exclude": (list, "a list of image names"),
 }
-_KEYS = {*_KINDS, "background", "pages", "ignore", "masks_are", "target", "val_from", "test_from", "group_by"}
+_KEYS = {
+    *_KINDS,
+    "background",
+    "masks_on",
+    "pages",
+    "ignore",
+    "masks_are",
+    "target",
+    "val_from",
+    "test_from",
+    "group_by",
+}
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _NO_NAMES = {"bool", "int", "float", "timestamp"}  # what YAML takes some names for, by the end of its tag
@@ -77,6 +89,8 @@ class Reading:
             background between objects that touch) or "borders" (background, interior, touching border).
         group_by: a regular expression that finds in an image's name what it belongs to, such as a patient: its first
             group, else all that it matches. Images of one group are in one part. None where each stands for itself.
+        masks_on: where masks of images that EXIF turns lie: on the pixels as "stored" or as "seen"; None for what the
+            sides tell.
         pages: "channels" where the pages of a TIFF are the channels of one image, or None for what the file says.
         background: the name of the class of which no objects are made, or None for that whose name says so, else 0.
     """
@@ -90,6 +104,7 @@ class Reading:
     group_by: str | None = None
     background: str | None = None
     pages: str | None = None
+    masks_on: str | None = None
 
     def __post_init__(self) -> None:
         if self.masks_are not in MASK_KINDS:
@@ -112,6 +127,8 @@ class Reading:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
+        if self.masks_on not in (None, "stored", "seen"):
+            raise UsageError("masks_on is wrong", expected="stored or seen", found=self.masks_on)
         if self.pages not in (None, "channels"):
             raise UsageError("pages are of an unknown kind", expected="channels", found=self.pages)
         if self.background is not None and not isinstance(self.background, str):
@@ -128,7 +145,7 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; without what is not declared of those that earlier versions do not know."""
-        later = ("group_by", "background", "pages")
+        later = ("group_by", "background", "pages", "masks_on")
         return {key: value for key, value in asdict(self).items() if key not in later or value is not None}
 
     @classmethod

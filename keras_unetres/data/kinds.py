@@ -134,6 +134,16 @@ KINDS = {
         "they do not lie on each other",
         (("image {width} x {height}, {other} {other_width} x {other_height}", "one size for both"),),
     ),
+    "turned-image": Kind(
+        "an image that EXIF turns, whose mask fits both ways",
+        "half of the masks may lie wrong",
+        (
+            (
+                "{others} others lie on the pixels as stored; edges on outlines: {stored} as stored, {seen} as seen",
+                "masks_on: stored or seen",
+            ),
+        ),
+    ),
     "unknown-values": Kind(
         "mask values that are no class",
         "what these pixels show is not known",

@@ -26,6 +26,7 @@ from .findings import Finding, Where, finding_of, refuse, relative
 from .smears import FIX as SMEARED_FIX
 from .smears import is_smeared
 from .sources import Sample, Source
+from .turned import Turn, find_unclear, lay, turned_note
 
 _MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
 _MOST_COLORS = 64
@@ -76,6 +77,7 @@ class Look:
         channels: of the image.
         mode: kind of pixels of an image that has one class: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded pixels of such an image.
+        turn: of an image that EXIF turns, or None.
     """
 
     image: np.ndarray | None = None
@@ -90,6 +92,7 @@ class Look:
     channels: int = 1
     mode: str = ""
     content: str = ""
+    turn: Turn | None = None
 
     @property
     def nbytes(self) -> int:
@@ -203,6 +206,11 @@ def read_records(
     for (_, sample), look in zip(samples, looks, strict=True):
         strange = find_strange(sample, look.counts, classes, dataset)
         faults += [strange] if strange else []
+    turns = [(s.name, s.target.file, look.turn) for (_, s), look in zip(samples, looks, strict=True)]
+    faults += find_unclear(turns, dataset.base)
+    note = turned_note(look.turn for look in looks)
+    if note:
+        classes = replace(classes, note="; ".join(filter(None, (classes.note, note))))
     refuse(faults, title.format(len(faults), len(samples)), dataset.root)
     return {
         split: Records(
@@ -283,6 +291,9 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
             parts[name], fault = _read(extra, sample, dataset)
             if fault:
                 return Look(fault=fault)
+    turn_it, turn = lay(sample.image, image, mask, dataset.reading.masks_on)
+    mask = turn_it(mask)
+    parts = {name: None if values is None else turn_it(values) for name, values in parts.items()}
     apart = parts["instances"]
     if apart is not None and sample.instances is not None and sample.instances.unlabelled is not None:
         parts["instances"] = np.where(apart == sample.instances.unlabelled, 0, apart)
@@ -291,8 +302,8 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
             (height, width), (other_height, other_width) = image.shape[:2], values.shape[:2]
             figures = {"width": width, "height": height, "other": other}
             figures |= {"other_width": other_width, "other_height": other_height}
-            turned = (height, width) == (other_width, other_height)
-            fix = Fix("turn the mask as EXIF turns the image" if turned else "make both the same size")
+            swapped = (height, width) == (other_width, other_height)
+            fix = Fix("turn the mask by a quarter, as the image" if swapped else "make both the same size")
             where = Where(relative(source.file, base), sample.name)
             return Look(fault=Finding("size-differs", where, figures, fix))
     found_values, counts = np.unique(mask, return_counts=True)
@@ -300,7 +311,9 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
     by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
     size = (mask.shape[0], mask.shape[1])
     channels = 1 if image.ndim == 2 else image.shape[-1]
-    return Look(image, mask, parts["instances"], parts["weight"], by_value, grey, size=size, channels=channels)
+    return Look(
+        image, mask, parts["instances"], parts["weight"], by_value, grey, size=size, channels=channels, turn=turn
+    )
 
 
 def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | None) -> Look:

@@ -17,6 +17,7 @@ from ..data.declaration import Reading
 from ..data.findings import Finding, finding_of, in_order
 from ..data.kinds import KINDS
 from ..data.records import in_parallel
+from ..data.turned import turned_note
 from .class_pixels import find_class_pixels
 from .copies import find_equal, find_near_copies
 from .decoding import find_undecoded
@@ -26,6 +27,7 @@ from .levels import find_few_levels
 from .palettes import find_other_palettes
 from .rims import find_rims
 from .summaries import DatasetSummary, ImageSummary, summarise
+from .turned import find_turned_images
 from .unread import find_unread_files
 from .values import find_unknown_values
 
@@ -43,6 +45,7 @@ CHECKS: dict[str, Check] = {
     "levels": find_few_levels,
     "class-pixels": find_class_pixels,
     "unread": find_unread_files,
+    "turned": find_turned_images,
 }
 # The reader of class folders has counted the images of each class, and those of one class may be meant to look alike.
 _OF_MASKS = ("near-copies", "class-pixels")
@@ -83,6 +86,10 @@ class Checkup:
         """Return id, name, pixels and images of each class, over all parts and by part."""
         return [] if self.summary is None else self.summary.class_rows()
 
+    def _turned(self) -> list[str]:
+        note = turned_note(image.turn for image in self.images)
+        return [note] if note else []
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         dataset = None if self.summary is None else self.summary.dataset
@@ -103,7 +110,7 @@ class Checkup:
             "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in sizes.most_common()],
             "modes": dict(Counter(image.mode for image in seen).most_common()),
             "reading": None if dataset is None else dataset.reading.to_dict(),
-            "notes": [] if dataset is None else [*dataset.notes, *([classes.note] if classes else [])],
+            "notes": [] if dataset is None else [*dataset.notes, *([classes.note] if classes else []), *self._turned()],
             "hashes": self.hashes,
         }
 

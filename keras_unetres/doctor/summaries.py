@@ -24,6 +24,7 @@ from ..data.levels import Levels, count_levels
 from ..data.records import Look, look_at
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
+from ..data.turned import Turn
 
 _SIDE = 32  # px; of the picture that near-duplicates are found by
 _BLUR = 3.0  # px of it; what is smoother than this says nothing of the picture
@@ -60,6 +61,7 @@ class ImageSummary:
         palette: packed colour -> index of the values in a palette mask, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         levels: of an image of more than 8 bits, or None.
+        turn: of an image that EXIF turns, or None.
         endings: file -> the ending that its format would have, of those files that have another.
         files: file -> SHA-256 of its bytes.
     """
@@ -80,6 +82,7 @@ class ImageSummary:
     palette: dict[int, int] | None = None
     colors: dict[int, int] | None = None
     levels: Levels | None = None
+    turn: Turn | None = None
     endings: dict[Path, str] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)
 
@@ -174,6 +177,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         _palette(sample, look),
         files=files,
         levels=count_levels(image),
+        turn=look.turn,
         endings={file: right for file in files if (right := _right_ending(file))},
     )
 

@@ -151,6 +151,20 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         return 1
 
 
+def read_orientation(path: str | os.PathLike[str]) -> int:
+    """Return how EXIF or a TIFF's tag turns an image, 1 to 8; 1 where nothing turns it, or nothing can be told.
+
+    No pixels are decoded.
+    """
+    try:
+        with _quiet(), Image.open(path, formats=(*_FORMATS, "TIFF")) as image:
+            tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
+            found = tags.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # of Pillow's readers: any kind; whoever reads the pixels names it
+        return 1
+    return found if type(found) is int and 1 <= found <= 8 else 1
+
+
 def has_palette(path: str | os.PathLike[str]) -> bool:
     """Whether the numbers of an image file are indices into a table of colours; no pixels are decoded.
 
