@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from keras_unetres.settings import FitSettings, TrainSettings
 from keras_unetres.workflows.train import train
-from unetres_edge.errors import UsageError
+from unetres_edge.errors import TrainingError, UsageError
 
 ROOT = Path(__file__).parent.parent
 SETTINGS: list[object] = ["--no-plan", "--size", 32, "--filters", 4, "--depth", 2, "--batch", 8, "--epochs", 3]
@@ -115,6 +115,24 @@ def test_a_signal_to_one_machine_stops_both_and_both_go_on(cells: Path, tmp_path
     assert wait(runs[1].parent, machines(runs[1].parent, ["--resume", runs[1]])) == [0, 0]
     for name in ("weights.safetensors", "history.csv", "checkpoints/last.safetensors"):
         assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes(), name
+
+
+@pytest.mark.long
+def test_a_lost_machine_ends_the_other_and_threads_do_not_pile_up(cells: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    started = machines(tmp_path, [cells, "--out", run, *SETTINGS, "--epochs", 2000])
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not ((run / "history.csv").is_file() and len(history(run)) > 20):
+            time.sleep(0.2)
+        if sys.platform == "linux":
+            assert len(os.listdir(f"/proc/{started[0].pid}/task")) < 500
+        started[1].kill()
+        assert started[0].wait(timeout=120) == TrainingError.exit_code
+        assert "a machine does not answer any more" in (tmp_path / "machine0.log").read_text()
+    finally:
+        for process in started:
+            process.kill()
 
 
 def test_more_devices_than_there_are_is_named(cells: Path, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class Distribution:
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Turn TensorFlow's error for a machine that is gone, or does not answer for 10 minutes, into TrainingError."""
+        """Turn TensorFlow's error for a machine that is gone into TrainingError."""
         try:
             yield
         except _GONE as error:
@@ -207,18 +207,15 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
         if gpus:
             tf.config.set_visible_devices(gpus[:devices], "GPU")
         say(f"machines  waiting for all {cluster[1]} of TF_CONFIG; this is number {cluster[0]}")
-        options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=_TIMEOUT)
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-        return Distribution(strategy, *cluster)
+        # No time limit on collective operations: each leaves a thread that sleeps until its limit, and of hundreds
+        # a second a machine runs out of threads. The strategy itself looks every half a minute whether all are there.
+        return Distribution(tf.distribute.MultiWorkerMirroredStrategy(), *cluster)
     if devices == 1:
         return None
     kind = "GPU" if gpus else "CPU"
     names = [f"{kind}:{number}" for number, _ in enumerate(tf.config.list_logical_devices(kind))]
     _check_devices(devices, len(names), kind)
     return Distribution(tf.distribute.MirroredStrategy(names[:devices]))
-
-
-_TIMEOUT = 600.0  # seconds that a machine waits for the others, which may write files or draw pictures
 
 
 def _check_devices(devices: int, available: int, kind: str) -> None:
