@@ -24,6 +24,7 @@ from unetres_edge.results import draw
 from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
 from unetres_edge.segment.inputs import find_inputs
+from unetres_edge.terminal import counted
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
 
@@ -157,6 +158,36 @@ def test_only_files_are_read(tmp_path) -> None:
     for path, found in ((tmp_path, "a folder"), (tmp_path / "a", "nothing"), ("a\0b", "nothing")):
         with pytest.raises(FileSystemError, match=f"no such thing; expected a file; found {found}"):
             read_bytes(path, "thing")
+
+
+def test_a_run_folder_where_a_file_is_asked_for_says_what_to_do(folder: Path, capsys) -> None:
+    (folder / "run").mkdir()
+    for command in ("inspect", "bench", "verify", "web"):
+        assert main([command, "run"]) == 5
+        assert "found a folder" in capsys.readouterr().err
+    (folder / "run" / "run.json").write_text("{}")
+    for command in ("inspect", "bench", "verify", "web", "seal"):
+        assert main([command, "run"]) == 5
+        error = capsys.readouterr().err
+        assert "found a run folder; fix: unetres export run --out model.tflite, and name that" in error
+
+
+def test_a_dark_colour_is_seen_on_a_dark_picture() -> None:
+    class_map = np.zeros((6, 6), np.uint8)
+    class_map[1:5, 1:3], class_map[1:5, 3:5] = 1, 2
+    maroon, darker = (128, 0, 0), (64, 0, 0)
+    mixed = draw.overlay(np.zeros((6, 6), np.uint8), class_map, ((0, 0, 0), maroon, darker))
+    assert mixed[1, 1].max() > 180
+    assert mixed[1, 1].tolist() != mixed[1, 4].tolist(), "two dark classes stay apart"
+    bright = draw.overlay(np.zeros((6, 6), np.uint8), class_map, ((0, 0, 0), (250, 250, 0), (0, 200, 255)))
+    assert bright[1, 1].tolist() == [250, 250, 64]
+
+
+@pytest.mark.parametrize(
+    ("number", "many", "said"), [(0, "classes", "0 classes"), (1, "classes", "1 class"), (2, "classes", "2 classes")]
+)
+def test_a_number_goes_with_its_noun(number: int, many: str | None, said: str) -> None:
+    assert counted(number, "class", many) == said
 
 
 def test_images_are_found_in_order_of_name(folder: Path) -> None:
