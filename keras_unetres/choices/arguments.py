@@ -1,4 +1,4 @@
-"""Arguments of public functions, whose kinds are checked at the door by what their annotations say."""
+"""Arguments of public functions: one of a wrong kind is named by what its annotation says."""
 
 from __future__ import annotations
 
@@ -17,32 +17,46 @@ from typing import Any, TypeVar
 from unetres_edge.errors import UsageError, shortened
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_BARE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
 _ANY = object()  # of an annotation that is not known here, such as a class that would have to be imported
 
 
 def checks_kinds(function: _F) -> _F:
-    """Return a function that refuses arguments of other kinds than its annotations name, with a UsageError.
+    """Return a function that names an argument of another kind than its annotation, where it would fail without a name.
 
-    Annotations that name what is not imported are not checked. Items of sequences are; values are the function's own
-    matter.
+    What the function refuses in its own words stays as it is, and so does what it takes beyond its annotations.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        for name, value in bound.arguments.items():
-            kinds = _kinds(function, name)
-            if not any(_fits(value, kind) for kind in kinds):
-                raise UsageError(
-                    f"{name} is wrong",
-                    expected=" or ".join(dict.fromkeys(map(_said, kinds))),
-                    found=f"{shortened(repr(value), 80)} ({type(value).__name__})",
-                )
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except _BARE as error:
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError:  # an argument that is missing, or one too many, which Python names
+                raise error from None
+            wrong = _find_wrong(function, given)
+            if wrong is None:
+                raise
+            raise wrong from error
 
     return typing.cast(_F, checked)
+
+
+def _find_wrong(function: Callable[..., Any], given: Mapping[str, Any]) -> UsageError | None:
+    """Return the error of the first argument that is of a wrong kind, or None."""
+    for name, value in given.items():
+        kinds = _kinds(function, name)
+        if not any(_fits(value, kind) for kind in kinds):
+            return UsageError(
+                f"{name} is wrong",
+                expected=" or ".join(dict.fromkeys(map(_said, kinds))),
+                found=f"{shortened(repr(value), 80)} ({type(value).__name__})",
+            )
+    return None
 
 
 @functools.cache
