@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from models import make_card, make_conv, make_identity
 from PIL import Image
 
@@ -20,6 +21,7 @@ from unetres_edge import Segmenter
 from unetres_edge.cli import main
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
 from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, write_bytes, write_json
+from unetres_edge.images.decode import read_image, read_mask
 from unetres_edge.results import draw
 from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
@@ -485,3 +487,24 @@ def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
     (folder / "other" / "k.jp2").touch()
     with pytest.raises(UsageError, match=r"no image found.*found 1 \.jp2 file not read.*convert them to PNG or TIFF"):
         find_inputs(["other"])
+
+
+def test_a_stack_gives_a_stack_of_class_maps(folder: Path, segmenter: Segmenter) -> None:
+    pages = np.stack([picture(number) for number in range(3)])
+    tifffile.imwrite(folder / "in" / "s.tif", pages, photometric="minisblack")
+    inputs = find_inputs(["in"])
+    written = predict_files(segmenter, inputs.images, "out", overlay=True, geojson=True, names=inputs.names)
+    assert [path.name for path in written] == ["a.png", "b.png", "c.png", "s.tif"]
+    for number in range(3):
+        found = read_mask(Path("out/s.tif"), number)
+        np.testing.assert_array_equal(found, picture(number) < 100)
+        np.testing.assert_array_equal(found, stored(written[number]))
+        drawn = read_image(Path("out/s_overlay.tif"), number)
+        np.testing.assert_array_equal(drawn, read_image(Path(f"out/{'abc'[number]}_overlay.png")))
+    features = json.loads(Path("out/s.geojson").read_text())["features"]
+    assert {each["properties"]["page"] for each in features} == {0, 1, 2}
+    with tifffile.TiffWriter(folder / "in" / "t.tif") as file:
+        file.write(pages[0], photometric="minisblack", contiguous=False)
+        file.write(pages[1][:5], photometric="minisblack", contiguous=False)
+    with pytest.raises(ImageError, match="pages of a stack differ in size"):
+        predict_files(segmenter, [folder / "in" / "t.tif"], "out2")

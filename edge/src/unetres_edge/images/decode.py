@@ -151,6 +151,17 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         return 1
 
 
+def pages_are_channels(path: str | os.PathLike[str]) -> bool:
+    """Return whether a TIFF of several pages says, in OME-XML or as ImageJ does, that they are channels of one image.
+
+    Raises:
+        ImageError: as `count_pages`.
+    """
+    with _named(ImageError, path):
+        data = _read(path, "image")
+        return tiff.is_tiff(data) and (pages := tiff.count_pages(data)) > 1 and tiff.count_channels(data) == pages
+
+
 def read_orientation(path: str | os.PathLike[str]) -> int:
     """Return how EXIF or a TIFF's tag turns an image, 1 to 8; 1 where nothing turns it, or nothing can be told.
 

@@ -21,6 +21,7 @@ from ..model.card import Card, read_card
 from .files import predict_files, refuse_collisions, say_faults, written_status
 from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
 from .segmenter import Segmenter
+from .stacks import output_files, stack_pages
 from .tiles import Core, cut_rows
 
 _COLUMNS = 8  # tiles side by side in a block
@@ -132,12 +133,14 @@ def predict_on_cluster(
     """
     distributed = _distributed()
     data = read_bytes(model, "model file")
-    read_card(data, file=os.fspath(model))
+    card = read_card(data, file=os.fspath(model))
     folder = Path(out)
     names = [image.stem for image in images] if names is None else names
-    targets = [folder / f"{name}.png" for name in names]
-    overlays = [folder / f"{name}_overlay.png" for name in names] if overlay else []
-    shapes = [folder / f"{name}.geojson" for name in names] if geojson else []
+    pages = [stack_pages(image, stacked=card.stacked) for image in images]
+    places = [output_files(folder, name, count) for name, count in zip(names, pages, strict=True)]
+    targets = [place[0] for place in places]
+    overlays = [place[1] for place in places] if overlay else []
+    shapes = [place[2] for place in places] if geojson else []
     refuse_collisions(images, [*targets, *overlays, *shapes, *([Path(json_file)] if json_file else [])], overwrite)
     make_folder(folder)
     try:

@@ -19,6 +19,7 @@ from ..results import draw
 from ..results.result import Result
 from .inputs import find_images
 from .segmenter import Segmenter
+from .stacks import output_files, segment_stack, stack_pages
 
 __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
 
@@ -60,6 +61,8 @@ def predict_files(
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
+    Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each.
+
     Args:
         names: of the outputs of each image, without an ending, perhaps in folders below `out`; None for the stems.
         overlay: also write `<name>_overlay.png`.
@@ -82,13 +85,18 @@ def predict_files(
     """
     folder = Path(out)
     names = [image.stem for image in images] if names is None else names
-    targets = [folder / f"{name}.png" for name in names]
-    overlays = [folder / f"{name}_overlay.png" for name in names] if overlay else []
-    shapes = [folder / f"{name}.geojson" for name in names] if geojson else []
+    pages = [stack_pages(image, stacked=segmenter.card.stacked) for image in images]
+    places = [output_files(folder, name, count) for name, count in zip(names, pages, strict=True)]
+    targets = [place[0] for place in places]
+    overlays = [place[1] for place in places] if overlay else []
+    shapes = [place[2] for place in places] if geojson else []
     others = [folder / file for name in names for file in more.names(name)] if more else []
     status_files = [] if json_file is None else [Path(json_file)]
     if more and segmenter.card.head == "argmax":
         raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
+    several = next((image for image, count in zip(images, pages, strict=True) if count > 1), None)
+    if more and several is not None:
+        raise UsageError("a stack gives class maps alone", file=several, fix="save each page as its own file")
     refuse_collisions(images, [*targets, *overlays, *shapes, *others, *status_files], overwrite)
     for place in dict.fromkeys(target.parent for target in targets):
         make_folder(place)
@@ -97,6 +105,8 @@ def predict_files(
 
     def one(number: int) -> dict[str, object]:
         image, target = images[number], targets[number]
+        if pages[number] > 1:
+            return stack(number)
         pixels = read_image(image, stacked=segmenter.card.stacked)
         result = segmenter.segment(pixels, scores=more is not None)
         files, said = more.make(names[number], to_view(pixels, segmenter.card.show), result) if more else ({}, {})
@@ -113,6 +123,22 @@ def predict_files(
         if progress:
             progress(number + 1, len(images), image, result.timing)
         return {"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None, **extra}
+
+    def stack(number: int) -> dict[str, object]:
+        image, target = images[number], targets[number]
+        timing = segment_stack(
+            segmenter,
+            image,
+            pages[number],
+            target,
+            overlays[number] if overlay else None,
+            shapes[number] if geojson else None,
+        )
+        written.append(target)
+        ms = {stage: round(value, 3) for stage, value in timing.items()}
+        if progress:
+            progress(number + 1, len(images), image, timing)
+        return {"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None}
 
     with written_status(json_file, images, {"class_map": None, "ms": None}) as status:
         for number, image in enumerate(images):
