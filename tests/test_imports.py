@@ -41,9 +41,14 @@ DEPTH = {room: depth for depth, rooms in enumerate(LEVELS) for room in rooms}
 # Where a package may be imported, as module names; a name stands for everything inside it. Every line that covers an
 # import holds: export reads and writes the flatbuffer with LiteRT's schema, but runs no interpreter.
 ALLOWED = {
-    "ai_edge_litert": ("keras_unetres.tflite", "unetres_edge.engines"),
+    "ai_edge_litert": ("keras_unetres.tflite", "unetres_edge.engines", "unetres_edge.latency"),
     "ai_edge_litert.compiled_model": ("unetres_edge.engines.accelerator",),
-    "ai_edge_litert.interpreter": ("unetres_edge.engines.litert", "unetres_edge.engines.probe"),
+    "ai_edge_litert.interpreter": (
+        "unetres_edge.engines.litert",
+        "unetres_edge.engines.probe",
+        "unetres_edge.latency.graph",
+        "unetres_edge.latency.measure",
+    ),
     "tensorflow": (
         "keras_unetres.quantization.tfmot",
         "keras_unetres.data",

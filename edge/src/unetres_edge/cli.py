@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": "write a class map for every image",
     "inspect": "verify a model file and print its card",
     "bench": "time a model by stage and number of threads",
+    "profile": "measure what the operations of networks cost on this device",
     "verify": "say whether this device computes the labels the file was made with",
     "web": "show a model in the browser, by a page that runs it there",
     "seal": "seal a file again that another tool has changed on purpose",
