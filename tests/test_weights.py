@@ -622,7 +622,7 @@ def test_unknown_weights_are_refused(name: str, ours18: keras.Model, tmp_path: P
         (".h5", "resnet50_v1.5", r"expected encoder resnet50; found v1\.5 50"),
         (".h5", "resnet101_v2", r"expected encoder resnet101; found v2 101"),
         (".h5", "plain50", r"expected encoder resnet50; found plain 50"),
-        (".h5", "resnet18", r"keras\.applications has no such network"),
+        (".h5", "resnet18", r"expected an encoder that keras\.applications has: resnet50.*found v1 18"),
         (".safetensors", "resnet50", r"expected encoder resnet50_v1\.5; found v1 50"),
         (".safetensors", "resnet152", r"expected encoder resnet152_v1\.5; found v1 152"),
         (".safetensors", "resnet18_v2", r"expected encoder resnet18; found v2 18"),

@@ -98,7 +98,8 @@ def read_published(weights: str | os.PathLike[str], depth: int, variant: str) ->
             )
         return _SOURCES["hub"], _hub(_HUB_PRESETS[depth], depth, name)
     path = Path(text)
-    kind = "hub" if text.startswith("hub:") or path.is_dir() else "torch" if path.suffix == ".safetensors" else "keras"
+    is_preset = text.startswith("hub:") or (text != "" and path.is_dir())  # "" would be the folder at hand
+    kind = "hub" if is_preset else "torch" if path.suffix == ".safetensors" else "keras"
     if kind != "hub" and path.suffix not in (".safetensors", ".h5"):
         raise UsageError(
             "the weights are unknown",
@@ -118,7 +119,8 @@ def _check_variant(kind: str, depth: int, variant: str, file: str) -> None:
     needed = _SOURCES[kind].variant if depth >= 50 else "v1"
     if variant != needed or (kind == "keras" and depth < 50):
         right = resnet_name(depth, needed)
-        what = "keras.applications has no such network" if right == resnet_name(depth, variant) else f"encoder {right}"
+        none = "an encoder that keras.applications has: resnet50, resnet101 or resnet152"
+        what = none if right == resnet_name(depth, variant) else f"encoder {right}"
         raise UsageError("these weights are of another network", file=file, expected=what, found=f"{variant} {depth}")
 
 
