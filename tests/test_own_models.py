@@ -483,6 +483,9 @@ def test_a_map_that_the_model_flattens_is_a_map_in_the_file(tmp_path: Path) -> N
     with Segmenter(tmp_path / "m.tflite") as segmenter:
         found = [segmenter.segment(image).class_map for image in pictures(6, seed=99)]
     assert np.mean(found == expected) > 0.998
+    aware = ku.quantize_aware(model, seen(), preprocessing=PRE)
+    assert aware.output_shape == (None, 32, 32, 3)
+    assert exported(aware, tmp_path, calibration=None).agreement > 0.999
 
 
 def test_objects_of_a_file_with_sigmoids_are_those_of_its_class_map(tmp_path: Path) -> None:

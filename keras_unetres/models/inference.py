@@ -96,7 +96,7 @@ def _gives_probabilities(graph: Any, scores: Any, shape: tuple[Any, ...] | None)
 
 
 def flat_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any, ...] | None = None) -> keras.Model:
-    """Return a model flat, in float32, with one image in and one tensor out; its last activation stays.
+    """Return a model flat, in float32, with one image in and one map out; its last activation stays.
 
     Args:
         output, shape: as for `inference_form`.
@@ -110,9 +110,9 @@ def flat_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any
     chosen = _output(graph, output)
     if _must_be_rebuilt(graph) or _has_functions(graph):
         graph, chosen = _rebuilt(graph, chosen)
-    elif _is_plain(model, graph):
+    elif _is_plain(model, graph) and _as_map(chosen) is chosen:
         return model
-    return keras.Model(graph.inputs[0], chosen, name=model.name)
+    return keras.Model(graph.inputs[0], _as_map(chosen), name=model.name)
 
 
 def _graph_of(model: Any, output: str | None, shape: tuple[Any, ...] | None) -> Any:
