@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 
 from unetres_edge import Segmenter
 from unetres_edge.cli import main
+from unetres_edge.commands.predict import sum_up
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageError, UsageError
 from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, write_bytes, write_json
 from unetres_edge.images.decode import read_image, read_mask
@@ -352,7 +354,11 @@ def test_names_that_every_system_takes(name: str, portable: bool) -> None:
 
 def test_the_command_predicts_and_inspects(folder: Path, capsys) -> None:
     code, out, err = run(["predict", "m.tflite", "in", "--out", "out", "--overlay", "--overlap", "2"], capsys)
-    assert (code, err, len(out.splitlines())) == (0, "", 3)
+    assert (code, err, len(out.splitlines())) == (0, "", 4)
+    assert re.fullmatch(r"3 class maps and 3 overlays in out, \d+ ms each", out.splitlines()[-1])
+    assert sum_up(["class map"], [7.4], "x") == "1 class map in x, 7 ms"
+    everything = ["class map", "overlay", "file of polygons"]
+    assert sum_up(everything, [1, 2], "x") == "2 class maps, 2 overlays and 2 files of polygons in x, 2 ms each"
     assert names(folder / "out") == sorted(f"{name}{end}.png" for name in "abc" for end in ("", "_overlay"))
     code, out, err = run(["inspect", "m.tflite"], capsys)
     assert (code, err) == (0, "")

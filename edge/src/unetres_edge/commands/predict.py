@@ -118,6 +118,12 @@ def run_predict(
 
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
+    taken: list[float] = []
+
+    def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
+        taken.append(timing["total"])
+        print_progress(done, total, image, timing)
+
     with open_segmenter() as segmenter:
         predict_files(
             segmenter,
@@ -126,11 +132,29 @@ def run_predict(
             overlay=settings.overlay,
             geojson=settings.geojson,
             overwrite=settings.overwrite,
-            progress=print_progress,
+            progress=progress,
             json_file=settings.json,
             more=more,
             names=inputs.names,
         )
+    kinds = ["class map", *["overlay"] * settings.overlay, *["file of polygons"] * settings.geojson]
+    print(shown(sum_up(kinds, taken, settings.out)), flush=True)
+
+
+def sum_up(kinds: Sequence[str], taken: Sequence[float], out: str) -> str:
+    """Return what was written in one line, such as "10 class maps and 10 overlays in maps, 84 ms each".
+
+    Args:
+        kinds: what was written of every image, one word or more each.
+        taken: ms of each image.
+        out: the folder.
+    """
+    count = len(taken)
+    words = [f"{count} {kind.replace('file', 'files') if 'file' in kind else kind + 's'}" for kind in kinds]
+    words = [f"1 {kind}" for kind in kinds] if count == 1 else words
+    listed = " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+    each = f"{sum(taken) / count:.0f} ms{' each' if count > 1 else ''}"
+    return f"{listed} in {out}, {each}"
 
 
 def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSettings) -> None:
