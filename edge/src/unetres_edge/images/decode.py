@@ -546,7 +546,12 @@ def _grey(values: np.ndarray) -> np.ndarray:
     if values.ndim == 2:
         return values
     if values.shape[2] not in (1, 3):
-        raise MaskError("mask has too many channels", expected="one channel of class ids", found=values.shape[2])
+        raise MaskError(
+            "mask has too many channels",
+            expected="one channel of class ids",
+            found=values.shape[2],
+            fix="if each channel is a class, save the number of the largest one: masks.argmax(-1)",
+        )
     if (values == values[..., :1]).all():
         return values[..., 0].copy()
     raise MaskError(
