@@ -69,7 +69,8 @@ def outcome(
 
 def check(name: str, model: keras.Model, tmp_path: Path, *, size: int = 64, aware: bool = True) -> None:
     with_statistics(model)
-    classifier = len(keras.tree.flatten(model(np.zeros((1, size, size, 3), np.float32)))[0].shape) == 2
+    answer = model.predict(np.zeros((1, size, size, 3), np.float32), verbose=0)
+    classifier = keras.tree.flatten(answer)[0].ndim == 2
     pre = ku.Preprocessing(channels=3, size=(size, size), fit="resize" if classifier else "crop")
     seen, fresh = pre.normalise(pictures(24, size, 0)), pictures(6, size, 99)
     found = {
