@@ -9,8 +9,8 @@
     sdist      the source distribution of the runtime passes its own tests where it is unpacked
     commands   keras-unetres from the index into an empty environment of every Python: the README's first commands
 
-Steps run in this order, and the first that fails ends all. Nothing is published: what lies in `--out` afterwards is
-what `.github/workflows/release.yml` signs and uploads.
+Steps run in this order, and the first that fails ends all. Nothing is signed or published; what lies in `--out`
+afterwards is ready for `twine upload`.
 """
 
 from __future__ import annotations
