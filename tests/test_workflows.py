@@ -429,7 +429,7 @@ def test_a_run_is_exported_at_another_size(run_folder: Path, tmp_path: Path, cel
         ({"path": "none/m.tflite"}, FileSystemError, "folder does not exist"),
         ({"recipe": "int3"}, UsageError, "recipe is unknown"),
         ({"size": (30, 32)}, UsageError, "does not suit the model; fix: use 28 or 32"),
-        ({"source": "none"}, UsageError, "does not say how images are fed"),
+        ({"source": "none"}, ModelError, "no such model file"),
         ({"source": "none", "preprocessing": PRE}, ModelError, "no such model file"),
     ],
 )

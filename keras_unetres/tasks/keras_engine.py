@@ -10,8 +10,6 @@ from unetres_edge.engines.engine import Engine
 from unetres_edge.errors import ModelError
 from unetres_edge.images.preprocessing import Preprocessing
 
-from ..models.inference import inference_form
-
 if TYPE_CHECKING:
     import keras
 
@@ -27,6 +25,8 @@ class KerasEngine(Engine):
     name = "keras"
 
     def __init__(self, model: keras.Model, pre: Preprocessing) -> None:
+        from ..models.inference import inference_form
+
         self._model = inference_form(model, shape=(*pre.size, pre.channels)).model
         self._pre = pre
 

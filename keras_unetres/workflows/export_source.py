@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import UnetresError, UsageError
+from unetres_edge.errors import ModelError, UnetresError, UsageError
 from unetres_edge.images.preprocessing import look_up
 
 from ..runs import RunFolder, RunInfo
@@ -80,6 +80,8 @@ def open_source(
         return Source(name, False, loaded, info, crops, _seen(loaded, crops), made_from)
     opened = open_own(source, preprocessing, classes, output=output, custom_objects=custom_objects)
     if not isinstance(opened, Loaded):
+        if not in_memory and not Path(source).exists():
+            raise ModelError("no such model file", file=name_of(source))
         raise UsageError(
             "only a run or a Keras model can be exported",
             file=name_of(source),

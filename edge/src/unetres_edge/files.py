@@ -108,6 +108,7 @@ def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
     Raises:
         FileSystemError: the file is missing, not a regular file, or cannot be read.
     """
+    path = os.fspath(path)
     try:
         if not os.path.isfile(path):
             raise _no_file(path, what)
