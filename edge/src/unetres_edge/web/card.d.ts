@@ -83,7 +83,7 @@ export type Card = {
     background?: number | undefined;
     halo: number;
     stride?: number | undefined;
-    activation?: "softmax" | "sigmoid" | "none" | undefined;
+    activation?: "none" | "softmax" | "sigmoid" | undefined;
     recipe: string;
     scores: Record<string, unknown>;
     dataset: Record<string, unknown>;
