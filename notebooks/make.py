@@ -35,8 +35,6 @@ SECONDS = 1800  # in which a cell must be done
 
 STRICT = """import warnings
 warnings.filterwarnings("error", module="keras_unetres|unetres_edge")
-# A network that has learned little, as in the smallest setting, is unsure of its labels, and the export says so.
-warnings.filterwarnings("default", message="agreement: ")
 """
 INSTALL = """# In Colab, upload the repository as the folder keras-unetres, and run this before TensorFlow is imported.
 # Where the packages are installed, it does nothing.

@@ -27,6 +27,7 @@ _CLEAR = 0.05  # margin over the second class, of the range of scores: a dozen l
 WARNED, REFUSED = 0.99, 0.95
 _ENOUGH = 100  # labels; of fewer, such as one an image, a single one is too large a share: scores are compared
 _FIX = "train it quantization-aware, use recipe static_wi8_ai16, or pass allow_disagreement=True"
+_CALLER = 4  # frames above a warning here: this, `export_tflite`, the check of its arguments, its caller
 _FAR = 0.5  # of the scores' own spread; int8 of a sound network is within a tenth
 
 
@@ -120,9 +121,9 @@ def check_agreement(agreement: Agreement, *, allowed: bool) -> None:
             fix=_FIX,
         )
     if agreement.share < WARNED or few and far:
-        warnings.warn(f"agreement: {told}, {100 * agreement.clear:.1f} % of the clear ones{apart}", stacklevel=3)
+        warnings.warn(f"agreement: {told}, {100 * agreement.clear:.1f} % of the clear ones{apart}", stacklevel=_CALLER)
     elif agreement.classes < 2:
-        warnings.warn(f"agreement: {told}, which tells little: it gives one class everywhere", stacklevel=3)
+        warnings.warn(f"agreement: {told}, which tells little: it gives one class everywhere", stacklevel=_CALLER)
 
 
 def _labels(answer: Any) -> np.ndarray:
