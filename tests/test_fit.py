@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -17,7 +19,7 @@ from keras_unetres.models import build_unet
 from keras_unetres.runs import Compilation, Plan, RunFolder
 from keras_unetres.training import CrossEntropy, Dice, MeanIoU
 from keras_unetres.training import fit as fitting
-from keras_unetres.training.callbacks import AfterEpoch, FreezeNorm, KeepBest, LearningRate, StopNonFinite
+from keras_unetres.training.callbacks import AfterEpoch, Averaged, FreezeNorm, KeepBest, LearningRate, StopNonFinite
 from keras_unetres.training.checkpoints import CheckpointWriter, is_stalled
 from keras_unetres.training.compilation import precision_policy
 from keras_unetres.training.fused_norm import fuse_norms
@@ -159,6 +161,29 @@ def test_the_rate_is_set_before_every_step(pointwise: keras.Model) -> None:
     )
     fit_pointwise(pointwise, make_images(), LearningRate(lambda step: 0.5**step, 2), spy)
     np.testing.assert_allclose(used, [0.5**step for step in range(2, 8)])
+
+
+def test_what_goes_with_the_average_is_asked_for_validations_alone(pointwise: keras.Model) -> None:
+    asked = []
+
+    @contextlib.contextmanager
+    def statistics() -> Iterator[None]:
+        asked.append("in")
+        yield
+        asked.append("out")
+
+    images, masks = make_images(), np.zeros((3, 6, 7), np.int32)
+    seen = AfterEpoch(lambda epoch, figures: asked.append(epoch) or False)
+    pointwise.fit(
+        images,
+        masks,
+        validation_data=(images, masks),
+        validation_freq=2,
+        epochs=3,
+        verbose=0,
+        callbacks=[Averaged([seen], statistics)],
+    )
+    assert asked == [1, "in", 2, "out", 3]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

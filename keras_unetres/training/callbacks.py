@@ -134,7 +134,7 @@ class Averaged(keras.callbacks.Callback):
 
     Args:
         inner: callbacks whose `on_epoch_end` reads the weights.
-        statistics: returns a context in which what goes with the average is in place, too.
+        statistics: returns a context in which what goes with the average is in place, too; asked for validations.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Averaged(keras.callbacks.Callback):
             callback.on_train_end(logs)
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Put the average in place."""
+        """Put the average, and what goes with it, in place."""
         with contextlib.ExitStack() as place:
             place.enter_context(averaged(self.model))
             place.enter_context(self._statistics())
@@ -173,10 +173,8 @@ class Averaged(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Run the inner callbacks, then take the average out again."""
-        if self._place is None:  # no validation after this epoch
-            self.on_test_begin()
-        place, self._place = self._place or contextlib.ExitStack(), None
-        with place:
+        place, self._place = self._place, None
+        with averaged(self.model) if place is None else place:  # None after an epoch without validation
             for callback in self._inner:
                 callback.on_epoch_end(epoch, logs)
 
