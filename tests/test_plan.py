@@ -18,7 +18,7 @@ from keras_unetres.data.synthetic import write_cells
 from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
 from keras_unetres.planning.decisions import FileCost
 from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright, look_of, object_diameters
-from keras_unetres.planning.rules import refuse_limits
+from keras_unetres.planning.rules import sizes_within
 from keras_unetres.planning.speed import derive_steps, measure_steps
 from keras_unetres.runs import Compilation, RunFolder
 from keras_unetres.runs.plan import TOO_FEW_STEPS
@@ -221,7 +221,7 @@ def test_limits_that_no_network_keeps_are_refused() -> None:
     with pytest.raises(UsageError, match=r"4 filters .*found 3 ms a tile, and 2 are allowed \(--max-ms\)"):
         made_for(GREY, Budget(files=FILES), max_ms=2)
     with pytest.raises(UsageError, match=r"the network does not .*12.5 kB, and 1 are allowed"):
-        refuse_limits({0: FileCost(1.0, 12.5)}, LimitSettings(max_kb=1))
+        sizes_within({0: FileCost(1.0, 12.5)}, LimitSettings(max_kb=1))
 
 
 @pytest.mark.parametrize(("drop", "passed"), [(Drop(0.0, None), False), (None, False)])

@@ -14,7 +14,8 @@ from keras_unetres.runs import RunFolder
 from keras_unetres.settings import TrainSettings
 from keras_unetres.training.compilation import precision_policy
 from keras_unetres.training.fused_norm import fuse_norms
-from keras_unetres.training.precise_norm import PreciseStatistics, norm_layers
+from keras_unetres.training.precise_norm import PreciseStatistics
+from keras_unetres.training.state import norm_layers
 from keras_unetres.workflows.train import resume, train
 
 CROPS = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)

@@ -179,17 +179,16 @@ def _filters(asked: _Question) -> Decision:
     budget, sizes = asked.budget, list(ENOUGH)
     within = ""
     if budget.files:
-        sizes = refuse_limits(budget.files, asked.settings.limits)
+        sizes = sizes_within(budget.files, asked.settings.limits)
         cost = budget.files[sizes[0]]
         within = f"; {sizes[0]} take {cost.ms:.3g} ms and {cost.kb:.4g} kB, as much as may be"
+    usual = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
+    if budget.minutes is None and budget.gpu:
+        return Decision("filters", sizes[0], f"there is a GPU{within}")
     if budget.minutes is None:
-        if budget.gpu:
-            return Decision("filters", sizes[0], f"there is a GPU{within}")
-        chosen = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
-        return Decision("filters", chosen, f"without a GPU, twice as many take three times as long{within}")
+        return Decision("filters", usual, f"without a GPU, twice as many take three times as long{within}")
     if not budget.step_seconds:
-        chosen = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
-        return Decision("filters", chosen, f"nothing was measured{within}")
+        return Decision("filters", usual, f"nothing was measured{within}")
     steps = {filters: budget.steps(filters) or 0 for filters in sizes}
     chosen = next((filters for filters in sizes if steps[filters] >= ENOUGH.get(filters, 0)), sizes[-1])
     why = f"{steps[chosen]:,} steps in {budget.minutes:g} min"
@@ -199,7 +198,7 @@ def _filters(asked: _Question) -> Decision:
     return Decision("filters", chosen, why + within)
 
 
-def refuse_limits(files: Mapping[int, FileCost], limits: LimitSettings) -> list[int]:
+def sizes_within(files: Mapping[int, FileCost], limits: LimitSettings) -> list[int]:
     """Return the filters of the networks whose files keep the limits of the device, the largest first.
 
     Args:

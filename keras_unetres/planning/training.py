@@ -13,7 +13,7 @@ from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
 from .files import measure_files
 from .fingerprint import describe
-from .rules import LIMITED, Budget, decide, refuse_limits
+from .rules import LIMITED, Budget, decide, sizes_within
 from .speed import SHARE, TRIED, derive_steps, measure_steps
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def plan_training(
         usual = plan.apply(settings)
         files = measure_files(LIMITED if open_size else (0,), usual, prepare(usual))
         budget = replace(budget, files=files)
-        refuse_limits(files, settings.limits)
+        sizes_within(files, settings.limits)
         plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan

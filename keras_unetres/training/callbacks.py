@@ -18,7 +18,7 @@ import numpy as np
 
 from unetres_edge.errors import Stopped, TrainingError
 
-from .state import averaged
+from .state import averaged, norm_layers
 from .stopping import StopRequest
 
 _MOST_NAMES = 8  # files named for a batch with a loss that is not finite
@@ -110,7 +110,7 @@ class FreezeNorm(keras.callbacks.Callback):
         if self._frozen or epoch < self._epoch:
             return
         self._frozen = True
-        norms = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        norms = norm_layers(self.model)
         for layer in norms:
             layer.call = _at_inference(layer.call)
         if norms:

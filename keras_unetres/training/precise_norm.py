@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from .state import arrays, put
+from .state import arrays, norm_layers, put
 
 
 class PreciseStatistics:
@@ -85,11 +85,6 @@ class PreciseStatistics:
             for layer, call in zip(self.layers, calls, strict=True):
                 layer.call = call
         return seen
-
-
-def norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return the BatchNormalization layers of a model, those within nested models too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _watched(layer: keras.layers.BatchNormalization, seen: list[Any]) -> Callable[..., Any]:

@@ -11,6 +11,11 @@ import numpy as np
 from unetres_edge.errors import TrainingError
 
 
+def norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Return the BatchNormalization layers of a model, those within nested models too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+
+
 def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Return everything that a step changes, by name: weights, statistics, seeds and the optimizer's state."""
     named = {f"model/{variable.path}": variable for variable in model.weights}

@@ -23,9 +23,10 @@ from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
 from .devices import Devices
 from .fused_norm import fuse_norms
-from .precise_norm import PreciseStatistics, norm_layers
+from .precise_norm import PreciseStatistics
 from .progress import Progress
 from .schedule import make_plan, make_timed_plan
+from .state import norm_layers
 from .step_times import StepTimes
 from .stopping import StopRequest
 from .supervision import FirstHead, SupervisedLoss, add_side_heads
