@@ -151,7 +151,7 @@ def test_the_receipt_names_the_file_and_how_it_was_made(
     assert read_receipt(path) == told
     lines = told.table()
     assert len(lines) == 6
-    assert "as fast as float32" in lines[-1]
+    assert lines[-1].endswith("float32, on the machine that scored it")  # the machine decides which is faster
     assert set(lines) <= set(said)
     page = path.with_suffix(".receipt.html").read_text()
     for words in ("Passed", f"{receipt['steps'][2]['score']:.4f}", receipt["file"]["sha256"], "encoder1_1_relu"):
