@@ -34,6 +34,9 @@ from keras_unetres.workflows.export import export
 from keras_unetres.workflows.plan import plan
 from keras_unetres.workflows.train import resume, train
 from unetres_edge.errors import GateError, UsageError
+from unetres_edge.latency.estimate import predict_latency
+from unetres_edge.latency.graph import read_ops
+from unetres_edge.latency.profile import Cost, Profile
 
 GREY = Fingerprint(
     num_images=24,
@@ -254,6 +257,28 @@ def test_limits_hold_from_the_plan_to_the_file(cells: Path, tmp_path: Path) -> N
         export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, overwrite=True, say=silent)
     file = next(file for file in tmp_path.glob("m.tflite*") if file.suffix in (".tflite", ".rejected"))
     assert kb[str(filters)]["kb"] == pytest.approx(file.stat().st_size / 1000, abs=4)  # the scores are in it, too
+
+
+@pytest.mark.slow
+def test_a_network_is_planned_for_a_device_by_its_profile(cells: Path, tmp_path: Path, run_folder: Path) -> None:
+    """A drawn device on which an operation takes a microsecond for each 1,000 multiply-adds, and 0.01 ms by itself."""
+    export(run_folder, tmp_path / "other.tflite", gate=False, allow_disagreement=True, say=silent)
+    ops = read_ops((tmp_path / "other.tflite").read_bytes())
+    device = dict.fromkeys(("system", "machine", "processor", "cores", "runtime", "made"), "drawn")
+    costs = tuple(Cost(op, 0.01 + op.multiply_adds / 1e6) for op in ops)
+    Profile(device, 1, 0.01, (), costs).save(tmp_path / "device.json")
+    told = predict_latency(ops, Profile.load_file(tmp_path / "device.json")).ms
+    assert told == pytest.approx(0.01 + sum(cost.ms for cost in costs))
+    settings = TrainSettings.from_flat({**SMALL, "epochs": 1, "device": str(tmp_path / "device.json")})
+    with pytest.raises(UsageError, match="--device is of --max-ms"):
+        train(cells, tmp_path / "run", settings, say=silent)
+    with pytest.raises(UsageError, match=r"ms a tile on the device of .*device\.json, and 0\.01 are allowed"):
+        train(cells, tmp_path / "run", settings.with_flat({"max_ms": 0.01}), say=silent)
+    assert not (tmp_path / "run").exists()
+    train(cells, tmp_path / "run", settings.with_flat({"max_ms": 1e6}), say=silent)
+    (tmp_path / "device.json").unlink()  # the run folder keeps it
+    with pytest.raises(GateError, match=r"ms a tile on the device of .*run/device\.json, and 0\.02 are allowed"):
+        export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, max_ms=0.02, say=silent)
 
 
 # ------------------------------------------------------------------------------------------------------- the figures

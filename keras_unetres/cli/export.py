@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         gate=scoring.gate,
         max_ms=scoring.max_ms,
         max_kb=scoring.max_kb,
+        device=scoring.device,
     )
     if settings.web is not None:
         from ..workflows.web import write_web

@@ -39,7 +39,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class FileCost:
-    """What the int8 file of a network takes on this machine.
+    """What the int8 file of a network takes on its device.
 
     Args:
         ms: milliseconds of a tile.

@@ -27,11 +27,12 @@ def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingD
         data: ready for the network.
     """
     from ..tflite import export_tflite
-    from ..tflite.timing import time_tile
+    from ..tflite.timing import tile_ms
     from ..training.compilation import precision_policy
 
     shape, pre = data.info.model.arguments, data.info.preprocessing
     crops = pre.normalise(data.calibration[:_CALIBRATION])
+    profile = settings.limits.read_profile()
     costs = {}
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder, precision_policy("float32"):
         for filters in sizes:
@@ -51,5 +52,5 @@ def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingD
                     allow_disagreement=True,
                 )
             content = read_bytes(file)
-            costs[filters] = FileCost(time_tile(content), round(len(content) / 1000, 1))
+            costs[filters] = FileCost(tile_ms(content, profile), round(len(content) / 1000, 1))
     return costs

@@ -49,7 +49,7 @@ class Budget:
         step_seconds: filters -> seconds of a training step, as measured or derived from what was; 0 stands for a
             network that was not chosen here. Empty where nothing was measured.
         measured: the filters of those that were measured.
-        files: filters -> what the int8 file takes on this machine; empty where there is no limit.
+        files: filters -> what the int8 file takes on its device; empty where there is no limit.
     """
 
     minutes: float | None = None

@@ -2,6 +2,7 @@
 
     run.json              how to rebuild the model, how the data was read, the plan, versions, seed
     plan.json             what was decided for it and why, where settings were left open
+    device.json           profile of the device that it was planned for, where one was given
     weights.safetensors   the best weights by validation mIoU
     history.csv           one row an epoch
     checkpoints/last.safetensors   everything needed to go on from the last epoch
@@ -53,6 +54,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.samples = self.path / "samples"
+        self.device = self.path / "device.json"
         self._begins = self._replaces = False
 
     @classmethod

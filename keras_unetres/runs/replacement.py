@@ -20,6 +20,8 @@ _CHECKPOINTS = "checkpoints"
 # All that a run writes; `run.json`, which makes a folder a run, goes first and the weights last.
 _FILES = (
     "run.json",
+    "plan.json",
+    "device.json",
     "history.csv",
     "report.html",
     "report.json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.images.preprocessing import FITS
@@ -16,6 +16,9 @@ from ..choices.fitting import CLASS_WEIGHTS, COMPILERS, NORM_STATISTICS, OPTIMIZ
 from ..choices.losses import parse_loss
 from ..choices.networks import ENCODERS, SEGMENTERS, UPSAMPLINGS, find_network
 from ..choices.reading import MASK_KINDS, TARGETS
+
+if TYPE_CHECKING:
+    from unetres_edge.latency.profile import Profile
 
 # What holds without a plan: for classifiers, with --no-plan, and in runs of earlier versions that do not say it.
 EPOCHS = 40  # where no minutes are given, either
@@ -357,13 +360,13 @@ class DataSettings(WeightingSettings, ReadingSettings):
 
 @dataclass(frozen=True)
 class LimitSettings(Settings):
-    """What the int8 file may take on this machine: the network is chosen so, and export holds the file to it."""
+    """What the int8 file may take on its device: the network is chosen so, and export holds the file to it."""
 
     title = "device"
 
     max_ms: float | None = setting(
         None,
-        "milliseconds that the int8 file may take for a tile on this machine",
+        "milliseconds that the int8 file may take for a tile, on this machine or the one of --device",
         above=0,
         most=10**7,
         metavar="MS",
@@ -381,6 +384,29 @@ class LimitSettings(Settings):
         unset="no limit",
         tags=(_MASKS, _FREE),
     )
+    device: str | None = setting(
+        None,
+        "profile of the device that --max-ms is about, written there by: unetres-edge profile --out device.json",
+        metavar="FILE",
+        unset="this machine, on which the file is timed",
+        tags=(_MASKS, _FREE),
+    )
+
+    def read_profile(self) -> Profile | None:
+        """Return the profile of the device, or None for this machine.
+
+        Raises:
+            FileSystemError: it cannot be read.
+            ModelError: it is no profile.
+            UsageError: there is no limit that it is about.
+        """
+        from unetres_edge.latency.profile import Profile
+
+        if self.device is None:
+            return None
+        if self.max_ms is None:
+            raise UsageError("--device is of --max-ms", found=self.device, fix="pass --max-ms too, or drop it")
+        return Profile.load_file(self.device)
 
     def exceeded_by(self, ms: float, kb: float, share: float = 1.0) -> str | None:
         """Return what a file exceeds, in words, or None.
@@ -390,8 +416,9 @@ class LimitSettings(Settings):
             kb: its size.
             share: of the limits that it may take.
         """
+        tile = "ms a tile" if self.device is None else f"ms a tile on the device of {self.device}"
         for value, most, unit, option in (
-            (ms, self.max_ms, "ms a tile", "--max-ms"),
+            (ms, self.max_ms, tile, "--max-ms"),
             (kb, self.max_kb, "kB", "--max-kb"),
         ):
             if most is not None and value > share * most:

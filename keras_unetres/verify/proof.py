@@ -13,6 +13,7 @@ import numpy as np
 from unetres_edge import Card
 from unetres_edge.errors import GateError
 from unetres_edge.files import read_bytes, remove_left_over, write_bytes, write_json
+from unetres_edge.latency.profile import Profile
 from unetres_edge.model.card import read_card
 from unetres_edge.segment.tiles import pad_to_tile
 
@@ -48,7 +49,8 @@ class Candidate:
         max_drop: the largest loss that is allowed, points.
         command: that does it again, or "".
         mixed: how the layers that compute in float32 were chosen, JSON values; None if nothing was.
-        limits: what the file may take on this machine.
+        limits: what the file may take on its device.
+        profile: of that device; None for this machine.
     """
 
     source: str
@@ -61,14 +63,16 @@ class Candidate:
     command: str
     mixed: dict[str, Any] | None = None
     limits: LimitSettings = LimitSettings()
+    profile: Profile | None = None
 
     def exceeded_by(self, data: bytes) -> str | None:
         """Return what a file takes, in words, where that is more than its limits allow."""
         if not self.limits.any:
             return None
-        from ..tflite.timing import time_tile
+        from ..tflite.timing import tile_ms
 
-        return self.limits.exceeded_by(0.0 if self.limits.max_ms is None else time_tile(data), len(data) / 1000)
+        ms = 0.0 if self.limits.max_ms is None else tile_ms(data, self.profile)
+        return self.limits.exceeded_by(ms, len(data) / 1000)
 
 
 def prove(

@@ -18,7 +18,7 @@ from unetres_edge.files import read_bytes
 
 from ..choices.arguments import checks_kinds
 from ..data.forms.tfds import is_asked_for
-from ..runs import RunInfo
+from ..runs import RunFolder, RunInfo
 from ..settings import MAX_DROP, ExportSettings, LimitSettings
 from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
@@ -56,6 +56,7 @@ def export(
     custom_objects: Mapping[str, Any] | None = None,
     max_ms: float | None = None,
     max_kb: float | None = None,
+    device: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -87,9 +88,11 @@ def export(
             warning. One that is scored is judged by its score.
         output: of several outputs of a model of your own, the name of the one that is exported.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
-        max_ms: milliseconds that the file may take for a tile on this machine; None for the limit of the run, if it
-            has one. Of segmenters.
+        max_ms: milliseconds that the file may take for a tile; None for the limit of the run, if it has one. Of
+            segmenters.
         max_kb: kB that the file may have, likewise.
+        device: profile of the device that `max_ms` is about, as `unetres-edge profile` writes it; what the file takes
+            there is foretold. None for the device of the run, else for this machine, on which the file is timed.
         say: called with lines for the user.
 
     Returns:
@@ -112,7 +115,7 @@ def export(
         raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
     keras_file = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
     refuse_for_own(source, **keras_file, output=output, custom_objects=custom_objects)
-    _check_gate(gate, data=data, split=split, max_drop=max_drop, max_ms=max_ms, max_kb=max_kb)
+    _check_gate(gate, data=data, split=split, max_drop=max_drop, max_ms=max_ms, max_kb=max_kb, device=device)
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
     opened = open_source(
@@ -125,8 +128,9 @@ def export(
         asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(opened, data, split, asked, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
-    options |= {"max_ms": max_ms, "max_kb": max_kb}
-    limits = _limits(opened, recipe, LimitSettings(max_ms, max_kb)) if gate else LimitSettings()
+    options |= {"max_ms": max_ms, "max_kb": max_kb, "device": device}
+    given = LimitSettings(max_ms, max_kb, None if device is None else os.fspath(device))
+    limits = _limits(opened, recipe, given) if gate else LimitSettings()
     candidate = Candidate(
         opened.name,
         opened.loaded,
@@ -139,6 +143,7 @@ def export(
         if opened.in_memory or not isinstance(data, (str, os.PathLike, type(None)))
         else _command(source, path, options, gate),
         limits=limits,
+        profile=limits.read_profile(),
     )
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
         converter = _Converter(opened, Path(folder), say, allow_disagreement or not isinstance(held, str))
@@ -245,6 +250,8 @@ def _choose_floats(
 def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
     """Return what the file may take: as it is given, else, of an int8 file, as the run was planned for.
 
+    The profile of the device that a run was planned for is in its folder.
+
     Raises:
         UsageError: a classifier is to be timed.
     """
@@ -253,9 +260,12 @@ def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
     planned = LimitSettings()
     if source.info is not None and recipe != AUTO and find_recipe(recipe).name == ExportSettings.recipe:
         planned = source.info.train_settings().limits
+        if planned.device is not None:
+            planned = replace(planned, device=os.fspath(RunFolder(source.name).device))
     limits = LimitSettings(
         planned.max_ms if given.max_ms is None else given.max_ms,
         planned.max_kb if given.max_kb is None else given.max_kb,
+        planned.device if given.device is None else given.device,
     )
     if limits.max_ms is not None and not TASKS[source.loaded.card.task].planned:
         raise UsageError("--max-ms is of segmenters", found=source.loaded.card.task, fix="drop it")

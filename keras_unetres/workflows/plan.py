@@ -44,6 +44,7 @@ def plan(
     from ..training.devices import find_devices
 
     options = options or TrainSettings()
+    options.limits.read_profile()  # refused before the data is read
     task = TASKS[options.network.task]
     if not task.planned:
         raise UsageError("only segmenters are planned", found=options.network.name, fix="train it as it is")

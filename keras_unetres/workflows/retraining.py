@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.files import read_bytes, write_bytes
 
 from ..runs import Compilation, Compression, RunFolder, RunInfo
 from ..settings import RETRAIN_EPOCHS, TrainSettings
@@ -97,6 +98,9 @@ def new_run(out: str | os.PathLike[str], data: TrainingData, *, overwrite: bool)
     with run.lock():
         run.write_info(data.info)
         run.write_calibration(data.calibration)
+        profile = RunFolder(data.info.source or "").device
+        if profile.is_file():  # the file is held to the same device
+            write_bytes(run.device, read_bytes(profile))
         yield run
 
 

@@ -65,6 +65,7 @@ def train(
 
     begun = time.perf_counter()
     options = options or TrainSettings()
+    profile = options.limits.read_profile()
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     if devices.is_chief and not overwrite:
@@ -93,6 +94,8 @@ def train(
         if devices.is_chief:
             run.write_info(found.info)
             run.write_calibration(found.calibration)
+            if profile is not None:
+                profile.save(run.device)
             for plan in plans:
                 run.write_decisions(plan.to_dict())
         return train_run(run, found, devices, begun, say)
