@@ -260,10 +260,10 @@ def test_masks_beside_outlines_are_read_as_masks(tmp_path: Path) -> None:
 def test_a_brush_that_label_studio_packed() -> None:
     mask = np.zeros((30, 50), bool)
     mask[4:20, 7:33], mask[10:14, 12:20], mask[22:28, 40:49] = True, False, True
-    values = label_studio_form._unpack(list(base64.b64decode(BRUSH)))
+    values = label_studio_form._unpack(list(base64.b64decode(BRUSH)), 4 * mask.size)
     assert values is not None
     np.testing.assert_array_equal(values.reshape(30, 50, 4)[..., 3] > 0, mask)
-    assert label_studio_form._unpack(list(base64.b64decode(BRUSH))[:40]) is None
+    assert label_studio_form._unpack(list(base64.b64decode(BRUSH))[:40], 4 * mask.size) is None
 
 
 @pytest.mark.parametrize(
@@ -275,3 +275,152 @@ def test_a_brush_that_label_studio_packed() -> None:
 )
 def test_rois_that_roifile_wrote(name: str, corners: tuple[float, ...]) -> None:
     assert outline_files._roi(zlib.decompress(base64.b64decode(ROIS[name]))) == corners
+
+
+def test_lines_and_outlines_in_folders_that_are_links(tmp_path: Path) -> None:
+    """Of images whose lines are passed over, every pixel would be background."""
+    yolo(tmp_path / "set", parts=True)
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        (tmp_path / "set" / part / "train").rename(tmp_path / part / "kept")
+        (tmp_path / "set" / part / "train").mkdir()
+        (tmp_path / "set" / part / "train" / "linked").symlink_to(tmp_path / part / "kept")
+    records = read_records(open_dataset(tmp_path / "set"), ["train"], progress=False)["train"]
+    assert [bool(record.mask.any()) for record in records] == [True] * 3
+    geojson(tmp_path / "slides")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "linked").symlink_to(tmp_path / "slides" / "slides")
+    assert len(open_dataset(tmp_path / "seen").split("all")) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names: [&a [x, x], &b [*a, *a, *a, *a], &c [*b, *b, *b, *b], " + "*c, " * 70_000 + "]",
+        "names: {0: leaf, 2: spot}",
+        "names: leaf",
+        "names: [leaf",
+    ],
+    ids=["aliases", "a gap", "a word", "not YAML"],
+)
+def test_names_of_yolo_that_are_none_are_refused(text: str, tmp_path: Path) -> None:
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match="data.yaml") as caught:
+        open_dataset(tmp_path)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("class_id", ["99999999999", "\u00b2", "1e3"])
+def test_a_class_of_yolo_that_no_network_has_is_named(class_id: str, tmp_path: Path) -> None:
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "labels" / "a3.txt").write_text(f"{class_id} 0.1 0.1 0.2 0.1 0.2 0.2\n", encoding="utf-8")
+    (tmp_path / "dataset.yaml").write_text("format: yolo\n")
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert (fault.kind, fault.where.image) == ("bad-annotation", "a3.png")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<!DOCTYPE annotations [<!ENTITY a "xxxxxxxxxx"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>',
+        '<!DOCTYPE annotations SYSTEM "file:///etc/hostname">',
+        '<?xml version="1.0" encoding="none-such"?>',
+    ],
+    ids=["entities", "a file", "an encoding"],
+)
+def test_xml_that_declares_more_than_rows_is_refused(head: str, tmp_path: Path) -> None:
+    cvat(tmp_path)
+    file = tmp_path / "annotations.xml"
+    file.write_text(head + file.read_text().partition("?>")[2])
+    with pytest.raises(DataError, match=r"annotations.xml: cannot read"):
+        open_dataset(tmp_path)
+
+
+def _of_row(change: Callable[[dict], None]) -> Callable[[list], None]:
+    return lambda tasks: change(tasks[0]["annotations"][0]["result"][1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tasks: tasks[0].update(annotations=[5]),
+        lambda tasks: tasks[0].update(annotations={"a": 1}),
+        lambda tasks: tasks[0]["annotations"][0].update(result=[5]),
+        _of_row(lambda row: row.update(value=[1])),
+        _of_row(lambda row: row["value"].update(rle=[300, -1])),
+        _of_row(lambda row: row["value"].update(rle=10**9)),
+        _of_row(lambda row: row["value"].update(rle=[255] * 400)),
+        _of_row(lambda row: row["value"].update(brushlabels=5)),
+        _of_row(lambda row: row.update(type="rectanglelabels", value={"x": "?", "rectanglelabels": ["leaf"]})),
+    ],
+)
+def test_a_task_of_label_studio_of_another_form_is_named(change: Callable[[list], None], tmp_path: Path) -> None:
+    label_studio(tmp_path)
+    file = tmp_path / "project-1.json"
+    tasks = json.loads(file.read_text())
+    change(tasks)
+    file.write_text(json.dumps(tasks))
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert (fault.kind, fault.where.image) == ("bad-annotation", "8f001c2d-a.png")
+
+
+def test_a_damaged_or_endless_archive_of_rois_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(tmp_path)
+    for number in range(4):
+        with zipfile.ZipFile(tmp_path / f"a{number}_RoiSet.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in rois(tmp_path, number):
+                packed.writestr(name, data)
+    file = tmp_path / "a1_RoiSet.zip"
+    data = bytearray(file.read_bytes())
+    data[40:60] = bytes(20)
+    file.write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "a2_RoiSet.zip", "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("big.roi", bytes(70_000))
+    monkeypatch.setattr(outline_files, "_MOST", 60_000)
+    found = check(tmp_path, hashes="off", progress=False).faults
+    assert [(fault.kind, fault.where.image) for fault in found] == [
+        ("bad-annotation", "a1.png"),
+        ("bad-annotation", "a2.png"),
+    ]
+
+
+@pytest.mark.parametrize(("width", "points"), [(10**7, ""), (WIDTH, "0,0;900000,9;0,18;900000,27;0,36;900000,45;0,54")])
+def test_a_shape_beyond_what_can_be_held_is_named(width: int, points: str, tmp_path: Path) -> None:
+    """The drawing of pycocotools takes 40 bytes a px of an outline, and the size that is stated is that of the mask."""
+    cvat(tmp_path)
+    file = tmp_path / "annotations.xml"
+    text = file.read_text().replace(f'width="{WIDTH}" height', f'width="{width}" height', 1)
+    file.write_text(text if not points else text.replace(text.split('points="')[1].split('"')[0], points, 1))
+    (fault,) = check(tmp_path, hashes="off", progress=False).faults
+    assert fault.where.image == "a0.png"
+
+
+def test_holes_and_overlaps_are_drawn_as_the_whole_image_would_be(tmp_path: Path) -> None:
+    images(tmp_path / "slides")
+    outer, inner = [[0, 0], [30, 0], [30, 20], [0, 20]], [[5, 5], [20, 5], [20, 15], [5, 15]]
+    small, outside = [[10, 7], [40, 7], [40, 12], [10, 12]], [[100, 100], [120, 100], [120, 120]]
+    rows = [
+        {"geometry": {"type": "Polygon", "coordinates": rings}, "properties": {"class": name}}
+        for rings, name in (([outer, inner], "leaf"), ([small], "spot"), ([outside], "spot"))
+    ]
+    (tmp_path / "slides" / "a0.geojson").write_text(json.dumps({"features": rows}))
+    for number in range(1, 4):
+        (tmp_path / "slides" / f"a{number}.geojson").write_text('{"features": []}')
+    records = read_records(open_dataset(tmp_path), ["all"], progress=False)["all"]
+    (record,) = (each for each in records if each.name.endswith("a0.png"))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[:20, :30] = 1
+    expected[5:15, 5:20] = 0
+    expected[7:12, 10:40] = 2
+    np.testing.assert_array_equal(record.mask, expected)
+
+
+def test_a_name_in_exclude_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    cvat(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("exclude: [a0.png, A1.png]\n")
+    with pytest.raises(DataError, match=r"exclude names images that are not there.*found A1.png; fix: a1.png in place"):
+        open_dataset(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("exclude: [a0.png, a1.png]\n")
+    assert len(open_dataset(tmp_path).split("all")) == 2

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,26 @@ def test_the_work_is_done_without_streams(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert run_command(fail) == DataError.exit_code
     assert sys.stdout is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals from other programs")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_the_work_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    number = getattr(signal, name)
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), number)
+            raise AssertionError("it went on")
+
+    assert run_command(work) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is signal.SIG_DFL
+    before = signal.signal(number, signal.SIG_IGN)  # as nohup does
+    try:
+        assert run_command(lambda: os.kill(os.getpid(), number)) == 0
+    finally:
+        signal.signal(number, before)
 
 
 def test_progress_bars_keep_their_controls() -> None:

@@ -6,6 +6,7 @@ an annotation file, a `tfds:NAME`, or arrays.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
-from .forms.layout import UNPARTED, Layout, repeated
+from .forms.layout import UNPARTED, Layout, list_files, repeated
 from .sources import ImageFile, Sample
 from .splits import find_splits
 from .unread import find_unread, unread_note
@@ -156,6 +157,7 @@ def open_dataset(
         for fault in layout.faults
         if not declared.excludes(fault.file) and not (fault.where.image and declared.excludes(fault.where.image))
     )
+    _refuse_unknown(declared, layout)
     faults += tuple(_name_once(samples))
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)
@@ -176,6 +178,37 @@ def open_dataset(
         faults=faults,
         warnings=tuple(layout.warnings),
     )
+
+
+def _refuse_unknown(declared: Declaration, layout: Layout) -> None:
+    """Raise DataError if `exclude` names what is not there: a misspelt name would leave a bad image in.
+
+    Raises:
+        DataError: it does.
+    """
+    names = {sample.name for found in layout.samples.values() for sample in found}
+    names |= {name for fault in layout.faults for name in (fault.file, fault.where.image) if name}
+    strange = {name for name in declared.excluded if not any(_is_called(known, name) for known in names)}
+    if strange:  # what a reader has passed over already
+        files = [path.as_posix() for path in list_files(declared.base, None)]
+        strange = {name for name in strange if not any(file.endswith(f"/{name}") for file in files)}
+    if not strange:
+        return
+    first = min(strange)
+    like = difflib.get_close_matches(first, sorted(names), 1, 0.8)
+    raise DataError(
+        "exclude names images that are not there",
+        file=declared.file,
+        expected="names of images, as `check` shows them",
+        found=", ".join(sorted(strange)),
+        fix=f"{like[0]} in place of {first}" if like else "leave them out of the list",
+        kind="declaration",
+    )
+
+
+def _is_called(name: str, given: str) -> bool:
+    path = Path(name)
+    return given in (path.name, path.as_posix())
 
 
 def _with_pages_stacked(sample: Sample) -> Sample:

@@ -192,11 +192,15 @@ class Declaration:
         """Whether numbers in masks are said to be classes."""
         return "values" in self.given and not self.by_color
 
+    @property
+    def excluded(self) -> set[str]:
+        """The names that are left out."""
+        return set(map(str, self.given.get("exclude", ())))
+
     def excludes(self, name: str | Path) -> bool:
         """Whether a file is left out, by its name or its name with the folders above it."""
-        left_out = set(map(str, self.given.get("exclude", ())))
         path = Path(name)
-        return bool(left_out & {path.name, path.as_posix()})
+        return bool(self.excluded & {path.name, path.as_posix()})
 
     def splits(self) -> dict[str, Path]:
         """Return the declared place of each part; empty if none are declared."""
@@ -305,7 +309,7 @@ def read_declaration(root: Path) -> Declaration:
         return Declaration(root, root, {})
     if root.exists() and not root.is_file():
         raise DataError("cannot read: not a regular file", file=root)
-    values = _load(root)
+    values = load_yaml(root)
     if not isinstance(values, dict):
         raise DataError("not a data set description", file=root, expected="key: value lines")
     unknown = sorted(set(map(str, values)) - _KEYS)
@@ -331,7 +335,7 @@ def read_declaration(root: Path) -> Declaration:
     return declared
 
 
-def _load(file: Path) -> Any:
+def load_yaml(file: Path) -> Any:
     """Return the values of a YAML file, of which aliases may repeat no more than it could hold itself.
 
     Raises:

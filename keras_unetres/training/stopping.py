@@ -1,4 +1,4 @@
-"""A stop that was asked for: Ctrl-C or SIGTERM ends training after the step at hand, a second one at once."""
+"""A stop that was asked for: Ctrl-C, SIGTERM or a closed terminal ends training after a step, a second one at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM.
+    """Notes the first Ctrl-C, SIGTERM or closed terminal.
 
     Args:
         say: called with a line for the user when it comes.
@@ -29,11 +29,12 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals for as long as it lasts; outside the main thread they stay as they are."""
+        """Take the signals for as long as it lasts; outside the main thread, and where they are ignored, they stay."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._note) for number in taken}
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ from . import (
     yolo,
 )
 from .annotated import boxes_alone, refuse_annotated
-from .layout import Format
+from .layout import Format, list_files
 
 CLASS_FOLDERS = "class folders"
 FORMATS = {
@@ -79,6 +79,6 @@ def find_format(base: Path) -> tuple[Path, str]:
     sets = [path.name for path in below if has_masks(path)]
     if sets:
         raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
-    if base.is_dir() and any(base.rglob("*.xml")):
+    if list_files(base, (".xml",)):
         raise boxes_alone(base)
     return base, "folders"

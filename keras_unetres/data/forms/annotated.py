@@ -9,7 +9,7 @@ from pathlib import Path
 from unetres_edge.errors import DataError
 
 from .class_folders import EXPECTED
-from .layout import list_images
+from .layout import list_files, list_images
 from .looks import look_like_masks
 
 _TABLES = ("class_dict.csv", "_classes.csv", "labelmap.txt", "label_colors.txt")
@@ -44,7 +44,7 @@ def refuse_annotated(root: Path) -> None:
 def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> None:
     """Raise DataError if most images have an annotation file beside them, or in a folder that holds no images."""
     shown = images[:: -(-len(images) // _LOOKED_AT)] if images else []
-    apart = [file for folder in below if not list_images(folder) for file in sorted(folder.rglob("*")) if _says(file)]
+    apart = [file for folder in below if not list_images(folder) for file in list_files(folder, _ANNOTATIONS)]
     by_stem = {file.stem: file for file in reversed(apart)}
     by_suffix: dict[str, list[Path]] = defaultdict(list)
     for image in shown:
@@ -76,10 +76,6 @@ def boxes_alone(root: Path) -> DataError:
         expected="a mask for every image",
         found=".xml files and no masks",
     )
-
-
-def _says(file: Path) -> bool:
-    return file.suffix in _ANNOTATIONS and not file.name.startswith(".")
 
 
 def _refuse_masks(root: Path, images: list[Path], fix: str) -> None:

@@ -35,8 +35,8 @@ def read(declared: Declaration) -> Layout:
     if file is None:
         raise DataError("no annotations.xml of CVAT for images", file=base)
     try:
-        tree = ElementTree.parse(file).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+        tree = ElementTree.parse(file, ElementTree.XMLParser(target=_WithoutEntities())).getroot()
+    except (LookupError, OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="CVAT for images 1.1") from error
     layout = Layout()
     pictures: dict[str, list[Picture]] = {}
@@ -60,6 +60,13 @@ def read(declared: Declaration) -> Layout:
     if UNPARTED in pictures and len(pictures) > 1:
         pictures = {UNPARTED: [picture for found in pictures.values() for picture in found]}
     return take_pictures(layout, declared, pictures, labels)
+
+
+class _WithoutEntities(ElementTree.TreeBuilder):
+    """Refuses what declares names of its own, which a few bytes can let grow without end; CVAT writes none."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it declares a document type")
 
 
 def _find(base: Path) -> Path | None:

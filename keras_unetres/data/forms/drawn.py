@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unetres_edge.errors import DataError, MaskError
+from unetres_edge.images.decode import MAX_PIXELS
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import is_background
 
@@ -23,7 +25,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
 from .layout import Layout, refuse_other_background
-from .outlines import number
+from .outlines import LONGEST, number, places_of, places_of_runs
 
 _FARTHEST = 1e6  # px
 Ring = tuple[float, ...]  # x, y, x, y, ... in px
@@ -75,13 +77,14 @@ class DrawnMask(Source):
 
     def read(self) -> np.ndarray:
         height, width = self.size or self.image.read().shape[:2]
-        inside = [_inside(shape, (height, width), self.file) for shape in self.shapes]
-        order = sorted(range(len(inside)), key=lambda i: (self.shapes[i].level, -int(inside[i].sum()), i))
+        drawn = [_draw(shape, (height, width), self.file) for shape in self.shapes]
+        order = sorted(range(len(drawn)), key=lambda i: (self.shapes[i].level, -drawn[i].area, i))
         mask = np.zeros((height, width), np.int32 if self.numbered else np.uint8)
         for place in order:
             label = self.shapes[place].label
             class_id = IGNORE if label is None else self.class_of[label]
-            mask[inside[place]] = number(place) if self.numbered and class_id not in (0, IGNORE) else class_id
+            value = number(place) if self.numbered and class_id not in (0, IGNORE) else class_id
+            mask.reshape(-1)[drawn[place].places()] = value
         return mask
 
     def digest(self) -> str:
@@ -133,7 +136,8 @@ def take_pictures(
     if own is None:
         layout.notes.append("classes are the labels: " + ", ".join(names[:8]) + ", ..." * (len(names) > 8))
     for part, found in pictures.items():
-        layout.samples[part] = [_sample(picture, class_of) for picture in sorted(found, key=lambda each: each.name)]
+        fit = [picture for picture in sorted(found, key=lambda each: each.name) if _can_be_drawn(layout, picture)]
+        layout.samples[part] = [_sample(picture, class_of) for picture in fit]
     return layout
 
 
@@ -164,37 +168,78 @@ def ring_of(points: object, scale: tuple[float, float] = (1.0, 1.0)) -> Ring | N
     return tuple(scaled.ravel().tolist()) if np.abs(scaled).max() <= _FARTHEST else None
 
 
+def _can_be_drawn(layout: Layout, picture: Picture) -> bool:
+    """Whether a picture has no more pixels than any image may have; else that is a fault."""
+    if picture.size is None or picture.size[0] * picture.size[1] <= MAX_PIXELS:
+        return True
+    said = "{1} x {0} px".format(*picture.size)
+    bad_shape(layout, picture.name, "the stated size", said, f"at most {MAX_PIXELS} px in all")
+    return False
+
+
 def _sample(picture: Picture, class_of: Mapping[str, int]) -> Sample:
     image = ImageFile(picture.image)
     drawn = (DrawnMask(picture.source, image, picture.size, picture.shapes, class_of, each) for each in (False, True))
     return Sample(picture.name, image, *drawn)
 
 
-def _inside(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
-    """Return (H, W) bool, the pixels of a shape."""
+@dataclass(frozen=True)
+class _Drawn:
+    """The pixels of a shape: how many there are, and which, counted along the rows. Both take time as they are many."""
+
+    area: int
+    places: Callable[[], np.ndarray]
+
+
+def _draw(shape: Shape, size: tuple[int, int], file: Path) -> _Drawn:
     if shape.runs:
         return _from_runs(shape, size, file)
-    outer = _filled(shape.rings, size, shape.relative)
-    return outer & ~_filled(shape.holes, size, shape.relative) if shape.holes else outer
+    from pycocotools import mask as drawing
+
+    outer = _filled(shape.rings, size, shape.relative, file)
+    if not shape.holes:
+        return _Drawn(int(drawing.area(outer)), lambda: _along_rows(outer, size))
+    inner = _filled(shape.holes, size, shape.relative, file)
+    area = int(drawing.area(outer)) - int(drawing.area(drawing.merge([outer, inner], intersect=True)))
+    return _Drawn(area, lambda: np.setdiff1d(_along_rows(outer, size), _along_rows(inner, size), assume_unique=True))
 
 
-def _filled(rings: Sequence[Ring], size: tuple[int, int], shares: bool) -> np.ndarray:
+def _filled(rings: Sequence[Ring], size: tuple[int, int], shares: bool, file: Path) -> Any:
+    """Return polygons as one set of run lengths of pycocotools.
+
+    Raises:
+        MaskError: an outline is too long for it.
+    """
     from pycocotools import mask as drawing
 
     height, width = size
     scale = np.array([width, height]) if shares else np.ones(2)
-    drawn = [(np.reshape(ring, (-1, 2)) * scale).ravel().tolist() for ring in rings]
-    return np.asarray(drawing.decode(drawing.merge(drawing.frPyObjects(drawn, height, width)))).astype(bool)
+    drawn = [np.reshape(ring, (-1, 2)) * scale for ring in rings]
+    for ring in drawn:
+        length = float(np.abs(np.diff(ring, axis=0, append=ring[:1])).sum())
+        if length > LONGEST:
+            raise MaskError(
+                "an outline is too long", file=file, expected=f"at most {LONGEST:g} px", found=f"{length:g}"
+            )
+    return drawing.merge(drawing.frPyObjects([ring.ravel().tolist() for ring in drawn], height, width))
 
 
-def _from_runs(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
+def _along_rows(runs: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of pycocotools' run lengths, which go down the columns, counted along the rows."""
+    columns, rows = np.divmod(places_of(runs["counts"]), size[0])
+    return rows * size[1] + columns
+
+
+def _from_runs(shape: Shape, size: tuple[int, int], file: Path) -> _Drawn:
     left, top, width, height = shape.box
     fits = min(left, top) >= 0 and left + width <= size[1] and top + height <= size[0]
     if not fits or sum(shape.runs) != width * height or min(shape.runs) < 0:
         raise MaskError(
             "run lengths do not fit the image", file=file, expected=f"{width * height} px", found=sum(shape.runs)
         )
-    inside = np.zeros(size, bool)
-    values = np.repeat(np.arange(len(shape.runs)) % 2 == 1, shape.runs)
-    inside[top : top + height, left : left + width] = values.reshape(height, width)
-    return inside
+
+    def places() -> np.ndarray:
+        rows, columns = np.divmod(places_of_runs(np.array(shape.runs, np.int64)), width)
+        return (rows + top) * size[1] + columns + left
+
+    return _Drawn(sum(shape.runs[1::2]), places)

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from unetres_edge.errors import DataError
+from unetres_edge.images.decode import MAX_PIXELS
 
 from ..declaration import Declaration
 from ..findings import Finding, Where
@@ -25,7 +26,7 @@ from .layout import UNPARTED, Layout, find_file, is_image
 
 _PEEK = 1 << 14
 _UPLOADED = re.compile(r"[0-9a-f]{6,10}-")
-_MOST = 1 << 30  # values of a brush
+_MOST = 4 * MAX_PIXELS  # values of a brush
 
 
 def recognises(base: Path) -> bool:
@@ -50,20 +51,25 @@ def read(declared: Declaration) -> Layout:
     layout = Layout()
     pictures: list[Picture] = []
     several = 0
-    for task in tasks if isinstance(tasks, list) else ():
+    for place, task in enumerate(tasks if isinstance(tasks, list) else ()):
         address = _address(task)
         image = None if address is None else _find_image(address, base, file)
         if image is None:
             missing_image(layout, file, str(address), base)
             continue
-        done = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
+        try:
+            done = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
+            rows = (done[-1].get("result") or []) if done else []
+            shapes = tuple(shape for row in rows for shape in _shapes(layout, row, image.name))
+            size = _size(rows)
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+            bad_shape(layout, image.name, f"task {place} of {file.name}", str(error)[:60], "Label Studio's form")
+            continue
         if not done:
             layout.notes.append(f"{image.name} is not annotated and left out")
             continue
         several += len(done) > 1
-        rows = done[-1].get("result") or []
-        shapes = tuple(shape for row in rows for shape in _shapes(layout, row, image.name))
-        pictures.append(Picture(image.name, image, file, _size(rows), shapes))
+        pictures.append(Picture(image.name, image, file, size, shapes))
     if several:
         layout.notes.append(f"of {several} images with several annotations the last one is read")
     if not pictures and not layout.faults:
@@ -146,8 +152,8 @@ def _shapes(layout: Layout, row: Any, image: str) -> list[Shape]:
 def _brush(row: Mapping[str, Any], label: str | None) -> Shape | None:
     """Return the shape of a brush, whose run lengths are packed into bits (RGBA, of which alpha is the brush)."""
     size = _size([row])
-    values = _unpack(row["value"].get("rle") or [])
-    if size is None or values is None or len(values) != size[0] * size[1] * 4:
+    values = None if size is None else _unpack(row["value"].get("rle") or [], 4 * size[0] * size[1])
+    if size is None or values is None:
         return None
     inside = values.reshape(-1, 4)[:, 3] > 0
     edges = np.flatnonzero(np.diff(inside.astype(np.int8))) + 1
@@ -156,23 +162,24 @@ def _brush(row: Mapping[str, Any], label: str | None) -> Shape | None:
     return Shape(label, box=(0, 0, size[1], size[0]), runs=runs)
 
 
-def _unpack(packed: list[int]) -> np.ndarray | None:
-    """Return the bytes that the run lengths of @thi.ng/rle-pack hold, or None if they are cut."""
-    bits = np.unpackbits(np.array(packed, np.uint8))
+def _unpack(packed: list[int], expected: int) -> np.ndarray | None:
+    """Return the bytes that the run lengths of @thi.ng/rle-pack hold, or None if they are cut or of another number."""
+    data = bytes(packed if isinstance(packed, list) else ())
     place = 0
 
     def take(count: int) -> int:
         nonlocal place
-        if place + count > len(bits):
+        if place + count > 8 * len(data):
             raise IndexError
-        number = int("".join(map(str, bits[place : place + count])), 2)
+        first, end = place // 8, (place + count + 7) // 8
+        number = int.from_bytes(data[first:end]) >> (8 * end - place - count)
         place += count
-        return number
+        return number & ((1 << count) - 1)
 
     try:
         length, word = take(32), take(5) + 1
         sizes = [take(4) + 1 for _ in range(4)]
-        if length > _MOST:
+        if length != expected or length > _MOST:
             return None
         values = np.zeros(length, np.uint8)
         at = 0

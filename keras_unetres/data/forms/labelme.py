@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import math
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,8 @@ _EXACT = {"rectangle": 2, "circle": 2, "line": 2, "point": 1, "mask": 2}
 _FARTHEST = 100_000  # px
 _LINE_WIDTH = 10  # px, as in labelme
 _POINT_RADIUS = 5
+_LOOKED_AT = 1 << 20  # bytes
+_SHAPES = re.compile(rb'"shapes"\s*:\s*\[')
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,15 @@ class LabelmeMask(Source):
     def read(self) -> np.ndarray:
         height, width = self.size or self.image.read().shape[:2]
         mask = np.zeros((height, width), np.int32 if self.numbered else np.uint8)
+        canvas = Image.new("L", (width, height))
         numbers: dict[tuple[str, Any], int] = {}
         for place, shape in enumerate(self.shapes):
-            inside = _draw(shape, (height, width), self.file)
+            (left, top), inside = _draw(shape, canvas, self.file)
             class_id = self.class_of[shape.label]
             key = (shape.label, (place,) if shape.group is None else shape.group)
             value = numbers.setdefault(key, number(len(numbers)))
-            mask[inside] = value if self.numbered and class_id not in (0, IGNORE) else class_id
+            part = mask[top : top + inside.shape[0], left : left + inside.shape[1]]
+            part[inside] = value if self.numbered and class_id not in (0, IGNORE) else class_id
         return mask
 
     def digest(self) -> str:
@@ -156,8 +162,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _is_annotation(file: Path) -> bool:
+    """Whether a file says that it holds shapes; of a large one, as with an image in it, both ends are looked at."""
     try:
-        return isinstance(json.loads(file.read_bytes()).get("shapes"), list)
+        with file.open("rb") as stream:
+            head = stream.read(_LOOKED_AT)
+            if len(head) < _LOOKED_AT:
+                return isinstance(json.loads(head).get("shapes"), list)
+            stream.seek(-_LOOKED_AT, os.SEEK_END)
+            return head.lstrip().startswith(b"{") and bool(_SHAPES.search(head) or _SHAPES.search(stream.read()))
     except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
@@ -227,14 +239,21 @@ def _is_point(point: Any) -> bool:
     return pair and all(type(n) in (int, float) and abs(n) < _FARTHEST for n in point)
 
 
-def _draw(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
-    """Return the pixels (H, W) bool of a shape, as labelme's `shape_to_mask` draws them."""
-    canvas = Image.new("L", (size[1], size[0]))
+def _draw(shape: Shape, canvas: Image.Image, file: Path) -> tuple[tuple[int, int], np.ndarray]:
+    """Return the corner (x, y) of the box around a shape and the pixels (H, W) bool in it, as labelme draws them.
+
+    Args:
+        canvas: an empty image, on which it is drawn and wiped off again: the time is that of the box.
+    """
+    if shape.kind == "mask":
+        return _stored(shape, (canvas.height, canvas.width), file)
     draw = ImageDraw.Draw(canvas)
     points = list(shape.points)
+    reach = float(_LINE_WIDTH)
     if shape.kind == "circle":
         (cx, cy), (px, py) = points[:2]
         radius = math.hypot(cx - px, cy - py)
+        reach += radius
         draw.ellipse([cx - radius, cy - radius, cx + radius, cy + radius], outline=1, fill=1)
     elif shape.kind == "rectangle":
         (x0, y0), (x1, y1) = points[:2]
@@ -244,15 +263,20 @@ def _draw(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
     elif shape.kind == "point":
         (x, y), r = points[0], _POINT_RADIUS
         draw.ellipse([x - r, y - r, x + r, y + r], outline=1, fill=1)
-    elif shape.kind == "mask":
-        return _paste(shape, size, file)
     else:
         draw.polygon(points, outline=1, fill=1)
-    return np.array(canvas, bool)
+    left, top = (max(0, math.floor(min(values) - reach)) for values in zip(*points, strict=True))
+    right, bottom = (math.ceil(max(values) + reach) + 1 for values in zip(*points, strict=True))
+    box = (left, top, min(right, canvas.width), min(bottom, canvas.height))
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return (0, 0), np.zeros((0, 0), bool)
+    inside = np.array(canvas.crop(box), bool)
+    canvas.paste(0, box)
+    return (left, top), inside
 
 
-def _paste(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
-    """Return a stored mask at its place: the first point is its upper left pixel."""
+def _stored(shape: Shape, size: tuple[int, int], file: Path) -> tuple[tuple[int, int], np.ndarray]:
+    """Return a stored mask and its place: the first point is its upper left pixel."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.mask or "", validate=True)), formats=("PNG",)) as image:
             stored = np.array(image) > 0 if image.width * image.height <= MAX_PIXELS else np.zeros(0)
@@ -261,6 +285,4 @@ def _paste(shape: Shape, size: tuple[int, int], file: Path) -> np.ndarray:
     x, y = (round(n) for n in shape.points[0])
     if stored.ndim != 2 or x < 0 or y < 0 or y + stored.shape[0] > size[0] or x + stored.shape[1] > size[1]:
         raise MaskError("a stored mask lies outside the image", file=file, expected=size, found=(x, y, *stored.shape))
-    whole = np.zeros(size, bool)
-    whole[y : y + stored.shape[0], x : x + stored.shape[1]] = stored
-    return whole
+    return (x, y), stored

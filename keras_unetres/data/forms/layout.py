@@ -6,7 +6,7 @@ import os
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from unetres_edge.errors import DataError
-from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.images.decode import HEADER_FORMATS, IMAGE_SUFFIXES
 from unetres_edge.model.background import find_background
 
 from ...choices.tasks import SEGMENT
@@ -96,7 +96,15 @@ def is_image(file: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the files below a folder that end like images, sorted, hidden ones left out; links are followed.
+    """Return the files below a folder that end like images; see `list_files`."""
+    return list_files(folder, IMAGE_SUFFIXES)
+
+
+def list_files(folder: Path, endings: Collection[str] | None) -> list[Path]:
+    """Return what below a folder has one of the endings, sorted, hidden files left out; links are followed.
+
+    Args:
+        endings: such as ".txt", in small letters; None for every file.
 
     Raises:
         DataError: the folder cannot be listed, or links lead to one folder twice or in a circle.
@@ -121,7 +129,7 @@ def list_images(folder: Path) -> list[Path]:
             waiting += [path for path in inside if path.is_dir()]
         except OSError as error:
             raise DataError(f"cannot list the folder: {error.strerror or error}", file=place) from error
-        found += [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
+        found += [path for path in inside if endings is None or path.suffix.lower() in endings]
     return sorted(found)
 
 
@@ -187,7 +195,7 @@ def _has_colors(mask: Path, table: ColorTable | None) -> bool | None:
     if not mask.is_file():
         return None
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(mask) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(mask, formats=HEADER_FORMATS) as image:
             if image.mode != "P" or table is None:
                 return image.mode in ("RGB", "RGBA")
             values = image.getpalette("RGB") or []

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from unetres_edge.images.decode import HEADER_FORMATS
+
 from .layout import key_of
 
 # Names of folders that say "masks". Alone they decide nothing: "mask" may be a class of faces.
@@ -43,7 +45,7 @@ def _has_few_values(file: Path) -> bool | None:
     if not file.is_file():
         return None
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=HEADER_FORMATS) as image:
             pixels = np.asarray(image if image.mode in ("1", "L", "P", "I", "I;16", "F") else image.convert("RGB"))
     except Exception:  # of Pillow's readers: any kind
         return None

@@ -20,12 +20,12 @@ from unetres_edge.errors import DataError
 
 from ..declaration import Declaration
 from .drawn import Picture, Ring, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import UNPARTED, Layout, find_parts, key_of, list_images
+from .layout import UNPARTED, Layout, find_parts, key_of, list_files, list_images
 
 _OBJECT = "object"
 _ENDINGS = ("_roiset", "-roiset", " roiset", "_rois", "_roi", "_annotations", "_annotation")
 _LOOKED_AT = 64  # files
-_MOST = 1 << 22  # bytes of one ROI
+_MOST = 1 << 26  # bytes of all ROIs of an image, unpacked
 _POLYGONS = (0, 7, 8)  # ImageJ's types: polygon, freehand, traced
 _RECTANGLE, _OVAL = 1, 2
 _SUBPIXEL, _CORNERS_OF_OVAL = 128, 90
@@ -103,13 +103,12 @@ def _looks_right(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as packed:
             return any(name.lower().endswith(".roi") for name in packed.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # of zipfile: any kind
         return False
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in endings) if folder.is_dir() else ()
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+    return [path for path in list_files(folder, endings) if path.is_file()]
 
 
 def _stem(file: Path, endings: tuple[str, ...]) -> str:
@@ -176,7 +175,7 @@ def _rois(layout: Layout, file: Path, image: str) -> list[Shape]:
                 bad_shape(layout, image, f"{name} of {file.name}", "another ROI", "a polygon, rectangle or oval")
             else:
                 shapes.append(Shape(_OBJECT, (ring,)))
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except Exception as error:  # of zipfile and zlib: any kind
         bad_shape(layout, image, file.name, str(error)[:60], "ROIs of ImageJ")
     return shapes
 
@@ -186,9 +185,11 @@ def _entries(file: Path) -> Iterator[tuple[str, bytes]]:
         yield file.name, file.read_bytes()
         return
     with zipfile.ZipFile(file) as packed:
-        for entry in packed.infolist():
-            if entry.filename.lower().endswith(".roi") and entry.file_size < _MOST:
-                yield entry.filename, packed.read(entry)
+        entries = [entry for entry in packed.infolist() if entry.filename.lower().endswith(".roi")]
+        if sum(entry.file_size for entry in entries) > _MOST:
+            raise ValueError(f"of more than {_MOST >> 20} MiB, unpacked")
+        for entry in entries:
+            yield entry.filename, packed.read(entry)
 
 
 def _roi(data: bytes) -> Ring | None:

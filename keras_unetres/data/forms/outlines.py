@@ -22,7 +22,7 @@ from ..sources import Source, file_digest
 
 _FARTHEST = 1e6  # px
 _SHARE = 8  # an object on less than this part of an image is drawn pixel by pixel
-_LONGEST = 5e6  # px of an outline; pycocotools takes 40 bytes a px
+LONGEST = 5e6  # px of an outline; pycocotools takes 40 bytes a px
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class CocoMask(Source):
             if areas[index] > columns.size / _SHARE:
                 columns[drawing.decode(drawn[index]).astype(bool).T] = value
             else:
-                columns.reshape(-1)[_places(drawn[index]["counts"])] = value
+                columns.reshape(-1)[places_of(drawn[index]["counts"])] = value
         return np.ascontiguousarray(columns.T)
 
     def _runs(self, outline: Outline) -> dict[str, Any]:
@@ -158,9 +158,13 @@ def find_fault(annotation: Mapping[str, Any], size: tuple[int, int]) -> tuple[st
     return None
 
 
-def _places(counts: bytes) -> np.ndarray:
+def places_of(counts: bytes) -> np.ndarray:
     """Return the pixels that compressed run lengths cover, counted down the columns; takes time as they are many."""
-    runs = np.array(_runs(counts.decode()), np.int64)
+    return places_of_runs(np.array(_runs(counts.decode()), np.int64))
+
+
+def places_of_runs(runs: np.ndarray) -> np.ndarray:
+    """Return the pixels that run lengths (N,) int64 cover, of which every other one, from the second on, does."""
     starts, lengths = (np.cumsum(runs) - runs)[1::2], runs[1::2]
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
@@ -183,8 +187,8 @@ def _polygon_fault(polygon: Any) -> tuple[str, str] | None:
     if not _are_coordinates(polygon):
         return f"finite numbers below {_FARTHEST:g}", "a polygon with other coordinates"
     steps = zip(polygon, polygon[2:] + polygon[:2], strict=True)
-    if sum(abs(a - b) for a, b in steps) > _LONGEST:
-        return f"an outline of at most {_LONGEST:g} px", "a polygon that is longer"
+    if sum(abs(a - b) for a, b in steps) > LONGEST:
+        return f"an outline of at most {LONGEST:g} px", "a polygon that is longer"
     return None
 
 

@@ -5,20 +5,20 @@ An image without a file, or with an empty one, has no objects. The classes are t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-
-import yaml
 
 from unetres_edge.errors import DataError
 
-from ..declaration import Declaration, read_names
+from ..declaration import Declaration, load_yaml, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
 
 _LABELS = ("labels", "label")
 _LOOKED_AT = 12  # files
+_CLASS = re.compile("[0-9]{1,3}")  # a network has 255 at most
 
 
 def recognises(base: Path) -> bool:
@@ -40,7 +40,8 @@ def read(declared: Declaration) -> Layout:
     pictures: dict[str, list[Picture]] = {}
     highest = 0
     for part, (images, labels) in places.items():
-        files = {key_of(path.relative_to(labels).with_suffix("").as_posix()): path for path in labels.rglob("*.txt")}
+        lines = list_files(labels, (".txt",))
+        files = {key_of(path.relative_to(labels).with_suffix("").as_posix()): path for path in lines}
         there = {key_of(path.relative_to(images).with_suffix("").as_posix()): path for path in list_images(images)}
         pictures[part] = []
         for key in sorted(files.keys() - there.keys()):
@@ -76,13 +77,13 @@ def _places(base: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _hold_polygons(labels: Path) -> bool:
-    lines = [line.split() for file in sorted(labels.rglob("*.txt"))[:_LOOKED_AT] for line in _lines(file)]
+    lines = [line.split() for file in list_files(labels, (".txt",))[:_LOOKED_AT] for line in _lines(file)]
     return any(len(words) >= 7 and len(words) % 2 for words in lines) and all(map(_is_row, lines))
 
 
 def _is_row(words: list[str]) -> bool:
     try:
-        return words[0].isdigit() and len(words) >= 5 and bool([float(word) for word in words])
+        return _CLASS.fullmatch(words[0]) is not None and len(words) >= 5 and bool([float(word) for word in words])
     except ValueError:
         return False
 
@@ -131,12 +132,20 @@ def _renamed(picture: Picture, names: list[str]) -> Picture:
 
 
 def _names(base: Path) -> list[str]:
-    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines."""
+    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines.
+
+    Raises:
+        DataError: the file cannot be read, or numbers of classes are missing in it.
+    """
     for file in (base / "data.yaml", base / "data.yml", base.parent / "data.yaml"):
-        try:
-            names = yaml.safe_load(file.read_text(encoding="utf-8-sig"))["names"]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-            continue
-        rows = [names[key] for key in sorted(names)] if isinstance(names, dict) else names
-        return [str(name) for name in rows]
+        values = load_yaml(file) if file.is_file() else None
+        names = values.get("names") if isinstance(values, dict) else None
+        if isinstance(names, dict) and all(type(key) is int for key in names):
+            if sorted(names) != list(range(len(names))):
+                raise DataError("class numbers are not contiguous from 0", file=file, found=list(names))
+            names = [names[key] for key in sorted(names)]
+        if names is not None and not isinstance(names, list):
+            raise DataError("names is wrong", file=file, expected="a list of names, or number: name lines")
+        if names is not None:
+            return [str(name) for name in names]
     return read_names(base / "labels" / "classes.txt") or []

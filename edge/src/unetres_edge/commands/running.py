@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
-from ..errors import FileSystemError, UnetresError
+from ..errors import FileSystemError, Stopped, UnetresError
 from ..terminal import guarded, is_lost_work, open_closed, shown
 
 
@@ -23,12 +27,36 @@ def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
     A `UnetresError` is printed as one line on standard error. Output that cannot be shown ends no work: where its
     reader went away the code is that of the work, and where it was lost in another way (a full disk) it is not 0.
     """
-    with guarded() as (out, _):
+    with guarded() as (out, _), _ending_in_order():
         code = _run(function, debug)
         out.flush()
         if code == 0 and is_lost_work(out.lost):
             code = _tell(FileSystemError(f"output was lost: {_reason(out.lost)}", file="standard output"))
         return code
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the work as Ctrl-C does, so that no temporary folder stays; twice: at once.
+
+    What somebody else has set for them, such as `nohup`, stays. Windows has neither from other programs.
+    """
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []
+    taken = [number for name in names if signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Stopped(number)
 
 
 def _run(function: Callable[[], None], debug: bool) -> int:

@@ -36,6 +36,7 @@ _MAX_PLAIN = 2**24  # bytes of a PGM written in digits, which take many times th
 _MAX_SCANS = 256  # of a progressive JPEG, each as long to decode as a whole image
 _MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)  # of JPEG
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "GIF")  # Pillow opens MPO as JPEG
+HEADER_FORMATS = (*_FORMATS, "TIFF")  # those that Pillow may open to look at a header, or at a few pixels
 _stacks: deque[tuple[tuple[int, ...], bytes]] = deque(maxlen=2)
 _EXIF_ORIENTATION = 0x0112
 _SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
@@ -168,7 +169,7 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
     No pixels are decoded.
     """
     try:
-        with _quiet(), Image.open(path, formats=(*_FORMATS, "TIFF")) as image:
+        with _quiet(), Image.open(path, formats=HEADER_FORMATS) as image:
             tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
             found = tags.get(_EXIF_ORIENTATION, 1)
     except Exception:  # of Pillow's readers: any kind; whoever reads the pixels names it
