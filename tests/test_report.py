@@ -24,6 +24,7 @@ from PIL import Image
 
 from keras_unetres.cli import main
 from keras_unetres.cli.table import make_parser
+from keras_unetres.objects import Separation
 from keras_unetres.pages.cases import MISTAKE_COLORS, Extremes, make_case, mark_errors, tint
 from keras_unetres.pages.charts import Line, confusion_rows, largest_confusions, line_chart, nice_ticks
 from keras_unetres.pages.pictures import Filmstrip, spread
@@ -310,6 +311,7 @@ class Picture:
     name: str
     image: np.ndarray
     mask: np.ndarray
+    instances: np.ndarray | None = None
 
 
 def make_segmenter(names: tuple[str, ...] = ("dark", "light", "never")) -> Segmenter:
@@ -327,6 +329,39 @@ def make_pictures(number: int, names: tuple[str, ...] = ()) -> list[Picture]:
         mask[:2] = IGNORED
         out.append(Picture(names[index] if index < len(names) else f"{index}.png", image, mask))
     return out
+
+
+def picture_of_squares(name: str, seen: int, drawn: int) -> Picture:
+    """Squares of 5 px: the first are seen in the image, the first are drawn in the mask."""
+    image, objects = np.zeros((16, 64), np.uint8), np.zeros((16, 64), np.int32)
+    for number in range(max(seen, drawn)):
+        place = np.s_[5:10, 8 * number + 1 : 8 * number + 6]
+        image[place] = 255 if number < seen else 0
+        objects[place] = number + 1 if number < drawn else 0
+    return Picture(name, image, (objects > 0).astype(np.uint8), objects)
+
+
+def test_a_report_of_objects_leads_with_them() -> None:
+    pictures = [picture_of_squares("all.png", 3, 3), picture_of_squares("b<ad>.png", 4, 2)]
+    found = review(make_segmenter(), pictures)
+    content = make_content(1, review=found)
+    objects = report_figures(content)["objects"]
+    assert (objects["ap50"], objects["pq"], objects["count_error"]) == pytest.approx((5 / 7, 10 / 12, 1.0))
+    assert (objects["num_objects"], objects["num_proposed"]) == (5, 7)
+    assert objects["images"][1] == {"name": "b<ad>.png", "objects": 2, "found": 4}
+    # of two images a draw is one of them twice, or both
+    assert objects["ap50_interval"] == pytest.approx([0.5, 1.0])
+    assert objects["pq_interval"] == pytest.approx([4 / 6, 1.0])
+    assert objects["count_error_interval"] == pytest.approx([0.0, 2.0])
+    page = report_page(content).decode()
+    assert page.index("AP@0.5") < page.index("mIoU")
+    assert "7 of 5" in page and "b&lt;ad&gt;.png" in page and "off by 1.0 (0.0 to 2.0)" in page
+
+
+def test_a_report_without_objects_says_nothing_of_them() -> None:
+    mixed = [picture_of_squares("a.png", 2, 2), *make_pictures(1)]
+    assert report_figures(make_content(2, review=review(make_segmenter(), mixed)))["objects"] is None
+    assert "AP@0.5" not in report_page(make_content(2)).decode()
 
 
 def make_content(number: int, **changes: Any) -> ReportContent:
@@ -455,7 +490,9 @@ def test_a_run_reports_what_evaluate_says(run_copy: Path, cells: Path) -> None:
     assert [row["epoch"] for row in figures["history"]] == [1, 2, 3]
     assert figures["kept_epoch"] in (1, 2, 3)
     assert all("learning_rate" in row for row in figures["history"])
-    assert said == [f"report    {run_copy / 'report.html'}: mIoU {scores['miou']:.4f} on 1 image (test)"]
+    objects = evaluate(run_copy, cells, split="test", separation=Separation(), say=silent)["instances"]
+    counts = f"AP@0.5 {objects['ap50']:.4f}, {objects['num_proposed']} of {objects['num_objects']} objects"
+    assert said == [f"report    {run_copy / 'report.html'}: {counts}, mIoU {scores['miou']:.4f} on 1 image (test)"]
 
 
 def test_the_command_makes_the_same_settings(run_copy: Path) -> None:

@@ -18,6 +18,7 @@ from unetres_edge.results.draw import Color
 from ..scores.baseline import baseline_of_miou
 from ..scores.bootstrap import DRAWS, FEW_IMAGES, LEVEL, Interval, Intervals, Margins
 from ..scores.confusion import Confusion
+from ..scores.instances import InstanceScores
 from .cases import MISTAKE_COLORS, OTHER_MISTAKES, Case
 from .charts import Line, LineChart, confusion_rows, largest_confusions, line_chart
 from .frame import render
@@ -40,6 +41,7 @@ class Review:
         names: names of the images.
         timing: stage -> milliseconds of each image, (N,) float64.
         cases: the worst and the best images, the worst first.
+        objects: scores of objects, image by image, where the data set tells them apart; else None.
     """
 
     confusion: Confusion
@@ -48,6 +50,7 @@ class Review:
     names: tuple[str, ...]
     timing: dict[str, np.ndarray]
     cases: tuple[Case, ...]
+    objects: InstanceScores | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
         "num_images": len(margins),
         "notes": [_json_text(note) for note in content.notes],
         "baseline": None if baseline is None else {"class": _json_text(baseline.class_name), "miou": baseline.score},
+        "objects": _objects(content.review),
         "miou": confusion.mean_iou(),
         "miou_interval": _pair(intervals.miou),
         "mean_dice": confusion.mean_dice(),
@@ -139,6 +143,18 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
     }
 
 
+def _objects(review: Review) -> dict[str, Any] | None:
+    """Return the scores of objects, their intervals, and the true and the found objects of each image."""
+    if review.objects is None:
+        return None
+    intervals = {f"{name}_interval": _pair(interval) for name, interval in review.objects.intervals().items()}
+    counts = [
+        {"name": _json_text(name), "objects": image.truths, "found": image.proposed}
+        for name, image in zip(review.names, review.objects.images, strict=True)
+    ]
+    return {**review.objects.to_dict(), **intervals, "images": counts}
+
+
 def report_page(content: ReportContent) -> bytes:
     """Return the page as UTF-8 HTML."""
     figures = report_figures(content)
@@ -156,9 +172,17 @@ def report_page(content: ReportContent) -> bytes:
         cases=_groups(content),
         mistake_colors=MISTAKE_COLORS,
         other_mistakes=OTHER_MISTAKES,
+        miscounted=_miscounted(figures),
         facts={**_timing(figures), **content.facts},
         command=content.command,
     ).encode()
+
+
+def _miscounted(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the images whose objects are counted worst, the worst first."""
+    images = figures["objects"]["images"] if figures["objects"] else []
+    wrong = [image for image in images if image["found"] != image["objects"]]
+    return sorted(wrong, key=lambda image: -abs(image["found"] - image["objects"]))[:_LISTED]
 
 
 def _curves(content: ReportContent) -> list[LineChart]:

@@ -105,23 +105,29 @@ def find_intervals(margins: Margins, *, draws: int = DRAWS, level: float = LEVEL
     number, classes = margins.hits.shape
     if number < 2:
         return Intervals((None,) * classes, (None,) * classes, None, None, None)
-    counts = np.concatenate([margins.hits, margins.truth, margins.predicted], axis=1).astype(np.float64)
+    counts = np.concatenate([margins.hits, margins.truth, margins.predicted], axis=1)
+    sums = draw_sums(counts, draws, seed)  # exact: whole numbers below 2**53
+    drawn = scores_of(sums[:, :classes], sums[:, classes : 2 * classes], sums[:, 2 * classes :])
+    return Intervals(
+        tuple(interval_of(column, level) for column in drawn.iou.T),
+        tuple(interval_of(column, level) for column in drawn.dice.T),
+        interval_of(drawn.miou, level),
+        interval_of(drawn.mean_dice, level),
+        interval_of(drawn.accuracy, level),
+    )
+
+
+def draw_sums(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Return sums (draws, k) float64 of rows (N, k), one an image, of which each draw takes N with replacement."""
+    number = len(values)
     random = np.random.default_rng(seed)
     parts = []
     for first in range(0, draws, _AT_ONCE):
         rows = min(_AT_ONCE, draws - first)
         chosen = random.integers(0, number, (rows, number)) + number * np.arange(rows)[:, None]
         times = np.bincount(chosen.ravel(), minlength=rows * number).reshape(rows, number)
-        parts.append(times.astype(np.float64) @ counts)  # exact: whole numbers below 2**53
-    sums = np.concatenate(parts)
-    drawn = scores_of(sums[:, :classes], sums[:, classes : 2 * classes], sums[:, 2 * classes :])
-    return Intervals(
-        tuple(_interval(column, level) for column in drawn.iou.T),
-        tuple(_interval(column, level) for column in drawn.dice.T),
-        _interval(drawn.miou, level),
-        _interval(drawn.mean_dice, level),
-        _interval(drawn.accuracy, level),
-    )
+        parts.append(times.astype(np.float64) @ values.astype(np.float64))
+    return np.concatenate(parts)
 
 
 def _share(part: np.ndarray, whole: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -136,7 +142,8 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return _share(np.where(known, values, 0.0).sum(-1), count, count > 0)
 
 
-def _interval(values: np.ndarray, level: float) -> Interval | None:
+def interval_of(values: np.ndarray, level: float = LEVEL) -> Interval | None:
+    """Return the percentile interval of drawn scores, NaN where a draw has none; None where no draw has one."""
     known = values[~np.isnan(values)]
     if not len(known):
         return None

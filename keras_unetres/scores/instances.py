@@ -8,6 +8,8 @@ import numpy as np
 
 from unetres_edge.errors import UsageError
 
+from .bootstrap import Interval, draw_sums, interval_of
+
 # Above this IoU an object has at most one partner (Kirillov 2019), so that matching needs no choice.
 LEAST_THRESHOLD = 0.5
 DSB_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
@@ -130,6 +132,26 @@ class InstanceScores:
     def count_error(self) -> float | None:
         """Return by how many objects the count of an image is wrong, the mean over images; None without an image."""
         return float(np.mean([abs(image.proposed - image.truths) for image in self.images])) if self.images else None
+
+    def intervals(self) -> dict[str, Interval | None]:
+        """Return percentile intervals of "ap50", "pq" and "count_error" over draws of images with replacement.
+
+        None where nothing can be said: fewer than two images, or no object.
+        """
+        names = ("ap50", "pq", "count_error")
+        if len(self.images) < 2:
+            return dict.fromkeys(names)
+        rows = [
+            (*image.counts(LEAST_THRESHOLD), image.ious.sum(), abs(image.proposed - image.truths))
+            for image in self.images
+        ]
+        true, false, missed, ious, off = draw_sums(np.array(rows, np.float64)).T
+        some = true + false + missed > 0
+        nothing = np.full(len(true), np.nan)
+        precision = np.divide(true, true + false + missed, out=nothing.copy(), where=some)
+        quality = np.divide(2 * ious, 2 * true + false + missed, out=nothing, where=some)  # eq. 1: SQ x RQ
+        found = (precision, quality, off / len(self.images))
+        return {name: interval_of(values) for name, values in zip(names, found, strict=True)}
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Return the scores as JSON values."""

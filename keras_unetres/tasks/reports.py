@@ -88,6 +88,10 @@ def make_report(
     miou, around = figures["miou"], figures["miou_interval"]
     score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"
     between = f" (95 %: {around[0]:.3f} to {around[1]:.3f})" if around else ""
+    objects = figures["objects"]
+    if objects is not None and objects["ap50"] is not None:
+        found = f"{objects['num_proposed']} of {counted(objects['num_objects'], 'object')}"
+        score = f"AP@0.5 {objects['ap50']:.4f}, {found}, {score}"
     say(f"report    {page}: {score}{between} on {counted(len(records), 'image')} ({split})")
     return figures
 

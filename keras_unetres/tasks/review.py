@@ -8,14 +8,17 @@ from typing import Protocol
 import numpy as np
 
 from unetres_edge import Card
+from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.results.result import Result
 
 from ..machine.progress_bar import with_progress
+from ..objects import Separation, find_instances, object_classes
 from ..pages.cases import Extremes
 from ..pages.pictures import overlay
 from ..pages.report import SHOWN, Review
 from ..scores.bootstrap import Margins, find_intervals
 from ..scores.confusion import Confusion
+from ..scores.instances import InstanceScores
 
 
 class Segments(Protocol):
@@ -25,8 +28,8 @@ class Segments(Protocol):
     def card(self) -> Card:
         """What the class ids mean."""
 
-    def segment(self, image: np.ndarray) -> Result:
-        """Give every pixel a class."""
+    def segment(self, image: np.ndarray, *, scores: bool = False) -> Result:
+        """Give every pixel a class; with `scores` the result has those of the network, too."""
 
 
 class Sample(Protocol):
@@ -44,13 +47,19 @@ class Sample(Protocol):
     def mask(self) -> np.ndarray:
         """(H, W) uint8 class ids with `IGNORE`."""
 
+    @property
+    def instances(self) -> np.ndarray | None:
+        """(H, W) integers, 0 for no object, or None where the data set has none."""
+
 
 def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None = None) -> Review:
-    """Segment every image once, with a progress bar on a terminal.
+    """Segment every image once, with a progress bar on a terminal; where samples tell objects apart, these count too.
 
     Args:
         total: number of samples, for the progress bar.
     """
+    how = _separation(segmenter.card)
+    objects = InstanceScores()
     classes = len(segmenter.card.class_names)
     extremes = Extremes(SHOWN, segmenter.card.class_colors, segmenter.card.background, segmenter.card.show)
     confusion = Confusion.empty(classes)
@@ -58,7 +67,10 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
     names: list[str] = []
     times: list[dict[str, float]] = []
     for sample in with_progress(samples, "report", "image", total):
-        result = segmenter.segment(sample.image)
+        counted = how is not None and sample.instances is not None
+        result = segmenter.segment(sample.image, scores=counted)
+        if how is not None and sample.instances is not None:
+            objects.add(sample.instances, find_instances(result, how).labels, sample.mask == IGNORE)
         count = Confusion.of(sample.mask, result.class_map, classes)
         confusion += count
         rows.append(Margins.of(count))
@@ -74,7 +86,15 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         tuple(names),
         {stage: np.array([row[stage] for row in times]) for stage in stages},
         tuple(extremes.everything()),
+        objects if len(objects.images) == len(names) > 0 else None,
     )
+
+
+def _separation(card: Card) -> Separation | None:
+    """Return how objects are found, or None where the model has no scores or no class that objects are of."""
+    how = Separation()
+    has_objects = object_classes(card.class_names, how, card.background)
+    return how if card.head != "argmax" and has_objects else None
 
 
 class Watched:
