@@ -356,9 +356,10 @@ def test_the_command_predicts_and_inspects(folder: Path, capsys) -> None:
     code, out, err = run(["predict", "m.tflite", "in", "--out", "out", "--overlay", "--overlap", "2"], capsys)
     assert (code, err, len(out.splitlines())) == (0, "", 4)
     assert re.fullmatch(r"3 class maps and 3 overlays in out, \d+ ms each", out.splitlines()[-1])
-    assert sum_up(["class map"], [7.4], "x") == "1 class map in x, 7 ms"
-    everything = ["class map", "overlay", "file of polygons"]
-    assert sum_up(everything, [1, 2], "x") == "2 class maps, 2 overlays and 2 files of polygons in x, 2 ms each"
+    assert sum_up({"class map": 1, "overlay video": 0}, 7.4, "x") == "1 class map in x, 7 ms"
+    everything = {"class map": 2, "overlay": 1, "overlay video": 1, "file of polygons": 2}
+    said = "2 class maps, 1 overlay, 1 overlay video and 2 files of polygons in x, 2 ms each"
+    assert sum_up(everything, 1.5, "x") == said
     assert names(folder / "out") == sorted(f"{name}{end}.png" for name in "abc" for end in ("", "_overlay"))
     code, out, err = run(["inspect", "m.tflite"], capsys)
     assert (code, err) == (0, "")

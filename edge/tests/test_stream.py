@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -132,10 +133,12 @@ def test_what_cannot_be_is_refused() -> None:
         list(stream)
 
 
-def test_libraries_that_are_missing_are_named(monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    monkeypatch.setitem(__import__("sys").modules, "imageio.v3", None)
+def test_libraries_that_are_missing_are_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(sys, "platform", "darwin")  # elsewhere than on Linux no file tells of a camera
     with pytest.raises(UsageError, match="cv2 is not installed; fix: pip install"):
         next(camera_frames())
-    with pytest.raises(UsageError, match="imageio.v3 is not installed; fix: pip install"):
-        next(video_frames("a.mp4"))
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UsageError, match="av is not installed; fix: pip install"):
+        next(video_frames(f"{tmp_path}/a.mp4"))

@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> None:
         overlap=settings.overlap,
         tta=settings.tta,
         others=settings.others,
+        every=settings.every,
+        frames=settings.frames,
         say=lambda line: print(line, flush=True),
     )
 

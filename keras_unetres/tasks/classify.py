@@ -177,6 +177,11 @@ class Classify:
             say(f"[{done}/{total}] {image.name}  {best}  {answer.timing['total']:.0f} ms")
 
         predict_classes(
-            opened, inputs.images, out, overwrite=outputs.overwrite, progress=progress, json_file=outputs.json_file
+            opened,
+            inputs.images_alone("a classifier").images,
+            out,
+            overwrite=outputs.overwrite,
+            progress=progress,
+            json_file=outputs.json_file,
         )
         return [Path(out) / TABLE]

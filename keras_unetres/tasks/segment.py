@@ -185,14 +185,15 @@ class Segment:
         say: Callable[[str], None],
     ) -> list[Path]:
         """Write a class map of each image, and what else is asked for; return the class maps."""
+        from unetres_edge.commands.predict import progress_line
         from unetres_edge.segment.files import predict_files
 
         def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
-            say(f"[{done}/{total}] {image.name}  {timing['total']:.0f} ms")
+            say(progress_line(done, total, image, timing))
 
         return predict_files(
             opened,
-            inputs.images,
+            inputs.all,
             out,
             overlay=outputs.overlay,
             geojson=outputs.geojson,
@@ -200,7 +201,9 @@ class Segment:
             progress=progress,
             json_file=outputs.json_file,
             more=outputs.instances,
-            names=inputs.names,
+            names=inputs.all_names,
+            every=outputs.every,
+            count=outputs.frames,
         )
 
 

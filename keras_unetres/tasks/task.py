@@ -72,6 +72,8 @@ class Outputs:
         instances: what writes its objects, or None.
         overwrite: whether files that exist are replaced.
         json_file: where to write what became of each image, or None.
+        every: of a video or a camera, take every n-th frame.
+        frames: of a video or a camera, end after so many frames; None for all.
     """
 
     overlay: bool = False
@@ -79,6 +81,8 @@ class Outputs:
     instances: MoreFiles | None = None
     overwrite: bool = False
     json_file: str | os.PathLike[str] | None = None
+    every: int = 1
+    frames: int | None = None
 
 
 class Task(TrainingTask, Protocol):

@@ -54,15 +54,17 @@ def predict(
     say: Callable[[str], None] = print,
     output: str | None = None,
     custom_objects: Mapping[str, Any] | None = None,
+    every: int = PredictCommand.every,
+    frames: int | None = None,
 ) -> list[Path]:
     """Write what a model says of images: a class map of each, or of a classifier one table of all.
 
     Args:
         model: run folder, `.tflite` or `.keras` file, or a Keras model.
-        images: an image file, a folder of images, with those below it, a pattern such as "photos/*.png", or several of
-            these. What is not read is said.
+        images: an image file, a folder of images, with those below it, a pattern such as "photos/*.png", a video, the
+            number of a camera, an address of one, or several of these. What is not read is said.
         out: folder for the class maps, `<name>.png`, in folders as the images are: indexed PNGs of the class ids at the
-            image's own size. Of a classifier for `classes.csv`.
+            image's own size; of frames in a folder `<name>`. Of a classifier for `classes.csv`.
         overlay: also write each image with its classes, or its objects, laid over it, `<name>_overlay.png`.
         geojson: also write `<name>.geojson`, the outlines of every class but the background, in px.
         instances: also write each object: "tif" or "png", of the label map.
@@ -77,6 +79,8 @@ def predict(
         say: called with lines for the user.
         output: of several outputs of a model of your own, the name of the one that is meant.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
+        every: of a video or a camera, take every n-th frame.
+        frames: of a video or a camera, end after so many frames; None for all, of a camera until Ctrl-C.
 
     Returns:
         The files of the class maps, or the one table of a classifier.
@@ -110,7 +114,8 @@ def predict(
         if more is not None:
             refuse_collisions(inputs.images, [counts], overwrite)
         try:
-            written = task.predict(opened, inputs, out, Outputs(overlay, geojson, more, overwrite, json_file), say)
+            outputs = Outputs(overlay, geojson, more, overwrite, json_file, every, frames)
+            written = task.predict(opened, inputs, out, outputs, say)
         finally:  # some images may be done, whatever ended it
             if more is not None and more.counts:
                 write_bytes(counts, encode_counts(more.counts))

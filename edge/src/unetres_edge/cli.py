@@ -25,6 +25,7 @@ __all__ = [
 # By name, which is that of the module too; only the command that is called is imported.
 COMMANDS = {
     "predict": "write a class map for every image",
+    "stream": "segment the frames of a camera, a video or an address, and show them as they come",
     "inspect": "verify a model file and print its card",
     "bench": "time a model by stage and number of threads",
     "profile": "measure what the operations of networks cost on this device",

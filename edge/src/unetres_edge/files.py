@@ -16,6 +16,7 @@ import stat
 import sys
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -59,6 +60,38 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the name of an empty file beside `path`, which takes its place at the end, flushed; after an error it goes.
+
+    Raises:
+        FileSystemError: as `write_bytes` says.
+    """
+    path = Path(path)
+    try:
+        handle, name = _create(path, 0o666)
+        os.close(handle)
+    except OSError as error:
+        raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        _take_place(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    try:
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
+    _fsync_folder(path.parent)
 
 
 def is_temporary(path: Path) -> bool:

@@ -6,14 +6,14 @@ Nothing heavy is imported until a command runs: both command lines build their p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import command_line
 from ..errors import UsageError
 from ..settings import all_options, get
-from ..terminal import shown
+from ..terminal import counted, shown
 from .predict_settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     given += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if given:
         raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
-    inputs = find_inputs(settings.images)
+    inputs = find_inputs(settings.images).images_alone("--dask")
     print_notes(inputs.notes)
     predict_on_cluster(
         settings.model,
@@ -118,16 +118,16 @@ def run_predict(
 
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
-    taken: list[float] = []
+    taken: dict[Path, float] = {}
 
     def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
-        taken.append(timing["total"])
+        taken[image] = timing["total"]
         print_progress(done, total, image, timing)
 
     with open_segmenter() as segmenter:
-        predict_files(
+        written = predict_files(
             segmenter,
-            inputs.images,
+            inputs.all,
             settings.out,
             overlay=settings.overlay,
             geojson=settings.geojson,
@@ -135,26 +135,31 @@ def run_predict(
             progress=progress,
             json_file=settings.json,
             more=more,
-            names=inputs.names,
+            names=inputs.all_names,
+            every=settings.every,
+            count=settings.frames,
         )
-    kinds = ["class map", *["overlay"] * settings.overlay, *["file of polygons"] * settings.geojson]
-    print(shown(sum_up(kinds, taken, settings.out)), flush=True)
+    kinds = {"class map": len(written)}
+    kinds |= {"overlay": len(inputs.images), "overlay video": len(inputs.frames)} if settings.overlay else {}
+    kinds |= {"file of polygons": len(written)} if settings.geojson else {}
+    print(shown(sum_up(kinds, sum(taken.values()) / len(written), settings.out)), flush=True)
 
 
-def sum_up(kinds: Sequence[str], taken: Sequence[float], out: str) -> str:
+def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:
     """Return what was written in one line, such as "10 class maps and 10 overlays in maps, 84 ms each".
 
     Args:
-        kinds: what was written of every image, one word or more each.
-        taken: ms of each image.
+        kinds: how many of what was written, class maps first; of what there is none, nothing is said.
+        ms: of an image, in the mean.
         out: the folder.
     """
-    count = len(taken)
-    words = [f"{count} {kind.replace('file', 'files') if 'file' in kind else kind + 's'}" for kind in kinds]
-    words = [f"1 {kind}" for kind in kinds] if count == 1 else words
+    words = [
+        counted(number, kind, kind.replace("file", "files") if "file" in kind else None)
+        for kind, number in kinds.items()
+        if number
+    ]
     listed = " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
-    each = f"{sum(taken) / count:.0f} ms{' each' if count > 1 else ''}"
-    return f"{listed} in {out}, {each}"
+    return f"{listed} in {out}, {ms:.0f} ms{' each' if next(iter(kinds.values())) > 1 else ''}"
 
 
 def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSettings) -> None:
@@ -169,7 +174,7 @@ def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSet
     for option in all_options(type(settings)):
         if "masks" in option.setting.tags and get(settings, option) != option.default:
             raise UsageError(f"{option.word} is for masks, and the model is a classifier", fix="drop it")
-    inputs = find_inputs(settings.images)
+    inputs = find_inputs(settings.images).images_alone("a classifier")
     print_notes(inputs.notes)
 
     def progress(done: int, total: int, image: Path, answer: Classification) -> None:
@@ -194,5 +199,16 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def print_progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
-    """Print one line for an image that is done."""
-    print(f"[{done}/{total}] {image.name}  {timing['total']:.0f} ms", flush=True)
+    """Print one line for an image that is done, or for frames so far."""
+    print(shown(progress_line(done, total, image, timing)), flush=True)
+
+
+def progress_line(done: int, total: int, image: Path, timing: dict[str, float]) -> str:
+    """Return the line of `print_progress`; arguments as `predict_files` gives them."""
+    frames = int(timing.get("frames", 1))
+    many = (
+        f"{frames} frames, {timing['total'] / frames:.0f} ms each"
+        if "frames" in timing
+        else f"{timing['total']:.0f} ms"
+    )
+    return f"[{done}/{total}] {image.name}  {many}"

@@ -32,6 +32,13 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def encode_jpeg(image: np.ndarray, quality: int = 85) -> bytes:
+    """Return an (H, W, 3) uint8 image as JPEG, of a quality from 1 to 95."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def colorize(class_map: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     """Return (H, W, 3) uint8: each class in its colour, `IGNORE` in grey."""
     table = np.full((256, 3), 128, np.uint8)

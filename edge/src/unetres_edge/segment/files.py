@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +16,8 @@ import numpy as np
 
 from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
 from ..files import make_folder, name_key, write_bytes, write_json
+from ..frames.source import FrameSource, open_frames, shown_word
+from ..frames.video import written_video
 from ..images.decode import read_image
 from ..images.view import to_view
 from ..results import draw
@@ -20,10 +25,13 @@ from ..results.result import Result
 from .inputs import find_images
 from .segmenter import Segmenter
 from .stacks import output_files, segment_stack, stack_pages
+from .stream import Stream
 
 __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
 
 _NAMED = 20  # faults that an error spells out
+_FRAME = re.compile(r"(\d{6,})[._]")  # how the files of a frame begin
+_SECONDS = 5  # between two words of how far a source of frames is
 
 
 class MoreFiles(Protocol):
@@ -46,9 +54,24 @@ class MoreFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of an image beside its class map.
+
+    Args:
+        folder: the folder of all outputs.
+        overlay, geojson, more: as `predict_files` takes them.
+    """
+
+    folder: Path
+    overlay: bool = False
+    geojson: bool = False
+    more: MoreFiles | None = None
+
+
 def predict_files(
     segmenter: Segmenter,
-    images: Sequence[Path],
+    images: Sequence[Path | FrameSource],
     out: str | os.PathLike[str],
     *,
     overlay: bool = False,
@@ -58,20 +81,27 @@ def predict_files(
     json_file: str | os.PathLike[str] | None = None,
     more: MoreFiles | None = None,
     names: Sequence[str] | None = None,
+    every: int = 1,
+    count: int | None = None,
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
-    Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each.
+    Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each. Of a video, a camera
+    or an address, the folder `<name>` has a class map for each frame that was taken, by its number: `000000.png`.
 
     Args:
+        images: files of images, and sources of frames.
         names: of the outputs of each image, without an ending, perhaps in folders below `out`; None for the stems.
-        overlay: also write `<name>_overlay.png`.
+        overlay: also write `<name>_overlay.png`; of frames `<name>_overlay.mp4`, which needs PyAV.
         geojson: also write `<name>.geojson`, the polygons of every class but the background, in px.
         overwrite: replace files that exist; without it, any collision is refused before the first image.
-        progress: called after each image with (done, all, image, milliseconds by stage).
+        progress: called after each image with (done, all, image, milliseconds by stage); of frames now and then, too,
+            with the sums, and their number as "frames".
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
-            and of more files "files" and what `more` says.
+            and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
         more: makes more files of each image's scores.
+        every: of frames, every n-th is taken.
+        count: of frames, how many are taken; None for all, of a camera until Ctrl-C.
 
     Returns:
         The class map files.
@@ -79,89 +109,187 @@ def predict_files(
     Raises:
         ExistsError: an output exists already, or is one of the images.
         UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png; or more files
-            of a model with an argmax head, which has no scores.
+            of a model with an argmax head, which has no scores; or what reads a video is not installed.
         DataError: images that could not be read; all others are done, and the status file is there.
         FileSystemError: outputs that the system does not take, likewise; a name that is too long, a full disk.
     """
-    folder = Path(out)
-    names = [image.stem for image in images] if names is None else names
-    pages = [stack_pages(image, stacked=segmenter.card.stacked) for image in images]
-    places = [output_files(folder, name, count) for name, count in zip(names, pages, strict=True)]
-    targets = [place[0] for place in places]
-    overlays = [place[1] for place in places] if overlay else []
-    shapes = [place[2] for place in places] if geojson else []
-    others = [folder / file for name in names for file in more.names(name)] if more else []
+    wanted = Wanted(Path(out), overlay, geojson, more)
+    names = (
+        [image.name if isinstance(image, FrameSource) else image.stem for image in images] if names is None else names
+    )
+    pages = [1 if isinstance(i, FrameSource) else stack_pages(i, stacked=segmenter.card.stacked) for i in images]
+    _refuse_stacks(segmenter, images, pages, more)
+    targets, outputs = _outputs(images, names, pages, wanted)
     status_files = [] if json_file is None else [Path(json_file)]
-    if more and segmenter.card.head == "argmax":
-        raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
-    several = next((image for image, count in zip(images, pages, strict=True) if count > 1), None)
-    if more and several is not None:
-        raise UsageError("a stack gives class maps alone", file=several, fix="save each page as its own file")
-    refuse_collisions(images, [*targets, *overlays, *shapes, *others, *status_files], overwrite)
+    paths = [image.file if isinstance(image, FrameSource) else image for image in images]
+    said = [shown_word(image.word) if isinstance(image, FrameSource) else os.fspath(image) for image in images]
+    refuse_collisions(paths, [*targets, *outputs, *status_files], overwrite)
     for place in dict.fromkeys(target.parent for target in targets):
         make_folder(place)
     written: list[Path] = []
     faults: list[UnetresError] = []
 
     def one(number: int) -> dict[str, object]:
-        image, target = images[number], targets[number]
-        if pages[number] > 1:
-            return stack(number)
-        pixels = read_image(image, stacked=segmenter.card.stacked)
-        result = segmenter.segment(pixels, scores=more is not None)
-        files, said = more.make(names[number], to_view(pixels, segmenter.card.show), result) if more else ({}, {})
-        write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
-        written.append(target)
-        if overlay:
-            write_bytes(overlays[number], draw.encode_png(result.overlay(to_view(pixels, segmenter.card.show))))
-        if geojson:
-            write_json(shapes[number], result.geojson())
-        for name, data in files.items():
-            write_bytes(folder / name, data)
-        extra = {**said, "files": [os.fspath(folder / name) for name in files]} if more else {}
-        ms = {stage: round(value, 3) for stage, value in result.timing.items()}
-        if progress:
-            progress(number + 1, len(images), image, result.timing)
-        return {"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None, **extra}
+        image, name, target = images[number], names[number], targets[number]
 
-    def stack(number: int) -> dict[str, object]:
-        image, target = images[number], targets[number]
-        timing = segment_stack(
-            segmenter,
-            image,
-            pages[number],
-            target,
-            overlays[number] if overlay else None,
-            shapes[number] if geojson else None,
-        )
-        written.append(target)
+        def tell(timing: dict[str, float], done: int = 1) -> None:
+            if progress:
+                progress(number + done, len(images), paths[number], timing)
+
+        extra: Mapping[str, object] = {}
+        if isinstance(image, FrameSource):
+            extra, timing = segment_frames(segmenter, image, name, wanted, written, every, count, overwrite, tell)
+            tell(timing)
+            timing = {stage: value / timing["frames"] for stage, value in timing.items() if stage != "frames"}
+        elif pages[number] > 1:
+            files = output_files(wanted.folder, name, pages[number])
+            timing = segment_stack(
+                segmenter, image, pages[number], target, files[1] if overlay else None, files[2] if geojson else None
+            )
+            written.append(target)
+            tell(timing)
+        else:
+            pixels = read_image(image, stacked=segmenter.card.stacked)
+            result = segmenter.segment(pixels, scores=more is not None)
+            extra = write_result(name, to_view(pixels, segmenter.card.show), result, wanted, written)
+            timing = result.timing
+            tell(timing)
         ms = {stage: round(value, 3) for stage, value in timing.items()}
-        if progress:
-            progress(number + 1, len(images), image, timing)
-        return {"image": os.fspath(image), "class_map": os.fspath(target), "ms": ms, "error": None}
+        return {"image": said[number], "class_map": os.fspath(target), "ms": ms, "error": None, **extra}
 
-    with written_status(json_file, images, {"class_map": None, "ms": None}) as status:
-        for number, image in enumerate(images):
+    with written_status(json_file, said, {"class_map": None, "ms": None}) as status:
+        for number, image in enumerate(said):
             try:
                 status.append(one(number))
             except (DataError, FileSystemError) as error:
-                error.file = error.file or os.fspath(image)
+                error.file = error.file or image
                 faults.append(error)
                 map_file = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
-                status.append({"image": os.fspath(image), "class_map": map_file, "ms": None, "error": str(error)})
+                status.append({"image": image, "class_map": map_file, "ms": None, "error": str(error)})
     say_faults(faults, len(images), "segmented")
     return written
 
 
+def _refuse_stacks(
+    segmenter: Segmenter, images: Sequence[Path | FrameSource], pages: Sequence[int], more: MoreFiles | None
+) -> None:
+    """Refuse more files of what has no scores, and of stacks."""
+    if more and segmenter.card.head == "argmax":
+        raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
+    several = next((image for image, count in zip(images, pages, strict=True) if count > 1), None)
+    if more and isinstance(several, Path):
+        raise UsageError("a stack gives class maps alone", file=several, fix="save each page as its own file")
+
+
+def _outputs(
+    images: Sequence[Path | FrameSource], names: Sequence[str], pages: Sequence[int], wanted: Wanted
+) -> tuple[list[Path], list[Path]]:
+    """Return the class map of each image, of frames their folder, and all other files that can be told before."""
+    targets, others = [], []
+    for image, name, count in zip(images, names, pages, strict=True):
+        if isinstance(image, FrameSource):
+            targets.append(wanted.folder / name)
+            others += [wanted.folder / f"{name}_overlay.mp4"] * wanted.overlay
+            continue
+        target, overlay, shapes = output_files(wanted.folder, name, count)
+        targets.append(target)
+        others += [overlay] * wanted.overlay + [shapes] * wanted.geojson
+        others += [wanted.folder / file for file in (wanted.more.names(name) if wanted.more else ())]
+    return targets, others
+
+
+def write_result(
+    name: str, view: np.ndarray, result: Result, wanted: Wanted, written: list[Path]
+) -> Mapping[str, object]:
+    """Write the files of one image; return what its status says of them.
+
+    Args:
+        name: of the outputs.
+        view: (H, W, 3) uint8, the image to draw on.
+        result: its result, with scores if more is wanted.
+        written: gets the class map's file as soon as it is there.
+    """
+    more, folder = wanted.more, wanted.folder
+    target, overlay, shapes = output_files(folder, name, 1)
+    files, said = more.make(name, view, result) if more else ({}, {})
+    write_bytes(target, draw.encode_class_map(result.class_map, result.class_colors))
+    written.append(target)
+    if wanted.overlay:
+        write_bytes(overlay, draw.encode_png(result.overlay(view)))
+    if wanted.geojson:
+        write_json(shapes, result.geojson())
+    for file, data in files.items():
+        write_bytes(folder / file, data)
+    return {**said, "files": [os.fspath(folder / file) for file in files]} if more else {}
+
+
+def segment_frames(
+    segmenter: Segmenter,
+    source: FrameSource,
+    name: str,
+    wanted: Wanted,
+    written: list[Path],
+    every: int,
+    count: int | None,
+    overwrite: bool,
+    tell: Callable[[dict[str, float], int], None],
+) -> tuple[dict[str, object], dict[str, float]]:
+    """Write the files of a source's frames; return what its status says, and the sums of their times in ms.
+
+    Ctrl-C ends a camera as its last frame does. What was done before a video breaks off stays.
+
+    Raises:
+        UnetresError: as `open_frames`, `write_result` and `written_video` say.
+    """
+    frames = open_frames(source.word, every=every, count=count)
+    make_folder(wanted.folder / name)
+    video = written_video(wanted.folder / f"{name}_overlay.mp4") if wanted.overlay else contextlib.nullcontext()
+    sums: dict[str, float] = {"frames": 0}
+    ended: BaseException | None = None
+    each = replace(wanted, overlay=False)
+    begin = said = time.monotonic()
+    with contextlib.closing(frames), video as writer:
+        try:
+            for frame in Stream(segmenter, frames, drop=frames.live, scores=wanted.more is not None):
+                seconds = frame.index / frames.rate if frames.rate else time.monotonic() - begin
+                view = to_view(frame.image)
+                write_result(f"{name}/{frame.index * every:06d}", view, frame.result, each, written)
+                if writer:
+                    writer.write(frame.result.overlay(view), seconds)
+                for stage, ms in {"frames": 1.0, **frame.result.timing}.items():
+                    sums[stage] = sums.get(stage, 0.0) + ms
+                if time.monotonic() - said > _SECONDS:
+                    said = time.monotonic()
+                    tell(sums, 0)
+        except (KeyboardInterrupt, DataError, FileSystemError) as error:
+            ended = error
+        if ended is not None and not sums["frames"]:
+            raise ended
+    if ended is not None and not (isinstance(ended, KeyboardInterrupt) and frames.live):
+        raise ended
+    if overwrite:
+        _remove_others(wanted.folder / name, written)
+    return {"frames": int(sums["frames"])}, sums
+
+
+def _remove_others(folder: Path, written: Sequence[Path]) -> None:
+    """Remove files of frames that an earlier run wrote and this one did not take."""
+    now = {path.stem for path in written if path.parent == folder}
+    for path in folder.iterdir():
+        number = _FRAME.match(path.name)
+        if number and number[1] not in now:
+            path.unlink()
+
+
 @contextlib.contextmanager
 def written_status(
-    file: str | os.PathLike[str] | None, images: Sequence[Path], nothing: Mapping[str, object]
+    file: str | os.PathLike[str] | None, images: Sequence[str | Path], nothing: Mapping[str, object]
 ) -> Iterator[list[dict[str, object]]]:
     """Yield the list of what became of each image, and write it whatever ends the work.
 
     Args:
         file: the JSON file; None for none.
-        images: in the order of the list.
+        images: files, or what they are called, in the order of the list.
         nothing: further keys of an image that was not reached.
     """
     status: list[dict[str, object]] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..frames.source import VIDEO_PACKAGE, FrameSource, can_read_videos, find_frames, is_video, shown_word
 from ..images.decode import IMAGE_SUFFIXES
 from ..images.unread import is_unread, unread_ending
 
@@ -18,59 +19,97 @@ _FIX = "convert them to PNG or TIFF"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images to predict.
+    """Images to predict, and videos, cameras and addresses whose frames are.
 
     Args:
         images: the files.
         names: of the outputs of each, without an ending: the image's stem, below a folder given with the folders
             between, joined by /.
         notes: what is passed over, in sentences.
+        frames: sources of frames, with names of their own.
     """
 
     images: tuple[Path, ...]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    frames: tuple[FrameSource, ...] = ()
+
+    @property
+    def all(self) -> tuple[Path | FrameSource, ...]:
+        """Everything, sources of frames last."""
+        return (*self.images, *self.frames)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of `all`."""
+        return (*self.names, *(each.name for each in self.frames))
+
+    def images_alone(self, asks: str) -> Inputs:
+        """Return it, if there are images alone.
+
+        Raises:
+            UsageError: there is a source of frames.
+        """
+        if self.frames:
+            raise UsageError(
+                f"{asks} takes images, and no videos or cameras", found=shown_word(self.frames[0].word), fix="drop it"
+            )
+        return self
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the images of `find_inputs`."""
-    return list(find_inputs(paths).images)
+    """Return the images of `find_inputs`, where there are images alone."""
+    return list(find_inputs(paths).images_alone("this").images)
 
 
 def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
-    """Return the images named: files as they are, folders by the image files in and below them, patterns by matches.
+    """Return what is named: files as they are, folders by the images and videos in and below them, patterns by matches.
 
     A folder and a pattern (`*`, `?` and `[...]`, `**` for folders below) give their files in order of name. A file
-    whose name has such characters is itself.
+    whose name has such characters is itself. A number is a camera, and `http://`, `rtsp://` an address of one; of a
+    folder, videos are taken where PyAV is installed.
 
     Raises:
         UsageError: nothing found, or two images whose outputs would have one name.
     """
-    images_and_names: list[tuple[Path, str]] = []
+    pictures: list[tuple[Path, str]] = []
+    frames: list[FrameSource] = []
     unread: list[Path] = []
-    given = list(map(Path, paths))
-    for path in given:
+    given = [os.fspath(path) for path in paths]
+    for word in given:
+        path = Path(word)
         if path.is_dir():
             files = [(file, _name_below(file, path)) for file in _files_below(path)]
-        elif not path.exists() and glob.has_magic(os.fspath(path)):
-            matches = sorted(map(Path, glob.glob(os.fspath(path), recursive=True)))
+        elif not path.exists() and glob.has_magic(word) and "://" not in word:
+            matches = sorted(map(Path, glob.glob(word, recursive=True)))
             files = [(file, file.stem) for file in matches if file.is_file()]
         else:
-            images_and_names.append((path, path.stem))
+            source = find_frames(word)
+            if source is not None:
+                frames.append(source)
+            else:
+                pictures.append((path, path.stem))
             continue
-        images_and_names += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        unread += [file for file, _ in files if is_unread(file)]
+        pictures += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        if can_read_videos():
+            frames += [FrameSource(os.fspath(file), name) for file, name in files if is_video(file)]
+        unread += [file for file, _ in files if is_unread(file) and not (is_video(file) and can_read_videos())]
     notes = _notes(unread)
-    if not images_and_names:
+    if not pictures and not frames:
         raise UsageError(
             "no image found",
-            file=", ".join(str(path) for path in given),
+            file=", ".join(given),
             expected=" ".join(IMAGE_SUFFIXES),
             found="; ".join(notes) or None,
             fix=_FIX if notes else None,
         )
+    _refuse_twins([*pictures, *((each.file, each.name) for each in frames)])
+    return Inputs(tuple(file for file, _ in pictures), tuple(name for _, name in pictures), notes, tuple(frames))
+
+
+def _refuse_twins(files: Iterable[tuple[Path, str]]) -> None:
     named: dict[str, Path] = {}
-    for path, name in images_and_names:
+    for path, name in files:
         if name in named:
             raise UsageError(
                 "two images would be written to one file",
@@ -79,8 +118,6 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
                 fix="predict them into different folders",
             )
         named[name] = path
-    images, names = zip(*images_and_names, strict=True)
-    return Inputs(images, names, notes)
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -110,6 +147,7 @@ def _notes(files: Iterable[Path]) -> tuple[str, ...]:
     for file in files:
         by_ending[unread_ending(file)].append(file)
     return tuple(
-        f"{len(each)} {ending or 'unnamed'} file{'s' * (len(each) != 1)} not read, such as {min(each)}: {_FIX}"
+        f"{len(each)} {ending or 'unnamed'} file{'s' * (len(each) != 1)} not read, such as {min(each)}: "
+        + (f"pip install {VIDEO_PACKAGE}" if is_video(min(each)) else _FIX)
         for ending, each in sorted(by_ending.items())
     )

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..errors import UsageError
+from ..frames.source import open_frames
 from ..results.result import Result
 from .segmenter import Segmenter
 
@@ -49,6 +49,7 @@ class Stream:
         segmenter: segments each frame.
         frames: (H, W) or (H, W, C) arrays, RGB, as `Segmenter.segment` takes them: any iterable.
         drop: pass over frames that came while another was segmented. False waits with reading instead.
+        scores: keep the scores of each frame in its result.
         smoothing: 0 to below 1, how much of a score is kept from the frame before: s = smoothing * before + (1 -
             smoothing) * new. 0 takes each frame for itself.
 
@@ -61,16 +62,22 @@ class Stream:
     """
 
     def __init__(
-        self, segmenter: Segmenter, frames: Iterable[np.ndarray], *, drop: bool = True, smoothing: float = 0.0
+        self,
+        segmenter: Segmenter,
+        frames: Iterable[np.ndarray],
+        *,
+        drop: bool = True,
+        smoothing: float = 0.0,
+        scores: bool = False,
     ) -> None:
         if not 0 <= smoothing < 1:
             raise UsageError("the smoothing is wrong", expected="0 to below 1", found=smoothing)
         if smoothing and segmenter.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores to smooth", fix="export it with head='logits'")
-        self._segmenter, self._smoothing = segmenter, np.float32(smoothing)
+        self._segmenter, self._smoothing, self._keep = segmenter, np.float32(smoothing), scores
         self._reader = _Reader(frames, drop)
         self._times: dict[str, deque[float]] = {stage: deque(maxlen=_KEPT) for stage in (*STAGES, "latency")}
-        self._scores: np.ndarray | None = None
+        self._before: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[FrameResult]:
         self._reader.start()
@@ -96,7 +103,7 @@ class Stream:
         }
 
     def _segment(self, taken: _Taken, waited: float) -> FrameResult:
-        result = self._segmenter.segment(taken.image, scores=bool(self._smoothing))
+        result = self._segmenter.segment(taken.image, scores=self._keep or bool(self._smoothing))
         if self._smoothing:
             result = self._smooth(result)
         latency = 1e3 * (time.perf_counter() - taken.read_at)
@@ -108,9 +115,9 @@ class Stream:
         start = time.perf_counter()
         scores = result.scores
         assert scores is not None  # they were asked for
-        if self._scores is not None and self._scores.shape == scores.shape:
-            scores = self._smoothing * self._scores + (1 - self._smoothing) * scores
-        self._scores = scores
+        if self._before is not None and self._before.shape == scores.shape:
+            scores = self._smoothing * self._before + (1 - self._smoothing) * scores
+        self._before = scores
         spent = 1e3 * (time.perf_counter() - start)
         timing = {**result.timing, "post": result.timing["post"] + spent, "total": result.timing["total"] + spent}
         return replace(result, class_map=scores.argmax(-1).astype(np.uint8), scores=scores, timing=timing)
@@ -182,33 +189,14 @@ def camera_frames(camera: int = 0) -> Iterator[np.ndarray]:
     Raises:
         UsageError: OpenCV is not installed, or there is no such camera.
     """
-    cv2 = _import("cv2", "opencv-python-headless")
-    device = cv2.VideoCapture(camera)
-    try:
-        if not device.isOpened():
-            raise UsageError("the camera cannot be opened", found=camera)
-        while True:
-            there, frame = device.read()
-            if not there:
-                return
-            yield np.ascontiguousarray(frame[..., ::-1])
-    finally:
-        device.release()
+    yield from open_frames(str(camera))
 
 
 def video_frames(path: str) -> Iterator[np.ndarray]:
-    """Yield the frames of a video file, (H, W, 3) uint8 RGB; needs imageio with pyav or ffmpeg.
+    """Yield the frames of a video file or an address, (H, W, 3) uint8 RGB; needs PyAV, but for MJPEG over http.
 
     Raises:
-        UsageError: imageio is not installed.
+        UsageError: PyAV is not installed.
+        UnetresError: as `unetres_edge.frames.source.open_frames` says.
     """
-    yield from _import("imageio.v3", "imageio[pyav]").imiter(path)
-
-
-def _import(module: str, package: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{module} is not installed", fix=f"pip install '{package}'") from error
+    yield from open_frames(path)

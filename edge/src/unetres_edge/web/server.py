@@ -1,13 +1,13 @@
 """A server of the page for browsers, on this machine alone unless it is told otherwise.
 
-It gives the files of one folder that were there when it started, and nothing else.
+Where others reach it, every address begins with a token, which it says when it starts. It gives the files of one
+folder that were there when it started, and nothing else.
 """
 
 from __future__ import annotations
 
 import functools
 import io
-import ipaddress
 import os
 import socket
 import tempfile
@@ -20,9 +20,9 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FileSystemError, UsageError
+from .access import LOOPBACK, Access
 from .site import POLICY, WORKER, WORKER_POLICY, write_web
 
-LOOPBACK = "127.0.0.1"
 HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -63,24 +63,32 @@ def serve(
         raise UsageError("no such port", expected="0 to 65535", found=port)
     with tempfile.TemporaryDirectory(prefix="unetres-web-") as folder:
         write_web(model, folder, litert=litert, offline=False, say=lambda line: None)
-        with make_server(folder, port, host) as server:
-            name = f"[{host}]" if ":" in host else host
-            address = f"http://{name}:{server.server_address[1]}/"
+        access = Access.of(host)
+        with make_server(folder, port, host, access=access) as server:
+            address = access.address(server.server_address[1])
             say(f"serving    {address} (Ctrl-C ends it)")
             if browser:
                 webbrowser.open(address)
             server.serve_forever()
 
 
-def make_server(folder: str | os.PathLike[str], port: int = 0, host: str = LOOPBACK) -> ThreadingHTTPServer:
+def make_server(
+    folder: str | os.PathLike[str], port: int = 0, host: str = LOOPBACK, *, access: Access | None = None
+) -> ThreadingHTTPServer:
     """Return a server of a folder, with the headers that threads in a page need.
+
+    Args:
+        folder: what `write_web` wrote.
+        port: port to listen on; 0 for any that is free.
+        host: address to listen on.
+        access: who may see it; None for everyone who reaches the host.
 
     Raises:
         FileSystemError: the host is not one of this machine, or the port is taken.
     """
     handler = functools.partial(_Handler, directory=os.fspath(folder))
     try:
-        return _Server((host, port), handler, Path(folder))
+        return _Server((host, port), handler, Path(folder), access or Access(host))
     except OSError as error:
         raise FileSystemError(
             f"cannot listen on {host}, port {port}: {error.strerror}", fix="choose another --port or --host"
@@ -90,14 +98,20 @@ def make_server(folder: str | os.PathLike[str], port: int = 0, host: str = LOOPB
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], handler: Callable[..., SimpleHTTPRequestHandler], folder: Path):
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: Callable[..., SimpleHTTPRequestHandler],
+        folder: Path,
+        access: Access,
+    ) -> None:
         self.names = {
             path.relative_to(folder).as_posix()
             for path in folder.rglob("*")
             if path.is_file() and not path.is_symlink()
         }
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.local = _is_loopback(address[0])
+        self.access = access
         super().__init__(address, handler)
 
 
@@ -113,9 +127,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
         """Answer, unless the request is for another host or for what is not a file of the page."""
-        if self.server.local and not _is_loopback(_name_of(self.headers.get("Host", ""))):
-            # A page of another site, whose name was made to point here (DNS rebinding).
-            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        refused = self.server.access.refused(self.headers.get("Host", ""), self.path)
+        if refused is not None:
+            self.send_error(refused)
             return None
         name = self._name()
         if ("index.html" if name == "" else name) not in self.server.names:
@@ -126,9 +140,14 @@ class _Handler(SimpleHTTPRequestHandler):
     def _name(self) -> str | None:
         """Return the name of the file that is asked for, "" for the page itself, None for what is no address."""
         try:
-            return unquote(urlsplit(getattr(self, "path", "")).path).removeprefix("/")
+            path = unquote(urlsplit(getattr(self, "path", "")).path)
+            return path.removeprefix(self.server.access.start).removeprefix("/")
         except ValueError:
             return None
+
+    def translate_path(self, path: str) -> str:
+        """Return the file of an address, without the token."""
+        return super().translate_path("/" + path.removeprefix(self.server.access.start))
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
@@ -138,20 +157,3 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay quiet."""
-
-
-def _name_of(host: str) -> str:
-    """Return the name in a Host header, without its port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
