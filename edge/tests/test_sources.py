@@ -253,7 +253,7 @@ def test_images_stream_in_order_and_are_summed_up(folder: Path, capsys: pytest.C
         Image.fromarray(picture(level)).save(folder / "in" / "deep" / f"{number}.png")
     assert main(["stream", "m.tflite", "in/*/*.png", "--no-page", "--every", "2"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("frame 0  ") and "class 1 50.0%" in out[0]
+    assert out[0].startswith("frame 0, ") and "class 1 50.0%" in out[0]
     assert re.fullmatch(r"3 frames, \d+ ms each, 95 % within \d+ ms, 0 dropped", out[-1])
 
 

@@ -24,11 +24,12 @@ from PIL import Image
 
 from unetres_edge import Segmenter, UnetresError, read_card
 from unetres_edge.cli import main
-from unetres_edge.errors import ExistsError, FileSystemError, ModelDamagedError, ModelError, UsageError
+from unetres_edge.errors import ExistsError, FileSystemError, ImageError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.files import write_json
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
+from unetres_edge.web.access import Access
 from unetres_edge.web.site import POLICY, WORKER_POLICY
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -320,6 +321,49 @@ def test_a_name_that_was_made_to_point_here_is_refused(small: Path) -> None:
         assert status_of(address, Host="board.local") == 200
 
 
+def test_a_page_that_others_reach_has_a_token_in_its_address(site: Path) -> None:
+    access = Access.of("0.0.0.0")
+    assert Access.of("127.0.0.1").token == Access.of("::1").token == ""
+    assert access.token != Access.of("0.0.0.0").token and len(access.token) == 16
+    with make_server(site, host="0.0.0.0", access=access) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            port = server.server_address[1]
+            assert access.address(port).endswith(f":{port}/{access.token}/")
+            here = f"http://127.0.0.1:{port}/"
+            for name in ("", "page.js", "model.tflite", "sample.json"):
+                assert status_of(f"{here}{access.token}/{name}", Host="board.local") == 200, name
+            with urllib.request.urlopen(f"{here}{access.token}/worker.js", timeout=10) as answer:
+                assert answer.headers["Content-Security-Policy"].startswith(WORKER_POLICY)
+            wrong = access.token[:-1] + ("a" if access.token[-1] != "a" else "b")
+            for name in ("", "page.js", access.token, f"{wrong}/", f"{access.token}/../page.js"):
+                assert status_of(here + name) == 404, name
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_page_offers_a_sample(site: Path, tmp_path: Path) -> None:
+    assert json.loads((site / "sample.json").read_text()) == {"name": None}
+    model = site / "model.tflite"
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "some cells.PNG")
+    with_sample = write_web(model, tmp_path / "out", litert=WEB, sample=tmp_path / "some cells.PNG", say=str)
+    assert json.loads((with_sample / "sample.json").read_text()) == {"name": "sample.png"}
+    assert (with_sample / "sample.png").read_bytes() == (tmp_path / "some cells.PNG").read_bytes()
+    assert {"sample.png", "sample.json"} <= set(json.loads((with_sample / "offline.js").read_text()[15:-2])["files"])
+    (tmp_path / "bad.png").write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        write_web(model, tmp_path / "bad", litert=WEB, sample=tmp_path / "bad.png", say=str)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_certificate_goes_with_its_key(small: Path, tmp_path: Path, capsys: Any) -> None:
+    model = f"{small / 'model.tflite'}"
+    assert main(["web", model, "--cert", "a.pem"]) == 2
+    assert "a certificate and its key go together" in capsys.readouterr().err
+
+
 def test_what_cannot_be_served_is_named(small: Path, files: dict[str, bytes], tmp_path: Path, capsys: Any) -> None:
     with make_server(small) as server, pytest.raises(FileSystemError, match="cannot listen on 127.0.0.1"):
         make_server(small, server.server_address[1])
@@ -374,17 +418,28 @@ def test_modules_import_nothing_that_is_not_sent() -> None:
     sources = {name: page_file(name).decode() for name in PAGE_FILES if not name.endswith(".css")}
     pattern = r"""(?:from|import\(|new URL\(|importScripts\(|src=|href=) ?"(?:\./)?([\w.]+\.(?:js|css))\""""
     named = {name: set(re.findall(pattern, text)) for name, text in sources.items()}
-    assert named["page.js"] == {"background.js", "client.js", "errors.js", "png.js", "vector.js"}
+    own = {
+        "background.js",
+        "client.js",
+        "errors.js",
+        "files.js",
+        "pixels.js",
+        "png.js",
+        "regions.js",
+        "tiff.js",
+        "vector.js",
+    }
+    assert named["page.js"] == own
     assert {"page.js", "style.css"} <= named["index.html"]
     of_litert = {"litert_wasm_threaded_internal.js"}
     assert set().union(*named.values()) <= {*PAGE_FILES, "offline.js"} | of_litert
 
 
-def test_our_own_code_stays_below_32_kb_over_the_wire() -> None:
+def test_our_own_code_stays_below_44_kb_over_the_wire() -> None:
     """The modules are sent as they are written, comments and all; what a browser loads of them, compressed."""
     loaded = [name for name in PAGE_FILES if not name.endswith((".d.ts", "node.js"))]
     sizes = {name: len(gzip.compress(page_file(name), 9)) for name in loaded}
-    assert sum(sizes.values()) < 32_000, sizes
+    assert sum(sizes.values()) < 44_000, sizes
 
 
 @pytest.mark.slow

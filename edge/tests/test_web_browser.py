@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from node import WEB, need_package, node_path
 from PIL import Image
 
 from unetres_edge import Segmenter
 from unetres_edge.web import make_server, write_web
+from unetres_edge.web.access import Access
 
 MODEL = Path(__file__).with_name("golden") / "web_cells.tflite"
 PICTURE = Path(__file__).with_name("golden") / "web_cells.png"
@@ -39,26 +41,56 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     (folder / "truncated.tflite").write_bytes(whole[: len(whole) // 2])
     (folder / "other.tflite").write_bytes(b"\x89PNG\r\n")
     models = {name: f"{folder / name}.tflite" for name in ("flipped", "truncated", "other")}
-    site = write_web(MODEL, folder / "site", litert=WEB, say=lambda line: None)
-    with make_server(site) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    site = write_web(MODEL, folder / "site", litert=WEB, sample=PICTURE, say=lambda line: None)
+    pages = make_stack()
+    tifffile.imwrite(folder / "stack.tif", pages, photometric="minisblack")
+    frames = [Image.fromarray((page >> 8).astype(np.uint8)) for page in pages]
+    frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
+    access = Access.of("0.0.0.0")
+    with make_server(site) as server, make_server(site, host="0.0.0.0", access=access) as open_server:
+        threads = [threading.Thread(target=each.serve_forever) for each in (server, open_server)]
+        for thread in threads:
+            thread.start()
         try:
-            address = f"http://127.0.0.1:{server.server_address[1]}/"
-            job = {"url": address, "chromium": chromium, "image": f"{PICTURE}", "models": models, "out": f"{folder}"}
+            job = {
+                "url": f"http://127.0.0.1:{server.server_address[1]}/",
+                "elsewhere": access.address(open_server.server_address[1]),
+                "chromium": chromium,
+                "image": f"{PICTURE}",
+                "stack": f"{folder / 'stack.tif'}",
+                "animated": f"{folder / 'animated.gif'}",
+                "models": models,
+                "out": f"{folder}",
+            }
             (folder / "job.json").write_text(json.dumps(job))
             command = [node_path(), f"{WEB / 'test' / 'browser.mjs'}", f"{folder / 'job.json'}"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         finally:
-            server.shutdown()
-            thread.join()
+            for each, thread in zip((server, open_server), threads, strict=True):
+                each.shutdown()
+                thread.join()
     assert done.returncode == 0, done.stderr
     keep = os.environ.get("UNETRES_SCREENSHOTS")
     if keep:
         Path(keep).mkdir(parents=True, exist_ok=True)
-        for name in ("empty.png", "desktop.jpg", "dark.png", "phone.png", "error.png", "camera.png"):
+        for name in (
+            "empty.png",
+            "desktop.jpg",
+            "dark.png",
+            "phone.png",
+            "error.png",
+            "camera.png",
+            "stack.png",
+            "elsewhere.png",
+        ):
             shutil.copy(folder / name, Path(keep) / f"web_{name}")
     return folder, json.loads((folder / "report.json").read_text())
+
+
+def make_stack() -> np.ndarray:
+    """(2, H, W) uint16: the picture, and the picture turned upside down, in 16 bits."""
+    picture = np.array(Image.open(PICTURE).convert("L")).astype(np.uint16) * 257
+    return np.stack([picture, picture[::-1]])
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +99,43 @@ def labels() -> np.ndarray:
         return segmenter.segment(PICTURE).class_map
 
 
-@pytest.mark.parametrize("name", ["mask", "second", "offline"])
+@pytest.mark.parametrize("name", ["mask", "second", "offline", "sample", "elsewhere"])
 def test_the_downloaded_mask_is_that_of_python(
     name: str, seen: tuple[Path, dict[str, Any]], labels: np.ndarray
 ) -> None:
     assert len(np.unique(labels)) > 1
     np.testing.assert_array_equal(np.array(Image.open(seen[0] / f"{name}.png")), labels)
+
+
+def test_a_stack_of_16_bits_is_segmented_page_by_page(seen: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = seen
+    assert (report["stack"]["error"], report["stack"]["pages"]) == (None, "2")
+    assert report["stack"]["status"].startswith("stack_1, ")
+    with Segmenter(MODEL) as segmenter:
+        for number, page in enumerate(make_stack()):
+            expected = segmenter.segment(page).class_map
+            assert len(np.unique(expected)) > 1
+            np.testing.assert_array_equal(np.array(Image.open(folder / f"stack_{number}.png")), expected)
+
+
+def test_the_overlay_is_the_picture_with_its_classes(seen: tuple[Path, dict[str, Any]], labels: np.ndarray) -> None:
+    overlay = np.array(Image.open(seen[0] / "overlay.png").convert("RGB"))
+    picture = np.array(Image.open(PICTURE).convert("RGB"))
+    assert overlay.shape == picture.shape
+    np.testing.assert_array_equal(overlay[labels == 0], picture[labels == 0])
+    assert (overlay[labels == 1] != picture[labels == 1]).any(-1).mean() > 0.99
+
+
+def test_what_python_refuses_is_refused(seen: tuple[Path, dict[str, Any]]) -> None:
+    assert seen[1]["animated"]["code"] == "image"
+    assert "More than one frame" in seen[1]["animated"]["text"]
+
+
+def test_another_machine_has_the_page_without_threads_and_camera(seen: tuple[Path, dict[str, Any]]) -> None:
+    elsewhere = seen[1]["elsewhere"]
+    assert (elsewhere["load"], elsewhere["secure"]) == (None, False), "the address is not this machine's own"
+    assert elsewhere["backend"] == "WebAssembly, 1 thread"
+    assert "plain http" in elsewhere["camera"]["text"]
 
 
 def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -> None:

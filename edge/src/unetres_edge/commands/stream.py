@@ -168,7 +168,7 @@ class _Total:
         if time.monotonic() - self._said > _SECONDS or self.frames == 1:
             self._said = time.monotonic()
             shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(result.class_names, areas, strict=True))
-            print(shown(f"{line}  {shares}"), flush=True)
+            print(shown(f"{line}; {shares}"), flush=True)
 
     def line(self, out: str | None) -> str:
         """Return what sums it up."""

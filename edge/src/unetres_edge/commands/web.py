@@ -6,8 +6,10 @@ import argparse
 from dataclasses import dataclass
 
 from .. import command_line
+from ..errors import UsageError
 from ..settings import Settings, setting
 from ..web import serve, write_web
+from ..web.access import is_loopback
 from .options import add_model
 
 
@@ -15,8 +17,15 @@ from .options import add_model
 class WebSettings(Settings):
     """Where the page goes."""
 
-    host: str = setting("127.0.0.1", "address to listen on", metavar="A")
+    host: str = setting(
+        "127.0.0.1", "address to listen on; 0.0.0.0 for other machines, by an address with a token", metavar="A"
+    )
     port: int = setting(0, "port to listen on; 0 for any", least=0, most=65_535, metavar="N")
+    cert: str | None = setting(
+        None, "certificate (PEM) for https, which a camera of another machine needs", metavar="F", unset="plain http"
+    )
+    key: str | None = setting(None, "key of the certificate", metavar="F")
+    sample: str | None = setting(None, "image that the page offers to try", metavar="F")
     browser: bool = setting(True, "do not open the page")
     out: str | None = setting(None, "write a folder for any static host, and serve nothing", metavar="DIR")
     overwrite: bool = setting(False, "write into a folder that is not empty")
@@ -34,7 +43,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C, or write it."""
     settings = command_line.read(WebSettings, options)
+    if (settings.cert is None) != (settings.key is None):
+        raise UsageError("a certificate and its key go together", fix="pass both --cert and --key")
     if settings.out:
-        write_web(options.model, settings.out, litert=settings.litert, overwrite=settings.overwrite)
-    else:
-        serve(options.model, host=settings.host, port=settings.port, browser=settings.browser, litert=settings.litert)
+        write_web(
+            options.model,
+            settings.out,
+            litert=settings.litert,
+            overwrite=settings.overwrite,
+            sample=settings.sample,
+        )
+        return
+    serve(
+        options.model,
+        host=settings.host,
+        port=settings.port,
+        browser=settings.browser and is_loopback(settings.host),
+        litert=settings.litert,
+        sample=settings.sample,
+        certificate=(settings.cert, settings.key) if settings.cert and settings.key else None,
+    )

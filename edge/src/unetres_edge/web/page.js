@@ -3,7 +3,11 @@
 import { findBackground } from "./background.js";
 import { WorkerSegmenter } from "./client.js";
 import { FileSystemError, ImageError, UnetresError } from "./errors.js";
+import { checkFile, checkSize } from "./files.js";
+import { prepare } from "./pixels.js";
 import { encodeClassMap } from "./png.js";
+import { countRegions } from "./regions.js";
+import { isTiff, readTiff } from "./tiff.js";
 import { geoJSONText, toGeoJSON } from "./vector.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,6 +16,7 @@ const OWN = "model.tflite"; // the one that lies beside the page
 let source = { model: new URLSearchParams(location.search).get("model") ?? OWN };
 let shown = null; // {pixels, result, stem}
 let stream = null;
+let stack = null; // {read, stem} of a TIFF of several pages
 let job = 0;
 let kept = null; // since when, where the network did not answer and the worker gave the model that it had kept
 
@@ -87,12 +92,12 @@ function showCard(name) {
   $("card").replaceChildren(...facts.map(([dt, dd]) =>
     element("div", {}, element("dt", { textContent: dt }), element("dd", { textContent: dd }))));
   $("backend").textContent = segmenter.backend;
-  showAreas(classes.map(() => null), 0);
+  showAreas(classes.map(() => null), 0, null);
 }
 
 const backgroundOf = ({ background, classes }) => background ?? findBackground(classes); // older cards do not say it
 
-function showAreas(counts, total) {
+function showAreas(counts, total, regions) {
   const rows = segmenter.card.classes.map(({ name, color }, id) => {
     const chip = element("span", { className: "chip" });
     chip.style.background = `rgb(${color})`;
@@ -100,40 +105,111 @@ function showAreas(counts, total) {
     return element("tr", {},
       element("th", { scope: "row" }, chip, name),
       element("td", { textContent: known ? `${(100 * counts[id] / total).toFixed(1)} %` : "–" }),
-      element("td", { textContent: known ? counts[id].toLocaleString("en") : "–" }));
+      element("td", { textContent: known ? counts[id].toLocaleString("en") : "–" }),
+      element("td", { textContent: regions && id !== backgroundOf(segmenter.card) ? regions[id].toLocaleString("en") : "–" }));
   });
   $("legend").tBodies[0].replaceChildren(...rows);
 }
 
-/** Decode as the files say, without colour management, and upright. */
-async function decode(file) {
-  const head = new DataView(await file.slice(0, 26).arrayBuffer());
-  if (head.byteLength >= 26 && head.getUint32(0) === 0x89504e47 && head.getUint8(24) === 16) {
-    throw new ImageError("a browser would cut this 16-bit PNG to 8 bits", { file: file.name, fix: "save it with 8 bits" });
-  }
+/** Decode as the files say, without colour management, and upright; what Python refuses is refused. */
+async function decode(data, file) {
+  checkFile(data, file);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, {
+    bitmap = await createImageBitmap(new Blob([data]), {
       colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: "from-image",
     });
   } catch {
-    throw new ImageError("cannot decode: not an image this browser knows", { file: file.name, fix: "save it as PNG" });
+    throw new ImageError("cannot decode: not an image this browser knows", { file, fix: "save it as PNG" });
   }
-  const pixels = draw(bitmap, bitmap.width, bitmap.height);
-  bitmap.close();
+  try {
+    checkSize(bitmap.width, bitmap.height);
+    return inPieces(bitmap);
+  } finally {
+    bitmap.close();
+  }
+}
+
+const PIECE = 2048; // px of a side; a canvas of a whole image may be more than a browser has, and is empty then
+
+/** Read the pixels of a bitmap of any size. */
+function inPieces(bitmap) {
+  const { width, height } = bitmap;
+  if (width <= PIECE && height <= PIECE) return draw(bitmap, width, height);
+  const pixels = new ImageData(width, height);
+  for (let top = 0; top < height; top += PIECE) {
+    for (let left = 0; left < width; left += PIECE) {
+      const [columns, rows] = [Math.min(PIECE, width - left), Math.min(PIECE, height - top)];
+      const piece = draw(bitmap, columns, rows, left, top).data;
+      for (let y = 0; y < rows; y++) {
+        pixels.data.set(piece.subarray(4 * y * columns, 4 * (y + 1) * columns), 4 * ((top + y) * width + left));
+      }
+    }
+  }
   return pixels;
 }
 
-function draw(image, width, height) {
+function draw(image, width, height, left = 0, top = 0) {
   const context = element("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, 0, width, height);
+  context.drawImage(image, -left, -top);
   return context.getImageData(0, 0, width, height);
+}
+
+/** What is shown of pixels: those of a canvas as they are; of others three channels, 16 bits stretched (images/view.py). */
+function viewOf({ data, width, height, channels }) {
+  if (channels === undefined) return new ImageData(data, width, height);
+  const chosen = segmenter.card.show?.length === 3 && Math.max(...segmenter.card.show) <= channels
+    ? segmenter.card.show.map((number) => number - 1) : channels < 3 ? [0, 0, 0] : [0, 1, 2];
+  const stretch = data instanceof Uint16Array ? [1, 99] : null;
+  const planes = chosen.map((c) => {
+    const plane = new (/** @type {any} */ (data).constructor)(width * height);
+    for (let i = 0; i < plane.length; i++) plane[i] = data[i * channels + c];
+    return prepare({ data: plane, width, height, channels: 1 }, { channels: 1, per_image: stretch }).data;
+  });
+  const view = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) view.data.set([planes[0][i], planes[1][i], planes[2][i], 255], 4 * i);
+  return view;
 }
 
 async function openImage(file) {
   if (!file) return;
   stopCamera();
-  await attempt(`Reading ${file.name} …`, async () => segment(await decode(file), file.name.replace(/\.[^.]*$/, "")));
+  await attempt(`Reading ${file.name} …`, async () => {
+    const data = new Uint8Array(await file.arrayBuffer());
+    const stem = file.name.replace(/\.[^.]*$/, "");
+    showPages(null);
+    if (!isTiff(data)) return segment(await decode(data, file.name), stem);
+    try {
+      const { count, read } = readTiff(data, { stacked: segmenter.card?.dataset?.pages === "channels" });
+      if (count > 1) showPages({ count, read, stem });
+      await segment(await read(0), count > 1 ? `${stem}_0` : stem);
+    } catch (error) {
+      throw error instanceof UnetresError ? Object.assign(error, { file: error.file ?? file.name }) : error;
+    }
+  });
+}
+
+function showPages(next) {
+  stack = next;
+  $("pages").hidden = !next;
+  if (next) Object.assign($("page"), { max: next.count, value: 1 });
+  $("count").textContent = next ? next.count : "";
+}
+
+/** Show another page of a stack, counted from 1. */
+async function openPage(number) {
+  const { count, read, stem } = stack;
+  const page = Math.min(Math.max(1, Math.round(number) || 1), count) - 1;
+  $("page").value = page + 1;
+  await attempt(`Reading page ${page + 1} …`, async () => segment(await read(page), `${stem}_${page}`));
+}
+
+/** Offer the sample that was served with the page, if there is one. */
+async function offerSample() {
+  const { name } = await (await fetch("sample.json")).json();
+  if (!name) return;
+  $("sample").hidden = false;
+  $("sample").onclick = async () => openImage(new File([await (await fetch(name)).blob()], name));
 }
 
 async function segment(pixels, stem) {
@@ -149,7 +225,7 @@ async function segment(pixels, stem) {
   const total = performance.now() - begin;
   $("latency").textContent = `${Math.round(total)} ms`;
   $("infer").textContent = `${Math.round(result.timing.infer)} ms`;
-  for (const id of ["mask", "geojson"]) $(id).disabled = false;
+  for (const id of ["mask", "overlay", "geojson"]) $(id).disabled = false;
   say(`${stem}, ${pixels.width} × ${pixels.height} px`);
 }
 
@@ -159,7 +235,7 @@ function show(pixels) {
   $("view").hidden = $("again").hidden = false;
   $("view").classList.toggle("crisp", width < 400);
   for (const id of stream ? ["base"] : ["base", "tint", "edges"]) Object.assign($(id), { width, height });
-  $("base").getContext("2d").putImageData(pixels, 0, 0);
+  $("base").getContext("2d").putImageData(viewOf(pixels), 0, 0);
 }
 
 function paint({ classMap, width, height }) {
@@ -184,7 +260,7 @@ function paint({ classMap, width, height }) {
     Object.assign($(id), { width, height });
     $(id).getContext("2d").putImageData(data, 0, 0);
   }
-  showAreas(counts, width * height);
+  showAreas(counts, width * height, stream ? null : countRegions({ classMap, width, height }, classes.length));
   const words = classes.map(({ name }, id) => `${name} ${(100 * counts[id] / classMap.length).toFixed(1)} %`);
   $("edges").setAttribute("aria-label", `Segmented image: ${words.join(", ")}`);
 }
@@ -193,7 +269,7 @@ async function toggleCamera() {
   if (stream) return stopCamera();
   await attempt("Asking for the camera …", async () => {
     if (!navigator.mediaDevices) {
-      throw new FileSystemError("this page may not use a camera", { fix: "serve it over https, or from localhost" });
+      throw new FileSystemError("browsers give a page over plain http no camera", { fix: "serve it over https (--cert, --key), or from localhost" });
     }
     const video = element("video", { muted: true, playsInline: true });
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: 640 } });
@@ -263,6 +339,21 @@ $("mask").onclick = () => attempt("Writing the mask …", async () => {
   save(await encodeClassMap(shown.result, segmenter.card.classes.map(({ color }) => color)), `${shown.stem}.png`);
   say("Mask written: an indexed PNG, indices are class ids.");
 });
+$("overlay").onclick = () => attempt("Drawing the overlay …", async () => {
+  const { width, height } = $("base");
+  const canvas = element("canvas", { width, height });
+  const context = canvas.getContext("2d");
+  context.drawImage($("base"), 0, 0);
+  context.globalAlpha = $("opacity").value / 100;
+  context.drawImage($("tint"), 0, 0);
+  context.globalAlpha = 1;
+  context.drawImage($("edges"), 0, 0);
+  const blob = await new Promise((done) => { canvas.toBlob(done, "image/png"); });
+  if (!blob) throw new FileSystemError("the image is too large for a canvas of this browser", { fix: "save the mask instead" });
+  save(blob, `${shown.stem}_overlay.png`);
+  say("Overlay written.");
+});
+$("page").onchange = ({ target }) => openPage(Number(target.value));
 $("geojson").onclick = () => attempt("Tracing polygons …", async () => {
   const text = geoJSONText(toGeoJSON(shown.result, segmenter.card.classes, backgroundOf(segmenter.card)));
   save(new Blob([text], { type: "application/geo+json" }), `${shown.stem}.geojson`);
@@ -285,4 +376,4 @@ if (!navigator.gpu) {
   option.textContent = "WebGPU (not in this browser)";
 }
 if (typeof WebAssembly === "undefined") fail(new FileSystemError("this browser has no WebAssembly", { fix: "use a current browser" }));
-else loadModel(source);
+else loadModel(source).then(offerSample, () => {});

@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import socket
+import ssl
 import tempfile
 import webbrowser
 from collections.abc import Callable
@@ -41,17 +42,21 @@ def serve(
     port: int = 0,
     browser: bool = True,
     litert: str | os.PathLike[str] | None = None,
+    sample: str | os.PathLike[str] | None = None,
+    certificate: tuple[str, str] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Show a model in a browser, until Ctrl-C.
 
     Args:
         model: as for `write_web`.
-        host: address to listen on. Browsers of other machines refuse to check a model over plain http: put https before
-            it.
+        host: address to listen on. Where other machines reach it, the address of the page has a token. Over plain http
+            their browsers give the page neither a camera nor threads.
         port: port to listen on; 0 for any that is free.
         browser: open the page in the browser of this machine.
         litert: as for `write_web`.
+        sample: as for `write_web`.
+        certificate: files of a certificate and its key (PEM), for https; None for plain http.
         say: called with lines for the user.
 
     Raises:
@@ -62,10 +67,12 @@ def serve(
     if not 0 <= port <= 65535:
         raise UsageError("no such port", expected="0 to 65535", found=port)
     with tempfile.TemporaryDirectory(prefix="unetres-web-") as folder:
-        write_web(model, folder, litert=litert, offline=False, say=lambda line: None)
+        write_web(model, folder, litert=litert, offline=False, sample=sample, say=lambda line: None)
         access = Access.of(host)
         with make_server(folder, port, host, access=access) as server:
-            address = access.address(server.server_address[1])
+            if certificate:
+                server.socket = _secured(server.socket, certificate)
+            address = access.address(server.server_address[1], "https" if certificate else "http")
             say(f"serving    {address} (Ctrl-C ends it)")
             if browser:
                 webbrowser.open(address)
@@ -95,6 +102,16 @@ def make_server(
         ) from error
 
 
+def _secured(plain: socket.socket, certificate: tuple[str, str]) -> socket.socket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(*certificate)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or error
+        raise FileSystemError(f"no certificate with its key: {reason}", file=certificate[0]) from error
+    return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -113,6 +130,9 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.access = access
         super().__init__(address, handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of one who went away, or who spoke plain http to https."""
 
 
 class _Handler(SimpleHTTPRequestHandler):

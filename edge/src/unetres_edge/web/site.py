@@ -13,7 +13,8 @@ import numpy as np
 from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError, ModelError
 from ..files import make_folder, read_bytes, write_bytes
-from ..model.card import read_card
+from ..images.decode import count_pages, read_image
+from ..model.card import Card, read_card
 from .litertjs import runtime_files
 
 PAGE_FILES = (
@@ -25,20 +26,25 @@ PAGE_FILES = (
     "engine.js",
     "errors.d.ts",
     "errors.js",
+    "files.js",
     "index.html",
     "node.js",
     "page.js",
     "pixels.js",
     "png.js",
+    "regions.js",
     "segmenter.d.ts",
     "segmenter.js",
+    "sha256.js",
     "style.css",
     "sw.js",
+    "tiff.js",
     "tiles.js",
     "vector.js",
     "worker.js",
 )
 MODEL = "model.tflite"
+SAMPLE = "sample.json"
 _MARK = b"unetres_edge"  # in the head of modules of the page
 # What the page may load, from where it came alone; what its worker may, too, which fetches a model by its address.
 POLICY = (
@@ -72,6 +78,7 @@ def write_web(
     litert: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     offline: bool = True,
+    sample: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write a folder that any static host can serve: the page, LiteRT.js, the model, and a service worker.
@@ -83,6 +90,7 @@ def write_web(
         overwrite: write into a folder that is not empty.
         offline: let browsers keep the page for use without a network; without, a worker that they have kept of an
             earlier page at this address is taken away.
+        sample: an image that the page offers to try.
         say: called with lines for the user.
 
     Returns:
@@ -105,6 +113,7 @@ def write_web(
     files = {name: page_file(name) for name in PAGE_FILES}
     files |= {f"litert/{name}": content for name, content in runtime_files(litert, say).items()}
     files[MODEL] = data
+    files |= _sample_files(sample, card)
     if offline:
         files[_OFFLINE] = _offline(files)
     else:
@@ -115,6 +124,19 @@ def write_web(
     size = sum(map(len, files.values()))
     say(f"web        {folder}, {len(files)} files, {size / 1e6:.1f} MB of which a browser loads about a quarter")
     return folder
+
+
+def _sample_files(sample: str | os.PathLike[str] | None, card: Card) -> dict[str, bytes]:
+    """Return the sample image and what names it.
+
+    Raises:
+        ImageError: it is no image.
+    """
+    if sample is None:
+        return {SAMPLE: b'{"name": null}\n'}
+    read_image(sample, 0 if count_pages(sample) > 1 else None, stacked=card.stacked)
+    name = f"sample{Path(sample).suffix.lower()}"
+    return {SAMPLE: f"{json.dumps({'name': name})}\n".encode(), name: read_bytes(sample, "sample")}
 
 
 def check_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

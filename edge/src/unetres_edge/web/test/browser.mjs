@@ -1,10 +1,10 @@
 // Drive the page in a real browser: node browser.mjs JOB.json
-// JOB: {url, chromium, image, models: {name: file}, out}; writes OUT/report.json, the downloads and screenshots.
+// JOB: {url, elsewhere, chromium, image, stack, animated, models: {name: file}, out}; writes OUT/report.json, the downloads and screenshots.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const { url, chromium: executablePath, image, models, out } = JSON.parse(readFileSync(process.argv[2]));
+const { url, elsewhere, chromium: executablePath, image, stack, animated, models, out } = JSON.parse(readFileSync(process.argv[2]));
 const report = { console: [] };
 // A camera that shows a green picture with a running clock, and a permission that is given without asking.
 const camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
@@ -56,6 +56,7 @@ report.legend = await page.locator("#legend tbody tr").allTextContents();
 report.label = await page.getAttribute("#edges", "aria-label");
 await download("#mask", "mask.png");
 await download("#geojson", "mask.geojson");
+await download("#overlay", "overlay.png");
 await page.mouse.move(640, 820);
 await page.screenshot({ path: `${out}/desktop.jpg`, quality: 80 });
 await page.emulateMedia({ colorScheme: "dark" });
@@ -66,6 +67,28 @@ await page.screenshot({ path: `${out}/phone.png`, fullPage: true });
 report.phoneOverflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
 await page.setViewportSize({ width: 1280, height: 860 });
 
+/** Open a file and wait for its mask. */
+const open = async (doing) => {
+  await page.locator("#mask").evaluate((button) => { button.disabled = true; });
+  await doing();
+  await page.waitForFunction(() => !document.getElementById("mask").disabled || !document.getElementById("error").hidden);
+};
+await open(() => drop(stack));
+report.stack = { error: await error(), pages: await page.textContent("#count") };
+await download("#mask", "stack_0.png");
+await open(async () => {
+  await page.fill("#page", "2");
+  await page.press("#page", "Enter");
+});
+report.stack.status = await page.textContent("#status");
+await download("#mask", "stack_1.png");
+await page.screenshot({ path: `${out}/stack.png` });
+await open(() => page.click("#sample"));
+report.sample = { error: await error(), status: await page.textContent("#status"), pages: await page.isVisible("#pages") };
+await download("#mask", "sample.png");
+await drop(animated);
+await page.waitForFunction(() => !document.getElementById("error").hidden);
+report.animated = await error();
 report.wrong = {};
 for (const [name, file] of Object.entries(models)) {
   await drop(file);
@@ -137,6 +160,24 @@ await page.waitForFunction(() => !document.getElementById("mask").disabled);
 report.offline = await error();
 await download("#mask", "offline.png");
 await browser.close();
+
+// From another machine, over plain http, which browsers trust less: no threads, no camera, no digest of their own.
+const other = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+page = await (await other.newContext({ acceptDownloads: true })).newPage();
+page.setDefaultTimeout(60_000);
+page.on("pageerror", (problem) => report.console.push(problem.message));
+await page.goto(elsewhere);
+report.elsewhere = { load: await error(), secure: await page.evaluate(() => isSecureContext) };
+await drop(image);
+await page.waitForFunction(() => !document.getElementById("mask").disabled);
+report.elsewhere.backend = await page.textContent("#backend");
+await download("#mask", "elsewhere.png");
+await page.click("#camera");
+await page.waitForFunction(() => !document.getElementById("error").hidden);
+report.elsewhere.camera = await error();
+await page.setViewportSize({ width: 390, height: 844 });
+await page.screenshot({ path: `${out}/phone_http.png`, fullPage: true });
+await other.close();
 
 // WebGPU on a GPU that is computed by the processor, where Chromium brings one.
 const gpu = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
