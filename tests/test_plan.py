@@ -17,7 +17,7 @@ from keras_unetres.cli import main
 from keras_unetres.data.synthetic import write_cells
 from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
 from keras_unetres.planning.decisions import FileCost
-from keras_unetres.planning.fingerprint import count_kinds, describe, is_upright, look_of, object_diameters
+from keras_unetres.planning.fingerprint import Objects, count_kinds, describe, is_upright, look_of, measure_parts
 from keras_unetres.planning.rules import sizes_within
 from keras_unetres.planning.speed import derive_steps, measure_steps
 from keras_unetres.runs import Compilation, RunFolder
@@ -91,6 +91,33 @@ def test_streets_are_scaled_and_stay_upright() -> None:
     found = values(STREET)
     assert (found["per_image"], found["augment"], found["fit"]) == (None, "street", "resize")
     assert values(STREET, balance=0.5)["fit"] == "crop"
+
+
+LESION = replace(GREY, sizes=(768, 1024) * 3, objects=Objects(1.0, 400.0, 200.0))
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "fit"),
+    [
+        (LESION, "resize"),
+        (replace(LESION, objects=Objects(40.0, 400.0, 200.0)), "crop"),  # many of them
+        (replace(LESION, objects=Objects(1.0, 200.0, 100.0)), "crop"),  # that fit into a part
+        (replace(LESION, objects=Objects(1.0, 400.0, 6.0)), "crop"),  # thin: 1.5 px would be left
+        (replace(LESION, sizes=(200, 200) * 3), "crop"),
+    ],
+)
+def test_objects_that_do_not_fit_into_a_part_are_seen_whole(fingerprint: Fingerprint, fit: str) -> None:
+    assert values(fingerprint)["fit"] == fit
+
+
+@pytest.mark.parametrize(("sides", "size"), [((48, 48), 48), ((101, 101), 112), ((20, 28), 32), ((128, 200), 208)])
+def test_small_images_have_a_small_input(sides: tuple[int, int], size: int) -> None:
+    small = replace(GREY, sizes=sides * 3, areas=24 * sides[0] * sides[1])
+    assert values(small)["size"] == size
+    assert values(small, encoder="resnet18")["size"] % 32 == 0
+    assert values(small, depth=5)["size"] % 32 == 0
+    assert "size" not in values(small, size=256)
+    assert values(GREY)["size"] == 256
 
 
 def test_rare_ones_of_several_classes_weigh_more() -> None:
@@ -170,6 +197,7 @@ def test_published_weights_are_trained_slower() -> None:
 
 def test_what_is_given_is_not_decided() -> None:
     given = {
+        "size": 64,
         "fit": "letterbox",
         "per_image": (0.0, 0.0),
         "augment": "none",
@@ -196,10 +224,10 @@ def test_a_plan_leaves_nothing_open_and_is_its_own_plan() -> None:
 
 def test_every_line_has_a_reason_and_an_option() -> None:
     made = made_for(NUCLEI)
-    assert len(made.lines()) == len(made.decisions) == 9
+    assert len(made.lines()) == len(made.decisions) == 10
     for line, decision in zip(made.lines(), made.decisions, strict=True):
         assert decision.reason and line.endswith(f"({decision.option})")
-    assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--fit"
+    assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--size"
 
 
 # ----------------------------------------------------------------------------------------------------------- the limits
@@ -310,10 +338,11 @@ def test_the_look_of_an_image() -> None:
     assert look_of(image) == pytest.approx((0.1, 0.1, 0.3, 0.2), abs=1e-6)
 
 
-def test_objects_are_as_large_as_circles_of_their_area() -> None:
+def test_parts_of_a_mask_have_an_area_and_a_width() -> None:
     there = np.zeros((40, 40), bool)
     there[:10, :10] = there[20:24, 20:24] = there[30, 30] = True
-    assert object_diameters(there) == pytest.approx([20 / np.sqrt(np.pi), 8 / np.sqrt(np.pi)])
+    there[35, :] = True
+    assert measure_parts(there) == pytest.approx(np.array([[100, 200 / 36], [16, 32 / 12], [40, 2]]))
 
 
 def test_a_part_has_the_same_figures_every_time(cells: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +32,22 @@ _KIND_SHARE = 0.05  # of the images that make a kind
 
 
 @dataclass(frozen=True)
+class Objects:
+    """What hangs together in the masks of some images, without the background.
+
+    Args:
+        an_image: median over the images of how many objects there are, each counted by its area: (sum of areas)^2 /
+            (sum of squared areas), so that specks beside a large object count little.
+        extent: equivalent diameter of the object that a foreground pixel is of, the mean over the pixels, px.
+        width: median width of the class whose objects are thinnest, px; of a disc its radius, of a line its thickness.
+    """
+
+    an_image: float
+    extent: float
+    width: float
+
+
+@dataclass(frozen=True)
 class Fingerprint:
     """The figures of a training part.
 
@@ -50,6 +65,7 @@ class Fingerprint:
         class_names: the classes.
         class_shares: of the labelled pixels, one a class.
         object_sizes: median equivalent diameter of what hangs together in the mask, one a class, px; 0 where absent.
+        objects: of the classes that are not the background.
     """
 
     num_images: int
@@ -65,6 +81,7 @@ class Fingerprint:
     class_names: tuple[str, ...]
     class_shares: tuple[float, ...]
     object_sizes: tuple[float, ...]
+    objects: Objects = Objects(0.0, 0.0, 0.0)
 
     def crops(self, size: int, fit: str) -> int:
         """Return the samples of an epoch, about as `keras_unetres.data.samples.Samples` draws them."""
@@ -81,9 +98,9 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         grey: whether no image of the data set has colour.
     """
     chosen = np.unique(np.linspace(0, len(records) - 1, min(len(records), _MOST_IMAGES)).astype(int))
-    num_classes = len(records.classes.names)
+    num_classes, background = len(records.classes.names), records.classes.background
     counts, looks, pictures = np.zeros(num_classes, np.int64), [], []
-    diameters: list[list[float]] = [[] for _ in range(num_classes)]
+    parts: list[list[np.ndarray]] = [[] for _ in range(num_classes)]  # of each class and image measured
     every = math.ceil(len(chosen) / _OBJECTS_IMAGES)
     for place, index in enumerate(chosen):
         record = records[int(index)]
@@ -91,8 +108,8 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         looks.append(look_of(image))
         pictures.append(small_picture(image))
         counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=num_classes)[:num_classes]
-        for class_id, of_class in enumerate(diameters if place % every == 0 else []):
-            of_class += object_diameters(record.mask == class_id)
+        for class_id, of_class in enumerate(parts if place % every == 0 else []):
+            of_class.append(measure_parts(record.mask == class_id))
     figures, few = np.array(looks), find_few_levels(records.samples)
     sizes = np.array(records.sizes)
     corners = (*sizes.min(0), *np.median(sizes, 0).astype(int), *sizes.max(0))
@@ -109,7 +126,8 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         upright=is_upright(np.stack(pictures)),
         class_names=records.classes.names,
         class_shares=tuple(_rounded(share) for share in counts / max(1, counts.sum())),
-        object_sizes=tuple(_rounded(np.median(of_class)) if of_class else 0.0 for of_class in diameters),
+        object_sizes=tuple(_median_diameter(np.concatenate(of_class)) for of_class in parts),
+        objects=_summarize([of_class for class_id, of_class in enumerate(parts) if class_id != background]),
     )
 
 
@@ -180,15 +198,38 @@ def count_kinds(looks: np.ndarray) -> int:
     return max(1, int(((members > 1) & (members >= _KIND_SHARE * len(looks))).sum()))
 
 
-def object_diameters(there: np.ndarray) -> list[float]:
-    """Return the diameters in px of circles as large as each of the parts that hang together in a mask (H, W)."""
+def measure_parts(there: np.ndarray) -> np.ndarray:
+    """Return (area in px, width in px) of each of the parts that hang together in a mask (H, W), as (N, 2) float64.
+
+    The width is twice the area over the length of the outline.
+    """
     top, left = (max(0, (side - _MOST_OBJECTS_SIDE) // 2) for side in there.shape)
     there = there[top : top + _MOST_OBJECTS_SIDE, left : left + _MOST_OBJECTS_SIDE]
     if not there.any():
-        return []
+        return np.zeros((0, 2))
     labels, count = ndimage.label(there)
-    areas: Sequence[int] = np.bincount(labels.ravel(), minlength=count + 1)[1:].tolist()
-    return [float(2 * np.sqrt(area / np.pi)) for area in areas if area >= _LEAST_AREA]
+    outline = there & ~ndimage.binary_erosion(there)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    lengths = np.bincount(labels[outline], minlength=count + 1)[1:]
+    parts: np.ndarray = np.stack([areas, 2 * areas / lengths], 1)[areas >= _LEAST_AREA]
+    return parts
+
+
+def _median_diameter(parts: np.ndarray) -> float:
+    """Return the median of the diameters of circles as large as each part (N, 2); 0 for none."""
+    return _rounded(np.median(2 * np.sqrt(parts[:, 0] / np.pi))) if len(parts) else 0.0
+
+
+def _summarize(classes: list[list[np.ndarray]]) -> Objects:
+    """Return what the parts of each class and image tell."""
+    images = [np.concatenate(parts)[:, 0] for parts in zip(*classes, strict=True)]
+    counts = [areas.sum() ** 2 / (areas**2).sum() for areas in images if len(areas)]
+    every = np.concatenate([*images, np.zeros(0)])
+    widths = [np.median(np.concatenate(parts)[:, 1]) for parts in classes if any(map(len, parts))]
+    if not len(every):
+        return Objects(0.0, 0.0, 0.0)
+    extent = (every * 2 * np.sqrt(every / np.pi)).sum() / every.sum()
+    return Objects(_rounded(np.median(counts)), _rounded(extent), _rounded(min(widths)))
 
 
 def _rounded(value: float) -> float:

@@ -13,7 +13,7 @@ from unetres_edge.errors import UsageError
 
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
-from ..settings import EPOCHS, LimitSettings, TrainSettings
+from ..settings import EPOCHS, SIZE, LimitSettings, TrainSettings
 from .decisions import Decision, FileCost, TrainingPlan
 from .fingerprint import Fingerprint
 
@@ -29,6 +29,10 @@ _OVERHEAD = 0.85  # share of the minutes that training steps get; the rest reads
 _NARROW_RANGE = 0.5  # of full scale
 _SPREAD = 0.1  # of the brightness between images, of full scale
 _SMALL_CROP = 128  # px
+_LEAST_SIZE = 32  # px
+_UNET_DEPTH, _ENCODER_UNIT = 4, 32  # the sides of an input are multiples of 2**depth; of encoders, of 32
+_FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
+_LEAST_WIDTH = 4.0  # px that the thinnest class keeps where images are scaled down
 _SEVERAL_CLASSES = 3
 _RARE = 0.3  # of its equal share: that a class is rare
 _LEAST_STEPS_A_PASS = 8
@@ -75,7 +79,7 @@ class _Question:
 
     @property
     def steps_a_pass(self) -> int:
-        crops = self.fingerprint.crops(self.settings.network.size, self.settings.network.image_fit)
+        crops = self.fingerprint.crops(self.settings.network.input_size, self.settings.network.image_fit)
         return math.ceil(crops / self.settings.fit.batch_size)
 
     @property
@@ -107,13 +111,28 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
     return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings, files=budget.files)
 
 
+def _size(asked: _Question) -> Decision:
+    network, largest = asked.settings.network, max(asked.fingerprint.sizes[2:4])
+    unit = _ENCODER_UNIT if network.encoder or network.name != "unet" else 2 ** max(network.depth or 0, _UNET_DEPTH)
+    side = max(_LEAST_SIZE, unit * math.ceil(largest / unit))
+    if side < SIZE:
+        return Decision("size", side, f"the images are of about {largest} px")
+    return Decision("size", SIZE, f"the images are of {SIZE} px and more")
+
+
 def _fit(asked: _Question) -> Decision:
     if asked.settings.data.balance:
         return Decision("fit", "crop", "--balance draws crops")
     height, width = asked.fingerprint.sizes[2:4]
-    larger = height * width > asked.settings.network.size**2
+    size = asked.settings.network.input_size
+    larger = height * width > size**2
     if asked.fingerprint.upright and larger:
         why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
+        return Decision("fit", "resize", why)
+    objects = asked.fingerprint.objects
+    left = objects.width * size / max(height, width)
+    if larger and objects.extent > size and objects.an_image <= _FEW_OBJECTS and left >= _LEAST_WIDTH:
+        why = f"objects of about {objects.extent:.0f} px do not fit into parts of {size} px"
         return Decision("fit", "resize", why)
     return Decision("fit", "crop", f"images of about {height} x {width} px are seen at their own scale")
 
@@ -160,11 +179,11 @@ def _class_weights(asked: _Question) -> Decision:
 
 def _batch(asked: _Question) -> Decision:
     fingerprint, network = asked.fingerprint, asked.settings.network
-    crops = fingerprint.crops(network.size, network.image_fit)
+    crops = fingerprint.crops(network.input_size, network.image_fit)
     if fingerprint.kinds > 1:
         batch, why = 8, f"something of each of {fingerprint.kinds} kinds of images is in it"
-    elif network.size <= _SMALL_CROP:
-        batch, why = 8, f"crops of {network.size} px are small"
+    elif network.input_size <= _SMALL_CROP:
+        batch, why = 8, f"crops of {network.input_size} px are small"
     else:
         batch, why = 4, "more steps in the same time"
     devices = asked.settings.fit.devices
@@ -256,6 +275,7 @@ def _is_unet(settings: TrainSettings) -> bool:
 
 # Whether a setting is left open, and the rule that decides it; a rule may look at what those above it decided.
 _RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Question], Decision | None]], ...] = (
+    (lambda given: given.network.size is None, _size),
     (lambda given: given.network.fit is None, _fit),
     (lambda given: given.network.per_image is None, _per_image),
     (lambda given: given.data.augment == "auto", _augment),

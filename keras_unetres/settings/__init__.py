@@ -28,6 +28,7 @@ from .commands import (
 )
 from .train import (
     EPOCHS,
+    SIZE,
     DataSettings,
     FitSettings,
     LimitSettings,
@@ -61,6 +62,7 @@ __all__ = [
     "PruneSettings",
     "QuantizeSettings",
     "RETRAIN_EPOCHS",
+    "SIZE",
     "ReadingSettings",
     "ReportSettings",
     "RetrainSettings",

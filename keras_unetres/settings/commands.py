@@ -16,6 +16,7 @@ from ..choices.quantization import ENGINES, RANGE_METHODS
 from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
 from .train import (
+    SIZE,
     DataSettings,
     FitSettings,
     LimitSettings,
@@ -87,7 +88,7 @@ class AugmentSettings(Settings):
     data: str = setting(help=_DATA, positional=True)
     out: str = setting(help=".png to write", metavar="F")
     augment: str = like(DataSettings, "augment")
-    size: int = like(NetworkSettings, "size", help="side of the crops")
+    size: int = like(NetworkSettings, "size", help="side of the crops", default=SIZE, unset=None)
     fit: str = like(NetworkSettings, "fit", default="crop")
     per_image: tuple[float, float] | None = like(NetworkSettings, "per_image", help=_STRETCHED, unset="no stretching")
     seed: int = like(FitSettings, "seed", help="seed of the draws")

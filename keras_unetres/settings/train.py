@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # What holds without a plan: for classifiers, with --no-plan, and in runs of earlier versions that do not say it.
 EPOCHS = 40  # where no minutes are given, either
 BATCH = 4
+SIZE = 256  # px
 LEARNING_RATE = 1e-3
 
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
@@ -37,7 +38,15 @@ class NetworkSettings(Settings):
 
     title = "network"
 
-    size: int = setting(256, "side of the square input", least=1, most=16384, metavar="PX", unit="px")
+    size: int | None = setting(
+        None,
+        "side of the square input",
+        least=1,
+        most=16384,
+        metavar="PX",
+        unit="px",
+        unset=f"that of the images if they are smaller than {SIZE} px; else {SIZE}",
+    )
     name: str = setting(
         "unet",
         "unet, fcn, or a ResNet such as resnet50 for class folders",
@@ -135,9 +144,14 @@ class NetworkSettings(Settings):
         """The field `fit` of the preprocessing."""
         return self.fit or find_network(self.name).task.fits[0]
 
+    @property
+    def input_size(self) -> int:
+        """Side of the square input, px."""
+        return self.size or SIZE
+
     def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
         """Return the builder's name and its arguments, as `run.json` keeps them."""
-        shape = {"input_shape": [self.size, self.size, channels], "num_classes": num_classes}
+        shape = {"input_shape": [self.input_size, self.input_size, channels], "num_classes": num_classes}
         if self.name in ENCODERS:
             depth, variant = ENCODERS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}

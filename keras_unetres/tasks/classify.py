@@ -50,7 +50,7 @@ class Classify:
             channels=network.channels or 3,
             per_image=network.stretch,
             fit=network.image_fit,
-            size=(network.size, network.size),
+            size=(network.input_size, network.input_size),
         )
 
     def usual_augment(self, channels: int) -> str:

@@ -260,7 +260,8 @@ def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, di
         before = {v.path: np.array(v.numpy()) for v in built.weights}
         pre = load_published(built, network.weights, encoder=model.arguments.get("encoder", network.name))
         initial = {v.path: np.array(v.numpy()) for v in built.weights if not np.array_equal(before[v.path], v.numpy())}
-    return replace(pre, per_image=network.stretch, fit=network.image_fit, size=(network.size, network.size)), initial
+    side = network.input_size
+    return replace(pre, per_image=network.stretch, fit=network.image_fit, size=(side, side)), initial
 
 
 def _describe(

@@ -59,7 +59,7 @@ def decide(
     within = f" (95 %: a change of {ends})" if drop.interval else ""
     blind = reached is not None and baseline is not None and reached <= baseline.score
     passed = drop.points <= max_drop and not blind and exceeded is None
-    line = f"{'Passed' if passed else 'Rejected'}. The file {what}{within} on {images}; {allowed}."
+    line = f"The file {what}{within} on {images}; {allowed}."
     if blind:
-        line += f" Its {score} of {reached:.2f} is no better than that of always answering one class ({baseline})."
-    return Verdict(passed, line + beyond)
+        line = f"Its {score} of {reached:.2f} is no better than that of always answering one class ({baseline}). {line}"
+    return Verdict(passed, f"{'Passed' if passed else 'Rejected'}. {line}{beyond}")
