@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .verify.receipt import Receipt, read_receipt
     from .weights import build_fcn, build_resnet, build_unet, load_published
     from .workflows.augment import augment
+    from .workflows.calibrate import calibrate
     from .workflows.check import check
     from .workflows.cluster import cluster
     from .workflows.evaluate import evaluate
@@ -76,6 +77,7 @@ _HOMES = {
     "build_fcn": "weights",
     "build_resnet": "weights",
     "build_unet": "weights",
+    "calibrate": "workflows.calibrate",
     "check": "workflows.check",
     "cluster": "workflows.cluster",
     "cluster_model": "quantization",
@@ -129,6 +131,7 @@ __all__ = [
     "build_fcn",
     "build_resnet",
     "build_unet",
+    "calibrate",
     "check",
     "cluster",
     "cluster_model",

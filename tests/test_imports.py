@@ -25,7 +25,7 @@ SOURCES = {"keras_unetres": Path(), "unetres_edge": Path("edge/src")}
 LEVELS = (
     ("__main__", "cli"),
     ("workflows",),
-    ("planning", "verify"),
+    ("planning", "verify", "trust"),
     ("tasks",),
     ("doctor", "quantization", "tflite", "training"),
     ("pages",),

@@ -11,9 +11,11 @@ from models import Graph, make_card, make_conv, make_identity
 
 from unetres_edge import Card, Preprocessing, Segmenter, UnetresError, read_card, seal
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
+from unetres_edge.model.calibration import Calibration
 from unetres_edge.model.card import CARD_NAME, default_colors
 
-NOT_IN_OLDER = {"activation", "background", "show", "stride", "resealed"}  # fields that older files do not say
+# fields that older files do not say
+NOT_IN_OLDER = {"activation", "background", "calibration", "show", "stride", "resealed"}
 WEIGHTS = np.array([[1], [-1]])
 BIAS = np.array([0, 200])
 FULL = Card(
@@ -51,6 +53,47 @@ def test_a_card_comes_back_as_it_was() -> None:
     assert Card.from_json(FULL.to_json()) == FULL
     assert Card.from_json(make_card().to_json().encode()) == make_card()
     assert list(values_of(FULL))[-1] == "sha256"
+
+
+def test_a_calibration_comes_back_and_older_cards_have_none() -> None:
+    card = dataclasses.replace(make_card(), calibration=Calibration(1.25, (), 12, "val"))
+    values = values_of(card)
+    assert values["calibration"] == {"temperature": 1.25, "bias": [], "images": 12, "split": "val"}
+    assert Card.from_json(card.to_json()) == card
+    del values["calibration"]
+    assert Card.from_json(json.dumps(values)).calibration is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0},
+        {"temperature": -1},
+        {"temperature": 65},
+        {"temperature": float("nan")},
+        {"temperature": "1"},
+        {"temperature": True},
+        {"bias": [0.0]},
+        {"bias": [1e9] * 3},
+        {"bias": None},
+        {"bias": "000"},
+        {"images": -1},
+        {"images": 1.5},
+        {"split": 3},
+    ],
+    ids=str,
+)
+def test_a_calibration_that_cannot_be_meant_is_refused(change: dict) -> None:
+    card = make_card()
+    values = values_of(dataclasses.replace(card, calibration=Calibration()))
+    names = len(card.class_names)
+    assert names > 1
+    wrong = {"bias": [1e9] * names} if change == {"bias": [1e9] * 3} else change
+    values["calibration"].update(wrong)
+    with pytest.raises(ModelError):
+        Card.from_json(json.dumps(values))
+    with pytest.raises(ModelError):
+        Card.from_json(json.dumps(values | {"calibration": [1.0]}))
 
 
 def test_a_sealed_file_gives_its_card() -> None:

@@ -26,6 +26,7 @@ from unetres_edge import Segmenter, UnetresError, read_card
 from unetres_edge.cli import main
 from unetres_edge.errors import ExistsError, FileSystemError, ImageError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.files import write_json
+from unetres_edge.model.calibration import Calibration
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
@@ -118,6 +119,42 @@ def test_labels_are_those_of_python(form: str, files: dict[str, bytes], tmp_path
         np.testing.assert_array_equal(np.array(Image.open(f"{out}.png")), labels)
         np.testing.assert_array_equal(fill(json.loads(Path(f"{out}.geojson").read_text()), labels.shape), labels)
     assert len(seen) > 1, "a network that gives one class everywhere proves nothing"
+
+
+CALIBRATIONS = {
+    "softmax": Calibration(2.5, (0.0, -1.5, 0.75), 7, "val"),
+    "sigmoid": Calibration(0.4),
+    "none": Calibration(3.0, (0.5, 0.0, -1.0)),
+}
+
+
+@pytest.mark.parametrize("activation", [*CALIBRATIONS, None])
+def test_confidence_is_that_of_python(activation: str | None, files: dict[str, bytes], tmp_path: Path) -> None:
+    """Calibrated and not, over tiles and scaled; of another activation, scores are taken as what they then mean."""
+    rng, jobs, cases = np.random.default_rng(11), [], []
+    for fit in ("crop", "resize"):
+        card = read_card(with_card(files["int8"], fit=fit))
+        names = len(card.class_names)
+        calibration = CALIBRATIONS.get(activation or "")
+        if calibration and calibration.bias:
+            calibration = dataclasses.replace(calibration, bias=calibration.bias[:names])
+        card = dataclasses.replace(card, activation=activation or "softmax", calibration=calibration)
+        data = replace_card(files["int8"], card)
+        (tmp_path / f"{fit}.tflite").write_bytes(data)
+        pixels, out = draw_scene(rng, 41, 70, 3, 8), tmp_path / fit
+        out.with_suffix(".raw").write_bytes(pixels.tobytes())
+        image = {"raw": f"{out}.raw", "width": 70, "height": 41, "channels": 3, "bits": 8, "out": f"{out}"}
+        jobs.append({"model": f"{out}.tflite", "images": [{**image, "confidence": True}], "error": f"{out}.error"})
+        cases.append((data, pixels, out))
+    run_jobs(jobs, tmp_path)
+    for data, pixels, out in cases:
+        with Segmenter(data, num_threads=1) as segmenter:
+            expected = segmenter.segment(pixels, confidence=True)
+        np.testing.assert_array_equal(np.fromfile(f"{out}.labels", np.uint8), expected.class_map.ravel())
+        assert expected.confidence is not None
+        assert np.ptp(expected.confidence) > 0
+        found = np.fromfile(f"{out}.confidence", np.float32).reshape(expected.confidence.shape)
+        np.testing.assert_allclose(found, expected.confidence, rtol=2e-5, atol=1e-6)
 
 
 def fill(geojson: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:

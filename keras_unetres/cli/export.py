@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
         max_ms=scoring.max_ms,
         max_kb=scoring.max_kb,
         device=scoring.device,
+        calibrate=settings.calibrate,
     )
     if settings.web is not None:
         from ..workflows.web import write_web

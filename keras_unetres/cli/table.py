@@ -18,6 +18,7 @@ COMMANDS = {
     "prune": "train a run on while its smallest weights become 0",
     "cluster": "train a run on with few different values in each kernel",
     "export": "write a .tflite from a run folder or a .keras file",
+    "calibrate": "make the probabilities of a .tflite right, on labelled images",
     "evaluate": "score a run, a .tflite or a .keras file on labelled images",
     "report": "write what a run has learned as a page that opens without a network",
     "predict": "write a class map for every image",

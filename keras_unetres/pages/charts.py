@@ -271,3 +271,56 @@ def noise_chart(layers: Sequence[Mapping[str, Any]]) -> NoiseChart:
             )
         )
     return NoiseChart(tuple(Tick(y(tick), f"{tick:g} dB") for tick in ticks), tuple(bars), wide)
+
+
+@dataclass(frozen=True)
+class ReliabilityBar:
+    """A bin of probabilities: left edge, top and height in px, how dark it is by its share, and its tip."""
+
+    x: float
+    y: float
+    height: float
+    shade: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class ReliabilityChart:
+    """Of answers with such a probability, how many are right: a bar a bin, and the diagonal of equal shares."""
+
+    title: str
+    bars: tuple[ReliabilityBar, ...]
+    bar_width: float
+
+    side, left, top, below = 190, 44, 12, 34
+
+    @property
+    def width(self) -> int:
+        """Of the whole chart, px."""
+        return self.left + self.side + 12
+
+    @property
+    def height(self) -> int:
+        """Of the whole chart, px."""
+        return self.top + self.side + self.below
+
+
+def reliability_chart(title: str, bins: Mapping[str, Sequence[float | None]]) -> ReliabilityChart:
+    """Return the diagram of bins, each with "share" of the pixels, "claimed" and "right" (None where it is empty)."""
+    count = len(bins["right"])
+    side, bars = ReliabilityChart.side, []
+    for place, (share, claimed, right) in enumerate(zip(bins["share"], bins["claimed"], bins["right"], strict=True)):
+        if right is None or claimed is None or not share:
+            continue
+        tall = side * right
+        tip = f"{100 * share:.1f} % of the answers: {claimed:.3f} claimed, {right:.3f} right"
+        bars.append(
+            ReliabilityBar(
+                ReliabilityChart.left + side * place / count,
+                ReliabilityChart.top + side - tall,
+                tall,
+                round(min(1.0, 0.25 + share), 3),
+                tip,
+            )
+        )
+    return ReliabilityChart(title, tuple(bars), side / count)

@@ -11,7 +11,7 @@ import numpy as np
 from unetres_edge.results.draw import Color
 
 from ..scores.bootstrap import FEW_IMAGES
-from .charts import gauge, noise_chart
+from .charts import ReliabilityChart, gauge, noise_chart, reliability_chart
 from .frame import render
 
 CHANGE_COLORS = {"both wrong": (235, 235, 235), "gained": (250, 204, 21), "lost": (239, 68, 68)}  # the last is on top
@@ -78,6 +78,13 @@ def speed_line(titles: Sequence[str], ms: Sequence[float | None], file: str) -> 
     return f"takes {after / before:.1f} times as long as float32, on the machine that scored it"
 
 
+def diagrams(reliability: Mapping[str, Any] | None) -> list[ReliabilityChart]:
+    """Return the diagrams of probabilities before and after they were calibrated; none where they were not."""
+    if not reliability or "before" not in reliability:
+        return []
+    return [reliability_chart(f"{when} calibration", reliability[when]["bins"]) for when in ("before", "after")]
+
+
 def _values(
     figures: Mapping[str, Any], images: Sequence[ChangedImage], class_colors: Sequence[Color]
 ) -> dict[str, Any]:
@@ -95,6 +102,7 @@ def _values(
         "each": "per_class_iou" if rows and "per_class_iou" in rows[0] else "per_class_accuracy",
         "gauge": None if gate["drop"] is None else gauge(gate["drop"], gate["drop_interval"], gate["max_drop"]),
         "noise": None if mixed is None else noise_chart(mixed["layers"]),
+        "diagrams": diagrams(figures.get("reliability")),
         "images": images,
         "class_colors": class_colors,
         "change_colors": CHANGE_COLORS,

@@ -7,6 +7,7 @@ from .commands import (
     MAX_DROP,
     RETRAIN_EPOCHS,
     AugmentSettings,
+    CalibrateSettings,
     CheckSettings,
     ClusterSettings,
     DemoSettings,
@@ -41,6 +42,7 @@ from .train import (
 
 __all__ = [
     "AugmentSettings",
+    "CalibrateSettings",
     "CheckSettings",
     "ClusterSettings",
     "DataSettings",

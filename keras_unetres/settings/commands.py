@@ -243,9 +243,26 @@ class ExportSettings(Settings):
     size: tuple[int, int] | None = _tile_size("side, or height and width, of the tile", unset="that of the network")
     overwrite: bool = setting(False, "replace an earlier file and its receipt")
     web: str | None = setting(None, "also write a page with the model, for any static host", metavar="DIR")
+    calibrate: bool = setting(True, "leave probabilities as the network claims them")
     calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
     scoring: GateSettings = GateSettings()
     keras_file: KerasFileSettings = KerasFileSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateSettings(Settings):
+    """`unetres calibrate`."""
+
+    model: str = setting(help=".tflite file that gives scores", positional=True)
+    data: str = setting(help=_DATA, metavar="D")
+    split: str = setting(
+        "val", "part that it is calibrated on: images that the network was not trained on", choices=_PARTS
+    )
+    out: str | None = setting(
+        None, ".tflite to write", metavar="F", unset="the file itself, once the new one is complete"
+    )
+    overwrite: bool = setting(False, "replace the file of --out")
+    json: str | None = setting(None, "write the figures to this file, too", metavar="F")
 
 
 @dataclass(frozen=True, kw_only=True)

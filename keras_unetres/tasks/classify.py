@@ -42,6 +42,7 @@ class Classify:
     monitor = "val_accuracy"
     score_key = "top1"
     planned = False
+    biased = False  # the first of the likeliest classes is the answer
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return how whole images are brought to the network's size; three channels where the images decide."""
@@ -142,6 +143,10 @@ class Classify:
 
         pairs = ((record.image, record.class_id) for record in records)
         return score_classifier(opened, pairs, name=name, total=len(records))
+
+    def labelled_scores(self, opened: Any, record: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores and the class of the image."""
+        return opened.classify(record.image).scores[None], np.array([record.class_id])
 
     def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
         """Return the share of right answers of one class for every image."""

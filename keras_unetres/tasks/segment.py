@@ -12,6 +12,7 @@ import numpy as np
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.errors import DataError, FileSystemError
 from unetres_edge.files import write_bytes
+from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.results import draw
 from unetres_edge.terminal import counted
 
@@ -43,6 +44,7 @@ class Segment:
     monitor = "val_miou"
     score_key = "miou"
     planned = True
+    biased = True
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return None: images are kept as they are, and crops cut from them."""
@@ -154,6 +156,11 @@ class Segment:
 
         each = _with_objects(records) if separation else ((record.image, record.mask) for record in records)
         return score(opened, each, name=name, total=len(records), separation=separation)
+
+    def labelled_scores(self, opened: Any, record: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores and labels of the labelled pixels."""
+        labelled = record.mask != IGNORE
+        return opened.segment(record.image, scores=True).scores[labelled], record.mask[labelled]
 
     def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
         """Return the mIoU of one class everywhere."""

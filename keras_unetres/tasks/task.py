@@ -91,10 +91,12 @@ class Task(TrainingTask, Protocol):
     Attributes:
         score_key: the score that counts, among those that `score` returns.
         planned: whether what settings leave open is decided from the data and the minutes.
+        biased: whether calibrated probabilities may rank classes otherwise than the scores do.
     """
 
     score_key: str
     planned: bool
+    biased: bool
 
     def scaled(self, settings: TrainSettings) -> Preprocessing | None:
         """Return how images are scaled as they are decoded, or None where they are kept as they are."""
@@ -123,6 +125,14 @@ class Task(TrainingTask, Protocol):
         self, opened: Opened, records: Records, *, name: str = "scoring", separation: Separation | None = None
     ) -> dict[str, Any]:
         """Return the scores of a model on labelled images, JSON values."""
+
+    def labelled_scores(self, opened: Opened, record: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores (n, classes) float32 of what is labelled in an image, pixels or all of it, and the labels.
+
+        Args:
+            opened: a model that gives scores.
+            record: the image with its mask or its class.
+        """
 
     def baseline(self, counts: np.ndarray, class_names: Sequence[str]) -> Baseline | None:
         """Return the score of always answering one class, or None where fewer than two classes are there.

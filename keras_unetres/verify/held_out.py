@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from unetres_edge import Card
 from unetres_edge.errors import DataError
 
 from ..choices.tasks import CLASSIFY, SEGMENT
@@ -38,6 +39,7 @@ from .rows import (
 if TYPE_CHECKING:
     from ..pages.receipt import ChangedImage
 
+DATA_IN_MEMORY = "data in memory"  # what stands for the path of such data
 _FALLBACK = (
     "There is no test part. These validation images also chose the weights: the scores are optimistic, the loss is not."
 )
@@ -162,11 +164,11 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
 _SCORE = {SEGMENT.name: _score_masks, CLASSIFY.name: _score_classes}
 
 
-def read_held_out(loaded: Loaded, data: Any, split: str | None, info: RunInfo | None) -> HeldOut:
+def read_held_out(card: Card, data: Any, split: str | None, info: RunInfo | None) -> HeldOut:
     """Read the images that a file is scored on, as the training data was read.
 
     Args:
-        loaded: the model and its card.
+        card: the card of the model.
         data: what `open_for` takes.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         info: what `run.json` says, or None.
@@ -178,7 +180,6 @@ def read_held_out(loaded: Loaded, data: Any, split: str | None, info: RunInfo | 
     from ..tasks.reading import open_for, read_for
     from ..tasks.reports import changes_since
 
-    card = loaded.card
     dataset = open_for(card, data)
     chosen = split or ("test" if dataset.splits.get("test") else "val")
     records = read_for(card, dataset, chosen)
@@ -187,7 +188,7 @@ def read_held_out(loaded: Loaded, data: Any, split: str | None, info: RunInfo | 
         notes.append(_FALLBACK)
     if chosen in ("train", "all"):
         notes.append("The network was trained on these images, or on some of them.")
-    path = "data in memory"
+    path = DATA_IN_MEMORY
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data) if os.fspath(data).startswith("tfds:") else os.path.abspath(data)
     about = ScoredOn(path, chosen, len(records), fingerprint(dataset, records.classes), tuple(notes))

@@ -51,6 +51,7 @@ class Candidate:
         mixed: how the layers that compute in float32 were chosen, JSON values; None if nothing was.
         limits: what the file may take on its device.
         profile: of that device; None for this machine.
+        reliability: how right its probabilities are, JSON values; None where that was not asked.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Candidate:
     mixed: dict[str, Any] | None = None
     limits: LimitSettings = LimitSettings()
     profile: Profile | None = None
+    reliability: dict[str, Any] | None = None
 
     def exceeded_by(self, data: bytes) -> str | None:
         """Return what a file takes, in words, where that is more than its limits allow."""
@@ -178,6 +180,7 @@ def _receipt(
         images=() if scored is None else scored.images,
         noise_db=_noise(candidate, reference, data, (tiles, seen), layers),
         mixed=candidate.mixed,
+        reliability=candidate.reliability,
         contents=contents.to_dict(),
         targets=ask_targets(data, contents, card, seen),
         versions={**package_versions(), "python": platform.python_version(), "system": platform.platform()},

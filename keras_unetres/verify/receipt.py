@@ -98,6 +98,7 @@ class Receipt:
         images: what became of each image; none for classifiers.
         noise_db: layer -> signal to quantization noise, dB, of files that have a float32 one beside them.
         mixed: how layers that stay in float32 were chosen, JSON values; None without.
+        reliability: how right its probabilities are, before and after calibration, JSON values; None if not asked.
         contents: what the file is made of, as `keras_unetres.tflite.contents.Contents.to_dict` gives it.
         targets: where it runs.
         versions: versions of packages, Python and the system.
@@ -122,6 +123,7 @@ class Receipt:
     targets: tuple[TargetRow, ...]
     versions: Mapping[str, str]
     command: str
+    reliability: Mapping[str, Any] | None = None
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -192,6 +194,7 @@ class Receipt:
                 "images": [asdict(row) for row in self.images],
                 "noise_db": self.noise_db,
                 "mixed": self.mixed,
+                "reliability": self.reliability,
                 "contents": self.contents,
                 "targets": [row.to_dict() for row in self.targets],
                 "versions": self.versions,
@@ -248,6 +251,7 @@ class Receipt:
             targets=tuple(_build(TargetRow, row) for row in values["targets"]),
             versions=values["versions"],
             command=values["command"],
+            reliability=_read_reliability(values.get("reliability"), file),
         )
 
 
@@ -296,6 +300,18 @@ def card_scores(score: str, scored_on: ScoredOn, rows: Sequence[Row]) -> dict[st
         "labels_equal": file.labels_equal,
         PER_CLASS[score]: dict(file.per_class),
     }
+
+
+def _read_reliability(values: Any, file: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+    """Return what a receipt says of probabilities; None where it says nothing.
+
+    Raises:
+        ReceiptError: it has another form.
+    """
+    if values is None:
+        return None
+    _check(values, _UNSCORED if isinstance(values, dict) and "why_not" in values else _RELIABILITY, "reliability", file)
+    return dict(values)
 
 
 def _build(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -355,6 +371,18 @@ _FORM: dict[str, Any] = {  # what a receipt of schema 1 has at least; a list hol
     "targets": [{**dict.fromkeys(("target", "fits", "reason", "by"), str), "rules": (dict, NoneType), "note": _TEXT}],
     "versions": dict,
     "command": str,
+}
+_MEASURED: dict[str, Any] = {
+    "ece": _NUMBER,
+    "log_loss": _NUMBER,
+    "ece_by_class": dict,
+    "bins": dict.fromkeys(("share", "claimed", "right"), list),
+}
+_RELIABILITY: dict[str, Any] = {
+    "calibration": {"temperature": _NUMBER, "bias": list, "images": int, "split": str},
+    "measured_on": str,
+    "before": _MEASURED,
+    "after": _MEASURED,
 }
 _UNSCORED = {"why_not": str}
 _SCORED_ON = {**dict.fromkeys(("path", "split", "fingerprint"), str), "num_images": int, "notes": list}

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
-from unetres_edge.files import read_bytes
+from unetres_edge.files import read_bytes, write_bytes
+from unetres_edge.model.card import read_card
 
 from ..choices.arguments import checks_kinds
 from ..data.forms.tfds import is_asked_for
@@ -24,9 +25,10 @@ from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
 from ..tasks.reading import recorded_place
 from ..tflite import converter_process
-from ..verify.held_out import HeldOut, read_held_out
+from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
 from ..verify.proof import Candidate, prove
 from ..verify.receipt import Receipt, receipt_files
+from .calibrate import calibrate_file
 from .export_source import Source, find_origin, open_source
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def export(
     max_ms: float | None = None,
     max_kb: float | None = None,
     device: str | os.PathLike[str] | None = None,
+    calibrate: bool = ExportSettings.calibrate,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -93,6 +96,9 @@ def export(
         max_kb: kB that the file may have, likewise.
         device: profile of the device that `max_ms` is about, as `unetres-edge profile` writes it; what the file takes
             there is foretold. None for the device of the run, else for this machine, on which the file is timed.
+        calibrate: find, on the validation part, what makes the file's probabilities right, and write it into its card.
+            Labels stay what they are. Without that part, or a head that gives scores, it is left, and the receipt says
+            why.
         say: called with lines for the user.
 
     Returns:
@@ -154,8 +160,12 @@ def export(
             done = converter.convert(
                 "model", candidate.loaded.model, MIXED if floats else "static_wi8_ai8", head, floats
             )
+            if calibrate:
+                candidate = _calibrated(candidate, done, opened.info, say)
             return prove(candidate, done, reference, Path(path), say)
         done = converter.convert("model", candidate.loaded.model, recipe, head)
+        if calibrate:
+            candidate = _calibrated(candidate, done, opened.info, say)
         compared = not isinstance(held, str) and chosen.name != "float32"
         compared = compared and not is_quantization_aware(candidate.origin.model)
         reference_data = converter.convert_float(candidate.origin.model) if compared else None
@@ -200,6 +210,28 @@ class _Converter:
         return read_bytes(self.convert("float32", model, "float32", "logits").path)
 
 
+def _calibrated(candidate: Candidate, done: Exported, info: RunInfo | None, say: Callable[[str], None]) -> Candidate:
+    """Calibrate a file where it lies, if there are images for it, and return the candidate that knows how it went."""
+    if isinstance(candidate.held, str):
+        return candidate
+    held, card = candidate.held, read_card(read_bytes(done.path))
+    if card.head != "logits":
+        return replace(candidate, reliability={"why_not": f"a file with the head {card.head} gives no scores"})
+    validation = held
+    if held.about.split != "val":
+        if held.about.path == DATA_IN_MEMORY:
+            return replace(candidate, reliability={"why_not": "data in memory has no validation part"})
+        try:
+            validation = read_held_out(card, held.about.path, "val", info)
+        except DataError:
+            return replace(candidate, reliability={"why_not": "there is no validation part"})
+    data, figures = calibrate_file(
+        read_bytes(done.path), validation, held if held.about.split == "test" else None, say=say
+    )
+    write_bytes(done.path, data)
+    return replace(candidate, reliability=figures)
+
+
 def _check_auto(source: Source, head: str) -> None:
     from ..choices.heads import check_head, find_head
     from ..choices.recipes import find_recipe
@@ -223,7 +255,7 @@ def _judges(candidate: Candidate, info: RunInfo | None) -> list[tuple[str, Calla
     judges = [(about.split, candidate.held.judge(candidate.origin))]
     if about.split == "test":
         with contextlib.suppress(DataError):  # a data set without that part
-            validation = read_held_out(candidate.loaded, about.path, "val", info)
+            validation = read_held_out(candidate.loaded.card, about.path, "val", info)
             judges.insert(0, ("val", validation.judge(candidate.origin)))
     return judges
 
@@ -304,7 +336,7 @@ def _find_images(
         try:
             if data is None and info is not None:
                 recorded_place(info)  # refuses what a file does not open
-            return read_held_out(source.loaded, path, split, info)
+            return read_held_out(source.loaded.card, path, split, info)
         except DataError as error:
             if asked:
                 raise

@@ -102,7 +102,7 @@ class Classifier(LoadedModel):
         ready = time.perf_counter()
         scores = np.array(engine.run(tile), np.float32)
         order = np.argsort(-scores, kind="stable")[:top].tolist()
-        shares = probabilities(scores, self.card.activation)
+        shares = probabilities(scores, self.card.activation, self.card.calibration)
         names = self.card.class_names
         best = tuple((class_id, names[class_id], float(shares[class_id])) for class_id in order)
         return Classification(

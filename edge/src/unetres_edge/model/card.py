@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import CardMissingError, ModelDamagedError, ModelError
 from ..images.preprocessing import Preprocessing
 from .background import find_background
+from .calibration import Calibration
 
 CARD_NAME = "KERAS_UNETRES_CARD"
 SCHEMA = 1
@@ -47,6 +48,7 @@ class Card:
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
         activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
             "none" where they are probabilities already.
+        calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -66,6 +68,7 @@ class Card:
     halo: int = 0
     stride: int = 0
     activation: str = "softmax"
+    calibration: Calibration | None = None
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +96,9 @@ class Card:
             raise ModelError(
                 "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
             )
+        bias = () if self.calibration is None else self.calibration.bias
+        if bias and len(bias) != len(self.class_names):
+            raise ModelError("card has not one bias a class", expected=len(self.class_names), found=len(bias))
         if self.background == -1:
             object.__setattr__(self, "background", find_background(self.class_names))
         if not 0 <= self.background < len(self.class_names):
@@ -130,6 +136,7 @@ class Card:
                 "halo": self.halo,
                 "stride": self.stride,
                 "activation": self.activation,
+                "calibration": None if self.calibration is None else self.calibration.to_dict(),
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -165,6 +172,7 @@ class Card:
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
+                calibration=_calibration(values.get("calibration")),  # older files have none
                 recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),
@@ -201,6 +209,10 @@ def _id(value: object) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is no class id")
     return value
+
+
+def _calibration(values: Any) -> Calibration | None:
+    return None if values is None else Calibration.from_dict(values)
 
 
 def _show(values: Sequence[int]) -> tuple[int, ...]:

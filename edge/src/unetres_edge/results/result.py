@@ -10,7 +10,9 @@ import numpy as np
 
 from ..errors import UsageError
 from ..model.background import find_background
+from ..model.calibration import Calibration
 from . import draw, vector
+from .softmax import probabilities
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,15 @@ class Result:
         class_names: the name of each id.
         class_colors: the colour of each id.
         timing: milliseconds by stage: "prepare", "infer", "post", "total".
-        confidence: (H, W) float32, the probability of the class in `class_map`, of a softmax from 1 / classes to 1;
-            None if not asked for. It is what the network claims, and networks claim too much: it ranks pixels, and is a
-            probability only as far as the network was calibrated.
+        confidence: (H, W) float32, the probability of the class in `class_map`, 0 to 1; None if not asked for. With a
+            calibration it can be read as such: of pixels with 0.8, eight in ten are right, on images like those that
+            it was calibrated on. Without one it is what the network claims, and networks claim too much.
         engine: name of what ran the network, such as "litert"; "" for an engine of the caller's own.
         agreement: share of labels that equal LiteRT's, the least over the self-test and the first image, where another
             engine was chosen by "auto"; None where nothing was compared.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         activation: what makes probabilities of the scores, as the card says it.
+        calibration: what makes them right, as the card says it; None where they are the network's own.
     """
 
     class_map: np.ndarray
@@ -43,10 +46,21 @@ class Result:
     agreement: float | None = None
     background: int = -1
     activation: str = "softmax"
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.background == -1:
             object.__setattr__(self, "background", find_background(self.class_names))
+
+    def probabilities(self) -> np.ndarray:
+        """Return the probability of every class, (H, W, classes) float32, calibrated where the file is.
+
+        Raises:
+            UsageError: the scores were not asked for.
+        """
+        if self.scores is None:
+            raise UsageError("the result has no scores", fix="segment with scores=True")
+        return probabilities(self.scores, self.activation, self.calibration)
 
     def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
         """Return (H, W, 3) uint8: the uint8 image with every class but the background tinted and outlined."""

@@ -110,7 +110,9 @@ class Segmenter(LoadedModel):
                     if kept is not None:
                         kept[row : row + len(values)] = values
                     if sure is not None:
-                        sure[row : row + len(values)] = largest_probability(values, self.card.activation)
+                        sure[row : row + len(values)] = largest_probability(
+                            values, self.card.activation, self.card.calibration
+                        )
                     values = values.argmax(-1)
                 class_map[row : row + len(values)] = values
         return Result(
@@ -124,6 +126,7 @@ class Segmenter(LoadedModel):
             agreement=engine.agreement,
             background=self.card.background,
             activation=self.card.activation,
+            calibration=self.card.calibration,
         )
 
     def segment_large(

@@ -11,6 +11,14 @@
  * @property {[number, number]} size (height, width) of the network's input in px
  */
 /**
+ * What makes the probabilities of a file right: those of scores / temperature + bias (unetres_edge.model.calibration).
+ * @typedef {object} Calibration
+ * @property {number} temperature
+ * @property {number[]} bias one a class, or none
+ * @property {number} images
+ * @property {string} split
+ */
+/**
  * What a model file says about itself.
  * @typedef {object} Card
  * @property {1} schema
@@ -23,6 +31,7 @@
  * @property {number} halo
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid" | "none"} [activation]
+ * @property {Calibration | null} [calibration]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -68,6 +77,18 @@ export type Preprocessing = {
     size: [number, number];
 };
 /**
+ * What makes the probabilities of a file right: those of scores / temperature + bias (unetres_edge.model.calibration).
+ */
+export type Calibration = {
+    temperature: number;
+    /**
+     * one a class, or none
+     */
+    bias: number[];
+    images: number;
+    split: string;
+};
+/**
  * What a model file says about itself.
  */
 export type Card = {
@@ -84,6 +105,7 @@ export type Card = {
     halo: number;
     stride?: number | undefined;
     activation?: "none" | "softmax" | "sigmoid" | undefined;
+    calibration?: Calibration | null | undefined;
     recipe: string;
     scores: Record<string, unknown>;
     dataset: Record<string, unknown>;

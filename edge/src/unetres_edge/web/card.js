@@ -22,6 +22,15 @@ const COPY = "copy the model file again";
  */
 
 /**
+ * What makes the probabilities of a file right: those of scores / temperature + bias (unetres_edge.model.calibration).
+ * @typedef {object} Calibration
+ * @property {number} temperature
+ * @property {number[]} bias one a class, or none
+ * @property {number} images
+ * @property {string} split
+ */
+
+/**
  * What a model file says about itself.
  * @typedef {object} Card
  * @property {1} schema
@@ -34,6 +43,7 @@ const COPY = "copy the model file again";
  * @property {number} halo
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid" | "none"} [activation]
+ * @property {Calibration | null} [calibration]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -127,6 +137,11 @@ function checkCard(card) {
   need(card.background === undefined
     || (Number.isInteger(card.background) && card.background >= 0 && card.background < card.classes.length), "background");
   need(Number.isInteger(card.halo) && Number.isInteger(card.stride ?? 0), "halo or stride");
+  if (card.calibration !== undefined && card.calibration !== null) {
+    const { temperature, bias } = card.calibration;
+    need(numbers([temperature], 1) && temperature >= 1 / 64 && temperature <= 64, "temperature");
+    need((numbers(bias, 0) || numbers(bias, card.classes.length)) && bias.every((v) => Math.abs(v) <= 64), "bias");
+  }
   const pre = card.preprocessing;
   need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");
   need(["crop", "resize", "letterbox"].includes(pre.fit), "unknown fit");

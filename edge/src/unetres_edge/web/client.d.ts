@@ -31,11 +31,12 @@ export class WorkerSegmenter {
     /**
      * Give every pixel of an image a class; an ImageBitmap or a VideoFrame is used up.
      * @param {Picture} image
-     * @param {{scores?: boolean}} [options]
+     * @param {{scores?: boolean, confidence?: boolean}} [options]
      * @returns {Promise<Result>}
      */
-    segment(image: Picture, { scores }?: {
+    segment(image: Picture, { scores, confidence }?: {
         scores?: boolean;
+        confidence?: boolean;
     }): Promise<Result>;
     close(): void;
     #private;

@@ -83,13 +83,13 @@ export class WorkerSegmenter {
   /**
    * Give every pixel of an image a class; an ImageBitmap or a VideoFrame is used up.
    * @param {Picture} image
-   * @param {{scores?: boolean}} [options]
+   * @param {{scores?: boolean, confidence?: boolean}} [options]
    * @returns {Promise<Result>}
    */
-  async segment(image, { scores = false } = {}) {
+  async segment(image, { scores = false, confidence = false } = {}) {
     const closes = "close" in image;
     const sent = "data" in image || closes ? image : await createImageBitmap(image);
-    return this.#ask({ kind: "segment", image: sent, scores }, closes || sent !== image ? [sent] : []);
+    return this.#ask({ kind: "segment", image: sent, scores, confidence }, closes || sent !== image ? [sent] : []);
   }
 
   close() {

@@ -1,6 +1,5 @@
 export * from "./errors.js";
 export { readCard } from "./card.js";
-/** @typedef {import("./card.js").Card} Card */
 /** @typedef {"wasm" | "webgpu"} Accelerator */
 /**
  * @typedef {object} LoadOptions
@@ -26,6 +25,8 @@ export { readCard } from "./card.js";
  * @property {number} width
  * @property {number} height
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
+ * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
+ *   how, where asked for
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 /**
@@ -61,11 +62,12 @@ export class Segmenter {
     /**
      * Give every pixel of an image a class. Calls wait for each other.
      * @param {Picture} image
-     * @param {{scores?: boolean}} [options]
+     * @param {{scores?: boolean, confidence?: boolean}} [options]
      * @returns {Promise<Result>}
      */
-    segment(image: Picture, { scores }?: {
+    segment(image: Picture, { scores, confidence }?: {
         scores?: boolean;
+        confidence?: boolean;
     }): Promise<Result>;
     /** Free the model; `segment` refuses from then on. */
     close(): void;
@@ -120,6 +122,11 @@ export type Result = {
      * (height, width, classes) scores before the argmax, where asked for
      */
     scores?: Float32Array<ArrayBufferLike> | undefined;
+    /**
+     * (height, width) the probability of each pixel's class, calibrated where the card says
+     * how, where asked for
+     */
+    confidence?: Float32Array<ArrayBufferLike> | undefined;
     /**
      * milliseconds by stage
      */

@@ -11,6 +11,7 @@ export * from "./errors.js";
 export { readCard } from "./card.js";
 
 /** @typedef {import("./card.js").Card} Card */
+const LEAST = 1.17549435e-38; // a probability below this counts as this
 /** @typedef {"wasm" | "webgpu"} Accelerator */
 
 /**
@@ -40,6 +41,8 @@ export { readCard } from "./card.js";
  * @property {number} width
  * @property {number} height
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
+ * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
+ *   how, where asked for
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 
@@ -110,19 +113,20 @@ export class Segmenter {
   /**
    * Give every pixel of an image a class. Calls wait for each other.
    * @param {Picture} image
-   * @param {{scores?: boolean}} [options]
+   * @param {{scores?: boolean, confidence?: boolean}} [options]
    * @returns {Promise<Result>}
    */
-  segment(image, { scores = false } = {}) {
-    const result = this.#queue.then(() => this.#segment(image, scores));
+  segment(image, { scores = false, confidence = false } = {}) {
+    const result = this.#queue.then(() => this.#segment(image, scores, confidence));
     this.#queue = result.then(() => {}, () => {});
     return result;
   }
 
-  async #segment(image, wantsScores) {
+  async #segment(image, keepsScores, wantsConfidence) {
     const start = performance.now();
     const engine = this.#open();
     const { preprocessing: pre, head, classes } = this.card;
+    const wantsScores = keepsScores || wantsConfidence;
     if (wantsScores && head === "argmax") {
       throw new UsageError("a model with an argmax head has no scores", { fix: "export it with --head logits" });
     }
@@ -132,7 +136,8 @@ export class Segmenter {
     engine.milliseconds = 0;
     const count = classes.length;
     const classMap = new Uint8Array(height * width);
-    const kept = wantsScores ? new Float32Array(height * width * count) : undefined;
+    const kept = keepsScores ? new Float32Array(height * width * count) : undefined;
+    const confidence = wantsConfidence ? new Float32Array(height * width) : undefined;
     for await (const [first, rows, values, stride] of this.#rows(prepared, engine, wantsScores)) {
       for (let row = first; row < Math.min(first + rows, height); row++) {
         const from = (row - first) * stride;
@@ -141,13 +146,14 @@ export class Segmenter {
           continue;
         }
         argmax(values, from * count, classMap, row * width, width, count);
+        if (confidence) probabilityOf(classMap, values, from * count, confidence, row * width, width, this.card);
         kept?.set(values.subarray(from * count, (from + width) * count), row * width * count);
       }
     }
     const end = performance.now();
     const infer = engine.milliseconds;
     const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
-    return { classMap, width, height, scores: kept, timing };
+    return { classMap, width, height, scores: kept, confidence, timing };
   }
 
   async *#rows(image, engine, wantsScores) {
@@ -205,6 +211,33 @@ function argmax(scores, at, out, to, pixels, count) {
     let best = 0;
     for (let c = 1; c < count; c++) if (scores[at + c] > scores[at + best]) best = c;
     out[to] = best;
+  }
+}
+
+/**
+ * Write the probability of the class of each of some pixels (unetres_edge.results.softmax).
+ * @param {Uint8Array} classMap
+ * @param {Float32Array} scores
+ * @param {number} at where their scores begin
+ * @param {Float32Array} out
+ * @param {number} to where their classes and probabilities begin
+ * @param {number} pixels
+ * @param {Card} card
+ */
+function probabilityOf(classMap, scores, at, out, to, pixels, { activation = "softmax", calibration, classes }) {
+  const count = classes.length;
+  const moved = new Float64Array(count);
+  const scale = calibration ? 1 / calibration.temperature : 1;
+  for (let end = to + pixels; to < end; to++, at += count) {
+    for (let c = 0; c < count; c++) {
+      const score = scores[at + c];
+      if (!calibration) moved[c] = score;
+      else moved[c] = (activation === "none" ? Math.log(Math.max(score, LEAST)) : score) * scale + (calibration.bias[c] ?? 0);
+    }
+    const own = moved[classMap[to]];
+    if (activation === "none" && !calibration) out[to] = own;
+    else if (activation === "sigmoid") out[to] = 1 / (1 + Math.exp(-own));
+    else out[to] = 1 / moved.reduce((sum, value) => sum + Math.exp(value - own), 0);
   }
 }
 

@@ -3,7 +3,7 @@
 let segmenter = null;
 let turn = Promise.resolve();
 
-async function answer({ kind, model, options, image, scores }) {
+async function answer({ kind, model, options, image, scores, confidence }) {
   const { Segmenter } = await import("./segmenter.js");
   if (kind === "load") {
     const next = await Segmenter.load(model, options);
@@ -12,9 +12,10 @@ async function answer({ kind, model, options, image, scores }) {
     const resources = performance.getEntriesByType("resource").map((entry) => entry.name);
     return [{ card: segmenter.card, backend: segmenter.backend, overlap: segmenter.overlap, resources }];
   }
-  const result = await segmenter.segment(image, { scores });
+  const result = await segmenter.segment(image, { scores, confidence });
   image.close?.();
-  return [result, [result.classMap.buffer, ...(result.scores ? [result.scores.buffer] : [])]];
+  const arrays = [result.classMap, result.scores, result.confidence].filter(Boolean);
+  return [result, arrays.map((array) => array.buffer)];
 }
 
 self.onmessage = ({ data }) => {

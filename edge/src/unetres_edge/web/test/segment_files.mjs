@@ -1,5 +1,5 @@
 // Segment raw images in Node and write what comes out, for comparison with Python: node segment_files.mjs JOBS.json
-// JOBS: [{model, images: [{raw, width, height, channels, bits, scores, out}]}]; an error is written as JSON to `out`.
+// JOBS: [{model, images: [{raw, width, height, channels, bits, scores, confidence, out}]}]; an error is written as JSON to `out`.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { Segmenter } from "../segmenter.js";
@@ -16,13 +16,14 @@ for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))
     continue;
   }
   const { card } = segmenter;
-  for (const { raw, width, height, channels, bits, out, scores } of images) {
+  for (const { raw, width, height, channels, bits, out, scores, confidence } of images) {
     try {
       const bytes = new Uint8Array(readFileSync(raw));
       const data = bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
-      const result = await segmenter.segment({ data, width, height, channels }, { scores });
+      const result = await segmenter.segment({ data, width, height, channels }, { scores, confidence });
       writeFileSync(`${out}.labels`, result.classMap);
       if (result.scores) writeFileSync(`${out}.scores`, result.scores);
+      if (result.confidence) writeFileSync(`${out}.confidence`, result.confidence);
       writeFileSync(`${out}.geojson`, geoJSONText(toGeoJSON(result, card.classes, card.background)));
       const png = await encodeClassMap(result, card.classes.map(({ color }) => color));
       writeFileSync(`${out}.png`, new Uint8Array(await png.arrayBuffer()));

@@ -1,0 +1,136 @@
+"""`unetres calibrate`, and what export does of it: the probabilities of a file become as right as they say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
+from unetres_edge.files import read_bytes, write_bytes, write_json
+from unetres_edge.model.card import Card, read_card
+
+from ..choices.arguments import checks_kinds
+from ..settings import CalibrateSettings
+from ..verify.held_out import HeldOut, read_held_out
+from ..verify.receipt import read_receipt, receipt_files
+
+
+@checks_kinds
+def calibrate(
+    model: str | os.PathLike[str],
+    data: Any,
+    *,
+    split: str = CalibrateSettings.split,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = CalibrateSettings.overwrite,
+    json_file: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Find what makes the probabilities of a model file right, and write it into the file's card.
+
+    Network, scores and labels stay what they are; `Result.confidence` becomes the share of such pixels that are right.
+
+    Args:
+        model: `.tflite` with a card and scores.
+        data: what `open_dataset` takes; read as the training data was.
+        split: "train", "val", "test" or "all", which the network was not trained on.
+        out: the `.tflite` to write; None for the file itself. A receipt beside that file then tells of it, too.
+        overwrite: replace an earlier file at `out`.
+        json_file: where to write the figures, too.
+        say: called with lines for the user.
+
+    Returns:
+        JSON values: the "calibration" of the card, the calibration error "before" and "after", in all and by class,
+        and the images that it was "measured_on": those of the part, each by what the others gave.
+
+    Raises:
+        UsageError: the file gives no scores, or `out` is no `.tflite`.
+        DataError: the data set has faults, does not have this part, or no label in it.
+        ExistsError: `out` is there already.
+        ModelError: the file cannot be used.
+    """
+    target = Path(model if out is None else out)
+    if target.suffix != ".tflite":
+        raise UsageError("the output is not a .tflite", file=target, expected="a name ending in .tflite")
+    if out is not None and target.exists() and not overwrite:
+        raise ExistsError("the output exists already", file=target, fix="pass --overwrite, or another --out")
+    for place in (target, json_file):
+        if place is not None and not Path(place).absolute().parent.is_dir():
+            raise FileSystemError("the folder does not exist", file=Path(place).parent)
+    content = read_bytes(model, "model file")
+    card = read_card(content, file=os.fspath(model))
+    if card.head != "logits":
+        raise UsageError("a file without scores cannot be calibrated", file=model, fix="export it with --head logits")
+    calibrated, figures = calibrate_file(content, read_held_out(card, data, split, None), None, say=say)
+    write_bytes(target, calibrated)
+    say(f"wrote      {target}")
+    if out is None:
+        _tell_receipt(Path(model), card, calibrated, figures, say)
+    if json_file is not None:
+        write_json(json_file, figures)
+    return figures
+
+
+def calibrate_file(
+    data: bytes, validation: HeldOut, test: HeldOut | None, *, say: Callable[[str], None]
+) -> tuple[bytes, dict[str, Any]]:
+    """Return a file with what makes its probabilities right in its card, and how right they are, JSON values.
+
+    Args:
+        data: bytes of a `.tflite` with scores.
+        validation: the images that it is found on.
+        test: other images to measure it on; None for those of `validation`, each by what the others gave.
+        say: called with a line for the user.
+
+    Raises:
+        DataError: nothing in `validation` is labelled.
+    """
+    from ..tflite.seal import add_card
+    from ..trust.calibrate import fit_calibration, left_out_calibrations, log_loss_of
+    from ..trust.reliability import measure_reliability
+    from ..trust.scored_pixels import score_pixels
+
+    card = replace(read_card(data), calibration=None)
+    with validation.task.open_file(data) as opened:
+        pixels = score_pixels(opened, validation.task, validation.records)
+        found = fit_calibration(pixels, biases=validation.task.biased, split=validation.about.split)
+        if found is None:
+            raise DataError("nothing in these images is labelled", file=validation.about.path)
+        parts = left_out_calibrations(pixels, like=found)
+        measured, about = pixels, f"{validation.about}, each by what the others gave"
+        if test is not None:
+            tested = score_pixels(opened, test.task, test.records, name="measuring")
+            if len(tested.labels):
+                measured, about, parts = tested, str(test.about), [(tested.labels == tested.labels, found)]
+
+    def figures_of(how: Any) -> dict[str, Any]:
+        reliability = measure_reliability(measured, card.class_names, how).to_dict()
+        return {"log_loss": round(log_loss_of(measured, how), 6), **reliability}
+
+    before, after = figures_of([(own, None) for own, _ in parts]), figures_of(parts)
+    biased = " and a bias a class" if found.bias else ""
+    say(
+        f"calibrated on {validation.about}: temperature {found.temperature:.3g}{biased}; "
+        f"calibration error {before['ece']:.4f}, now {after['ece']:.4f} ({about})"
+    )
+    figures = {"calibration": found.to_dict(), "measured_on": about, "before": before, "after": after}
+    return add_card(data, replace(card, calibration=found)), figures
+
+
+def _tell_receipt(model: Path, before: Card, data: bytes, figures: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Let the receipt beside a file tell of its calibration, if it is the receipt of that file."""
+    json_file, page = receipt_files(model)
+    if not json_file.is_file():
+        return
+    receipt = read_receipt(json_file)
+    if receipt.file.sha256 != before.sha256:
+        say(f"note       {json_file.name} is of another file, and stays as it is")
+        return
+    facts = replace(receipt.file, sha256=read_card(data).sha256, num_bytes=len(data))
+    told = replace(receipt, file=facts, reliability=figures)
+    write_json(json_file, told.to_dict())
+    write_bytes(page, told.page())
+    say(f"receipt    {page}: tells of it, without the pictures of images")
