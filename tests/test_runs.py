@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import SCHEMA, Compilation, RunFolder, picture_name
+from keras_unetres.runs import SCHEMA, Compilation, RunFolder, picture_name, replacement
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError, UsageError
 from unetres_edge.files import is_portable
 
@@ -610,3 +611,10 @@ def test_any_changed_byte_of_the_weights_is_noticed(run: RunFolder) -> None:
         path.write_bytes(damaged)
         with pytest.raises(RunFolderError):
             run.read_weights()
+
+
+def test_every_file_of_a_run_is_put_aside(earlier: RunFolder) -> None:
+    """What stayed would be the new run's: a plan that is not its own."""
+    listed = re.findall(r"^    ([\w./, ]+?)  ", sys.modules[RunFolder.__module__].__doc__ or "", re.MULTILINE)
+    names = {name.split("/")[0] for row in listed for name in row.split(", ")} - {"replaced"}
+    assert {"run.json", "plan.json", "samples"} <= names == set(replacement._FILES)

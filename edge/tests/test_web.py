@@ -257,14 +257,15 @@ def status_of(address: str, **headers: str) -> int:
 
 
 def test_the_folder_is_whole(site: Path, files: dict[str, bytes]) -> None:
-    (line,) = (site / "offline.js").read_text().splitlines()
+    line, worker = (site / "sw.js").read_text().split("\n", 1)
+    assert worker == page_file("sw.js").decode()
     offline = json.loads(line.removeprefix("self.OFFLINE = ").removesuffix(";"))
     assert re.fullmatch("[0-9a-f]{12}", offline["version"])
     assert all((site / name).is_file() for name in offline["files"] if name != "./")
     assert {"./", "index.html", "model.tflite", "litert/dist/index.js", "segmenter.js"} <= set(offline["files"])
     assert offline["policies"] == {"page": POLICY, "worker.js": WORKER_POLICY}
     assert (site / "model.tflite").read_bytes() == files["int8"]
-    for name in PAGE_FILES:
+    for name in set(PAGE_FILES) - {"sw.js"}:
         assert (site / name).read_bytes() == page_file(name) == (web_folder() / name).read_bytes()
     with pytest.raises(ExistsError):
         write_web(site / "model.tflite", site, litert=WEB)
@@ -469,7 +470,7 @@ def test_modules_import_nothing_that_is_not_sent() -> None:
     assert named["page.js"] == own
     assert {"page.js", "style.css"} <= named["index.html"]
     of_litert = {"litert_wasm_threaded_internal.js"}
-    assert set().union(*named.values()) <= {*PAGE_FILES, "offline.js"} | of_litert
+    assert set().union(*named.values()) <= {*PAGE_FILES} | of_litert
 
 
 def test_our_own_code_stays_below_44_kb_over_the_wire() -> None:
@@ -593,7 +594,7 @@ const self = { registration: { scope: base }, addEventListener: (n, f) => { on[n
 const told = [];
 const clients = { claim: async () => {}, matchAll: async () => [{ postMessage: (text) => told.push(text) }] };
 vm.runInNewContext(readFileSync(process.argv[2], "utf8"),
-  { self, caches, clients, fetch: fetchNow, importScripts() {},
+  { self, caches, clients, fetch: fetchNow,
     URL, Headers, Response, Promise });
 for (const n of ["install", "activate"]) { let p; on[n]({ waitUntil: (x) => { p = x; } }); await p; }
 for (site of ["A", "B", "none"]) for (const url of ["", "index.html", "model.tflite", "docs/"]) {
@@ -648,5 +649,5 @@ def test_a_demo_leaves_no_worker_behind(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(site_module, "runtime_files", lambda litert, say: {})
     (tmp_path / "m.tflite").write_bytes(make_conv(make_card(), np.array([[1], [-1]]), np.array([0, 200])))
     write_web(tmp_path / "m.tflite", tmp_path / "demo", offline=False, say=lambda line: None)
-    assert not (tmp_path / "demo" / "offline.js").exists()
-    assert "unregister" in (tmp_path / "demo" / "sw.js").read_text()
+    worker = (tmp_path / "demo" / "sw.js").read_text()
+    assert "unregister" in worker and "OFFLINE" not in worker

@@ -228,7 +228,7 @@ def _load(file: Path, channels: int) -> Prepared | None:
         return (
             _prepared(words, channels, tensors.get("weight")) if words.ndim == 3 and words.shape[2] == depth else None
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, RecursionError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 
 

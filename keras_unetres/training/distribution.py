@@ -239,7 +239,7 @@ def read_cluster(text: str | None) -> tuple[int, int] | None:
         if set(kinds) - {"chief", "worker"}:
             raise ValueError(f"only chief and worker, not {', '.join(sorted(set(kinds) - {'chief', 'worker'}))}")
         place = machines.index((task["type"], int(task["index"])))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"TF_CONFIG is wrong: {error!r}", expected=example, found=text) from error
     return (place, len(machines)) if len(machines) > 1 else None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from unetres_edge import Segmenter
 from unetres_edge.errors import ExistsError
-from unetres_edge.files import make_folder, write_bytes, write_json
+from unetres_edge.files import make_folder, read_bytes, write_bytes, write_json
 from unetres_edge.results import draw
 from unetres_edge.segment.files import predict_files
 from unetres_edge.terminal import counted
@@ -65,7 +65,7 @@ def demo(
     say("1/4  pictures of touching cells")
     for first, count, part in ((0, _TRAINED, "train"), (1000, _VALIDATION, "val"), (2000, _TEST, "test")):
         write_cells(folder / "cells" / part, num_images=count, seed=seed, first=first)
-    shutil.copy(folder / "cells" / "train" / "classes.txt", folder / "cells" / "classes.txt")
+    write_bytes(folder / "cells" / "classes.txt", read_bytes(folder / "cells" / "train" / "classes.txt"))
     say(f"2/4  training, {counted(epochs, 'epoch')}")
     network = NetworkSettings(size=128, filters=16, depth=3)
     # Its figures are to be the same on every processor.

@@ -7,6 +7,16 @@ LiteRT.js and what the tests need.
 from __future__ import annotations
 
 from .server import HEADERS, make_server, serve
-from .site import PAGE_FILES, check_folder, page_file, web_folder, write_web
+from .site import PAGE_FILES, check_folder, page_file, service_worker, web_folder, write_web
 
-__all__ = ["HEADERS", "PAGE_FILES", "check_folder", "make_server", "page_file", "serve", "web_folder", "write_web"]
+__all__ = [
+    "HEADERS",
+    "PAGE_FILES",
+    "check_folder",
+    "make_server",
+    "page_file",
+    "serve",
+    "service_worker",
+    "web_folder",
+    "write_web",
+]

@@ -41,7 +41,7 @@ def runtime_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
     root = _fetched(say) if litert is None else Path(litert)
     wanted = _locked()[_CORE]["version"]
     manifest = root / _CORE / "package.json"
-    version = json.loads(manifest.read_bytes())["version"] if manifest.is_file() else "none"
+    version = _version(manifest) if manifest.is_file() else "none"
     if version != wanted:
         raise UsageError(
             "not the LiteRT.js that was tested",
@@ -59,6 +59,13 @@ def runtime_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
     files["dist/index.js"] = index.replace(_IMPORT, b'from "./wasm-utils.js"')
     files["dist/wasm-utils.js"] = (root / _HELPER / "dist" / "index.js").read_bytes()
     return files
+
+
+def _version(manifest: Path) -> str:
+    try:
+        return str(json.loads(manifest.read_bytes())["version"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return "a damaged package.json"
 
 
 def _locked() -> dict[str, dict[str, str]]:

@@ -301,7 +301,8 @@ function save(blob, name) {
 async function keepOffline() {
   if (!("serviceWorker" in navigator) || !isSecureContext) return;
   try {
-    if (!(await fetch("offline.js", { method: "HEAD" })).ok) return; // a demo, which the next one takes the place of
+    const worker = await (await fetch("sw.js")).text();
+    if (!worker.startsWith("self.OFFLINE")) return; // a demo, which the next one takes the place of
     await navigator.serviceWorker.register("sw.js");
     const { active } = await navigator.serviceWorker.ready;
     const own = performance.getEntriesByType("resource").map((entry) => entry.name);

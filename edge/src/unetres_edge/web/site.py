@@ -53,7 +53,6 @@ POLICY = (
 )
 WORKER = "worker.js"
 WORKER_POLICY = POLICY.replace("connect-src 'self'", "connect-src 'self' https: http:")
-_OFFLINE = "offline.js"  # data that sw.js imports
 _NO_WORKER = b"""// Takes the place of a worker of an earlier page at this address, and goes.
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.registration.unregister()));
@@ -114,11 +113,8 @@ def write_web(
     files |= {f"litert/{name}": content for name, content in runtime_files(litert, say).items()}
     files[MODEL] = data
     files |= _sample_files(sample, card)
-    if offline:
-        files[_OFFLINE] = _offline(files)
-    else:
-        files["sw.js"] = _NO_WORKER
-    for name in sorted(files, key=lambda name: name in (_OFFLINE, "sw.js")):  # last: no worker is ahead of its files
+    files["sw.js"] = service_worker(files) if offline else _NO_WORKER
+    for name in sorted(files, key=lambda name: name == "sw.js"):  # last: no worker is ahead of its files
         make_folder((folder / name).parent)
         write_bytes(folder / name, files[name])
     size = sum(map(len, files.values()))
@@ -152,7 +148,7 @@ def check_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Pat
         return folder
     if not overwrite:
         raise ExistsError("the folder is not empty", file=folder, fix="choose another, or pass --overwrite")
-    foreign = [name for name in (*PAGE_FILES, MODEL, _OFFLINE, "litert") if os.path.lexists(folder / name)]
+    foreign = [name for name in (*PAGE_FILES, MODEL, "litert") if os.path.lexists(folder / name)]
     if foreign and not _is_page(folder):
         raise ExistsError("not a page of ours, so it is not replaced", file=folder / foreign[0], fix="choose another")
     return folder
@@ -166,14 +162,14 @@ def _is_page(folder: Path) -> bool:
         return False
 
 
-def _offline(files: Mapping[str, bytes]) -> bytes:
-    """Return the script that tells sw.js which files every browser needs, a version that is theirs, and policies.
+def service_worker(files: Mapping[str, bytes]) -> bytes:
+    """Return `sw.js` of a page of these files: it begins with what it keeps, a version that is theirs, and policies.
 
-    The WebAssembly is not among them: there are several, of which a browser takes one, and the page names that.
+    Of LiteRT.js's WebAssembly there are several, of which a browser takes one; the page names that.
     """
     digest = hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in sorted(files)))
     needed = [name for name in sorted(files) if not name.startswith("litert/wasm/")]
     kept = ["./", *(name for name in needed if not name.endswith(_NOT_OF_THE_PAGE))]
     policies = {"page": POLICY, WORKER: WORKER_POLICY}
     offline = {"version": digest.hexdigest()[:12], "files": kept, "policies": policies}
-    return f"self.OFFLINE = {json.dumps(offline)};\n".encode()
+    return f"self.OFFLINE = {json.dumps(offline)};\n".encode() + files["sw.js"]

@@ -2,8 +2,7 @@
 // headers that threads need, and those of the page's policy. What is served now goes first, and addresses that are not the page's own are left alone:
 // another model, or another app, may be served on this port by now.
 
-importScripts("offline.js"); // written beside this file with the page: a version, the files that every browser needs, policies
-const { version, files, policies = {} } = self.OFFLINE;
+const { version, files, policies } = self.OFFLINE; // a line that is put before these with the page
 const CACHE = `unetres-${version}`;
 
 self.addEventListener("install", (event) => {
