@@ -23,6 +23,7 @@ import pytest
 import tensorflow as tf
 from scipy.ndimage import distance_transform_edt
 
+import keras_unetres as ku
 from keras_unetres.choices.losses import LOSSES as NAMES
 from keras_unetres.training import (
     LOSSES,
@@ -775,3 +776,17 @@ def test_two_devices_are_one() -> None:
         np.testing.assert_allclose(two["history"][key], curve, rtol=1e-4, err_msg=key)
     for mine, other in zip(one["weights"], two["weights"], strict=True):
         np.testing.assert_allclose(other, mine, rtol=1e-3, atol=1e-5)
+
+
+def test_class_255_is_not_left_out_without_a_word() -> None:
+    """255 stands for "not labelled"; of 256 classes or more it is one of them."""
+    masks, logits = np.full((1, 4, 4), 255), np.zeros((1, 4, 4, 256), np.float32)
+    for loss in (ku.CrossEntropy(), ku.Dice(), ku.LovaszSoftmax()):
+        with pytest.raises(UsageError, match="would leave out class 255.*fix: pass ignore_index=None"):
+            loss(masks, logits)
+    assert float(ku.CrossEntropy(ignore_index=None)(masks, logits)) == pytest.approx(math.log(256), rel=1e-5)
+    assert float(ku.CrossEntropy()(masks, logits[..., :255])) == 0
+    for make in (ku.MeanIoU, ku.BoundaryF1, ku.PixelAccuracy):
+        with pytest.raises(UsageError, match="would leave out class 255"):
+            make(256)
+        make(256, ignore_index=None)

@@ -627,8 +627,14 @@ def test_a_filmstrip_grows_and_forgets_what_is_done_again(tmp_path: Path) -> Non
         strip.add(epoch, {"a": truth + np.uint8(epoch), "b": truth})
         widths.append(read_png(tmp_path / "progress.png").shape[1])
     assert widths == sorted(set(widths))
+    (tmp_path / "epochs" / "1_of_mine.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
     Filmstrip(tmp_path, "a", truth).add(3, {"a": truth + np.uint8(30)})  # resumed after epoch 2
-    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == ["000001.png", "000002.png", "000003.png"]
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == [
+        "000001.png",
+        "000002.png",
+        "000003.png",
+        "1_of_mine.png",
+    ]
     assert (read_png(tmp_path / "epochs" / "000003.png") == 30).all()
     assert read_png(tmp_path / "progress.png").shape[1] == widths[2]
 

@@ -28,6 +28,8 @@ from keras_unetres.tflite.seal import add_card
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import LearningRate
 from keras_unetres.training.schedule import make_plan
+from keras_unetres.workflows.augment import augment
+from keras_unetres.workflows.check import check
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
 from keras_unetres.workflows.report import report
@@ -621,3 +623,32 @@ def test_memory_that_does_not_suffice_is_one_error_that_says_what_to_lower() -> 
     for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")):
         with pytest.raises(TrainingError, match="memory does not suffice.*fix: lower --batch"), fitting.named_memory():
             raise error
+
+
+@pytest.mark.parametrize("option", ["json", "html"])
+def test_a_report_replaces_an_earlier_one_and_nothing_else(option: str, cells: Path, tmp_path: Path) -> None:
+    """`check --html images/a.png` was a lost image, `--json instances.json` lost annotations."""
+    shutil.copytree(cells, tmp_path / "cells")
+    image = next((tmp_path / "cells").rglob("*.png"))
+    before = image.read_bytes()
+    name = f"{option}_file"
+    with pytest.raises(UsageError, match=f"not a .{option}"):
+        check(tmp_path / "cells", hashes="off", say=silent, **{name: image})
+    assert image.read_bytes() == before
+    file = tmp_path / f"report.{option}"
+    for text in ('{"images": [], "annotations": [], "categories": []}', "<html>mine</html>", ""):
+        file.write_text(text)
+        with pytest.raises(ExistsError, match="so it is not replaced"):
+            check(tmp_path / "cells", hashes="off", say=silent, **{name: file})
+        assert file.read_text() == text
+    file.unlink()
+    for _ in range(2):
+        check(tmp_path / "cells", hashes="off", say=silent, **{name: file})
+    assert file.stat().st_size > 100
+
+
+def test_a_sheet_of_crops_replaces_no_image(cells: Path, tmp_path: Path) -> None:
+    shutil.copytree(cells, tmp_path / "cells")
+    for image in sorted((tmp_path / "cells").rglob("*.png"))[::20]:
+        with pytest.raises(ExistsError, match="is not replaced"):
+            augment(tmp_path / "cells", image, say=silent)

@@ -173,6 +173,11 @@ class Sample:
         """The class of the whole image, or None where there is a mask."""
         return self.target.value if isinstance(self.target, ClassId) else None
 
+    @property
+    def files(self) -> set[Path]:
+        """The files that it comes from."""
+        return {source.file for source in (self.image, self.target, self.instances, self.weight) if source is not None}
+
     def digests(self) -> list[str]:
         """Return the digest of every source."""
         first = (self.image, self.target) if self.class_id is None else (self.target, self.image)

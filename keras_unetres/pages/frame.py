@@ -7,15 +7,21 @@ and the style sheets lie in `templates/`. Everything that a template shows is es
 from __future__ import annotations
 
 import base64
+import os
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from unetres_edge.errors import ExistsError
+from unetres_edge.files import write_bytes
 from unetres_edge.results import draw
 
 from ..scores.paired import signed
+
+_MARKS = (b'<body class="page">', b"unetres")  # pages of versions before have the second alone
 
 
 def render(template: str, **figures: Any) -> str:
@@ -26,6 +32,18 @@ def render(template: str, **figures: Any) -> str:
         figures: values by the names that the template gives them; one that it misses is an error.
     """
     return _environment().get_template(template).render(**figures)
+
+
+def write_page(file: str | os.PathLike[str], page: bytes) -> None:
+    """Write a page, in the place of nothing or of an earlier one.
+
+    Raises:
+        ExistsError: the file that is there is no page of this package.
+    """
+    path = Path(file)
+    if os.path.lexists(path) and not (path.is_file() and any(mark in path.read_bytes() for mark in _MARKS)):
+        raise ExistsError("not a page of ours, so it is not replaced", file=file, fix="choose another")
+    write_bytes(path, page)
 
 
 @cache

@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,13 +53,13 @@ class Filmstrip:
         """Add the frame of an epoch, counted from 1, out of the pictures of all samples."""
         frames = make_folder(self._folder / "epochs")
         write_bytes(frames / f"{epoch:06}.png", draw.encode_png(pictures[self._name]))
-        epochs = sorted(int(path.stem) for path in frames.glob("[0-9]*.png"))
+        epochs = sorted(int(path.stem) for path in frames.glob("*.png") if re.fullmatch("[0-9]{1,12}", path.stem))
         kept = spread([e for e in epochs if e <= epoch], _FRAMES)
         for gone in set(epochs) - set(kept):
             (frames / f"{gone:06}.png").unlink(missing_ok=True)
         shown = {"truth": self._truth}
         for e in kept:
-            with contextlib.suppress(OSError), Image.open(frames / f"{e:06}.png") as image:
+            with contextlib.suppress(OSError), Image.open(frames / f"{e:06}.png", formats=("PNG",)) as image:
                 shown[f"epoch {e}"] = np.asarray(image.convert("RGB"))
         strip = draw.panels(list(shown.values()), list(shown), height=len(self._truth))
         write_bytes(self._folder / "progress.png", draw.encode_png(strip))

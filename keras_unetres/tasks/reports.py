@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.command_line import words_of
-from unetres_edge.errors import FileSystemError, UsageError
-from unetres_edge.files import write_bytes, write_json
+from unetres_edge.errors import UsageError
+from unetres_edge.files import check_output, write_report
 from unetres_edge.settings import get
 from unetres_edge.terminal import counted
 
@@ -58,6 +58,7 @@ def make_report(
     Returns:
         The figures, as in the .json.
     """
+    from ..pages.frame import write_page
     from ..pages.report import ReportContent, report_figures, report_page
     from .review import review
 
@@ -83,8 +84,8 @@ def make_report(
         command="" if run is None or info is None else command_of(info, run.path),
     )
     figures = report_figures(content)
-    write_bytes(page, report_page(content))
-    write_json(page.with_suffix(".json"), figures)
+    write_page(page, report_page(content))
+    write_report(page.with_suffix(".json"), figures)
     miou, around = figures["miou"], figures["miou_interval"]
     score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"
     between = f" (95 %: {around[0]:.3f} to {around[1]:.3f})" if around else ""
@@ -106,12 +107,7 @@ def page_file(run: RunFolder | None, model: str | os.PathLike[str], out: str | o
         if run is None:
             raise UsageError("the report of a model file needs a place", file=model, fix="pass --out FILE.html")
         return run.path / "report.html"
-    page = Path(out)
-    if page.suffix != ".html":
-        raise UsageError("the report is not a .html", file=out, expected="a name ending in .html")
-    if not page.absolute().parent.is_dir():
-        raise FileSystemError("the folder does not exist", file=page.parent)
-    return page
+    return check_output(out, ".html")
 
 
 def command_of(info: RunInfo, run: str | os.PathLike[str]) -> str:

@@ -13,7 +13,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from .counting import count_dtype
 from .distances import distance_within
-from .masks import to_class_ids
+from .masks import check_ignored, to_class_ids
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -42,6 +42,7 @@ class BoundaryF1(keras.metrics.Metric):
         name: str = "boundary_f1",
     ) -> None:
         super().__init__(name=name)
+        check_ignored(num_classes, ignore_index, name)
         if not 0 <= tolerance < math.inf:
             raise UsageError("tolerance cannot be used", expected="px >= 0", found=tolerance)
         self.num_classes = num_classes

@@ -7,8 +7,29 @@ from typing import Any
 from keras import ops
 
 from unetres_edge.errors import UsageError
+from unetres_edge.images.preprocessing import IGNORE
 
 _ONE_HOT = "masks.argmax(-1), if each channel is a class"
+
+
+def check_ignored(num_classes: int | None, ignore_index: int | None, name: str) -> None:
+    """Raise UsageError if the id that usually means "not labelled" is that of a class.
+
+    Args:
+        num_classes: channels of the logits, None where unknown.
+        ignore_index: the id that is left out, or None. Another one than 255 is a choice.
+        name: of the loss or the metric, for errors.
+
+    Raises:
+        UsageError: 255 is left out, and there are more than 255 classes.
+    """
+    if num_classes is not None and ignore_index == IGNORE < num_classes:
+        raise UsageError(
+            f"{name} would leave out class {IGNORE}, for it stands for what is not labelled",
+            expected=f"at most {IGNORE} classes with ignore_index={IGNORE}",
+            found=num_classes,
+            fix="pass ignore_index=None, or another number that is no class",
+        )
 
 
 def to_class_ids(masks: Any, logits: Any, name: str) -> tuple[Any, Any]:

@@ -26,7 +26,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from .boundary_f1 import BoundaryF1
 from .counting import count_dtype, counted_words
-from .masks import to_class_ids
+from .masks import check_ignored, to_class_ids
 from .replicas import is_traced
 
 __all__ = [
@@ -54,6 +54,7 @@ class ConfusionMetric(keras.metrics.Metric):
 
     def __init__(self, num_classes: int, ignore_index: int | None, name: str) -> None:
         super().__init__(name=name)
+        check_ignored(num_classes, ignore_index, name)
         self.warns = True
         self._traced = False
         self.num_classes = num_classes

@@ -11,7 +11,7 @@ from keras import ops
 
 from unetres_edge.errors import UsageError
 
-from .masks import to_class_ids
+from .masks import check_ignored, to_class_ids
 from .replicas import share_of_replica
 
 
@@ -82,6 +82,7 @@ class PixelLoss(Summable):
     def _check_classes(self, logits: tuple[int | None, ...]) -> None:
         """Raise a `UsageError` for logits of one class, or of more or fewer than have weights."""
         wanted = "two channels or more, the first for background"
+        check_ignored(logits[-1], self.ignore_index, self.name)
         check(logits[-1] != 1, f"one channel of logits in {self.name}", wanted, 1)
         if self.class_weights is not None:
             given = len(self.class_weights)

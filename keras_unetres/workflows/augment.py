@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import FileSystemError, UsageError
-from unetres_edge.files import write_bytes
+from unetres_edge.errors import ExistsError, UsageError
+from unetres_edge.files import check_output, write_bytes
 from unetres_edge.results import draw
 from unetres_edge.terminal import counted
 
@@ -58,13 +57,12 @@ def augment(
         DataError: the data set has faults.
         UsageError: the output is no .png.
     """
-    if Path(out).suffix != ".png":
-        raise UsageError("the output is not a .png", file=out, expected="a name ending in .png")
-    if not Path(out).absolute().parent.is_dir():
-        raise FileSystemError("the folder does not exist", file=Path(out).parent)
+    check_output(out, ".png")
     from ..data import open_dataset, read_records
 
     dataset = open_dataset(data, changes=reading)
+    if os.path.realpath(out) in {os.path.realpath(file) for sample in dataset.split("all") for file in sample.files}:
+        raise ExistsError("an image or a mask of the data set is not replaced", file=out, fix="choose another --out")
     records = read_records(dataset, ["train"])["train"]
     from ..choices.augmentations import AUGMENTATIONS
     from ..choices.fitting import CLASS_WEIGHTS

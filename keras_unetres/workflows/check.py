@@ -8,8 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, Fix, UsageError
-from unetres_edge.files import write_bytes, write_json
+from unetres_edge.errors import DataError, ExistsError, Fix, UsageError
+from unetres_edge.files import check_output, write_bytes, write_report
 from unetres_edge.terminal import counted, shown
 
 from ..choices.arguments import checks_kinds
@@ -50,15 +50,16 @@ def check(
 
     Raises:
         DataError: the data set cannot be opened at all; the report has been written.
+        UsageError: an output has another ending, or a file of another kind is there.
         FileSystemError: the folder of an output does not exist.
     """
     from ..data.dataset import is_class_folders
     from ..data.findings import refuse
     from ..doctor.check import check as look_over
 
-    for file in (json_file, html_file):
-        if file is not None and not Path(file).absolute().parent.is_dir():
-            raise FileSystemError("the folder of the report does not exist", file=file)
+    for file, ending in ((json_file, ".json"), (html_file, ".html")):
+        if file is not None:
+            check_output(file, ending)
     if is_class_folders(data):
         _refuse_for_masks(data, {"html": html_file is not None, "fix": fix}, reading or {})
     checkup = look_over(data, changes=reading, hashes=hashes)
@@ -66,11 +67,12 @@ def check(
     for line in _lines(report):
         say(shown(line))
     if json_file is not None:
-        write_json(json_file, report)
+        write_report(json_file, report)
     if html_file is not None:
         from ..doctor.check_page import check_page
+        from ..pages.frame import write_page
 
-        write_bytes(html_file, check_page(checkup))
+        write_page(html_file, check_page(checkup))
         say(shown(f"page      {html_file}"))
     if fix and checkup.faults:
         checkup = _fix(data, checkup, reading, say)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import FileSystemError
-from unetres_edge.files import write_json
+from unetres_edge.files import check_output, write_report
 from unetres_edge.moved import renamed_argument
 
 from ..choices.arguments import checks_kinds
@@ -70,8 +68,8 @@ def evaluate(
         DataError: the data set has faults, does not have this part, or names no objects to score.
         ModelError: the model cannot be used.
     """
-    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
-        raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
+    if json_file is not None:
+        check_output(json_file, ".json")
     refuse_for_own(model, *others, preprocessing=preprocessing, classes=classes)
     models = [
         open_own(each, preprocessing, classes, output=output, custom_objects=custom_objects)
@@ -92,5 +90,5 @@ def evaluate(
         say(line)
     say(f"images     {scores['num_images']} ({split}), {scores['ms_per_image']} ms each")
     if json_file is not None:
-        write_json(json_file, scores)
+        write_report(json_file, scores)
     return scores

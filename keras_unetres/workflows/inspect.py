@@ -13,8 +13,8 @@ import numpy as np
 
 from unetres_edge import Card
 from unetres_edge.commands.inspect import card_lines
-from unetres_edge.errors import CardMissingError, FileSystemError, UnetresError
-from unetres_edge.files import read_bytes, write_json
+from unetres_edge.errors import CardMissingError, UnetresError
+from unetres_edge.files import check_output, read_bytes, write_report
 from unetres_edge.model.card import read_card
 
 from ..choices.arguments import checks_kinds
@@ -51,8 +51,8 @@ def inspect(
     """
     from ..tflite.contents import read_contents
 
-    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
-        raise FileSystemError("the folder of the JSON file does not exist", file=json_file)
+    if json_file is not None:
+        check_output(json_file, ".json")
     data = read_bytes(model, "model file")
     contents, sealed = None, True
     try:
@@ -75,7 +75,7 @@ def inspect(
     for line in (*about, *describe(report), *listed):
         say(line)
     if json_file is not None:
-        write_json(json_file, report)
+        write_report(json_file, report)
     return report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import UsageError
-from unetres_edge.files import write_bytes, write_json
+from unetres_edge.files import write_bytes, write_report
 
 _COSTS = Path(__file__).parents[1] / "models" / "costs.json"
 
@@ -47,7 +47,7 @@ def list_models(
     else:
         rows = _measure(name, size, plot, say)
     if json_file is not None:
-        write_json(json_file, rows)
+        write_report(json_file, rows)
     return rows
 
 

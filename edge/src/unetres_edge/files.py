@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from .errors import FileSystemError, UsageError
+from .errors import ExistsError, FileSystemError, UsageError
 
 Contents: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO  # of a file
 
@@ -112,6 +112,43 @@ def remove_left_over(path: str | os.PathLike[str]) -> None:
 def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused by `json` (ValueError)."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def check_output(path: str | os.PathLike[str], ending: str) -> Path:
+    """Return where something is to be written that a person has named, before any work is done for it.
+
+    Raises:
+        UsageError: the name has another ending, such as that of an image.
+        FileSystemError: its folder does not exist.
+    """
+    file = Path(path)
+    if file.suffix.lower() != ending:
+        raise UsageError(f"the output is not a {ending}", file=path, expected=f"a name ending in {ending}")
+    if not file.absolute().parent.is_dir():
+        raise FileSystemError("the folder does not exist", file=file.parent)
+    return file
+
+
+def write_report(path: str | os.PathLike[str], value: object) -> None:
+    """Write `value` as `write_json` does, in the place of nothing, or of a file of about the same keys.
+
+    Raises:
+        ExistsError: the file that is there holds something else, such as annotations.
+    """
+    try:
+        old = json.loads(Path(path).read_bytes()) if os.path.lexists(path) else None
+    except (OSError, RecursionError, ValueError):
+        old = ""
+    known = _keys(value)
+    if old is not None and 2 * len(_keys(old) & known) < max(len(_keys(old)), 1 if known else 0):
+        raise ExistsError("not an earlier file of this kind, so it is not replaced", file=path, fix="choose another")
+    write_json(path, value)
+
+
+def _keys(value: object) -> set[str]:
+    """Return the keys of an object, or of the first of several."""
+    first = value[0] if isinstance(value, list) and value else value
+    return set(first) if isinstance(first, dict) else set()
 
 
 def parse_json(data: bytes | str) -> Any:
