@@ -159,6 +159,7 @@ def test_globs_make_the_parts(tmp_path) -> None:
         ({"ignore": "255"}, "ignored mask value"),
         ({"ignore": 70000}, "ignored mask value"),
         ({"val_from": 3}, "val_from is wrong"),
+        ({"val_from": "[" * 50_000}, "val_from is wrong; expected a glob .* of at most 1000 characters"),
     ],
 )
 def test_wrong_readings_are_refused(tmp_path, changes: dict, said: str) -> None:

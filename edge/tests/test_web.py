@@ -389,7 +389,8 @@ def test_the_page_offers_a_sample(site: Path, tmp_path: Path) -> None:
     with_sample = write_web(model, tmp_path / "out", litert=WEB, sample=tmp_path / "some cells.PNG", say=str)
     assert json.loads((with_sample / "sample.json").read_text()) == {"name": "sample.png"}
     assert (with_sample / "sample.png").read_bytes() == (tmp_path / "some cells.PNG").read_bytes()
-    assert {"sample.png", "sample.json"} <= set(json.loads((with_sample / "offline.js").read_text()[15:-2])["files"])
+    kept = (with_sample / "sw.js").read_text().splitlines()[0].removeprefix("self.OFFLINE = ").removesuffix(";")
+    assert {"sample.png", "sample.json"} <= set(json.loads(kept)["files"])
     (tmp_path / "bad.png").write_bytes(b"x")
     with pytest.raises(ImageError, match=r"bad\.png"):
         write_web(model, tmp_path / "bad", litert=WEB, sample=tmp_path / "bad.png", say=str)

@@ -125,8 +125,9 @@ class Reading:
             raise UsageError("the seed is wrong", expected="a whole number from 0", found=self.seed)
         for name in ("val_from", "test_from"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise UsageError(f"{name} is wrong", expected="a glob on image names, in quotes", found=value)
+            if value is not None and (not isinstance(value, str) or len(value) > _LONGEST):  # time with its square
+                expected = f"a glob on image names, in quotes, of at most {_LONGEST} characters"
+                raise UsageError(f"{name} is wrong", expected=expected, found=value)
         if self.masks_on not in (None, "stored", "seen"):
             raise UsageError("masks_on is wrong", expected="stored or seen", found=self.masks_on)
         if self.pages not in (None, "channels"):
