@@ -426,7 +426,7 @@ def mask_as_jpeg_in_disguise(site, rng):
 @sows("float-mask", "unsupported-mode")
 def mask_of_floats(site, rng):
     mask = site.take(rng).mask
-    values = load(mask).astype(np.float32)
+    values = load(mask).astype(np.float32) + np.float32(0.25)
     new = replaced(mask, ".tif")
     Image.fromarray(values).save(new)
     return [site.name(new)]

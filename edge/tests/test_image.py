@@ -257,12 +257,21 @@ def test_masks_of_32_bits_keep_their_sign(tmp_path) -> None:
     np.testing.assert_array_equal(read_mask(save(tmp_path / "a.tif", ids)), ids)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_masks_of_whole_floats_are_their_numbers(tmp_path, dtype: type) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", IDS.astype(dtype) * 300)
+    found = read_mask(tmp_path / "a.tif")
+    assert found.dtype.kind in "iu"
+    np.testing.assert_array_equal(found, IDS.astype(int) * 300)
+
+
 def test_masks_that_are_not_ids_are_refused(tmp_path) -> None:
     for name, image, options, said in (
         ("a.jpg", IDS, {}, "JPEG file does not hold class ids"),
         ("a.png", COLOR, {}, "holds colours"),
         ("b.png", IDS, {"exif": oriented(6)}, "rotated by EXIF"),
-        ("c.tif", IDS.astype(np.float32), {}, "mode is not supported.*found F"),
+        ("c.tif", IDS.astype(np.float32) / 2, {}, "mask holds fractions; expected whole numbers"),
+        ("nan.tif", np.where(IDS, np.nan, 0).astype(np.float32), {}, "mask holds fractions"),
         ("d.tif", Image.fromarray(COLOR).convert("CMYK"), {}, "mode is not supported"),
     ):
         with pytest.raises(MaskError, match=said):

@@ -30,6 +30,7 @@ _ENOUGH_MASKS = 20
 _WIDEST_TABLE = 1 << 17
 _FEWEST_BLENDS = 5  # values of masks that are blends of two
 _FEWEST_NUMBERED = 8  # masks, and numbers in them, that tell objects from classes
+_FEWEST_COUNTS = 3  # of values in masks, of which it is said that they may number objects
 _BLEND_SHARE = 0.03  # of the pixels that a blend of two colours has at most
 _BLEND_REACH = 0.2  # of the way between them, by which sharpening goes beyond
 _BLEND_ROUNDING = 12  # levels off the line between them
@@ -125,6 +126,7 @@ def decide_classes(
         count = len(declared) if declared else _count_unnamed(dataset, stored, ids)
         names = declared or tuple(map(str, range(count)))
         values = {value: value for value in range(count)}
+        note = "" if declared else _say_numbered([set(values) - {reading.ignore} for values in stored])
     if reading.ignore is not None and not dataset.by_color:
         values[reading.ignore] = IGNORE
     used = frozenset[int]().union(*(of_mask for of_mask in stored if set(of_mask) <= set(values)))
@@ -309,6 +311,15 @@ def _find_smeared_white(found: Sequence[Collection[int]]) -> int:
     low, high = (sum(n for value, n in total.items() if abs(value - end) <= 0.15 * top) for end in (0, top))
     middle = max((n for value, n in total.items() if 0.15 * top < value < 0.85 * top), default=0)
     return top if min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
+
+
+def _say_numbered(masks: Sequence[set[int]]) -> str:
+    """Return what to do if masks number objects, where each holds 0, 1, ... up to a number of its own; else ""."""
+    own = [values == set(range(len(values))) for values in masks]
+    counts = {len(values) for values in masks}
+    if not all(own) or len(counts) < _FEWEST_COUNTS or max(counts) < _FEWEST_BLENDS:
+        return ""
+    return "each mask holds 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
 
 
 def _number_over_images(found: Sequence[Collection[int]]) -> bool:

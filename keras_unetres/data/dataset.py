@@ -21,9 +21,10 @@ from ..choices.arguments import checks_kinds
 from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
-from .forms import CLASS_FOLDERS, FORMATS, find_format, has_masks, tfds
+from .forms import CLASS_FOLDERS, FORMATS, class_masks, find_format, has_masks, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, list_files, repeated
+from .one_hot import with_one_hot
 from .sources import ImageFile, Sample
 from .splits import find_splits
 from .unread import find_unread, unread_note
@@ -141,7 +142,8 @@ def open_dataset(
     values = declared.values(names)
     if values is None:
         values = _own_values(layout, names, declared.file)
-    reading = replace(reading or declared.reading(layout.ignore, target, wanted.get("masks_are")), **wanted)
+    masks_are = wanted.get("masks_are") or (None if "masks_are" in declared.given else layout.masks_are)
+    reading = replace(reading or declared.reading(layout.ignore, target, masks_are), **wanted)
     if reading.ignore is None:
         reading = replace(reading, ignore=layout.ignore)
     if reading.group_by is None:
@@ -162,6 +164,8 @@ def open_dataset(
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)
         layout.notes += _unread_notes(samples, declared.base)
+    samples, of_channels = with_one_hot(samples)
+    layout.notes += [of_channels] if of_channels else []
     if reading.pages == "channels":
         samples = {part: [_with_pages_stacked(sample) for sample in found] for part, found in samples.items()}
     is_empty = not strict and faults and not any(samples.values())  # they say why
@@ -372,7 +376,8 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     if name is None and "annotations" in declared.given:
         name = "coco"
     elif name is None and "masks" in declared.given:
-        name = "stack" if (declared.base / declared.masks).is_file() else "folders"
+        in_stacks = (declared.base / declared.masks).is_file()
+        name = "stack" if in_stacks else "class masks" if class_masks.are_declared(declared) else "folders"
     elif name is None:
         base, name = find_format(declared.base)
         declared = replace(declared, base=base)

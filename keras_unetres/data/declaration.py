@@ -6,6 +6,7 @@ splits: {train: train, val: val, test: test}     # a folder, list or annotation 
 images: images               # names of the two folders, or of two stacks
 masks: masks
 annotations: all.json        # COCO: one file for all parts
+runs: columns                # tables of run lengths: down the columns or along the rows; from 1, or "columns from 0"
 crowds: ignore               # COCO: crowds are not labelled; or objects, as brush tools write them
 classes: [background, cell]
 colors: [[0, 0, 0], [220, 60, 60]]
@@ -47,6 +48,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "masks": (str, "the name of a folder"),
     "annotations": (str, "the name of a file"),
     "crowds": (str, "ignore or objects"),
+    "runs": (str, "columns or rows"),
     "classes": ((list, dict), "a list of names, or id: name lines"),
     "colors": (list, "a list of [red, green, blue]"),
     "values": (dict, "value: class lines"),

@@ -114,7 +114,7 @@ KINDS = {
         expected="PNG or TIFF",
     ),
     "float-mask": Kind(
-        "a mask of floating-point values",
+        "a mask of fractions",
         "which class a fraction stands for is not known",
         anchor=_MASKS,
         fix="save the masks as PNG of whole numbers",

@@ -20,7 +20,7 @@ from .findings import Finding, Where, relative
 from .fixes import declare
 from .sources import ImageFile, Source
 
-_BETTER = 1.25  # times as much of the image's edges lies on those of the mask
+BETTER = 1.25  # times as much of the image's edges lies on those of the mask
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def lay(
     if other.shape == image.shape[:2] != mask.shape:
         return turned, Turn("stored")
     if other.shape == mask.shape == image.shape[:2]:
-        edges = _edges(image)
-        return _as_it_is, Turn("both", _on_outlines(edges, mask), _on_outlines(edges, other))
+        edges = edges_of(image)
+        return _as_it_is, Turn("both", on_outlines(edges, mask), on_outlines(edges, other))
     return _as_it_is, None
 
 
@@ -93,20 +93,21 @@ def find_unclear(turns: Iterable[tuple[str, Path, Turn | None]], base: Path) -> 
     both = [(name, file, turn) for name, file, turn in rows if turn is not None and turn.fits == "both"]
     others = sum(turn is not None and turn.fits == "stored" for _, _, turn in rows)
     seen, stored = (sum(getattr(turn, way) for _, _, turn in both) for way in ("seen", "stored"))
-    if not both or not (others or stored > _BETTER * seen):
+    if not both or not (others or stored > BETTER * seen):
         return []
     figures = {"others": others, "seen": round(seen / len(both), 3), "stored": round(stored / len(both), 3)}
     fix = declare({"masks_on": "stored" if others or stored > seen else "seen"})
     return [Finding("turned-image", Where(relative(file, base), name), figures, fix) for name, file, _ in both]
 
 
-def _edges(image: np.ndarray) -> np.ndarray:
+def edges_of(image: np.ndarray) -> np.ndarray:
+    """Return (H, W) float32, how strong the edges of an image are; 1 on average."""
     grey = image.astype(np.float32).mean(-1) if image.ndim == 3 else image.astype(np.float32)
     strength: np.ndarray = ndimage.gaussian_gradient_magnitude(grey, 1.0)
     return strength / max(float(strength.mean()), 1e-12)
 
 
-def _on_outlines(edges: np.ndarray, mask: np.ndarray) -> float:
+def on_outlines(edges: np.ndarray, mask: np.ndarray) -> float:
     """Return the mean strength of edges on the outlines of a mask; 0 where it has none."""
     outline = np.zeros(mask.shape, bool)
     outline[1:] |= mask[1:] != mask[:-1]

@@ -158,7 +158,7 @@ def _fix(
     chosen, undecided = apply_fixes(given, checkup)
     for line in undecided:
         say(shown(f"undecided {line}"))
-    if chosen == given or not checkup.images:
+    if chosen == given:
         say("result    no declaration mends this")
         return checkup
     if file.is_file():

@@ -8,9 +8,11 @@ from unetres_edge.errors import DataError
 
 from ...choices.tasks import CLASSIFY
 from . import (
+    array_files,
     beside,
     camvid,
     class_folders,
+    class_masks,
     coco,
     cvat,
     folders,
@@ -18,13 +20,15 @@ from . import (
     labelme,
     objects,
     outline_files,
+    run_lengths,
     stack,
     tfds,
     voc,
     yolo,
 )
 from .annotated import boxes_alone, refuse_annotated
-from .layout import Format, list_files
+from .layout import Format, is_image, list_files
+from .parallel import find_parallel
 
 CLASS_FOLDERS = "class folders"
 FORMATS = {
@@ -34,6 +38,8 @@ FORMATS = {
     "camvid": Format(camvid.recognises, camvid.read),
     "objects": Format(objects.recognises, objects.read, by_name=True),
     "stack": Format(stack.recognises, stack.read),
+    "numpy": Format(array_files.recognises, array_files.read),
+    "class masks": Format(class_masks.recognises, class_masks.read, by_name=True),
     "folders": Format(folders.recognises, folders.read),
     "beside": Format(beside.recognises, beside.read),
     "cvat": Format(cvat.recognises, cvat.read, by_name=True),
@@ -41,6 +47,7 @@ FORMATS = {
     "yolo": Format(yolo.recognises, yolo.read, by_name=True),
     "geojson": Format(outline_files.recognises_geojson, outline_files.read_geojson, by_name=True),
     "imagej": Format(outline_files.recognises_imagej, outline_files.read_imagej, by_name=True),
+    "run lengths": Format(run_lengths.recognises, run_lengths.read, by_name=True),
     "tfds": Format(tfds.recognises, tfds.read),
     # Last: folders of masks look like it, too.
     CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read, task=CLASSIFY.name),
@@ -50,13 +57,13 @@ _OF_MASKS = [known for name, known in FORMATS.items() if name != CLASS_FOLDERS]
 
 def has_masks(folder: Path) -> bool:
     """Whether a folder looks like a format of images and masks."""
-    return any(known.recognises(folder) for known in _OF_MASKS)
+    return any(known.recognises(folder) for known in _OF_MASKS) or bool(find_parallel(folder))
 
 
 def find_format(base: Path) -> tuple[Path, str]:
     """Return the folder that looks like a format, and the name of the format; "folders" where it looks like none.
 
-    A folder that holds nothing but one other folder stands for that one.
+    A folder that holds one other folder and no images stands for that one.
 
     Raises:
         DataError: the folder holds boxes but no masks, data sets in folders of its own, or folders of images with
@@ -65,6 +72,8 @@ def find_format(base: Path) -> tuple[Path, str]:
     folder = base
     while folder.is_dir():
         name = next((name for name, known in FORMATS.items() if known.recognises(folder)), None)
+        if name == CLASS_FOLDERS and find_parallel(folder):
+            return folder, "folders"
         if name == CLASS_FOLDERS and any(has_masks(path) for path in folder.iterdir() if path.is_dir()):
             break  # data sets side by side, not classes
         if name == CLASS_FOLDERS:
@@ -72,9 +81,12 @@ def find_format(base: Path) -> tuple[Path, str]:
         if name is not None:
             return folder, name
         inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-        if len(inside) != 1 or not inside[0].is_dir():
+        below = [path for path in inside if path.is_dir()]
+        if len(below) != 1 or any(map(is_image, inside)):
             break
-        folder = inside[0]
+        folder = below[0]
+    if base.is_dir() and find_parallel(base):
+        return base, "folders"
     below = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
     sets = [path.name for path in below if has_masks(path)]
     if sets:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 
+from ..findings import relative
+from ..fixes import declare
 from .class_folders import EXPECTED
 from .layout import list_files, list_images
 from .looks import look_like_masks
+from .parallel import find_parallel, is_called_masks
 
 _TABLES = ("class_dict.csv", "_classes.csv", "labelmap.txt", "label_colors.txt")
 _ANNOTATIONS = (".txt", ".json", ".xml")
@@ -39,6 +43,32 @@ def refuse_annotated(root: Path) -> None:
                 fix=fix,
             )
     _refuse_masks(root, images, fix)
+    sides = find_parallel(root, called=False)
+    if sides:
+        raise DataError(
+            "one of the folders seems to hold masks of the images in another",
+            file=root,
+            expected=EXPECTED,
+            found=", ".join(f"{each.masks}/, whose files have few values, beside {each.images}/" for each in sides),
+            fix=sides[0].fix,
+            kind="mask-like",
+        )
+    _refuse_strangers(root, below)
+
+
+def _refuse_strangers(root: Path, below: list[Path]) -> None:
+    """Raise DataError if a folder is called masks and looks like it, unlike the others; names pair none of them."""
+    looks = {folder.name: look_like_masks(files) for folder in below if (files := list_images(folder))}
+    masks = [name for name, looks_so in looks.items() if looks_so and is_called_masks(name)]
+    if masks and not all(looks.values()):
+        raise DataError(
+            "a folder of masks lies among those of a classifier, but its files are not named like the images",
+            file=root / masks[0],
+            expected=EXPECTED,
+            found=", ".join(f"{path.name}" for path in list_images(root / masks[0])[:3]),
+            fix="name every mask like its image: a.png for a.jpg, or a_mask.png; or list image,mask in a train.csv",
+            kind="mask-like",
+        )
 
 
 def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> None:
@@ -78,7 +108,7 @@ def boxes_alone(root: Path) -> DataError:
     )
 
 
-def _refuse_masks(root: Path, images: list[Path], fix: str) -> None:
+def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:
     """Raise DataError if images of few values are named after others, or lie in a folder that is called masks."""
     pictures: dict[str, Path] = {}
     masks = []
@@ -95,6 +125,10 @@ def _refuse_masks(root: Path, images: list[Path], fix: str) -> None:
     if look_like_masks(list(dict.fromkeys(named.values()))):
         return  # drawings, or text
     first = next(iter(named))
+    above = [os.path.commonpath([file.parent for file in files]) for files in (named.values(), named)]
+    if above[0] != above[1] and str(root) not in above:
+        images_in, masks_in = (relative(folder, root) for folder in above)
+        fix = declare({"images": images_in, "masks": masks_in}, root)
     raise DataError(
         "masks lie among the images of a classifier",
         file=root,

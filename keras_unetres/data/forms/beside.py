@@ -20,12 +20,18 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, Source
-from .layout import UNPARTED, Layout, find_parts, have_colors, key_of, list_images, refuse_other_background
-from .looks import partner_of
+from .layout import (
+    UNPARTED,
+    Layout,
+    find_parts,
+    group_by_folder,
+    have_colors,
+    key_of,
+    list_images,
+    refuse_other_background,
+)
+from .looks import is_of_cellpose, is_second_rater, partner_of, picture_of
 from .objects import ObjectMasks
-
-_OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
-_FEWEST_GROUPS = 3
 
 Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of the picture -> masks
 
@@ -61,9 +67,13 @@ def read(declared: Declaration) -> Layout:
                 set(pictures) & set(masks_of), key=lambda key: pictures[key].relative_to(place).as_posix()
             )
         ]
+    if masks and all(is_of_cellpose(file.stem) for file in masks):
+        layout.masks_are = "instances"
+        layout.notes.append("masks number objects, as Cellpose's (_cp_masks) do")
+    if any(is_second_rater(file.stem) for place in places.values() for file in list_images(place)):
+        layout.notes.append("masks are those of the first of two people (_1stHO, _manual1)")
     folders = {Path(sample.name).parent.as_posix() for samples in layout.samples.values() for sample in samples}
-    if len(folders) >= _FEWEST_GROUPS and all(any(c.isdigit() for c in Path(folder).name) for folder in folders):
-        layout.group_by = _OF_FOLDER
+    group_by_folder(layout, folders)
     if len(folders) > 1:
         shown = ", ".join(sorted(folders)[:3]) + (", ..." if len(folders) > 3 else "")
         whole = "each stays whole in one part" if layout.group_by and UNPARTED in places else "no classes"
@@ -79,11 +89,12 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
         if declared is not None and declared.excludes(file.relative_to(folder)):
             continue
         partner = partner_of(file.stem)
-        if partner is None:
-            pictures[f"{file.parent}/{key_of(file.stem)}"] = file
-        else:
+        if partner is not None:
             masks[f"{file.parent}/{partner}"].append(file)
-    return pictures, dict(masks)
+        elif not is_second_rater(file.stem):
+            pictures[f"{file.parent}/{key_of(file.stem)}"] = file
+    shorter = {f"{file.parent}/{picture_of(file.stem)}": key for key, file in pictures.items()}
+    return pictures, {key if key in pictures else shorter.get(key, key): files for key, files in masks.items()}
 
 
 def _are_pairs(pile: Pile) -> bool:

@@ -1,4 +1,4 @@
-"""CamVid's text lists: `train.txt` with lines of an image and its mask; classes by colour, or by number.
+"""CamVid's text lists: `train.txt` (or `.csv`) with lines of an image and its mask; classes by colour, or by number.
 
 Paths in a list start from the list's folder, also where they begin with / or with the name of that folder.
 """
@@ -17,16 +17,17 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
-from .layout import Layout, find_file, have_colors, repeated
+from .layout import UNPARTED, Layout, find_file, have_colors, repeated
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)
+_WHOLE = ("data", "dataset", "pairs", "metadata", "all")
 _LONGEST = 1 << 16  # characters of a first line that may be a pair
 
 
 def recognises(base: Path) -> bool:
     """Whether there is a list whose first line names an image and a mask."""
-    return any(_is_list(base / f"{part}.txt") for part in ("train", "val", "test"))
+    return bool(_find_lists(base))
 
 
 def read(declared: Declaration) -> Layout:
@@ -36,9 +37,7 @@ def read(declared: Declaration) -> Layout:
         DataError: no list, or a line that is no pair.
     """
     base = declared.base
-    lists = declared.splits() or {
-        part: file for part in ("train", "val", "test") if _is_list(file := base / f"{part}.txt")
-    }
+    lists = declared.splits() or _find_lists(base)
     if not lists:
         raise DataError("no lists of images and masks", file=base, expected="train.txt with lines IMAGE MASK")
     layout = Layout()
@@ -65,12 +64,21 @@ def read(declared: Declaration) -> Layout:
     return layout
 
 
+def _find_lists(base: Path) -> dict[str, Path]:
+    """Return part -> its list; a list for all is called `data.csv`, `pairs.csv`, ..."""
+    named = ((part, base / f"{part}{ending}") for part in ("train", "val", "test") for ending in (".csv", ".txt"))
+    lists = {part: file for part, file in named if _is_list(file)}
+    whole = next((file for name in _WHOLE if _is_list(file := base / f"{name}.csv")), None)
+    return lists or ({} if whole is None else {UNPARTED: whole})
+
+
 def _is_list(file: Path) -> bool:
     if not file.is_file():
         return False
     try:
         with file.open(encoding="utf-8-sig") as lines:
-            return _names(lines.readline(_LONGEST)) is not None
+            first, second = lines.readline(_LONGEST), lines.readline(_LONGEST)
+        return _names(first) is not None or (file.suffix == ".csv" and _names(second) is not None)
     except (OSError, ValueError):
         return False
 
@@ -95,6 +103,8 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
         if not line.strip():
             continue
         names = _names(line)
+        if names is None and number == 1 and file.suffix == ".csv":
+            continue  # what the columns are called
         if names is None:
             raise DataError(f"line {number} is no pair", file=file, expected="IMAGE MASK", found=line.strip())
         image, mask = (_find(file, name, base) for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from unetres_edge.errors import DataError, Fix
 from .layout import key_of, list_images
 from .looks import MASK_FOLDERS, look_like_masks
 
+_WORD = re.compile(r"[^\W_]+")
 TRUTHS = ("1st_manual", "manual", "ground_truth", "groundtruth", "gt")
 _OTHER_USES = ("instances", "weights", "color", "colors", "overlay", "overlays", "preview", "previews")
 
@@ -68,9 +70,17 @@ def pair_by_difference(images: Mapping[str, Path], masks: Mapping[str, Path]) ->
     if len(images) == 1 == len(masks):
         (image,), (mask,) = images, masks
         return {mask: image} if _adds_to(key_of(mask.rpartition("/")[2]), key_of(image.rpartition("/")[2])) else {}
-    pictures, others = (_differences(paths) for paths in (images, masks))
+    for names in (_differences, _without_shared_words):
+        pairs = _same(names(images, masks), names(masks, images), min(len(images), len(masks)))
+        if pairs:
+            return pairs
+    return {}
+
+
+def _same(pictures: Mapping[str, str], others: Mapping[str, str], fewest: int) -> dict[str, str]:
+    """Return key of mask -> key of image, where what is left of their names is the same for nearly all of them."""
     both = pictures.keys() & others.keys()
-    if len(both) < 2 or len(both) < 0.8 * min(len(images), len(masks)):
+    if len(both) < 2 or len(both) < 0.8 * fewest:
         return {}
     if pictures.keys() - both and others.keys() - both:
         return {}  # what is left over on both sides may be counted from another number
@@ -83,7 +93,16 @@ def _adds_to(longer: str, name: str) -> bool:
     return bool(match) and not before[-1:].isalnum() and not behind[:1].isalnum()
 
 
-def _differences(keys: Iterable[str]) -> dict[str, str]:
+def _without_shared_words(keys: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Return name without the words that all have and no other name has -> the name; as `um_road_07` is `um_07`."""
+    words = {key: _WORD.findall(key_of(key.rpartition("/")[2])) for key in keys}
+    other = {word for key in others for word in _WORD.findall(key_of(key.rpartition("/")[2]))}
+    shared = set.intersection(*map(set, words.values())) - other if words else set[str]()
+    left = {" ".join(word for word in of if word not in shared): key for key, of in words.items()}
+    return left if len(left) == len(words) else {}
+
+
+def _differences(keys: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:
     """Return what differs in a name -> the name; empty where that is not one for each. Numbers are never cut."""
     names = list(keys)
     stems = [key_of(name.rpartition("/")[2]) for name in names]

@@ -1,6 +1,7 @@
 """Folders of images and of masks, paired by name: `images/` and `masks/`, perhaps in or above `train/ val/ test/`.
 
-Beside them may lie `instances/` (numbers of objects) and `weights/` (of each pixel in the loss, such as float TIFF).
+Folders of other names are found by `parallel`. Beside them may lie `instances/` (numbers of objects) and `weights/` (of
+each pixel in the loss, such as float TIFF).
 """
 
 from __future__ import annotations
@@ -20,9 +21,20 @@ from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
 from ..unread import unread_in, unread_note
 from .choosing import choose_masks, pair_by_difference
-from .layout import PART_NAMES, UNPARTED, Layout, find_parts, have_colors, key_of, list_images, repeated
+from .layout import (
+    PART_NAMES,
+    UNPARTED,
+    Layout,
+    find_parts,
+    group_by_folder,
+    have_colors,
+    key_of,
+    list_images,
+    repeated,
+)
 from .lists import declared_lists, part_by_lists
-from .looks import MASK_FOLDERS, look_like_masks
+from .looks import MASK_FOLDERS
+from .parallel import Parallel, choose_parallel, named_below, parts_of, passed_over
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets") + (
@@ -36,8 +48,11 @@ _MASK_SUFFIXES = (
 _RENAME = Fix("name every mask like its image: a.png for a.jpg, or a_mask.png")
 _OF_TASKS = re.compile(r"task-\d+-annotation-\d+")  # Label Studio's brushes as PNG, which name no image
 _EXPORT = Fix("export JSON from Label Studio, and put it beside images/: it is read")
+_MOST_SHOWN = 4  # folders in a note
 _OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
+
+Place = tuple[Path, Path, str]  # folder of images, folder of masks, what names of samples start with
 
 
 def recognises(base: Path) -> bool:
@@ -47,7 +62,6 @@ def recognises(base: Path) -> bool:
         or find_parts(base, lambda folder: _both(folder) is not None)
         or _split_below(base)
         or _sibling_parts(base)
-        or _sibling_folders(base)
     )
 
 
@@ -58,12 +72,11 @@ def read(declared: Declaration) -> Layout:
         DataError: there are no such folders, or no images.
     """
     base = declared.base
-    places = _places(declared)
     layout = Layout()
-    if "masks" not in declared.given:
-        places = _choose(places, layout)
+    places = _places(declared, layout)
     table = find_table(base)
-    masks = [list_images(folder) for _, folder in places.values() if folder.is_dir()] if table is not None else []
+    folders = [masks for pairs in places.values() for _, masks, _ in pairs if masks.is_dir()]
+    masks = [list_images(folder) for folder in folders] if table is not None else []
     colored = declared.by_color or (
         table is not None and not declared.by_number and any(have_colors(files, table) for files in masks)
     )
@@ -73,14 +86,51 @@ def read(declared: Declaration) -> Layout:
     if names is not None and table is None:
         layout.names = tuple(names)
     layout.by_color = colored
-    for part, (images, masks_folder) in places.items():
-        _pair(layout, part, images, masks_folder, declared)
+    for part, pairs in places.items():
+        for images, masks_folder, above in pairs:
+            _pair(layout, part, images, masks_folder, declared, above)
     part_by_lists(layout, declared)
     return layout
 
 
-def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
-    """Return part -> (folder of images, folder of masks)."""
+def _places(declared: Declaration, layout: Layout) -> dict[str, list[Place]]:
+    """Return part -> folders of images and of masks, and what their images' names start with."""
+    found = named_below(declared.base, declared.images, declared.masks) if _lie_deeper(declared) else None
+    if found is None:
+        places = _usual_places(declared)
+        if places is not None:
+            chosen = places if "masks" in declared.given else _choose(places, layout)
+            return {part: [(*both, "")] for part, both in chosen.items()}
+        found = choose_parallel(declared.base)
+    if found is None:
+        return {UNPARTED: [(*_folders(declared.base, declared), "")]}
+    return _take_parallel(found, declared.base, layout)
+
+
+def _lie_deeper(declared: Declaration) -> bool:
+    """Whether both folders are named, and the images are not in the data set's folder or those of its parts."""
+    deeper = {"images", "masks"} <= set(declared.given) and not declared.splits()
+    return deeper and _usual_places(declared) is None and not (declared.base / declared.images).is_dir()
+
+
+def _take_parallel(found: Parallel, base: Path, layout: Layout) -> dict[str, list[Place]]:
+    """Return the places of folders that were found by what lies in them, and say so."""
+    rest = passed_over(found, base)
+    said = (
+        f"; passed over: {', '.join(rest[:_MOST_SHOWN])}" + (", ..." if len(rest) > _MOST_SHOWN else "") if rest else ""
+    )
+    layout.notes.append(f"images are those of {found.images}/, masks those of {found.masks}/{said}")
+    above = {pair[2] for pair in found.pairs}
+    if len(above) > 1:
+        group_by_folder(layout, above)
+    return {
+        part: [(images, masks, f"{path}/" if len(above) > 1 else "") for images, masks, path in pairs]
+        for part, pairs in parts_of(found, base).items()
+    }
+
+
+def _usual_places(declared: Declaration) -> dict[str, tuple[Path, Path]] | None:
+    """Return part -> (folder of images, folder of masks) of the usual or the declared names, or None."""
     base, given = declared.base, declared.given
     parts = {} if declared_lists(declared) else declared.splits()
     named = {"images", "masks"} & set(given)
@@ -90,11 +140,9 @@ def _places(declared: Declaration) -> dict[str, tuple[Path, Path]]:
             parts = by_part
     if parts:
         return {part: _folders(folder, declared, part) for part, folder in parts.items()}
-    below = _split_below(base, declared)
-    if not (below or named or _both(base)):
-        siblings = _sibling_folders(base)
-        below = _sibling_parts(base) or ({UNPARTED: siblings} if siblings else {})
-    return below or {UNPARTED: _folders(base, declared)}
+    both = _both(base, declared)
+    below = _split_below(base, declared) or ({} if named or both else _sibling_parts(base))
+    return below or (None if both is None else {UNPARTED: both})
 
 
 def _choose(places: dict[str, tuple[Path, Path]], layout: Layout) -> dict[str, tuple[Path, Path]]:
@@ -168,30 +216,6 @@ def _joined(part: str, word: str) -> list[str]:
     return [f"{part}{sign}{word}" for sign in ("_", "-", " ", "")] + [f"{word}{sign}{part}" for sign in ("_", "-")]
 
 
-def _sibling_folders(base: Path) -> tuple[Path, Path] | None:
-    """Return a folder of any name and one of masks beside it, whose files pair and have few values: `train/ mask/`."""
-    inside = [path for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
-    masks = [path for path in inside if path.name.casefold() in MASK_FOLDERS]
-    if len(masks) != 1:
-        return None
-    files = list_images(masks[0])
-    stems = {_without_ending(key_of(file.stem)) for file in files} | {key_of(file.stem) for file in files}
-    images = [
-        path
-        for path in inside
-        if path not in masks
-        and path.name.casefold() not in PART_NAMES["test"]
-        and not path.name.startswith((".", "__MACOSX"))
-        and (pictures := list_images(path))
-        and 2 * sum(key_of(picture.stem) in stems for picture in pictures) >= len(pictures)
-    ]
-    return (images[0], masks[0]) if len(images) == 1 and look_like_masks(files) else None
-
-
-def _without_ending(stem: str) -> str:
-    return next((stem.removesuffix(ending) for ending in _MASK_SUFFIXES if stem.endswith(ending)), stem)
-
-
 def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None:
     if declared is not None:
         place = folder / str(declared)
@@ -203,8 +227,8 @@ def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None
     return next((place for place in known if place.name in ("images", "masks") or list_images(place)), None)
 
 
-def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration) -> None:
-    """Pair the images and masks of a part by their names without ending."""
+def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration, above: str = "") -> None:
+    """Pair the images and masks of a part by their names without ending; names of samples start with `above`."""
     base = declared.base
     pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None)
     if not pictures:
@@ -242,9 +266,9 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
             layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
-    layout.samples[part] = [
+    layout.samples[part] = layout.samples.get(part, []) + [
         Sample(
-            pictures[key].relative_to(images).as_posix(),
+            above + pictures[key].relative_to(images).as_posix(),
             ImageFile(pictures[key]),
             source(labels[key]),
             MaskFile(instances[key]) if key in instances else None,

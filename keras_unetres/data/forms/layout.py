@@ -26,6 +26,8 @@ from ..sources import Sample
 
 UNPARTED = ""
 HELD_OUT = "held-out"  # the key of samples that are all there to be scored
+_OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
+_FEWEST_GROUPS = 3
 PART_NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "dev"),
@@ -45,6 +47,7 @@ class Layout:
         ignore: the stored value that means "not labelled" in this format, or None.
         values: stored value (or packed colour) -> class id or `IGNORE`, or None where ids are stored as they are.
         by_color: whether masks are given as packed colours.
+        masks_are: "instances" where the names of the files say so, or None.
         group_by: a pattern for `Reading.group_by` where the folders are units, such as patients, or None.
         faults: what is wrong so far.
         warnings: what is read, but worth a look.
@@ -58,6 +61,7 @@ class Layout:
     ignore: int | None = None
     values: dict[int, int] | None = None
     by_color: bool = False
+    masks_are: str | None = None
     group_by: str | None = None
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
@@ -175,6 +179,15 @@ def refuse_other_background(names: Sequence[str] | None, file: Path) -> None:
             found=", ".join(names),
             fix=declare({"classes": [behind, *(name for name in names if name != behind)]}, file),
         )
+
+
+def group_by_folder(layout: Layout, folders: Iterable[str]) -> bool:
+    """Keep the images of a folder in one part where folders are numbered, as those of patients; return whether."""
+    names = [Path(folder).name for folder in folders]
+    numbered = len(names) >= _FEWEST_GROUPS and all(any(c.isdigit() for c in name) for name in names)
+    if numbered:
+        layout.group_by = _OF_FOLDER
+    return numbered
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -19,8 +19,10 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annots", "annot", "gt", "gtfine", "ground_truth"),
     *("groundtruth", "targets", "segmentation", "segmentations", "seg", "1st_manual", "manual"),
 )
-_WORDS = "mask|masks|label|labels|gt|groundtruth|ground_truth|seg|segmentation|annotation|matte"
-_MASK_NAME = re.compile(rf"(.+?)[ _.-]+(?:{_WORDS})(?:[ _-]?\d+)?")
+_WORDS = "mask|masks|label|labels|gt|groundtruth|ground_truth|seg|segmentation|annotation|anno|matte|1stho|manual1"
+_MASK_NAME = re.compile(rf"(.+?)(?:[ _.-]+cp)?[ _.-]+(?:{_WORDS})(?:[ _-]?\d+)?")
+_PICTURE_NAME = re.compile(r"(.+?)[ _.-]+(?:img|image|sat|leftimg8bit)")
+_SECOND_RATERS = ("_2ndho", "_manual2")
 _MOST_VALUES = 32  # of a mask of classes
 _LOOKED_AT = 5  # files of a folder
 
@@ -29,6 +31,22 @@ def partner_of(stem: str) -> str | None:
     """Return the name of the picture that a mask's name starts with: "a" of "a_mask" and "a_mask_1", else None."""
     match = _MASK_NAME.fullmatch(key_of(stem))
     return match.group(1) if match else None
+
+
+def picture_of(stem: str) -> str:
+    """Return the name of a picture without what says that it is one: "a" of "a_img" and "a_sat"."""
+    match = _PICTURE_NAME.fullmatch(key_of(stem))
+    return match.group(1) if match else key_of(stem)
+
+
+def is_second_rater(stem: str) -> bool:
+    """Whether a mask is of a second person, beside that of the first: "a_2ndHO" beside "a_1stHO"."""
+    return key_of(stem).endswith(_SECOND_RATERS)
+
+
+def is_of_cellpose(stem: str) -> bool:
+    """Whether a mask's name is one that Cellpose gives to its maps of objects."""
+    return key_of(stem).endswith("_cp_masks")
 
 
 def look_like_masks(files: Sequence[Path]) -> bool:

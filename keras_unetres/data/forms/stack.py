@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from unetres_edge.errors import DataError, Fix
-from unetres_edge.images.decode import count_pages
+from unetres_edge.errors import DataError, Fix, UnetresError
+from unetres_edge.images.decode import count_pages, pages_are_channels
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, finding_of, relative
@@ -19,8 +19,23 @@ _TIFF = (".tif", ".tiff")
 
 
 def recognises(base: Path) -> bool:
-    """Whether there is a stack of images beside one of masks."""
-    return bool(_named(base))
+    """Whether there is a stack of images beside one of masks, or stacks of one name in `images/` and `masks/`."""
+    return bool(_named(base)) or _are_stacks(base)
+
+
+def _are_stacks(base: Path) -> bool:
+    """Whether the first image of `images/` and its mask have the same number of pages, which are no channels."""
+    if not ((base / "images").is_dir() and (base / "masks").is_dir()):
+        return False
+    image = next((path for path in list_images(base / "images") if path.suffix.lower() in _TIFF), None)
+    mask = None if image is None else base / "masks" / image.name
+    if image is None or mask is None or not mask.is_file():
+        return False
+    try:
+        pages = count_pages(image)
+        return pages > 1 and count_pages(mask) == pages and not pages_are_channels(image)
+    except UnetresError:
+        return False
 
 
 def read(declared: Declaration) -> Layout:

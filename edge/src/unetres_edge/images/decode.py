@@ -91,7 +91,7 @@ def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarr
 
     Raises:
         MaskError: the file cannot be read, not an image, damaged, more than one frame, JPEG or WebP (values smeared),
-            colours, transparent pixels, float, or rotated by EXIF.
+            colours, transparent pixels, fractions, or rotated by EXIF.
     """
     with _named(MaskError, path):
         data = _read_page(path, "mask", page)
@@ -533,10 +533,35 @@ def _mask_array(image: Image.Image) -> np.ndarray:
     raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode, kind=own)
 
 
+def whole_numbers(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of a mask as integers of 8 to 32 bits, also where they are stored as floats.
+
+    Raises:
+        MaskError: fractions, values that are not finite, or numbers outside 32 bits.
+    """
+    if values.dtype.kind == "f":
+        if not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            raise MaskError(
+                "mask holds fractions",
+                expected="whole numbers",
+                found=f"{values.dtype} from {values.min():g} to {values.max():g}",
+                fix="save whole numbers, such as (mask > 0.5).astype('uint8')",
+                kind="float-mask",
+            )
+        _refuse_wide(values)
+        values = values.astype(np.int64)
+    return _whole(values)
+
+
+def _refuse_wide(values: np.ndarray) -> None:
+    if values.min() < -(2**31) or values.max() >= 2**31:
+        found = f"{values.min()}..{values.max()}"
+        raise MaskError("mask values outside 32 bits", expected=f"at most {2**31 - 1}", found=found)
+
+
 def _whole(values: np.ndarray) -> np.ndarray:
+    _refuse_wide(values)
     low, high = int(values.min()), int(values.max())
-    if low < -(2**31) or high >= 2**31:
-        raise MaskError("mask values outside 32 bits", expected=f"at most {2**31 - 1}", found=f"{low}..{high}")
     if low >= 0 and high <= 255 and values.dtype.itemsize == 1:
         return values.astype(np.uint8)
     return values.astype(np.uint16 if low >= 0 and high <= 65535 else np.int32)
@@ -626,10 +651,12 @@ def _tiff_image(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
 
 
 def _tiff_mask(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
+    if page.kind == "float":
+        by_pillow = page.suits_pillow and page.images == 1
+        values = np.array(_from_pillow(data, page)) if by_pillow else tiff.decode(data, page, part)
+        return whole_numbers(_grey(_opaque(values, page)))
     if page.kind not in ("uint", "int"):
-        found = "F" if page.dtype == "float32" else page.dtype
-        own = "float-mask" if page.kind == "float" else None
-        raise MaskError("mask mode is not supported", expected="palette or grey", found=found, kind=own)
+        raise MaskError("mask mode is not supported", expected="palette or grey", found=page.dtype)
     if not page.suits_pillow or page.images > 1:
         return _whole(_grey(_opaque(tiff.decode(data, page, part), page)))
     values = _mask_array(_from_pillow(data, page))

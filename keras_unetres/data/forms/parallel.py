@@ -1,0 +1,246 @@
+"""Folders of images and of masks whose paths differ in one name, whatever the names are.
+
+    original/a.png ground truth/a.png      img_dir/train/a.jpg ann_dir/train/a.png      p01/scans/a.tif p01/masken/a.tif
+
+A folder holds masks if its name says so, most of its files have names of images, and their pixels have few values.
+Where the name says nothing, it is for a person to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unetres_edge.errors import DataError, Fix, UnetresError
+from unetres_edge.images.decode import IMAGE_SUFFIXES, read_image
+
+from ..fixes import declare
+from ..turned import BETTER, edges_of, on_outlines
+from .choosing import TRUTHS, pair_by_difference
+from .layout import PART_NAMES, UNPARTED, key_of
+from .looks import MASK_FOLDERS, look_like_masks
+
+_CALLED = re.compile(r"annot|label|mas[kq]|segment|truth|trimap|manual", re.IGNORECASE)
+_CALLED_WORDS = {"ann", "anno", "gt", "seg", "lbl", "matte", "target", "targets", "roads"}
+_PICTURES = re.compile(r"im(age|g)|orig|pic|photo|input|raw|scan|slice|tissue|jpe?g", re.IGNORECASE)
+_OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|instance|weight|bound|edge|contour|depth", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W\d_]+")
+_MOST_FOLDERS = 3000
+_MOST_STEMS = 2000  # of a folder, by which it is told what belongs to what
+_MOST_UNNAMED = 6  # folders side by side of which one may hold masks although its name says nothing
+_LOOKED_AT = 5  # files of a folder
+_HELD_BACK = {name for part in ("val", "test") for name in PART_NAMES[part]}
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Folders of images and of masks.
+
+    Args:
+        images, masks: the names in which their paths differ.
+        pairs: (folder of images, folder of masks, path above them without part and without that name).
+    """
+
+    images: str
+    masks: str
+    pairs: tuple[tuple[Path, Path, str], ...]
+
+    @property
+    def fix(self) -> Fix:
+        """The declaration that names both."""
+        return declare({"images": self.images, "masks": self.masks})
+
+
+def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
+    """Return the pairs of folders below `base` that belong to each other, one for each pair of names.
+
+    Args:
+        called: whether the names of the folders of masks have to say so.
+    """
+    leaves = _leaves(base)
+    groups: dict[tuple[int, tuple[str, ...], tuple[str, ...]], list[Path]] = defaultdict(list)
+    for folder in leaves:
+        parts = folder.relative_to(base).parts
+        for place in range(len(parts)):
+            groups[place, parts[:place], parts[place + 1 :]].append(folder)
+    found: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
+    for (place, _, _), folders in groups.items():
+        for images, masks in _candidates(folders, base, place, called):
+            if _belong(leaves[images], leaves[masks]):
+                names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
+                found[names].append((images, masks, _above(images.relative_to(base).parts, place)))
+    made = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in found.items())
+    return [each for each in made if all(_look(each, leaves, called))]
+
+
+def choose_parallel(base: Path) -> Parallel | None:
+    """Return the folders of images and masks below `base`, or None where there are none.
+
+    Raises:
+        DataError: several that no name decides between, or folders that may be data sets of their own.
+    """
+    found = find_parallel(base)
+    found = [each for each in found if not _OTHER_USES.search(each.images)] or found
+    pictures = {each.images for each in found}
+    if len(pictures) > 1:
+        found = [each for each in found if _PICTURES.search(each.images)] or found
+    truths = [each for each in found if each.masks.casefold() in ("masks", *TRUTHS)]
+    found = truths if len(truths) == 1 else [e for e in found if not _OTHER_USES.search(e.masks)] or found
+    if not found:
+        return None
+    if len(found) > 1:
+        raise DataError(
+            "several folders may hold the masks" if len({e.images for e in found}) == 1 else "it is not known which",
+            file=base,
+            expected="one folder of images and one of masks, named in a dataset.yaml",
+            found=", ".join(sorted({f"{each.images}/ with {each.masks}/" for each in found})),
+            fix=" or ".join(each.fix.text for each in found),
+        )
+    chosen = found[0]
+    if not _is_one_set(chosen, base):
+        above = [pair[2] for pair in chosen.pairs]
+        one = base / above[0]
+        raise DataError(
+            "the folder holds several data sets",
+            file=base,
+            expected="one of them, or a dataset.yaml that says that they are one",
+            found=", ".join(dict.fromkeys(above)),
+            fix=Fix(f"name one, such as {one.as_posix()}, or, for all: {chosen.fix.text}", chosen.fix.patch),
+        )
+    return chosen
+
+
+def named_below(base: Path, images: str, masks: str) -> Parallel | None:
+    """Return the folders of two declared names wherever they lie below `base` side by side, or None."""
+    pairs = []
+    for folder in sorted({parent for leaf in _leaves(base) for parent in (leaf, *leaf.parents)}):
+        if not folder.is_relative_to(base) or folder == base:
+            continue
+        parts = folder.relative_to(base).parts
+        wanted, other = Path(images).parts, Path(masks).parts
+        if parts[-len(wanted) :] == wanted:
+            beside = base.joinpath(*parts[: -len(wanted)], *other)
+            if beside.is_dir():
+                pairs.append((folder, beside, _above(parts, len(parts) - 1)))
+    return Parallel(images, masks, tuple(pairs)) if pairs else None
+
+
+def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, str]]]:
+    """Return part -> pairs of folders, by the names above them."""
+    by_part: dict[str, list[tuple[Path, Path, str]]] = defaultdict(list)
+    for pair in found.pairs:
+        names = [name.casefold() for name in pair[0].relative_to(base).parts]
+        part = next((part for part, known in PART_NAMES.items() if not set(known).isdisjoint(names)), UNPARTED)
+        by_part[part].append(pair)
+    if len(by_part) == 1 or "train" not in by_part or UNPARTED in by_part:
+        return {UNPARTED: list(found.pairs)}
+    return {part: by_part[part] for part in PART_NAMES if part in by_part}
+
+
+def passed_over(found: Parallel, base: Path) -> list[str]:
+    """Return the folders below `base` that hold images and belong to neither."""
+    used = [folder for pair in found.pairs for folder in pair[:2]]
+    rest = (f for f in _leaves(base) if not any(f == known or f.is_relative_to(known) for known in used))
+    return [folder.relative_to(base).as_posix() + "/" for folder in sorted(rest)]
+
+
+def _leaves(base: Path) -> Mapping[Path, Sequence[str]]:
+    """Return the folders below `base` that hold images themselves -> names of these; none where there are too many."""
+    found: dict[Path, Sequence[str]] = {}
+    seen: set[Path] = set()
+    waiting = [base]
+    while waiting:
+        folder = waiting.pop()
+        real = folder.resolve()
+        if real in seen or len(seen) >= _MOST_FOLDERS:
+            continue
+        seen.add(real)
+        try:
+            inside = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+        except OSError:
+            continue
+        stems = [path.stem for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
+        if stems and folder != base:
+            found[folder] = stems[:_MOST_STEMS]
+        waiting += [path for path in inside if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_dir()]
+    return found if len(seen) < _MOST_FOLDERS else {}
+
+
+def is_called_masks(name: str) -> bool:
+    """Whether the name of a folder says that it holds masks."""
+    words = {word.casefold() for word in _WORDS.findall(name)}
+    return name.casefold() in MASK_FOLDERS or bool(_CALLED.search(name) or words & _CALLED_WORDS)
+
+
+def _candidates(folders: Sequence[Path], base: Path, place: int, called: bool) -> Iterator[tuple[Path, Path]]:
+    """Yield (images, masks) of folders that differ in one name, those whose names do not speak against it."""
+    names = {folder: folder.relative_to(base).parts[place] for folder in folders}
+    masks = [folder for folder in folders if is_called_masks(names[folder]) == called]
+    if not called and len(folders) > _MOST_UNNAMED:
+        return
+    for mask in masks:
+        for images in folders:
+            alone = names[images].casefold() not in _HELD_BACK
+            if images != mask and alone and not is_called_masks(names[images]):
+                yield images, mask
+
+
+def _belong(images: Sequence[str], masks: Sequence[str]) -> bool:
+    """Whether most files of one folder have the names of files of the other, or differ from them in one way."""
+    pictures, others = {key_of(stem) for stem in images}, {key_of(stem) for stem in masks}
+    least = max(2, min(len(pictures), len(others)) / 2)
+    same = len(pictures & others)
+    longer = sum(any(key_of(stem[:end]) in pictures for end in _ends(stem)) for stem in masks) if not same else 0
+    if max(same, longer) >= least:
+        return True
+    paths = [{stem: Path(stem) for stem in stems} for stems in (images, masks)]
+    return len(pair_by_difference(*paths)) >= least
+
+
+def _ends(stem: str) -> list[int]:
+    return [place for place, sign in enumerate(stem) if place and sign in "_-. "]
+
+
+def _look(found: Parallel, leaves: Mapping[Path, Sequence[str]], called: bool) -> Iterator[bool]:
+    """Yield whether the folders of masks look like it; and lie on the images where no name says which is which."""
+    for images, masks, _ in (found.pairs[0], found.pairs[-1]):
+        yield look_like_masks(_files(masks)) and (called or _lie_on(_files(images), _files(masks)))
+
+
+def _lie_on(images: Sequence[Path], masks: Sequence[Path]) -> bool:
+    """Whether pictures that are no masks have edges where those of the masks of the same names are."""
+    by_stem = {key_of(path.stem): path for path in images}
+    scores = []
+    for mask in masks[:_LOOKED_AT]:
+        try:
+            image, values = read_image(by_stem[key_of(mask.stem)]), read_image(mask)
+        except (KeyError, UnetresError):
+            continue
+        if image.shape[:2] == values.shape[:2]:
+            scores.append(on_outlines(edges_of(image), values if values.ndim == 2 else values.max(-1)))
+    return bool(scores) and float(np.mean(scores)) > BETTER and not look_like_masks(images)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def _above(parts: Sequence[str], place: int) -> str:
+    """Return a path without the name that differs, and without that of a part."""
+    every = {name for names in PART_NAMES.values() for name in names}
+    kept = [name for at, name in enumerate(parts) if at != place and name.casefold() not in every]
+    return "/".join(kept)
+
+
+def _is_one_set(found: Parallel, base: Path) -> bool:
+    """Whether folders are of one data set: numbered ones, or the same in every part."""
+    above = {pair[2] for pair in found.pairs}
+    if len({re.sub(r"\d+", "0", path) for path in above}) == 1:
+        return True
+    by_part = parts_of(found, base)
+    return len(by_part) > 1 and all({pair[2] for pair in pairs} == above for pairs in by_part.values())
