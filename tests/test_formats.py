@@ -1216,7 +1216,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_several_data_sets_in_a_folder(tmp_path: Path) -> None:
     for name in ("first", "second"):
         write_folders(tmp_path / name, thrice(IDS))
-    with pytest.raises(DataError, match="several data sets; expected one of them, .*; found first, second; fix: .*images: images and masks: masks"):
+    with pytest.raises(
+        DataError,
+        match="several data sets; expected one of them, .*; found first, second; fix: .*images: images and masks: masks",
+    ):
         open_dataset(tmp_path)
 
 

@@ -255,3 +255,49 @@ def test_run_lengths_that_do_not_fit_name_the_image(tmp_path: Path) -> None:
         *(("bad-annotation", f"a{number}.png") for number in (0, 2, 3)),
         ("missing-image", "a4.png"),
     ]
+
+
+# What the fix of a doctor makes of masks that are no class ids as they stand
+
+
+def colored_objects(number: int) -> np.ndarray:
+    """Return a mask (24, 32, 3) in which every object has a colour of its own."""
+    colors = np.random.default_rng(number).integers(30, 256, (3, 3)).astype(np.uint8)
+    colors[0] = 0
+    return colors[drawn(number, 2)]
+
+
+def ids_in_red(number: int) -> np.ndarray:
+    """Return RGBA in which red holds the number of each object, as BBBC039's masks do."""
+    ids = drawn(number, 2 + number % 2)
+    return np.dstack([ids, np.zeros((*SIZE, 2), np.uint8), np.full(SIZE, 255, np.uint8)])
+
+
+@pytest.mark.parametrize("make", [colored_objects, ids_in_red], ids=lambda make: make.__name__)
+def test_colours_that_number_objects_are_objects(tmp_path: Path, make: Callable[[int], np.ndarray]) -> None:
+    for number in range(COUNT):
+        save(tmp_path / f"images/{number}.png", picture(drawn(number, 2), number))
+        save(tmp_path / f"masks/{number}.png", make(number))
+    report = check_command(tmp_path, fix=True, hashes="off", say=lambda line: None)
+    assert report["faults"] == []
+    records = read(tmp_path)
+    assert records.classes.names == ("background", "object")
+    for record in records:
+        assert np.array_equal(record.mask, make(number_in(record.name))[..., :3].any(-1))
+
+
+def test_jpeg_masks_of_black_and_white_are_cut_in_the_middle_by_the_line(tmp_path: Path) -> None:
+    write(tmp_path, "images/{0}.png", "masks/{0}.jpg", white=255)
+    report = check_command(tmp_path, hashes="off", say=lambda line: None)
+    assert {fault["kind"] for fault in report["faults"]} == {"lossy-mask"}
+    assert check_command(tmp_path, fix=True, hashes="off", say=lambda line: None)["faults"] == []
+    assert is_right(read(tmp_path), number_in)
+
+
+def test_one_name_alone_is_that_of_the_foreground(tmp_path: Path) -> None:
+    write(tmp_path, "images/{0}.png", "masks/{0}.png")
+    (tmp_path / "classes.txt").write_text("cell\n")
+    check_command(tmp_path, fix=True, hashes="off", say=lambda line: None)
+    records = read(tmp_path)
+    assert records.classes.names == ("background", "cell")
+    assert is_right(records, number_in)

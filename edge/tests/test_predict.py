@@ -25,6 +25,7 @@ from unetres_edge.errors import DataError, ExistsError, FileSystemError, ImageEr
 from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, write_bytes, write_json
 from unetres_edge.images.decode import read_image, read_mask
 from unetres_edge.results import draw
+from unetres_edge.results.result import Result
 from unetres_edge.segment import files
 from unetres_edge.segment.files import find_images, predict_files
 from unetres_edge.segment.inputs import find_inputs
@@ -494,6 +495,32 @@ def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
     (folder / "other" / "k.jp2").touch()
     with pytest.raises(UsageError, match=r"no image found.*found 1 \.jp2 file not read.*convert them to PNG or TIFF"):
         find_inputs(["other"])
+
+
+class Sums:
+    """Writes the sum of each class map."""
+
+    def names(self, stem: str) -> list[str]:
+        return [f"{stem}_sum.txt"]
+
+    def make(self, stem: str, image: np.ndarray, result: Result) -> tuple[dict[str, bytes], dict[str, int]]:
+        assert image.shape == (*result.class_map.shape, 3)
+        assert result.scores is not None
+        return {f"{stem}_sum.txt": str(result.class_map.sum()).encode()}, {}
+
+
+def test_more_files_of_a_stack_are_those_of_its_pages(folder: Path, segmenter: Segmenter) -> None:
+    pages = np.stack([picture(number) for number in range(3)])
+    tifffile.imwrite(folder / "in" / "s.tif", pages, photometric="minisblack")
+    inputs = find_inputs(["in/s.tif"])
+    predict_files(segmenter, inputs.images, "out", names=inputs.names, more=Sums(), json_file="status.json")
+    for number in range(3):
+        expected = read_mask(Path("out/s.tif"), number).sum()
+        assert Path(f"out/s/{number:04d}_sum.txt").read_text() == str(expected)
+    said = json.loads(Path("status.json").read_text())["images"][0]["files"]
+    assert [Path(file).name for file in said] == [f"{number:04d}_sum.txt" for number in range(3)]
+    with pytest.raises(ExistsError):
+        predict_files(segmenter, inputs.images, "out", names=inputs.names, more=Sums())
 
 
 def test_a_stack_gives_a_stack_of_class_maps(folder: Path, segmenter: Segmenter) -> None:

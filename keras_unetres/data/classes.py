@@ -245,15 +245,14 @@ def _find_white(stored: Sequence[Collection[int]], ignore: int | None) -> int | 
 
 def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Sequence[int]) -> int:
     """Return the number of classes when nothing names them: the ids found must be 0, 1, 2, ... but for a few strays."""
-    top = _find_smeared_white(stored)
+    top = find_smeared_white(stored)
     if top:
-        middle = (top + 1) // 2
         raise DataError(
             "the masks hold two values, and blends of them at the edges",
             file=dataset.root,
             expected=f"0 and {top} alone",
             found=shorten(ids),
-            fix=declare({"values": {f"0-{middle - 1}": 0, f"{middle}-{top}": 1}}, dataset.root),
+            fix=declare(halves(top), dataset.root),
             kind="smeared-mask",
         )
     few = [set(values) - {dataset.reading.ignore} for values in stored if len(values) <= _MOST_UNNAMED_CLASSES]
@@ -294,7 +293,13 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
     )
 
 
-def _find_smeared_white(found: Sequence[Collection[int]]) -> int:
+def halves(top: int) -> dict[str, Any]:
+    """Return the change that makes a class of each half of the values 0..top."""
+    middle = (top + 1) // 2
+    return {"values": {f"0-{middle - 1}": 0, f"{middle}-{top}": 1}}
+
+
+def find_smeared_white(found: Sequence[Collection[int]]) -> int:
     """Return the white of masks of 0 and white that were scaled, smoothed or compressed like pictures, else 0.
 
     Nearly all their pixels are nearly 0 or nearly white, and no value between has many.
@@ -322,6 +327,15 @@ def _say_numbered(masks: Sequence[set[int]]) -> str:
     return "each mask holds 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
 
 
+def number_in_colors(masks: Sequence[Collection[int]]) -> bool:
+    """Whether colours are numbers of objects: each in hardly more than one mask, or counted in one channel from 0."""
+    if _number_over_images(masks):
+        return True
+    every = sorted({color for of_mask in masks for color in of_mask})
+    counted = any(every == [value << shift for value in range(len(every))] for shift in (0, 8, 16))
+    return counted and len(every) > _FEWEST_COUNTS
+
+
 def _number_over_images(found: Sequence[Collection[int]]) -> bool:
     """Whether numbers go on from mask to mask: most masks have some, and nearly each is in one mask or two."""
     seen = Counter(value for values in found for value in set(values) if value)
@@ -345,6 +359,8 @@ def fix_values(
     unknown = sorted(strange)
     if by_color and len(unknown) > _MOST_UNNAMED_CLASSES:
         return "unknown-colors", Fix("save this mask again in the colours of the classes alone")
+    if by_color and _absent(classes) and _are_usual(unknown, classes):  # to ignore them would leave a class empty
+        return "unknown-colors", Fix('say which class each colour is: values: {"#rrggbb": CLASS, ...}')
     if by_color:
         return "unknown-colors", declare(values_patch(known | dict.fromkeys(unknown, IGNORE), by_color=True))
     sound = sorted(value for value in in_file if known.get(value) != IGNORE)

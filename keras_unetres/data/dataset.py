@@ -25,7 +25,7 @@ from .forms import CLASS_FOLDERS, FORMATS, class_masks, find_format, has_masks, 
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, list_files, repeated
 from .one_hot import with_one_hot
-from .sources import ImageFile, Sample
+from .sources import ImageFile, MaskFile, Sample
 from .splits import find_splits
 from .unread import find_unread, unread_note
 
@@ -164,6 +164,8 @@ def open_dataset(
     if strict:
         refuse(faults, counted(len(faults), "fault"), declared.file)
         layout.notes += _unread_notes(samples, declared.base)
+    if declared.has_ranges:
+        samples = {part: [_with_smears(sample) for sample in found] for part, found in samples.items()}
     samples, of_channels = with_one_hot(samples)
     layout.notes += [of_channels] if of_channels else []
     if reading.pages == "channels":
@@ -219,6 +221,11 @@ def _with_pages_stacked(sample: Sample) -> Sample:
     if not isinstance(sample.image, ImageFile) or sample.image.page is not None:
         return sample
     return replace(sample, image=replace(sample.image, stacked=True))
+
+
+def _with_smears(sample: Sample) -> Sample:
+    """Return a sample whose mask may be JPEG, as ranges of values say what near values mean."""
+    return replace(sample, target=replace(sample.target, smeared=True)) if type(sample.target) is MaskFile else sample
 
 
 def _unread_notes(samples: Mapping[str, list[Sample]], base: Path) -> list[str]:

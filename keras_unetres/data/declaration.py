@@ -200,6 +200,11 @@ class Declaration:
         """The names that are left out."""
         return set(map(str, self.given.get("exclude", ())))
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether ranges of stored values are said to be classes."""
+        return any(isinstance(key, str) and _SPAN.fullmatch(key) for key in self.given.get("values", {}))
+
     def excludes(self, name: str | Path) -> bool:
         """Whether a file is left out, by its name or its name with the folders above it."""
         path = Path(name)
@@ -475,12 +480,18 @@ def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:
             file=file,
             expected="2 to 255 different names",
             found=f"{', '.join(twice[:4])} more than once" if twice and len(names) <= 255 else listed,
-            fix=Fix("merge classes, by values: {VALUE: CLASS, ...}", place=f"in {_yaml_of(file)}")
-            if len(names) > 255
-            else None,
+            fix=_fix_names(names, file),
             kind="declaration",
         )
     return names
+
+
+def _fix_names(names: tuple[str, ...], file: Path) -> Fix | None:
+    place = f"in {_yaml_of(file)}"
+    if len(names) == 1:  # of what is drawn; the background is a class, too
+        both = ["background", names[0]]
+        return Fix(f"classes: [background, {yaml.safe_dump(names[0]).splitlines()[0]}]", {"classes": both}, place)
+    return Fix("merge classes, by values: {VALUE: CLASS, ...}", place=place) if len(names) > 255 else None
 
 
 def _yaml_of(file: Path) -> Path:

@@ -210,7 +210,8 @@ KINDS = {
         "it cannot be learned",
         (
             (
-                "{objects} objects, all of them crowds (iscrowd 1) or boxes without an outline, which are not labelled",
+                "class {class_name}: {objects} objects, all of them crowds (iscrowd 1) or boxes without an outline, "
+                "which are not labelled",
                 "outlines of single objects",
             ),
             ("no image", "images of the class"),

@@ -20,12 +20,22 @@ from unetres_edge.images.decode import read_colors
 from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
 from ..machine.progress_bar import with_progress
-from .classes import Classes, decide_classes, fix_colors, fix_values, list_values
+from .classes import (
+    Classes,
+    decide_classes,
+    find_smeared_white,
+    fix_colors,
+    fix_values,
+    halves,
+    list_values,
+    number_in_colors,
+)
 from .dataset import Dataset
 from .findings import Finding, Where, finding_of, refuse, relative
+from .fixes import declare
 from .smears import FIX as SMEARED_FIX
 from .smears import is_smeared
-from .sources import Sample, Source
+from .sources import MaskFile, Sample, Source
 from .turned import Turn, find_unclear, lay, turned_note
 
 _MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
@@ -198,6 +208,9 @@ def read_records(
     title = "{} of {} samples cannot be used"
     table = suggest_colors([look.colors for look in looks if look.colors])
     faults = [replace(fault, fix=table) if fault.kind == "color-mask" and table else fault for fault in faults]
+    smeared = [s for (_, s), look in zip(samples, looks, strict=True) if look.fault and look.fault.kind == "lossy-mask"]
+    ranges = suggest_ranges(smeared)
+    faults = [replace(fault, fix=ranges) if fault.kind == "lossy-mask" and ranges else fault for fault in faults]
     try:
         classes = decide_classes(dataset, masks, class_names)
     except DataError:
@@ -343,6 +356,9 @@ def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray 
     try:
         return source.read(), None
     except UnetresError as error:
+        of_objects = dataset.reading.masks_are == "instances" and isinstance(source, MaskFile) and source.page is None
+        if error.kind == "color-mask" and of_objects:
+            return read_colors(source.file), None  # a colour an object, and black for none
         return None, finding_of(error, source.file, dataset.base, sample.name)
 
 
@@ -356,11 +372,28 @@ def _colors(source: Source) -> dict[int, int] | None:
 
 
 def suggest_colors(masks: Sequence[dict[int, int]]) -> Fix | None:
-    """Return the fix that declares the colours of all masks of colours, or None if there are none."""
+    """Return the fix for masks of colours: that they number objects, or the classes of all colours; None for none."""
     total: Counter[int] = Counter()
     for counts in masks:
         total.update(counts)
-    return fix_colors(total) if total else None
+    if not total:
+        return None
+    return declare({"masks_are": "instances"}) if number_in_colors(masks) else fix_colors(total)
+
+
+def suggest_ranges(samples: Sequence[Sample]) -> Fix | None:
+    """Return the fix for masks in a format that smears, where they are of black and white; None for others."""
+    shown = [s.target for s in samples if isinstance(s.target, MaskFile)]
+    found = []
+    for source in shown[:: -(-len(shown) // _MOST_LISTED)] if shown else ():
+        try:
+            values, counts = np.unique(replace(source, smeared=True).read(), return_counts=True)
+        except UnetresError:
+            return None
+        found.append(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    sharp = bool(found) and set[int]().union(*found) == {0, 255}  # lossless WebP
+    top = 255 if sharp else find_smeared_white(found)
+    return declare(halves(top)) if top else None
 
 
 def fingerprint(dataset: Dataset, classes: Classes) -> str:

@@ -75,13 +75,14 @@ class ImageFile(Source):
 
 @dataclass(frozen=True)
 class MaskFile(Source):
-    """A mask file whose numbers are class or instance ids, or a page of one."""
+    """A mask file whose numbers are class or instance ids, or a page of one; `smeared` as `read_mask` takes it."""
 
     file: Path
     page: int | None = None
+    smeared: bool = False
 
     def read(self) -> np.ndarray:
-        return read_mask(self.file, self.page)
+        return read_mask(self.file, self.page, smeared=self.smeared)
 
     def digest(self) -> str:
         return file_digest(self.file) + ("" if self.page is None else f"#{self.page}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..data.findings import Finding
-from ..data.records import suggest_colors
+from ..data.records import suggest_colors, suggest_ranges
 from .summaries import DatasetSummary
 
 
@@ -18,6 +18,9 @@ def find_undecoded(summary: DatasetSummary) -> Iterator[Finding]:
     others = [image for image in summary.images if image.counts is not None]
     if any(image.palette or not {value * 0x010101 for value in image.counts or ()} <= known for image in others):
         fix = None  # the other masks are read by their numbers, which a table of colours would end
+    smeared = [i.sample for i in summary.images if i.finding is not None and i.finding.kind == "lossy-mask"]
+    ranges = suggest_ranges(smeared) if 2 * len(smeared) > len(summary.images) else None
     for image in summary.images:
         if image.finding is not None:
-            yield replace(image.finding, fix=fix) if image.colors and fix else image.finding
+            mended = ranges if image.finding.kind == "lossy-mask" else fix if image.colors else None
+            yield replace(image.finding, fix=mended) if mended else image.finding

@@ -31,6 +31,8 @@ from .annotations import (
 from .layout import PART_NAMES, UNPARTED, Layout, find_file, list_images, refuse_other_background, repeated
 from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
 
+_ENOUGH_OBJECTS = 5  # of a class beside others; fewer of which none is labelled are but a warning
+
 
 def recognises(base: Path) -> bool:
     """Whether there is an annotation file of COCO's form in the usual places, and no folder of masks."""
@@ -72,15 +74,28 @@ def read(declared: Declaration) -> Layout:
 
 
 def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], declared: Declaration) -> None:
-    """Add a fault if nothing is labelled: brush tools write every object as a crowd, which means "not labelled"."""
+    """Add a fault for each class that labels nothing: brushes write every object as a crowd, which means that."""
     objects = [a for content in loaded if not content.panoptic for a in content.annotations]
     if not objects or _crowds_are_objects(declared):
         return
-    if all(annotation.get("iscrowd") == 1 or not annotation.get("segmentation") for annotation in objects):
+    names = {key: category["name"] for content in loaded for key, category in content.categories.items()}
+    by_category: dict[Any, list[Mapping[str, Any]]] = {}
+    for annotation in objects:
+        key = annotation.get("category_id")
+        by_category.setdefault(key if type(key) is int else None, []).append(annotation)
+    empty = {key: of for key, of in by_category.items() if all(map(_is_not_labelled, of))}
+    if len(empty) < len(by_category):  # a few may be crowds indeed
+        empty = {key: of for key, of in empty.items() if len(of) >= _ENOUGH_OBJECTS}
+    for key, of_category in empty.items():
         where = Where(relative(loaded[0].file, declared.base))
-        drawn = any(annotation.get("segmentation") for annotation in objects)
+        drawn = any(annotation.get("segmentation") for annotation in of_category)
         fix = declare({"crowds": "objects"}) if drawn else Fix(f"draw outlines of the objects, in {where.file}")
-        layout.faults.append(Finding("empty-class", where, {"objects": len(objects)}, fix))
+        figures = {"objects": len(of_category), "class_name": names.get(key, "of no category")}
+        layout.faults.append(Finding("empty-class", where, figures, fix))
+
+
+def _is_not_labelled(annotation: Mapping[str, Any]) -> bool:
+    return annotation.get("iscrowd") == 1 or not annotation.get("segmentation")
 
 
 def _crowds_are_objects(declared: Declaration) -> bool:
@@ -172,6 +187,7 @@ def _places(declared: Declaration, part: str, file: Path) -> list[Path]:
     names = [name for part in parts for name in PART_NAMES[part]]
     tops = [top for top in (images, base) if top.is_dir()]
     below = [p for part in parts for top in tops for p in sorted(top.iterdir()) if part in p.name]
+    below += [top / file.stem.partition("_")[2] for top in tops]  # `images/default/` of `instances_default.json`
     return [file.parent, *(top / name for top in (images, base) for name in names), images, base, *below]
 
 

@@ -76,7 +76,7 @@ def read(declared: Declaration) -> Layout:
     places = _places(declared, layout)
     table = find_table(base)
     folders = [masks for pairs in places.values() for _, masks, _ in pairs if masks.is_dir()]
-    masks = [list_images(folder) for folder in folders] if table is not None else []
+    masks = [_maps_in(folder) for folder in folders] if table is not None else []
     colored = declared.by_color or (
         table is not None and not declared.by_number and any(have_colors(files, table) for files in masks)
     )
@@ -91,6 +91,11 @@ def read(declared: Declaration) -> Layout:
             _pair(layout, part, images, masks_folder, declared, above)
     part_by_lists(layout, declared)
     return layout
+
+
+def _maps_in(folder: Path) -> list[Path]:
+    """Return the masks of a folder, without the maps of colours and objects that lie beside them."""
+    return [path for path in list_images(folder) if not key_of(path.stem).endswith(_OTHER_MAPS)]
 
 
 def _places(declared: Declaration, layout: Layout) -> dict[str, list[Place]]:

@@ -26,9 +26,9 @@ from .layout import PART_NAMES, UNPARTED, key_of
 from .looks import MASK_FOLDERS, look_like_masks
 
 _CALLED = re.compile(r"annot|label|mas[kq]|segment|truth|trimap|manual", re.IGNORECASE)
-_CALLED_WORDS = {"ann", "anno", "gt", "seg", "lbl", "matte", "target", "targets", "roads"}
+_CALLED_WORDS = {"ann", "anno", "gt", "seg", "semantic", "lbl", "matte", "target", "targets", "roads"}
 _PICTURES = re.compile(r"im(age|g)|orig|pic|photo|input|raw|scan|slice|tissue|jpe?g", re.IGNORECASE)
-_OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|instance|weight|bound|edge|contour|depth", re.IGNORECASE)
+_OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|rgb|instance|weight|bound|edge|contour|depth", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+")
 _MOST_FOLDERS = 3000
 _MOST_STEMS = 2000  # of a folder, by which it is told what belongs to what

@@ -55,7 +55,7 @@ def read(declared: Declaration) -> Layout:
     if not recognises(base):
         raise DataError("not PASCAL VOC with masks", file=base, expected="JPEGImages/ and SegmentationClass/")
     layout = Layout(ignore=IGNORE)
-    masks = {key_of(path.stem): path for path in list_images(base / "SegmentationClass")}
+    masks = _by_key(base / "SegmentationClass")
     table = find_table(base)
     colored = not declared.by_number and (declared.by_color or have_colors(masks.values(), table))
     names = declared.classes()[0] or read_names(base / "class_names.txt")
@@ -69,7 +69,7 @@ def read(declared: Declaration) -> Layout:
         if colored:
             layout.values = {c[0] << 16 | c[1] << 8 | c[2]: i for i, c in enumerate(layout.colors)}
             layout.values[_BORDER] = IGNORE
-    images = {key_of(path.stem): path for path in list_images(base / "JPEGImages")}
+    images = _by_key(base / "JPEGImages")
     objects = base / "SegmentationObject"
     known = set(images) | set(masks)
     listed = {part: _listed(base, part, known) for part in _LISTS}
@@ -92,10 +92,11 @@ def read(declared: Declaration) -> Layout:
                 where = Where(relative(there, base), there.name)
                 layout.faults.append(Finding(kind, where, {"stem": key, "folder": folder}, leave_out(name)))
                 continue
-            instances = next((p for p in (objects / masks[key].name,) if p.is_file()), None)
+            beside = objects / masks[key].relative_to(base / "SegmentationClass")
+            instances = beside if beside.is_file() else None
             layout.samples[part].append(
                 Sample(
-                    images[key].name,
+                    images[key].relative_to(base / "JPEGImages").as_posix(),
                     ImageFile(images[key]),
                     (ColorFile if colored else MaskFile)(masks[key]),
                     None if instances is None else ObjectFile(instances, have_colors([instances])),
@@ -104,7 +105,17 @@ def read(declared: Declaration) -> Layout:
     return layout
 
 
+def _by_key(folder: Path) -> dict[str, Path]:
+    """Return path below a folder without its ending -> file."""
+    return {key_of(path.relative_to(folder).with_suffix("").as_posix()): path for path in list_images(folder)}
+
+
 def _listed(base: Path, part: str, known: set[str]) -> list[str] | None:
     """Return the names in a list; a line may hold more than a name, unless the whole line is one."""
     names = read_names(base / "ImageSets" / "Segmentation" / f"{part}.txt")
-    return None if names is None else [key if (key := key_of(n)) in known else key_of(n.split()[0]) for n in names]
+    if names is None:
+        return None
+    last = [key.rpartition("/")[2] for key in known]
+    by_last = {name: key for name, key in zip(last, known, strict=True) if last.count(name) == 1}
+    found = (key if (key := key_of(name)) in known else key_of(name.split()[0]) for name in names)
+    return [key if key in known else by_last.get(key, key) for key in found]

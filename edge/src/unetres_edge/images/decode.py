@@ -79,11 +79,12 @@ def _decode(data: bytes, page: int | None, stacked: bool = False) -> np.ndarray:
     return _finite(_image_array(_upright(_open(data, page))))
 
 
-def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
+def read_mask(path: str | os.PathLike[str], page: int | None = None, *, smeared: bool = False) -> np.ndarray:
     """Decode a mask file to the numbers stored in it.
 
     Args:
         page: page of a multi-page TIFF or an ImageJ stack, counted from 0. None refuses files with more than one.
+        smeared: whether JPEG and WebP are read, too, whose numbers are near those that were drawn.
 
     Returns:
         (H, W) uint8 or uint16 (int32 for 32-bit files): palette indices, grey levels, or of a 1-bit file 1 where it is
@@ -101,7 +102,7 @@ def read_mask(path: str | os.PathLike[str], page: int | None = None) -> np.ndarr
             values, largest = _pnm_values(data, page)
             return _grey(values.astype(np.uint8 if largest < 256 else np.uint16))
         image = _open(data, page)
-        _refuse_smeared(image)
+        _refuse_smeared(image, smeared)
         bits = png.read_bits(data) if png.is_png(data) else 8
         return _mask_array(image) // (_SCALE.get(bits, 1) if image.mode == "L" else 1)
 
@@ -429,8 +430,8 @@ def _check_page(page: int | None, pages: int, fix: str | Fix = _AS_FILES) -> Non
         raise ImageError("no such page", expected=f"0..{pages - 1}", found=page, kind="frames")
 
 
-def _refuse_smeared(image: Image.Image) -> None:
-    if image.format in ("JPEG", "MPO", "WEBP"):
+def _refuse_smeared(image: Image.Image, are_read: bool = False) -> None:
+    if image.format in ("JPEG", "MPO", "WEBP") and not are_read:
         raise MaskError(
             f"a {image.format} file does not hold class ids exactly",
             expected="PNG or TIFF",

@@ -24,7 +24,7 @@ from ..results import draw
 from ..results.result import Result
 from .inputs import find_images
 from .segmenter import Segmenter
-from .stacks import output_files, segment_stack, stack_pages
+from .stacks import output_files, page_name, segment_stack, stack_pages
 from .stream import Stream
 
 __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
@@ -86,7 +86,8 @@ def predict_files(
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
-    Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each. Of a video, a camera
+    Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each; more files of a page
+    lie in the folder `<name>`. Of a video, a camera
     or an address, the folder `<name>` has a class map for each frame that was taken, by its number: `000000.png`.
 
     Args:
@@ -118,7 +119,8 @@ def predict_files(
         [image.name if isinstance(image, FrameSource) else image.stem for image in images] if names is None else names
     )
     pages = [1 if isinstance(i, FrameSource) else stack_pages(i, stacked=segmenter.card.stacked) for i in images]
-    _refuse_stacks(segmenter, images, pages, more)
+    if more and segmenter.card.head == "argmax":
+        raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
     targets, outputs = _outputs(images, names, pages, wanted)
     status_files = [] if json_file is None else [Path(json_file)]
     paths = [image.file if isinstance(image, FrameSource) else image for image in images]
@@ -136,16 +138,17 @@ def predict_files(
             if progress:
                 progress(number + done, len(images), paths[number], timing)
 
-        extra: Mapping[str, object] = {}
+        extra: dict[str, Any] = {}
         if isinstance(image, FrameSource):
             extra, timing = segment_frames(segmenter, image, name, wanted, written, every, count, overwrite, tell)
             tell(timing)
             timing = {stage: value / timing["frames"] for stage, value in timing.items() if stage != "frames"}
         elif pages[number] > 1:
             files = output_files(wanted.folder, name, pages[number])
-            timing = segment_stack(
-                segmenter, image, pages[number], target, files[1] if overlay else None, files[2] if geojson else None
-            )
+            drawn, shapes = files[1] if overlay else None, files[2] if geojson else None
+            extra = {"files": []} if more else {}
+            each = None if more is None else _page_writer(more, name, wanted.folder, extra["files"])
+            timing = segment_stack(segmenter, image, pages[number], target, drawn, shapes, each)
             written.append(target)
             tell(timing)
         else:
@@ -170,17 +173,6 @@ def predict_files(
     return written
 
 
-def _refuse_stacks(
-    segmenter: Segmenter, images: Sequence[Path | FrameSource], pages: Sequence[int], more: MoreFiles | None
-) -> None:
-    """Refuse more files of what has no scores, and of stacks."""
-    if more and segmenter.card.head == "argmax":
-        raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
-    several = next((image for image, count in zip(images, pages, strict=True) if count > 1), None)
-    if more and isinstance(several, Path):
-        raise UsageError("a stack gives class maps alone", file=several, fix="save each page as its own file")
-
-
 def _outputs(
     images: Sequence[Path | FrameSource], names: Sequence[str], pages: Sequence[int], wanted: Wanted
 ) -> tuple[list[Path], list[Path]]:
@@ -194,13 +186,27 @@ def _outputs(
         target, overlay, shapes = output_files(wanted.folder, name, count)
         targets.append(target)
         others += [overlay] * wanted.overlay + [shapes] * wanted.geojson
-        others += [wanted.folder / file for file in (wanted.more.names(name) if wanted.more else ())]
+        called = [name] if count == 1 else [page_name(name, page) for page in range(count)]
+        others += [wanted.folder / file for each in called for file in (wanted.more.names(each) if wanted.more else ())]
     return targets, others
 
 
-def write_result(
-    name: str, view: np.ndarray, result: Result, wanted: Wanted, written: list[Path]
-) -> Mapping[str, object]:
+def _page_writer(
+    more: MoreFiles, name: str, folder: Path, written: list[str]
+) -> Callable[[int, np.ndarray, Result], None]:
+    """Return what writes more files of a page of a stack, and adds them to `written`."""
+
+    def write(page: int, view: np.ndarray, result: Result) -> None:
+        files, _ = more.make(page_name(name, page), view, result)
+        for file, data in files.items():
+            make_folder((folder / file).parent)
+            write_bytes(folder / file, data)
+            written.append(os.fspath(folder / file))
+
+    return write
+
+
+def write_result(name: str, view: np.ndarray, result: Result, wanted: Wanted, written: list[Path]) -> dict[str, Any]:
     """Write the files of one image; return what its status says of them.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import ImageError, UnetresError
 from ..files import write_bytes, write_json
 from ..images.decode import count_pages, pages_are_channels, read_image
 from ..images.view import to_view
+from ..results.result import Result
 from .segmenter import Segmenter
 
 _TIFF = (".tif", ".tiff")
@@ -35,7 +36,13 @@ def stack_pages(image: Path, *, stacked: bool = False) -> int:
 
 
 def segment_stack(
-    segmenter: Segmenter, image: Path, pages: int, target: Path, overlay: Path | None, shapes: Path | None
+    segmenter: Segmenter,
+    image: Path,
+    pages: int,
+    target: Path,
+    overlay: Path | None,
+    shapes: Path | None,
+    each: Callable[[int, np.ndarray, Result], None] | None = None,
 ) -> dict[str, float]:
     """Write the class maps of all pages as one TIFF of uint8 pages, and what else is asked for; return the times, ms.
 
@@ -46,6 +53,7 @@ def segment_stack(
         target: file of the class maps.
         overlay: file of the overlays, pages of RGB, or None.
         shapes: GeoJSON file, in which each feature has its page, or None.
+        each: called with the number of each page, the page as (H, W, 3) uint8 to draw on, and its result with scores.
 
     Raises:
         ImageError: pages that differ in size, or cannot be read.
@@ -55,7 +63,7 @@ def segment_stack(
     timing: dict[str, float] = {}
     for page in range(pages):
         pixels = read_image(image, page)
-        result = segmenter.segment(pixels)
+        result = segmenter.segment(pixels, scores=each is not None)
         maps.append(np.asarray(result.class_map))
         if maps[0].shape != maps[-1].shape:
             raise ImageError(
@@ -69,6 +77,8 @@ def segment_stack(
             drawn.append(result.overlay(to_view(pixels, segmenter.card.show)))
         for feature in result.geojson()["features"] if shapes is not None else ():
             features.append({**feature, "properties": {**feature["properties"], "page": page}})
+        if each is not None:
+            each(page, to_view(pixels, segmenter.card.show), result)
         for stage, value in result.timing.items():
             timing[stage] = timing.get(stage, 0.0) + value
     write_bytes(target, _encode(maps, "minisblack"))
@@ -98,3 +108,8 @@ def output_files(folder: str | os.PathLike[str], name: str, pages: int) -> tuple
         Path(folder) / f"{name}_overlay.{ending}",
         Path(folder) / f"{name}.geojson",
     )
+
+
+def page_name(name: str, page: int) -> str:
+    """Return what the files of one page of a stack are called, in a folder of the stack's name."""
+    return f"{name}/{page:04d}"
