@@ -1218,7 +1218,7 @@ def test_several_data_sets_in_a_folder(tmp_path: Path) -> None:
         write_folders(tmp_path / name, thrice(IDS))
     with pytest.raises(
         DataError,
-        match="several data sets; expected one of them, .*; found first, second; fix: .*images: images and masks: masks",
+        match="several data sets; expected one of them, .*; found first, second; fix: .*images: images and",
     ):
         open_dataset(tmp_path)
 
