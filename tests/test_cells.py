@@ -28,12 +28,12 @@ from keras_unetres.objects import (
     outline_instances,
     separate,
 )
-from keras_unetres.objects.separate import border_class
 from keras_unetres.tasks.loading import open_segmenter
 from keras_unetres.workflows.predict import InstanceFiles
 from unetres_edge import Result
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import read_image
+from unetres_edge.objects.separate import border_class
 
 TWO = ("background", "cell")
 THREE = ("background", "interior", "border")

@@ -376,7 +376,7 @@ PLANTED = {
         "keras_unetres/data/a.py",
         "match a.task:\n    case 'segment':\n        b = 1",
     ),
-    "undeclared": (dependency_faults, "edge/src/unetres_edge/a.py", "import scipy.ndimage"),
+    "undeclared": (dependency_faults, "edge/src/unetres_edge/a.py", "import pandas.io"),
     "unsorted": (export_faults, "keras_unetres/a.py", "b = a = 1\n__all__ = ['b', 'a']"),
     "repeated": (export_faults, "keras_unetres/a.py", "a = 1\n__all__ = ['a', 'a']"),
     "not defined": (export_faults, "keras_unetres/a.py", "a = 1\n__all__ = ['a', 'b']"),

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
         overlay=settings.overlay,
         geojson=settings.geojson,
         instances=cast("LabelFormat | None", settings.instances),
+        rois=settings.rois,
         separation=separation,
         overwrite=settings.overwrite,
         json_file=settings.json,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from unetres_edge.commands.predict_settings import PredictSettings
+from unetres_edge.commands.predict_settings import ObjectSettings, PredictSettings
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import COLOR_ORDERS, Preprocessing
 from unetres_edge.settings import Settings, all_options, like, setting
 
 from ..choices.heads import HEADS
-from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..choices.quantization import ENGINES, RANGE_METHODS
 from ..choices.reading import SPLITS
 from ..choices.recipes import ALIASES, AUTO, MIXED, RECIPES
@@ -266,43 +265,6 @@ class CalibrateSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectSettings(Settings):
-    """How pixels become objects."""
-
-    title = "objects"
-
-    objects: tuple[str, ...] | None = setting(
-        None, "classes whose pixels are objects", metavar="NAME", unset="all but the background"
-    )
-    min_size: int | None = setting(
-        None,
-        "size below which an object is left out",
-        least=0,
-        most=10**9,
-        metavar="PX",
-        unit="px",
-        unset=str(MIN_SIZE),
-    )
-    threshold: float | None = setting(
-        None, "probability from which a pixel is object", above=0, below=1, metavar="P", unset=f"{THRESHOLD:g}"
-    )
-    neck: float | None = setting(
-        None,
-        "objects are parted at necks narrower than this share",
-        above=0,
-        below=1,
-        metavar="N",
-        unset=f"{NECK:g}; of models with a class border {NECK_OF_CORES:g}",
-    )
-    split: bool = setting(True, "what is connected is one object")
-
-    def given(self) -> dict[str, Any]:
-        """Return the fields that are not left to `keras_unetres.objects.Separation`, by name."""
-        values = {option.name: getattr(self, option.name) for option in all_options(ObjectSettings)}
-        return {name: value for name, value in values.items() if value is not None and (name != "split" or not value)}
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
     """`unetres evaluate`."""
 
@@ -339,15 +301,7 @@ class PredictCommand(PredictSettings):
 
     model: str = like(PredictSettings, "model", help=_MODEL)
     others: tuple[str, ...] = like(EvaluateSettings, "others")
-    instances: str | None = setting(
-        None,
-        "also write each object: <stem>_instances.tif (or .png), a label map, and <stem>_objects.csv",
-        choices=("tif", "png"),
-        bare="tif",
-        tags=("masks",),
-    )
     size: tuple[int, int] | None = like(EvaluateSettings, "size")
-    separation: ObjectSettings = ObjectSettings()
     keras_file: KerasFileSettings = KerasFileSettings()
 
 

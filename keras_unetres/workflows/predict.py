@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError
 from unetres_edge.files import write_bytes
-from unetres_edge.results.draw import encode_png
-from unetres_edge.results.result import Result
+from unetres_edge.objects.files import COUNTS, InstanceFiles
 from unetres_edge.terminal import shown
 
 from ..choices.arguments import checks_kinds
-from ..objects import (
-    LabelFormat,
-    Separation,
-    describe,
-    encode_counts,
-    encode_label_map,
-    encode_table,
-    find_instances,
-    object_classes,
-    outline_instances,
-)
+from ..objects import LabelFormat, Separation, encode_counts
 from ..settings import PredictCommand
 from ..tasks import task_of
 from ..tasks.loading import open_own, refuse_for_own
@@ -43,6 +30,7 @@ def predict(
     overlay: bool = False,
     geojson: bool = False,
     instances: LabelFormat | None = None,
+    rois: bool = PredictCommand.rois,
     separation: Separation | None = None,
     overwrite: bool = False,
     json_file: str | os.PathLike[str] | None = None,
@@ -67,7 +55,8 @@ def predict(
             image's own size; of frames in a folder `<name>`. Of a classifier for `classes.csv`.
         overlay: also write each image with its classes, or its objects, laid over it, `<name>_overlay.png`.
         geojson: also write `<name>.geojson`, the outlines of every class but the background, in px.
-        instances: also write each object: "tif" or "png", of the label map.
+        instances: also write each object: "tif" or "png", of the label map; with `geojson`, an outline an object, too.
+        rois: of instances, also write `<name>_rois.zip`, which ImageJ's ROI manager opens.
         separation: how pixels become objects; None for the usual way.
         overwrite: replace files that exist.
         json_file: where to write what became of each image.
@@ -96,6 +85,8 @@ def predict(
 
     if instances is not None:
         separation = separation or Separation()
+    elif rois:
+        raise UsageError("regions of objects are asked for, but no objects", fix="add --instances")
     elif separation is not None:
         raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
     refuse_for_own(model, *others, preprocessing=preprocessing, classes=classes)
@@ -109,8 +100,10 @@ def predict(
     task = task_of(models[0])
     how = Opening(overlap=overlap, tta=tta, others=models[1:], separation=separation)
     with task.open_model(models[0], how) as opened:
-        more = None if instances is None else InstanceFiles(instances, separation, overlay=overlay)
-        counts = Path(out) / "counts.csv"
+        more = None
+        if instances is not None:
+            more = InstanceFiles(instances, separation, overlay=overlay, geojson=geojson, rois=rois)
+        counts = Path(out) / COUNTS
         if more is not None:
             refuse_collisions(inputs.images, [counts], overwrite)
         try:
@@ -123,63 +116,3 @@ def predict(
         for line in more.lines(counts):
             say(line)
     return written
-
-
-_NAMED = 20  # images that lines name
-
-
-class InstanceFiles:
-    """What `predict_files` writes of the objects in each image.
-
-    `<stem>_instances.tif` or `.png`, the label map; `<stem>_objects.csv`, a row an object; and if asked for
-    `<stem>_instances_overlay.png`, each object outlined in a colour of its own. An image's status tells how
-    many objects of which class there are.
-
-    Args:
-        form: "tif" or "png", of the label map.
-        how: the way pixels become objects.
-        overlay: whether to draw them.
-
-    Attributes:
-        counts: image -> class -> number of objects, of the images so far.
-    """
-
-    def __init__(self, form: LabelFormat = "tif", how: Separation | None = None, *, overlay: bool = False) -> None:
-        self._form = form
-        self._how = how or Separation()
-        self._overlay = overlay
-        self.counts: dict[str, dict[str, int]] = {}  # image -> class -> objects, so far
-
-    def names(self, stem: str) -> Sequence[str]:
-        """Return the names of the files for an image of this stem."""
-        drawn = [f"{stem}_instances_overlay.png"] if self._overlay else []
-        return [f"{stem}_instances.{self._form}", f"{stem}_objects.csv", *drawn]
-
-    def make(self, stem: str, image: np.ndarray, result: Result) -> tuple[Mapping[str, bytes], Mapping[str, Any]]:
-        """Return the content of these files and, for the status, what was found.
-
-        Raises:
-            DataError: more objects than a PNG can number.
-        """
-        objects = find_instances(result, self._how)
-        content = [encode_label_map(objects.labels, self._form), encode_table(describe(objects))]
-        if self._overlay:
-            content.append(encode_png(outline_instances(image, objects.labels)))
-        names = self.names(stem)
-        ids = object_classes(objects.class_names, self._how, result.background)
-        self.counts[stem] = objects.counts([objects.class_names[number] for number in ids])
-        said = {"num_objects": len(objects.class_ids), "objects_by_class": self.counts[stem]}
-        return dict(zip(names, content, strict=True)), said
-
-    def lines(self, table: Path) -> Iterator[str]:
-        """Return lines for the user: the objects of the first images, and of all.
-
-        Args:
-            table: the file that names every image.
-        """
-        totals = {stem: sum(counts.values()) for stem, counts in self.counts.items()}
-        for stem in list(totals)[:_NAMED]:
-            yield shown(f"{totals[stem]:9}  objects in {stem}")
-        if len(totals) > _NAMED:
-            yield f"           and {len(totals) - _NAMED} more images"
-        yield shown(f"objects    {sum(totals.values())} in {len(totals)} images; by image and class: {table}")

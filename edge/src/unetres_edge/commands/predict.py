@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .. import command_line
 from ..errors import UsageError
@@ -18,7 +18,8 @@ from .predict_settings import PredictSettings
 
 if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
-    from ..segment.files import MoreFiles
+    from ..objects.separate import Separation
+    from ..objects.table import LabelFormat
     from ..segment.segmenter import Segmenter
 
 
@@ -72,6 +73,23 @@ def run(options: argparse.Namespace) -> None:
     run_predict(open_segmenter, settings)
 
 
+def separation_of(settings: PredictSettings) -> Separation | None:
+    """Return how pixels become objects, or None where no objects are wanted.
+
+    Raises:
+        UsageError: settings were given that are of objects, and no objects are wanted.
+    """
+    given = settings.separation.given()
+    if settings.instances is not None:
+        from ..objects.separate import Separation
+
+        return Separation(**given)
+    words = [*given, *["rois"] * settings.rois]
+    if words:
+        raise UsageError(f"{', '.join(words)} given, but no objects are asked for", fix="add --instances")
+    return None
+
+
 def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) -> None:
     """Predict with the workers of a Dask cluster.
 
@@ -82,7 +100,8 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     from ..segment.inputs import find_inputs
 
     usual = {"engine": "litert", "fallback": False, "threads": None}
-    given = ["tta"] * (settings.tta != PredictSettings.tta)
+    separation_of(settings)
+    given = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
     given += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if given:
         raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
@@ -103,19 +122,29 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     )
 
 
-def run_predict(
-    open_segmenter: Callable[[], Segmenter], settings: PredictSettings, more: MoreFiles | None = None
-) -> None:
+def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettings) -> None:
     """Write the class map of every image, by the segmenter that is opened once the images are found.
 
     Args:
         open_segmenter: opens it, test-time augmentation and all.
         settings: what to read and to write.
-        more: makes more files of each image.
     """
-    from ..segment.files import predict_files
+    from ..files import write_bytes
+    from ..objects.files import COUNTS, InstanceFiles
+    from ..objects.table import encode_counts
+    from ..segment.files import predict_files, refuse_collisions
     from ..segment.inputs import find_inputs
 
+    separation, more = separation_of(settings), None
+    if separation is not None:
+        more = InstanceFiles(
+            cast("LabelFormat", settings.instances),
+            separation,
+            overlay=settings.overlay,
+            geojson=settings.geojson,
+            rois=settings.rois,
+        )
+    counts = Path(settings.out) / COUNTS
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
     taken: dict[Path, float] = {}
@@ -124,21 +153,30 @@ def run_predict(
         taken[image] = timing["total"]
         print_progress(done, total, image, timing)
 
+    if more:
+        refuse_collisions(inputs.images, [counts], settings.overwrite)
     with open_segmenter() as segmenter:
-        written = predict_files(
-            segmenter,
-            inputs.all,
-            settings.out,
-            overlay=settings.overlay,
-            geojson=settings.geojson,
-            overwrite=settings.overwrite,
-            progress=progress,
-            json_file=settings.json,
-            more=more,
-            names=inputs.all_names,
-            every=settings.every,
-            count=settings.frames,
-        )
+        try:
+            written = predict_files(
+                segmenter,
+                inputs.all,
+                settings.out,
+                overlay=settings.overlay,
+                geojson=settings.geojson,
+                overwrite=settings.overwrite,
+                progress=progress,
+                json_file=settings.json,
+                more=more,
+                names=inputs.all_names,
+                every=settings.every,
+                count=settings.frames,
+            )
+        finally:  # some images may be done, whatever ended it
+            if more and more.counts:
+                write_bytes(counts, encode_counts(more.counts))
+    if more:
+        for line in more.lines(counts):
+            print(line, flush=True)
     kinds = {"class map": len(written)}
     kinds |= {"overlay": len(inputs.images), "overlay video": len(inputs.frames)} if settings.overlay else {}
     kinds |= {"file of polygons": len(written)} if settings.geojson else {}

@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from ..objects.defaults import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..segment.symmetries import SYMMETRIES
-from ..settings import Settings, setting
+from ..settings import Settings, all_options, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSettings(Settings):
+    """How pixels become objects."""
+
+    title = "objects"
+
+    objects: tuple[str, ...] | None = setting(
+        None, "classes whose pixels are objects", metavar="NAME", unset="all but the background"
+    )
+    min_size: int | None = setting(
+        None,
+        "size below which an object is left out",
+        least=0,
+        most=10**9,
+        metavar="PX",
+        unit="px",
+        unset=str(MIN_SIZE),
+    )
+    threshold: float | None = setting(
+        None, "probability from which a pixel is object", above=0, below=1, metavar="P", unset=f"{THRESHOLD:g}"
+    )
+    neck: float | None = setting(
+        None,
+        "objects are parted at necks narrower than this share",
+        above=0,
+        below=1,
+        metavar="N",
+        unset=f"{NECK:g}; of models with a class border {NECK_OF_CORES:g}",
+    )
+    split: bool = setting(True, "what is connected is one object")
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are not left to `unetres_edge.objects.Separation`, by name."""
+        values = {option.name: getattr(self, option.name) for option in all_options(ObjectSettings)}
+        return {name: value for name, value in values.items() if value is not None and (name != "split" or not value)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,3 +98,15 @@ class PredictSettings(Settings):
         unset="all, of a camera until Ctrl-C",
         tags=("masks",),
     )
+    instances: str | None = setting(
+        None,
+        "also write each object: <name>_instances.tif (or .png), a label map, and <name>_objects.csv; counts.csv; "
+        "with --geojson an outline an object, too",
+        choices=("tif", "png"),
+        bare="tif",
+        tags=("masks",),
+    )
+    rois: bool = setting(
+        False, "of --instances, also write <name>_rois.zip, which ImageJ's ROI manager opens", tags=("masks",)
+    )
+    separation: ObjectSettings = ObjectSettings()

@@ -11,18 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
-from skimage.measure import label
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
-from unetres_edge.errors import UsageError
-from unetres_edge.model.background import find_background
-from unetres_edge.results.result import Result
-from unetres_edge.results.softmax import probabilities
-
-from ..choices.arguments import checks_kinds
-from ..choices.objects import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
+from ..errors import UsageError
+from ..model.background import find_background
+from ..results.result import Result
+from ..results.softmax import probabilities
+from .defaults import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
+from .morphology import connected, distance_inside, local_maxima, neighbours, reconstruct, watershed
 
 _BORDER = "border"  # the name that the target `borders` gives to the class between objects
 
@@ -105,7 +100,6 @@ def find_instances(result: Result, how: Separation | None = None) -> Instances:
     return separate(chances, result.class_names, how, result.background)
 
 
-@checks_kinds
 def separate(
     chances: np.ndarray, class_names: Sequence[str], how: Separation | None = None, background: int = -1
 ) -> Instances:
@@ -113,7 +107,7 @@ def separate(
 
     Args:
         chances: (H, W, classes) floats, which sum to 1 at every pixel. Scores become that by
-            `unetres_edge.segment.ensemble.probabilities`.
+            `unetres_edge.results.softmax.probabilities`.
         class_names: the name of each class.
         how: the way pixels become objects; None for the usual one.
         background: the class that no object is of; -1 for that whose name says so, else 0.
@@ -174,14 +168,13 @@ def _part(inside: np.ndarray, interior: np.ndarray, rim: np.ndarray | None, how:
     core = inside if rim is None else inside & (surplus >= how.marker)
     if how.fill_holes:  # specks, which would pull a thick place apart; a larger hole may lie between many objects
         core = _filled(_connected(core, how), how, how.min_size) > 0
-    depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1]
+    depth = distance_inside(core)
     height = depth + surplus  # outside of the cores, which are at least 1 px deep, the network's word alone
     usual = NECK if rim is None else NECK_OF_CORES
     markers = _connected(_thickest(depth, how.neck or usual, how.depth), how)
     missed = inside & ~np.isin(pieces, np.unique(pieces[markers > 0]))  # all rim: still an object each
     markers[missed] = pieces[missed] + markers.max()
-    grown: np.ndarray = watershed(-height, markers, mask=inside | core, connectivity=how.connectivity // 4)
-    return grown.astype(np.int32)
+    return watershed(height, markers, inside | core, how.connectivity)
 
 
 def _thickest(distance: np.ndarray, neck: float, depth: float) -> np.ndarray:
@@ -191,7 +184,7 @@ def _thickest(distance: np.ndarray, neck: float, depth: float) -> np.ndarray:
     it and a higher one must fall below both d - depth and neck * d.
     """
     lowered = np.minimum(distance - depth, neck * distance).clip(0)
-    return local_maxima(reconstruction(lowered, distance, method="dilation")) & (distance > 0)
+    return local_maxima(reconstruct(lowered, distance)) & (distance > 0)
 
 
 def _tidy(labels: np.ndarray, how: Separation) -> np.ndarray:
@@ -208,22 +201,24 @@ def _tidy(labels: np.ndarray, how: Separation) -> np.ndarray:
 
 def _filled(labels: np.ndarray, how: Separation, below: float = np.inf) -> np.ndarray:
     """Give a region of background that one object encloses, of less than `below` px, to that object."""
-    ways = 3 - how.connectivity // 4  # where objects are connected through corners, background is not, and vice versa
-    holes = label(labels == 0, connectivity=ways)
-    around = ndimage.generate_binary_structure(2, ways)
-    many = np.iinfo(labels.dtype).max
-    highest = ndimage.maximum_filter(labels, footprint=around, mode="constant")
-    lowest = ndimage.minimum_filter(np.where(labels > 0, labels, many), footprint=around, mode="constant", cval=-1)
-    numbers = np.arange(holes.max() + 1)
-    most, least = ndimage.maximum(highest, holes, numbers), ndimage.minimum(lowest, holes, numbers)
-    owner = np.where(most == least, most, 0)  # the image's edge counts as another neighbour
+    ways = 4 if how.connectivity == 8 else 8  # where objects are connected through corners, background is not
+    holes = connected(labels == 0, ways)
+    highest, lowest = labels.copy(), np.where(labels > 0, labels, np.iinfo(labels.dtype).max)
+    for other, edge in zip(neighbours(labels, ways, 0), neighbours(labels, ways, -1), strict=True):
+        np.maximum(highest, other, out=highest)
+        np.minimum(lowest, np.where(edge == 0, lowest, edge), out=lowest)  # -1: the image's edge is a neighbour too
+    most = np.zeros(holes.max() + 1, labels.dtype)
+    least = np.full(holes.max() + 1, np.iinfo(labels.dtype).max, labels.dtype)
+    np.maximum.at(most, holes.ravel(), highest.ravel())
+    np.minimum.at(least, holes.ravel(), lowest.ravel())
+    owner = np.where(most == least, most, 0)
     owner[np.bincount(holes.ravel()) >= below] = 0
     owner[0] = 0
     return np.where(labels == 0, owner[holes], labels).astype(labels.dtype)
 
 
 def _connected(mask: np.ndarray, how: Separation) -> np.ndarray:
-    return label(mask, connectivity=how.connectivity // 4).astype(np.int32)
+    return connected(mask, how.connectivity)
 
 
 def _foreground(class_names: Sequence[str], background: int) -> list[int]:
@@ -250,7 +245,7 @@ def _check_chances(chances: np.ndarray, class_names: Sequence[str]) -> None:
             "these are not probabilities",
             expected="numbers from 0 to 1 that sum to 1 at every pixel",
             found=f"{chances.min():.4g}..{chances.max():.4g}",
-            fix="pass unetres_edge.segment.ensemble.probabilities(scores)",
+            fix="pass unetres_edge.results.softmax.probabilities(scores)",
         )
 
 

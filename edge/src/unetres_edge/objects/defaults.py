@@ -1,4 +1,4 @@
-"""How pixels become objects unless told otherwise; see `keras_unetres.objects.Separation`."""
+"""How pixels become objects unless told otherwise; see `unetres_edge.objects.separate.Separation`."""
 
 THRESHOLD = 0.5  # probability from which a pixel is object
 MIN_SIZE = 16  # px; smaller objects are left out

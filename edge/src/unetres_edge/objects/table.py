@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import colorsys
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import tifffile
 from PIL import Image
-from scipy import ndimage
-from skimage.color import hsv2rgb
 
-from unetres_edge.errors import DataError
-from unetres_edge.terminal import table_cell
-
+from ..errors import DataError
+from ..results.vector import Polygon, find_polygons
+from ..terminal import table_cell
 from .separate import Instances
 
 LabelFormat = Literal["tif", "png"]
@@ -47,21 +45,78 @@ class Row:
 def describe(instances: Instances) -> list[Row]:
     """Return one row an object, in the order of their numbers."""
     rows = []
-    for number, (box, class_id) in enumerate(
-        zip(ndimage.find_objects(instances.labels), instances.class_ids, strict=True), 1
-    ):
-        top, left = box[0].start, box[1].start
-        ys, xs = np.nonzero(instances.labels[box] == number)
+    for number, ys, xs in pixels_of_objects(instances.labels):
+        left, top = int(xs.min()), int(ys.min())
         rows.append(
             Row(
                 number,
-                instances.class_names[class_id],
+                instances.class_names[instances.class_ids[number - 1]],
                 len(xs),
-                (left + float(xs.mean()), top + float(ys.mean())),
-                (left, top, box[1].stop - left, box[0].stop - top),
+                (left + float((xs - left).mean()), top + float((ys - top).mean())),
+                (left, top, int(xs.max()) + 1 - left, int(ys.max()) + 1 - top),
             )
         )
     return rows
+
+
+def pixels_of_objects(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (number, y, x) of each object of a label map: where its pixels are, row by row."""
+    places = np.flatnonzero(labels)
+    numbers = labels.ravel()[places]
+    order = np.argsort(numbers, kind="stable")
+    places, numbers = places[order], numbers[order]
+    starts = np.flatnonzero(np.diff(numbers, prepend=0))
+    for start, piece in zip(starts, np.split(places, starts[1:]) if len(starts) else (), strict=True):
+        yield int(numbers[start]), *np.divmod(piece, labels.shape[1])
+
+
+def object_polygons(labels: np.ndarray) -> Iterator[tuple[int, list[Polygon]]]:
+    """Yield (number, outlines in px) of each object; parts that touch by a corner alone are outlines of their own."""
+    for number, ys, xs in pixels_of_objects(labels):
+        top, left = ys.min(), xs.min()
+        shape = np.zeros((ys.max() + 1 - top, xs.max() + 1 - left), np.uint8)
+        shape[ys - top, xs - left] = 1
+        shift = np.array([left, top], np.int32)
+        yield (
+            number,
+            [
+                Polygon(each.class_id, each.exterior + shift, tuple(hole + shift for hole in each.holes))
+                for each in find_polygons(shape, [1])
+            ],
+        )
+
+
+def geojson_of_objects(instances: Instances, class_colors: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return the objects as a GeoJSON FeatureCollection in px, a feature each, as QuPath reads them.
+
+    Properties of a feature: "objectType" (a detection), "name" (its number), "classification" with name and colour,
+    "class_id", "area_px". An object of several parts is a MultiPolygon.
+    """
+    features = []
+    for number, polygons in object_polygons(instances.labels):
+        class_id = instances.class_ids[number - 1]
+        rings = [[_closed(ring) for ring in (each.exterior, *each.holes)] for each in polygons]
+        alone = len(rings) == 1
+        features.append({
+            "type": "Feature",
+            "id": number,
+            "properties": {
+                "objectType": "detection",
+                "name": str(number),
+                "classification": {"name": instances.class_names[class_id], "color": list(class_colors[class_id])},
+                "class_id": class_id,
+                "area_px": sum(each.area for each in polygons),
+            },
+            "geometry": {
+                "type": "Polygon" if alone else "MultiPolygon",
+                "coordinates": rings[0] if alone else rings,
+            },
+        })  # fmt: skip
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _closed(ring: np.ndarray) -> list[list[int]]:
+    return [[int(x), int(y)] for x, y in (*ring, ring[0])]
 
 
 def encode_table(rows: Sequence[Row]) -> bytes:
@@ -102,6 +157,8 @@ def encode_label_map(labels: np.ndarray, form: LabelFormat) -> bytes:
     fits = int(labels.max(initial=0)) <= _MOST_IN_PNG
     buffer = io.BytesIO()
     if form == "tif":
+        import tifffile
+
         stored = labels.astype(np.uint16 if fits else np.uint32)
         tifffile.imwrite(buffer, stored, compression="zlib", photometric="minisblack", metadata=None)
         return buffer.getvalue()
@@ -131,7 +188,8 @@ def outline_instances(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     around = np.pad(labels, 1)
     sides = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
     edge = (labels > 0) & np.logical_or.reduce([labels != side for side in sides])
-    hue = labels[edge] * _GOLDEN % 1.0
-    colors = hsv2rgb(np.stack([hue, np.full_like(hue, 0.85), np.ones_like(hue)], -1))
-    drawn[edge] = np.rint(255 * colors).astype(np.uint8)
+    numbers, which = np.unique(labels[edge], return_inverse=True)
+    colors = np.array([colorsys.hsv_to_rgb(int(number) * _GOLDEN % 1.0, 0.85, 1.0) for number in numbers])
+    if len(numbers):
+        drawn[edge] = np.rint(255 * colors).astype(np.uint8)[which]
     return drawn
