@@ -238,7 +238,7 @@ def test_a_file_that_loses_too_much_is_rejected(
     assert main(["export", str(poor_run), "--out", str(out), "--overwrite", "--split", "all"]) == 4
     error = capsys.readouterr().err
     assert "error: gate: " in error
-    assert "m.tflite.rejected: The file loses" in error
+    assert "m.tflite.rejected: Its mIoU of 0." in error and " The file loses" in error
     assert "--max-drop" in error
     after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert {name: data for name, data in after.items() if "rejected" not in name} == before

@@ -16,7 +16,6 @@ from conftest import silent
 from keras_unetres.cli import main
 from keras_unetres.data.synthetic import write_cells
 from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
-from keras_unetres.planning.decisions import FileCost
 from keras_unetres.planning.fingerprint import Objects, count_kinds, describe, is_upright, look_of, measure_parts
 from keras_unetres.planning.rules import sizes_within
 from keras_unetres.planning.speed import derive_steps, measure_steps
@@ -24,10 +23,11 @@ from keras_unetres.runs import Compilation, RunFolder
 from keras_unetres.runs.plan import TOO_FEW_STEPS
 from keras_unetres.scores.baseline import Baseline, baseline_of_miou, baseline_of_share
 from keras_unetres.scores.paired import Drop
-from keras_unetres.settings import LimitSettings, TrainSettings
+from keras_unetres.settings import FileCost, LimitSettings, TrainSettings
 from keras_unetres.tasks import TASKS
 from keras_unetres.tasks.reading import open_records
 from keras_unetres.tasks.reports import command_of
+from keras_unetres.tflite.contents import read_contents
 from keras_unetres.training.step_times import StepTimes
 from keras_unetres.verify.gate import decide as decide_gate
 from keras_unetres.workflows.export import export
@@ -232,12 +232,23 @@ def test_every_line_has_a_reason_and_an_option() -> None:
 
 # ----------------------------------------------------------------------------------------------------------- the limits
 
-FILES = {32: FileCost(40.0, 8000.0), 16: FileCost(12.0, 2100.0), 8: FileCost(5.0, 560.0), 4: FileCost(3.0, 170.0)}
+FILES = {
+    32: FileCost(40.0, 8000.0, 4000.0),
+    16: FileCost(12.0, 2100.0, 2000.0),
+    8: FileCost(5.0, 560.0, 1000.0),
+    4: FileCost(3.0, 170.0, 500.0),
+}
 
 
 @pytest.mark.parametrize(
     ("limits", "filters"),
-    [({"max_ms": 100}, 32), ({"max_ms": 14}, 16), ({"max_ms": 13}, 8), ({"max_kb": 600, "max_ms": 14}, 4)],
+    [
+        ({"max_ms": 100}, 32),
+        ({"max_ms": 14}, 16),
+        ({"max_ms": 13}, 8),
+        ({"max_kb": 600, "max_ms": 14}, 4),
+        ({"max_arena": 1500}, 8),
+    ],
 )
 @pytest.mark.parametrize("budget", [Budget(25, step_seconds=dict.fromkeys(FILES, 0.01)), Budget(gpu=True)])
 def test_the_largest_network_within_the_limits_is_taken(limits: dict[str, float], filters: int, budget: Budget) -> None:
@@ -245,14 +256,16 @@ def test_the_largest_network_within_the_limits_is_taken(limits: dict[str, float]
     (decision,) = (each for each in made.decisions if each.setting == "filters")
     assert decision.value == filters
     assert f"{filters} take {FILES[filters].ms:.3g} ms" in decision.reason
-    assert made.to_dict()["measured_files"]["4"] == {"ms": 3.0, "kb": 170.0}
+    assert made.to_dict()["measured_files"]["4"] == {"ms": 3.0, "kb": 170.0, "arena_kb": 500.0}
 
 
 def test_limits_that_no_network_keeps_are_refused() -> None:
     with pytest.raises(UsageError, match=r"4 filters .*found 3 ms a tile, and 2 are allowed \(--max-ms\)"):
         made_for(GREY, Budget(files=FILES), max_ms=2)
     with pytest.raises(UsageError, match=r"the network does not .*12.5 kB, and 1 are allowed"):
-        sizes_within({0: FileCost(1.0, 12.5)}, LimitSettings(max_kb=1))
+        sizes_within({0: FileCost(1.0, 12.5, 3.0)}, LimitSettings(max_kb=1))
+    with pytest.raises(UsageError, match=r"the network does not .*3 kB of tensors, and 2 are allowed"):
+        sizes_within({0: FileCost(None, 12.5, 3.0)}, LimitSettings(max_arena=2, max_ms=1))
 
 
 @pytest.mark.parametrize(("drop", "passed"), [(Drop(0.0, None), False), (None, False)])
@@ -279,12 +292,15 @@ def test_limits_hold_from_the_plan_to_the_file(cells: Path, tmp_path: Path) -> N
     assert not (tmp_path / "m.tflite").exists()
     with pytest.raises(GateError, match="ms a tile, and 0.0001 are allowed"):
         export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, max_ms=0.0001, overwrite=True, say=silent)
+    with pytest.raises(GateError, match="kB of tensors, and 2 are allowed"):
+        export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, max_arena=2, overwrite=True, say=silent)
     kb = json.loads((tmp_path / "run" / "plan.json").read_text())["measured_files"]
     filters = RunFolder(tmp_path / "run").read_info().model.arguments["filters"]
     with contextlib.suppress(GateError):  # of a network that one epoch taught nothing
         export(tmp_path / "run", tmp_path / "m.tflite", max_drop=100, overwrite=True, say=silent)
     file = next(file for file in tmp_path.glob("m.tflite*") if file.suffix in (".tflite", ".rejected"))
     assert kb[str(filters)]["kb"] == pytest.approx(file.stat().st_size / 1000, abs=4)  # the scores are in it, too
+    assert kb[str(filters)]["arena_kb"] == pytest.approx(read_contents(file.read_bytes()).arena / 1000, abs=0.1)
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         gate=scoring.gate,
         max_ms=scoring.max_ms,
         max_kb=scoring.max_kb,
+        max_arena=scoring.max_arena,
         device=scoring.device,
         calibrate=settings.calibrate,
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..runs import Compilation
-from ..settings import TrainSettings, flat_options
+from ..settings import FileCost, TrainSettings, flat_options
 from .fingerprint import Fingerprint
 
 SCHEMA = 1
@@ -35,19 +35,6 @@ class Decision:
     def __str__(self) -> str:
         name = self.setting.replace("_", " ")
         return f"{name} {_shown(self.value)}: {self.reason}  ({self.option})"
-
-
-@dataclass(frozen=True)
-class FileCost:
-    """What the int8 file of a network takes on its device.
-
-    Args:
-        ms: milliseconds of a tile.
-        kb: its size, in kB.
-    """
-
-    ms: float
-    kb: float
 
 
 @dataclass(frozen=True)

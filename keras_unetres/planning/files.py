@@ -11,9 +11,8 @@ from pathlib import Path
 from unetres_edge.files import read_bytes
 
 from ..runs import ModelInfo
-from ..settings import TrainSettings
+from ..settings import FileCost, TrainSettings
 from ..training.training_data import TrainingData
-from .decisions import FileCost
 
 _CALIBRATION = 8  # crops; what the ranges are changes neither size nor time
 
@@ -27,7 +26,7 @@ def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingD
         data: ready for the network.
     """
     from ..tflite import export_tflite
-    from ..tflite.timing import tile_ms
+    from ..tflite.cost import file_cost
     from ..training.compilation import precision_policy
 
     shape, pre = data.info.model.arguments, data.info.preprocessing
@@ -51,6 +50,5 @@ def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingD
                     classes=data.info.classes.names,
                     allow_disagreement=True,
                 )
-            content = read_bytes(file)
-            costs[filters] = FileCost(tile_ms(content, profile), round(len(content) / 1000, 1))
+            costs[filters] = file_cost(read_bytes(file), settings.limits, profile)
     return costs

@@ -13,8 +13,8 @@ from unetres_edge.errors import UsageError
 
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
-from ..settings import EPOCHS, SIZE, LimitSettings, TrainSettings
-from .decisions import Decision, FileCost, TrainingPlan
+from ..settings import EPOCHS, SIZE, FileCost, LimitSettings, TrainSettings
+from .decisions import Decision, TrainingPlan
 from .fingerprint import Fingerprint
 
 # Filters of the U-Nets that a plan chooses from, the largest first -> training steps that teach one enough. On dsb2018,
@@ -200,7 +200,8 @@ def _filters(asked: _Question) -> Decision:
     if budget.files:
         sizes = sizes_within(budget.files, asked.settings.limits)
         cost = budget.files[sizes[0]]
-        within = f"; {sizes[0]} take {cost.ms:.3g} ms and {cost.kb:.4g} kB, as much as may be"
+        timed = "" if cost.ms is None else f"{cost.ms:.3g} ms, "
+        within = f"; {sizes[0]} take {timed}{cost.kb:.4g} kB and {cost.arena_kb:.4g} kB of tensors, as much as may be"
     usual = next((filters for filters in sizes if filters <= _USUAL_FILTERS), sizes[-1])
     if budget.minutes is None and budget.gpu:
         return Decision("filters", sizes[0], f"there is a GPU{within}")
@@ -227,7 +228,7 @@ def sizes_within(files: Mapping[int, FileCost], limits: LimitSettings) -> list[i
     Raises:
         UsageError: none does.
     """
-    exceeded = {filters: limits.exceeded_by(cost.ms, cost.kb, LIMIT_SHARE) for filters, cost in files.items()}
+    exceeded = {filters: limits.exceeded_by(cost, LIMIT_SHARE) for filters, cost in files.items()}
     sizes = sorted((filters for filters, what in exceeded.items() if what is None), reverse=True)
     if not sizes:
         smallest = min(files)

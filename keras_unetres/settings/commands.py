@@ -213,6 +213,7 @@ class GateSettings(Settings):
     gate: bool = setting(True, "write the file without scoring it")
     max_ms: float | None = like(LimitSettings, "max_ms", unset="that of the run")
     max_kb: float | None = like(LimitSettings, "max_kb", unset="that of the run")
+    max_arena: float | None = like(LimitSettings, "max_arena", unset="that of the run")
     device: str | None = like(LimitSettings, "device", unset="that of the run, or this machine")
 
 

@@ -373,6 +373,21 @@ class DataSettings(WeightingSettings, ReadingSettings):
 
 
 @dataclass(frozen=True)
+class FileCost:
+    """What a file takes on its device.
+
+    Args:
+        ms: milliseconds of a tile; None where nobody asked.
+        kb: its size, in kB.
+        arena_kb: memory of the tensors that it computes, in kB.
+    """
+
+    ms: float | None
+    kb: float
+    arena_kb: float
+
+
+@dataclass(frozen=True)
 class LimitSettings(Settings):
     """What the int8 file may take on its device: the network is chosen so, and export holds the file to it."""
 
@@ -391,6 +406,16 @@ class LimitSettings(Settings):
     max_kb: float | None = setting(
         None,
         "size of the int8 file, in kB of 1000 bytes",
+        above=0,
+        most=10**9,
+        metavar="KB",
+        unit="kB",
+        unset="no limit",
+        tags=(_MASKS, _FREE),
+    )
+    max_arena: float | None = setting(
+        None,
+        "memory of the tensors that the int8 file computes, in kB of 1000 bytes; kernels may take more beside it",
         above=0,
         most=10**9,
         metavar="KB",
@@ -422,27 +447,27 @@ class LimitSettings(Settings):
             raise UsageError("--device is of --max-ms", found=self.device, fix="pass --max-ms too, or drop it")
         return Profile.load_file(self.device)
 
-    def exceeded_by(self, ms: float, kb: float, share: float = 1.0) -> str | None:
+    def exceeded_by(self, cost: FileCost, share: float = 1.0) -> str | None:
         """Return what a file exceeds, in words, or None.
 
         Args:
-            ms: milliseconds that it takes for a tile.
-            kb: its size.
+            cost: what it takes.
             share: of the limits that it may take.
         """
         tile = "ms a tile" if self.device is None else f"ms a tile on the device of {self.device}"
         for value, most, unit, option in (
-            (ms, self.max_ms, tile, "--max-ms"),
-            (kb, self.max_kb, "kB", "--max-kb"),
+            (cost.ms, self.max_ms, tile, "--max-ms"),
+            (cost.kb, self.max_kb, "kB", "--max-kb"),
+            (cost.arena_kb, self.max_arena, "kB of tensors", "--max-arena"),
         ):
-            if most is not None and value > share * most:
+            if most is not None and value is not None and value > share * most:
                 return f"{value:.4g} {unit}, and {most:g} are allowed ({option})"
         return None
 
     @property
     def any(self) -> bool:
         """Whether there is a limit."""
-        return self.max_ms is not None or self.max_kb is not None
+        return any(limit is not None for limit in (self.max_ms, self.max_kb, self.max_arena))
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,9 @@ class Candidate:
         """Return what a file takes, in words, where that is more than its limits allow."""
         if not self.limits.any:
             return None
-        from ..tflite.timing import tile_ms
+        from ..tflite.cost import file_cost
 
-        ms = 0.0 if self.limits.max_ms is None else tile_ms(data, self.profile)
-        return self.limits.exceeded_by(ms, len(data) / 1000)
+        return self.limits.exceeded_by(file_cost(data, self.limits, self.profile))
 
 
 def prove(

@@ -58,6 +58,7 @@ def export(
     custom_objects: Mapping[str, Any] | None = None,
     max_ms: float | None = None,
     max_kb: float | None = None,
+    max_arena: float | None = None,
     device: str | os.PathLike[str] | None = None,
     calibrate: bool = ExportSettings.calibrate,
     say: Callable[[str], None] = print,
@@ -94,6 +95,7 @@ def export(
         max_ms: milliseconds that the file may take for a tile; None for the limit of the run, if it has one. Of
             segmenters.
         max_kb: kB that the file may have, likewise.
+        max_arena: kB that the tensors which it computes may take together, likewise.
         device: profile of the device that `max_ms` is about, as `unetres-edge profile` writes it; what the file takes
             there is foretold. None for the device of the run, else for this machine, on which the file is timed.
         calibrate: find, on the validation part, what makes the file's probabilities right, and write it into its card.
@@ -121,7 +123,16 @@ def export(
         raise UsageError("recipe auto needs images to score on", fix="drop --no-gate")
     keras_file = {"preprocessing": preprocessing, "classes": classes, "calibration": calibration}
     refuse_for_own(source, **keras_file, output=output, custom_objects=custom_objects)
-    _check_gate(gate, data=data, split=split, max_drop=max_drop, max_ms=max_ms, max_kb=max_kb, device=device)
+    _check_gate(
+        gate,
+        data=data,
+        split=split,
+        max_drop=max_drop,
+        max_ms=max_ms,
+        max_kb=max_kb,
+        max_arena=max_arena,
+        device=device,
+    )
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
     opened = open_source(
@@ -134,8 +145,8 @@ def export(
         asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(opened, data, split, asked, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
-    options |= {"max_ms": max_ms, "max_kb": max_kb, "device": device}
-    given = LimitSettings(max_ms, max_kb, None if device is None else os.fspath(device))
+    options |= {"max_ms": max_ms, "max_kb": max_kb, "max_arena": max_arena, "device": device}
+    given = LimitSettings(max_ms, max_kb, max_arena, None if device is None else os.fspath(device))
     limits = _limits(opened, recipe, given) if gate else LimitSettings()
     candidate = Candidate(
         opened.name,
@@ -297,6 +308,7 @@ def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
     limits = LimitSettings(
         planned.max_ms if given.max_ms is None else given.max_ms,
         planned.max_kb if given.max_kb is None else given.max_kb,
+        planned.max_arena if given.max_arena is None else given.max_arena,
         planned.device if given.device is None else given.device,
     )
     if limits.max_ms is not None and not TASKS[source.loaded.card.task].planned:

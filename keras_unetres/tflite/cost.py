@@ -1,4 +1,4 @@
-"""How long a file takes for a tile: on this machine, or on a device by its profile."""
+"""What a file takes: milliseconds, on this machine or on a device by its profile, its size, and memory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,30 @@ from unetres_edge.latency.profile import Profile
 from unetres_edge.model.card import read_card
 from unetres_edge.model.selftest import make_images
 
+from ..settings import FileCost, LimitSettings
+from .arena import arena_bytes
+from .inspect import Graph
+
 _WARM_UP = 2
 _CALLS = (5, 40)
 _SECONDS = 2.0
 
 
-def tile_ms(data: bytes, profile: Profile | None = None) -> float:
-    """Return the milliseconds that a file takes for a tile: timed here, or foretold for the device of a profile.
+def file_cost(data: bytes, limits: LimitSettings, profile: Profile | None = None) -> FileCost:
+    """Return what a file takes; it is timed only where there is a limit to that.
 
     Args:
         data: a sealed `.tflite` of a segmenter.
-        profile: of the device, on which the network alone is counted; None for this machine.
+        limits: that it is to be held to.
+        profile: of the device, for which the milliseconds of the network alone are foretold; None for this machine.
 
     Raises:
         ModelError: the profile does not tell what an operation of the network takes.
     """
-    return time_tile(data) if profile is None else round(predict_latency(data, profile).ms, 3)
+    ms = None
+    if limits.max_ms is not None:
+        ms = time_tile(data) if profile is None else round(predict_latency(data, profile).ms, 3)
+    return FileCost(ms, round(len(data) / 1000, 1), round(arena_bytes(Graph(data)) / 1000, 1))
 
 
 def time_tile(data: bytes) -> float:
