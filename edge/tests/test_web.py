@@ -26,7 +26,9 @@ from unetres_edge import Segmenter, UnetresError, read_card
 from unetres_edge.cli import main
 from unetres_edge.errors import ExistsError, FileSystemError, ImageError, ModelDamagedError, ModelError, UsageError
 from unetres_edge.files import write_json
+from unetres_edge.images.features import feature_names, picture_features
 from unetres_edge.model.calibration import Calibration
+from unetres_edge.model.familiarity import Familiarity
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
@@ -155,6 +157,44 @@ def test_confidence_is_that_of_python(activation: str | None, files: dict[str, b
         assert np.ptp(expected.confidence) > 0
         found = np.fromfile(f"{out}.confidence", np.float32).reshape(expected.confidence.shape)
         np.testing.assert_allclose(found, expected.confidence, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["crop", "resize", "bgr"])
+def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_path: Path) -> None:
+    """Small and large pictures, some of the kind that the statistics were made of and some of another."""
+    rng = np.random.default_rng(5)
+    changes: dict[str, Any] = {"fit": "resize"} if way == "resize" else {"color_order": "bgr"} if way == "bgr" else {}
+    card = read_card(with_card(files["int8"], **changes))
+    with Segmenter(files["int8"], num_threads=1) as segmenter:
+        assert segmenter.card.preprocessing.channels == 3
+    kinds = [draw_scene(rng, 40 + number, 60, 3, 8) for number in range(30)]
+    table = np.array([picture_features(image) for image in kinds])
+    spread = np.maximum(table.std(0), 0.02)
+    whiten = tuple(tuple(np.r_[1.0, np.full(len(spread) - at - 1, 0.1)]) for at in range(len(spread)))
+    parts = (tuple(map(float, each)) for each in (table.mean(0), spread, table.min(0), table.max(0)))
+    known = Familiarity(feature_names(3), *parts, whiten, tuple(np.linspace(0, 40, 30)), 30)
+    data = replace_card(files["int8"], dataclasses.replace(card, familiarity=known))
+    (tmp_path / "m.tflite").write_bytes(data)
+    pictures = [*kinds[:3], kinds[3][..., ::-1].copy(), kinds[4] // 3, draw_scene(rng, 300, 500, 3, 8)]
+    pictures += [np.zeros((5, 3, 3), np.uint8), rng.integers(0, 256, (50, 50, 3), np.uint8)]
+    images = []
+    for number, pixels in enumerate(pictures):
+        out = tmp_path / f"{number}"
+        out.with_suffix(".raw").write_bytes(pixels.tobytes())
+        height, width = pixels.shape[:2]
+        images.append(
+            {"raw": f"{out}.raw", "width": width, "height": height, "channels": 3, "bits": 8, "out": f"{out}"}
+        )
+    run_jobs([{"model": f"{tmp_path / 'm.tflite'}", "images": images, "error": f"{tmp_path / 'error'}"}], tmp_path)
+    said = set()
+    with Segmenter(data, num_threads=1) as segmenter:
+        for number, pixels in enumerate(pictures):
+            expected = segmenter.segment(pixels)
+            value, warnings = json.loads((tmp_path / f"{number}.familiarity").read_text())
+            assert value == pytest.approx(expected.familiarity)
+            assert tuple(warnings) == expected.warnings
+            said |= set(warnings)
+    assert len(said) > 2, "pictures that are all alike prove nothing"
 
 
 def fill(geojson: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
@@ -501,7 +541,17 @@ def test_a_program_in_typescript_uses_the_modules() -> None:
 def test_tsc_finds_a_wrong_type(tmp_path: Path) -> None:
     """The check can fail: a module with a misspelt property is named."""
     tsc = need_package("typescript") / "bin" / "tsc"
-    for name in ("errors.js", "client.js", "card.js", "segmenter.js", "engine.js", "node.js", "pixels.js", "tiles.js"):
+    for name in (
+        "errors.js",
+        "familiarity.js",
+        "client.js",
+        "card.js",
+        "segmenter.js",
+        "engine.js",
+        "node.js",
+        "pixels.js",
+        "tiles.js",
+    ):
         (tmp_path / name).write_text(page_file(name).decode().replace("this.accelerator &&", "this.acelerator &&"))
     settings = json.loads((WEB / "tsconfig.json").read_text())
     (tmp_path / "tsconfig.json").write_text(json.dumps({**settings, "files": ["client.js"]}))

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
         others=settings.others,
         every=settings.every,
         frames=settings.frames,
+        on_unfamiliar=settings.on_unfamiliar,
         say=lambda line: print(line, flush=True),
     )
 

@@ -243,7 +243,7 @@ class ExportSettings(Settings):
     size: tuple[int, int] | None = _tile_size("side, or height and width, of the tile", unset="that of the network")
     overwrite: bool = setting(False, "replace an earlier file and its receipt")
     web: str | None = setting(None, "also write a page with the model, for any static host", metavar="DIR")
-    calibrate: bool = setting(True, "leave probabilities as the network claims them")
+    calibrate: bool = setting(True, "leave probabilities as the network claims them, and unfamiliar pictures untold")
     calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
     scoring: GateSettings = GateSettings()
     keras_file: KerasFileSettings = KerasFileSettings()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from unetres_edge import Card, Classifier, Preprocessing, Segmenter
+from unetres_edge.commands.predict_settings import PredictSettings
 
 from ..settings import TrainSettings
 from ..training.training_data import TrainingTask
@@ -74,6 +75,7 @@ class Outputs:
         json_file: where to write what became of each image, or None.
         every: of a video or a camera, take every n-th frame.
         frames: of a video or a camera, end after so many frames; None for all.
+        on_unfamiliar: what becomes of images unlike the training images.
     """
 
     overlay: bool = False
@@ -83,6 +85,7 @@ class Outputs:
     json_file: str | os.PathLike[str] | None = None
     every: int = 1
     frames: int | None = None
+    on_unfamiliar: str = PredictSettings.on_unfamiliar
 
 
 class Task(TrainingTask, Protocol):

@@ -13,6 +13,7 @@ from unetres_edge.files import read_bytes, write_bytes, write_json
 from unetres_edge.model.card import Card, read_card
 
 from ..choices.arguments import checks_kinds
+from ..runs import RunInfo
 from ..settings import CalibrateSettings
 from ..verify.held_out import HeldOut, read_held_out
 from ..verify.receipt import read_receipt, receipt_files
@@ -32,6 +33,7 @@ def calibrate(
     """Find what makes the probabilities of a model file right, and write it into the file's card.
 
     Network, scores and labels stay what they are; `Result.confidence` becomes the share of such pixels that are right.
+    The card also gets what tells pictures unlike those of the training part: `Result.familiarity`.
 
     Args:
         model: `.tflite` with a card and scores.
@@ -64,7 +66,9 @@ def calibrate(
     card = read_card(content, file=os.fspath(model))
     if card.head != "logits":
         raise UsageError("a file without scores cannot be calibrated", file=model, fix="export it with --head logits")
-    calibrated, figures = calibrate_file(content, read_held_out(card, data, split, None), None, say=say)
+    held = read_held_out(card, data, split, None)
+    calibrated, figures = calibrate_file(content, held, None, say=say)
+    calibrated = familiarise(calibrated, read_training(card, data), held, say=say)
     write_bytes(target, calibrated)
     say(f"wrote      {target}")
     if out is None:
@@ -118,6 +122,40 @@ def calibrate_file(
     )
     figures = {"calibration": found.to_dict(), "measured_on": about, "before": before, "after": after}
     return add_card(data, replace(card, calibration=found)), figures
+
+
+def read_training(card: Card, data: Any, info: RunInfo | None = None) -> HeldOut | None:
+    """Return the training part of a data set; None where it has none."""
+    try:
+        return read_held_out(card, data, "train", info)
+    except DataError:
+        return None
+
+
+def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Callable[[str], None]) -> bytes:
+    """Return a file whose card can tell pictures unlike those that the network was trained on.
+
+    Of classifiers, and where there are fewer than 19 pictures in all, it is the file as it was, and a line says why.
+
+    Args:
+        data: bytes of a `.tflite`.
+        training: the pictures that the network was trained on; None without.
+        held: pictures that it was not trained on.
+        say: called with a line for the user.
+    """
+    from ..tflite.seal import add_card
+    from ..trust.familiarity import FEWEST, fit_familiarity, picture_table
+
+    card = replace(read_card(data), familiarity=None)
+    if not card.per_pixel or training is None:
+        return data
+    names, first, second = picture_table(card.preprocessing, training.records, held.records)
+    found = fit_familiarity(first, second, names)
+    if found is None:
+        say(f"unlike the training images: not told, of fewer than {FEWEST} images in all")
+        return data
+    say(f"unlike the training images: told by {found.images} images and {len(found.distances)} held out")
+    return add_card(data, replace(card, familiarity=found))
 
 
 def _tell_receipt(model: Path, before: Card, data: bytes, figures: dict[str, Any], say: Callable[[str], None]) -> None:

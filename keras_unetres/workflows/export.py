@@ -28,7 +28,7 @@ from ..tflite import converter_process
 from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
 from ..verify.proof import Candidate, prove
 from ..verify.receipt import Receipt, receipt_files
-from .calibrate import calibrate_file
+from .calibrate import calibrate_file, familiarise, read_training
 from .export_source import Source, find_origin, open_source
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def export(
         max_arena: kB that the tensors which it computes may take together, likewise.
         device: profile of the device that `max_ms` is about, as `unetres-edge profile` writes it; what the file takes
             there is foretold. None for the device of the run, else for this machine, on which the file is timed.
-        calibrate: find, on the validation part, what makes the file's probabilities right, and write it into its card.
-            Labels stay what they are. Without that part, or a head that gives scores, it is left, and the receipt says
-            why.
+        calibrate: find, on the validation part, what makes the file's probabilities right, and with the training part
+            what tells pictures unlike those, and write both into its card. Labels stay what they are. Without that
+            part, or a head that gives scores, it is left, and the receipt says why.
         say: called with lines for the user.
 
     Returns:
@@ -239,6 +239,7 @@ def _calibrated(candidate: Candidate, done: Exported, info: RunInfo | None, say:
     data, figures = calibrate_file(
         read_bytes(done.path), validation, held if held.about.split == "test" else None, say=say
     )
+    data = familiarise(data, read_training(card, held.about.path, info), validation, say=say)
     write_bytes(done.path, data)
     return replace(candidate, reliability=figures)
 

@@ -44,6 +44,7 @@ def predict(
     custom_objects: Mapping[str, Any] | None = None,
     every: int = PredictCommand.every,
     frames: int | None = None,
+    on_unfamiliar: str = PredictCommand.on_unfamiliar,
 ) -> list[Path]:
     """Write what a model says of images: a class map of each, or of a classifier one table of all.
 
@@ -70,6 +71,8 @@ def predict(
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
         every: of a video or a camera, take every n-th frame.
         frames: of a video or a camera, end after so many frames; None for all, of a camera until Ctrl-C.
+        on_unfamiliar: what becomes of images unlike the training images, where a model file can tell: "warn" is a line,
+            "skip" writes nothing of them, "fail" is an error beside that. Of segmenters.
 
     Returns:
         The files of the class maps, or the one table of a classifier.
@@ -107,7 +110,7 @@ def predict(
         if more is not None:
             refuse_collisions(inputs.images, [counts], overwrite)
         try:
-            outputs = Outputs(overlay, geojson, more, overwrite, json_file, every, frames)
+            outputs = Outputs(overlay, geojson, more, overwrite, json_file, every, frames, on_unfamiliar)
             written = task.predict(opened, inputs, out, outputs, say)
         finally:  # some images may be done, whatever ended it
             if more is not None and more.counts:

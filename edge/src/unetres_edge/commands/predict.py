@@ -6,6 +6,7 @@ Nothing heavy is imported until a command runs: both command lines build their p
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
     from ..objects.separate import Separation
     from ..objects.table import LabelFormat
+    from ..results.result import Result
     from ..segment.segmenter import Segmenter
 
 
@@ -99,6 +101,8 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     from ..segment.dask_maps import predict_on_cluster
     from ..segment.inputs import find_inputs
 
+    if settings.on_unfamiliar != PredictSettings.on_unfamiliar:
+        raise UsageError("--on-unfamiliar does not go with --dask", fix="drop one of the two")
     usual = {"engine": "litert", "fallback": False, "threads": None}
     separation_of(settings)
     given = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
@@ -170,6 +174,8 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
                 names=inputs.all_names,
                 every=settings.every,
                 count=settings.frames,
+                on_unfamiliar=settings.on_unfamiliar,
+                warn=lambda image, result: print(shown(warning_line(image, result)), flush=True),
             )
         finally:  # some images may be done, whatever ended it
             if more and more.counts:
@@ -177,10 +183,19 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
     if more:
         for line in more.lines(counts):
             print(line, flush=True)
+    if not written:
+        print("nothing is written: no image is like the training images", flush=True)
+        return
     kinds = {"class map": len(written)}
-    kinds |= {"overlay": len(inputs.images), "overlay video": len(inputs.frames)} if settings.overlay else {}
+    overlays = len(written) if not inputs.frames else len(inputs.images)
+    kinds |= {"overlay": overlays, "overlay video": len(inputs.frames)} if settings.overlay else {}
     kinds |= {"file of polygons": len(written)} if settings.geojson else {}
     print(shown(sum_up(kinds, sum(taken.values()) / len(written), settings.out)), flush=True)
+
+
+def warning_line(image: str, result: Result) -> str:
+    """Return what is said of an image unlike the training images."""
+    return f"warning  {os.path.basename(image)}: {'; '.join(result.warnings)} (familiarity {result.familiarity:.3f})"
 
 
 def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..objects.defaults import MIN_SIZE, NECK, NECK_OF_CORES, THRESHOLD
 from ..segment.symmetries import SYMMETRIES
+from ..segment.unfamiliar import ON_UNFAMILIAR
 from ..settings import Settings, all_options, setting
 
 
@@ -68,6 +69,13 @@ class PredictSettings(Settings):
     )
     geojson: bool = setting(False, "also write <name>.geojson, polygons with holes in px", tags=("masks",))
     overwrite: bool = setting(False, "replace output files that exist")
+    on_unfamiliar: str = setting(
+        "warn",
+        "what becomes of images unlike the training images, where the model file can tell: a line, nothing is written, "
+        "or that and an error",
+        choices=ON_UNFAMILIAR,
+        tags=("masks",),
+    )
     json: str | None = setting(None, "write what became of each image to this file", metavar="F")
     overlap: int | None = setting(
         None,

@@ -19,6 +19,7 @@ from ..errors import CardMissingError, ModelDamagedError, ModelError
 from ..images.preprocessing import Preprocessing
 from .background import find_background
 from .calibration import Calibration
+from .familiarity import Familiarity
 
 CARD_NAME = "KERAS_UNETRES_CARD"
 SCHEMA = 1
@@ -49,6 +50,7 @@ class Card:
         activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
             "none" where they are probabilities already.
         calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
+        familiarity: what tells pictures unlike those that the network was trained on; None for nothing.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -69,6 +71,7 @@ class Card:
     stride: int = 0
     activation: str = "softmax"
     calibration: Calibration | None = None
+    familiarity: Familiarity | None = None
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -137,6 +140,7 @@ class Card:
                 "stride": self.stride,
                 "activation": self.activation,
                 "calibration": None if self.calibration is None else self.calibration.to_dict(),
+                "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -173,6 +177,7 @@ class Card:
                 stride=int(values.get("stride", 0)),  # older files do not say it
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
                 calibration=_calibration(values.get("calibration")),  # older files have none
+                familiarity=_familiarity(values.get("familiarity")),  # older files have none
                 recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),
@@ -213,6 +218,10 @@ def _id(value: object) -> int:
 
 def _calibration(values: Any) -> Calibration | None:
     return None if values is None else Calibration.from_dict(values)
+
+
+def _familiarity(values: Any) -> Familiarity | None:
+    return None if values is None else Familiarity.from_dict(values)
 
 
 def _show(values: Sequence[int]) -> tuple[int, ...]:

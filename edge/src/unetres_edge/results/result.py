@@ -34,6 +34,9 @@ class Result:
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         activation: what makes probabilities of the scores, as the card says it.
         calibration: what makes them right, as the card says it; None where they are the network's own.
+        familiarity: share of held-out images that are as unlike the training images as this one, above 0 to 1; None
+            where the card cannot tell. Of images of the same kind, one in twenty has 0.05 or less.
+        warnings: where it is 0.05 or less, what is unlike the training images, in words, the farthest first.
     """
 
     class_map: np.ndarray
@@ -47,6 +50,8 @@ class Result:
     background: int = -1
     activation: str = "softmax"
     calibration: Calibration | None = None
+    familiarity: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.background == -1:

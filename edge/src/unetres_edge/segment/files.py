@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
+from ..errors import DataError, ExistsError, FileSystemError, ImageError, UnetresError, UsageError
 from ..files import make_folder, name_key, write_bytes, write_json
 from ..frames.source import FrameSource, open_frames, shown_word
 from ..frames.video import written_video
@@ -26,6 +26,7 @@ from .inputs import find_images
 from .segmenter import Segmenter
 from .stacks import output_files, page_name, segment_stack, stack_pages
 from .stream import Stream
+from .unfamiliar import ON_UNFAMILIAR
 
 __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
 
@@ -83,6 +84,8 @@ def predict_files(
     names: Sequence[str] | None = None,
     every: int = 1,
     count: int | None = None,
+    on_unfamiliar: str = "warn",
+    warn: Callable[[str, Result], None] | None = None,
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
@@ -100,9 +103,13 @@ def predict_files(
             with the sums, and their number as "frames".
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
             and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
+            Where the model can tell, "familiarity" and "warnings" of a result; of frames, how many are "unfamiliar".
         more: makes more files of each image's scores.
         every: of frames, every n-th is taken.
         count: of frames, how many are taken; None for all, of a camera until Ctrl-C.
+        on_unfamiliar: what becomes of an image unlike the training images: "warn", "skip" (nothing is written of it) or
+            "fail" (nothing is written of it, and it is an error once all others are done).
+        warn: called with the name of such an image and its result.
 
     Returns:
         The class map files.
@@ -111,7 +118,7 @@ def predict_files(
         ExistsError: an output exists already, or is one of the images.
         UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png; or more files
             of a model with an argmax head, which has no scores; or what reads a video is not installed.
-        DataError: images that could not be read; all others are done, and the status file is there.
+        DataError: images that could not be read, or that fail; all others are done, and the status file is there.
         FileSystemError: outputs that the system does not take, likewise; a name that is too long, a full disk.
     """
     wanted = Wanted(Path(out), overlay, geojson, more)
@@ -121,6 +128,7 @@ def predict_files(
     pages = [1 if isinstance(i, FrameSource) else stack_pages(i, stacked=segmenter.card.stacked) for i in images]
     if more and segmenter.card.head == "argmax":
         raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
+    _refuse_unfamiliar(segmenter, images, pages, on_unfamiliar)
     targets, outputs = _outputs(images, names, pages, wanted)
     status_files = [] if json_file is None else [Path(json_file)]
     paths = [image.file if isinstance(image, FrameSource) else image for image in images]
@@ -154,11 +162,23 @@ def predict_files(
         else:
             pixels = read_image(image, stacked=segmenter.card.stacked)
             result = segmenter.segment(pixels, scores=more is not None)
-            extra = write_result(name, to_view(pixels, segmenter.card.show), result, wanted, written)
+            extra = _familiarity(result)
+            if result.warnings and warn:
+                warn(said[number], result)
+            if result.warnings and on_unfamiliar == "fail":
+                raise ImageError(
+                    "unlike the training images",
+                    found=f"{'; '.join(result.warnings)} (familiarity {result.familiarity:.3f})",
+                    fix="look at it; --on-unfamiliar warn or skip lets it pass",
+                )
             timing = result.timing
+            if result.warnings and on_unfamiliar == "skip":
+                return {"image": said[number], "class_map": None, "ms": _rounded(timing), "error": None, **extra}
+            extra = {**extra, **write_result(name, to_view(pixels, segmenter.card.show), result, wanted, written)}
             tell(timing)
-        ms = {stage: round(value, 3) for stage, value in timing.items()}
-        return {"image": said[number], "class_map": os.fspath(target), "ms": ms, "error": None, **extra}
+        return {
+            "image": said[number], "class_map": os.fspath(target), "ms": _rounded(timing), "error": None, **extra
+        }  # fmt: skip
 
     with written_status(json_file, said, {"class_map": None, "ms": None}) as status:
         for number, image in enumerate(said):
@@ -171,6 +191,40 @@ def predict_files(
                 status.append({"image": image, "class_map": map_file, "ms": None, "error": str(error)})
     say_faults(faults, len(images), "segmented")
     return written
+
+
+def _rounded(timing: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(value, 3) for stage, value in timing.items()}
+
+
+def _familiarity(result: Result) -> dict[str, object]:
+    """Return what the status of an image says of its being like the training images; nothing where nothing is known."""
+    if result.familiarity is None:
+        return {}
+    return {"familiarity": round(result.familiarity, 5), "warnings": list(result.warnings)}
+
+
+def _refuse_unfamiliar(
+    segmenter: Segmenter, images: Sequence[Path | FrameSource], pages: Sequence[int], on_unfamiliar: str
+) -> None:
+    """Refuse what cannot be done with images unlike the training images."""
+    if on_unfamiliar not in ON_UNFAMILIAR:
+        raise UsageError("on_unfamiliar is wrong", expected=" or ".join(ON_UNFAMILIAR), found=on_unfamiliar)
+    if on_unfamiliar == "warn":
+        return
+    known = segmenter.card.familiarity
+    if known is None or not known.known:
+        raise UsageError(
+            "the model file cannot tell images unlike its training images",
+            fix="run `unetres calibrate` on it, with its data set, or drop --on-unfamiliar",
+        )
+    several = next((i for i, n in zip(images, pages, strict=True) if n > 1 or isinstance(i, FrameSource)), None)
+    if several is not None:
+        raise UsageError(
+            f"--on-unfamiliar {on_unfamiliar} is for single images",
+            found=several.word if isinstance(several, FrameSource) else several,
+            fix="save each as its own file, or drop it",
+        )
 
 
 def _outputs(
@@ -251,6 +305,7 @@ def segment_frames(
     make_folder(wanted.folder / name)
     video = written_video(wanted.folder / f"{name}_overlay.mp4") if wanted.overlay else contextlib.nullcontext()
     sums: dict[str, float] = {"frames": 0}
+    unfamiliar = 0
     ended: BaseException | None = None
     each = replace(wanted, overlay=False)
     begin = said = time.monotonic()
@@ -259,6 +314,7 @@ def segment_frames(
             for frame in Stream(segmenter, frames, drop=frames.live, scores=wanted.more is not None):
                 seconds = frame.index / frames.rate if frames.rate else time.monotonic() - begin
                 view = to_view(frame.image)
+                unfamiliar += bool(frame.result.warnings)
                 write_result(f"{name}/{frame.index * every:06d}", view, frame.result, each, written)
                 if writer:
                     writer.write(frame.result.overlay(view), seconds)
@@ -275,7 +331,8 @@ def segment_frames(
         raise ended
     if overwrite:
         _remove_others(wanted.folder / name, written)
-    return {"frames": int(sums["frames"])}, sums
+    known = {} if segmenter.card.familiarity is None else {"unfamiliar": unfamiliar}
+    return {"frames": int(sums["frames"]), **known}, sums
 
 
 def _remove_others(folder: Path, written: Sequence[Path]) -> None:

@@ -96,6 +96,8 @@ class Segmenter(LoadedModel):
         if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
         prepared = self.card.preprocessing.prepare(pixels_of(image, stacked=self.card.stacked))
+        placed = self._placed(prepared)
+        familiarity, warnings = self._judge(prepared if placed is None else placed)
         ready = time.perf_counter()
         height, width = prepared.shape[:2]
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
@@ -104,7 +106,7 @@ class Segmenter(LoadedModel):
             class_map = engine.run_labels(prepared)
         else:
             class_map = np.empty((height, width), np.uint8)
-            for row, values in self._rows(prepared, engine):
+            for row, values in self._rows(prepared, placed, engine):
                 values = values[: height - row, :width]
                 if values.ndim == 3:
                     if kept is not None:
@@ -127,6 +129,8 @@ class Segmenter(LoadedModel):
             background=self.card.background,
             activation=self.card.activation,
             calibration=self.card.calibration,
+            familiarity=familiarity,
+            warnings=warnings,
         )
 
     def segment_large(
@@ -180,10 +184,24 @@ class Segmenter(LoadedModel):
         placement = pre.place(height, width) if pre.fit != "crop" else None
         return placement is None or placement.scaled == placement.canvas == (height, width)
 
-    def _rows(self, image: np.ndarray, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
+    def _placed(self, image: np.ndarray) -> np.ndarray | None:
+        """Return a prepared image scaled onto the network's input; None where the network sees parts of it as it is."""
         pre = self.card.preprocessing
-        if pre.fit != "crop":
-            yield from _scaled_rows(image, self.card, engine)
+        return None if pre.fit == "crop" else pre.place(*image.shape[:2]).image(image)
+
+    def _judge(self, seen: np.ndarray) -> tuple[float | None, tuple[str, ...]]:
+        """Return how familiar is what the network sees, and what is unlike its training images."""
+        known, pre = self.card.familiarity, self.card.preprocessing
+        if known is None or not known.known:
+            return None, ()
+        return known.judge(seen[..., ::-1] if pre.color_order == "bgr" and pre.channels == 3 else seen)
+
+    def _rows(
+        self, image: np.ndarray, placed: np.ndarray | None, engine: TimedEngine
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        pre = self.card.preprocessing
+        if placed is not None:
+            yield from _scaled_rows(image, placed, self.card, engine)
             return
         image = pad_to_tile(image, pre.size)
         if self.card.head == "argmax":
@@ -192,11 +210,13 @@ class Segmenter(LoadedModel):
             yield from blended_rows(image, pre.size, self.overlap, len(self.card.class_names), engine.run)
 
 
-def _scaled_rows(image: np.ndarray, card: Card, engine: TimedEngine) -> Iterator[tuple[int, np.ndarray]]:
+def _scaled_rows(
+    image: np.ndarray, placed: np.ndarray, card: Card, engine: TimedEngine
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield rows of a whole image that was scaled to the network's input and back."""
     height, width = image.shape[:2]
     placement = card.preprocessing.place(height, width)
-    values = engine.run(placement.image(image))[: placement.scaled[0], : placement.scaled[1]]
+    values = engine.run(placed)[: placement.scaled[0], : placement.scaled[1]]
     if card.head == "argmax":
         rows = ((np.arange(height) + 0.5) * (placement.scaled[0] / height)).astype(int)
         columns = ((np.arange(width) + 0.5) * (placement.scaled[1] / width)).astype(int)

@@ -32,6 +32,7 @@
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {Calibration | null} [calibration]
+ * @property {import("./familiarity.js").Familiarity | null} [familiarity]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -106,6 +107,7 @@ export type Card = {
     stride?: number | undefined;
     activation?: "none" | "softmax" | "sigmoid" | undefined;
     calibration?: Calibration | null | undefined;
+    familiarity?: import("./familiarity.js").Familiarity | null | undefined;
     recipe: string;
     scores: Record<string, unknown>;
     dataset: Record<string, unknown>;

@@ -1,6 +1,7 @@
 // The card inside a .tflite, and the digest over the whole file (unetres_edge.card). No LiteRT is needed to read it.
 
 import { CardMissingError, ModelDamagedError, ModelError } from "./errors.js";
+import { checkFamiliarity } from "./familiarity.js";
 import { sha256 } from "./sha256.js";
 
 const NAME = "KERAS_UNETRES_CARD";
@@ -44,6 +45,7 @@ const COPY = "copy the model file again";
  * @property {number} [stride]
  * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {Calibration | null} [calibration]
+ * @property {import("./familiarity.js").Familiarity | null} [familiarity]
  * @property {string} recipe
  * @property {Record<string, unknown>} scores
  * @property {Record<string, unknown>} dataset
@@ -142,6 +144,7 @@ function checkCard(card) {
     need(numbers([temperature], 1) && temperature >= 1 / 64 && temperature <= 64, "temperature");
     need((numbers(bias, 0) || numbers(bias, card.classes.length)) && bias.every((v) => Math.abs(v) <= 64), "bias");
   }
+  if (card.familiarity !== undefined && card.familiarity !== null) checkFamiliarity(card.familiarity, need);
   const pre = card.preprocessing;
   need(Object.keys(pre).sort().join() === [...FIELDS].sort().join(), "preprocessing fields differ");
   need(["crop", "resize", "letterbox"].includes(pre.fit), "unknown fit");

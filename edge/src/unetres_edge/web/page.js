@@ -222,11 +222,19 @@ async function segment(pixels, stem) {
   if (mine !== job) return;
   shown = { pixels, result, stem };
   paint(result);
+  sayFamiliarity(result);
   const total = performance.now() - begin;
   $("latency").textContent = `${Math.round(total)} ms`;
   $("infer").textContent = `${Math.round(result.timing.infer)} ms`;
   for (const id of ["mask", "overlay", "geojson"]) $(id).disabled = false;
   say(`${stem}, ${pixels.width} × ${pixels.height} px`);
+}
+
+/** Say in a badge what is unlike the training images, if anything is. */
+function sayFamiliarity({ familiarity, warnings }) {
+  $("unfamiliar").hidden = !warnings.length;
+  const share = familiarity === null ? "" : ` (familiarity ${familiarity.toFixed(3)})`;
+  $("unfamiliar").textContent = warnings.length ? `Unlike the training images: ${warnings.join("; ")}${share}` : "";
 }
 
 function show(pixels) {

@@ -27,6 +27,9 @@ export { readCard } from "./card.js";
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
  * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
  *   how, where asked for
+ * @property {number | null} familiarity share of held-out images as unlike the training images as this one; null where the
+ *   card cannot tell
+ * @property {string[]} warnings where that is 0.05 or less, what is unlike them, in words
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 /**
@@ -127,6 +130,15 @@ export type Result = {
      * how, where asked for
      */
     confidence?: Float32Array<ArrayBufferLike> | undefined;
+    /**
+     * share of held-out images as unlike the training images as this one; null where the
+     * card cannot tell
+     */
+    familiarity: number | null;
+    /**
+     * where that is 0.05 or less, what is unlike them, in words
+     */
+    warnings: string[];
     /**
      * milliseconds by stage
      */

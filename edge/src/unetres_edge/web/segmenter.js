@@ -4,6 +4,7 @@
 import { readCard } from "./card.js";
 import { LiteRTEngine, NODE } from "./engine.js";
 import { FileSystemError, ImageError, ModelError, UsageError } from "./errors.js";
+import { judge } from "./familiarity.js";
 import { placed, prepare, scaleOnto } from "./pixels.js";
 import { blendedRows, joinedRows, padToTile, resizedRows } from "./tiles.js";
 
@@ -43,6 +44,9 @@ const LEAST = 1.17549435e-38; // a probability below this counts as this
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
  * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
  *   how, where asked for
+ * @property {number | null} familiarity share of held-out images as unlike the training images as this one; null where the
+ *   card cannot tell
+ * @property {string[]} warnings where that is 0.05 or less, what is unlike them, in words
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 
@@ -132,13 +136,15 @@ export class Segmenter {
     }
     const prepared = prepare(pixelsOf(image), pre);
     const { height, width } = prepared;
+    const onto = pre.fit === "crop" ? null : scaleOnto(prepared, placed(height, width, pre), pre.size);
+    const { familiarity, warnings } = judge(this.card.familiarity, onto ?? prepared, pre.color_order === "bgr" && pre.channels === 3);
     const ready = performance.now();
     engine.milliseconds = 0;
     const count = classes.length;
     const classMap = new Uint8Array(height * width);
     const kept = keepsScores ? new Float32Array(height * width * count) : undefined;
     const confidence = wantsConfidence ? new Float32Array(height * width) : undefined;
-    for await (const [first, rows, values, stride] of this.#rows(prepared, engine, wantsScores)) {
+    for await (const [first, rows, values, stride] of this.#rows(prepared, onto, engine, wantsScores)) {
       for (let row = first; row < Math.min(first + rows, height); row++) {
         const from = (row - first) * stride;
         if (values instanceof Uint8Array) {
@@ -153,14 +159,14 @@ export class Segmenter {
     const end = performance.now();
     const infer = engine.milliseconds;
     const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
-    return { classMap, width, height, scores: kept, confidence, timing };
+    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, timing };
   }
 
-  async *#rows(image, engine, wantsScores) {
+  async *#rows(image, onto, engine, wantsScores) {
     const { preprocessing: pre, head, classes } = this.card;
     const run = (tile) => engine.run(tile);
-    if (pre.fit !== "crop") {
-      yield* scaledRows(image, this.card, run);
+    if (onto) {
+      yield* scaledRows(image, onto, this.card, run);
       return;
     }
     if (!wantsScores && image.height === pre.size[0] && image.width === pre.size[1]) {
@@ -187,13 +193,14 @@ export class Segmenter {
 /**
  * Yield rows of a whole image that was scaled to the network's input and back.
  * @param {{height: number, width: number}} image
+ * @param {{data: Uint8Array, height: number, width: number, channels: number}} onto what the network sees of it
  * @param {Card} card
  * @param {(tile: object) => Promise<Float32Array | Uint8Array>} run
  */
-async function* scaledRows(image, { preprocessing: pre, head, classes }, run) {
+async function* scaledRows(image, onto, { preprocessing: pre, head, classes }, run) {
   const { height, width } = image;
   const part = placed(height, width, pre);
-  const values = await run(scaleOnto(image, part, pre.size));
+  const values = await run(onto);
   if (head === "logits") {
     yield* resizedRows(values, pre.size[1], part, height, width, classes.length);
     return;

@@ -26,6 +26,8 @@ PAGE_FILES = (
     "engine.js",
     "errors.d.ts",
     "errors.js",
+    "familiarity.d.ts",
+    "familiarity.js",
     "files.js",
     "index.html",
     "node.js",

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const PUBLIC = ["card", "client", "errors", "segmenter"];
+const PUBLIC = ["card", "client", "errors", "familiarity", "segmenter"];
 const home = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const out = resolve(process.argv[2] ?? home);
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");

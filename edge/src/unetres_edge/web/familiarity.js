@@ -1,0 +1,206 @@
+// Whether a picture is like those that a network was trained on (unetres_edge.images.features, .model.familiarity).
+
+const WINDOW = 64, GRID = 4, WHOLE = WINDOW * GRID, BLOCK = 8;
+const STEPS = [1, 2, 4, 8];
+const ALARM = 0.05, BEYOND = 5, REASONS = 3;
+const SWAPPED = "red and blue look swapped";
+const TOGETHER = "its levels, textures and colours do not go together as in the training images";
+/** @type {Record<string, [string, string]>} */
+const FEATURES = {
+  mean: ["darker than any training image", "brighter than any training image"],
+  shadows: ["shadows darker than in any training image", "no shadows as dark as in the training images"],
+  middle: ["darker than any training image", "brighter than any training image"],
+  lights: ["no lights as bright as in the training images", "lights brighter than in any training image"],
+  contrast: ["less contrast than any training image", "more contrast than any training image"],
+  black: ["", "more black than any training image"],
+  white: ["", "more white than any training image"],
+  detail: ["less detail than any training image", "more detail than any training image"],
+  fine: ["blurred, or larger than the training images", "noisier, or of finer grain than any training image"],
+  medium: ["blurred, or larger than the training images", "of finer grain than any training image"],
+  coarse: ["blurred, or larger than the training images", "of finer grain than any training image"],
+  noise: ["smoother than any training image", "noisier than any training image"],
+  edges: ["softer edges than any training image, or noise", "harder edges than any training image"],
+  blocks: ["", "blocks of a stronger compression than in any training image"],
+  "red to blue": ["bluer than any training image", "redder than any training image"],
+  green: ["less green than any training image", "greener than any training image"],
+  colour: ["less colourful than any training image", "more colourful than any training image"],
+  tint: ["less colourful than any training image", "more colourful than any training image"],
+};
+const NAMES = Object.keys(FEATURES);
+const GREY = 14;
+
+/**
+ * Statistics of the features of training pictures, and the distances of held-out ones.
+ * @typedef {object} Familiarity
+ * @property {string[]} features
+ * @property {number[]} mean
+ * @property {number[]} spread
+ * @property {number[]} low
+ * @property {number[]} high
+ * @property {number[][]} whiten
+ * @property {number[]} distances
+ * @property {number} images
+ */
+
+/**
+ * Say how familiar a prepared picture is, and in words why it is not, if so; null where the card cannot tell.
+ * @param {Familiarity | null | undefined} known
+ * @param {{data: Uint8Array, height: number, width: number, channels: number}} image
+ * @param {boolean} bgr whether blue comes first
+ * @returns {{familiarity: number | null, warnings: string[]}}
+ */
+export function judge(known, image, bgr) {
+  const names = known ? known.features.join() : "";
+  if (!known || (names !== namesOf(3).join() && names !== namesOf(1).join())) return { familiarity: null, warnings: [] };
+  const features = pictureFeatures(image, bgr);
+  const familiarity = pValue(known, features);
+  return { familiarity, warnings: familiarity > ALARM ? [] : reasons(known, features) };
+}
+
+/** Refuse statistics that cannot be meant, by calling `need` with false. */
+export function checkFamiliarity(known, need) {
+  const numbers = (values) => Array.isArray(values) && values.every((value) => Number.isFinite(value) && Math.abs(value) < 1e9);
+  const { features, whiten, distances } = known;
+  need(Array.isArray(features) && features.every((name) => typeof name === "string"), "familiarity");
+  for (const list of [known.mean, known.spread, known.low, known.high]) {
+    need(numbers(list) && list.length === features.length, "familiarity");
+  }
+  need(Array.isArray(whiten) && whiten.length === features.length, "familiarity");
+  need(whiten.every((row, place) => numbers(row) && row.length === features.length - place), "familiarity");
+  need(known.spread.every((value) => value > 0) && Number.isInteger(known.images) && known.images > 0, "familiarity");
+  need(numbers(distances) && distances.length > 0 && distances.length <= 4096, "familiarity");
+}
+
+const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
+
+const beyond = (known, features) =>
+  features.map((value, at) => Math.max(known.low[at] - value, value - known.high[at]) / known.spread[at]);
+
+function pValue(known, features) {
+  const z = features.map((value, at) => (value - known.mean[at]) / known.spread[at]);
+  let squares = 0;
+  known.whiten.forEach((row, place) => {
+    squares += row.reduce((sum, value, at) => sum + value * z[place + at], 0) ** 2;
+  });
+  const distance = Math.sqrt(squares) / Math.sqrt(z.length) + BEYOND * Math.max(0, ...beyond(known, features));
+  return (1 + known.distances.filter((each) => each >= distance).length) / (1 + known.distances.length);
+}
+
+function reasons(known, features) {
+  const words = [];
+  if (known.features.length === NAMES.length) {
+    const swapped = features.map((value, at) => (at === GREY ? -value : value));
+    if (pValue(known, swapped) > ALARM) words.push(SWAPPED);
+  }
+  const far = beyond(known, features);
+  const order = far.map((_, at) => at).sort((a, b) => far[b] - far[a] || a - b);
+  for (const at of order) {
+    const word = FEATURES[known.features[at]][features[at] > known.high[at] ? 1 : 0];
+    if (far[at] > 0 && word && !words.includes(word)) words.push(word);
+  }
+  return words.length ? words.slice(0, REASONS) : [TOGETHER];
+}
+
+/** The features of a picture, in the order of their names. */
+export function pictureFeatures({ data, height, width, channels }, bgr = false) {
+  const levels = new Float64Array(256);
+  const sums = new Float64Array(7), counts = new Float64Array(7);
+  const colors = new Float64Array(4);
+  let pixels = 0;
+  for (const [top, bottom] of spans(height)) {
+    for (const [left, right] of spans(width)) {
+      const [h, w] = [bottom - top, right - left];
+      const grey = new Int16Array(h * w);
+      for (let y = 0, to = 0; y < h; y++) {
+        for (let x = 0, at = ((top + y) * width + left) * channels; x < w; x++, to++, at += channels) {
+          let sum = 0;
+          for (let c = 0; c < channels; c++) sum += data[at + c];
+          grey[to] = Math.floor((sum + (channels >> 1)) / channels);
+          levels[grey[to]]++;
+          if (channels !== 3) continue;
+          const [red, green, blue] = bgr ? [data[at + 2], data[at + 1], data[at]] : [data[at], data[at + 1], data[at + 2]];
+          const warm = red - blue, leaf = 2 * green - red - blue;
+          colors[0] += warm;
+          colors[1] += leaf;
+          colors[2] += Math.abs(warm);
+          colors[3] += Math.abs(leaf);
+        }
+      }
+      addDifferences(grey, w, 1, h, w, sums, counts);
+      addDifferences(grey, 1, w, w, h, sums, counts);
+      pixels += h * w;
+    }
+  }
+  const means = Array.from(sums, (sum, at) => sum / Math.max(counts[at], 1));
+  const found = [...ofLevels(levels), ...ofDifferences(means)];
+  if (channels !== 3) return found;
+  const [warm, leaf, anyWarm, anyLeaf] = Array.from(colors, (sum) => sum / Math.max(pixels, 1));
+  return [...found, warm / 255, leaf / 510, Math.log(anyWarm + 0.5), Math.log(anyLeaf + 0.5)];
+}
+
+function spans(size) {
+  if (size <= WHOLE) return [[0, size]];
+  return Array.from({ length: GRID }, (_, number) => {
+    const start = Math.floor(Math.floor(((size - WINDOW) * number) / (GRID - 1)) / BLOCK) * BLOCK;
+    return [start, start + WINDOW];
+  });
+}
+
+/** Add differences along lines: `line` is from one line to the next, `step` from a pixel to the next in its line. */
+function addDifferences(grey, line, step, lines, length, sums, counts) {
+  for (let y = 0; y < lines; y++) {
+    const start = y * line;
+    STEPS.forEach((apart, place) => {
+      for (let x = 0; x + apart < length; x++) {
+        const difference = Math.abs(grey[start + (x + apart) * step] - grey[start + x * step]);
+        sums[place] += difference;
+        if (apart > 1) continue;
+        sums[4] += difference * difference;
+        if (x % BLOCK === BLOCK - 1) {
+          sums[6] += difference;
+          counts[6]++;
+        }
+      }
+      counts[place] += Math.max(0, length - apart);
+    });
+    counts[4] += Math.max(0, length - 1);
+    for (let x = 1; x + 1 < length; x++) {
+      const at = start + x * step;
+      sums[5] += Math.abs(grey[at + step] - 2 * grey[at] + grey[at - step]);
+    }
+    counts[5] += Math.max(0, length - 2);
+  }
+}
+
+function ofLevels(levels) {
+  const total = Math.max(1, levels.reduce((a, b) => a + b, 0));
+  const mean = levels.reduce((sum, count, level) => sum + count * level, 0) / total;
+  const square = levels.reduce((sum, count, level) => sum + count * level * level, 0) / total;
+  const share = (percent) => {
+    let below = 0, level = 0;
+    while (level < 256 && (below += levels[level]) * 100 < total * percent) level++;
+    return level / 255;
+  };
+  return [
+    mean / 255,
+    ...[5, 50, 95].map(share),
+    Math.log(Math.sqrt(Math.max(0, square - mean * mean)) + 0.5),
+    Math.sqrt((levels[0] + levels[1]) / total),
+    Math.sqrt((levels[254] + levels[255]) / total),
+  ];
+}
+
+/** @param {number[]} means */
+function ofDifferences(means) {
+  const [one, two, four, eight, square, bent, edges] = means;
+  const ratio = (a, b) => Math.log((a + 0.05) / (b + 0.05));
+  return [
+    Math.log(eight + 0.05),
+    ratio(one, two),
+    ratio(two, four),
+    ratio(four, eight),
+    ratio(bent, one),
+    ratio(Math.sqrt(square), one),
+    ratio(edges, one),
+  ];
+}

@@ -1,0 +1,220 @@
+"""Pictures unlike the training pictures: their features against plain sums, the p-value, the words, and `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import make_card, make_conv
+from PIL import Image
+
+from unetres_edge import Card, Segmenter
+from unetres_edge.cli import main
+from unetres_edge.errors import ModelError
+from unetres_edge.images.features import feature_names, picture_features, swapped
+from unetres_edge.model.familiarity import ALARM, BEYOND, SWAPPED, Familiarity
+
+NAMES = feature_names(3)
+
+
+def picture(seed: int, size: tuple[int, int] = (48, 56)) -> np.ndarray:
+    """Smooth spots of warm colours on a dark ground, with a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    ground = np.zeros((*size, 3))
+    for _ in range(6):
+        center, radius = rng.uniform(0, 48, 2), rng.uniform(4, 9)
+        spot = np.exp(-((y - center[0]) ** 2 + (x - center[1]) ** 2) / radius**2)
+        ground += spot[..., None] * np.array([150, 90, 50]) * rng.uniform(0.8, 1.1)
+    return np.clip(ground + 30 + rng.normal(0, 3, ground.shape), 0, 255).astype(np.uint8)
+
+
+def known(count: int = 60) -> Familiarity:
+    """Statistics of drawn pictures, without correlations, and the distances of as many others."""
+    table = np.array([picture_features(picture(seed)) for seed in range(count)])
+    spread = np.maximum(table.std(0), 0.02)
+    whiten = tuple((1.0, *[0.0] * (len(NAMES) - place - 1)) for place in range(len(NAMES)))
+    parts = (tuple(map(float, part)) for part in (table.mean(0), spread, table.min(0), table.max(0)))
+    first = Familiarity(NAMES, *parts, whiten, (0.0,), count)
+    others = sorted(first.distance(picture_features(picture(1000 + seed))) for seed in range(count))
+    return dataclasses.replace(first, distances=tuple(others))
+
+
+def test_features_are_those_of_plain_sums() -> None:
+    image = picture(3, (40, 24))
+    found = dict(zip(NAMES, picture_features(image), strict=True))
+    values = image.astype(int)
+    grey = (values.sum(-1) + 1) // 3
+    steps = {
+        step: np.mean([*np.abs(grey[:, step:] - grey[:, :-step]).ravel(), *np.abs(grey[step:] - grey[:-step]).ravel()])
+        for step in (1, 2, 4, 8)
+    }
+    assert found["mean"] == pytest.approx(grey.mean() / 255)
+    assert found["contrast"] == pytest.approx(np.log(grey.std() + 0.5))
+    assert found["fine"] == pytest.approx(np.log((steps[1] + 0.05) / (steps[2] + 0.05)))
+    assert found["coarse"] == pytest.approx(np.log((steps[4] + 0.05) / (steps[8] + 0.05)))
+    assert found["detail"] == pytest.approx(np.log(steps[8] + 0.05))
+    red, green, blue = (values[..., channel] for channel in range(3))
+    assert found["red to blue"] == pytest.approx((red - blue).mean() / 255)
+    assert found["tint"] == pytest.approx(np.log(np.abs(2 * green - red - blue).mean() + 0.5))
+    assert found["middle"] == np.sort(grey.ravel())[grey.size // 2 - 1] / 255
+
+
+def test_swapped_features_are_those_of_the_swapped_picture() -> None:
+    image = picture(5)
+    np.testing.assert_allclose(swapped(picture_features(image)), picture_features(image[..., ::-1]))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (2, 2, 4), (300, 20, 1), (700, 900, 3)])
+def test_pictures_of_any_size_have_features(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    found = picture_features(image)
+    assert found.shape == (len(feature_names(shape[-1])),)
+    assert np.isfinite(found).all()
+
+
+def test_a_large_picture_is_seen_by_windows_that_tell_of_all_of_it() -> None:
+    image = np.tile(picture(2), (16, 20, 1))
+    np.testing.assert_allclose(picture_features(image)[[0, 4, 7]], picture_features(picture(2))[[0, 4, 7]], atol=0.25)
+
+
+def test_a_picture_of_the_kind_is_familiar_and_one_in_twenty_is_not() -> None:
+    familiarity = known()
+    values = [familiarity.judge(picture(5000 + seed))[0] for seed in range(100)]
+    assert np.mean(np.array(values) <= ALARM) < 0.15
+    assert 0.2 < np.mean(values) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda image: np.clip(image.astype(int) + 110, 0, 255), "brighter"),
+        (lambda image: image // 4, "contrast"),
+        (lambda image: image + np.random.default_rng(0).integers(0, 60, image.shape), "nois"),
+        (lambda image: image[..., ::-1], SWAPPED),
+        (lambda image: np.array(Image.fromarray(image).resize((14, 12)).resize((56, 48))), "blurred"),
+    ],
+    ids=["bright", "dim", "noise", "swapped", "blurred"],
+)
+def test_the_reason_is_said_in_words(change: object, word: str) -> None:
+    image = np.asarray(change(picture(7))).astype(np.uint8)  # type: ignore[operator]
+    value, reasons = known().judge(image)
+    assert value <= ALARM
+    assert any(word in reason for reason in reasons), reasons
+    assert 1 <= len(reasons) <= 3
+
+
+def test_the_distance_is_that_of_its_formula() -> None:
+    familiarity = known()
+    features = np.array(familiarity.high) + 2 * np.array(familiarity.spread)
+    z = (features - np.array(familiarity.mean)) / np.array(familiarity.spread)
+    assert familiarity.distance(features) == pytest.approx(np.sqrt((z**2).mean()) + BEYOND * 2)
+    assert familiarity.p_value(features) == 1 / 61
+    assert familiarity.p_value(np.array(familiarity.mean)) == 1
+
+
+def test_a_card_holds_it_and_older_cards_do_not() -> None:
+    card = dataclasses.replace(make_card(channels=3), familiarity=known())
+    values = json.loads(card.to_json())
+    assert Card.from_json(card.to_json()) == card
+    assert len(json.dumps(values["familiarity"])) < 9000
+    del values["familiarity"]
+    assert Card.from_json(json.dumps(values)).familiarity is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spread": [0.0] * len(NAMES)},
+        {"mean": [0.0]},
+        {"mean": [float("nan")] * len(NAMES)},
+        {"distances": []},
+        {"distances": [0.0] * 5000},
+        {"whiten": [[1.0]]},
+        {"features": "mean"},
+        {"images": 0},
+        {"images": True},
+        {"low": None},
+    ],
+    ids=str,
+)
+def test_statistics_that_cannot_be_meant_are_refused(change: dict) -> None:
+    values = json.loads(dataclasses.replace(make_card(channels=3), familiarity=known(20)).to_json())
+    values["familiarity"].update(change)
+    with pytest.raises(ModelError):
+        Card.from_json(json.dumps(values))
+
+
+def test_features_of_a_later_version_tell_nothing() -> None:
+    names = (*NAMES[:-1], "something new")
+    card = dataclasses.replace(make_card(channels=3), familiarity=dataclasses.replace(known(20), features=names))
+    with Segmenter(make_file(card)) as segmenter:
+        result = segmenter.segment(picture(1))
+    assert (result.familiarity, result.warnings) == (None, ())
+
+
+def make_file(card: Card) -> bytes:
+    rng = np.random.default_rng(0)
+    names = len(card.class_names)
+    channels = card.preprocessing.channels
+    return make_conv(card, rng.normal(size=(names, channels)).astype(np.float32), np.zeros(names, np.float32))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "m.tflite"
+    path.write_bytes(make_file(dataclasses.replace(make_card(channels=3), familiarity=known())))
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(picture(90)).save(folder / "a.png")
+    Image.fromarray(picture(91)[..., ::-1].copy()).save(folder / "b.png")
+    return folder
+
+
+@pytest.mark.parametrize("how", ["warn", "skip", "fail"])
+def test_predict_says_what_is_unlike(how: str, model: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, status = images.parent / "out", images.parent / "status.json"
+    words = ["predict", str(model), str(images), "--out", str(out), "--json", str(status), "--on-unfamiliar", how]
+    assert main(words) == (3 if how == "fail" else 0)
+    said = capsys.readouterr()
+    assert f"warning  b.png: {SWAPPED}" in said.out
+    assert "a.png:" not in said.out
+    assert (SWAPPED in said.err) == (how == "fail")
+    rows = json.loads(status.read_text())["images"]
+    assert rows[0]["familiarity"] > ALARM
+    assert rows[0]["warnings"] == []
+    assert (out / "a.png").is_file()
+    assert (out / "b.png").is_file() == (how == "warn")
+    if how != "fail":
+        assert rows[1]["familiarity"] <= ALARM
+        assert rows[1]["warnings"][0] == SWAPPED
+        assert (rows[1]["class_map"] is None) == (how == "skip")
+
+
+def test_skipping_all_says_that_nothing_is_written(
+    model: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(model), str(images / "b.png"), "--out", str(images.parent / "o"), "--on-unfamiliar", "skip"]
+    assert main(words) == 0
+    assert "nothing is written" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_tell_refuses_to_skip(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain.tflite").write_bytes(make_file(make_card(channels=3)))
+    words = ["predict", str(tmp_path / "plain.tflite"), str(images), "--out", str(tmp_path / "o")]
+    assert main([*words, "--on-unfamiliar", "skip"]) == 2
+    assert "unetres calibrate" in capsys.readouterr().err
+    assert main(words) == 0
+    with Segmenter(tmp_path / "plain.tflite") as segmenter:
+        assert segmenter.segment(io.BytesIO((images / "a.png").read_bytes())).familiarity is None

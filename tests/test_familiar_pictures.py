@@ -1,0 +1,97 @@
+"""The statistics of training pictures that a card gets: shrinkage against scikit-learn, distances, calibrate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import silent
+from sklearn.covariance import ledoit_wolf
+
+from keras_unetres.data.synthetic import write_cells
+from keras_unetres.tflite.seal import add_card
+from keras_unetres.trust.familiarity import FEWEST, fit_familiarity, seen_features, shrunk_correlation
+from keras_unetres.workflows.calibrate import calibrate
+from unetres_edge import Preprocessing, Segmenter, read_card
+from unetres_edge.images.decode import read_image
+from unetres_edge.model.familiarity import ALARM
+
+NAMES = tuple("abcdef")
+
+
+def table(count: int, seed: int) -> np.ndarray:
+    """Features that go together in pairs."""
+    values = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
+    values[:, 1::2] = values[:, ::2] + 0.3 * values[:, 1::2]
+    return values
+
+
+def test_the_shrunk_correlation_is_that_of_scikit_learn() -> None:
+    values = table(40, 0)
+    values = (values - values.mean(0)) / values.std(0)
+    np.testing.assert_allclose(shrunk_correlation(values), ledoit_wolf(values, assume_centered=True)[0], rtol=1e-10)
+
+
+def test_the_distance_inside_of_the_range_is_mahalanobis() -> None:
+    training = table(500, 1)
+    found = fit_familiarity(training, table(60, 2), NAMES)
+    assert found is not None
+    assert (found.images, len(found.distances)) == (500, 60)
+    point = np.array([0.5, 0.6, -0.2, 0.0, 0.1, 0.3])
+    z = (point - training.mean(0)) / training.std(0)
+    inverse = np.linalg.inv(shrunk_correlation((training - training.mean(0)) / training.std(0)))
+    assert found.distance(point) == pytest.approx(np.sqrt(z @ inverse @ z / len(z)), rel=1e-3)
+
+
+def test_one_in_twenty_pictures_of_the_same_kind_is_an_alarm() -> None:
+    found = fit_familiarity(table(300, 3), table(200, 4), NAMES)
+    assert found is not None
+    alarms = np.mean([found.p_value(row) <= ALARM for row in table(2000, 5)])
+    assert 0.02 < alarms < 0.09
+    against = np.array([[1.5, -1.5, 0, 0, 0, 0]])  # each within its range, but not together
+    assert found.p_value(against[0]) <= ALARM
+
+
+def test_few_held_out_pictures_are_judged_by_the_others() -> None:
+    found = fit_familiarity(table(30, 6), table(4, 7), NAMES)
+    assert found is not None
+    assert (found.images, len(found.distances)) == (34, 34)
+    assert fit_familiarity(table(FEWEST - 5, 6), table(4, 7), NAMES) is None
+
+
+def test_many_distances_are_thinned_to_the_larger_ones() -> None:
+    full = table(1000, 9)
+    found = fit_familiarity(table(300, 8), full, NAMES)
+    assert found is not None
+    assert len(found.distances) == 255
+    assert found.distances[-1] == pytest.approx(max(found.distance(row) for row in full), abs=1e-4)
+
+
+def test_features_are_of_what_the_network_sees() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 40, 3), np.uint8)
+    pre = Preprocessing(channels=3, size=(32, 32), fit="resize")
+    rgb, bgr = seen_features(pre, image), seen_features(replace(pre, color_order="bgr"), image)
+    np.testing.assert_allclose(rgb, bgr)
+    assert not np.allclose(rgb, seen_features(replace(pre, fit="crop"), image))
+
+
+@pytest.mark.slow
+def test_calibrate_puts_it_on_the_card(int8_file: Path, tmp_path: Path) -> None:
+    data = write_cells(tmp_path / "cells", num_images=40, size=(64, 64))
+    model = tmp_path / "m.tflite"
+    plain = int8_file.read_bytes()
+    model.write_bytes(add_card(plain, replace(read_card(plain), familiarity=None)))
+    calibrate(model, data, say=silent)
+    found = read_card(model.read_bytes()).familiarity
+    assert found is not None
+    assert found.known
+    picture = next(path for path in sorted((data).rglob("images/*")) if path.is_file())
+    with Segmenter(model) as segmenter:
+        image = read_image(picture)
+        assert segmenter.segment(image).familiarity > ALARM
+        noisy = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
+        odd = segmenter.segment(noisy)
+        assert odd.familiarity <= ALARM
+        assert odd.warnings
