@@ -440,6 +440,8 @@ def broken(*path: str | int, value: Any = None, drop: bool = False) -> Any:
         (broken("steps", 1, "score", value="0.5"), r"steps\[1\].score is wrong; expected int or float or null"),
         (broken("images", 0, "name", drop=True), r"images\[0\] has no name"),
         (broken("data", "split", drop=True), "data has no split"),
+        (broken("file", "colors", value=[[0, 0, 0], True]), r"file.colors is wrong; expected \[red, green, blue\] for"),
+        (broken("file", "colors", value="red"), "file.colors is wrong"),
         (broken("contents", "ops", value={}), "contents.ops is wrong; expected list; found dict"),
     ],
 )

@@ -25,6 +25,7 @@ group_by: "patient[0-9]+"    # what of an image's name says which ones belong to
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -185,7 +186,7 @@ class Declaration:
         """Name of the folder or stack of masks."""
         return str(self.given.get("masks", "masks"))
 
-    @property
+    @functools.cached_property
     def by_color(self) -> bool:
         """Whether the colours of masks are classes."""
         return any(isinstance(key, str) and key.startswith("#") for key in self.given.get("values", {}))
@@ -195,7 +196,7 @@ class Declaration:
         """Whether numbers in masks are said to be classes."""
         return "values" in self.given and not self.by_color
 
-    @property
+    @functools.cached_property
     def excluded(self) -> set[str]:
         """The names that are left out."""
         return set(map(str, self.given.get("exclude", ())))

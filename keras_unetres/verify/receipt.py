@@ -220,7 +220,7 @@ class Receipt:
         _check(values["data"], _UNSCORED if "why_not" in values["data"] else _SCORED_ON, "data", file)
         gate, facts, data, calibration = values["gate"], values["file"], values["data"], values["calibration"]
         names = tuple(facts["classes"])
-        colors = facts.get("colors") or default_colors(len(names))
+        colors = _read_colors(facts.get("colors"), len(names), file)
         return cls(
             verdict=_build(Verdict, values["verdict"]),
             score=gate["score"],
@@ -236,7 +236,7 @@ class Receipt:
                 (facts["size"][0], facts["size"][1]),
                 facts["preprocessing"],
                 names,
-                tuple((color[0], color[1], color[2]) for color in colors),
+                colors,
                 facts.get("agreement"),
             ),
             source=values["source"],
@@ -253,6 +253,23 @@ class Receipt:
             command=values["command"],
             reliability=_read_reliability(values.get("reliability"), file),
         )
+
+
+def _read_colors(values: Any, count: int, file: str | os.PathLike[str] | None) -> tuple[Color, ...]:
+    """Return the colours of so many classes, the usual ones where a receipt has none.
+
+    Raises:
+        ReceiptError: they are none, or of another number.
+    """
+    if values is None:
+        return default_colors(count)
+    rows = values if isinstance(values, (list, tuple)) else ()
+    sound = [
+        row for row in rows if isinstance(row, (list, tuple)) and len(row) == 3 and all(type(v) is int for v in row)
+    ]
+    if len(sound) != count or len(rows) != count:
+        raise ReceiptError("file.colors is wrong", file=file, expected=f"[red, green, blue] for {count} classes")
+    return tuple((row[0], row[1], row[2]) for row in sound)
 
 
 @checks_kinds

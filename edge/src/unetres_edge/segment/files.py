@@ -31,7 +31,7 @@ from .unfamiliar import ON_UNFAMILIAR
 __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "say_faults", "written_status"]
 
 _NAMED = 20  # faults that an error spells out
-_FRAME = re.compile(r"(\d{6,})[._]")  # how the files of a frame begin
+_FRAME = re.compile(r"(\d{6}|[1-9]\d{6})[._]")  # how the files of a frame begin; a date has more digits
 _SECONDS = 5  # between two words of how far a source of frames is
 
 
