@@ -91,7 +91,7 @@ docs: $(VENV)/.dev ## build the guide into site/; a warning or a dead link is a 
 
 release-check: $(VENV)/.dev ## build both distributions and try them as strangers will, from an index in empty environments; into dist/
 	@echo "==> release-check"
-	$(BIN)/python tools/release.py --out dist $(if $(STEPS),--steps $(STEPS)) $(if $(PYTHONS),--python $(PYTHONS))
+	$(BIN)/python tools/release.py --out dist $(if $(STEPS),--steps $(STEPS)) $(if $(PYTHONS),--python $(PYTHONS)) $(if $(KEY),--key $(KEY))
 
 clean: ## remove what the other targets made (.venv, demo/, builds and caches)
 	@echo "==> clean"

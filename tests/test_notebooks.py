@@ -109,7 +109,7 @@ def test_they_install_beside_what_colab_has(tmp_path: Path) -> None:
         "--only-binary",
         ":all:",
         "--python-version",
-        "3.12",
+        "3.13",
         "--ignore-requires-python",
         "--target",
         os.fspath(tmp_path / "none"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -139,3 +141,29 @@ def test_source_distributions_hold_what_their_tests_need(repository_files: list[
         extra = [path for path in held - expected if path.suffix and not any("egg-info" in part for part in path.parts)]
         assert {path.name for path in extra} <= made, extra
         archive.unlink()
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen, of OpenSSH")
+def test_a_release_is_signed_by_the_key_that_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = importlib.util.spec_from_file_location("release", ROOT / "tools" / "release.py")
+    assert spec is not None and spec.loader is not None
+    release = importlib.util.module_from_spec(spec)
+    sys.modules["release"] = release  # where dataclasses look for it
+    spec.loader.exec_module(release)
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", os.fspath(key)], check=True)
+    out = tmp_path / "dist"
+    out.mkdir()
+    (out / "a.whl").write_bytes(b"wheel")
+    (out / "SHA256SUMS").write_text(f"{hashlib.sha256(b'wheel').hexdigest()}  a.whl\n")
+    release.sign(release.Release(out, (), tmp_path))
+    assert "left out" in capsys.readouterr().out
+    signed = release.Release(out, (), tmp_path, key)
+    release.sign(signed)
+    command = ["ssh-keygen", "-Y", "verify", "-f", os.fspath(tmp_path / "allowed_signers"), "-I", "keras-unetres"]
+    command += ["-n", "keras-unetres", "-s", os.fspath(out / "SHA256SUMS.sig")]
+    for text, code in (((out / "SHA256SUMS").read_bytes(), 0), (b"another", 255)):
+        assert subprocess.run(command, input=text, capture_output=True).returncode == code
+    (out / "a.whl").write_bytes(b"another")
+    with pytest.raises(SystemExit, match="a.whl is not the file that was built"):
+        release.sign(signed)

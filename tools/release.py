@@ -1,6 +1,7 @@
 """Build both distributions and try them as strangers will: from an index, in environments with nothing else in them.
 
-    python tools/release.py [--out dist] [--python 3.11 3.12 3.13] [--steps build check resolve runtime sdist commands]
+    python tools/release.py [--out dist] [--python 3.11 3.12 3.13] [--key ~/.ssh/id_ed25519]
+                            [--steps build check resolve runtime sdist commands sign]
 
     build      sdists and wheels, of what git tracks alone; SHA256SUMS; an index of them on this disk
     check      twine reads their metadata and descriptions strictly; a wheel holds what git tracks of its package
@@ -8,9 +9,13 @@
     runtime    keras-unetres-edge from the index into an empty environment of every Python: it predicts, no TensorFlow
     sdist      the source distribution of the runtime passes its own tests where it is unpacked
     commands   keras-unetres from the index into an empty environment of every Python: the README's first commands
+    sign       SHA256SUMS is signed with --key, an SSH key, and the signature verified; without one it is left out
 
-Steps run in this order, and the first that fails ends all. Nothing is signed or published; what lies in `--out`
-afterwards is ready for `twine upload`.
+Steps run in this order, and the first that fails ends all. Nothing is published; what lies in `--out` afterwards is
+ready for `twine upload`. Attestations of an index (PEP 740) are not made here: they need the identity of a workflow
+that publishes, and there is none yet. Whoever has the maker's public key verifies the sums so:
+
+    ssh-keygen -Y verify -f allowed_signers -I keras-unetres -n keras-unetres -s SHA256SUMS.sig < SHA256SUMS
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ PROJECTS = {"keras_unetres_edge": "edge", "keras_unetres": "."}  # distribution 
 PYTHONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("x86_64-pc-windows-msvc", "aarch64-apple-darwin")  # as uv calls them
 RUNTIME_PLATFORMS = (*PLATFORMS, "aarch64-manylinux_2_28")
+SIGNER = "keras-unetres"  # whose signature it is, and what for
 GOLDEN = ROOT / "edge" / "tests" / "golden"
 # What makes the README's commands short: a budget of minutes and a network of the usual size are for people.
 SHORTER = {
@@ -52,11 +58,13 @@ class Release:
         out: folder of the distributions, with `index/` in it.
         pythons: versions of Python to try.
         scratch: folder for environments, removed at the end.
+        key: an SSH key to sign with, or None.
     """
 
     out: Path
     pythons: Sequence[str]
     scratch: Path
+    key: Path | None = None
 
     @property
     def index(self) -> Path:
@@ -239,6 +247,31 @@ def commands(release: Release) -> None:
         print(f"keras-unetres on Python {python}: {version_of(bin, 'unetres')}, the README's commands in {took:.0f} s")
 
 
+def sign(release: Release) -> None:
+    """Sign the sums of the files with an SSH key, and verify the signature with its public half."""
+    sums = release.out / "SHA256SUMS"
+    for line in sums.read_text().splitlines():
+        digest, name = line.split()
+        if hashlib.sha256((release.out / name).read_bytes()).hexdigest() != digest:
+            sys.exit(f"{name} is not the file that was built")
+    if release.key is None:
+        print("left out: name an SSH key with --key")
+        return
+    signature = release.out / "SHA256SUMS.sig"
+    signature.unlink(missing_ok=True)
+    run("ssh-keygen", "-q", "-Y", "sign", "-f", release.key, "-n", SIGNER, sums)
+    known = release.scratch / "allowed_signers"
+    public = Path(f"{release.key}.pub")
+    shown = public.read_text() if public.is_file() else run("ssh-keygen", "-y", "-f", release.key)
+    known.write_text(f"{SIGNER} {shown}")
+    command = ["ssh-keygen", "-Y", "verify", "-f", known, "-I", SIGNER, "-n", SIGNER, "-s", signature]
+    with sums.open("rb") as opened:
+        done = subprocess.run(command, stdin=opened, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the signature is not that of the key: {done.stdout}{done.stderr}")
+    print(f"{sums.name}: signed and verified, {signature.name}")
+
+
 def first_commands(readme: str) -> list[str]:
     """Return the commands of the section on one's own pictures, in order, made shorter."""
     section = readme.partition("## Your own pictures")[2].partition("\n## ")[0]
@@ -249,7 +282,7 @@ def first_commands(readme: str) -> list[str]:
 
 
 STEPS: dict[str, Callable[[Release], None]] = {
-    step.__name__: step for step in (build, check, resolve, runtime, sdist, commands)
+    step.__name__: step for step in (build, check, resolve, runtime, sdist, commands, sign)
 }
 
 
@@ -258,10 +291,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the distributions (default dist)")
     parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="V", help="versions of Python to try")
+    parser.add_argument("--key", type=Path, help="SSH key to sign the sums with")
     parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS, help="steps to run (default all)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unetres-release-") as scratch:
-        release = Release(options.out.absolute(), options.python, Path(scratch))
+        release = Release(options.out.absolute(), options.python, Path(scratch), options.key)
         for name, step in STEPS.items():
             if name in options.steps:
                 print(f"==> {name}", flush=True)
