@@ -1,10 +1,7 @@
 /*
- * The C runtime of unetres-edge; unetres.h says what it does. In the order of the data: SHA-256, the flatbuffer, the
- * card, the image, the network's ends, tiles, and what comes out.
- *
- * Labels are equal to those of the Python runtime, so sums are rounded as numpy rounds them: to float at every step,
- * with no product and sum joined into one rounding. A file or an image may be hostile: every size is checked before it
- * is used.
+ * The C runtime of unetres-edge; unetres.h says what it does. Labels are equal to those of the Python runtime, so sums
+ * are rounded as numpy rounds them: to float at every step, with no product and sum joined into one rounding. A file or
+ * an image may be hostile: every size is checked before it is used.
  */
 #include "unetres.h"
 
@@ -582,6 +579,11 @@ static UnetresStatus parse_card(Span text, UnetresCard *card, UnetresError *erro
   if (!json_get(text, "preprocessing", &value)) return bad_card(error, "preprocessing");
   if ((status = read_preprocessing(card, value, error))) return status;
   if (!json_get(text, "halo", &value) || !json_int(value, 0, INT_MAX, &card->halo)) return bad_card(error, "halo");
+  if (json_get(text, "stride", &value) && !json_int(value, 0, INT_MAX, &card->stride)) return bad_card(error, "stride");
+  if (json_get(text, "crop", &value) && !json_int(value, 0, 65536, &card->crop)) return bad_card(error, "crop");
+  number = (card->height < card->width ? card->height : card->width) - 2 * card->crop; /* px of the output */
+  if (card->crop && (card->classifies || card->fit != UNETRES_CROP || card->stride < 1 || card->stride > number))
+    return bad_card(error, "crop");
   if (!json_get(text, "sha256", &value) || !json_text(value, card->sha256, sizeof card->sha256))
     return bad_card(error, "sha256");
   return UNETRES_OK;
@@ -823,28 +825,25 @@ static void prepared_row(const Source *source, size_t y, size_t first, size_t co
   }
 }
 
-/* Which of `length` pixels stands at a place beyond them, as numpy.pad reflects. */
-static size_t mirrored(size_t at, size_t length) {
-  size_t period = length > 1 ? 2 * (length - 1) : 1, phase;
-  if (at < length) return at;
-  phase = at % period;
-  return phase < length ? phase : period - phase;
+/* Which of `length` pixels stands at a place beside them, as numpy.pad reflects. */
+static size_t mirrored(ptrdiff_t at, ptrdiff_t length) {
+  ptrdiff_t period = length > 1 ? 2 * (length - 1) : 1, phase = (at < 0 ? -at : at) % period;
+  return (size_t)(phase < length ? phase : period - phase);
 }
 
-/* Write the tile whose upper left pixel is (y, x), (height, width, channels) uint8, mirrored beyond the image. */
-static void cut_tile(const Source *source, size_t y, size_t x, uint8_t *tile) {
-  size_t height = (size_t)source->card->height, width = (size_t)source->card->width;
-  size_t channels = (size_t)source->card->channels, i, j;
-  size_t inside = source->image->width - x < width ? source->image->width - x : width;
-  for (i = 0; i < height; i++, tile += width * channels) {
-    prepared_row(source, mirrored(y + i, source->image->height), x, inside, tile);
-    for (j = inside; j < width; j++)
-      memcpy(tile + j * channels, tile + (mirrored(x + j, source->image->width) - x) * channels, channels);
+/* Write the tile whose upper left pixel is (y, x), (height, width, channels) uint8, mirrored beside the image. */
+static void cut_tile(const Source *source, ptrdiff_t y, ptrdiff_t x, uint8_t *tile) {
+  ptrdiff_t columns = source->image->width, channels = source->card->channels, width = source->card->width, i, j;
+  ptrdiff_t first = x < 0 ? -x : 0, end = columns - x < width ? columns - x : width;
+  for (i = 0; i < source->card->height; i++, tile += width * channels) {
+    size_t row = mirrored(y + i, source->image->height);
+    prepared_row(source, row, (size_t)(x + first), (size_t)(end - first), tile + first * channels);
+    for (j = 0; j < width; j++)
+      if (j < first || j >= end) prepared_row(source, row, mirrored(x + j, columns), 1, tile + j * channels);
   }
 }
 
-/* ---- Scaling, as Pillow's bilinear filter does (src/libImaging/Resample.c): a triangle that widens when shrinking
- * ---- */
+/* ---- Scaling, as Pillow's bilinear filter (src/libImaging/Resample.c): a triangle that widens when shrinking ---- */
 
 #define SCALE_BITS 22
 
@@ -1029,17 +1028,16 @@ static UnetresStatus check_ends(UnetresModel *model, UnetresError *error) {
   const UnetresCard *card = model->card;
   Tensor *in = &model->input, *out = &model->output;
   int h = card->height, w = card->width, c = card->channels, n = card->argmax ? 1 : card->class_count;
-  size_t area = (size_t)h * (size_t)w;
+  size_t area = (size_t)h * (size_t)w, left;
+  if (!has_shape(in, 4, h, w, c))
+    return fail(error, UNETRES_MODEL, "model: the input is not what the card says; expected [1, %d, %d, %d]", h, w, c);
+  h -= 2 * card->crop, w -= 2 * card->crop, left = (size_t)h * (size_t)w;
   model->binary = !card->argmax && n == 2 && card->activation > 0 && has_shape(out, 4, h, w, 1);
   if (model->binary) n = 1;
   if (!card->argmax && card->class_count == 1)
     return fail(error, UNETRES_MODEL, "model: the model gives one channel, which tells two classes apart");
-  if (!has_shape(in, 4, h, w, c))
-    return fail(error, UNETRES_MODEL, "model: model input is not what the card says; expected [1, %d, %d, %d]", h, w,
-                c);
   if (!has_shape(out, 4, h, w, n) && !(card->argmax && has_shape(out, 3, h, w, n)))
-    return fail(error, UNETRES_MODEL, "model: model output is not what the card says; expected [1, %d, %d, %d]", h, w,
-                n);
+    return fail(error, UNETRES_MODEL, "model: the output is not what the card says; expected [1, %d, %d, %d]", h, w, n);
   if (in->type != TENSOR_FLOAT32 && !is_byte(in))
     return fail(error, UNETRES_MODEL, "model: model input dtype is not supported; expected float32, int8 or uint8");
   if (card->argmax && out->type != TENSOR_UINT8 && out->type != TENSOR_INT32)
@@ -1051,7 +1049,7 @@ static UnetresStatus check_ends(UnetresModel *model, UnetresError *error) {
     return fail(error, UNETRES_MODEL, "model: model input or output has no quantization; found scales %g and %g",
                 (double)in->scale, (double)out->scale);
   in->bytes = times(times(area, (size_t)c), is_byte(in) ? 1 : 4);
-  out->bytes = times(times(area, (size_t)n), is_byte(out) ? 1 : 4);
+  out->bytes = times(times(left, (size_t)n), is_byte(out) ? 1 : 4);
   if (area > UNETRES_MAX_PIXELS || in->bytes == SIZE_MAX || out->bytes == SIZE_MAX)
     return fail(error, UNETRES_MODEL, "model: the network's input is too large");
   return UNETRES_OK;
@@ -1131,9 +1129,9 @@ UnetresStatus unetres_open(const void *data, size_t size, const UnetresInterpret
   if (!status) {
     const UnetresCard *card = model->card;
     int side = card->height < card->width ? card->height : card->width;
-    int reach = card->halo ? card->halo : side;
+    int reach = card->crop ? 0 : card->halo ? card->halo : side;
     model->overlap = overlap >= 0 ? overlap : reach < side / 4 ? reach : side / 4;
-    if (overlap < -1 || model->overlap >= side)
+    if (overlap < -1 || model->overlap >= (card->crop ? 1 : side))
       status = fail(error, UNETRES_USAGE, "usage: overlap is wrong; expected 0 to %d px; found %d", side - 1, overlap);
   }
   if (!status) status = read_ends(model, data, size, error);
@@ -1313,7 +1311,7 @@ static UnetresStatus segment_blended(UnetresModel *model, const Source *source, 
     for (m = 0; !status && m < tile_count(wide, width, overlap); m++) {
       const void *values;
       size_t left = tile_origin(m, wide, width, overlap);
-      cut_tile(source, top, left, model->tile);
+      cut_tile(source, (ptrdiff_t)top, (ptrdiff_t)left, model->tile);
       status = run_tile(model, &values, error);
       if (!status) add_tile(model, values, down + n * height, across + m * width, line, strip + left * classes, pitch);
     }
@@ -1331,24 +1329,30 @@ static UnetresStatus segment_blended(UnetresModel *model, const Source *source, 
   return status;
 }
 
-/* Labels cannot be blended: each pixel gets that of the tile in whose middle it lies. */
+/* Labels are not blended: a tile gives those nearest to its middle; of an unpadded network, those up to the next. */
 static UnetresStatus segment_joined(UnetresModel *model, const Source *source, uint8_t *class_map,
                                     UnetresError *error) {
   size_t height = (size_t)model->card->height, width = (size_t)model->card->width, overlap = (size_t)model->overlap;
   size_t rows = source->image->height, columns = source->image->width, n, m, y;
   size_t high = rows > height ? rows : height, wide = columns > width ? columns : width;
+  size_t stride = (size_t)model->card->stride, pitch = width - 2 * (size_t)model->card->crop;
+  ptrdiff_t crop = model->card->crop;
+  if (crop) {
+    height = (height - 2 * (size_t)crop) / stride * stride, width = pitch / stride * stride, overlap = 0;
+    high = (rows + height - 1) / height * height, wide = (columns + width - 1) / width * width;
+  }
   for (n = 0; n < tile_count(high, height, overlap); n++) {
     for (m = 0; m < tile_count(wide, width, overlap); m++) {
       size_t top = tile_origin(n, high, height, overlap), left = tile_origin(m, wide, width, overlap);
       size_t first = tile_cut(m, wide, width, overlap), end = tile_cut(m + 1, wide, width, overlap);
       const void *values;
       UnetresStatus status;
-      cut_tile(source, top, left, model->tile);
+      cut_tile(source, (ptrdiff_t)top - crop, (ptrdiff_t)left - crop, model->tile);
       if ((status = run_tile(model, &values, error))) return status;
       if (end > columns) end = columns;
       for (y = tile_cut(n, high, height, overlap); y < tile_cut(n + 1, high, height, overlap) && y < rows; y++)
         if (first < end)
-          read_labels(model, values, (y - top) * width + first - left, end - first, class_map + y * columns + first);
+          read_labels(model, values, (y - top) * pitch + first - left, end - first, class_map + y * columns + first);
     }
   }
   return UNETRES_OK;
@@ -1441,7 +1445,7 @@ UnetresStatus unetres_segment(UnetresModel *model, const UnetresImage *image, ui
     int one = image->height == (uint32_t)card->height && image->width == (uint32_t)card->width;
     if (card->fit != UNETRES_CROP)
       status = segment_scaled(model, &source, class_map, error);
-    else if (card->argmax || one) /* of one tile the labels are read from the output as the network left it */
+    else if (card->argmax || card->crop || one) /* of one tile the labels are read as the network left them */
       status = segment_joined(model, &source, class_map, error);
     else
       status = segment_blended(model, &source, class_map, error);

@@ -64,6 +64,8 @@ typedef struct {
   int argmax;                 /* 1 where the network gives class ids, 0 where it gives scores */
   int activation;             /* what makes probabilities of scores: 0 softmax, 1 sigmoid, 2 nothing: they are */
   int halo;                   /* px */
+  int stride;                 /* px of the input between neighbouring elements of the network's smallest map */
+  int crop;                   /* px of each side of the input without output: an unpadded network's */
   char sha256[65];
   int channels;
   int bgr; /* 1 where the network expects blue first */

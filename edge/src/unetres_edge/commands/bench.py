@@ -25,7 +25,7 @@ from ..images.decode import MAX_PIXELS
 from ..model.card import Card, read_card
 from ..model.selftest import make_images
 from ..segment.segmenter import Segmenter
-from ..segment.tiles import tile_origins
+from ..segment.tiles import tile_origins, unpadded_starts
 from ..settings import Settings, setting
 from .energy import EnergyMeter
 from .options import add_engine, add_model
@@ -192,8 +192,10 @@ def _tiles(segmenter: Segmenter, image: np.ndarray) -> int:
     pre = segmenter.card.preprocessing
     if pre.fit != "crop":
         return 1
+    card = segmenter.card
     high, wide = (
-        len(tile_origins(n, side, segmenter.overlap)) for n, side in zip(image.shape[:2], pre.size, strict=True)
+        len(unpadded_starts(n, side, card.crop, card.stride) if card.crop else tile_origins(n, side, segmenter.overlap))
+        for n, side in zip(image.shape[:2], pre.size, strict=True)
     )
     return high * wide
 

@@ -68,7 +68,7 @@ def _read_selftest(data: bytes, card: Card, file: str) -> SelfTest:
     if packed is None:
         raise ModelError("the file has no self-test", file=file, fix="export it again")
     test = SelfTest.from_bytes(packed)
-    size = card.preprocessing.size if card.per_pixel else (1, 1)
+    size = card.output_size if card.per_pixel else (1, 1)
     if test.labels.ndim != 3 or not len(test.labels) or test.labels.shape[1:] != size:
         raise ModelError("the self-test does not fit the model", file=file, expected=size, found=test.labels.shape)
     return test

@@ -47,7 +47,7 @@ class TensorCodec:
         expected = [1, *pre.size, pre.channels]
         if list(source["shape"]) != expected:
             raise ModelError("model input is not what the card says", expected=expected, found=list(source["shape"]))
-        leading = [1, *pre.size] if card.per_pixel else [1]
+        leading = [1, *card.output_size] if card.per_pixel else [1]
         shapes = {"logits": [[*leading, classes]], "argmax": [leading, [*leading, 1]]}[card.head]
         if card.head == "logits" and list(target["shape"]) == [*leading, 1]:
             _check_one_channel(card)

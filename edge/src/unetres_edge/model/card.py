@@ -47,6 +47,8 @@ class Card:
         show: the three channels that pictures show as red, green and blue, counted from 1; () for the usual ones.
         halo: how far, in px, an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
+        crop: how many px of each side of the input have no output: 0, or of an unpadded network more (92 of Ronneberger
+            2015), whose tiles are cut with that much around them.
         activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
             "none" where they are probabilities already.
         calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
@@ -69,6 +71,7 @@ class Card:
     show: tuple[int, ...] = ()
     halo: int = 0
     stride: int = 0
+    crop: int = 0
     activation: str = "softmax"
     calibration: Calibration | None = None
     familiarity: Familiarity | None = None
@@ -104,12 +107,30 @@ class Card:
             raise ModelError("card has not one bias a class", expected=len(self.class_names), found=len(bias))
         if self.background == -1:
             object.__setattr__(self, "background", find_background(self.class_names))
+        if self.crop:
+            self._check_crop()
         if not 0 <= self.background < len(self.class_names):
             raise ModelError(
                 "card has no such class for the background",
                 expected=f"0..{len(self.class_names) - 1}",
                 found=self.background,
             )
+
+    def _check_crop(self) -> None:
+        """Refuse a network without padding whose tiles would have no pixel to keep, or would be scaled."""
+        left = min(self.preprocessing.size) - 2 * self.crop
+        if self.crop < 0 or not self.per_pixel or self.preprocessing.fit != "crop" or not 1 <= self.stride <= left:
+            raise ModelError(
+                "card has a crop that its tiles do not bear",
+                expected="0, or of a segmenter with fit 'crop' one that leaves a stride of each side of the input",
+                found=f"crop {self.crop}, stride {self.stride}, input {self.preprocessing.size}",
+            )
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """The (height, width) px of the network's output."""
+        height, width = self.preprocessing.size
+        return height - 2 * self.crop, width - 2 * self.crop
 
     @property
     def per_pixel(self) -> bool:
@@ -138,6 +159,7 @@ class Card:
                 "show": list(self.show),
                 "halo": self.halo,
                 "stride": self.stride,
+                **({"crop": self.crop} if self.crop else {}),
                 "activation": self.activation,
                 "calibration": None if self.calibration is None else self.calibration.to_dict(),
                 "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
@@ -175,6 +197,7 @@ class Card:
                 show=_show(values.get("show", [])),  # older files do not say it
                 halo=int(values["halo"]),
                 stride=int(values.get("stride", 0)),  # older files do not say it
+                crop=_id(values.get("crop", 0)),  # only files of unpadded networks say it
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
                 calibration=_calibration(values.get("calibration")),  # older files have none
                 familiarity=_familiarity(values.get("familiarity")),  # older files have none

@@ -231,6 +231,10 @@ def plan(card: Card, size: tuple[int, int], mode: str, overlap: int | None) -> t
             found=f"fit {card.preprocessing.fit!r}",
             fix="use segment(), or train with --fit crop",
         )
+    if card.crop:
+        raise UsageError(
+            "a network without padding is not read strip by strip", found=f"crop {card.crop} px", fix="use segment()"
+        )
     if mode == "exact":
         if overlap is not None:
             raise UsageError("the mode 'exact' takes its overlap from the card", found=f"overlap {overlap}")

@@ -18,7 +18,7 @@ from ..model.card import Card
 from ..results.result import Result
 from ..results.softmax import largest_probability
 from .large import Source, Target, segment_large
-from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores
+from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores, unpadded_rows
 
 __all__ = ["Result", "Segmenter"]
 
@@ -32,7 +32,8 @@ class Segmenter(LoadedModel):
         model: path or bytes of a `.tflite`, or the file opened with mode "rb".
         card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
-        overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile.
+        overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile. Those of an unpadded
+            network share none.
         engine: name of what runs the network, one of `engines.table.NAMES`; "auto" takes the fastest that computes the
             same labels as LiteRT; None for "litert". Or an `unetres_edge.Engine`, which stays open when the segmenter
             is closed; `model` is None then, and `card` is needed.
@@ -64,6 +65,10 @@ class Segmenter(LoadedModel):
     ) -> None:
         super().__init__(model, card=card, num_threads=num_threads, engine=engine, fallback=fallback)
         size = self.card.preprocessing.size
+        if self.card.crop:
+            if overlap:
+                raise UsageError("tiles of an unpadded network meet, and share no pixels", found=f"overlap {overlap}")
+            overlap = 0
         if overlap is None:
             overlap = min(self.card.halo or min(size), min(size) // 4)
         if type(overlap) is not int or not 0 <= overlap < min(size):
@@ -179,7 +184,7 @@ class Segmenter(LoadedModel):
     def _is_one_tile(self, height: int, width: int) -> bool:
         """Return whether an image goes through the network as it is, neither cut, padded nor scaled."""
         pre = self.card.preprocessing
-        if (height, width) != pre.size:
+        if (height, width) != pre.size or self.card.crop:
             return False
         placement = pre.place(height, width) if pre.fit != "crop" else None
         return placement is None or placement.scaled == placement.canvas == (height, width)
@@ -202,6 +207,9 @@ class Segmenter(LoadedModel):
         pre = self.card.preprocessing
         if placed is not None:
             yield from _scaled_rows(image, placed, self.card, engine)
+            return
+        if self.card.crop:
+            yield from unpadded_rows(image, pre.size, self.card.crop, self.card.stride, engine.run)
             return
         image = pad_to_tile(image, pre.size)
         if self.card.head == "argmax":

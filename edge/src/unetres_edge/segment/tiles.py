@@ -58,6 +58,43 @@ def pad_to_tile(image: np.ndarray, tile: tuple[int, int]) -> np.ndarray:
     return image
 
 
+def unpadded_starts(length: int, tile: int, crop: int, stride: int) -> range:
+    """Return where the parts of an axis begin that the tiles of an unpadded network give, each to where the next does.
+
+    They lie on the grid of the network's smallest map, for its pooling would see other pixels beside it.
+
+    >>> list(unpadded_starts(512, 572, 92, 16))
+    [0, 384]
+    """
+    return range(0, length, (tile - 2 * crop) // stride * stride)
+
+
+def unpadded_rows(
+    image: np.ndarray, tile: tuple[int, int], crop: int, stride: int, run: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the scores or labels of an image by an unpadded network, each pixel by a tile that sees all around it.
+
+    The overlap-tile strategy of Ronneberger 2015, figure 2: the image is mirrored outwards, so each pixel has what the
+    network gives of the whole mirrored image at once.
+
+    Args:
+        image: (H, W, C) uint8.
+        tile: (height, width) of the network's input.
+        crop: px of each side of the input that have no output.
+        stride: px of the input between neighbouring elements of the network's smallest map.
+        run: tile (height, width, C) uint8 -> (height - 2 crop, width - 2 crop[, classes]) scores or labels.
+
+    Yields:
+        (first row, values (rows, W or more[, classes])).
+    """
+    rows, columns = (unpadded_starts(n, side, crop, stride) for n, side in zip(image.shape[:2], tile, strict=True))
+    behind = (starts[-1] + side - crop - n for starts, n, side in zip((rows, columns), image.shape, tile, strict=False))
+    padded = np.pad(image, (*((crop, each) for each in behind), (0, 0)), mode="reflect")
+    for y in rows:
+        parts = [run(padded[y : y + tile[0], x : x + tile[1]])[: rows.step, : columns.step].copy() for x in columns]
+        yield y, np.concatenate(parts, axis=1)
+
+
 def blended_rows(
     image: Pixels, tile: tuple[int, int], overlap: int, num_scores: int, run: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[int, np.ndarray]]:

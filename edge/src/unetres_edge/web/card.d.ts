@@ -30,6 +30,7 @@
  * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
+ * @property {number} [crop] px of each side of the input that have no output
  * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {Calibration | null} [calibration]
  * @property {import("./familiarity.js").Familiarity | null} [familiarity]
@@ -105,6 +106,10 @@ export type Card = {
     background?: number | undefined;
     halo: number;
     stride?: number | undefined;
+    /**
+     * px of each side of the input that have no output
+     */
+    crop?: number | undefined;
     activation?: "none" | "softmax" | "sigmoid" | undefined;
     calibration?: Calibration | null | undefined;
     familiarity?: import("./familiarity.js").Familiarity | null | undefined;

@@ -43,6 +43,7 @@ const COPY = "copy the model file again";
  * @property {number} [background]
  * @property {number} halo
  * @property {number} [stride]
+ * @property {number} [crop] px of each side of the input that have no output
  * @property {"softmax" | "sigmoid" | "none"} [activation]
  * @property {Calibration | null} [calibration]
  * @property {import("./familiarity.js").Familiarity | null} [familiarity]
@@ -157,6 +158,9 @@ function checkCard(card) {
   need([...pre.value_range, ...pre.mean, ...pre.std].every((v) => Math.abs(v) <= 1e9), "value_range, mean or std");
   need(pre.per_image === null || (numbers(pre.per_image, 2) && pre.per_image[0] >= 0
     && pre.per_image[0] < pre.per_image[1] && pre.per_image[1] <= 100), "per_image");
+  const { crop = 0, stride = 0 } = card;
+  need(Number.isInteger(crop) && crop >= 0 && (crop === 0
+    || (card.task === "segment" && pre.fit === "crop" && stride >= 1 && stride <= Math.min(...pre.size) - 2 * crop)), "crop");
   return card;
 }
 

@@ -141,8 +141,8 @@ function check(card, { counts, input, output }) {
     throw new ModelError("model must have one input and one output", { found: counts.join(" and ") });
   }
   const { size, channels } = card.preprocessing;
-  const place = [1, ...size];
-  const expected = [...place, channels];
+  const place = [1, ...size.map((side) => side - 2 * (card.crop ?? 0))];
+  const expected = [1, ...size, channels];
   if (input.shape.join() !== expected.join()) {
     throw new ModelError("model input is not what the card says", { expected, found: input.shape });
   }

@@ -6,7 +6,7 @@ import { LiteRTEngine, NODE } from "./engine.js";
 import { FileSystemError, ImageError, ModelError, UsageError } from "./errors.js";
 import { judge } from "./familiarity.js";
 import { placed, prepare, scaleOnto } from "./pixels.js";
-import { blendedRows, joinedRows, padToTile, resizedRows } from "./tiles.js";
+import { blendedRows, joinedRows, padToTile, resizedRows, unpaddedRows } from "./tiles.js";
 
 export * from "./errors.js";
 export { readCard } from "./card.js";
@@ -95,7 +95,7 @@ export class Segmenter {
     if (card.task !== "segment") {
       throw new ModelError("the model is not a segmenter", { file, expected: "task 'segment'", found: card.task });
     }
-    const side = Math.min(...card.preprocessing.size);
+    const side = card.crop ? 1 : Math.min(...card.preprocessing.size); // tiles of an unpadded network share no pixels
     overlap ??= Math.min(card.halo || side, Math.floor(side / 4));
     if (!Number.isInteger(overlap) || overlap < 0 || overlap >= side) {
       throw new UsageError("overlap is wrong", { expected: `0 to ${side - 1} px`, found: overlap });
@@ -167,6 +167,10 @@ export class Segmenter {
     const run = (tile) => engine.run(tile);
     if (onto) {
       yield* scaledRows(image, onto, this.card, run);
+      return;
+    }
+    if (this.card.crop) {
+      yield* unpaddedRows(image, pre.size, this.card.crop, this.card.stride, run);
       return;
     }
     if (!wantsScores && image.height === pre.size[0] && image.width === pre.size[1]) {

@@ -17,12 +17,12 @@ export function padToTile(image, [rows, columns]) {
   return height === image.height && width === image.width ? image : cut(image, 0, 0, height, width);
 }
 
-/** A part of an image, mirrored beyond its end. */
+/** A part of an image, mirrored beside it. */
 export function cut({ data, height, width, channels }, y, x, rows, columns) {
   const out = new Uint8Array(rows * columns * channels);
   for (let i = 0, to = 0; i < rows; i++) {
     const row = mirrored(y + i, height) * width;
-    if (x + columns <= width) {
+    if (x >= 0 && x + columns <= width) {
       out.set(data.subarray((row + x) * channels, (row + x + columns) * channels), to);
       to += columns * channels;
       continue;
@@ -36,9 +36,8 @@ export function cut({ data, height, width, channels }, y, x, rows, columns) {
 }
 
 function mirrored(at, length) {
-  if (at < length) return at;
   const period = 2 * (length - 1) || 1;
-  const phase = at % period;
+  const phase = Math.abs(at) % period;
   return phase < length ? phase : period - phase;
 }
 
@@ -85,6 +84,29 @@ export async function* joinedRows(image, [height, width], overlap, run) {
       }
     }
     yield [top, bottom - top, strip, image.width];
+  }
+}
+
+/**
+ * Yield [first row, rows, scores or labels, columns] by an unpadded network: parts that meet on the grid of its smallest
+ * map, each seen with `crop` px of the mirrored image around it (Ronneberger 2015, figure 2).
+ */
+export async function* unpaddedRows(image, [height, width], crop, stride, run) {
+  const [rows, columns] = [height, width].map((side) => Math.floor((side - 2 * crop) / stride) * stride);
+  const wide = Math.ceil(image.width / columns) * columns;
+  const across = width - 2 * crop;
+  for (let y = 0; y < image.height; y += rows) {
+    let strip = null;
+    for (let x = 0; x < image.width; x += columns) {
+      const values = await run(cut(image, y - crop, x - crop, height, width));
+      const count = values.length / (across * (height - 2 * crop)); // classes, or 1 of labels
+      strip ??= new values.constructor(rows * wide * count);
+      for (let row = 0; row < rows; row++) {
+        const from = row * across * count;
+        strip.set(values.subarray(from, from + columns * count), (row * wide + x) * count);
+      }
+    }
+    yield [y, rows, strip, wide];
   }
 }
 
