@@ -40,7 +40,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def card_of_run(info: RunInfo, *, halo: int, stride: int = 0) -> Card:
+def card_of_run(info: RunInfo, *, halo: int, stride: int = 0, crop: int = 0) -> Card:
     """Return the card that describes the model of a run."""
     return Card(
         class_names=info.classes.names,
@@ -52,6 +52,7 @@ def card_of_run(info: RunInfo, *, halo: int, stride: int = 0) -> Card:
         show=_shown(info),
         halo=halo,
         stride=stride,
+        crop=crop,
         dataset=info.reading.to_dict(),
         versions=package_versions(),
     )
@@ -96,7 +97,7 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     Raises:
         RunFolderError: not a run folder, damaged, or of another version.
     """
-    from ..models import assign, deepest_stride, receptive_halo
+    from ..models import assign, crop_offset, deepest_stride, receptive_halo
 
     run = RunFolder(path)
     info = run.read_info()
@@ -104,8 +105,10 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     model = build_network(info)
     assign({v.path: v for v in model.weights}, tensors, file=run.path / "weights.safetensors")
     gives_map = len(model.output_shape) == 4  # else it sees the whole image, and is never asked by tiles
-    halo, stride = (receptive_halo(model), deepest_stride(model)) if gives_map else (0, 0)
-    return Loaded(model, card_of_run(info, halo=halo, stride=stride))
+    if not gives_map:
+        return Loaded(model, card_of_run(info, halo=0))
+    reach = {"halo": receptive_halo(model), "stride": deepest_stride(model), "crop": crop_offset(model)}
+    return Loaded(model, card_of_run(info, **reach))
 
 
 def load_keras(
@@ -189,7 +192,7 @@ def describe_model(
     """
     from ..models.inference import inference_form
     from ..tflite.export import find_reach
-    from ..tflite.model_checks import check_fit, check_model
+    from ..tflite.model_checks import check_fit, check_model, find_crop
 
     shape = (*preprocessing.size, preprocessing.channels)
     form = inference_form(model, output, shape=shape)
@@ -199,14 +202,17 @@ def describe_model(
     except UnetresError as error:
         error.file = error.file or (None if file is None else os.fspath(file))
         raise
-    check_fit(preprocessing, task)
+    crop = find_crop(form.model)
+    check_fit(preprocessing, task, crop)
     names = tuple(classes or map(str, range(count)))
     names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != count:
         raise UsageError("number of class names differs from the model", file=file, expected=count, found=len(names))
     halo, stride = find_reach(form.model)
     versions = package_versions()
-    card = Card(names, default_colors(count), preprocessing, task, halo=halo, stride=stride, versions=versions)
+    card = Card(
+        names, default_colors(count), preprocessing, task, halo=halo, stride=stride, crop=crop, versions=versions
+    )
     return Loaded(form.model, replace(card, activation=form.activation))
 
 

@@ -217,9 +217,10 @@ class Segment:
 
 
 def _segmenter(info: RunInfo, model: keras.Model) -> Segmenter:
-    from ..models import receptive_halo
+    from ..models import crop_offset, deepest_stride, receptive_halo
 
-    return keras_segmenter(Loaded(model, card_of_run(info, halo=receptive_halo(model))))
+    card = card_of_run(info, halo=receptive_halo(model), stride=deepest_stride(model), crop=crop_offset(model))
+    return keras_segmenter(Loaded(model, card))
 
 
 def _with_objects(records: Records) -> Iterator[tuple[np.ndarray, ...]]:

@@ -24,7 +24,7 @@ from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
 from .mixed_precision import MixedPrecisionConverter, calibrate
-from .model_checks import check_backend, check_fit, check_model, check_names
+from .model_checks import check_backend, check_fit, check_model, check_names, find_crop
 from .seal import add_card
 
 if TYPE_CHECKING:
@@ -214,7 +214,10 @@ def _prepare(
     model = form.model
     num_classes, task = check_model(model, shape)
     check_head(head, recipe, preprocessing, task)
-    check_fit(preprocessing, task)
+    crop = find_crop(model)
+    check_fit(preprocessing, task, crop)
+    if crop and head.raw:
+        raise ConversionError("MediaPipe takes no unpadded network", found=f"crop {crop} px", fix="use --head logits")
     names = tuple(classes or (card.class_names if card else map(str, range(num_classes))))
     names = ("background", *names) if form.binary and len(names) == 1 else names
     if len(names) != num_classes:
@@ -312,6 +315,7 @@ def _card(
     if card is None:
         halo, stride = find_reach(model)
         card = Card(names, default_colors(len(names)), preprocessing, task, halo=halo, stride=stride)
+    crop = find_crop(model)
     if head.raw:  # the rest is in the graph
         preprocessing = replace(preprocessing, value_range=(0, 255), mean=(0,), std=(1,))
     colors = card.class_colors if len(card.class_names) == len(names) else default_colors(len(names))
@@ -323,6 +327,8 @@ def _card(
         head=head.on_card,
         background=card.background if card.class_names == names else -1,
         recipe=recipe.name,
+        crop=crop,
+        stride=card.stride or (find_reach(model)[1] if crop else 0),
     )
 
 

@@ -24,7 +24,8 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
         shape: (h, w, C) of one image.
 
     Returns:
-        The task is "segment" where the output is (1, h, w, classes), "classify" where it is (1, classes).
+        The task is "segment" where the output is (1, h, w, classes), or of an unpadded network as much smaller as its
+        convolutions take; "classify" where it is (1, classes).
 
     Raises:
         UsageError: not a Keras 3 model.
@@ -50,7 +51,8 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
         )
     if len(output) == 2 and output[1] >= 2:
         return int(output[1]), CLASSIFY.name
-    if len(output) != 4 or tuple(output[1:3]) != shape[:2] or output[3] < 2:
+    crop = find_crop(model) if len(output) == 4 else 0
+    if len(output) != 4 or tuple(output[1:3]) != (shape[0] - 2 * crop, shape[1] - 2 * crop) or output[3] < 2:
         raise ConversionError(
             "the model gives no score for every class at every pixel",
             expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
@@ -58,6 +60,18 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             fix="end the model at full size with one channel a class, or with one channel and a sigmoid",
         )
     return int(output[3]), SEGMENT.name
+
+
+def find_crop(model: keras.Model) -> int:
+    """Return how many px of each side of the input have no output; 0 where the graph does not tell."""
+    from ..models import crop_offset
+
+    if getattr(model, "outputs", None) is None or len(model.output_shape) != 4:
+        return 0
+    try:
+        return crop_offset(model)
+    except ModelError:
+        return 0
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -80,8 +94,17 @@ def check_backend() -> None:
         )
 
 
-def check_fit(preprocessing: Preprocessing, task: str) -> None:
-    """Raise UsageError if images become inputs in a way that is not for the task: a classifier is to see no tiles."""
+def check_fit(preprocessing: Preprocessing, task: str, crop: int = 0) -> None:
+    """Raise UsageError if images become inputs in a way that is not for the task: a classifier is to see no tiles.
+
+    A network without padding, which leaves out `crop` px of each side, is to see nothing else.
+    """
+    if crop and preprocessing.fit != "crop":
+        raise UsageError(
+            "an unpadded network sees tiles with a border around them",
+            expected="fit 'crop'",
+            found=f"fit {preprocessing.fit!r}",
+        )
     traits = TASK_TRAITS[task]
     if preprocessing.fit not in traits.fits:
         raise UsageError(
