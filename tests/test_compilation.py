@@ -161,10 +161,12 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def make_step(self, way: Compilation) -> Callable[[], None]:
-        def step() -> None:
+    def make_step(self, way: Compilation) -> Callable[[], float]:
+        def step() -> float:
             self.order.append(way.precision)
-            self.now += next(self._seconds[str(way.precision)])
+            seconds = next(self._seconds[str(way.precision)])
+            self.now += seconds
+            return seconds
 
         return step
 

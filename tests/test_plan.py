@@ -433,9 +433,11 @@ class Machine:
     def __call__(self) -> float:
         return self.now
 
-    def make_step(self, filters: int, way: Compilation) -> Callable[[], None]:
-        def step() -> None:
-            self.now += filters / 16 / (2 if way.name == HALF.name else 1)
+    def make_step(self, filters: int, way: Compilation) -> Callable[[], float]:
+        def step() -> float:
+            seconds = filters / 16 / (2 if way.name == HALF.name else 1)
+            self.now += seconds
+            return seconds
 
         return step
 

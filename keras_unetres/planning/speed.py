@@ -20,7 +20,7 @@ _OVER_HALF = 2.8
 def measure_steps(
     sizes: Sequence[int],
     ways: list[Compilation],
-    make_step: Callable[[int, Compilation], Callable[[], object]],
+    make_step: Callable[[int, Compilation], Callable[[], float]],
     times: StepTimes,
 ) -> tuple[dict[int, float], Compilation]:
     """Return the seconds of a training step of some networks, and how it is computed fastest.
@@ -28,17 +28,19 @@ def measure_steps(
     Args:
         sizes: filters of each, in the order in which they are measured; the first one always is, in every way.
         ways: how a step may be computed, the likely best first.
-        make_step: filters, way -> a function that takes one step.
+        make_step: filters, way -> a function that trains a little and returns the seconds of a step.
         times: measures. A network that would not be through while there is time is left out.
     """
     from ..training.compilation import try_ways
+    from ..training.step_times import STEPS
 
     first = sizes[0]
     way = try_ways(ways, lambda way: make_step(first, way), times, first)
     times.keep((first, way.name))
     for filters in sizes[1:]:
         slower = max(1.0, derive_steps({first: 1.0}, (filters,))[filters])
-        if times.left > slower * (times.compiling[first, way.name] + _MOST_TURNS * times.lowest[first, way.name]):
+        turns = _MOST_TURNS * STEPS * times.lowest[first, way.name]
+        if times.left > slower * (times.compiling[first, way.name] + turns):
             times.add((filters, way.name), lambda filters=filters: make_step(filters, way))  # type: ignore[misc]
     times.take_turns(_MOST_TURNS)
     return {filters: round(seconds, 4) for (filters, name), seconds in times.lowest.items() if name == way.name}, way

@@ -78,7 +78,7 @@ def _measure(
     data = prepare(settings)
     shape = data.info.model.arguments
 
-    def step_of(filters: int, way: Compilation) -> Callable[[], object]:
+    def step_of(filters: int, way: Compilation) -> Callable[[], float]:
         if not filters:
             return make_step(data, devices, way)
         network = replace(settings.network, filters=filters)

@@ -124,7 +124,7 @@ def trial_seconds(minutes: float | None, ways: list[Compilation]) -> float:
 
 def try_ways(
     ways: list[Compilation],
-    make_step: Callable[[Compilation], Callable[[], object]],
+    make_step: Callable[[Compilation], Callable[[], float]],
     times: StepTimes,
     filters: int = 0,
 ) -> Compilation:
@@ -132,7 +132,7 @@ def try_ways(
 
     Args:
         ways: the ways to try, the likely best first.
-        make_step: way -> a function that takes one step on the network and the batches of the run.
+        make_step: way -> a function that trains the network of the run a little and returns the seconds of a step.
         times: measures. A way that there is no time left to compile is left out.
         filters: of the network, by which `times` tells it.
     """

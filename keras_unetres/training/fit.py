@@ -16,6 +16,7 @@ from ..choices.fitting import OPTIMIZERS
 from ..runs import Plan
 from .state import arrays, put, state_variables
 
+_TIMED_SECONDS, _TIMED_STEPS = 0.5, 8  # about what one call measures, and the most steps
 _PROBE_STEPS = (3, 30)
 
 
@@ -64,6 +65,33 @@ def compile_model(
     model.optimizer.build(model.trainable_variables)
 
 
+def timed_step(model: keras.Model, train: tf.data.Dataset) -> Callable[[], float]:
+    """Return a function that trains for some steps and returns the seconds of one, in the middle.
+
+    What a fit takes by itself, as to start the pipeline, is not counted; nor is, but for the first call, compiling.
+
+    Args:
+        model: compiled.
+        train: batches without end.
+    """
+    ticks: list[float] = []
+    found: list[float] = []
+
+    def measure() -> float:
+        ticks.clear()
+        steps = int(np.clip(_TIMED_SECONDS / found[-1], 1, _TIMED_STEPS)) if found else 1
+        model.fit(train, steps_per_epoch=1 + steps, shuffle=False, verbose=0, callbacks=[_noting(ticks)])
+        found.append(max(1e-4, float(np.median(np.diff(ticks)))))
+        return found[-1]
+
+    return measure
+
+
+def _noting(ticks: list[float]) -> keras.callbacks.Callback:
+    """Return a callback that adds the time at the end of every step."""
+    return keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ticks.append(time.perf_counter()))
+
+
 def probe_speed(
     model: keras.Model, train: tf.data.Dataset, validation: tf.data.Dataset, seconds: float = 6.0
 ) -> tuple[float, float]:
@@ -81,7 +109,7 @@ def probe_speed(
     variables = state_variables(model)
     before = arrays(variables)
     ticks: list[float] = []
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ticks.append(time.perf_counter()))
+    clock = _noting(ticks)
     model.fit(train, steps_per_epoch=2, shuffle=False, verbose=0, callbacks=[clock])
     once = max(1e-4, ticks[1] - ticks[0])
     steps = int(np.clip(seconds / once, *_PROBE_STEPS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+STEPS = 2  # training steps that measuring one takes, at least
 Key = tuple[int, str]  # filters of a network, 0 where only one is looked at; and the name of how it is computed
 
 
@@ -23,7 +24,7 @@ class StepTimes:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._end = clock() + seconds
-        self._steps: dict[Key, Callable[[], object]] = {}
+        self._steps: dict[Key, Callable[[], float]] = {}
         self.lowest: dict[Key, float] = {}
         self.compiling: dict[Key, float] = {}
 
@@ -32,8 +33,8 @@ class StepTimes:
         """Seconds that are left."""
         return self._end - self._clock()
 
-    def add(self, key: Key, make_step: Callable[[], Callable[[], object]]) -> None:
-        """Make a step, and take it once, which compiles it, and once more."""
+    def add(self, key: Key, make_step: Callable[[], Callable[[], float]]) -> None:
+        """Make a function that measures a step, and call it once, which compiles it, and once more."""
         start = self._clock()
         step = make_step()
         step()
@@ -42,7 +43,7 @@ class StepTimes:
         self._take(key)
 
     def take_turns(self, most: int) -> None:
-        """Take each step once in every turn, while there is time."""
+        """Measure each step once in every turn, while there is time."""
         for _ in range(most):
             if self.left <= 0:
                 return
@@ -50,10 +51,8 @@ class StepTimes:
                 self._take(key)
 
     def keep(self, key: Key) -> None:
-        """Take no other step any more."""
+        """Measure no other step any more."""
         self._steps = {key: self._steps[key]}
 
     def _take(self, key: Key) -> None:
-        start = self._clock()
-        self._steps[key]()
-        self.lowest[key] = min(self._clock() - start, self.lowest.get(key, float("inf")))
+        self.lowest[key] = min(self._steps[key](), self.lowest.get(key, float("inf")))

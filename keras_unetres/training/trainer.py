@@ -173,13 +173,13 @@ def _choose_compilation(data: TrainingData, devices: Devices, say: Callable[[str
     return chosen
 
 
-def make_step(data: TrainingData, devices: Devices, way: Compilation) -> Callable[[], None]:
-    """Return a function that trains a network of its own for one step, computed in a certain way."""
+def make_step(data: TrainingData, devices: Devices, way: Compilation) -> Callable[[], float]:
+    """Return a function that measures the training step of a network of its own, computed in a certain way."""
     with compiling.precision_policy(way.precision):
         model = _build(data, devices, lambda line: None)
         trained, _ = _compile(model, data, devices, way)
     batches = data.batches(0, 1 << 40, devices.shard)
-    return lambda: trained.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)
+    return fitting.timed_step(trained, batches)
 
 
 def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> keras.Model:
