@@ -204,6 +204,27 @@ def test_the_receipt_beside_a_file_follows_it(exported: tuple[Path, Path], tmp_p
     assert receipt.rows == read_receipt(file).rows
 
 
+def test_a_promise_is_put_on_the_card_and_given_up_for(
+    exported: tuple[Path, Path], tmp_path: Path, capsys: Any
+) -> None:
+    file, data = exported
+    out = tmp_path / "m.tflite"
+    words = ["calibrate", str(file), "--data", str(data), "--split", "all", "--out", str(out), "--risk"]
+    assert main([*words, "miss<=0.01"]) == 3
+    assert "at least 99 images" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*words, "lose<=0.3"]) == 2
+    assert main([*words, "miss<=0.3", "error<=0.4"]) == 0
+    assert "promised   miss<=0.3, by 8 images" in capsys.readouterr().out
+    promises = read_card(out.read_bytes()).promises
+    assert [(each.risk, each.level, each.images) for each in promises] == [("miss", 0.3, 8), ("error", 0.4, 8)]
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    with Segmenter(out) as segmenter:
+        image = image if segmenter.card.preprocessing.channels == 1 else np.repeat(image[..., None], 3, -1)
+        plain, careful = segmenter.segment(image).class_map, segmenter.segment(image, abstain=True).class_map
+    np.testing.assert_array_equal(careful[careful != 255], plain[careful != 255])
+
+
 def test_a_file_without_scores_is_refused_by_name(exported: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
     file, data = exported
     model = tmp_path / "labels.tflite"

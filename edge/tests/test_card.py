@@ -15,7 +15,7 @@ from unetres_edge.model.calibration import Calibration
 from unetres_edge.model.card import CARD_NAME, default_colors
 
 # fields that older files do not say
-NOT_IN_OLDER = {"activation", "background", "calibration", "familiarity", "show", "stride", "resealed"}
+NOT_IN_OLDER = {"activation", "background", "calibration", "familiarity", "promises", "show", "stride", "resealed"}
 WEIGHTS = np.array([[1], [-1]])
 BIAS = np.array([0, 200])
 FULL = Card(

@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> None:
         settings.model,
         settings.data,
         split=settings.split,
+        risk=settings.risk,
         out=settings.out,
         overwrite=settings.overwrite,
         json_file=settings.json,

@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         max_arena=scoring.max_arena,
         device=scoring.device,
         calibrate=settings.calibrate,
+        risk=settings.risk,
     )
     if settings.web is not None:
         from ..workflows.web import write_web

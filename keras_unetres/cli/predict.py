@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
         every=settings.every,
         frames=settings.frames,
         on_unfamiliar=settings.on_unfamiliar,
+        abstain=settings.abstain,
         say=lambda line: print(line, flush=True),
     )
 

@@ -217,6 +217,15 @@ class GateSettings(Settings):
     device: str | None = like(LimitSettings, "device", unset="that of the run, or this machine")
 
 
+def _risk() -> Any:
+    return setting(
+        (),
+        "what is promised of pixels that are not given up, such as miss<=0.05, false(cell)<=0.1 or error<=0.02: the "
+        "thresholds for it are found on these images",
+        metavar="PROMISE",
+    )
+
+
 def _tile_size(help: str, **about: Any) -> Any:
     return setting(None, help, least=1, most=65_536, metavar="PX", repeats=True, **about)
 
@@ -243,6 +252,7 @@ class ExportSettings(Settings):
     size: tuple[int, int] | None = _tile_size("side, or height and width, of the tile", unset="that of the network")
     overwrite: bool = setting(False, "replace an earlier file and its receipt")
     web: str | None = setting(None, "also write a page with the model, for any static host", metavar="DIR")
+    risk: tuple[str, ...] = _risk()
     calibrate: bool = setting(True, "leave probabilities as the network claims them, and unfamiliar pictures untold")
     calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
     scoring: GateSettings = GateSettings()
@@ -258,6 +268,7 @@ class CalibrateSettings(Settings):
     split: str = setting(
         "val", "part that it is calibrated on: images that the network was not trained on", choices=_PARTS
     )
+    risk: tuple[str, ...] = _risk()
     out: str | None = setting(
         None, ".tflite to write", metavar="F", unset="the file itself, once the new one is complete"
     )

@@ -212,6 +212,7 @@ class Segment:
             every=outputs.every,
             count=outputs.frames,
             on_unfamiliar=outputs.on_unfamiliar,
+            abstain=outputs.abstain,
             warn=lambda image, result: say(warning_line(image, result)),
         )
 

@@ -76,6 +76,7 @@ class Outputs:
         every: of a video or a camera, take every n-th frame.
         frames: of a video or a camera, end after so many frames; None for all.
         on_unfamiliar: what becomes of images unlike the training images.
+        abstain: whether pixels are given up as the model promises.
     """
 
     overlay: bool = False
@@ -86,6 +87,7 @@ class Outputs:
     every: int = 1
     frames: int | None = None
     on_unfamiliar: str = PredictSettings.on_unfamiliar
+    abstain: bool = False
 
 
 class Task(TrainingTask, Protocol):

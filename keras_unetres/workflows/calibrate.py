@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from unetres_edge import Segmenter
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import read_bytes, write_bytes, write_json
 from unetres_edge.model.card import Card, read_card
@@ -15,6 +18,7 @@ from unetres_edge.model.card import Card, read_card
 from ..choices.arguments import checks_kinds
 from ..runs import RunInfo
 from ..settings import CalibrateSettings
+from ..trust.risk import read_promise
 from ..verify.held_out import HeldOut, read_held_out
 from ..verify.receipt import read_receipt, receipt_files
 
@@ -25,6 +29,7 @@ def calibrate(
     data: Any,
     *,
     split: str = CalibrateSettings.split,
+    risk: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = CalibrateSettings.overwrite,
     json_file: str | os.PathLike[str] | None = None,
@@ -39,6 +44,9 @@ def calibrate(
         model: `.tflite` with a card and scores.
         data: what `open_dataset` takes; read as the training data was.
         split: "train", "val", "test" or "all", which the network was not trained on.
+        risk: what is promised of the pixels that are not given up, such as "miss<=0.05", "false(cell)<=0.1" or
+            "error<=0.02": the mean over images of the share of the classes' pixels that are taken for others, of others
+            that are taken for the classes, or of kept pixels that are wrong.
         out: the `.tflite` to write; None for the file itself. A receipt beside that file then tells of it, too.
         overwrite: replace an earlier file at `out`.
         json_file: where to write the figures, too.
@@ -50,7 +58,7 @@ def calibrate(
 
     Raises:
         UsageError: the file gives no scores, or `out` is no `.tflite`.
-        DataError: the data set has faults, does not have this part, or no label in it.
+        DataError: the data set has faults, does not have this part, no label in it, or too few images for a promise.
         ExistsError: `out` is there already.
         ModelError: the file cannot be used.
     """
@@ -66,9 +74,12 @@ def calibrate(
     card = read_card(content, file=os.fspath(model))
     if card.head != "logits":
         raise UsageError("a file without scores cannot be calibrated", file=model, fix="export it with --head logits")
+    for text in risk:
+        read_promise(text, card.class_names, card.background)
     held = read_held_out(card, data, split, None)
     calibrated, figures = calibrate_file(content, held, None, say=say)
     calibrated = familiarise(calibrated, read_training(card, data), held, say=say)
+    calibrated = promise(calibrated, held, risk, say=say)
     write_bytes(target, calibrated)
     say(f"wrote      {target}")
     if out is None:
@@ -97,7 +108,7 @@ def calibrate_file(
     from ..trust.reliability import measure_reliability
     from ..trust.scored_pixels import score_pixels
 
-    card = replace(read_card(data), calibration=None)
+    card = replace(read_card(data), calibration=None, promises=())
     with validation.task.open_file(data) as opened:
         pixels = score_pixels(opened, validation.task, validation.records)
         found = fit_calibration(pixels, biases=validation.task.biased, split=validation.about.split)
@@ -156,6 +167,43 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
         return data
     say(f"unlike the training images: told by {found.images} images and {len(found.distances)} held out")
     return add_card(data, replace(card, familiarity=found))
+
+
+def promise(data: bytes, held: HeldOut, risk: Sequence[str], *, say: Callable[[str], None]) -> bytes:
+    """Return a file whose card has thresholds that keep what is asked for.
+
+    Args:
+        data: bytes of a calibrated `.tflite` of a segmenter.
+        held: images that the network was not trained on.
+        risk: texts, as `calibrate` takes them.
+        say: called with a line for each.
+
+    Raises:
+        UsageError: a text is not understood, or the file is a classifier.
+        DataError: so few images cannot promise so little.
+    """
+    from ..tflite.seal import add_card
+    from ..trust.risk import THRESHOLDS, keep_promise, risk_curves
+
+    if not risk:
+        return data
+    card = read_card(data)
+    if not card.per_pixel:
+        raise UsageError("--risk is of masks, and the model is a classifier", fix="drop it")
+    kept = []
+    with held.task.open_file(data) as opened:
+        assert isinstance(opened, Segmenter)
+        for text in risk:
+            asked = read_promise(text, card.class_names, card.background)
+            curves = risk_curves(opened, held.records, asked, len(held.records))
+            found = keep_promise(asked, curves)
+            share = curves.given_up[:, int(np.searchsorted(THRESHOLDS, found.threshold - 1e-9))].mean()
+            say(
+                f"promised   {text}, by {found.images} images: pixels with a doubt above {found.threshold:.3f} are "
+                f"given up, {100 * share:.1f} % of those of these images"
+            )
+            kept.append(found)
+    return add_card(data, replace(card, promises=tuple(kept)))
 
 
 def _tell_receipt(model: Path, before: Card, data: bytes, figures: dict[str, Any], say: Callable[[str], None]) -> None:

@@ -25,10 +25,11 @@ from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
 from ..tasks.reading import recorded_place
 from ..tflite import converter_process
+from ..trust.risk import read_promise
 from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
 from ..verify.proof import Candidate, prove
 from ..verify.receipt import Receipt, receipt_files
-from .calibrate import calibrate_file, familiarise, read_training
+from .calibrate import calibrate_file, familiarise, promise, read_training
 from .export_source import Source, find_origin, open_source
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def export(
     max_arena: float | None = None,
     device: str | os.PathLike[str] | None = None,
     calibrate: bool = ExportSettings.calibrate,
+    risk: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -101,6 +103,7 @@ def export(
         calibrate: find, on the validation part, what makes the file's probabilities right, and with the training part
             what tells pictures unlike those, and write both into its card. Labels stay what they are. Without that
             part, or a head that gives scores, it is left, and the receipt says why.
+        risk: what is promised of pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
         say: called with lines for the user.
 
     Returns:
@@ -138,6 +141,10 @@ def export(
     opened = open_source(
         source, **keras_file, size=size, calibrates=chosen.quantized, output=output, custom_objects=custom_objects
     )
+    if risk and not (gate and calibrate):
+        raise UsageError("a promise needs images to be found on", fix="drop --no-gate and --no-calibrate, or --risk")
+    for text in risk:
+        read_promise(text, opened.loaded.card.class_names, opened.loaded.card.background)
     if recipe == AUTO:  # minutes before the converter would say it
         _check_auto(opened, head)
     held: HeldOut | str = "--no-gate was given"
@@ -172,11 +179,11 @@ def export(
                 "model", candidate.loaded.model, MIXED if floats else "static_wi8_ai8", head, floats
             )
             if calibrate:
-                candidate = _calibrated(candidate, done, opened.info, say)
+                candidate = _calibrated(candidate, done, opened.info, risk, say)
             return prove(candidate, done, reference, Path(path), say)
         done = converter.convert("model", candidate.loaded.model, recipe, head)
         if calibrate:
-            candidate = _calibrated(candidate, done, opened.info, say)
+            candidate = _calibrated(candidate, done, opened.info, risk, say)
         compared = not isinstance(held, str) and chosen.name != "float32"
         compared = compared and not is_quantization_aware(candidate.origin.model)
         reference_data = converter.convert_float(candidate.origin.model) if compared else None
@@ -221,27 +228,40 @@ class _Converter:
         return read_bytes(self.convert("float32", model, "float32", "logits").path)
 
 
-def _calibrated(candidate: Candidate, done: Exported, info: RunInfo | None, say: Callable[[str], None]) -> Candidate:
+def _calibrated(
+    candidate: Candidate, done: Exported, info: RunInfo | None, risk: Sequence[str], say: Callable[[str], None]
+) -> Candidate:
     """Calibrate a file where it lies, if there are images for it, and return the candidate that knows how it went."""
     if isinstance(candidate.held, str):
-        return candidate
+        return _unpromised(candidate, candidate.held, risk)
     held, card = candidate.held, read_card(read_bytes(done.path))
     if card.head != "logits":
-        return replace(candidate, reliability={"why_not": f"a file with the head {card.head} gives no scores"})
+        return _unpromised(candidate, f"a file with the head {card.head} gives no scores", risk)
     validation = held
     if held.about.split != "val":
         if held.about.path == DATA_IN_MEMORY:
-            return replace(candidate, reliability={"why_not": "data in memory has no validation part"})
+            return _unpromised(candidate, "data in memory has no validation part", risk)
         try:
             validation = read_held_out(card, held.about.path, "val", info)
         except DataError:
-            return replace(candidate, reliability={"why_not": "there is no validation part"})
+            return _unpromised(candidate, "there is no validation part", risk)
     data, figures = calibrate_file(
         read_bytes(done.path), validation, held if held.about.split == "test" else None, say=say
     )
     data = familiarise(data, read_training(card, held.about.path, info), validation, say=say)
-    write_bytes(done.path, data)
+    write_bytes(done.path, promise(data, validation, risk, say=say))
     return replace(candidate, reliability=figures)
+
+
+def _unpromised(candidate: Candidate, why: str, risk: Sequence[str]) -> Candidate:
+    """Return a candidate that is not calibrated, unless a promise was asked for.
+
+    Raises:
+        UsageError: it was.
+    """
+    if risk:
+        raise UsageError("nothing can be promised", found=why, fix="drop --risk")
+    return candidate if isinstance(candidate.held, str) else replace(candidate, reliability={"why_not": why})
 
 
 def _check_auto(source: Source, head: str) -> None:

@@ -45,6 +45,7 @@ def predict(
     every: int = PredictCommand.every,
     frames: int | None = None,
     on_unfamiliar: str = PredictCommand.on_unfamiliar,
+    abstain: bool = PredictCommand.abstain,
 ) -> list[Path]:
     """Write what a model says of images: a class map of each, or of a classifier one table of all.
 
@@ -73,6 +74,7 @@ def predict(
         frames: of a video or a camera, end after so many frames; None for all, of a camera until Ctrl-C.
         on_unfamiliar: what becomes of images unlike the training images, where a model file can tell: "warn" is a line,
             "skip" writes nothing of them, "fail" is an error beside that. Of segmenters.
+        abstain: give up pixels, which are 255 then, as a model file promises.
 
     Returns:
         The files of the class maps, or the one table of a classifier.
@@ -110,7 +112,7 @@ def predict(
         if more is not None:
             refuse_collisions(inputs.images, [counts], overwrite)
         try:
-            outputs = Outputs(overlay, geojson, more, overwrite, json_file, every, frames, on_unfamiliar)
+            outputs = Outputs(overlay, geojson, more, overwrite, json_file, every, frames, on_unfamiliar, abstain)
             written = task.predict(opened, inputs, out, outputs, say)
         finally:  # some images may be done, whatever ended it
             if more is not None and more.counts:

@@ -101,8 +101,12 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     from ..segment.dask_maps import predict_on_cluster
     from ..segment.inputs import find_inputs
 
-    if settings.on_unfamiliar != PredictSettings.on_unfamiliar:
-        raise UsageError("--on-unfamiliar does not go with --dask", fix="drop one of the two")
+    for word, differs in (
+        ("on-unfamiliar", settings.on_unfamiliar != PredictSettings.on_unfamiliar),
+        ("abstain", settings.abstain),
+    ):
+        if differs:
+            raise UsageError(f"--{word} does not go with --dask", fix="drop one of the two")
     usual = {"engine": "litert", "fallback": False, "threads": None}
     separation_of(settings)
     given = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
@@ -175,6 +179,7 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
                 every=settings.every,
                 count=settings.frames,
                 on_unfamiliar=settings.on_unfamiliar,
+                abstain=settings.abstain,
                 warn=lambda image, result: print(shown(warning_line(image, result)), flush=True),
             )
         finally:  # some images may be done, whatever ended it

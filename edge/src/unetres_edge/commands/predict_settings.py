@@ -76,6 +76,9 @@ class PredictSettings(Settings):
         choices=ON_UNFAMILIAR,
         tags=("masks",),
     )
+    abstain: bool = setting(
+        False, "give up pixels (255) as the model file promises: `unetres calibrate --risk`", tags=("masks",)
+    )
     json: str | None = setting(None, "write what became of each image to this file", metavar="F")
     overlap: int | None = setting(
         None,

@@ -20,6 +20,7 @@ from ..images.preprocessing import Preprocessing
 from .background import find_background
 from .calibration import Calibration
 from .familiarity import Familiarity
+from .promise import Promise
 
 CARD_NAME = "KERAS_UNETRES_CARD"
 SCHEMA = 1
@@ -53,6 +54,7 @@ class Card:
             "none" where they are probabilities already.
         calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
         familiarity: what tells pictures unlike those that the network was trained on; None for nothing.
+        promises: which pixels are given up, so that a risk stays as low as was promised.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -75,6 +77,7 @@ class Card:
     activation: str = "softmax"
     calibration: Calibration | None = None
     familiarity: Familiarity | None = None
+    promises: tuple[Promise, ...] = ()
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -102,6 +105,8 @@ class Card:
             raise ModelError(
                 "card has not one colour a class", expected=len(self.class_names), found=len(self.class_colors)
             )
+        if any(not 0 <= each < len(self.class_names) for promise in self.promises for each in promise.classes):
+            raise ModelError("card promises something of a class that it does not name")
         bias = () if self.calibration is None else self.calibration.bias
         if bias and len(bias) != len(self.class_names):
             raise ModelError("card has not one bias a class", expected=len(self.class_names), found=len(bias))
@@ -163,6 +168,7 @@ class Card:
                 "activation": self.activation,
                 "calibration": None if self.calibration is None else self.calibration.to_dict(),
                 "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
+                "promises": [promise.to_dict() for promise in self.promises],
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -201,6 +207,7 @@ class Card:
                 activation=_text(values.get("activation", "softmax")),  # older files do not say it
                 calibration=_calibration(values.get("calibration")),  # older files have none
                 familiarity=_familiarity(values.get("familiarity")),  # older files have none
+                promises=tuple(map(Promise.from_dict, _list(values.get("promises", [])))),  # older files have none
                 recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),
@@ -245,6 +252,12 @@ def _calibration(values: Any) -> Calibration | None:
 
 def _familiarity(values: Any) -> Familiarity | None:
     return None if values is None else Familiarity.from_dict(values)
+
+
+def _list(values: Any) -> list[Any]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is no list")
+    return values
 
 
 def _show(values: Sequence[int]) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ class Result:
     """A segmented image.
 
     Args:
-        class_map: (H, W) uint8 class ids, at the image's own size.
+        class_map: (H, W) uint8 class ids, at the image's own size; 255 where a pixel was given up for a promise.
         scores: (H, W, classes) float32 scores before the argmax, or None if not asked for.
         class_names: the name of each id.
         class_colors: the colour of each id.
@@ -66,6 +66,24 @@ class Result:
         if self.scores is None:
             raise UsageError("the result has no scores", fix="segment with scores=True")
         return probabilities(self.scores, self.activation, self.calibration)
+
+    def expected_iou(self) -> float:
+        """Return the intersection over union that the probabilities promise, mean over the classes in the class map.
+
+        Of a class it is the sum of its probability where it is the label, over that many pixels and the sum of its
+        probability elsewhere. It is worth what the probabilities are: with a calibration, and on familiar images.
+
+        Raises:
+            UsageError: the scores were not asked for.
+        """
+        chances = self.probabilities()
+        found = []
+        for class_id in np.unique(self.class_map[self.class_map < len(self.class_names)]):
+            inside = self.class_map == class_id
+            right = float(chances[inside, class_id].sum(dtype=np.float64))
+            missed = float(chances[..., class_id].sum(dtype=np.float64)) - right
+            found.append(right / (int(inside.sum()) + missed))
+        return float(np.mean(found)) if found else 0.0
 
     def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
         """Return (H, W, 3) uint8: the uint8 image with every class but the background tinted and outlined."""

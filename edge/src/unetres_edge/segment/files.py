@@ -19,6 +19,7 @@ from ..files import make_folder, name_key, write_bytes, write_json
 from ..frames.source import FrameSource, open_frames, shown_word
 from ..frames.video import written_video
 from ..images.decode import read_image
+from ..images.preprocessing import IGNORE
 from ..images.view import to_view
 from ..results import draw
 from ..results.result import Result
@@ -86,6 +87,7 @@ def predict_files(
     count: int | None = None,
     on_unfamiliar: str = "warn",
     warn: Callable[[str, Result], None] | None = None,
+    abstain: bool = False,
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
@@ -110,6 +112,7 @@ def predict_files(
         on_unfamiliar: what becomes of an image unlike the training images: "warn", "skip" (nothing is written of it) or
             "fail" (nothing is written of it, and it is an error once all others are done).
         warn: called with the name of such an image and its result.
+        abstain: give up the pixels that the model's promises give up; the status has "given_up", their share.
 
     Returns:
         The class map files.
@@ -129,6 +132,8 @@ def predict_files(
     if more and segmenter.card.head == "argmax":
         raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
     _refuse_unfamiliar(segmenter, images, pages, on_unfamiliar)
+    if abstain:
+        _single_images(images, pages, "--abstain")
     targets, outputs = _outputs(images, names, pages, wanted)
     status_files = [] if json_file is None else [Path(json_file)]
     paths = [image.file if isinstance(image, FrameSource) else image for image in images]
@@ -161,8 +166,10 @@ def predict_files(
             tell(timing)
         else:
             pixels = read_image(image, stacked=segmenter.card.stacked)
-            result = segmenter.segment(pixels, scores=more is not None)
+            result = segmenter.segment(pixels, scores=more is not None, abstain=abstain)
             extra = _familiarity(result)
+            if abstain:
+                extra = {**extra, "given_up": round(float((result.class_map == IGNORE).mean()), 5)}
             if result.warnings and warn:
                 warn(said[number], result)
             if result.warnings and on_unfamiliar == "fail":
@@ -218,10 +225,15 @@ def _refuse_unfamiliar(
             "the model file cannot tell images unlike its training images",
             fix="run `unetres calibrate` on it, with its data set, or drop --on-unfamiliar",
         )
+    _single_images(images, pages, f"--on-unfamiliar {on_unfamiliar}")
+
+
+def _single_images(images: Sequence[Path | FrameSource], pages: Sequence[int], what: str) -> None:
+    """Refuse stacks and sources of frames."""
     several = next((i for i, n in zip(images, pages, strict=True) if n > 1 or isinstance(i, FrameSource)), None)
     if several is not None:
         raise UsageError(
-            f"--on-unfamiliar {on_unfamiliar} is for single images",
+            f"{what} is for single images",
             found=several.word if isinstance(several, FrameSource) else several,
             fix="save each as its own file, or drop it",
         )

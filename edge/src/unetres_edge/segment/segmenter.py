@@ -14,9 +14,10 @@ from ..engines.timed import TimedEngine
 from ..errors import UsageError
 from ..files import Contents
 from ..images.decode import pixels_of
+from ..images.preprocessing import IGNORE
 from ..model.card import Card
 from ..results.result import Result
-from ..results.softmax import largest_probability
+from ..results.softmax import largest_probability, probabilities
 from .large import Source, Target, segment_large
 from .tiles import blended_rows, joined_rows, pad_to_tile, resize_scores, unpadded_rows
 
@@ -82,6 +83,7 @@ class Segmenter(LoadedModel):
         *,
         scores: bool = False,
         confidence: bool = False,
+        abstain: bool = False,
     ) -> Result:
         """Give every pixel of an image a class.
 
@@ -90,16 +92,23 @@ class Segmenter(LoadedModel):
                 file opened with mode "rb".
             scores: also return the scores, (H, W, classes) float32.
             confidence: also return the probability of each pixel's class, (H, W) float32.
+            abstain: give up the pixels that the card's promises give up: they are 255 in the class map.
 
         Raises:
             ImageError: the image cannot be used.
-            UsageError: scores or confidence asked from an argmax head, or something that is no image.
+            UsageError: scores or confidence asked from an argmax head, pixels to give up of a card that promises
+                nothing, or something that is no image.
             ModelError: the segmenter is closed, or the model gave scores that are not finite.
         """
         start = time.perf_counter()
         engine = TimedEngine(self.engine)
         if (scores or confidence) and self.card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with head='logits'")
+        if abstain and not self.card.promises:
+            raise UsageError(
+                "the model file promises nothing for which pixels are given up",
+                fix='run `unetres calibrate` on it with --risk, such as --risk "miss<=0.05"',
+            )
         prepared = self.card.preprocessing.prepare(pixels_of(image, stacked=self.card.stacked))
         placed = self._placed(prepared)
         familiarity, warnings = self._judge(prepared if placed is None else placed)
@@ -107,7 +116,7 @@ class Segmenter(LoadedModel):
         height, width = prepared.shape[:2]
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
         sure = np.empty((height, width), np.float32) if confidence else None
-        if not scores and not confidence and self._is_one_tile(height, width):
+        if not (scores or confidence or abstain) and self._is_one_tile(height, width):
             class_map = engine.run_labels(prepared)
         else:
             class_map = np.empty((height, width), np.uint8)
@@ -120,7 +129,7 @@ class Segmenter(LoadedModel):
                         sure[row : row + len(values)] = largest_probability(
                             values, self.card.activation, self.card.calibration
                         )
-                    values = values.argmax(-1)
+                    values = self._given_up(values) if abstain else values.argmax(-1)
                 class_map[row : row + len(values)] = values
         return Result(
             class_map,
@@ -188,6 +197,14 @@ class Segmenter(LoadedModel):
             return False
         placement = pre.place(height, width) if pre.fit != "crop" else None
         return placement is None or placement.scaled == placement.canvas == (height, width)
+
+    def _given_up(self, scores: np.ndarray) -> np.ndarray:
+        """Return the labels of scores (h, w, classes), 255 where a promise gives them up."""
+        labels = scores.argmax(-1).astype(np.uint8)
+        chances = probabilities(scores, self.card.activation, self.card.calibration)
+        doubtful = [promise.doubt(chances, labels) > promise.threshold for promise in self.card.promises]
+        labels[np.any(doubtful, 0)] = IGNORE
+        return labels
 
     def _placed(self, image: np.ndarray) -> np.ndarray | None:
         """Return a prepared image scaled onto the network's input; None where the network sees parts of it as it is."""
