@@ -191,6 +191,16 @@ def test_cards_are_read_as_python_reads_them(library: Library) -> None:
         ('"size": [8, 8]', '"size": [8.0, 8]'),
         ('"stride": 0, ', ""),
         ('"task": "segment"', '"task": "classify", "task": "segment"'),
+        ('"calibration": null', '"calibration": {"temperature": 2.5, "bias": [0, 0.5], "images": 9, "split": "val"}'),
+        (
+            '"familiarity": null',
+            '"familiarity": {"features": ["mean"], "mean": [9], "spread": [1], "low": [0], "high": [9], '
+            '"whiten": [[1]], "distances": [0.5], "images": 3}',
+        ),
+        (
+            '"promises": []',
+            '"promises": [{"risk": "miss", "classes": [1], "level": 0.1, "threshold": 0.2, "images": 9}]',
+        ),
         ('"versions": {}', '"versions": {"a": {"sha256": [null, true, -1.5E+3]}}'),
     ):
         changed = replace_text(data, text, change, by)
