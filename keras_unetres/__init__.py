@@ -201,8 +201,10 @@ if not TYPE_CHECKING:  # a type checker is to name what does not exist
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if _HOMES[name].startswith("unetres_edge"):
             return getattr(importlib.import_module(_HOMES[name]), name)
+        from .machine.backend import check_installed
         from .machine.tensorflow_log import quiet_tensorflow
 
+        check_installed()
         quiet_tensorflow()
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 

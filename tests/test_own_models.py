@@ -200,6 +200,57 @@ def test_they_are_quantized_alike(name: str, tmp_path: Path) -> None:
     assert (found == pixels_of(model)).mean() > 0.95
 
 
+def joined_with_features(image: Any) -> Any:
+    """Return scores of an image that is joined with features, of which some are beyond its range."""
+    features = layers.Conv2D(4, 3, padding="same", kernel_initializer="he_uniform")(image)
+    return layers.Conv2D(3, 1)(layers.Concatenate()([image, layers.Rescaling(3.0)(features)]))
+
+
+def gated(image: Any) -> Any:
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    return layers.Multiply()([layers.Conv2D(3, 1, activation=end)(x) for end in ("softmax", "sigmoid")])
+
+
+def risen_without_bias(image: Any) -> Any:
+    x = layers.Conv2D(8, 3, strides=2, padding="same")(image)
+    return layers.Conv2D(3, 1)(layers.Conv2DTranspose(6, 3, strides=2, padding="same", activation="relu")(x))
+
+
+AWARE = {"joined": joined_with_features, "gated": gated, "risen": risen_without_bias}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "joined" else pytest.mark.slow) for n in AWARE])
+def test_what_is_trained_quantization_aware_can_be_exported(name: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = functional(AWARE[name])
+    aware = ku.quantize_aware(model, seen())
+    aware.save(tmp_path / "aware.keras")
+    done = exported(keras.models.load_model(tmp_path / "aware.keras"), tmp_path, calibration=None)
+    assert done.agreement > 0.999
+    assert share_as(model, tmp_path) > 0.95
+
+
+def test_the_range_of_images_is_known_where_features_share_it(tmp_path: Path) -> None:
+    aware = ku.quantize_aware(functional(joined_with_features), 2 * seen() - 1)
+    with pytest.raises(ConversionError, match="images of another range; expected 0..1; found -"):
+        exported(aware, tmp_path, calibration=None)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 1), (3, 32, 32)])
+def test_a_model_of_other_images_is_named_everywhere(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    image = keras.Input(shape)
+    model = keras.Model(image, layers.Conv2D(3, 1)(image))
+    for call in (
+        lambda: exported(model, tmp_path),
+        lambda: ku.quantize_aware(model, seen(), preprocessing=PRE),
+        lambda: ku.export(model, tmp_path / "m.tflite", preprocessing=PRE, recipe="float32", say=lambda line: None),
+    ):
+        with pytest.raises(
+            UsageError, match="takes another input.*channels last" if shape[0] == 3 else "another input"
+        ):
+            call()
+
+
 def nested_of_layers() -> keras.Model:
     inner = keras.Input((32, 32, 3))
     encoder = keras.Model(inner, layers.Conv2D(8, 3, padding="same", activation="tanh")(inner), name="encoder")
@@ -279,6 +330,10 @@ NAMED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "LoRA": (lora, "layer bad .*LoRA.*save_weights"),
     "quantize()": (quantized, "layer bad .*quantize"),
     "two outputs": (two_outputs, r'2 outputs.*output="mask" or output="edge"'),
+    "scores of a quarter of the size": (
+        lambda: functional(lambda image: layers.Conv2D(3, 3, strides=4, padding="same")(image)),
+        r"UpSampling2D\(4, interpolation='bilinear'\)",
+    ),
     "more classes than uint8": (lambda: functional(lambda image: body(image, 300)), "at most 255; found 300"),
 }
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from keras_unetres.machine.backend import check_installed
 from keras_unetres.machine.tensorflow_log import quiet_tensorflow
 from unetres_edge.commands.running import parse, run_command
 
@@ -21,4 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = make_parser(next((word for word in arguments if word in COMMANDS), None))
     options = parse(parser, arguments)
-    return run_command(lambda: options.function(options), debug=options.debug)
+
+    def run() -> None:
+        check_installed()
+        options.function(options)
+
+    return run_command(run, debug=options.debug)

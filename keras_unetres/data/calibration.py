@@ -134,8 +134,13 @@ def _range(pre: Preprocessing) -> str:
     return f"{table.min():.4g}..{table.max():.4g}"
 
 
-def check_range(low: float, high: float, pre: Preprocessing) -> None:
+def check_range(low: float, high: float, pre: Preprocessing, *, of_images: bool = False) -> None:
     """Refuse an int8 range of a network's input that was not found on images after this preprocessing.
+
+    Args:
+        low, high: the range, which holds 0; or the least and the largest value of the images themselves.
+        of_images: which of the two.
+        pre: how images meet the network.
 
     Raises:
         ConversionError: it holds what no image can be, or a small part of what images are.
@@ -143,7 +148,9 @@ def check_range(low: float, high: float, pre: Preprocessing) -> None:
     table = pre.table()
     least, most = float(table.min()), float(table.max())
     width = most - least
-    beyond = low < least - 0.05 * width - abs(least) * 1e-3 and least < 0 or high > most + 0.05 * width and most > 0
+    below, above = low < least - 0.05 * width - abs(least) * 1e-3, high > most + 0.05 * width
+    beyond = below and (of_images or least < 0) or above and (of_images or most > 0)
+    low, high = min(low, 0.0), max(high, 0.0)
     one_sided = low >= 0 and least < -0.25 * width
     if beyond or one_sided or min(high, most) - max(low, least) < width / 16:
         raise ConversionError(

@@ -24,7 +24,7 @@ _MOST_BYTES = 4 << 30  # of images that are read before a stream of them is take
 _EXPECTED = "a path, (images, masks), or batches of such as model.fit takes"
 
 
-def dataset_of_pairs(data: Any, card: Card, reading: Reading | None = None) -> Dataset:
+def dataset_of_pairs(data: Any, card: Card, reading: Reading | None = None, *, parted: bool = False) -> Dataset:
     """Return images with their labels as a data set of one part, "test".
 
     Args:
@@ -32,6 +32,7 @@ def dataset_of_pairs(data: Any, card: Card, reading: Reading | None = None) -> D
             one by one. Images are pixels, floats in [0, 1], or what the network sees; labels are class ids or one-hot.
         card: the model that is scored on them.
         reading: what mask values mean.
+        parted: seeded parts to train on instead.
 
     Raises:
         DataError: no images and labels, or images in a range that is neither.
@@ -48,7 +49,7 @@ def dataset_of_pairs(data: Any, card: Card, reading: Reading | None = None) -> D
     if not images:
         raise DataError("no images to score", expected=_EXPECTED)
     images = _as_pixels(images, card.preprocessing)
-    parts = [HELD_OUT] * len(images)
+    parts = None if parted else [HELD_OUT] * len(images)
     if card.per_pixel:
         return dataset_from_arrays(images, labels, splits=parts, reading=reading)
     return class_folders_from_arrays(images, np.array(labels), splits=parts, classes=card.class_names, reading=reading)

@@ -11,11 +11,12 @@ import numpy as np
 from unetres_edge.errors import RunFolderError, UnetresError, shortened
 
 from .fcn import build_fcn
+from .own_network import build_own
 from .resnet import build_resnet
 from .unet import build_unet
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    builder.__name__: builder for builder in (build_fcn, build_resnet, build_unet)
+    builder.__name__: builder for builder in (build_fcn, build_own, build_resnet, build_unet)
 }
 
 

@@ -32,6 +32,7 @@ _TIE = 2**-13
 _CONVERTING: ContextVar[bool] = ContextVar("converting", default=False)
 _KERNEL_LEVELS = 127  # on either side of 0
 _LEAST_KERNEL = 1e-12  # largest magnitude of a channel of zeros, whose scale must not be 0
+_ROUNDS_TO_ZERO = 0.25  # of a step of a bias
 # Largest bias in its own steps: int32 in the file, and float32 here, which holds whole numbers up to 2**24. The kernel
 # of a channel whose bias is this many times its own rounding error has nothing to tell beside it.
 _MOST_BIAS = 2**23
@@ -84,13 +85,23 @@ class FakeQuant(layers.Layer):
 
     Args:
         low, high: the initial range.
+        seen: least and largest value of the images that calibrated it, where it rounds those; None where that is not
+            known. The range is wider where features share it.
     """
 
     fake_quantizes = True
 
-    def __init__(self, low: float = -1.0, high: float = 1.0, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        low: float = -1.0,
+        high: float = 1.0,
+        name: str | None = None,
+        dtype: Any = None,
+        seen: Sequence[float] | None = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype, trainable=False)
         self._begin = (float(low), float(high))
+        self.seen = None if seen is None else (float(seen[0]), float(seen[1]))
 
     def build(self, input_shape: Any) -> None:
         """Make the two weights."""
@@ -131,12 +142,13 @@ class FakeQuant(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds it; the range is a weight."""
-        return {**super().get_config(), "low": self._begin[0], "high": self._begin[1]}
+        seen = {} if self.seen is None else {"seen": list(self.seen)}
+        return {**super().get_config(), "low": self._begin[0], "high": self._begin[1], **seen}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FakeQuant:
         """Rebuild."""
-        return cls(**{name: config[name] for name in ("low", "high", "name", "dtype")})
+        return cls(**{name: config[name] for name in ("low", "high", "name", "dtype")}, seen=config.get("seen"))
 
 
 class _QuantizedKernel(layers.Layer):
@@ -189,7 +201,7 @@ class _QuantizedKernel(layers.Layer):
         """Apply the rounded kernel, and add the bias."""
         kernel, bias, step = self.rounded(self.kernel)
         if training or _CONVERTING.get():
-            return ops.add(self.multiply(inputs, kernel), bias)
+            return ops.add(self.multiply(inputs, kernel), self.traced(bias, step) if _CONVERTING.get() else bias)
         known = ops.logical_and(self.input_step > 0, self.output_step > 0)
         input_step, output_step = (ops.where(known, each, 1.0) for each in (self.input_step, self.output_step))
         whole = self.multiply(_to_whole(inputs / input_step, known), _to_whole(kernel / self.by_kernel(step), known))
@@ -201,6 +213,10 @@ class _QuantizedKernel(layers.Layer):
     def multiply(self, inputs: Any, kernel: Any) -> Any:
         """Return the sums of products, without bias."""
         raise NotImplementedError
+
+    def traced(self, bias: Any, step: Any) -> Any:
+        """Return the rounded bias as the converter has to see it, given the step of the kernel."""
+        return bias
 
     def by_kernel(self, values: Any) -> Any:
         """Return values of channels in a shape that goes with the kernel."""
@@ -276,6 +292,13 @@ class QuantizedConv2DTranspose(_QuantizedKernel, layers.Conv2DTranspose):
             output_padding=self.output_padding,
             dilation_rate=self.dilation_rate,
         )
+
+    def traced(self, bias: Any, step: Any) -> Any:
+        """Return the bias, and where all is 0 what the file rounds to 0.
+
+        A sum with zeros is dropped before the converter sees it, which then does not fuse the ReLU behind it.
+        """
+        return ops.where(ops.any(bias != 0), bias, _ROUNDS_TO_ZERO * self.input_step * step)
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")

@@ -19,7 +19,7 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from .fake_quant import QUANTIZED, FakeQuant
+from .fake_quant import KERNELS, FakeQuant
 from .functions import as_layer
 from .graph import Background, OneMinus, ordered_nodes
 from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
@@ -127,9 +127,25 @@ def _graph_of(model: Any, output: str | None, shape: tuple[Any, ...] | None) -> 
     elif any(is_own(operation) for operation in graph.operations):
         graph = _without_own(graph, shape)
     if graph is not None:
+        _check_input(graph, shape)
         for layer in _all_layers(graph):
             _check_exports(layer)
     return graph
+
+
+def _check_input(graph: Any, shape: tuple[Any, ...] | None) -> None:
+    """Refuse a model of one input that takes images of another shape."""
+    taken = tuple(graph.inputs[0].shape[1:])
+    if shape is None or len(graph.inputs) != 1 or len(taken) != 3:
+        return
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(taken, shape, strict=True)):
+        first = taken[0] == shape[2] and taken[1:] == tuple(shape[:2]) and taken != tuple(shape)
+        raise UsageError(
+            "the model takes another input",
+            expected=taken,
+            found=tuple(shape),
+            fix="build it for channels last, (H, W, C)" if first else None,
+        )
 
 
 def _graph_of_call(model: Any, shape: tuple[Any, ...] | None) -> Any:
@@ -381,7 +397,7 @@ def _may_hide_activation(tensor: Any) -> bool:
     layer, before = _layer_of(tensor)
     if not before or isinstance(layer, layers.BatchNormalization):
         return False
-    if type(layer) in _WITH_KERNEL or type(layer) in QUANTIZED.values():
+    if type(layer) in _WITH_KERNEL or isinstance(layer, KERNELS):
         return layer.activation not in (None, keras.activations.linear, keras.activations.relu)
     passes = isinstance(layer, (*_PASS, *_MOVES, FakeQuant)) or _is_linear(layer)
     return _may_hide_activation(before[0]) if passes else True

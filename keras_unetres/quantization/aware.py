@@ -16,10 +16,11 @@ from unetres_edge.images.preprocessing import Preprocessing
 from ..choices.arguments import checks_kinds
 from ..choices.quantization import ENGINES
 from ..data.calibration import collect_calibration, image_batches
+from ..machine.backend import check_tensorflow
 from ..models.inference import flat_form
 from ..settings import QuantizeSettings
 from .folding import fold
-from .native import build_native, set_ranges
+from .native import build_native, note_images, set_ranges
 from .ranges import find_ranges
 
 if TYPE_CHECKING:
@@ -62,23 +63,28 @@ def quantize_aware(
         output: of several outputs of the model, the name of the one that is trained and exported.
 
     Raises:
-        UsageError: a layer has no int8 form, it is named; or an unknown engine or estimator.
+        UsageError: a layer has no int8 form, it is named; an unknown engine or estimator; another backend than
+            TensorFlow, which makes the file.
         ConversionError: calibration images that are none, of another shape, or not finite.
     """
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
+    check_tensorflow()
     model = flat_form(model, output, shape=_shape(preprocessing))
     folded = fold(model)
-    found = find_ranges(folded, _first_images(calibration, model, preprocessing), method=ranges)
+    images = _first_images(calibration, model, preprocessing)
+    found = find_ranges(folded, images, method=ranges)
     if engine == "native":
         quantized = build_native(folded, keep_zeros=keep_zeros)
         set_ranges(quantized, found)
+        note_images(quantized, images)
         return quantized
     from .tfmot.engine import quantize_tfmot
 
     trained = quantize_tfmot(folded, found, keep_zeros=keep_zeros)
     trained.folded = folded  # of which `to_keras` makes the native form
     trained.keeps_zeros = keep_zeros
+    trained.calibration_ends = np.array([images.min(), images.max()])
     return trained
 
 
@@ -92,7 +98,9 @@ def to_keras(quantized: Any) -> keras.Model:
         return quantized
     from .tfmot.engine import to_native
 
-    return to_native(quantized, folded, keep_zeros=quantized.keeps_zeros)
+    native = to_native(quantized, folded, keep_zeros=quantized.keeps_zeros)
+    note_images(native, np.asarray(quantized.calibration_ends))
+    return native
 
 
 def _shape(preprocessing: Preprocessing | None) -> tuple[int, int, int] | None:

@@ -18,6 +18,7 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
+from ..models.graph import Background
 from .graph import Call, read_calls
 
 # Ranges that LiteRT's kernels demand of the outputs of these functions (its 8-bit quantization specification).
@@ -28,7 +29,7 @@ _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, 
 _ARITHMETIC = (layers.Add, layers.Multiply, layers.Subtract)
 _SAME_RANGE = (  # kernels that move or compare values and keep their scale, and what does nothing at inference
     *(layers.Concatenate, layers.Cropping2D, layers.Flatten, layers.GlobalMaxPooling2D),
-    *(layers.Permute, layers.Reshape, layers.ZeroPadding2D),
+    *(layers.Permute, layers.Reshape, layers.ZeroPadding2D, Background),
     *(layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout),
     *(layers.GaussianNoise, layers.Identity, layers.SpatialDropout2D),
 )
@@ -137,7 +138,11 @@ class _Folding:
     def _convolution(self, call: Call, x: Any) -> Any:
         layer = call.layer
         if getattr(layer, "groups", 1) != 1:
-            raise UsageError(f"layer {layer.name} convolves in groups, which has no int8 form", found=layer.groups)
+            raise UsageError(
+                f"layer {layer.name} convolves in groups, which has no int8 form",
+                found=f"groups {layer.groups}",
+                fix="use groups=1, or a DepthwiseConv2D and a 1x1 convolution; export_tflite without training takes it",
+            )
         _check_multiplier(layer)
         if isinstance(layer, layers.Conv2DTranspose) and layer.dilation_rate not in (1, (1, 1)):
             raise _refusal(layer, f"dilation_rate {layer.dilation_rate}", "use no dilation there")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from unetres_edge.errors import UsageError
 
@@ -73,6 +74,13 @@ def set_ranges(model: keras.Model, ranges: Mapping[str, tuple[float, float]]) ->
             before = [rounds.get(id(tensor)) for tensor in call.inputs]
             steps = [0.0 if each is None else each.step for each in (*before, after)]
             call.layer.set_steps(steps[:-1], steps[-1], 0 if before[0] is None else before[0].zero_point)
+
+
+def note_images(model: keras.Model, images: np.ndarray) -> None:
+    """Keep with the model the least and largest value of the images that calibrated it, (N, h, w, C)."""
+    for node in model.inputs[0]._keras_history.operation._outbound_nodes[:1]:
+        if isinstance(node.operation, FakeQuant):
+            node.operation.seen = (float(images.min()), float(images.max()))
 
 
 def range_name(point: str) -> str:

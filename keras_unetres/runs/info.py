@@ -6,7 +6,7 @@ Files of earlier versions are read: what they lack has a default. What a later v
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NoReturn, TypeVar
 
@@ -348,10 +348,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def _model(part: _Section) -> ModelInfo:
     arguments = part.get("arguments", dict)
     for name, value in arguments.items():
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, (int, float)) and not abs(each) <= _LARGEST:  # NaN is not
+        for each in _numbers(value):
+            if not abs(each) <= _LARGEST:  # NaN is not
                 part.section("arguments").refuse(name, f"numbers of at most {_LARGEST}", found=shortened(each, 40))
     return ModelInfo(part.get("builder", str), arguments)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield every number in JSON values, however deep."""
+    if isinstance(value, (int, float)):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(each)
 
 
 def _is_level(value: object) -> bool:

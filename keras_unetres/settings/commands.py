@@ -118,15 +118,6 @@ class RetrainSettings(Settings):
             raise UsageError("--epochs and --minutes exclude each other")
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantizeSettings(RetrainSettings):
-    """`unetres quantize`."""
-
-    engine: str = setting("native", "what computes the fake quantization", choices=ENGINES)
-    ranges: str = setting("minmax", "how the ranges of activations are found", choices=RANGE_METHODS)
-    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0")
-
-
 _LAYERS = "names of the layers whose kernels are changed"
 _ALL_LAYERS = "all with large kernels but those of the scores"
 
@@ -228,6 +219,27 @@ def _risk() -> Any:
 
 def _tile_size(help: str, **about: Any) -> Any:
     return setting(None, help, least=1, most=65_536, metavar="PX", repeats=True, **about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSettings(RetrainSettings):
+    """`unetres quantize`."""
+
+    run: str = setting(
+        help="run folder of a trained network, or a .keras file; it is not changed", positional=True, metavar="RUN"
+    )
+    data: str | None = setting(None, _DATA, metavar="D", unset="that of the run; of a .keras file it has to be given")
+
+    engine: str = setting("native", "what computes the fake quantization", choices=ENGINES)
+    ranges: str = setting("minmax", "how the ranges of activations are found", choices=RANGE_METHODS)
+    keep_zeros: bool = setting(False, "weights that are 0, as after pruning, stay 0")
+    size: tuple[int, int] | None = _tile_size("for .keras files: side, or height and width")
+    keras_file: KerasFileSettings = KerasFileSettings()
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The fields of the training, as the workflow of the command takes them."""
+        return {name: value for name, value in super().how.items() if name not in ("size", "keras_file")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,9 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     Raises:
         RunFolderError: not a run folder, damaged, or of another version.
     """
-    from ..models import assign, crop_offset, deepest_stride, receptive_halo
+    from ..models import assign
+    from ..tflite.export import find_reach
+    from ..tflite.model_checks import find_crop
 
     run = RunFolder(path)
     info = run.read_info()
@@ -107,8 +109,8 @@ def load_run(path: str | os.PathLike[str]) -> Loaded:
     gives_map = len(model.output_shape) == 4  # else it sees the whole image, and is never asked by tiles
     if not gives_map:
         return Loaded(model, card_of_run(info, halo=0))
-    reach = {"halo": receptive_halo(model), "stride": deepest_stride(model), "crop": crop_offset(model)}
-    return Loaded(model, card_of_run(info, **reach))
+    halo, stride = find_reach(model)
+    return Loaded(model, card_of_run(info, halo=halo, stride=stride, crop=find_crop(model)))
 
 
 def load_keras(
@@ -195,9 +197,9 @@ def describe_model(
     from ..tflite.model_checks import check_fit, check_model, find_crop
 
     shape = (*preprocessing.size, preprocessing.channels)
-    form = inference_form(model, output, shape=shape)
-    _check_input(form.model, preprocessing, file)
     try:
+        form = inference_form(model, output, shape=shape)
+        _check_input(form.model, preprocessing, file)
         count, task = check_model(form.model, shape)
     except UnetresError as error:
         error.file = error.file or (None if file is None else os.fspath(file))

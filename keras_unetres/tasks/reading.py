@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..choices.fitting import CLASS_WEIGHTS
 from ..runs import ClassInfo, DataInfo, ModelInfo, RunInfo
 from ..settings import TrainSettings
 from ..training.training_data import TrainingData
-from .loading import package_versions
+from .loading import card_of_run, package_versions
 
 if TYPE_CHECKING:
     from ..data import Dataset, Records
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # (part -> records, settings, settings -> data ready for the network that they describe) -> settings
 Choose = Callable[[Mapping[str, "Records"], TrainSettings, Callable[[TrainSettings], TrainingData]], TrainSettings]
 
+_OF_SETTINGS = ("build_fcn", "build_resnet", "build_unet")  # builders that settings name
 _CALIBRATION_CROPS = 128
 _SHOWN = 20  # classes named on a line
 
@@ -43,6 +44,8 @@ def read_training_data(
     *,
     again: bool = False,
     choose: Choose | None = None,
+    model: ModelInfo | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> TrainingData:
     """Read a data set to train on.
 
@@ -55,6 +58,8 @@ def read_training_data(
             read the weights.
         again: whether a run has begun with these settings, so that nothing is chosen that they leave open.
         choose: decides what the settings leave open, once the data is read.
+        model: the network, where it is there already; None for what the settings say.
+        class_names: its classes, which the data must fit; None to take them from the data set.
 
     Raises:
         DataError: the data set has faults.
@@ -63,7 +68,7 @@ def read_training_data(
     dataset, settings = _open(task, data, settings, again=again)
     if settings.fit.plan and choose is None and not again:
         settings = _stretch(dataset, settings, say)
-    records = _read(task, dataset, settings)
+    records = _read(task, dataset, settings, class_names)
     counts = ", ".join(f"{len(part)} {name}" for name, part in records.items())
     say(f"data      {counts} images, {counted(_channels(settings, records), 'channel')}")
     say(f"classes   {_listed([f'{i} {name}' for i, name in enumerate(records['train'].classes.names)])}")
@@ -71,7 +76,7 @@ def read_training_data(
         say(f"note      {note}")
     if choose is not None:
         settings = choose(records, settings, lambda chosen: prepare_data(task, dataset, records, chosen, pre))
-    return prepare_data(task, dataset, records, settings, pre, say)
+    return prepare_data(task, dataset, records, settings, pre, say, model)
 
 
 def open_records(
@@ -101,13 +106,15 @@ def _open(
     return dataset, settings
 
 
-def _read(task: Task, dataset: Dataset, settings: TrainSettings) -> dict[str, Records]:
+def _read(
+    task: Task, dataset: Dataset, settings: TrainSettings, class_names: Sequence[str] | None = None
+) -> dict[str, Records]:
     from ..data import read_records
 
     for name in ("train", "val"):
         dataset.split(name)  # refuses a data set without it
     parts = [name for name in ("train", "val", "test") if dataset.splits.get(name)]
-    records = read_records(dataset, parts, scaled=task.scaled(settings))
+    records = read_records(dataset, parts, class_names=class_names, scaled=task.scaled(settings))
     if not records["train"].labelled:
         raise DataError(
             "no pixel of the train part has a class",
@@ -125,6 +132,7 @@ def prepare_data(
     settings: TrainSettings,
     pre: Preprocessing | None,
     say: Callable[[str], None] = _silent,
+    model: ModelInfo | None = None,
 ) -> TrainingData:
     """Return decoded data, ready for the network that the settings describe.
 
@@ -132,11 +140,12 @@ def prepare_data(
         task: what the network is to learn.
         dataset, records: as `open_records` gives them.
         settings: of the run.
-        pre: as `read_training_data`.
+        pre, model: as `read_training_data`.
         say: called with lines for the user.
     """
     channels = _channels(settings, records)
-    model = ModelInfo(*settings.network.model(channels, len(records["train"].classes.names)))
+    if model is None:
+        model = ModelInfo(*settings.network.model(channels, len(records["train"].classes.names)))
     initial: dict[str, np.ndarray] = {}
     if pre is None:
         pre, initial = _start(model, settings)  # refuses wrong arguments before anything is written
@@ -156,7 +165,7 @@ def _channels(settings: TrainSettings, records: Mapping[str, Records]) -> int:
 def read_again(
     task: Task,
     info: RunInfo,
-    data: str | os.PathLike[str] | Dataset | None,
+    data: Any,
     settings: TrainSettings,
     say: Callable[[str], None],
     pre: Preprocessing | None,
@@ -166,7 +175,7 @@ def read_again(
     Args:
         task: task of the run.
         info: what `run.json` says.
-        data: where the data set is now; None for where it was.
+        data: where the data set is now, or what it is, as `dataset_of` takes it; None for where it was.
         settings: settings of the run.
         say: called with lines for the user.
         pre: as `read_training_data`.
@@ -178,7 +187,10 @@ def read_again(
     source = data if data is not None else recorded_place(info)
     if source is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
-    again = read_training_data(task, source, settings, say, pre, again=True)
+    source = dataset_of(source, card_of_run(info, halo=0))
+    own = info.model.builder not in _OF_SETTINGS
+    given: dict[str, Any] = {"model": info.model, "class_names": info.classes.names} if own else {}
+    again = read_training_data(task, source, settings, say, pre, again=True, **given)
     if again.info.data.fingerprint != info.data.fingerprint:
         raise RunFolderError(
             "the data set is not the one the run was started with",
@@ -188,6 +200,17 @@ def read_again(
             fix="restore the files, or start a new run",
         )
     return replace(again, info=info)
+
+
+def dataset_of(data: Any, card: Card) -> Any:
+    """Return images with their labels, as `data.pairs.dataset_of_pairs` takes them, as a data set with seeded parts.
+
+    What `open_dataset` takes is returned as it is.
+    """
+    from ..data import Dataset
+    from ..data.pairs import dataset_of_pairs
+
+    return data if isinstance(data, (str, os.PathLike, Dataset)) else dataset_of_pairs(data, card, parted=True)
 
 
 def recorded_place(info: RunInfo) -> str | None:

@@ -158,7 +158,8 @@ def _summary(info: RunInfo | None, segmenter: Segments, epochs: int) -> str:
     if info is None:
         return f"{card.recipe}, head {card.head}, input {size}"
     encoder = info.model.arguments.get("encoder")
-    network = {"build_unet": "U-Net", "build_fcn": "FCN"}.get(info.model.builder, info.model.builder)
+    known = {"build_unet": "U-Net", "build_fcn": "FCN", "build_own": info.model.arguments.get("name", "")}
+    network = known.get(info.model.builder, info.model.builder)
     parts = [
         f"{network} on {encoder}" if encoder else network,
         f"input {size}",
@@ -188,11 +189,11 @@ def _facts(info: RunInfo | None, segmenter: Segments) -> dict[str, dict[str, obj
         },
         "Network": {
             "builder": info.model.builder,
-            **{name.replace("_", " "): _say(value) for name, value in info.model.arguments.items()},
+            **{name.replace("_", " "): _say(value) for name, value in _arguments(info).items()},
         },
         "Input": pre,
         "Plan": {name.replace("_", " "): _say(value) for name, value in plan.items()},
-        "Settings": _settings(info.train_settings()),
+        "Settings": _settings(info.train_settings(), network=not _is_own(info)),
         "Versions it was trained with": dict(info.versions),
     }
     if info.speed is not None:
@@ -201,9 +202,21 @@ def _facts(info: RunInfo | None, segmenter: Segments) -> dict[str, dict[str, obj
     return {**facts, "Where it was scored": changed}
 
 
-def _settings(settings: TrainSettings) -> dict[str, object]:
-    """Return the settings that have a value, by their names on the command line."""
-    values = {name: get(settings, option) for name, option in flat_options().items()}
+def _is_own(info: RunInfo) -> bool:
+    """Whether the network was the user's own, whose settings no training has chosen."""
+    return info.model.builder == "build_own"
+
+
+def _arguments(info: RunInfo) -> dict[str, object]:
+    """Return what the network is built from; of one of the user's own its layers are counted."""
+    arguments = dict(info.model.arguments)
+    return {**arguments, "layers": len(arguments["layers"])} if _is_own(info) else arguments
+
+
+def _settings(settings: TrainSettings, *, network: bool) -> dict[str, object]:
+    """Return the settings that have a value, by their names on the command line, with those of the network or not."""
+    named = {name: option for name, option in flat_options().items() if network or option.path[0] != "network"}
+    values = {name: get(settings, option) for name, option in named.items()}
     return {name.replace("_", " "): _say(value) for name, value in values.items() if value is not None}
 
 

@@ -18,13 +18,14 @@ from ..choices.arguments import checks_kinds
 from ..choices.heads import Head, check_head, find_head
 from ..choices.recipes import MIXED, Recipe, find_recipe
 from ..data.calibration import check_range, collect_calibration, to_levels
+from ..machine.backend import check_tensorflow
 from .agreement import check_agreement, label_agreement
 from .constants import check_constants
 from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
 from .mediapipe import LABELS_FILE, METADATA_NAME, labels_text, segmenter_metadata, take_pixels
 from .mixed_precision import MixedPrecisionConverter, calibrate
-from .model_checks import check_backend, check_fit, check_model, check_names, find_crop
+from .model_checks import check_fit, check_model, check_names, find_crop
 from .seal import add_card
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _prepare(
     """Return the model in the form that is exported, and the settings once they are known to fit it."""
     from ..models.inference import inference_form
 
-    check_backend()
+    check_tensorflow()
     shape = (*preprocessing.size, preprocessing.channels)
     given, form = model, inference_form(model, output, shape=shape)
     model = form.model
@@ -273,11 +274,19 @@ def _can_be_asked(model: keras.Model) -> bool:
 
 
 def _check_input_range(model: keras.Model, preprocessing: Preprocessing) -> None:
-    """Refuse a quantization-aware model whose input has another range than images have after preprocessing."""
+    """Refuse a quantization-aware model that was calibrated with images of another range than preprocessing gives.
+
+    One of an earlier version does not say what its images were. Its range of the input tells, but where features share
+    it, with which the image is joined.
+    """
     from ..models.fake_quant import FakeQuant
 
     (first,) = (node.operation for node in model.inputs[0]._keras_history.operation._outbound_nodes[:1])
-    if isinstance(first, FakeQuant):
+    if not isinstance(first, FakeQuant):
+        return
+    if first.seen is not None:
+        check_range(*first.seen, preprocessing, of_images=True)
+    elif len(first._inbound_nodes) == 1:
         check_range(float(np.asarray(first.low)), float(np.asarray(first.high)), preprocessing)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             "the model gives no score for every class at every pixel",
             expected=f"(1, {shape[0]}, {shape[1]}, classes >= 2), or (1, classes >= 2) of a classifier",
             found=output,
-            fix="end the model at full size with one channel a class, or with one channel and a sigmoid",
+            fix=_end_fix(output, shape),
         )
     return int(output[3]), SEGMENT.name
 
@@ -74,24 +74,21 @@ def find_crop(model: keras.Model) -> int:
         return 0
 
 
+def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
+    """Return the advice how a model is to end instead."""
+    sides = zip(shape[:2], output[1:3], strict=True) if len(output) == 4 else ()
+    factors = {full // side for full, side in sides if side and full % side == 0}
+    if len(factors) == 1 and factors != {1} and output[3] >= 2:
+        (factor,) = factors
+        return f"make its scores larger: keras.layers.UpSampling2D({factor}, interpolation='bilinear')(scores)"
+    return "end the model at full size with one channel a class, or with one channel and a sigmoid"
+
+
 def check_names(names: tuple[str, ...]) -> None:
     """Raise UsageError if two classes have one name, by which their areas could not be told apart."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError("two classes have one name", found=", ".join(twice), fix="give each class a name of its own")
-
-
-def check_backend() -> None:
-    """Raise UsageError unless Keras computes with TensorFlow, whose converter writes the file."""
-    import keras
-
-    if keras.config.backend() != "tensorflow":
-        raise UsageError(
-            "a file is made of a model on Keras's TensorFlow backend",
-            expected="KERAS_BACKEND=tensorflow",
-            found=keras.config.backend(),
-            fix='save it by model.save("own.keras") and export that: KERAS_BACKEND=tensorflow unetres export own.keras',
-        )
 
 
 def check_fit(preprocessing: Preprocessing, task: str, crop: int = 0) -> None:

@@ -1,26 +1,30 @@
-"""`unetres quantize`: from a run to a run whose network was trained on as its int8 file computes."""
+"""`unetres quantize`: from a run or a Keras model to a run whose network was trained on as its int8 file computes."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import look_up
 
 from ..choices.arguments import checks_kinds
 from ..runs import QUANTIZE_AWARE, Compression, RunFolder
 from ..settings import QuantizeSettings
+from ..tasks.loading import refuse_for_own
+from .own_source import open_own_source, read_own_data
 from .retraining import new_run, open_source, read_data
 from .tf_keras_training import TfKerasNetwork, train_in_tf_keras
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    import keras
+
     from ..quantization import Folded
     from ..training.training_data import TrainingData
 
@@ -29,10 +33,14 @@ _RANGES_FROM = 64  # calibration crops
 
 @checks_kinds
 def quantize(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | keras.Model,
     out: str | os.PathLike[str],
     *,
-    data: str | os.PathLike[str] | Dataset | None = None,
+    data: Any = None,
+    preprocessing: Preprocessing | None = None,
+    classes: Sequence[str] | None = None,
+    output: str | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
     engine: str = QuantizeSettings.engine,
     ranges: str = QuantizeSettings.ranges,
     keep_zeros: bool = QuantizeSettings.keep_zeros,
@@ -42,16 +50,23 @@ def quantize(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Train the network of a run on with fake quantization, and write it as a run of its own.
+    """Train a network on with fake quantization, and write it as a run of its own.
 
     What is validated, kept and scored is what the int8 file will compute; the quantized network before any training
     counts as a candidate for the weights that are kept. `unetres train --resume OUT` goes on after a stop (not with the
     engine "tfmot").
 
     Args:
-        source: a run folder; it is not changed.
+        source: a run folder, a `.keras` file or a `keras.Model`, (N, h, w, C) -> (N, h, w, classes) or (N, classes);
+            it is not changed. The run that is made of a model keeps its layers, and needs no code of yours any more.
         out: the run folder to make.
-        data: where the data set of the run is now; None for where it was.
+        data: where the data set of the run is now; None for where it was. A model needs one: what `open_dataset` takes,
+            or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset` or an iterable of such, as for
+            `evaluate`, of which seeded parts are trained on, validate, and are kept for the receipt.
+        preprocessing: how images meet the network; for `.keras` files and models. Nothing is guessed.
+        classes: class names, for `.keras` files and models; None for those of the data set.
+        output: of several outputs of a model of your own, the name of the one that is trained.
+        custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
         engine: "native" or "tfmot", see `keras_unetres.quantization.quantize_aware`.
         ranges: how ranges are found, see `keras_unetres.quantization.find_ranges`.
         keep_zeros: weights that are 0 stay 0.
@@ -75,10 +90,19 @@ def quantize(
     begun = time.perf_counter()
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
-    opened = open_source(source, out, overwrite=overwrite)
-    folded = fold(opened.model)  # refuses what has no int8 form before the data is read
+    own: dict[str, Any] = {"preprocessing": preprocessing, "classes": classes}
+    own |= {"output": output, "custom_objects": custom_objects}
+    refuse_for_own(source, **own)
     step = Compression(QUANTIZE_AWARE, engine, ranges, keep_zeros)
-    prepared = read_data(opened, data, step, epochs=epochs, minutes=minutes, learning_rate=learning_rate, say=say)
+    budget: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "learning_rate": learning_rate}
+    if isinstance(source, (str, os.PathLike)) and RunFolder.is_run(source):
+        opened = open_source(source, out, overwrite=overwrite)
+        folded = fold(opened.model)  # refuses what has no int8 form before the data is read
+        prepared = read_data(opened, data, step, **budget, say=say)
+    else:
+        model = open_own_source(source, out, **own, overwrite=overwrite)
+        folded = fold(model.model)
+        prepared = read_own_data(model, data, step, **budget, say=say)
     crops = prepared.calibration
     chosen = crops[np.unique(np.linspace(0, len(crops) - 1, _RANGES_FROM).astype(int))]
     say(f"ranges    {ranges}, of {len(chosen)} crops ...")

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.files import read_bytes, write_bytes
@@ -24,7 +24,6 @@ from ..tasks.reading import read_again
 if TYPE_CHECKING:
     import keras
 
-    from ..data import Dataset
     from ..training.training_data import TrainingData
 
 
@@ -63,7 +62,7 @@ def open_source(path: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
 
 def read_data(
     source: Source,
-    data: str | os.PathLike[str] | Dataset | None,
+    data: Any,
     step: Compression,
     *,
     epochs: int | None,

@@ -105,7 +105,7 @@ def train(
 def resume(
     run_path: str | os.PathLike[str],
     *,
-    data: str | os.PathLike[str] | Dataset | None = None,
+    data: Any = None,
     settings: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -115,7 +115,8 @@ def resume(
 
     Args:
         run_path: the run folder.
-        data: where its data set is now; None for where it was.
+        data: where its data set is now, or the images and labels themselves, as `quantize` takes them; None for where
+            it was.
         settings: settings by name that must be those of the run; "checkpoint_seconds", "cache", "tensorboard" and
             "devices" may differ.
         say: called with lines for the user.
