@@ -171,7 +171,7 @@ def _class_weights(asked: _Question) -> Decision:
     rarest = min(shares, key=lambda name: shares[name])
     said = f'"{rarest}" is {shares[rarest]:.1%} of the pixels'
     if len(shares) < _SEVERAL_CLASSES:
-        return Decision("class_weights", "equal", "two classes part by their overlap, which the loss asks for")
+        return Decision("class_weights", "equal", "of two classes the loss asks for the overlap already")
     if shares[rarest] * len(shares) < _RARE:
         return Decision("class_weights", "softened", f"{said}, and would be learned last")
     return Decision("class_weights", "equal", f"even {said}")

@@ -142,7 +142,7 @@ def told(
     seconds = time.perf_counter() - begun
     name = data.task.monitor.removeprefix("val_")
     score = f"{_TITLES.get(name, name)} {best:.4f} (epoch {best_epoch})"
-    say(f"best      validation {score}, {seconds / 60:.1f} min, {run.path}")
+    say(f"best      validation {score}, after {seconds / 60:.1f} min, in {run.path}")
     return {
         "run": str(run.path),
         f"best_{name}": best,
@@ -191,7 +191,9 @@ def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> 
             variable.assign(data.initial[variable.path])
     encoder, weights = data.info.model.arguments.get("encoder"), data.settings.network.weights
     on = f" on {encoder}" + (f" ({weights})" if weights else "") if encoder else ""
-    say(f"model     {model.name}{on}, {model.count_params() / 1e6:.2f} M parameters")
+    number = model.count_params()
+    size = f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number:,}"
+    say(f"model     {model.name}{on}, {size} parameters")
     return model
 
 

@@ -125,7 +125,7 @@ def check_output(path: str | os.PathLike[str], ending: str) -> Path:
     if file.suffix.lower() != ending:
         raise UsageError(f"the output is not a {ending}", file=path, expected=f"a name ending in {ending}")
     if not file.absolute().parent.is_dir():
-        raise FileSystemError("the folder does not exist", file=file.parent)
+        raise FileSystemError("its folder does not exist", file=file)
     return file
 
 
