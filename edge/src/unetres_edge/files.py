@@ -139,8 +139,8 @@ def write_report(path: str | os.PathLike[str], value: object) -> None:
         old = json.loads(Path(path).read_bytes()) if os.path.lexists(path) else None
     except (OSError, RecursionError, ValueError):
         old = ""
-    known = _keys(value)
-    if old is not None and 2 * len(_keys(old) & known) < max(len(_keys(old)), 1 if known else 0):
+    before, now = _keys(old), _keys(value)
+    if old is not None and 2 * len(before & now) < max(1, min(len(before), len(now))):
         raise ExistsError("not an earlier file of this kind, so it is not replaced", file=path, fix="choose another")
     write_json(path, value)
 
