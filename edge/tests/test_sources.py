@@ -140,6 +140,23 @@ def test_a_file_that_is_called_like_a_camera_is_itself(folder: Path) -> None:
     assert find_inputs(["0"]).names == ("a",)
 
 
+def test_what_takes_images_alone_passes_over_videos_that_it_finds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unetres_edge.segment.inputs.can_read_videos", lambda: True)
+    (folder / "in").mkdir()
+    Image.fromarray(picture(20)).save("in/a.png")
+    (folder / "in" / "clip.mp4").touch()
+    found = find_inputs(["in"])
+    assert [each.name for each in found.frames] == ["clip"]
+    alone = found.images_alone("a classifier")
+    assert (alone.images, alone.frames) == ((Path("in/a.png"),), ())
+    assert alone.notes == ("not read: in/clip.mp4; a classifier takes images alone",)
+    for named in ("in/clip.mp4", "0"):
+        with pytest.raises(UsageError, match="a classifier takes images, and no videos or cameras"):
+            find_inputs(["in/a.png", named]).images_alone("a classifier")
+
+
 @pytest.mark.parametrize("kind", ["length", "no length", "cut"])
 def test_mjpeg_over_http_is_read_frame_by_frame(kind: str) -> None:
     with camera(kind) as address:

@@ -514,11 +514,11 @@ def test_modules_import_nothing_that_is_not_sent() -> None:
     assert set().union(*named.values()) <= {*PAGE_FILES} | of_litert
 
 
-def test_our_own_code_stays_below_44_kb_over_the_wire() -> None:
+def test_our_own_code_stays_below_48_kb_over_the_wire() -> None:
     """The modules are sent as they are written, comments and all; what a browser loads of them, compressed."""
     loaded = [name for name in PAGE_FILES if not name.endswith((".d.ts", "node.js"))]
     sizes = {name: len(gzip.compress(page_file(name), 9)) for name in loaded}
-    assert sum(sizes.values()) < 44_000, sizes
+    assert sum(sizes.values()) < 48_000, sizes
 
 
 @pytest.mark.slow

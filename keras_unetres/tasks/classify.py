@@ -181,9 +181,12 @@ class Classify:
             best = ", ".join(f"{name} {share:.3f}" for _, name, share in answer.top[:3])
             say(f"[{done}/{total}] {image.name}  {best}  {answer.timing['total']:.0f} ms")
 
+        alone = inputs.images_alone("a classifier")
+        for note in alone.notes[len(inputs.notes) :]:
+            say(f"note  {note}")
         predict_classes(
             opened,
-            inputs.images_alone("a classifier").images,
+            alone.images,
             out,
             overwrite=outputs.overwrite,
             progress=progress,

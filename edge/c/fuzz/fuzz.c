@@ -128,8 +128,8 @@ static size_t add_bytes(File *file, size_t table, int field, const void *data, s
   return at + 4;
 }
 
-static void add_tensor(File *file, size_t slot, unsigned type, const UnetresCard *card, int last) {
-  uint32_t shape[4] = {1, (uint32_t)card->height, (uint32_t)card->width, (uint32_t)last}, scale = 0x3f000000; /* 0.5 */
+static void add_tensor(File *file, size_t slot, unsigned type, int height, int width, int last) {
+  uint32_t shape[4] = {1, (uint32_t)height, (uint32_t)width, (uint32_t)last}, scale = 0x3f000000; /* 0.5 */
   uint32_t zero[2] = {3, 0};
   size_t tensor = add_table(file, 5, 1 | 2 | 16), quantization = add_table(file, 4, 4 | 8), at;
   link_to(file, slot, tensor);
@@ -149,6 +149,7 @@ static File make_file(const uint8_t *text, size_t size, unsigned choice) {
   Span span = {(const char *)text, (const char *)text + size};
   size_t model, graph, tensors, entry, buffer, metadata, card_at;
   uint32_t zero = 0, one = 1;
+  int last;
   char digest[DIGEST_SIZE + 1];
   if (!file.data || !card) abort();
   if (size == 0 || parse_card(span, card, NULL)) {
@@ -164,8 +165,10 @@ static File make_file(const uint8_t *text, size_t size, unsigned choice) {
   tensors = add_vector(&file, graph, 0, NULL, 2);
   add_vector(&file, graph, 1, &zero, 1);
   add_vector(&file, graph, 2, &one, 1);
-  add_tensor(&file, tensors, kinds[choice % 3], card, card->channels);
-  add_tensor(&file, tensors + 4, kinds[choice / 4 % 4], card, card->argmax || choice / 64 ? 1 : card->class_count);
+  add_tensor(&file, tensors, kinds[choice % 3], card->height, card->width, card->channels);
+  last = card->argmax || choice / 64 ? 1 : card->class_count;
+  add_tensor(&file, tensors + 4, kinds[choice / 4 % 4], card->height - 2 * card->crop, card->width - 2 * card->crop,
+             last);
   buffer = add_table(&file, 1, 1);
   link_to(&file, add_vector(&file, model, 4, &zero, 1), buffer);
   metadata = add_vector(&file, model, 6, &zero, 1);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def draw_input(rng: np.random.Generator) -> bytes:
     head = str(rng.choice(["logits", "logits", "argmax"]))
     activation = str(rng.choice(["softmax", "sigmoid", "none"]))
     card = Card(names, default_colors(classes), pre, head=head, halo=int(rng.integers(0, 9)), activation=activation)
+    if pre.fit == "crop" and min(pre.size) > 4:
+        card = replace(card, crop=int(rng.integers(0, 3)), stride=int(rng.integers(1, min(pre.size) - 3)))
     text = card.to_json() if rng.random() < 0.7 else json.dumps(json.loads(card.to_json()), ensure_ascii=False)
     height, width = (int(n) for n in rng.integers(1, 60, 2))
     image = bytes([int(rng.integers(6)), height, 0, width, 0, int(rng.integers(2)) * channels, 1, 1])

@@ -38,10 +38,12 @@ class FrameSource:
     Args:
         word: a number of a camera, a video file, or an address.
         name: of the outputs, without an ending.
+        found: whether it was found in a folder or by a pattern, and not named itself.
     """
 
     word: str
     name: str
+    found: bool = False
 
     @property
     def file(self) -> Path:

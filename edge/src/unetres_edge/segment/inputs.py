@@ -6,7 +6,7 @@ import glob
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -45,16 +45,17 @@ class Inputs:
         return (*self.names, *(each.name for each in self.frames))
 
     def images_alone(self, asks: str) -> Inputs:
-        """Return it, if there are images alone.
+        """Return the images alone, with a note on videos that were found beside them.
 
         Raises:
-            UsageError: there is a source of frames.
+            UsageError: a video, a camera or an address was named.
         """
-        if self.frames:
-            raise UsageError(
-                f"{asks} takes images, and no videos or cameras", found=shown_word(self.frames[0].word), fix="drop it"
-            )
-        return self
+        named = next((each for each in self.frames if not each.found), None)
+        if named is not None or (self.frames and not self.images):
+            word = shown_word((named or self.frames[0]).word)
+            raise UsageError(f"{asks} takes images, and no videos or cameras", found=word, fix="drop it")
+        videos = [f"not read: {shown_word(each.word)}; {asks} takes images alone" for each in self.frames]
+        return replace(self, frames=(), notes=(*self.notes, *videos))
 
 
 def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -92,7 +93,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             continue
         pictures += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if can_read_videos():
-            frames += [FrameSource(os.fspath(file), name) for file, name in files if is_video(file)]
+            frames += [FrameSource(os.fspath(file), name, found=True) for file, name in files if is_video(file)]
         unread += [file for file, _ in files if is_unread(file) and not (is_video(file) and can_read_videos())]
     notes = _notes(unread)
     if not pictures and not frames:
