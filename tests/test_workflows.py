@@ -552,6 +552,7 @@ def test_data_that_goes_away_is_named_in_a_line_that_says_how_to_go_on(
     for name in "abcdefgh":
         write_pair(tmp_path / "set", name, half())
     monkeypatch.setattr("keras_unetres.data.records._MEMORY", 0)
+    monkeypatch.setattr("keras_unetres.data.overflow._SHARE", 0.0)
     begin = LearningRate.on_train_batch_begin
 
     def take_away(self: LearningRate, batch: int, logs: object = None) -> None:

@@ -9,6 +9,7 @@ draws, and one that samples a window of the image, of a fixed size, so that imag
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -77,8 +78,37 @@ def augment_packed(
     if outside not in ("ignore", "reflect"):
         raise UsageError("augmentation outside is wrong", expected="'ignore' or 'reflect'", found=repr(outside))
     sampler = _sampler(settings, pre, centre is not None, weight is not None, outside)
+    planes = [words] if weight is None else [words, weight[..., None]]
+
+    def cut(begin: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+        begin = tf.pad(begin, [[0, 1]])
+        return [tf.slice(values, begin, tf.concat([size, [values.shape[2]]], 0)) for values in planes]
+
     with tf.device("CPU:0"):
-        return sampler(words, key, weight, centre)
+        return sampler(cut, tf.shape(words)[:2], key, centre)
+
+
+def augment_window(
+    read: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]],
+    shape: tf.Tensor,
+    key: tf.Tensor,
+    settings: Augmentation,
+    pre: Preprocessing,
+    *,
+    weighted: bool = False,
+    centre: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """Do what `augment` does, from the window alone that the crop shows, so that the rest need not be in memory.
+
+    Args:
+        read: (first row and column (2,) int32, rows and columns (2,) int32) -> that window of what `pack` gives, and if
+            `weighted` that of the weights (h, w, 1).
+        shape: (2,) int32, of the whole sample.
+        key, settings, pre, centre: as for `augment`.
+        weighted: whether there are weights.
+    """
+    with tf.device("CPU:0"):
+        return _sampler(settings, pre, centre is not None, weighted, "ignore")(read, shape, key, centre)
 
 
 def pack(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -144,22 +174,24 @@ class _Sampler:
         self._fill = tf.function(self._sample, jit_compile=True, autograph=False)
 
     def __call__(
-        self, words: tf.Tensor, key: tf.Tensor, weight: tf.Tensor | None, centre: tf.Tensor | None
+        self,
+        read: Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]],
+        shape: tf.Tensor,
+        key: tf.Tensor,
+        centre: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        shape = tf.shape(words)[:2]
         plan = self.plan(key, shape, centre)
         begin = plan.pop("begin")
         size = tf.minimum(tf.constant(self.window), shape)
 
-        def cut(values: tf.Tensor) -> tf.Tensor:
-            """Return the window of (H, W, n) values as one row, filled up to its fixed length."""
-            depth = values.shape[2]
-            length = self.window[0] * self.window[1] * depth
-            row = tf.reshape(tf.slice(values, tf.pad(begin, [[0, 1]]), tf.concat([size, [depth]], 0)), [-1])
+        def filled(window: tf.Tensor) -> tf.Tensor:
+            """Return a window (h, w, n) as one row, filled up to its fixed length."""
+            length = self.window[0] * self.window[1] * window.shape[2]
+            row = tf.reshape(window, [-1])
             row = tf.concat([row, tf.zeros([length - tf.size(row)], row.dtype)], 0)
             return tf.ensure_shape(row, [length])
 
-        planes = [cut(words)] if weight is None else [cut(words), cut(weight[..., None])]
+        planes = [filled(window) for window in read(begin, size)]
         pixels, labels, *weights = self._fill(planes, plan, key, shape, begin, size[1])
         return pixels, labels, weights[0] if weights else None
 

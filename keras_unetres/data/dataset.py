@@ -1,7 +1,7 @@
 """Which samples make a data set, and which part of it each belongs to. No pixel is read here.
 
 A data set is a folder in one of the formats of `keras_unetres.data.forms`, a `dataset.yaml` (see `declaration`),
-an annotation file, a `tfds:NAME`, or arrays.
+an annotation file, a shard, an address with shards, `hf:NAME`, `tfds:NAME`, or arrays.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from ..choices.arguments import checks_kinds
 from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
 from .declaration import Declaration, Reading, check_names, read_declaration
 from .findings import Finding, Where, refuse
-from .forms import CLASS_FOLDERS, FORMATS, class_masks, find_format, has_masks, tfds
+from .forms import CLASS_FOLDERS, FORMATS, OME_ZARR, class_masks, find_format, has_masks, shards, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
 from .forms.layout import UNPARTED, Layout, list_files, repeated
 from .one_hot import with_one_hot
+from .shards.store import is_address, refuse_unasked
 from .sources import ImageFile, MaskFile, Sample
 from .splits import find_splits
 from .unread import find_unread, unread_note
@@ -109,8 +110,9 @@ def open_dataset(
     """Find the samples of a data set.
 
     Args:
-        path: a folder, a `dataset.yaml`, a COCO annotation file, `tfds:NAME`, or a `Dataset`, which is returned with
-            the changes made to its reading. A folder of class folders teaches a classifier.
+        path: a folder, a `dataset.yaml`, a COCO annotation file, a shard, an address with shards, `hf:NAME`,
+            `tfds:NAME`, or a `Dataset`, which is returned with the changes made to its reading. A folder of class
+            folders teaches a classifier.
         reading: how to read it; None for what the folder or file says.
         changes: single fields of `Reading` that differ from that; None as a value leaves a field as it is.
         strict: raise on faults of names and annotations; else they are in `faults`.
@@ -354,7 +356,7 @@ def _declaration(path: str | os.PathLike[str], task: str | None) -> tuple[Declar
 def _class_folders(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     """Return what `_declaration` does for a folder that can be nothing but one of class folders."""
     root = Path(path)
-    if not root.exists() and not tfds.is_asked_for(path):
+    if not root.exists() and not tfds.is_asked_for(path) and not is_address(path):
         raise DataError("no such data set", file=root, expected=CLASS_FOLDERS_EXPECTED)
     if not root.is_dir() or (root / "dataset.yaml").is_file():
         _refuse_other(SEGMENT.name, CLASSIFY.name, path)
@@ -368,18 +370,24 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     root = Path(path)
     if tfds.is_asked_for(path):
         return tfds.declaration(os.fspath(path)), "tfds"
+    if is_address(path):
+        return Declaration(root, root, {"path": os.fspath(path)}), _form_at(os.fspath(path))
     if root.is_dir() and (root / "dataset.yaml").is_file():
         root = root / "dataset.yaml"
     if root.suffix.lower() == ".json" and root.is_file():
         above = Path(os.path.abspath(root)).parent
         base = above.parent if above.name.lower() == "annotations" else above
         return Declaration(root, base, {"annotations": os.path.abspath(root)}), "coco"
+    if root.is_file() and shards.is_shard(root.name):
+        return Declaration(root, root, {}), shards.kind_of(root.name)
     if not root.is_dir() and root.suffix.lower() not in (".yaml", ".yml"):
         raise DataError("no such data set", file=root, expected="a folder with images/ and masks/, or a dataset.yaml")
     declared = read_declaration(root)
     name = declared.given.get("format")
     if name == "tfds" or tfds.is_asked_for(declared.given.get("path")):
         tfds.refuse_unasked(declared.given.get("path", "NAME"), root, "it names a data set of TensorFlow Datasets")
+    if is_address(declared.given.get("path")):
+        refuse_unasked(declared.given["path"], root, "it names an address")
     if name is None and "annotations" in declared.given:
         name = "coco"
     elif name is None and "masks" in declared.given:
@@ -393,6 +401,11 @@ def _declared_format(path: str | os.PathLike[str]) -> tuple[Declaration, str]:
     if name not in FORMATS:
         raise DataError("the format is unknown", file=root, expected=", ".join(FORMATS), found=name)
     return declared, name
+
+
+def _form_at(address: str) -> str:
+    """Return the form of what lies at an address."""
+    return OME_ZARR if address.rstrip("/").endswith(".zarr") else shards.form_at(address)
 
 
 def _reread(dataset: Dataset, reading: Reading | None, wanted: Mapping[str, Any]) -> Dataset:

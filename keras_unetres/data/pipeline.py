@@ -18,7 +18,8 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.segment.tiles import pad_to_tile, tile_origins
 
 from ..choices.augmentations import Augmentation
-from .augment import augment_packed, word_form
+from .augment import augment_packed, augment_window, unpack, word_form
+from .group_order import order_by_groups
 from .samples import Samples
 
 AT_ONCE = os.cpu_count() or 1  # samples that are made side by side
@@ -61,8 +62,17 @@ class Order:
         """Return the samples of an epoch's crops in their order, and the crops' numbers, each (crops,) int64."""
         total = self.samples.steps(self.batch_size) * self.batch_size
         owners = tf.gather(self.samples.owners, tf.range(total, dtype=tf.int64) % len(self.samples.owners))
-        order = tf.random.experimental.stateless_shuffle(owners, seed=tf.stack([tf.cast(self.seed, tf.int64), epoch]))
+        if self.samples.groups is None:
+            seed = tf.stack([tf.cast(self.seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(owners, seed=seed)
+        else:
+            order = tf.numpy_function(self._by_groups, [owners, epoch], tf.int64, stateful=False)
+            order = tf.ensure_shape(order, [total])
         return order, epoch * total + tf.range(total, dtype=tf.int64)
+
+    def _by_groups(self, owners: np.ndarray, epoch: np.ndarray) -> np.ndarray:
+        assert self.samples.groups is not None
+        return order_by_groups(owners, self.samples.groups, self.batch_size, (self.seed, int(epoch)))
 
     def chooser(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         """Return a function (sample, crop's number) -> (sample, place of the crop's middle in px, place as a share).
@@ -118,6 +128,7 @@ def training_batches(
     steps = samples.steps(batch_size)
     word, depth = word_form(samples.pre.channels)
     choose = order.chooser()
+    shapes = tf.constant([samples.shape(index) for index in range(len(samples))], tf.int32)
 
     def positions(epoch: tf.Tensor) -> tf.data.Dataset:
         parts = [tf.reshape(tf.reshape(part, [steps, workers, -1])[:, worker], [-1]) for part in order.epoch(epoch)]
@@ -134,14 +145,19 @@ def training_batches(
 
     def sample(owner: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, ...]:
         owner, position, share = choose(owner, key)
-        kinds = (word, tf.float32) if samples.weighted else (word,)
-        given = tf.numpy_function(lambda index: _arrays(samples, index), [owner], kinds, stateful=False)
-        words = tf.ensure_shape(given[0], [None, None, depth])
-        weight = tf.ensure_shape(given[1], [None, None]) if samples.weighted else None
-        anywhere = share * tf.cast(tf.shape(words)[:2], tf.float32)
+        shape = tf.gather(shapes, owner)
+        anywhere = share * tf.cast(shape, tf.float32)
         centre = tf.where(tf.math.is_nan(position), anywhere, position) if order.balance else None
         seeds = tf.stack([tf.cast(seed + 1, tf.int64), key])
-        example = augment_packed(words, seeds, augmentation, samples.pre, weight=weight, centre=centre)
+
+        def read(begin: tf.Tensor, size: tf.Tensor) -> list[tf.Tensor]:
+            kinds = (word, tf.float32) if samples.weighted else (word,)
+            cut = tf.numpy_function(samples.window, [owner, begin, size], kinds, stateful=False)
+            return [tf.ensure_shape(part, [None, None, n]) for part, n in zip(cut, (depth, 1), strict=False)]
+
+        example = augment_window(
+            read, shape, seeds, augmentation, samples.pre, weighted=samples.weighted, centre=centre
+        )
         return example if samples.weighted else example[:2]
 
     worker_batch = batch_size // workers
@@ -173,11 +189,6 @@ def draw_crop(
     return pixels.numpy(), labels.numpy().astype(np.uint8)
 
 
-def _arrays(samples: Samples, index: int) -> tuple[np.ndarray, ...]:
-    prepared = samples[int(index)]
-    return (prepared.words,) if prepared.weight is None else (prepared.words, prepared.weight)
-
-
 def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
     """Return fixed crops that cover every pixel once, filled up to whole batches with crops that are all `IGNORE`.
 
@@ -188,17 +199,26 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
     """
     if samples.class_ids is not None:
         return _whole_images(samples, samples.class_ids, batch_size)
-    crops = [crop for index in range(len(samples)) for crop in _cover(samples, index)]
-    missing = -len(crops) % batch_size
-    crops += [(crops[0][0], np.full_like(crops[0][1], IGNORE))] * missing
-    images, masks = (np.stack(part) for part in zip(*crops, strict=True))
-    data = tf.data.Dataset.from_tensor_slices((images, masks)).batch(batch_size, drop_remainder=True)
+    starts = _starts(samples)
+    total = int(starts[-1])
     table = tf.constant(samples.pre.table())
+
+    def cut(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        index = int(np.searchsorted(starts, int(number) % total, side="right")) - 1
+        image, mask = _cover(samples, index, int(number) % total - int(starts[index]))
+        return image, mask if number < total else np.full_like(mask, IGNORE)
+
+    def crop(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, mask = tf.numpy_function(cut, [number], (tf.uint8, tf.uint8), stateful=False)
+        image = tf.ensure_shape(image, (*samples.pre.size, samples.pre.channels))
+        return image, tf.ensure_shape(mask, samples.pre.size)
 
     def values(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         planes = [tf.gather(table[:, c], tf.cast(image[..., c], tf.int32)) for c in range(samples.pre.channels)]
         return tf.stack(planes, -1), tf.cast(mask, tf.int32)
 
+    data = tf.data.Dataset.range(total + -total % batch_size)
+    data = data.map(crop, num_parallel_calls=AT_ONCE, deterministic=True).batch(batch_size, drop_remainder=True)
     return untuned(data.map(values, num_parallel_calls=1).prefetch(1))
 
 
@@ -217,35 +237,50 @@ def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20
     """Return up to `count` plain crops (N, h, w, C) uint8 of training images, spread evenly over them."""
     height, width = samples.pre.size
     count = max(1, min(count, max_bytes // (height * width * samples.pre.channels)))
-    cover: list[tuple[int, int]] = []
-    for index in range(len(samples)):
-        cover += [(index, n) for n in range(len(_origins(samples, index)))]
-    chosen = cover if len(cover) <= count else [cover[i] for i in np.linspace(0, len(cover) - 1, count).astype(int)]
+    starts = _starts(samples)
+    total = int(starts[-1])
+    chosen = range(total) if total <= count else np.linspace(0, total - 1, count).astype(int)
     crops = []
-    for index, number in chosen:
-        y, x = _origins(samples, index)[number]
-        crops.append(pad_to_tile(samples[index].image, (height, width))[y : y + height, x : x + width])
+    for place in chosen:
+        index = int(np.searchsorted(starts, place, side="right")) - 1
+        crops.append(_cut(samples, index, _origins(samples, index)[place - int(starts[index])])[0])
     return np.stack(crops)
+
+
+def _starts(samples: Samples) -> np.ndarray:
+    """Return (N + 1,) int64: of the crops that cover all samples, the first of each, and how many there are."""
+    return np.cumsum([0, *(len(_origins(samples, index)) for index in range(len(samples)))])
 
 
 def _origins(samples: Samples, index: int) -> list[tuple[int, int]]:
     if samples.pre.fit != "crop":
-        return [(0, 0)]  # it has the network's size, and need not be read
-    shape = samples[index].mask.shape
-    rows, columns = (tile_origins(n, t, 0) for n, t in zip(shape, samples.pre.size, strict=True))
+        return [(0, 0)]
+    rows, columns = _axes(samples, index)
     return [(y, x) for y in rows for x in columns]
 
 
-def _cover(samples: Samples, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return crops over one pair; a pixel seen in an earlier crop is `IGNORE` in later ones."""
-    height, width = samples.pre.size
-    image, mask = samples[index].image, samples[index].mask
-    image = pad_to_tile(image, (height, width))
-    left = np.full(image.shape[:2], IGNORE, np.uint8)
-    left[: mask.shape[0], : mask.shape[1]] = mask
-    crops = []
-    for y, x in _origins(samples, index):
-        part = np.s_[y : y + height, x : x + width]
-        crops.append((image[part], left[part].copy()))
-        left[part] = IGNORE
-    return crops
+def _axes(samples: Samples, index: int) -> tuple[list[int], list[int]]:
+    """Return the first rows and the first columns of the crops that cover a sample."""
+    rows, columns = (tile_origins(n, t, 0) for n, t in zip(samples.shape(index), samples.pre.size, strict=True))
+    return rows, columns
+
+
+def _cover(samples: Samples, index: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return one of the crops that cover a sample; in its mask, a pixel seen in an earlier crop is `IGNORE`."""
+    rows, columns = _axes(samples, index)
+    row, column = divmod(number, len(columns))
+    y, x = rows[row], columns[column]
+    image, mask = _cut(samples, index, (y, x))
+    mask[: rows[row - 1] + samples.pre.size[0] - y if row else 0] = IGNORE
+    mask[:, : columns[column - 1] + samples.pre.size[1] - x if column else 0] = IGNORE
+    return image, mask
+
+
+def _cut(samples: Samples, index: int, origin: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a crop (h, w, C) uint8 and its mask (h, w) uint8, filled up by `pad_to_tile` and `IGNORE`."""
+    size = np.array(samples.pre.size)
+    room = np.minimum(size, np.array(samples.shape(index)) - origin)
+    image, mask = unpack(samples.window(index, np.array(origin), room)[0], samples.pre.channels)
+    filled = np.full(samples.pre.size, IGNORE, np.uint8)
+    filled[: room[0], : room[1]] = mask
+    return pad_to_tile(image, samples.pre.size), filled

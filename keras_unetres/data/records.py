@@ -5,11 +5,13 @@ Inside the package a mask is uint8 with class ids contiguous from 0 and `IGNORE`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -38,7 +40,9 @@ from .smears import is_smeared
 from .sources import MaskFile, Sample, Source
 from .turned import Turn, find_unclear, lay, turned_note
 
-_MEMORY = 4 << 30  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
+_MEMORY = 256 << 20  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
+_AT_ONCE = 1 << 22  # px that are looked at in one piece, where pieces do
+_large = threading.Lock()  # held while a large image is decoded, which takes several times its size
 _MOST_COLORS = 64
 _MOST_LISTED = 12  # values of a mask that a finding lists
 
@@ -46,7 +50,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One decoded sample.
 
@@ -70,7 +74,7 @@ class Record:
         return int(self.mask)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one decoding of a sample told: the arrays as stored, the mask values in it, or the fault.
 
@@ -259,9 +263,25 @@ def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], *, progress: bool, title: str = "reading") -> Iterator[T]:
     """Yield `work` of every item in order, done in as many threads as there are processors, with a progress bar."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(work, items)
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        done = _ahead(pool, work, items, 8 * threads)
         yield from with_progress(done, title, "sample", len(items)) if progress else done
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S], most: int) -> Iterator[T]:
+    """Yield results in order; at most so many wait to be taken, or to be made."""
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _look_at_all(
@@ -276,9 +296,8 @@ def _look_at_all(
 
 
 def _forget(look: Look) -> Look:
-    """Return a look that keeps what it told, but no pixels other than an empty mask of its size."""
-    mask = None if look.mask is None else np.broadcast_to(np.uint8(0), look.mask.shape)
-    return replace(look, image=None, mask=mask, instances=None, weight=None)
+    """Return a look that keeps what it told, but no pixels."""
+    return replace(look, image=None, mask=None, instances=None, weight=None)
 
 
 def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None) -> Look:
@@ -289,6 +308,12 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
     """
     if sample.class_id is not None:
         return _look_at_image(sample, dataset, scaled)
+    with _large if sample.image.is_large else contextlib.nullcontext():
+        return _look_at_pair(sample, dataset)
+
+
+def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
+    """Decode a sample that has a mask."""
     base = dataset.base
     source = sample.target
     if dataset.reading.masks_are == "instances" and sample.instances is not None:
@@ -319,9 +344,7 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
             fix = Fix("turn the mask by a quarter, as the image" if swapped else "make both the same size")
             where = Where(relative(source.file, base), sample.name)
             return Look(fault=Finding("size-differs", where, figures, fix))
-    found_values, counts = np.unique(mask, return_counts=True)
-    grey = image.ndim == 2 or bool((image == image[..., :1]).all())
-    by_value = dict(zip(found_values.tolist(), counts.tolist(), strict=True))
+    grey, by_value = is_grey(image), count_values(mask)
     size = (mask.shape[0], mask.shape[1])
     channels = 1 if image.ndim == 2 else image.shape[-1]
     return Look(
@@ -333,7 +356,7 @@ def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | Non
     """Decode an image that has one class, and scale it where that is wanted."""
     try:
         image = sample.image.read()
-        grey = image.ndim == 2 or bool((image == image[..., :1]).all())
+        grey = is_grey(image)
         flat = image.ndim == 2 or image.shape[-1] == 1
         # The colour order and the channels follow when all images are known; neither changes how one is scaled.
         channels = 1 if flat or (scaled is not None and scaled.channels == 1) else 3
@@ -350,6 +373,27 @@ def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | Non
         mode=f"{'grey' if flat else 'colour'} {image.dtype}",
         content=digest.hexdigest(),
     )
+
+
+def pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows of an array (H, W) or (H, W, C) in pieces, so that what is computed of each stays small."""
+    rows = max(1, _AT_ONCE // max(1, values.size // max(1, len(values))))
+    for start in range(0, len(values), rows):
+        yield values[start : start + rows]
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Return whether the channels of each pixel of an image (H, W) or (H, W, C) are equal."""
+    return image.ndim == 2 or all(bool((piece == piece[..., :1]).all()) for piece in pieces(image))
+
+
+def count_values(mask: np.ndarray) -> dict[int, int]:
+    """Return value -> pixels of a mask (H, W), in order of the values."""
+    total: Counter[int] = Counter()
+    for piece in pieces(mask):
+        values, counts = np.unique(piece, return_counts=True)
+        total.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return dict(sorted(total.items()))
 
 
 def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray | None, Finding | None]:

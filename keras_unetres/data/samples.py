@@ -1,4 +1,7 @@
-"""Prepared samples: image, mask and weights as the pipeline cuts them, in memory, or in a folder of files.
+"""Prepared samples: image, mask and weights as the pipeline cuts them, in memory, on disk, or in a folder of files.
+
+What does not fit in memory lies in a temporary file without a name, from which the pipeline reads the window of a
+crop alone; where the disk has no room either, a sample is decoded again whenever it is needed.
 
 A cache file is named by a digest of everything that decides its content: the bytes of the sample's files, how its
 masks are read, the preprocessing and the weighting. It is written whole or not at all, so processes may share a folder;
@@ -25,6 +28,8 @@ from unetres_edge.files import make_folder, write_bytes
 from unetres_edge.images.preprocessing import IGNORE, Placement, Preprocessing
 
 from .augment import pack, unpack, word_form
+from .group_order import find_groups
+from .overflow import Overflow
 from .records import Records, in_parallel
 from .sources import Sample
 from .weighting import Weighting, class_weights, weight_map
@@ -32,6 +37,7 @@ from .weighting import Weighting, class_weights, weight_map
 _CACHE_VERSION = 2
 _DIGEST = "sha256"  # in the metadata of a cache file, over its tensors
 _MOST_POINTS = 64  # of one class in one image, for class-balanced crops
+_ALL_POINTS = 1 << 21  # about so many of one class in all images
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Samples:
         weighted: whether pixels have weights.
         fault: what kept a sample from being read again, or None; TensorFlow wraps what is raised in a pipeline.
         class_weights: weights of `weighting.by_class`, or None.
+        groups: of samples in shards, which are read together, see `group_order`; or None.
 
     Raises:
         DataError: images that cannot be prepared, or border weights without instances.
@@ -93,8 +100,12 @@ class Samples:
         self.weighted = given or self.weighting != Weighting()
         self._kept: list[Prepared | None] = [None] * len(records)
         self.fault: UnetresError | None = None
-        if self.class_ids is None:  # else the records hold the images at the network's size already
+        # The records of images that have one class hold them at the network's size already.
+        self._sizes = records.sizes if pre.fit == "crop" and self.class_ids is None else [pre.size] * len(records)
+        if self.class_ids is None:
             self._keep_all()
+        self._overflow = self._make_overflow()
+        self.groups = find_groups(self.samples)
         area = pre.size[0] * pre.size[1]
         crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
         self.owners = np.repeat(np.arange(len(records)), crops).astype(np.int64)
@@ -106,6 +117,43 @@ class Samples:
         kept = self._kept[index]
         if kept is not None:
             return kept
+        with self._overflow.alone(index):
+            parts = self._overflow.read(index)
+            if parts is not None:
+                return _prepared(parts[0], self.pre.channels, parts[1][..., 0] if self.weighted else None)
+            prepared = self._read(index)
+            self._overflow.write(index, _planes(prepared))
+        return prepared
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of a prepared sample in px; it is not read for that."""
+        height, width = self._sizes[index]
+        return height, width
+
+    def window(self, index: int, begin: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
+        """Return a window of the words of a sample (h, w, n), and where there are weights, of these (h, w, 1).
+
+        Args:
+            begin: (2,) first row and column.
+            size: (2,) rows and columns.
+        """
+        index, (y, x), (height, width) = int(index), begin.tolist(), size.tolist()
+        if self._kept[index] is None:
+            found = self._overflow.read(index, (y, x), (height, width))
+            if found is not None:
+                return found
+        return [np.ascontiguousarray(plane[y : y + height, x : x + width]) for plane in _planes(self[index])]
+
+    def _make_overflow(self) -> Overflow:
+        """Return a file for the samples that are not in memory; images that have one class each are decoded again."""
+        word, depth = word_form(self.pre.channels)
+        forms: list[tuple[np.dtype, int]] = [(np.dtype(word.as_numpy_dtype), depth)]
+        forms += [(np.dtype(np.float32), 1)] * self.weighted
+        wanted = [] if self.class_ids is not None else [i for i, kept in enumerate(self._kept) if kept is None]
+        return Overflow({index: self.shape(index) for index in wanted}, forms, self._cache)
+
+    def _read(self, index: int) -> Prepared:
+        """Return a sample from its file in the cache, or decoded and prepared."""
         file = None if self._cache is None else self._cache / f"{self._key(self.samples[index])}.safetensors"
         cached = None if file is None else _load(file, self.pre.channels)
         if cached is not None and self._fits(index, cached):
@@ -122,10 +170,9 @@ class Samples:
 
     def _fits(self, index: int, prepared: Prepared) -> bool:
         """Whether a sample from a cache file has the form that it is prepared in."""
-        shape = self._records.sizes[index] if self.pre.fit == "crop" else self.pre.size
         known = (prepared.mask < len(self.classes.names)) | (prepared.mask == IGNORE)
         return (
-            prepared.mask.shape == tuple(shape)
+            prepared.mask.shape == self.shape(index)
             and bool(known.all())
             and (prepared.weight is not None) == self.weighted
             and (
@@ -139,14 +186,18 @@ class Samples:
         return math.ceil(len(self.owners) / batch_size)
 
     def points(self) -> list[np.ndarray]:
-        """Return for each class with pixels (M, 3) int64 places of it: sample, row, column; at most 64 of a sample."""
+        """Return for each class with pixels (M, 3) int64 places of it: sample, row, column.
+
+        They are at most 64 of a sample, and fewer of each where there are many samples.
+        """
         by_class: list[list[np.ndarray]] = [[] for _ in self.classes.names]
+        most = min(_MOST_POINTS, max(1, _ALL_POINTS // max(1, len(self))))
         for index in range(len(self)):
             mask = self[index].mask
             for class_id, places in enumerate(by_class):
                 flat = np.flatnonzero(mask == class_id)
                 if len(flat):
-                    flat = flat[np.linspace(0, len(flat) - 1, min(len(flat), _MOST_POINTS)).astype(int)]
+                    flat = flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)]
                     rows, columns = np.divmod(flat, mask.shape[1])
                     places.append(np.stack([np.full(len(flat), index), rows, columns], 1))
         return [np.concatenate(places).astype(np.int64) for places in by_class if places]
@@ -173,7 +224,7 @@ class Samples:
 
         def prepare(index: int) -> UnetresError | None:
             try:
-                self._kept[index] = self[index]
+                self._kept[index] = self._read(index)
             except ImageError as error:
                 return error
             return None
@@ -209,6 +260,11 @@ def _class_ids(records: Records) -> np.ndarray | None:
     values = records.classes.values or {}
     ids = [values[sample.class_id] for sample in records.samples if sample.class_id is not None]
     return np.array(ids, np.int64) if ids else None
+
+
+def _planes(prepared: Prepared) -> list[np.ndarray]:
+    """Return what is read of a sample, each (H, W, n)."""
+    return [prepared.words] if prepared.weight is None else [prepared.words, prepared.weight[..., None]]
 
 
 def _prepared(words: np.ndarray, channels: int, weight: np.ndarray | None) -> Prepared:

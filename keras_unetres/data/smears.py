@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from unetres_edge.errors import Fix
 
+_AT_ONCE = 1 << 22  # px that are filtered in one piece
 FIX = Fix("export the mask again without anti-aliasing, and scale masks by nearest neighbour")
 
 
@@ -30,12 +31,28 @@ def steps_over_classes(stored: np.ndarray, ignore: int | None) -> tuple[int, int
     A pixel is in between if its value lies strictly between the least and the greatest around it. What is not labelled
     does not count.
     """
+    direct = rim = 0
+    rows = max(1, _AT_ONCE // max(1, stored.shape[1]))
+    for start in range(0, len(stored), rows):  # with the rows above and below, which count for their own piece
+        above, below = min(start, 1), min(len(stored) - start - rows, 1) if start + rows < len(stored) else 0
+        piece = stored[start - above : start + rows + below]
+        of_piece = _steps_in(piece, ignore, np.s_[above : len(piece) - below], bool(below))
+        direct, rim = direct + of_piece[0], rim + of_piece[1]
+    return direct, rim
+
+
+def _steps_in(stored: np.ndarray, ignore: int | None, own: slice, goes_on: bool) -> tuple[int, int]:
+    """Return what `steps_over_classes` does of the own rows of a piece, and of the step to the row below them."""
     values = stored.astype(np.int64)
     known = np.ones(values.shape, bool) if ignore is None else values != ignore
+    down = slice(own.start, None if goes_on else own.stop)
     direct = 0
-    for near, far in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
-        direct += int(((np.abs(values[near] - values[far]) > 1) & known[near] & known[far]).sum())
+    for near, far in (
+        ((values[down][:-1], known[down][:-1]), (values[down][1:], known[down][1:])),
+        ((values[own][:, :-1], known[own][:, :-1]), (values[own][:, 1:], known[own][:, 1:])),
+    ):
+        direct += int(((np.abs(near[0] - far[0]) > 1) & near[1] & far[1]).sum())
     none = np.iinfo(np.int64).max
     low = ndimage.minimum_filter(np.where(known, values, none), 3, mode="nearest")
     high = ndimage.maximum_filter(np.where(known, values, -none), 3, mode="nearest")
-    return direct, int((known & (low < values) & (values < high)).sum())
+    return direct, int((known & (low < values) & (values < high))[own].sum())

@@ -15,7 +15,10 @@ import numpy as np
 
 from unetres_edge.errors import DataError
 from unetres_edge.files import read_bytes
-from unetres_edge.images.decode import read_colors, read_image, read_mask
+from unetres_edge.images.decode import read_colors, read_image, read_mask, read_pixel_count
+
+_LARGE = 1 << 24  # px; larger images are decoded one at a time
+_LARGE_FILE = 1 << 20  # bytes; smaller files hold no such image, or one that a flat colour makes small
 
 
 class Source(abc.ABC):
@@ -24,8 +27,15 @@ class Source(abc.ABC):
     `unlabelled` is the number of a map of objects that means "not labelled" and never an object, or None.
     """
 
+    __slots__ = ()
+
     file: Path
     unlabelled: ClassVar[int | None] = None
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it gives so many pixels that two of its kind should not be decoded at once, as far as is known."""
+        return False
 
     @abc.abstractmethod
     def read(self) -> np.ndarray:
@@ -58,13 +68,21 @@ def _digest(path: Path, changed: int, size: int) -> str:
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile(Source):
     """An image file, or a page of one; with `stacked`, the pages of a file are its channels."""
 
     file: Path
     page: int | None = None
     stacked: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the header says so; of small files it is not read."""
+        try:
+            return os.path.getsize(self.file) > _LARGE_FILE and read_pixel_count(self.file) > _LARGE
+        except OSError:
+            return False
 
     def read(self) -> np.ndarray:
         return read_image(self.file, self.page, stacked=self.stacked)
@@ -73,7 +91,7 @@ class ImageFile(Source):
         return file_digest(self.file) + ("" if self.page is None else f"#{self.page}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MaskFile(Source):
     """A mask file whose numbers are class or instance ids, or a page of one; `smeared` as `read_mask` takes it."""
 
@@ -145,7 +163,7 @@ class ClassId(Source):
         return str(self.value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """An image and what a network shall say of it, each where it comes from.
 

@@ -15,6 +15,9 @@ from ..data.kinds import KINDS
 from ..pages.check import CheckFigures, FaultRow, Thumbnail
 from ..pages.check import check_page as render_page
 from .check import Checkup
+from .summaries import picture_of
+
+_MOST_PICTURES = 500  # of findings, each decoded for the page
 
 
 def check_page(checkup: Checkup) -> bytes:
@@ -37,7 +40,11 @@ def check_page(checkup: Checkup) -> bytes:
 
 
 def _rows(findings: Sequence[Finding], checkup: Checkup) -> list[FaultRow]:
-    pictures = {image.sample.name: image.picture for image in checkup.images if image.picture is not None}
+    named = {finding.where.image for finding in findings[:_MOST_PICTURES]}
+    images = {image.sample.name: image for image in checkup.images if image.sample.name in named}
+    pictures = {
+        name: image.picture if image.picture is not None else picture_of(image.sample) for name, image in images.items()
+    }
     return [
         FaultRow(f.kind, f.file, f.found, f.expected, str(placed(f.fix, checkup.data)), pictures.get(f.where.image))
         for f in findings

@@ -13,11 +13,14 @@ import numpy as np
 from ..data.copies import find_copies
 from ..data.findings import Finding, Where, relative
 from ..data.fixes import leave_out
-from .summaries import DatasetSummary, ImageSummary, flips
+from .nearest import find_nearest
+from .summaries import DatasetSummary, ImageSummary, fingerprints, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
 _SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and what is asked of fewer
-_ROWS = 512  # pictures compared at a time
+_ROWS, _COLUMNS = 512, 4096  # pictures compared at a time
+_ALL_PAIRS = 1 << 24  # up to which each picture is compared with each
+_NEAREST = 16  # pictures that are compared with one, beyond
 
 
 def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
@@ -30,7 +33,7 @@ def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
 
 def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
-    seen = [image for image in summary.images if image.content and image.fine.any()]
+    seen = [image for image in summary.images if image.content]
     known = [image for image in seen if image.part == "train"]
     for part in ("val", "test"):
         others = [image for image in seen if image.part == part]
@@ -46,24 +49,65 @@ def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
 def _alike(
     known: Sequence[ImageSummary], others: Sequence[ImageSummary]
 ) -> Iterator[tuple[ImageSummary, ImageSummary]]:
-    """Yield (known, other) for the best match of each other picture, if both its fingerprints match."""
+    """Yield (known, other) for the best match of each other picture, if both its fingerprints match.
+
+    Of many pictures, each is compared with those alone that are nearest to it by figures that no flip changes.
+    """
     if not known or not others:
         return
-    coarse, fine = (np.stack([getattr(image, name) for image in known]) for name in ("coarse", "fine"))
+    there, asked = (np.stack([image.small for image in images]) for images in (known, others))
+    nearest = find_nearest(there, asked, _NEAREST) if len(known) * len(others) > _ALL_PAIRS else None
     for start in range(0, len(others), _ROWS):
-        block = others[start : start + _ROWS]
-        best = np.full((len(block), len(known)), -1.0, np.float32)
-        turned = [(flips(image.coarse), flips(image.fine)) for image in block]
-        for way in range(len(turned[0][0])):
-            rough = np.stack([t[0][way] for t in turned]) @ coarse.T
-            sharp = np.stack([t[1][way] for t in turned]) @ fine.T
-            best = np.maximum(best, np.where(rough >= _ALIKE[0], sharp, -1.0))
-        for other, row in zip(block, best, strict=True):
-            nearest = int(row.argmax())
-            if row[nearest] >= (_ALIKE[1] if _telling(other.fine) >= _SPARSE else _ALIKE_IF_SPARSE):
-                yield known[nearest], other
+        block = asked[start : start + _ROWS]
+        coarse, fine = fingerprints(block)
+        telling = _telling(fine)
+        if nearest is None:
+            best, score = _best_of_all(there, coarse, fine)
+        else:
+            best, score = _best_of_nearest(there, nearest[start : start + _ROWS], coarse, fine)
+        least = np.where(telling >= _SPARSE, _ALIKE[1], _ALIKE_IF_SPARSE)
+        for row in np.flatnonzero(fine.any(1) & (score >= least)):
+            yield known[int(best[row])], others[start + int(row)]
 
 
-def _telling(fingerprint: np.ndarray) -> float:
-    """Return by how many pixels a fingerprint is told apart: few where a bright spot or two are all there is to see."""
-    return float(np.square(np.square(fingerprint).sum()) / max(float((fingerprint**4).sum()), 1e-12))
+def _best_of_all(there: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of the picture in `there` (M, 32, 32) that is most like each other one, and how much."""
+    best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)
+    ways = list(zip(flips(coarse), flips(fine), strict=True))
+    for start in range(0, len(there), _COLUMNS):
+        known_coarse, known_fine = fingerprints(there[start : start + _COLUMNS])
+        found = np.full((len(coarse), len(known_coarse)), -1.0, np.float32)
+        for way_coarse, way_fine in ways:
+            rough, sharp = way_coarse @ known_coarse.T, way_fine @ known_fine.T
+            found = np.maximum(found, np.where((rough >= _ALIKE[0]) & known_fine.any(1), sharp, -1.0))
+        place = found.argmax(1)
+        value = found[np.arange(len(found)), place]
+        best = np.where(value > score, start + place, best)
+        score = np.maximum(score, value)
+    return best, score
+
+
+def _best_of_nearest(
+    there: np.ndarray, nearest: np.ndarray, coarse: np.ndarray, fine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_best_of_all` does, of the pictures alone whose places (N, k) are given for each; -1 for none."""
+    best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)
+    ways = list(zip(flips(coarse), flips(fine), strict=True))
+    for column in nearest.T:
+        rows = np.flatnonzero(column >= 0)
+        if not len(rows):
+            continue
+        known_coarse, known_fine = fingerprints(there[column[rows]])
+        value = np.full(len(rows), -1.0, np.float32)
+        for way_coarse, way_fine in ways:
+            rough = np.einsum("nd,nd->n", way_coarse[rows], known_coarse)
+            sharp = np.einsum("nd,nd->n", way_fine[rows], known_fine)
+            value = np.maximum(value, np.where((rough >= _ALIKE[0]) & known_fine.any(1), sharp, -1.0))
+        better = value > score[rows]
+        best[rows[better]], score[rows[better]] = column[rows[better]], value[better]
+    return best, score
+
+
+def _telling(fine: np.ndarray) -> np.ndarray:
+    """Return by how many pixels fingerprints are told apart: few where a bright spot or two are all there is to see."""
+    return np.square(np.square(fine).sum(1)) / np.maximum((fine**4).sum(1), 1e-12)

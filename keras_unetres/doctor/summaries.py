@@ -21,7 +21,7 @@ from ..data.classes import Classes
 from ..data.dataset import Dataset
 from ..data.findings import Finding
 from ..data.levels import Levels, count_levels
-from ..data.records import Look, look_at
+from ..data.records import Look, look_at, pieces
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
 from ..data.turned import Turn
@@ -29,6 +29,7 @@ from ..data.turned import Turn
 _SIDE = 32  # px; of the picture that near-duplicates are found by
 _BLUR = 3.0  # px of it; what is smoother than this says nothing of the picture
 _THUMB, _SMALL = 160, 56  # px
+_THINNED = 2000  # px; a picture of more than twice that is thinned out before it is made small
 _MAGIC = (
     (b"\x89PNG", (".png",)),
     (b"\xff\xd8\xff", (".jpg", ".jpeg")),
@@ -40,7 +41,10 @@ _MAGIC = (
 )
 
 
-@dataclass(frozen=True)
+_BLANK = np.zeros((_SIDE, _SIDE), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSummary:
     """What is kept of a sample: its image and its mask.
 
@@ -52,10 +56,9 @@ class ImageSummary:
         size: (height, width) in px.
         mode: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded image.
-        coarse: (32 * 32,) float32 of unit norm, the image made small; zeros for an image without texture.
-        fine: likewise, without what is smooth.
+        small: (32, 32) uint8, the image made small and grey; `fingerprints` tells from it which images are alike.
         constant: whether the image has one value.
-        picture: RGB thumbnail of the image, (h, w, 3) uint8, or None.
+        picture: RGB thumbnail of the image, (h, w, 3) uint8, of a few images; else None.
         mask: the stored mask at the thumbnail's size, where that is large, or None.
         steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
         palette: packed colour -> index of the values in a palette mask, or None.
@@ -73,8 +76,7 @@ class ImageSummary:
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     content: str = ""
-    coarse: np.ndarray = field(default_factory=lambda: np.zeros(_SIDE**2, np.float32))
-    fine: np.ndarray = field(default_factory=lambda: np.zeros(_SIDE**2, np.float32))
+    small: np.ndarray = field(default_factory=lambda: _BLANK)
     constant: bool = False
     picture: np.ndarray | None = None
     mask: np.ndarray | None = None
@@ -148,7 +150,7 @@ class DatasetSummary:
 
 
 def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True) -> ImageSummary:
-    """Decode a sample once and return what is kept of it: a `large` picture with its mask, or a small one."""
+    """Decode a sample once and return what is kept of it; where it is `large`, a picture with its mask, too."""
     look = look_at(sample, dataset)
     files = _files(sample)
     if look.image is None or look.mask is None:
@@ -156,7 +158,6 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
     image = look.image
     grey = image.ndim == 2 or image.shape[-1] == 1
     picture = _picture(image)
-    coarse, fine = _fingerprints(picture)
     height, width = picture.shape[:2]
     of_class = sample.class_id is not None
     small_mask = None if of_class else look.mask[np.ix_(_spread(look.size[0], height), _spread(look.size[1], width))]
@@ -167,13 +168,12 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         look.counts,
         look.size,
         f"{'grey' if grey else 'colour' if image.shape[-1] == 3 else f'{image.shape[-1]} channels'} {image.dtype}",
-        hashlib.sha256(f"{image.dtype}{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).hexdigest(),
-        coarse,
-        fine,
-        bool((image == image.reshape(-1)[0]).all()),
-        picture if large else _shrink(picture, _SMALL),
+        _content(image),
+        _small(picture),
+        all(bool((piece == image.reshape(-1)[0]).all()) for piece in pieces(image)),
+        picture if large else None,
         small_mask if large else None,
-        (0, 0) if of_class else _steps(look.mask, dataset),
+        (0, 0) if of_class else _steps(look, dataset),
         _palette(sample, look),
         files=files,
         levels=count_levels(image),
@@ -182,10 +182,27 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
     )
 
 
-def _steps(mask: np.ndarray, dataset: Dataset) -> tuple[int, int]:
-    if dataset.by_color or dataset.reading.masks_are == "instances":
+def picture_of(sample: Sample) -> np.ndarray | None:
+    """Return a small picture of a sample, decoded for it, or None where that fails."""
+    try:
+        return _shrink(_picture(sample.image.read()), _SMALL)
+    except UnetresError:
+        return None
+
+
+def _content(image: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).data.cast("B"))
+    return digest.hexdigest()
+
+
+def _steps(look: Look, dataset: Dataset) -> tuple[int, int]:
+    values = sorted((look.counts or {}).keys() - {dataset.reading.ignore})
+    if dataset.by_color or dataset.reading.masks_are == "instances" or look.mask is None:
         return 0, 0
-    return steps_over_classes(mask, dataset.reading.ignore)
+    if len(values) < 2 or (len(values) == 2 and values[1] == values[0] + 1):
+        return 0, 0  # nothing lies between, and nothing is skipped
+    return steps_over_classes(look.mask, dataset.reading.ignore)
 
 
 def _files(sample: Sample) -> dict[Path, str]:
@@ -202,6 +219,8 @@ def _files(sample: Sample) -> dict[Path, str]:
 def _picture(image: np.ndarray) -> np.ndarray:
     """Return an RGB thumbnail; depths other than 8 bits are stretched to the image's own range."""
     values = image if image.ndim == 3 else image[..., None]
+    step = max(1, max(values.shape[:2]) // _THINNED)
+    values = values[::step, ::step]
     values = values[..., [0, min(1, values.shape[-1] - 1), min(2, values.shape[-1] - 1)]]
     if values.dtype != np.uint8:
         low, high = float(values.min()), float(values.max())
@@ -219,23 +238,34 @@ def _spread(length: int, count: int) -> np.ndarray:
     return ((np.arange(count) + 0.5) * length / count).astype(int)
 
 
-def _fingerprints(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    small = Image.fromarray(picture).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    coarse = np.asarray(small, np.float32)
-    fine = coarse - ndimage.gaussian_filter(coarse, _BLUR, mode="nearest")
+def _small(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+
+
+def fingerprints(small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (coarse, fine) of small pictures (N, 32, 32): each (N, 32 * 32) float32 rows of unit norm.
+
+    Coarse is the picture, fine what of it is not smooth; zeros where there is no texture.
+    """
+    coarse = small.astype(np.float32)
+    fine = coarse - ndimage.gaussian_filter(coarse, _BLUR, mode="nearest", axes=(1, 2))
     return _unit(coarse), _unit(fine)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    values = (values - values.mean()).ravel()
-    length = float(np.linalg.norm(values))
-    return values / length if length > values.size**0.5 else np.zeros_like(values)  # below a grey level: no texture
+    rows = values.reshape(len(values), -1)
+    rows = rows - rows.mean(1, keepdims=True)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length > rows.shape[1] ** 0.5, rows / np.maximum(length, 1e-12), 0)  # below a grey level: none
 
 
 def flips(fingerprint: np.ndarray) -> list[np.ndarray]:
-    """Return a fingerprint as it is, mirrored, and both turned by quarters: all 8."""
-    square = fingerprint.reshape(_SIDE, _SIDE)
-    return [np.rot90(side, quarter).ravel() for side in (square, square[::-1]) for quarter in range(4)]
+    """Return fingerprints (N, 32 * 32) as they are, mirrored, and both turned by quarters: all 8."""
+    square = fingerprint.reshape(-1, _SIDE, _SIDE)
+    count = len(square)
+    return [
+        np.rot90(side, quarter, (1, 2)).reshape(count, -1) for side in (square, square[:, ::-1]) for quarter in range(4)
+    ]
 
 
 def _palette(sample: Sample, look: Look) -> dict[int, int] | None:

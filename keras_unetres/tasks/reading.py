@@ -217,12 +217,15 @@ def recorded_place(info: RunInfo) -> str | None:
     """Return where `run.json` says that the data set is, or None for one of arrays.
 
     Raises:
-        DataError: in TensorFlow Datasets, which a file does not open.
+        DataError: in TensorFlow Datasets or at an address, which a file does not open.
     """
     from ..data.forms import tfds
+    from ..data.shards.store import is_address, refuse_unasked
 
     if tfds.is_asked_for(info.data.path):
         tfds.refuse_unasked(info.data.path, "run.json", "the run was trained on a data set of TensorFlow Datasets")
+    if is_address(info.data.path):
+        refuse_unasked(info.data.path, "run.json", "the run was trained on a data set at an address")
     return info.data.path
 
 
@@ -321,6 +324,10 @@ def _path_of(dataset: Dataset) -> str | None:
     """Return where a data set can be opened again, or None for one of arrays."""
     if dataset.format == "arrays":
         return None
+    from ..data.shards.store import address_of, is_address
+
+    if is_address(dataset.root):
+        return address_of(dataset.root)
     return str(dataset.root) if dataset.format == "tfds" else os.path.abspath(dataset.root)
 
 

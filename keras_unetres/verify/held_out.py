@@ -177,6 +177,7 @@ def read_held_out(card: Card, data: Any, split: str | None, info: RunInfo | None
         DataError: the data set has faults, other classes, or does not have this part.
     """
     from ..data.records import fingerprint
+    from ..data.shards.store import is_address
     from ..tasks.reading import open_for, read_for
     from ..tasks.reports import changes_since
 
@@ -190,6 +191,7 @@ def read_held_out(card: Card, data: Any, split: str | None, info: RunInfo | None
         notes.append("The network was trained on these images, or on some of them.")
     path = DATA_IN_MEMORY
     if isinstance(data, (str, os.PathLike)):
-        path = os.fspath(data) if os.fspath(data).startswith("tfds:") else os.path.abspath(data)
+        text = os.fspath(data)
+        path = text if text.startswith("tfds:") or is_address(text) else os.path.abspath(text)
     about = ScoredOn(path, chosen, len(records), fingerprint(dataset, records.classes), tuple(notes))
     return HeldOut(records, about, TASKS[card.task])

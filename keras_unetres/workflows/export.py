@@ -19,6 +19,7 @@ from unetres_edge.model.card import read_card
 
 from ..choices.arguments import checks_kinds
 from ..data.forms.tfds import is_asked_for
+from ..data.shards.store import is_address
 from ..runs import RunFolder, RunInfo
 from ..settings import MAX_DROP, ExportSettings, LimitSettings
 from ..tasks import TASKS
@@ -361,7 +362,7 @@ def _find_images(
         why = f"{nameless} names no data set" if info is None else "the data set of the run was never a file"
         if asked:
             raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
-    elif isinstance(path, (str, os.PathLike)) and not is_asked_for(path) and not Path(path).exists():
+    elif isinstance(path, (str, os.PathLike)) and not _may_be_data(path):
         why = f"there is no data set at {path}"
         if asked:
             raise DataError("there is no such data set", file=path, fix="name it with --data")
@@ -397,3 +398,8 @@ def _check_path(out: str | os.PathLike[str], overwrite: bool) -> None:
             raise ExistsError("the output exists already", file=file, fix="pass --overwrite, or another --out")
     if not path.parent.is_dir():
         raise FileSystemError("the folder does not exist", file=path.parent)
+
+
+def _may_be_data(path: str | os.PathLike[str]) -> bool:
+    """Whether a data set may be there: a path of this machine that exists, or a place that is asked when it is read."""
+    return is_asked_for(path) or is_address(path) or Path(path).exists()

@@ -19,8 +19,10 @@ from . import (
     label_studio,
     labelme,
     objects,
+    ome_zarr,
     outline_files,
     run_lengths,
+    shards,
     stack,
     tfds,
     voc,
@@ -31,6 +33,8 @@ from .layout import Format, is_image, list_files
 from .parallel import find_parallel
 
 CLASS_FOLDERS = "class folders"
+OME_ZARR = "ome-zarr"
+SHARDS = (shards.PARQUET, shards.ARROW, shards.WEBDATASET)
 FORMATS = {
     "voc": Format(voc.recognises, voc.read),
     "coco": Format(coco.recognises, coco.read, by_name=True),
@@ -48,6 +52,8 @@ FORMATS = {
     "geojson": Format(outline_files.recognises_geojson, outline_files.read_geojson, by_name=True),
     "imagej": Format(outline_files.recognises_imagej, outline_files.read_imagej, by_name=True),
     "run lengths": Format(run_lengths.recognises, run_lengths.read, by_name=True),
+    **{name: Format(shards.recogniser(name), shards.read) for name in SHARDS},
+    OME_ZARR: Format(ome_zarr.recognises, ome_zarr.read),
     "tfds": Format(tfds.recognises, tfds.read),
     # Last: folders of masks look like it, too.
     CLASS_FOLDERS: Format(class_folders.recognises, class_folders.read, task=CLASSIFY.name),

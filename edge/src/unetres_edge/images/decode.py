@@ -95,16 +95,19 @@ def read_mask(path: str | os.PathLike[str], page: int | None = None, *, smeared:
             colours, transparent pixels, fractions, or rotated by EXIF.
     """
     with _named(MaskError, path):
-        data = _read_page(path, "mask", page)
-        if tiff.is_tiff(data):
-            return _tiff_mask(data, *_find_mask(data, page))
-        if pnm.is_pnm(data):
-            values, largest = _pnm_values(data, page)
-            return _grey(values.astype(np.uint8 if largest < 256 else np.uint16))
-        image = _open(data, page)
-        _refuse_smeared(image, smeared)
-        bits = png.read_bits(data) if png.is_png(data) else 8
-        return _mask_array(image) // (_SCALE.get(bits, 1) if image.mode == "L" else 1)
+        return _decode_mask(_read_page(path, "mask", page), page, smeared)
+
+
+def _decode_mask(data: bytes, page: int | None, smeared: bool = False) -> np.ndarray:
+    if tiff.is_tiff(data):
+        return _tiff_mask(data, *_find_mask(data, page))
+    if pnm.is_pnm(data):
+        values, largest = _pnm_values(data, page)
+        return _grey(values.astype(np.uint8 if largest < 256 else np.uint16))
+    image = _open(data, page)
+    _refuse_smeared(image, smeared)
+    bits = png.read_bits(data) if png.is_png(data) else 8
+    return _mask_array(image) // (_SCALE.get(bits, 1) if image.mode == "L" else 1)
 
 
 def read_colors(path: str | os.PathLike[str], page: int | None = None) -> np.ndarray:
@@ -117,25 +120,49 @@ def read_colors(path: str | os.PathLike[str], page: int | None = None) -> np.nda
         MaskError: as for `read_mask`; also more than 8 bits.
     """
     with _named(MaskError, path):
-        data = _read_page(path, "mask", page)
-        if tiff.is_tiff(data):
-            values = _tiff_image(data, *_find_mask(data, page))
-        elif pnm.is_pnm(data):
-            values, largest = _pnm_values(data, page)
-            if largest != 255:
-                raise MaskError("mask colours are not of 8 bits", expected="a maximum of 255", found=largest)
-            values = values.astype(np.uint8)
-        else:
-            image = _open(data, page)
-            _refuse_smeared(image)
-            values = _image_array(image)
-        if values.dtype != np.uint8 or values.shape[2:] not in ((), (3,)):
-            raise MaskError(
-                "mask colours are not of 8 bits",
-                expected="grey or RGB of uint8",
-                found=f"{values.shape} {values.dtype}",
-            )
-        return _packed(values)
+        return _decode_colors(_read_page(path, "mask", page), page)
+
+
+def _decode_colors(data: bytes, page: int | None) -> np.ndarray:
+    if tiff.is_tiff(data):
+        values = _tiff_image(data, *_find_mask(data, page))
+    elif pnm.is_pnm(data):
+        values, largest = _pnm_values(data, page)
+        if largest != 255:
+            raise MaskError("mask colours are not of 8 bits", expected="a maximum of 255", found=largest)
+        values = values.astype(np.uint8)
+    else:
+        image = _open(data, page)
+        _refuse_smeared(image)
+        values = _image_array(image)
+    if values.dtype != np.uint8 or values.shape[2:] not in ((), (3,)):
+        raise MaskError(
+            "mask colours are not of 8 bits",
+            expected="grey or RGB of uint8",
+            found=f"{values.shape} {values.dtype}",
+        )
+    return _packed(values)
+
+
+def decode_image(data: bytes, name: str | os.PathLike[str]) -> np.ndarray:
+    """Do what `read_image` does, from the bytes of a file; errors call it by a name."""
+    with _named(ImageError, name):
+        return _decode(_checked(data), None)
+
+
+def decode_mask(data: bytes, name: str | os.PathLike[str], *, colors: bool = False) -> np.ndarray:
+    """Do what `read_mask` does, or with `colors` `read_colors`, from the bytes of a file; errors call it by a name."""
+    with _named(MaskError, name):
+        return (_decode_colors if colors else _decode_mask)(_checked(data), None)
+
+
+def read_pixel_count(path: str | os.PathLike[str]) -> int:
+    """Return height times width by the header of a file, or 0 of one whose header Pillow does not read."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            return image.width * image.height
+    except Exception:  # of Pillow's readers: any kind
+        return 0
 
 
 def count_pages(path: str | os.PathLike[str]) -> int:
