@@ -28,7 +28,7 @@ from .train import (
 RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
 
-_DATA = "folder of a data set, a dataset.yaml, a COCO annotation file, or tfds:NAME"
+_DATA = "folder or shards of a data set, a dataset.yaml, a COCO annotation file, an address, hf:NAME or tfds:NAME"
 _STRETCHED = "percentiles of each image that are stretched to full scale"
 _MODEL = "run folder, .tflite or .keras file"
 _PARTS = (*SPLITS, "all")
