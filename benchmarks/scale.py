@@ -14,7 +14,6 @@ import argparse
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -53,27 +52,26 @@ def main() -> None:
     sets = [(form, count, SIDE) for count in options.pictures for form in options.forms]
     sets += [("folder", options.large, LARGE_SIDE)] * bool(options.large)
     for form, count, side in sets:
+        name = f"{count} x {side} px, {form}"
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="scale-") as folder:
-            run = measure(form, count, side, Path(folder))
-        figures["runs"][f"{count} x {side} px, {form}"] = {"command": given_command(), **run}
-        write_json(file, figures)
-        print(f"{count} x {side} px, {form}: {json.dumps(run)}", flush=True)
+            for run in measure(form, count, side, Path(folder)):
+                figures["runs"][name] = {"command": given_command(), **run}
+                write_json(file, figures)
+        print(f"{name}: {json.dumps(run)}", flush=True)
 
 
-def measure(form: str, count: int, side: int, folder: Path) -> dict[str, Any]:
-    """Draw a set and return the figures of both commands."""
+def measure(form: str, count: int, side: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Draw a set and yield the figures, of the check and then of both commands."""
     WRITERS[form](folder / "data", count, side)
     size, batch = (side, 256) if side == SIDE else (256, 16)
     shape = ["--size", str(size), "--batch", str(batch)]
-    found = {
+    found: dict[str, Any] = {
         "bytes": sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file()),
         "load": round(os.getloadavg()[0], 1),
         "check": run(["check", folder / "data"]),
-        "train": run(["train", folder / "data", "--out", folder / "run", *shape, *TINY]),
     }
-    shutil.rmtree(folder)
-    folder.mkdir()
-    return found
+    yield found
+    yield found | {"train": run(["train", folder / "data", "--out", folder / "run", *shape, *TINY])}
 
 
 def run(words: list[str | Path]) -> dict[str, Any]:

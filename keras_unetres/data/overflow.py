@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -45,6 +46,8 @@ class Overflow:
             if at + needed <= room:
                 self._places[index], at = at, at + needed
         self._file = tempfile.TemporaryFile(dir=place, prefix="unetres-") if self._places else None  # noqa: SIM115
+        if self._file is not None:
+            weakref.finalize(self, self._file.close)
 
     @contextlib.contextmanager
     def alone(self, index: int) -> Iterator[None]:

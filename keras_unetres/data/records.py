@@ -40,7 +40,7 @@ from .smears import is_smeared
 from .sources import MaskFile, Sample, Source
 from .turned import Turn, find_unclear, lay, turned_note
 
-_MEMORY = 256 << 20  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
+_MEMORY = 128 << 20  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
 _AT_ONCE = 1 << 22  # px that are looked at in one piece, where pieces do
 _large = threading.Lock()  # held while a large image is decoded, which takes several times its size
 _MOST_COLORS = 64

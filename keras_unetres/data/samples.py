@@ -145,11 +145,11 @@ class Samples:
         return [np.ascontiguousarray(plane[y : y + height, x : x + width]) for plane in _planes(self[index])]
 
     def _make_overflow(self) -> Overflow:
-        """Return a file for the samples that are not in memory; images that have one class each are decoded again."""
+        """Return a file for the samples that are not in memory."""
         word, depth = word_form(self.pre.channels)
         forms: list[tuple[np.dtype, int]] = [(np.dtype(word.as_numpy_dtype), depth)]
         forms += [(np.dtype(np.float32), 1)] * self.weighted
-        wanted = [] if self.class_ids is not None else [i for i, kept in enumerate(self._kept) if kept is None]
+        wanted = [index for index, is_kept in enumerate(self._records.in_memory) if not is_kept]
         return Overflow({index: self.shape(index) for index in wanted}, forms, self._cache)
 
     def _read(self, index: int) -> Prepared:

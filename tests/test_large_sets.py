@@ -1,0 +1,185 @@
+"""What does not fit in memory at once: the temporary file of prepared samples, pieces of large images, near copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_unetres.choices.augmentations import AUGMENTATIONS
+from keras_unetres.data import open_dataset, overflow, read_records, records, smears
+from keras_unetres.data.overflow import Overflow
+from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
+from keras_unetres.data.samples import Samples
+from keras_unetres.data.weighting import Weighting
+from keras_unetres.doctor import copies
+from keras_unetres.doctor.check import check
+from keras_unetres.doctor.nearest import find_nearest
+from keras_unetres.doctor.summaries import flips
+from unetres_edge import Preprocessing
+from unetres_edge.images.decode import read_pixel_count
+
+WORDS = (np.dtype(np.int32), 2)
+WEIGHTS = (np.dtype(np.float32), 1)
+
+
+def planes_of(index: int, height: int, width: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(index)
+    return [
+        rng.integers(0, 2**31, (height, width, 2)).astype(np.int32),
+        rng.random((height, width, 1)).astype(np.float32),
+    ]
+
+
+def test_a_window_of_a_sample_is_read_from_the_file() -> None:
+    shapes = {3: (5, 7), 4: (9, 4)}
+    kept = Overflow(shapes, [WORDS, WEIGHTS])
+    assert kept.read(3) is None  # nothing was written yet
+    for index, shape in shapes.items():
+        kept.write(index, planes_of(index, *shape))
+    for index, (height, width) in shapes.items():
+        for (y, x), (rows, columns) in [((0, 0), (height, width)), ((1, 2), (3, 2)), ((2, 0), (2, width))]:
+            found = kept.read(index, (y, x), (rows, columns))
+            assert found is not None
+            for plane, window in zip(planes_of(index, height, width), found, strict=True):
+                np.testing.assert_array_equal(window, plane[y : y + rows, x : x + columns])
+    assert kept.read(0) is None
+
+
+def test_what_has_no_room_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Usage:
+        free = 2 * (5 * 7 * 8 + 10)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda place: Usage)
+    kept = Overflow({0: (5, 7), 1: (5, 7)}, [WORDS], tmp_path)
+    for index in range(2):
+        kept.write(index, planes_of(index, 5, 7)[:1])
+    assert kept.read(0) is not None
+    assert kept.read(1) is None
+    assert not list(tmp_path.iterdir())  # it has no name
+
+
+def test_a_disk_that_is_full_after_all_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(28, "no space left on device")
+
+    kept = Overflow({0: (5, 7)}, [WORDS])
+    monkeypatch.setattr("os.pwrite", refuse)
+    kept.write(0, planes_of(0, 5, 7)[:1])
+    assert kept.read(0) is None
+
+
+def write_set(folder: Path, count: int = 6) -> Path:
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        mask = (rng.random((24, 20)) < 0.4).astype(np.uint8)
+        Image.fromarray(rng.integers(0, 256, (24, 20, 3)).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+def seen(folder: Path) -> list[np.ndarray]:
+    """Return all that training and validation see, and the calibration crops."""
+    read = read_records(open_dataset(folder), ["train", "val"], progress=False)
+    pre = Preprocessing(channels=3, size=(16, 16))
+    train = Samples(read["train"], pre, weighting=Weighting(by_class=1.0))
+    batches = training_batches(Order(train, 4, 0, balance=0.5), AUGMENTATIONS["light"], last_step=5)
+    found = [part.numpy() for batch in batches for part in batch]
+    found += [part.numpy() for batch in validation_batches(Samples(read["val"], pre), batch_size=4) for part in batch]
+    return [*found, calibration_crops(train, count=8)]
+
+
+def test_batches_are_the_same_wherever_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_set(tmp_path / "set")
+    in_memory = seen(folder)
+    monkeypatch.setattr(records, "_MEMORY", 0)
+    in_file = seen(folder)
+    monkeypatch.setattr(overflow, "_SHARE", 0.0)
+    decoded_again = seen(folder)
+    for one, other, third in zip(in_memory, in_file, decoded_again, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, third)
+
+
+def test_every_pixel_is_validated_once(tmp_path: Path) -> None:
+    read = read_records(open_dataset(write_set(tmp_path / "set")), ["all"], progress=False)["all"]
+    samples = Samples(read, Preprocessing(channels=3, size=(16, 16)))
+    masks = np.concatenate([mask.numpy() for _, mask in validation_batches(samples, batch_size=7)])
+    assert len(masks) % 7 == 0
+    found = np.bincount(masks[masks != 255].ravel(), minlength=2)
+    wanted = sum(np.bincount(record.mask.ravel(), minlength=2) for record in read)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_pieces_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 4, (37, 23)).astype(np.uint8)
+    colored = np.repeat(rng.integers(0, 256, (37, 23, 1)).astype(np.uint8), 3, -1)
+    whole = [smears.steps_over_classes(mask, ignore) for ignore in (None, 2)]
+    assert whole[0][0] > 0 < whole[0][1]
+    monkeypatch.setattr(smears, "_AT_ONCE", 100)
+    monkeypatch.setattr(records, "_AT_ONCE", 100)
+    assert [smears.steps_over_classes(mask, ignore) for ignore in (None, 2)] == whole
+    values, counts = np.unique(mask, return_counts=True)
+    assert list(records.count_values(mask).items()) == list(zip(values.tolist(), counts.tolist(), strict=True))
+    assert records.is_grey(colored)
+    colored[36, 22, 2] ^= 1
+    assert not records.is_grey(colored)
+
+
+def test_the_number_of_pixels_is_read_from_the_header(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((7, 5), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    assert (read_pixel_count(tmp_path / "a.png"), read_pixel_count(tmp_path / "b.png")) == (35, 0)
+
+
+def smooth(number: int) -> np.ndarray:
+    """Return a picture (32, 32) uint8 of a few waves and some grain."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:32, :32] / 32
+    waves = sum(
+        rng.normal() * np.cos(2 * np.pi * (u * y + v * x) + rng.uniform(0, 6)) for u in range(4) for v in range(4)
+    )
+    return np.clip(128 + 15 * waves + rng.normal(0, 12, (32, 32)), 0, 255).astype(np.uint8)
+
+
+def test_a_flipped_and_brightened_picture_is_the_nearest() -> None:
+    known = np.stack([smooth(n) for n in range(300)])
+    ways = [flips(known[n].reshape(1, -1))[n % 8].reshape(32, 32) for n in range(40)]
+    others = np.stack([np.clip(way * 0.9 + 8, 0, 255).astype(np.uint8) for way in ways])
+    nearest = find_nearest(known, others, 4)
+    assert [int(row[0]) for row in nearest] == list(range(40))
+    strangers = find_nearest(known, np.stack([smooth(n) for n in range(1000, 1040)]), 4)
+    assert (strangers == -1).mean() > 0.9  # hardly any picture is worth a comparison
+
+
+def test_near_copies_are_those_of_comparing_each_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "set"
+    for part in ("train", "val"):
+        for name in ("images", "masks"):
+            (folder / part / name).mkdir(parents=True)
+    for number in range(12):
+        picture, mask = smooth(number), (smooth(number) > 128).astype(np.uint8)
+        Image.fromarray(picture).save(folder / "train" / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "train" / "masks" / f"{number}.png")
+    for number, values in enumerate([smooth(3)[:, ::-1], np.rot90(smooth(7)), smooth(50), smooth(5)]):
+        brighter = np.clip(values.astype(int) + 9, 0, 255).astype(np.uint8)
+        Image.fromarray(np.ascontiguousarray(brighter)).save(folder / "val" / "images" / f"v{number}.png")
+        Image.fromarray(np.ascontiguousarray(values > 128).astype(np.uint8)).save(
+            folder / "val" / "masks" / f"v{number}.png"
+        )
+
+    def twins() -> set[tuple[str, str]]:
+        found = check(folder, hashes="off", progress=False).warnings
+        return {(f.file, f.figures["twin"]) for f in found if f.kind == "near-duplicate"}
+
+    each_with_each = twins()
+    monkeypatch.setattr(copies, "_ALL_PAIRS", 0)
+    assert twins() == each_with_each
+    assert each_with_each == {
+        (f"val/images/v{one}.png", f"train/images/{other}.png") for one, other in ((0, 3), (1, 7), (3, 5))
+    }
