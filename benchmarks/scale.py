@@ -47,17 +47,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where pictures are drawn (the system's folder for temporary ones)")
     options = parser.parse_args()
     file = make_folder(RESULTS) / "scale.json"
-    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"runs": {}}
-    figures["cores"] = os.cpu_count()
     sets = [(form, count, SIDE) for count in options.pictures for form in options.forms]
     sets += [("folder", options.large, LARGE_SIDE)] * bool(options.large)
     for form, count, side in sets:
         name = f"{count} x {side} px, {form}"
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="scale-") as folder:
             for run in measure(form, count, side, Path(folder)):
-                figures["runs"][name] = {"command": given_command(), **run}
-                write_json(file, figures)
+                keep(file, name, run)
         print(f"{name}: {json.dumps(run)}", flush=True)
+
+
+def keep(file: Path, name: str, run: dict[str, Any]) -> None:
+    """Write the figures of a set beside those of others."""
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"runs": {}}
+    figures["cores"] = os.cpu_count()
+    figures["runs"][name] = {"command": given_command(), **run}
+    write_json(file, figures)
 
 
 def measure(form: str, count: int, side: int, folder: Path) -> Iterator[dict[str, Any]]:
