@@ -85,7 +85,9 @@ class Store:
                     names.append(name)
                 if len(names) > _MOST_FILES:
                     raise DataError("too many files", file=self.base, expected=f"at most {_MOST_FILES}")
-        except OSError as error:
+        except DataError:
+            raise
+        except Exception as error:  # of the libraries behind fsspec: any kind
             raise _failed("cannot list the files", self.base, error) from error
         return sorted(names)
 
@@ -99,7 +101,7 @@ class Store:
                     yield from self._listed(path, depth - 1)
 
     def _listed_remote(self, depth: int) -> Iterator[str]:
-        if self.remote.isfile(self.root):
+        if self._is_file:
             yield PurePosixPath(self.root).name
             return
         start = self.root.rstrip("/") + "/"
@@ -116,7 +118,9 @@ class Store:
             return (
                 int(self.remote.size(self.place(name))) if self.remote is not None else os.path.getsize(self.path(name))
             )
-        except OSError as error:
+        except DataError:
+            raise
+        except Exception as error:  # of the libraries behind fsspec: any kind
             raise _failed("cannot read", self.path(name), error) from error
 
     def open(self, name: str) -> BinaryIO:
@@ -129,7 +133,9 @@ class Store:
             if self.remote is None:
                 return self.path(name).open("rb")
             opened: BinaryIO = self.remote.open(self.place(name), "rb")
-        except OSError as error:
+        except DataError:
+            raise
+        except Exception as error:  # of the libraries behind fsspec: any kind
             raise _failed("cannot read", self.path(name), error) from error
         return opened
 
@@ -146,7 +152,9 @@ class Store:
                 with self.path(name).open("rb") as file:
                     file.seek(start)
                     data = file.read(-1 if length is None else length)
-        except OSError as error:
+        except DataError:
+            raise
+        except Exception as error:  # of the libraries behind fsspec: any kind
             raise _failed("cannot read", self.path(name), error) from error
         if length is not None and len(data) != length:
             raise DataError("the file is shorter than it was", file=self.path(name), expected=length, found=len(data))
@@ -154,8 +162,15 @@ class Store:
 
     def place(self, name: str) -> str:
         """Return where a file is in a file system of fsspec."""
-        alone = PurePosixPath(self.root).name == name and self.remote.isfile(self.root)
+        alone = self._is_file and PurePosixPath(self.root).name == name
         return self.root if alone else f"{self.root.rstrip('/')}/{name}"
+
+    @property
+    def _is_file(self) -> bool:
+        """Whether the address is one file. A server of pages says so of folders, too, whose names have no ending."""
+        named = not self.root.endswith("/") and PurePosixPath(self.root).suffix not in ("", ".zarr")
+        return bool(named and self.remote.isfile(self.root))
+
 
 
 def open_store(source: str | os.PathLike[str]) -> Store:
@@ -179,7 +194,7 @@ def _open_remote(address: str) -> Store:
         raise DataError(
             f"fsspec cannot open this kind of address: {error}", file=address, fix=_library(address)
         ) from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of the libraries behind fsspec: any kind
         raise _failed("cannot open", Path(address), error) from error
     return Store(Path(address), remote, root)
 
@@ -198,5 +213,5 @@ def _library(address: str) -> str:
 
 
 def _failed(what: str, file: Path, error: Exception) -> DataError:
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return DataError(f"{what}: {said}", file=file)
