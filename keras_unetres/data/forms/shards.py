@@ -61,7 +61,7 @@ def recogniser(name: str) -> Callable[[Path], bool]:
         places = [
             base,
             base / "data",
-            *(path for path in sorted(base.iterdir()) if path.is_dir() and _part_of(path.name)),
+            *(path for path in sorted(base.iterdir()) if _part_of(path.name) and path.is_dir()),
         ]
         files = (path for place in places if place.is_dir() for path in place.iterdir())
         return any(kind_of(path.name) == name and path.is_file() for path in files)

@@ -172,7 +172,6 @@ class Store:
         return bool(named and self.remote.isfile(self.root))
 
 
-
 def open_store(source: str | os.PathLike[str]) -> Store:
     """Return the place with shards that a folder or an address names.
 

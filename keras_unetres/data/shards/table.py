@@ -24,6 +24,7 @@ from .groups import Group
 from .store import Store
 
 _GOES_ON, _SCHEMA, _DICTIONARY, _BATCH = 0xFFFFFFFF, 1, 2, 3  # as Arrow's format numbers them
+_NUMPY_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # of types called otherwise
 _MOST_METADATA = 64 << 20  # bytes of the header of a message
 
 
@@ -216,7 +217,7 @@ def _stored_type(pa: Any, table: Table, column: str) -> tuple[Any, int]:
 def _dtype(pa: Any, table: Table, column: str) -> np.dtype | None:
     """Return the type of the numbers of a column of arrays, or None of one of files."""
     kind, depth = _stored_type(pa, table, column)
-    return np.dtype(kind.to_pandas_dtype()) if depth else None
+    return np.dtype(_NUMPY_NAMES.get(str(kind), str(kind))) if depth else None
 
 
 def _cell(value: Any, dtype: np.dtype | None) -> Any:
