@@ -93,6 +93,7 @@ def seen(folder: Path) -> list[np.ndarray]:
     return [*found, calibration_crops(train, count=8)]
 
 
+@pytest.mark.slow  # compiles what draws crops
 def test_batches_are_the_same_wherever_samples_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_set(tmp_path / "set")
     in_memory = seen(folder)
