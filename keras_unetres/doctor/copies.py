@@ -18,7 +18,7 @@ from .summaries import DatasetSummary, ImageSummary, fingerprints, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
 _SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and what is asked of fewer
-_ROWS, _COLUMNS = 512, 4096  # pictures compared at a time
+_ROWS, _COLUMNS = 512, 1024  # pictures compared at a time
 _ALL_PAIRS = 1 << 24  # up to which each picture is compared with each
 _NEAREST = 16  # pictures that are compared with one, beyond
 

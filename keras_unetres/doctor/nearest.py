@@ -17,7 +17,7 @@ from .summaries import fingerprints
 _LOW = 5  # lowest frequencies of the picture, in either direction
 _BAND = (4, 10)  # and of its details
 _REACH = (0.2, 0.45)  # by which coarse (correlation 0.98) and fine ones (0.9) of pictures that are alike differ at most
-_ROWS = 4096
+_ROWS = 512  # pictures at a time
 
 
 def find_nearest(known: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
