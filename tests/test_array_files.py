@@ -173,3 +173,22 @@ def test_channels_that_overlap_are_named(tmp_path: Path) -> None:
     faults = check(tmp_path, hashes="off", progress=False).faults
     assert [fault.where.image for fault in faults] == ["3.png"]
     assert faults[0].found.startswith("the channels of a mask overlap")
+
+
+def test_arrays_in_folders_that_are_links_are_read(tmp_path: Path) -> None:
+    for part, values in (("images", PICTURES), ("masks", IDS)):
+        for number, each in enumerate(values):
+            save(tmp_path / "kept" / part / f"a{number}.npy", each)
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / part / "linked").symlink_to(tmp_path / "kept" / part)
+    assert is_right(tmp_path / "set")
+
+
+def test_an_archive_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
+    archive(tmp_path)
+    file = tmp_path / "data.npz"
+    data = bytearray(file.read_bytes())
+    data[200:400] = bytes(200)
+    file.write_bytes(data)
+    with pytest.raises(UnetresError, match=r"data\.npz"):
+        read(tmp_path)

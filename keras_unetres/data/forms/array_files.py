@@ -13,6 +13,7 @@ import functools
 import hashlib
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..one_hot import class_ids, has_rest, note
 from ..sources import ImageFile, MaskFile, Sample, Source, file_digest
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
 
 _IMAGES = ("x", "image", "images", "img", "imgs", "input", "inputs", "data", "pictures", "volume")
 _MASKS = ("y", "mask", "masks", "label", "labels", "gt", "target", "targets", "seg", "segmentation", "annotations")
@@ -142,7 +143,7 @@ def load(file: Path, key: str = "") -> np.ndarray:
         if file.suffix.lower() == ".npz":
             return _from_npz(file, key, file.stat().st_mtime_ns)
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         objects = "pickle" in str(error).lower() or "object" in str(error).lower()
         fix = "save it again as one array of numbers: numpy.save(file, numpy.stack(images))" if objects else None
         found = "Python objects, which could run code" if objects else str(error) or type(error).__name__
@@ -280,7 +281,7 @@ def _shape(array: Array) -> tuple[int, ...]:
             version = np.lib.format.read_magic(member)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             return tuple(header(member)[0])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return ()
 
 
@@ -341,7 +342,7 @@ def _folders(base: Path) -> tuple[Path, Path] | None:
 
 
 def _arrays_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.npy") if not path.name.startswith(".") and path.is_file())
+    return [path for path in list_files(folder, (".npy",)) if path.is_file()]
 
 
 def _one_a_file(layout: Layout, images: Path, masks: Path, base: Path) -> list[Sample]:

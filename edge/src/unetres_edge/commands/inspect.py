@@ -35,10 +35,11 @@ def print_card(card: Card, num_bytes: int) -> None:
 def card_lines(card: Card, num_bytes: int) -> list[str]:
     """Return a card as people read it, line by line."""
     pre = card.preprocessing
+    order = f" ({pre.color_order})" if pre.channels == 3 else ""
     resealed = f"resealed   {counted(card.resealed, 'time')}: other tools changed the file after its export"
     return [
         f"task       {card.task}, head {card.head}, recipe {card.recipe}, {num_bytes / 1000:.0f} kB",
-        f"input      {pre.size[0]} x {pre.size[1]} x {pre.channels} ({pre.color_order}), fit {pre.fit}",
+        f"input      {pre.size[0]} x {pre.size[1]} x {pre.channels}{order}, fit {pre.fit}",
         *(
             f"class      {number}  {name}  #{bytes(color).hex()}"
             for number, (name, color) in enumerate(zip(card.class_names, card.class_colors, strict=True))
