@@ -154,7 +154,7 @@ class _Total:
         areas = [count / result.class_map.size for count in result.areas().values()]
         per_second = self.frames / max(time.monotonic() - self._begin, 1e-6)
         line = (
-            f"frame {frame.index}  {result.timing['total']:.0f} ms  {per_second:.1f} a second  {frame.dropped} dropped"
+            f"frame {frame.index}, {result.timing['total']:.0f} ms, {per_second:.1f} a second, {frame.dropped} dropped"
         )
         drawn = result.overlay(view) if self.writer or (self.page and self.page.watchers) else view
         if self.writer:
