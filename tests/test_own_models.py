@@ -334,6 +334,10 @@ NAMED: dict[str, tuple[Callable[[], keras.Model], str]] = {
         lambda: functional(lambda image: layers.Conv2D(3, 3, strides=4, padding="same")(image)),
         r"UpSampling2D\(4, interpolation='bilinear'\)",
     ),
+    "one pixel of scores": (
+        lambda: functional(lambda image: layers.GlobalAveragePooling2D(keepdims=True)(body(image))),
+        r"end a classifier with keras.layers.Flatten",
+    ),
     "more classes than uint8": (lambda: functional(lambda image: body(image, 300)), "at most 255; found 300"),
 }
 

@@ -76,6 +76,8 @@ def find_crop(model: keras.Model) -> int:
 
 def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
     """Return the advice how a model is to end instead."""
+    if len(output) == 4 and tuple(output[1:3]) == (1, 1) and output[3] >= 2:
+        return "end a classifier with keras.layers.Flatten(), so that it gives (N, classes)"
     sides = zip(shape[:2], output[1:3], strict=True) if len(output) == 4 else ()
     factors = {full // side for full, side in sides if side and full % side == 0}
     if len(factors) == 1 and factors != {1} and output[3] >= 2:
