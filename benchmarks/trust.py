@@ -14,8 +14,8 @@ other, the share of halves above the level, and of the pixels that are given up.
 
 Unfamiliar pictures: for eight corruptions at five strengths and for pictures of other kinds, the share that is warned
 of, and the AUROC of the distance against untouched test images. Over all corrupted and untouched pictures, the AUROC of
-"its mIoU is below the 5th percentile of the validation images'", beside those of mean softmax entropy, energy and
-largest logit. The mIoU is that of the picture alone.
+"its mIoU is below the 5th percentile of the validation images'", beside those of the expected IoU, mean entropy, energy
+and largest logit. The mIoU is that of the picture alone.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
     bad = np.array([row["miou"] < limit for row in everything])
     auroc = {
         key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4)
-        for key in ("distance", "entropy", "energy", "max_logit")
+        for key in ("distance", "expected_iou", "entropy", "energy", "max_logit")
     }
     summary = {
         "limit_miou": round(limit, 4),
@@ -255,6 +255,7 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
         "entropy": float(-(chances * np.log(np.maximum(chances, 1e-12))).sum(-1).mean()),
         "energy": float(-np.logaddexp.reduce(scores, -1).mean()),
         "max_logit": float(-scores.max(-1).mean()),
+        "expected_iou": -result.expected_iou(),
     }
     if mask is not None:
         row["miou"] = Confusion.of(mask, result.class_map, len(card.class_names)).mean_iou() or 0.0

@@ -19,8 +19,11 @@ from keras_unetres.cli import main
 from keras_unetres.tflite.seal import add_card
 from keras_unetres.trust.calibrate import fit_calibration, left_out_calibrations, log_loss
 from keras_unetres.trust.reliability import Bins, measure_reliability
-from keras_unetres.trust.scored_pixels import ScoredPixels
+from keras_unetres.trust.scored_pixels import ScoredPixels, score_pixels
+from keras_unetres.verify.held_out import HeldOut, read_held_out
 from keras_unetres.verify.receipt import read_receipt
+from keras_unetres.verify.rows import ScoredOn
+from keras_unetres.workflows.calibrate import calibrate_file
 from keras_unetres.workflows.export import export
 from unetres_edge import Segmenter, read_card
 from unetres_edge.model.calibration import Calibration
@@ -145,7 +148,7 @@ def exported(
     path = tmp_path_factory.mktemp("calibrated") / "m.tflite"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("keras_unetres.tflite.export_tflite", make)
-        export(run_folder, path, max_drop=5.0, say=silent)
+        export(run_folder, path, split="val", max_drop=5.0, say=silent)
     return path, cells
 
 
@@ -155,7 +158,7 @@ def test_export_calibrates_and_the_receipt_says_so(exported: tuple[Path, Path]) 
     receipt = json.loads(file.with_name(file.stem + ".receipt.json").read_text())
     assert card.calibration is not None
     assert receipt["reliability"]["calibration"] == card.calibration.to_dict()
-    assert receipt["reliability"]["measured_on"] == "1 test image"
+    assert receipt["reliability"]["measured_on"].startswith("1 validation image")
     assert read_receipt(file).to_dict() == receipt
     assert receipt["file"]["sha256"] == card.sha256
     page = file.with_name(file.stem + ".receipt.html").read_text()
@@ -223,6 +226,33 @@ def test_a_promise_is_put_on_the_card_and_given_up_for(
         image = image if segmenter.card.preprocessing.channels == 1 else np.repeat(image[..., None], 3, -1)
         plain, careful = segmenter.segment(image).class_map, segmenter.segment(image, abstain=True).class_map
     np.testing.assert_array_equal(careful[careful != 255], plain[careful != 255])
+
+
+def test_what_makes_test_images_worse_is_left_out(exported: tuple[Path, Path]) -> None:
+    """Labels that are all right want sharper probabilities, labels that are all wrong want softer ones."""
+    file, data = exported
+    plain = file.read_bytes()
+    validation = read_held_out(read_card(plain), str(data), "val", None)
+    with Segmenter(plain) as segmenter:
+        picture = validation.records[0].image
+        labels = segmenter.segment(picture).class_map
+    about = ScoredOn("x", "test", 1, "", ())
+    kept = {}
+    for name, mask in (("right", labels), ("wrong", (1 - labels).astype(np.uint8))):
+        test = HeldOut([SimpleNamespace(name=name, image=picture, mask=mask)], about, validation.task)
+        calibrated, figures = calibrate_file(plain, validation, test, say=silent)
+        found = read_card(calibrated).calibration
+        assert (found is None) == ("why_not" in figures)
+        kept[name] = found
+    temperature = fit_calibration(score_pixels_of(plain, validation), biases=True).temperature
+    assert temperature != 1
+    left_out = "right" if temperature > 1 else "wrong"
+    assert [name for name, found in kept.items() if found is None] == [left_out]
+
+
+def score_pixels_of(data: bytes, held: HeldOut) -> ScoredPixels:
+    with held.task.open_file(data) as opened:
+        return score_pixels(opened, held.task, held.records)
 
 
 def test_a_file_without_scores_is_refused_by_name(exported: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:

@@ -94,6 +94,8 @@ def calibrate_file(
 ) -> tuple[bytes, dict[str, Any]]:
     """Return a file with what makes its probabilities right in its card, and how right they are, JSON values.
 
+    Where it makes those of the test images worse, it is left out, and the values say so.
+
     Args:
         data: bytes of a `.tflite` with scores.
         validation: the images that it is found on.
@@ -126,6 +128,13 @@ def calibrate_file(
         return {"log_loss": round(log_loss_of(measured, how), 6), **reliability}
 
     before, after = figures_of([(own, None) for own, _ in parts]), figures_of(parts)
+    if measured is not pixels and after["log_loss"] > before["log_loss"]:
+        why = (
+            f"what was found on {validation.about} makes the probabilities of {about} worse (log loss "
+            f"{before['log_loss']:.4f}, with it {after['log_loss']:.4f}): the two parts differ"
+        )
+        say(f"not calibrated: {why}")
+        return add_card(data, card), {"why_not": why}
     biased = " and a bias a class" if found.bias else ""
     say(
         f"calibrated on {validation.about}: temperature {found.temperature:.3g}{biased}; "

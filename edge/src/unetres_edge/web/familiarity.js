@@ -19,7 +19,7 @@ const FEATURES = {
   medium: ["blurred, or larger than the training images", "of finer grain than any training image"],
   coarse: ["blurred, or larger than the training images", "of finer grain than any training image"],
   noise: ["smoother than any training image", "noisier than any training image"],
-  edges: ["softer edges than any training image, or noise", "harder edges than any training image"],
+  edges: ["noisier than any training image", ""],
   blocks: ["", "blocks of a stronger compression than in any training image"],
   "red to blue": ["bluer than any training image", "redder than any training image"],
   green: ["less green than any training image", "greener than any training image"],
