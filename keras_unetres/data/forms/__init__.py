@@ -18,6 +18,7 @@ from . import (
     folders,
     label_studio,
     labelme,
+    nnunet,
     objects,
     ome_zarr,
     outline_files,
@@ -25,10 +26,12 @@ from . import (
     shards,
     stack,
     tfds,
+    tool_files,
+    via,
     voc,
     yolo,
 )
-from .annotated import boxes_alone, refuse_annotated
+from .annotated import boxes_alone, refuse_annotated, refuse_packed
 from .layout import Format, is_image, list_files
 from .parallel import find_parallel
 
@@ -42,6 +45,7 @@ FORMATS = {
     "camvid": Format(camvid.recognises, camvid.read),
     "objects": Format(objects.recognises, objects.read, by_name=True),
     "stack": Format(stack.recognises, stack.read),
+    "nnunet": Format(nnunet.recognises, nnunet.read),
     "numpy": Format(array_files.recognises, array_files.read),
     "class masks": Format(class_masks.recognises, class_masks.read, by_name=True),
     "folders": Format(folders.recognises, folders.read),
@@ -49,6 +53,9 @@ FORMATS = {
     "cvat": Format(cvat.recognises, cvat.read, by_name=True),
     "label-studio": Format(label_studio.recognises, label_studio.read, by_name=True),
     "yolo": Format(yolo.recognises, yolo.read, by_name=True),
+    "via": Format(via.recognises, via.read, by_name=True),
+    "xml": Format(tool_files.recognises_xml, tool_files.read_xml, by_name=True),
+    "supervisely": Format(tool_files.recognises_supervisely, tool_files.read_supervisely, by_name=True),
     "geojson": Format(outline_files.recognises_geojson, outline_files.read_geojson, by_name=True),
     "imagej": Format(outline_files.recognises_imagej, outline_files.read_imagej, by_name=True),
     "run lengths": Format(run_lengths.recognises, run_lengths.read, by_name=True),
@@ -99,4 +106,5 @@ def find_format(base: Path) -> tuple[Path, str]:
         raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
     if list_files(base, (".xml",)):
         raise boxes_alone(base)
+    refuse_packed(base)
     return base, "folders"

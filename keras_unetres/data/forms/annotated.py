@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix
+from unetres_edge.images.unread import is_unread
 
 from ..findings import relative
 from ..fixes import declare
@@ -17,6 +18,7 @@ from .looks import look_like_masks
 from .parallel import find_parallel, is_called_masks
 
 _TABLES = ("class_dict.csv", "_classes.csv", "labelmap.txt", "label_colors.txt")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 _ANNOTATIONS = (".txt", ".json", ".xml")
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
 _LOOKED_AT = 400  # images
@@ -105,7 +107,29 @@ def boxes_alone(root: Path) -> DataError:
         file=root,
         expected="a mask for every image",
         found=".xml files and no masks",
+        fix="draw outlines of the objects, and export masks, polygons or COCO; boxes teach no pixel",
     )
+
+
+def refuse_packed(base: Path) -> None:
+    """Raise DataError if a folder has no images, but files that hold a data set.
+
+    Raises:
+        DataError: archives, or arrays and volumes of a form that is not read.
+    """
+    if not base.is_dir() or list_images(base):
+        return
+    files = [path for path in sorted(base.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    packed = [path.name for path in files if path.name.lower().endswith(_ARCHIVES)]
+    others = [path.name for path in files if is_unread(path)]
+    if packed or others:
+        raise DataError(
+            "the data set is packed" if packed else "no images, but files that are not read",
+            file=base,
+            expected="a folder with images/ and masks/",
+            found=", ".join((packed or others)[:4]),
+            fix=f"unpack {packed[0]}" if packed else "save them as X.npy and Y.npy, or as PNG or TIFF",
+        )
 
 
 def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:

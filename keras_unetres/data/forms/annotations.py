@@ -110,6 +110,11 @@ def refuse_boxes(loaded: Sequence[Annotations], base: Path) -> None:
         )
 
 
+def _fix(content: Any) -> str | None:
+    of_datumaro = isinstance(content, dict) and "items" in content and "categories" in content
+    return "it is Datumaro's own form: export coco_instances from Datumaro" if of_datumaro else None
+
+
 def load_annotations(file: Path) -> Annotations:
     """Read an annotation file.
 
@@ -123,7 +128,7 @@ def load_annotations(file: Path) -> Annotations:
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise DataError("not COCO's form", file=file, expected=f'a list "{key}" of objects')
+            raise DataError("not COCO's form", file=file, expected=f'a list "{key}" of objects', fix=_fix(content))
     for key, (right, expected) in _FORMS.items():
         for row in content[key]:
             if not right(row):

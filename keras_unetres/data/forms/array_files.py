@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetres_edge.errors import DataError, ImageError, MaskError
+from unetres_edge.errors import DataError, Fix, ImageError, MaskError
 from unetres_edge.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, whole_numbers
 
 from ..declaration import Declaration
@@ -36,6 +36,7 @@ _ENDINGS = (".npy", ".npz")
 _MOST_CHANNELS = 16
 _MOST_BYTES = 1 << 33  # of an array in an .npz, which cannot be mapped
 _LOOKED_AT = 32  # masks, to see whether pixels of some have no channel
+_RENAME = Fix("name every mask like its image: a.npy for a.png; or export JSON from Label Studio, which is read")
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 
 
@@ -359,7 +360,8 @@ def _one_a_file(layout: Layout, images: Path, masks: Path, base: Path) -> list[S
         for key in sorted(set(files) - set(partners)):
             figures = {"stem": files[key].stem, "folder": relative(folder, base)}
             where = Where(relative(files[key], base), files[key].name)
-            layout.faults.append(Finding(kind, where, figures, leave_out(files[key].name)))
+            fix = leave_out(files[key].name) if set(pictures) & set(others) else _RENAME
+            layout.faults.append(Finding(kind, where, figures, fix))
     return [
         Sample(pictures[key].relative_to(images).as_posix(), _image(pictures[key]), _mask(others[key]))
         for key in sorted(set(pictures) & set(others))

@@ -15,6 +15,7 @@ from ..findings import Finding, Where
 from ..fixes import leave_out
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
 from .layout import PART_NAMES, UNPARTED, Layout, find_file
+from .tool_files import parse_xml
 
 _PEEK = 1 << 14
 
@@ -34,10 +35,7 @@ def read(declared: Declaration) -> Layout:
     file = _find(base)
     if file is None:
         raise DataError("no annotations.xml of CVAT for images", file=base)
-    try:
-        tree = ElementTree.parse(file, ElementTree.XMLParser(target=_WithoutEntities())).getroot()
-    except (LookupError, OSError, ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"cannot read: {error}", file=file, expected="CVAT for images 1.1") from error
+    tree = parse_xml(file, "CVAT for images 1.1")
     layout = Layout()
     pictures: dict[str, list[Picture]] = {}
     labels = [str(name.text) for name in tree.findall("./meta//labels/label/name")]
@@ -60,13 +58,6 @@ def read(declared: Declaration) -> Layout:
     if UNPARTED in pictures and len(pictures) > 1:
         pictures = {UNPARTED: [picture for found in pictures.values() for picture in found]}
     return take_pictures(layout, declared, pictures, labels)
-
-
-class _WithoutEntities(ElementTree.TreeBuilder):
-    """Refuses what declares names of its own, which a few bytes can let grow without end; CVAT writes none."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("it declares a document type")
 
 
 def _find(base: Path) -> Path | None:

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from unetres_edge.errors import DataError
+from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 from ..declaration import Declaration
 from .drawn import Picture, Ring, Shape, bad_shape, missing_image, ring_of, take_pictures
 from .layout import UNPARTED, Layout, find_parts, key_of, list_files, list_images
 
-_OBJECT = "object"
+OBJECT = "object"
 _ENDINGS = ("_roiset", "-roiset", " roiset", "_rois", "_roi", "_annotations", "_annotation")
 _LOOKED_AT = 64  # files
 _MOST = 1 << 26  # bytes of all ROIs of an image, unpacked
@@ -30,41 +31,49 @@ _POLYGONS = (0, 7, 8)  # ImageJ's types: polygon, freehand, traced
 _RECTANGLE, _OVAL = 1, 2
 _SUBPIXEL, _CORNERS_OF_OVAL = 128, 90
 
+Check = Callable[[Path], bool]
+
 
 def recognises_geojson(base: Path) -> bool:
     """Whether there are `.geojson` files that belong to images."""
-    return _recognises(base, (".geojson",))
+    return recognises_outlines(base, (".geojson",))
 
 
 def recognises_imagej(base: Path) -> bool:
     """Whether there are ROIs of ImageJ that belong to images."""
-    return _recognises(base, (".roi", ".zip"))
+    return recognises_outlines(base, (".roi", ".zip"))
 
 
 def read_geojson(declared: Declaration) -> Layout:
-    """Read the GeoJSON of every image; see `_read`."""
-    return _read(declared, (".geojson",), _features)
+    """Read the GeoJSON of every image; see `read_outlines`."""
+    return read_outlines(declared, (".geojson",), _features)
 
 
 def read_imagej(declared: Declaration) -> Layout:
-    """Read the ROIs of every image; see `_read`."""
-    return _read(declared, (".roi", ".zip"), _rois)
+    """Read the ROIs of every image; see `read_outlines`."""
+    return read_outlines(declared, (".roi", ".zip"), _rois)
 
 
-def _recognises(base: Path, endings: tuple[str, ...]) -> bool:
+def recognises_outlines(base: Path, endings: tuple[str, ...], looks_right: Check | None = None) -> bool:
+    """Whether files of some endings belong to images, by their names and by what `looks_right` says of them."""
+    looks_right = looks_right or _looks_right
+
     def fits(folder: Path) -> bool:
         images = {key_of(path.stem) for path in list_images(folder)}
         return any(
-            _stem(file, endings) in images and _looks_right(file) for file in _files(folder, endings)[:_LOOKED_AT]
+            _stem(file, endings) in images and looks_right(file) for file in _files(folder, endings)[:_LOOKED_AT]
         )
 
     return base.is_dir() and bool(find_parts(base, fits) or fits(base))
 
 
-def _read(
-    declared: Declaration, endings: tuple[str, ...], shapes_of: Callable[[Layout, Path, str], list[Shape]]
+def read_outlines(
+    declared: Declaration,
+    endings: tuple[str, ...],
+    shapes_of: Callable[[Layout, Path, str], list[Shape]],
+    looks_right: Check | None = None,
 ) -> Layout:
-    """Pair images with their files.
+    """Pair images with their files, those that `looks_right` takes, and draw what `shapes_of` finds in each.
 
     Raises:
         DataError: no file belongs to an image.
@@ -78,6 +87,8 @@ def _read(
         images = {key_of(path.stem): path for path in list_images(place)}
         files: dict[str, list[Path]] = {}
         for file in _files(place, endings):
+            if looks_right is not None and not looks_right(file):
+                continue
             files.setdefault(_stem(file, endings), []).append(file)
         for key in sorted(files.keys() - images.keys()):
             missing_image(layout, files[key][0], f"{files[key][0].stem}.*", base)
@@ -93,7 +104,7 @@ def _read(
     if not pictures:
         raise DataError("no file of outlines belongs to an image", file=base, expected="a.tif with a" + endings[-1])
     labels = sorted({s.label for found in pictures.values() for each in found for s in each.shapes if s.label})
-    return take_pictures(layout, declared, pictures, labels or [_OBJECT])
+    return take_pictures(layout, declared, pictures, labels or [OBJECT])
 
 
 def _looks_right(file: Path) -> bool:
@@ -113,6 +124,8 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 
 def _stem(file: Path, endings: tuple[str, ...]) -> str:
     stem = key_of(file.stem)
+    if stem.endswith(IMAGE_SUFFIXES):
+        stem = stem.rpartition(".")[0]  # of `a.jpg.json`
     return next((stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)), stem)
 
 
@@ -160,7 +173,7 @@ def _label(told: Any) -> str:
     if isinstance(named, dict) and isinstance(named.get("name"), str):
         return str(named["name"])
     texts = (told.get(key) for key in ("class", "label", "name", "Name", "category")) if isinstance(told, dict) else ()
-    return next((text for text in texts if isinstance(text, str) and text), _OBJECT)
+    return next((text for text in texts if isinstance(text, str) and text), OBJECT)
 
 
 # ImageJ
@@ -174,7 +187,7 @@ def _rois(layout: Layout, file: Path, image: str) -> list[Shape]:
             if ring is None:
                 bad_shape(layout, image, f"{name} of {file.name}", "another ROI", "a polygon, rectangle or oval")
             else:
-                shapes.append(Shape(_OBJECT, (ring,)))
+                shapes.append(Shape(OBJECT, (ring,)))
     except Exception as error:  # of zipfile and zlib: any kind
         bad_shape(layout, image, file.name, str(error)[:60], "ROIs of ImageJ")
     return shapes
