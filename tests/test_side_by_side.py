@@ -301,3 +301,48 @@ def test_one_name_alone_is_that_of_the_foreground(tmp_path: Path) -> None:
     records = read(tmp_path)
     assert records.classes.names == ("background", "cell")
     assert is_right(records, number_in)
+
+
+# Images and masks that lie within each other, and folders of one case each
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{0}.png", "masks/{0}.png"),
+        slow("images/{0}.png", "images/masks/{0}.png"),
+        slow("{0}.png", "Segmentations/{0}_seg.png"),
+    ],
+)
+def test_masks_below_the_images(tmp_path: Path, image: str, mask: str) -> None:
+    write(tmp_path, image, mask)
+    assert is_right(read(tmp_path), number_in)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("x_{}", "y_{}"), slow("{}_img", "{}_lab")])
+def test_parts_of_short_names(tmp_path: Path, images: str, masks: str) -> None:
+    for part, count in (("train", 4), ("val", 2), ("test", 2)):
+        write(tmp_path, images.format(part) + "/{0}.png", masks.format(part) + "/{0}.png", count=count)
+    assert {part: len(of) for part, of in open_dataset(tmp_path).splits.items()} == {"train": 4, "val": 2, "test": 2}
+
+
+def test_a_folder_for_each_case_with_image_and_mask(tmp_path: Path) -> None:
+    write(tmp_path, "case{0:02d}/img.png", "case{0:02d}/label.png", 2)
+    for number in range(COUNT):
+        save(tmp_path / f"case{number:02d}/label_viz.png", picture(drawn(number, 2)))
+    assert is_right(read(tmp_path), lambda name: int(name[4:6]), 2)
+
+
+def test_a_table_of_pairs_may_have_other_columns(tmp_path: Path) -> None:
+    write(tmp_path, "pics/a{0}.png", "drawn/lab{0}.png")
+    rows = [f"{number},pics/a{number}.png,drawn/lab{number}.png,44" for number in range(COUNT)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["id,image_path,mask_path,age", *rows]))
+    assert is_right(read(tmp_path), number_in)
+
+
+def test_an_ignored_value_that_is_all_there_is_leaves_no_class_empty(tmp_path: Path) -> None:
+    write(tmp_path, "images/{0}.png", "masks/{0}.png", white=255)
+    (tmp_path / "dataset.yaml").write_text("ignore: 255\n")
+    faults = check(tmp_path, hashes="off", progress=False).faults
+    assert [(fault.kind, fault.fix.patch) for fault in faults] == [("not-contiguous", None)]
+    assert "255 is the foreground" in faults[0].fix.text

@@ -38,6 +38,7 @@ TOOLS = {
     "supervision_coco": "coco",
     "supervision_voc": "xml",
 }
+QUICK = ("labelme", "datumaro_cvat", "label_studio", "supervision_yolo", "ome_cyx")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,9 @@ def masks_of(root: Path) -> dict[str, np.ndarray]:
     return {"".join(c for c in Path(record.name).name if c.isdigit())[:1]: record.mask for record in records}
 
 
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "tool", [tool if tool in QUICK else pytest.param(tool, marks=pytest.mark.slow) for tool in TOOLS]
+)
 def test_files_of_the_tools_are_read_exactly(written: Path, tool: str) -> None:
     assert open_dataset(written / tool).format == TOOLS[tool]
     assert not check(written / tool, hashes="off", progress=False).faults
@@ -212,3 +215,36 @@ def test_what_is_packed_is_said(tmp_path: Path, name: str, content: bytes, words
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=words):
         open_dataset(tmp_path)
+
+
+def test_the_names_of_yolo_lie_above_the_lines(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    for file in pictures(tmp_path / "images"):
+        rows = [
+            f"{number} " + " ".join(f"{x / SIZE[1]} {y / SIZE[0]}" for x, y in corners(name))
+            for number, name in enumerate(BOXES)
+        ]
+        (tmp_path / f"labels/{file.stem}.txt").write_text("\n".join(rows))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    records = read_records(open_dataset(tmp_path), ["all"], progress=False)["all"]
+    assert records.classes.names == ("background", "cat", "dog")
+    assert all(np.array_equal(record.mask, truth()) for record in records)
+
+
+def test_an_image_inside_the_file_of_labelme(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 256, (4, *SIZE, 3), np.uint8)
+    for number in range(4):
+        packed = io.BytesIO()
+        Image.fromarray(stored[number]).save(packed, "PNG")
+        shape = {"label": "cat", "points": [[3, 3], [9, 3], [9, 9], [3, 9]], "shape_type": "polygon"}
+        told = {"shapes": [shape], "imagePath": f"..\\pics\\a{number}.png", "imageHeight": 20, "imageWidth": 24}
+        told |= {"imageData": base64.b64encode(packed.getvalue()).decode()}
+        (tmp_path / f"a{number}.json").write_text(json.dumps(told))
+    records = read_records(open_dataset(tmp_path), ["all"], progress=False)["all"]
+    assert sorted(record.name for record in records) == [f"a{number}.png" for number in range(4)]
+    for record in records:
+        assert np.array_equal(record.image, stored[int(record.name[1])])
+        assert record.mask.sum() == 49
+    (tmp_path / "a0.json").write_text((tmp_path / "a0.json").read_text().replace('"imageData": "', '"imageData": "!'))
+    assert [f.kind for f in check(tmp_path, hashes="off", progress=False).faults] == ["unreadable"]

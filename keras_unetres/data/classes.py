@@ -278,6 +278,16 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
             fix=declare({"masks_are": "instances"}, dataset.root),
             kind="instance-ids",
         )
+    white = dataset.reading.ignore
+    if len(ids) == 1 and white in _WHITE and sum(white in values for values in stored) > len(stored) / 2:
+        raise DataError(
+            "all but one of the mask values are ignored",
+            file=dataset.root,
+            expected="two classes or more",
+            found=f"{ids[0]}, and {white}, which is ignored",
+            fix=f"leave ignore: {white} (--ignore {white}) out: {white} is the foreground",
+            kind="not-contiguous",
+        )
     raise DataError(
         "the mask values are not class ids 0, 1, 2, ...",
         file=dataset.root,

@@ -132,6 +132,7 @@ def open_dataset(
         return _reread(path, reading, wanted)
     try:
         declared, format_name = _declaration(path, task)
+        declared = replace(declared, lists_classes=FORMATS[format_name].lists_classes)
         layout = FORMATS[format_name].read(declared)
     except OSError as error:
         raise DataError(f"cannot look for files: {error.strerror or error}", file=error.filename or path) from error

@@ -170,11 +170,13 @@ class Declaration:
         file: the file, or the folder of a data set without one.
         base: the folder that the names in it start from.
         given: the keys it has.
+        lists_classes: whether a `classes.txt` in `base` lists all classes; not where its form has another use for it.
     """
 
     file: Path
     base: Path
     given: Mapping[str, Any]
+    lists_classes: bool = True
 
     @property
     def images(self) -> str:
@@ -247,7 +249,7 @@ class Declaration:
             names = [names[i] for i in range(len(names))]
         if names is not None and not all(isinstance(name, str) for name in names):
             raise DataError("classes is wrong", file=self.file, expected="a list of names")
-        if names is None:
+        if names is None and self.lists_classes:
             names = read_names(self.base / "classes.txt")
         if names is None and "colors" in self.given:
             raise DataError("colors are given but no classes", file=self.file, fix="name the classes in the same file")

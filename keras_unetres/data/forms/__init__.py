@@ -52,7 +52,7 @@ FORMATS = {
     "beside": Format(beside.recognises, beside.read),
     "cvat": Format(cvat.recognises, cvat.read, by_name=True),
     "label-studio": Format(label_studio.recognises, label_studio.read, by_name=True),
-    "yolo": Format(yolo.recognises, yolo.read, by_name=True),
+    "yolo": Format(yolo.recognises, yolo.read, by_name=True, lists_classes=False),
     "via": Format(via.recognises, via.read, by_name=True),
     "xml": Format(tool_files.recognises_xml, tool_files.read_xml, by_name=True),
     "supervisely": Format(tool_files.recognises_supervisely, tool_files.read_supervisely, by_name=True),

@@ -30,7 +30,7 @@ from .layout import (
     list_images,
     refuse_other_background,
 )
-from .looks import is_of_cellpose, is_second_rater, partner_of, picture_of
+from .looks import is_drawing, is_mask_alone, is_of_cellpose, is_second_rater, partner_of, picture_of
 from .objects import ObjectMasks
 
 Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of the picture -> masks
@@ -85,14 +85,25 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
     """Return the pictures of a folder, and of each the masks in the picture's own folder."""
     pictures: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
+    alone: dict[Path, list[Path]] = defaultdict(list)
     for file in list_images(folder):
         if declared is not None and declared.excludes(file.relative_to(folder)):
             continue
         partner = partner_of(file.stem)
-        if partner is not None:
+        if is_drawing(file.stem):
+            continue
+        if is_mask_alone(file.stem) and file.parent != folder:
+            alone[file.parent].append(file)
+        elif partner is not None:
             masks[f"{file.parent}/{partner}"].append(file)
         elif not is_second_rater(file.stem):
             pictures[f"{file.parent}/{key_of(file.stem)}"] = file
+    by_folder: dict[Path, list[str]] = defaultdict(list)
+    for key, file in pictures.items():
+        by_folder[file.parent].append(key)
+    for place, files in alone.items():  # of a folder with one picture
+        keys = by_folder.get(place, [])
+        masks[keys[0] if len(keys) == 1 else f"{place}/"] += files
     shorter = {f"{file.parent}/{picture_of(file.stem)}": key for key, file in pictures.items()}
     return pictures, {key if key in pictures else shorter.get(key, key): files for key, files in masks.items()}
 

@@ -54,7 +54,9 @@ def read(declared: Declaration) -> Layout:
         made = Picture(name.replace("\\", "/"), found, file, size if min(size) > 0 else None, shapes)
         pictures.setdefault(part, []).append(made)
     if not pictures and not layout.faults:
-        raise DataError("the file names no image", file=file, expected='<image name="..."> rows')
+        is_video = tree.find("track") is not None
+        fix = "it is CVAT for video: export CVAT for images 1.1, or COCO" if is_video else None
+        raise DataError("the file names no image", file=file, expected='<image name="..."> rows', fix=fix)
     if UNPARTED in pictures and len(pictures) > 1:
         pictures = {UNPARTED: [picture for found in pictures.values() for picture in found]}
     return take_pictures(layout, declared, pictures, labels)

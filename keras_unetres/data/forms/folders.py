@@ -210,7 +210,7 @@ def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:
     for part, names in PART_NAMES.items():
         images, masks = (
             next((there[key] for name in names for word in words for key in _joined(name, word) if key in there), None)
-            for words in (("", *_IMAGES), MASK_FOLDERS)
+            for words in (("", *_IMAGES, "x"), (*MASK_FOLDERS, "lab", "lbl", "anno", "ann", "y"))
         )
         if images is not None and (masks is not None or part == "test"):
             by_part[part] = (images, masks or base / f"{part}_masks")
@@ -235,7 +235,7 @@ def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None
 def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration, above: str = "") -> None:
     """Pair the images and masks of a part by their names without ending; names of samples start with `above`."""
     base = declared.base
-    pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None)
+    pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None, without=masks)
     if not pictures:
         passed_over = [unread_note(each, base) for each in unread_in(images)]
         raise DataError(
@@ -244,7 +244,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
             expected="files ending in " + " ".join(IMAGE_SUFFIXES),
             found="; ".join(passed_over) or None,
         )
-    left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True)
+    left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True, without=masks)
     left_out = {key: file for key, file in left_out.items() if key not in pictures}
     labels = _by_key(layout, masks, declared, _MASK_SUFFIXES, left_out | pictures) if masks.is_dir() else {}
     labels = {key: file for key, file in labels.items() if key not in left_out}
@@ -300,18 +300,23 @@ def _by_key(
     endings: tuple[str, ...],
     partners: Mapping[str, Path] | None,
     excluded: bool = False,
+    without: Path | None = None,
 ) -> dict[str, Path]:
     """Return name without ending -> file; a mask's name may be an image's with one of `endings`, or with its suffix.
 
-    Files that are declared to be left out are; with `excluded`, only those are returned.
+    Files that are declared to be left out are; with `excluded`, only those are returned. Those below `without`, a
+    folder of masks among the images, are left out, too.
     """
     by_key: dict[str, Path] = {}
     twins: dict[str, list[Path]] = {}
     whole = {(key.rpartition("/")[0], key_of(path.stem)): key for key, path in (partners or {}).items()}
     twice = repeated(stem for _, stem in whole)
     flat = {stem: key for (_, stem), key in whole.items() if stem not in twice}
+    within = without is not None and without != folder and without.is_relative_to(folder)
     for path in list_images(folder):
         stem = key_of(path.stem)
+        if within and without is not None and path.is_relative_to(without):
+            continue
         if declared.excludes(path.relative_to(folder)) != excluded or stem.endswith(_OTHER_MAPS):
             continue
         above = key_of(path.parent.relative_to(folder).as_posix()).strip(".")

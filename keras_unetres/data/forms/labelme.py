@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from unetres_edge.errors import DataError, MaskError
+from unetres_edge.errors import DataError, ImageError, MaskError
 from unetres_edge.files import parse_json
-from unetres_edge.images.decode import MAX_PIXELS
+from unetres_edge.images.decode import MAX_PIXELS, pixels_of
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import is_background
 
@@ -54,6 +54,24 @@ class Shape:
     mask: str | None
 
 
+@dataclass(frozen=True)
+class EmbeddedImage(Source):
+    """The image that a .json holds as `imageData`, base64 of an image file."""
+
+    file: Path
+
+    def read(self) -> np.ndarray:
+        try:
+            data = base64.b64decode(parse_json(self.file.read_bytes())["imageData"], validate=True)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ImageError(f"cannot read imageData: {error}", file=self.file, kind="unreadable") from error
+        try:
+            return pixels_of(data)
+        except ImageError as error:
+            error.file = os.fspath(self.file)
+            raise
+
+
 @dataclass(frozen=True, eq=False)
 class LabelmeMask(Source):
     """The mask of an image, drawn from its shapes; with `numbered`, the objects' numbers 1, 2, ... instead.
@@ -68,7 +86,7 @@ class LabelmeMask(Source):
     """
 
     file: Path
-    image: ImageFile
+    image: Source
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
     class_of: dict[str, int]
@@ -189,6 +207,9 @@ def _load(file: Path) -> dict[str, Any]:
 def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[str, int], base: Path) -> Sample | None:
     name = str(content.get("imagePath") or f"{file.stem}.jpg")
     image = find_file(name, [file.parent, file.parent / "images", base, *_image_folders(base)], [base, file.parent])
+    source: Source = EmbeddedImage(file) if image is None else ImageFile(image)
+    if image is None and isinstance(content.get("imageData"), str):
+        image = Path(file.parent / name.replace("\\", "/").rpartition("/")[2])
     if image is None:
         where = Where(relative(file, base), file.name)
         layout.faults.append(Finding("missing-image", where, {"named": shown(name)}, leave_out(file.name)))
@@ -213,8 +234,8 @@ def _sample(layout: Layout, file: Path, content: dict[str, Any], class_of: dict[
             layout.faults.append(Finding("bad-annotation", where, side, leave_out(image.name)))
             return None
         size = (height, width)
-    drawn = (LabelmeMask(file, ImageFile(image), size, tuple(shapes), class_of, numbered) for numbered in (False, True))
-    return Sample(image.name, ImageFile(image), *drawn)
+    drawn = (LabelmeMask(file, source, size, tuple(shapes), class_of, numbered) for numbered in (False, True))
+    return Sample(image.name, source, *drawn)
 
 
 def _fault(kind: Any, points: Any, shape: dict[str, Any]) -> tuple[str, str] | None:

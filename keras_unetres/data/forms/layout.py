@@ -81,12 +81,14 @@ class Format(NamedTuple):
         read: returns what there is, by names and annotations alone.
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
         task: what such a data set teaches.
+        lists_classes: whether a `classes.txt` has all classes, the background, too.
     """
 
     recognises: Callable[[Path], bool]
     read: Callable[[Declaration], Layout]
     by_name: bool = False
     task: str = SEGMENT.name
+    lists_classes: bool = True
 
 
 def key_of(stem: str) -> str:

@@ -22,7 +22,9 @@ MASK_FOLDERS = (
 _WORDS = "mask|masks|label|labels|gt|groundtruth|ground_truth|seg|segmentation|annotation|anno|matte|1stho|manual1"
 _MASK_NAME = re.compile(rf"(.+?)(?:[ _.-]+cp)?[ _.-]+(?:{_WORDS})(?:[ _-]?\d+)?")
 _PICTURE_NAME = re.compile(r"(.+?)[ _.-]+(?:img|image|sat|leftimg8bit)")
+_MASK_ALONE = re.compile(rf"(?:{_WORDS})(?:[ _-]?\d+)?")
 _SECOND_RATERS = ("_2ndho", "_manual2")
+_DRAWINGS = ("_viz", "_overlay", "_vis", "_color")
 _MOST_VALUES = 32  # of a mask of classes
 _LOOKED_AT = 5  # files of a folder
 
@@ -39,9 +41,19 @@ def picture_of(stem: str) -> str:
     return match.group(1) if match else key_of(stem)
 
 
+def is_mask_alone(stem: str) -> bool:
+    """Whether a file is the mask of whatever else lies in its folder: "mask" beside "image"."""
+    return _MASK_ALONE.fullmatch(key_of(stem)) is not None
+
+
 def is_second_rater(stem: str) -> bool:
     """Whether a mask is of a second person, beside that of the first: "a_2ndHO" beside "a_1stHO"."""
     return key_of(stem).endswith(_SECOND_RATERS)
+
+
+def is_drawing(stem: str) -> bool:
+    """Whether a file is a drawing of a mask over its image, as "label_viz"."""
+    return is_mask_alone(key_of(stem).rpartition("_")[0]) and key_of(stem).endswith(_DRAWINGS)
 
 
 def is_of_cellpose(stem: str) -> bool:

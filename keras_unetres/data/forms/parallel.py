@@ -74,6 +74,14 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
             if _belong(leaves[images], leaves[masks]):
                 names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
                 found[names].append((images, masks, _above(images.relative_to(base).parts, place)))
+    for masks in leaves:
+        images = masks.parent
+        in_images = images in leaves or images == base
+        if called and in_images and is_called_masks(masks.name) and images.name.casefold() not in _HELD_BACK:
+            pictures = [path.stem for path in _files(images)]
+            if _belong(pictures, leaves[masks]):
+                path = images.relative_to(base)
+                found[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append((images, masks, ""))
     made = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in found.items())
     return [each for each in made if all(_look(each, leaves, called))]
 
@@ -149,7 +157,7 @@ def passed_over(found: Parallel, base: Path) -> list[str]:
     return [folder.relative_to(base).as_posix() + "/" for folder in sorted(rest)]
 
 
-def _leaves(base: Path) -> Mapping[Path, Sequence[str]]:
+def _leaves(base: Path) -> dict[Path, Sequence[str]]:
     """Return the folders below `base` that hold images themselves -> names of these; none where there are too many."""
     found: dict[Path, Sequence[str]] = {}
     seen: set[Path] = set()

@@ -132,7 +132,7 @@ def _renamed(picture: Picture, names: list[str]) -> Picture:
 
 
 def _names(base: Path) -> list[str]:
-    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines.
+    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines or above it.
 
     Raises:
         DataError: the file cannot be read, or numbers of classes are missing in it.
@@ -148,4 +148,4 @@ def _names(base: Path) -> list[str]:
             raise DataError("names is wrong", file=file, expected="a list of names, or number: name lines")
         if names is not None:
             return [str(name) for name in names]
-    return read_names(base / "labels" / "classes.txt") or []
+    return read_names(base / "labels" / "classes.txt") or read_names(base / "classes.txt") or []
