@@ -32,6 +32,7 @@ _OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|rgb|instance|weight|b
 _WORDS = re.compile(r"[^\W\d_]+")
 _MOST_FOLDERS = 3000
 _MOST_STEMS = 2000  # of a folder, by which it is told what belongs to what
+_MOST_SIDE_BY_SIDE = 12  # folders of which each is compared with each
 _MOST_UNNAMED = 6  # folders side by side of which one may hold masks although its name says nothing
 _LOOKED_AT = 5  # files of a folder
 _HELD_BACK = {name for part in ("val", "test") for name in PART_NAMES[part]}
@@ -71,14 +72,14 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
     found: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
     for (place, _, _), folders in groups.items():
         for images, masks in _candidates(folders, base, place, called):
-            if _belong(leaves[images], leaves[masks]):
+            if _belong(leaves[images], leaves[masks], few=len(folders) <= _MOST_SIDE_BY_SIDE):
                 names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
                 found[names].append((images, masks, _above(images.relative_to(base).parts, place)))
     for masks in leaves:
         images = masks.parent
         in_images = images in leaves or images == base
         if called and in_images and is_called_masks(masks.name) and images.name.casefold() not in _HELD_BACK:
-            pictures = [path.stem for path in _files(images)]
+            pictures = [key_of(path.stem) for path in _files(images)]
             if _belong(pictures, leaves[masks]):
                 path = images.relative_to(base)
                 found[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append((images, masks, ""))
@@ -158,7 +159,7 @@ def passed_over(found: Parallel, base: Path) -> list[str]:
 
 
 def _leaves(base: Path) -> dict[Path, Sequence[str]]:
-    """Return the folders below `base` that hold images themselves -> names of these; none where there are too many."""
+    """Return the folders below `base` that hold images themselves -> their keys; none where there are too many."""
     found: dict[Path, Sequence[str]] = {}
     seen: set[Path] = set()
     waiting = [base]
@@ -174,7 +175,7 @@ def _leaves(base: Path) -> dict[Path, Sequence[str]]:
             continue
         stems = [path.stem for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
         if stems and folder != base:
-            found[folder] = stems[:_MOST_STEMS]
+            found[folder] = [key_of(stem) for stem in stems[:_MOST_STEMS]]
         waiting += [path for path in inside if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_dir()]
     return found if len(seen) < _MOST_FOLDERS else {}
 
@@ -198,14 +199,20 @@ def _candidates(folders: Sequence[Path], base: Path, place: int, called: bool) -
                 yield images, mask
 
 
-def _belong(images: Sequence[str], masks: Sequence[str]) -> bool:
-    """Whether most files of one folder have the names of files of the other, or differ from them in one way."""
-    pictures, others = {key_of(stem) for stem in images}, {key_of(stem) for stem in masks}
+def _belong(images: Sequence[str], masks: Sequence[str], *, few: bool = True) -> bool:
+    """Whether most files of one folder have the names of files of the other, or differ from them in one way.
+
+    Args:
+        few: whether there are few folders, so that names that differ are looked at for long.
+    """
+    pictures, others = set(images), set(masks)
     least = max(2, min(len(pictures), len(others)) / 2)
     same = len(pictures & others)
-    longer = sum(any(key_of(stem[:end]) in pictures for end in _ends(stem)) for stem in masks) if not same else 0
+    longer = sum(any(stem[:end] in pictures for end in _ends(stem)) for stem in masks) if not same else 0
     if max(same, longer) >= least:
         return True
+    if not few:
+        return False
     paths = [{stem: Path(stem) for stem in stems} for stems in (images, masks)]
     return len(pair_by_difference(*paths)) >= least
 
