@@ -325,7 +325,9 @@ def find_smeared_white(found: Sequence[Collection[int]]) -> int:
     pixels = sum(total.values())
     low, high = (sum(n for value, n in total.items() if abs(value - end) <= 0.15 * top) for end in (0, top))
     middle = max((n for value, n in total.items() if 0.15 * top < value < 0.85 * top), default=0)
-    return top if min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
+    white = [counts for counts in found if max(counts, default=0) >= 0.85 * top]
+    blended = 2 * sum(len(counts) >= _FEWEST_BLENDS for counts in white) > len(white)  # not a few 255 among ids
+    return top if blended and min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
 
 
 def _say_numbered(masks: Sequence[set[int]]) -> str:
