@@ -52,7 +52,8 @@ def test_every_kind_of_fault_leads_to_a_place_in_the_guide() -> None:
 
 def test_the_page_of_the_card_has_all_fields_in_their_order() -> None:
     text = (FORMATS / "card.md").read_text()
-    card = json.loads(unetres_edge.Card(("a",), ((0, 0, 0),), unetres_edge.Preprocessing()).to_json())
+    unpadded = unetres_edge.Card(("a",), ((0, 0, 0),), unetres_edge.Preprocessing(), stride=1, crop=1)
+    card = json.loads(unpadded.to_json())
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(card)
     shown = json.loads(re.findall(r"^```json[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0])
     assert list(shown["preprocessing"]) == list(card["preprocessing"])
