@@ -351,6 +351,45 @@ def test_what_lists_name_wrongly_or_not_at_all_is_said(tmp_path: Path) -> None:
     assert any("train.txt names no image" in note for note in open_dataset(tmp_path).notes)
 
 
+def patients_of(root: Path) -> dict[str, set[str]]:
+    return {part: {sample.name[3] for sample in samples} for part, samples in open_dataset(root).splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "parts"),
+    [
+        ("split.csv", "image,split", {"train": "train", "val": "val", "test": "test"}),
+        ("splits/splits.csv", "image,age,Subset", {"train": "Training", "val": "valid", "test": "TEST"}),
+        ("metadata.csv", "split,image", {"train": "train", "val": "val", "test": "test"}),
+        ("split.json", "", {"train": "train", "val": "validation", "test": "test"}),
+    ],
+)
+def test_one_table_of_names_makes_the_parts(tmp_path: Path, name: str, head: str, parts: dict[str, str]) -> None:
+    make_slices(tmp_path)
+    of_patient = dict.fromkeys("0235", "train") | {"1": "val", "4": "test", "6": "test"}
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    said = [(f"images/pat{n}_{k}.png", parts[part]) for n, part in of_patient.items() for k in range(3)]
+    if head:
+        columns = {"image": 0, "split": 1, "subset": 1}
+        rows = [",".join(row[columns[c]] if c in columns else "7" for c in head.lower().split(",")) for row in said]
+        (tmp_path / name).write_text("\n".join([head, *rows]))
+    else:
+        (tmp_path / name).write_text(json.dumps({part: [n for n, p in said if p == part] for part in parts.values()}))
+    assert patients_of(tmp_path) == {"train": set("0235"), "val": {"1"}, "test": set("46")}
+
+
+def test_a_table_of_other_parts_is_passed_over_and_said(tmp_path: Path) -> None:
+    make_slices(tmp_path)
+    (tmp_path / "split.csv").write_text("image,split\npat0_0,train\npat1_0,fold 3\n")
+    assert any('"fold 3" in line 3 is not train' in note for note in open_dataset(tmp_path).notes)
+    (tmp_path / "split.csv").write_text("image,split\npat0_0,train\npat0_0,val\n")
+    with pytest.raises(DataError, match=r"in the lists of two parts.*pat0_0.png in train and val"):
+        open_dataset(tmp_path)
+    (tmp_path / "split.csv").unlink()
+    (tmp_path / "split.json").write_text('{"train": ["pat0_0"], "folds": []}')
+    assert any('"folds" is not train' in note for note in open_dataset(tmp_path).notes)
+
+
 # Masks and names that look like others
 
 

@@ -1,15 +1,20 @@
 """Lists of the images of each part: `train.txt`, `val.txt` and `test.txt`, a name or a path a line.
 
-They lie beside the folders of images and masks, in `splits/` or `lists/` there, or where a `dataset.yaml` says.
+They lie beside the folders of images and masks, in `splits/` or `lists/` there, or where a `dataset.yaml` says. Where
+there are none, `split.csv` (a column of names and one of parts) or `split.json` ({"train": [names], ...}) is read.
 """
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from unetres_edge.errors import DataError, Fix
+from unetres_edge.files import parse_json
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
@@ -17,6 +22,24 @@ from ..sources import Sample
 from .layout import PART_NAMES, UNPARTED, Layout, key_of
 
 _MOST_SHOWN = 4
+_MOST_TABLE = 64 << 20  # bytes
+_LONGEST = 4096  # characters of a cell
+_TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
+_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
+_PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
+
+
+@dataclass(frozen=True)
+class NameList:
+    """The names of a part.
+
+    Args:
+        file: where they stand.
+        lines: (number of the line, or of the name, from 1; the name).
+    """
+
+    file: Path
+    lines: Sequence[tuple[int, str]]
 
 
 def declared_lists(declared: Declaration) -> dict[str, Path]:
@@ -33,27 +56,29 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
     Raises:
         DataError: a list that cannot be read, or an image in two of them.
     """
-    lists = declared_lists(declared) or _find_lists(declared.base)
-    if "train" not in lists or UNPARTED not in layout.samples:
+    if UNPARTED not in layout.samples:
+        return
+    files = declared_lists(declared) or _find_lists(declared.base)
+    lists = {part: NameList(file, _lines(file)) for part, file in files.items()} or _find_table(layout, declared.base)
+    if "train" not in lists:
         return
     samples = layout.samples[UNPARTED]
     by_name = _names(samples, declared.base)
-    lines = {part: _lines(file) for part, file in lists.items()}
     taken: dict[str, str] = {}
     parts: dict[str, list[Sample]] = {}
     unknown: list[Finding] = []
-    for part, file in lists.items():
+    for part, names in lists.items():
         parts[part] = []
-        for number, line in lines[part]:
+        for number, line in names.lines:
             sample = by_name.get(key_of(line)) or by_name.get(key_of(PurePosixPath(line).name))
             if sample is None:
-                named = {"line": number, "list": file.name, "named": line}
-                where = Where(relative(file, declared.base), "", number)
+                named = {"line": number, "list": names.file.name, "named": line}
+                where = Where(relative(names.file, declared.base), "", number)
                 unknown.append(Finding("missing-image", where, named, Fix("correct or remove the line")))
             elif taken.setdefault(sample.name, part) != part:
                 raise DataError(
                     "an image is in the lists of two parts",
-                    file=file,
+                    file=names.file,
                     expected="every image in one",
                     found=f"{sample.name} in {taken[sample.name]} and {part}",
                     fix="remove it from one of them",
@@ -61,11 +86,11 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
             elif sample not in parts[part]:
                 parts[part].append(sample)
     if not taken and not declared_lists(declared):
-        layout.notes.append(f"{lists['train'].name} names no image and is passed over")
+        layout.notes.append(f"{lists['train'].file.name} names no image and is passed over")
         return
     layout.faults += unknown
     layout.samples = {part: sorted(found, key=lambda sample: sample.name) for part, found in parts.items()}
-    layout.notes.append("parts are those of " + ", ".join(file.name for file in lists.values()))
+    layout.notes.append("parts are those of " + ", ".join(dict.fromkeys(names.file.name for names in lists.values())))
     rest = [sample.name for sample in samples if sample.name not in taken]
     if rest:
         shown = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
@@ -81,12 +106,70 @@ def _find_lists(base: Path) -> dict[str, Path]:
     }
 
 
+def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
+    """Return the parts of `split.csv` or `split.json`; empty where there is none that says parts."""
+    for folder in (base, base / "splits", base / "lists"):
+        for name in _TABLES:
+            for ending, read in ((".csv", _read_csv), (".json", _read_json)):
+                file = folder / f"{name}{ending}"
+                if file.is_file() and file.stat().st_size <= _MOST_TABLE and (found := read(file, layout.notes)):
+                    return found
+    return {}
+
+
+def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
+    """Return the parts of a table with a column of parts; the names are those of the first other column."""
+    csv.field_size_limit(_LONGEST)
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = [row for row in csv.reader(lines) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    head = [cell.strip().lower() for cell in rows[0]] if rows else []
+    place = next((head.index(name) for name in _COLUMNS if name in head), None)
+    if place is None or len(head) < 2:
+        return {}
+    said = [(number, row) for number, row in enumerate(rows[1:], 2) if len(row) == len(head)]
+    parts: dict[str, list[tuple[int, str]]] = {}
+    for number, row in said:
+        part = _PARTS.get(row[place].strip().lower())
+        if part is None:
+            notes.append(f'{file.name} is passed over: "{row[place][:40]}" in line {number} is not train, val or test')
+            return {}
+        parts.setdefault(part, []).append((number, _as_name(row[0 if place else 1])))
+    return {part: NameList(file, lines) for part, lines in parts.items()}
+
+
+def _read_json(file: Path, notes: list[str]) -> dict[str, NameList]:
+    """Return the parts of an object that holds a list of names for each."""
+    try:
+        said: Any = parse_json(file.read_bytes())
+    except (OSError, RecursionError, ValueError):
+        return {}
+    known = isinstance(said, dict) and all(str(name).lower() in _PARTS for name in said)
+    if isinstance(said, dict) and not known and "train" in said:
+        other = next(name for name in said if name.lower() not in _PARTS)
+        notes.append(f'{file.name} is passed over: "{other[:40]}" is not train, val or test')
+    if not known or not all(
+        isinstance(names, list) and all(isinstance(n, str) for n in names) for names in said.values()
+    ):
+        return {}
+    return {
+        _PARTS[name.lower()]: NameList(file, [(number, _as_name(n)) for number, n in enumerate(names, 1)])
+        for name, names in said.items()
+    }
+
+
+def _as_name(text: str) -> str:
+    return text.strip().replace("\\", "/").removeprefix("./")
+
+
 def _lines(file: Path) -> list[tuple[int, str]]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="lines of names") from error
-    said = ((number, line.strip().replace("\\", "/").removeprefix("./")) for number, line in enumerate(lines, 1))
+    said = ((number, _as_name(line)) for number, line in enumerate(lines, 1))
     return [(number, line) for number, line in said if line and not line.startswith("#")]
 
 
