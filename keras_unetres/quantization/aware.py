@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import keras
 
 _IMAGES = 64
+_COMPARED = 2  # of them, on which labels are compared
+_CLEAR = 0.05  # margin over the second class, of the range of scores, from which a network is sure
+_LEAST_SAME = 0.9  # of the labels of which the network is sure
 
 
 @checks_kinds
@@ -78,6 +82,7 @@ def quantize_aware(
         quantized = build_native(folded, keep_zeros=keep_zeros)
         set_ranges(quantized, found)
         note_images(quantized, images)
+        _warn_of_other_labels(model, quantized, images[:_COMPARED])
         return quantized
     from .tfmot.engine import quantize_tfmot
 
@@ -86,6 +91,25 @@ def quantize_aware(
     trained.keeps_zeros = keep_zeros
     trained.calibration_ends = np.array([images.min(), images.max()])
     return trained
+
+
+def _warn_of_other_labels(model: keras.Model, quantized: keras.Model, images: np.ndarray) -> None:
+    """Warn where the network, as quantized, gives other labels than before where that was sure of them.
+
+    A file of it is compared with the quantized network alone, so nothing would say that later.
+    """
+    before, after = (np.asarray(each(images, training=False), np.float32) for each in (model, quantized))
+    if before.shape != after.shape or before.shape[-1] < 2:
+        return
+    second, first = np.moveaxis(np.partition(before, -2, axis=-1)[..., -2:], -1, 0)
+    sure = first - second > _CLEAR * np.ptp(before)
+    same = (before.argmax(-1) == after.argmax(-1))[sure]
+    if same.size and same.mean() < _LEAST_SAME:
+        warnings.warn(
+            f"quantized, the network gives {same.mean():.0%} of the labels of which it was sure; train it, and compare "
+            "its answers with those of the float network",
+            stacklevel=4,
+        )
 
 
 def to_keras(quantized: Any) -> keras.Model:
