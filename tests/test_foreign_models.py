@@ -19,6 +19,8 @@ from PIL import Image
 
 import keras_unetres as ku
 from unetres_edge import Classifier, Segmenter, UnetresError
+from unetres_edge.engines.litert import LiteRTEngine
+from unetres_edge.model.card import read_card
 
 QUICK = ("sequential_autoencoder", "keras_unet_vanilla")
 SLOW = ("divam_unet", "pix2pix_tutorial", "subclassed_of_tensorflow", "own_blocks", "hard_swish_unet")
@@ -45,6 +47,10 @@ def labels_of(file: Path, images: np.ndarray, shape: tuple[int, ...]) -> np.ndar
     if len(shape) == 1:
         with Classifier(file) as classifier:
             return np.array([classifier.classify(each).class_id for each in images])
+    if shape[1:] != images.shape[1:3]:  # unpadded: what it gives of the image alone
+        data = file.read_bytes()
+        engine = LiteRTEngine(data, read_card(data))
+        return np.stack([engine.run(each).argmax(-1) for each in images]).reshape(shape)
     with Segmenter(file) as segmenter:
         return np.stack([segmenter.segment(each).class_map for each in images]).reshape(shape)
 

@@ -239,7 +239,9 @@ def test_build_makes_what_the_builder_makes() -> None:
 
 
 def test_build_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(RunFolderError, match="expected build_fcn, build_resnet, build_unet; found build_net"):
+    with pytest.raises(
+        RunFolderError, match="expected build_fcn, build_own, build_resnet, build_unet; found build_net"
+    ):
         build("build_net", {})
     with pytest.raises(RunFolderError, match="unexpected keyword argument 'fliters'"):
         build("build_unet", {"fliters": 3})

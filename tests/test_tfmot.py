@@ -86,8 +86,9 @@ def test_before_training_it_is_the_native_form(unet: Case) -> None:
     model = quantize_tfmot(unet.folded, unet.ranges)
     native = build_native(unet.folded)
     set_ranges(native, unet.ranges)
-    assert_equal_but_for_ties(model, native, unet.images)
-    assert_equal_but_for_ties(model, to_native(model, unet.folded), unet.images)
+    # Biases of zeros, of transposed convolutions alone, are traced as a quarter of a step: more values meet a tie.
+    assert_equal_but_for_ties(model, native, unet.images, share=0.03)
+    assert_equal_but_for_ties(model, to_native(model, unet.folded), unet.images, share=0.03)
     assert len(model.trainable_weights) == len(unet.folded.model.trainable_weights)
 
 
