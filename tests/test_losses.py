@@ -762,6 +762,7 @@ print(json.dumps([train(tf.distribute.OneDeviceStrategy("/cpu:0")), train(mirror
 """
 
 
+@pytest.mark.slow
 def test_two_devices_are_one() -> None:
     """Each loss and its gradient, and a loss curve with weights and scores, are those of one device at that batch."""
     command = [sys.executable, "-c", TWO_DEVICES]

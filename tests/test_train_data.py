@@ -42,6 +42,7 @@ def options(**changes: Any) -> TrainSettings:
     return TrainSettings.from_flat({**TINY, "epochs": 1, **changes})
 
 
+@pytest.mark.slow
 def test_three_classes_are_learned_from_instances_and_travel_to_the_device(tmp_path: Path) -> None:
     lines: list[str] = []
     data = cells(target="borders")
