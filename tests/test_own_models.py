@@ -575,3 +575,12 @@ def test_a_classifier_that_answers_otherwise_is_refused_by_its_scores(tmp_path: 
         ku.export_tflite(model, tmp_path / "c.tflite", recipe=INT8, preprocessing=pre, calibration=seen())
     sound = keras.Model(image, layers.Dense(3)(pooled(layers.Conv2D(8, 3, activation="relu")(image))))
     ku.export_tflite(sound, tmp_path / "c.tflite", recipe=INT8, preprocessing=pre, calibration=seen())
+
+
+def test_a_network_that_quantization_changes_is_warned_of() -> None:
+    """Scores of 1000 leave no level of int8 for a difference of 0.2."""
+    head = layers.Conv2D(3, 1)
+    model = functional(lambda x: head(layers.Conv2D(4, 3, padding="same", activation="relu")(x)))
+    head.set_weights([0.01 * head.kernel, np.float32([1000, 1000.2, 1000.4])])
+    with pytest.warns(UserWarning, match="quantized, the network gives .* of the labels of which it was sure"):
+        ku.quantize_aware(model, seen())
