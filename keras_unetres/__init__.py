@@ -6,11 +6,9 @@ Names load on first use, so that importing the package pulls in neither Keras no
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.moved import add_moved
+from unetres_edge.moved import add_moved, keep_names
 
 if TYPE_CHECKING:
     from unetres_edge.errors import UnetresError
@@ -158,6 +156,8 @@ __all__ = [
 
 _MOVED = {
     "keras_unetres.cells": "keras_unetres.objects",
+    "keras_unetres.cells.separate": "unetres_edge.objects.separate",
+    "keras_unetres.cells.table": "unetres_edge.objects.table",
     "keras_unetres.compress": "keras_unetres.quantization",
     "keras_unetres.compress.adapters": "keras_unetres.quantization.tfmot.adapters",
     "keras_unetres.compress.bridge": "keras_unetres.quantization.tfmot.bridge",
@@ -185,6 +185,8 @@ _MOVED = {
     "keras_unetres.export.tflite": "keras_unetres.tflite.export",
     "keras_unetres.models.published": "keras_unetres.weights.published",
     "keras_unetres.models.weights": "keras_unetres.weights.loader",
+    "keras_unetres.objects.separate": "unetres_edge.objects.separate",
+    "keras_unetres.objects.table": "unetres_edge.objects.table",
     "keras_unetres.tflite.calibrate": "keras_unetres.data.calibration",
     "keras_unetres.tflite.coverage": "keras_unetres.data.coverage",
     "keras_unetres.training.keeper": "keras_unetres.training.checkpoints",
@@ -213,12 +215,4 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class _Package(ModuleType):
-    """Keeps the function `evaluate` in its place, where importing the moved package of that name would bind this."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+keep_names(__name__, _HOMES)  # `evaluate` is a function, and was a package

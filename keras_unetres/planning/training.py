@@ -43,10 +43,13 @@ def plan_training(
     budget = Budget(minutes, gpu=find_processor(several=not devices.xla).kind == "gpu")
     plan = decide(fingerprint, budget, settings)
     open_size = any(decision.setting == "filters" for decision in plan.decisions)
+    if minutes is None and not settings.limits.any:
+        return plan
+    usual = plan.apply(settings)
+    data = prepare(usual)  # the same for networks of all filters
     if settings.limits.any:
         say("plan      measuring what files take ...")
-        usual = plan.apply(settings)
-        files = measure_files(LIMITED if open_size else (0,), usual, prepare(usual))
+        files = measure_files(LIMITED if open_size else (0,), usual, data)
         budget = replace(budget, files=files)
         sizes_within(files, settings.limits)
         plan = decide(fingerprint, budget, settings)
@@ -54,7 +57,7 @@ def plan_training(
         return plan
     sizes = TRIED if open_size else (settings.network.filters or 0,)
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
-    measured, compilation = _measure(sizes, plan.apply(settings), prepare, devices, SHARE * 60 * minutes)
+    measured, compilation = _measure(sizes, usual, data, devices, SHARE * 60 * minutes)
     seconds = derive_steps(measured, LIMITED) if open_size else measured
     plan = decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
     return replace(plan, compilation=compilation)
@@ -63,7 +66,7 @@ def plan_training(
 def _measure(
     sizes: tuple[int, ...],
     settings: TrainSettings,
-    prepare: Callable[[TrainSettings], TrainingData],
+    data: TrainingData,
     devices: Devices,
     seconds: float,
 ) -> tuple[dict[int, float], Compilation]:
@@ -75,7 +78,6 @@ def _measure(
     from ..training.step_times import StepTimes
     from ..training.trainer import make_step
 
-    data = prepare(settings)
     shape = data.info.model.arguments
 
     def step_of(filters: int, way: Compilation) -> Callable[[], float]:

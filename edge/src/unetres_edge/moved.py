@@ -9,7 +9,7 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -37,6 +37,22 @@ MOVED = {
     "unetres_edge.tiles": "unetres_edge.segment.tiles",
     "unetres_edge.vector": "unetres_edge.results.vector",
 }
+
+
+def keep_names(package: str, names: Container[str]) -> None:
+    """Keep functions of a package in their place, where importing a moved module of their name would replace them.
+
+    Args:
+        package: its name; it is imported.
+        names: of the functions.
+    """
+
+    class Package(ModuleType):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not (name in names and isinstance(value, ModuleType)):
+                super().__setattr__(name, value)
+
+    sys.modules[package].__class__ = Package
 
 
 class _Alias(Loader):
