@@ -13,9 +13,10 @@ Promised risk: over 200 random halves of all held-out images, the mean risk of t
 other, the share of halves above the level, and of the pixels that are given up. Of camvid 8 are cars, 3 is road.
 
 Unfamiliar pictures: for eight corruptions at five strengths and for pictures of other kinds, the share that is warned
-of, and the AUROC of the distance against untouched test images. Over all corrupted and untouched pictures, the AUROC of
-"its mIoU is below the 5th percentile of the validation images'", beside those of the expected IoU, mean entropy, energy
-and largest logit. The mIoU is that of the picture alone.
+of, and the AUROC of the verdict against untouched test images. Over all corrupted and untouched pictures, the AUROC of
+"its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), its two parts (`distance` of
+the picture, `doubt` of the network), and beside those by the expected IoU, mean entropy, energy and largest logit. The
+mIoU is that of the picture alone.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ from unetres_edge import Segmenter
 from unetres_edge.errors import DataError
 from unetres_edge.files import make_folder, write_json
 from unetres_edge.images.decode import read_image
-from unetres_edge.images.features import picture_features
 from unetres_edge.model.familiarity import ALARM
+from unetres_edge.results.doubt import SURE, doubt_of
 
 SMALL = "--filters 8 --learning-rate 0.002 --ema 0.98"
 RUNS = {
@@ -229,7 +230,7 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
     bad = np.array([row["miou"] < limit for row in everything])
     auroc = {
         key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4)
-        for key in ("distance", "expected_iou", "entropy", "energy", "max_logit")
+        for key in ("joined", "distance", "doubt", "expected_iou", "entropy", "energy", "max_logit")
     }
     summary = {
         "limit_miou": round(limit, 4),
@@ -249,9 +250,13 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
     chances = result.probabilities()
     scores = result.scores
     assert card.familiarity is not None and scores is not None and result.familiarity is not None
+    features, doubt = seen_features(card.preprocessing, image), result.doubt
+    whole = None if doubt is None else round(doubt * SURE)
     row = {
         "p": result.familiarity,
-        "distance": card.familiarity.distance(seen_features(card.preprocessing, image)),
+        "joined": float(card.familiarity.strangeness(features, whole)[-1]),
+        "distance": card.familiarity.distance(features),
+        "doubt": 0.0 if doubt is None else doubt,
         "entropy": float(-(chances * np.log(np.maximum(chances, 1e-12))).sum(-1).mean()),
         "energy": float(-np.logaddexp.reduce(scores, -1).mean()),
         "max_logit": float(-scores.max(-1).mean()),
@@ -263,12 +268,12 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
 
 
 def summed(rows: list[dict[str, float]], untouched: list[dict[str, float]], limit: float | None) -> dict[str, float]:
-    """Return the alarms of some pictures, and how well their distance parts them from untouched ones."""
+    """Return the alarms of some pictures, and how well the verdict parts them from untouched ones."""
     is_other = [False] * len(untouched) + [True] * len(rows)
-    distances = [row["distance"] for row in (*untouched, *rows)]
+    verdicts = [row["joined"] for row in (*untouched, *rows)]
     found = {
         "alarms": round(float(np.mean([row["p"] <= ALARM for row in rows])), 3),
-        "auroc": round(float(roc_auc_score(is_other, distances)), 3),
+        "auroc": round(float(roc_auc_score(is_other, verdicts)), 3),
     }
     if limit is not None:
         mious = np.array([row["miou"] for row in rows])
@@ -285,18 +290,21 @@ def pictures(place: Path, segmenter: Segmenter) -> Iterator[np.ndarray]:
 
 def cost(segmenter: Segmenter, image: np.ndarray) -> dict[str, float]:
     """Return what telling takes, as share of all the time of a picture, and what it adds to the card."""
-    prepared = segmenter.card.preprocessing.prepare(image)
-    known = segmenter.card.familiarity
+    card = segmenter.card
+    pre, known = card.preprocessing, card.familiarity
     assert known is not None
+    scores = segmenter.segment(image, scores=True).scores
+    assert scores is not None
+    prepared = pre.prepare(image)
+    prepared = prepared if pre.fit == "crop" else pre.place(*prepared.shape[:2]).image(prepared)
     whole, judged = [], []
-    for _ in range(9):
+    for _ in range(19):
         start = time.process_time()
         segmenter.segment(image)
         middle = time.process_time()
-        known.judge(prepared)
+        known.judge(known.features_of(prepared), doubt_of(scores, card.activation, card.calibration))
         whole.append(middle - start)
         judged.append(time.process_time() - middle)
-    picture_features(prepared)
     return {
         "ms_of_telling": round(1e3 * float(np.median(judged)), 2),
         "share_of_time": round(float(np.median(judged) / np.median(whole)), 4),

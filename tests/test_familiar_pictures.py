@@ -57,16 +57,33 @@ def test_one_in_twenty_pictures_of_the_same_kind_is_an_alarm() -> None:
 def test_few_held_out_pictures_are_judged_by_the_others() -> None:
     found = fit_familiarity(table(30, 6), table(4, 7), NAMES)
     assert found is not None
-    assert (found.images, len(found.distances)) == (34, 34)
+    assert (found.images, len(found.distances), found.held_out) == (34, 34, 4)
+    assert not found.promised
+    assert found.doubts == ()
     assert fit_familiarity(table(FEWEST - 5, 6), table(4, 7), NAMES) is None
 
 
-def test_many_distances_are_thinned_to_the_larger_ones() -> None:
-    full = table(1000, 9)
-    found = fit_familiarity(table(300, 8), full, NAMES)
+def test_of_few_doubts_the_next_one_is_guessed() -> None:
+    doubts = [1000, 1500, 2000, 3000]
+    found = fit_familiarity(table(200, 6), table(4, 7), NAMES, doubts)
     assert found is not None
+    assert len(found.doubts) == len(found.distances) == 204
+    assert np.median(found.doubts) == pytest.approx(np.exp(np.log(doubts).mean()), rel=0.02)
+    assert np.quantile(found.doubts, 0.95) > max(doubts), "four pictures do not show the largest of twenty"
+    alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [1000, 1000])
+    assert alike is not None
+    assert np.ptp(alike.doubts) > 0
+    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [1000]).doubts == ()  # type: ignore[union-attr]
+
+
+def test_doubts_stay_with_the_distances_of_their_pictures() -> None:
+    full = table(1000, 9)
+    found = fit_familiarity(table(300, 8), full, NAMES, list(range(1000)))
+    assert found is not None
+    assert found.promised
     assert len(found.distances) == 255
-    assert found.distances[-1] == pytest.approx(max(found.distance(row) for row in full), abs=1e-4)
+    for distance, doubt in zip(found.distances, found.doubts, strict=True):
+        assert distance == pytest.approx(found.distance(full[doubt]), abs=1e-4)
 
 
 def test_features_are_of_what_the_network_sees() -> None:
@@ -87,6 +104,7 @@ def test_calibrate_puts_it_on_the_card(int8_file: Path, tmp_path: Path) -> None:
     found = read_card(model.read_bytes()).familiarity
     assert found is not None
     assert found.known
+    assert len(found.doubts) == len(found.distances)
     picture = next(path for path in sorted((data).rglob("images/*")) if path.is_file())
     with Segmenter(model) as segmenter:
         image = read_image(picture)

@@ -15,8 +15,11 @@ from PIL import Image
 from unetres_edge import Card, Segmenter
 from unetres_edge.cli import main
 from unetres_edge.errors import ModelError
-from unetres_edge.images.features import feature_names, picture_features, swapped
-from unetres_edge.model.familiarity import ALARM, BEYOND, SWAPPED, Familiarity
+from unetres_edge.images.features import EARLIER_WINDOW, WINDOW, feature_names, picture_features, swapped
+from unetres_edge.model.calibration import Calibration
+from unetres_edge.model.familiarity import ALARM, BEYOND, LESS_SURE, SWAPPED, UNSURE, Familiarity, ranks
+from unetres_edge.results.doubt import SURE, Doubt, doubt_of
+from unetres_edge.results.softmax import probabilities
 
 NAMES = feature_names(3)
 
@@ -41,7 +44,7 @@ def known(count: int = 60) -> Familiarity:
     parts = (tuple(map(float, part)) for part in (table.mean(0), spread, table.min(0), table.max(0)))
     first = Familiarity(NAMES, *parts, whiten, (0.0,), count)
     others = sorted(first.distance(picture_features(picture(1000 + seed))) for seed in range(count))
-    return dataclasses.replace(first, distances=tuple(others))
+    return dataclasses.replace(first, distances=tuple(others), window=WINDOW, held_out=count)
 
 
 def test_features_are_those_of_plain_sums() -> None:
@@ -84,7 +87,7 @@ def test_a_large_picture_is_seen_by_windows_that_tell_of_all_of_it() -> None:
 
 def test_a_picture_of_the_kind_is_familiar_and_one_in_twenty_is_not() -> None:
     familiarity = known()
-    values = [familiarity.judge(picture(5000 + seed))[0] for seed in range(100)]
+    values = [familiarity.judge(picture_features(picture(5000 + seed)))[0] for seed in range(100)]
     assert np.mean(np.array(values) <= ALARM) < 0.15
     assert 0.2 < np.mean(values) < 0.8
 
@@ -102,7 +105,7 @@ def test_a_picture_of_the_kind_is_familiar_and_one_in_twenty_is_not() -> None:
 )
 def test_the_reason_is_said_in_words(change: object, word: str) -> None:
     image = np.asarray(change(picture(7))).astype(np.uint8)  # type: ignore[operator]
-    value, reasons = known().judge(image)
+    value, reasons = known().judge(picture_features(image))
     assert value <= ALARM
     assert any(word in reason for reason in reasons), reasons
     assert 1 <= len(reasons) <= 3
@@ -117,11 +120,102 @@ def test_the_distance_is_that_of_its_formula() -> None:
     assert familiarity.p_value(np.array(familiarity.mean)) == 1
 
 
+def with_doubts(count: int = 60) -> Familiarity:
+    """Statistics of drawn pictures, and as many doubts, shuffled."""
+    doubts = np.random.default_rng(3).permutation(np.linspace(2000, 9000, count).astype(int))
+    return dataclasses.replace(known(count), doubts=tuple(doubts.tolist()))
+
+
+def test_the_doubt_is_the_mean_entropy_of_two_classes() -> None:
+    scores = np.random.default_rng(0).normal(0, 3, (64, 64, 2)).astype(np.float32)
+    how = Calibration(1.7, (0.2, -0.1))
+    chances = probabilities(scores, "softmax", how).astype(np.float64)
+    entropy = -(chances * np.log2(chances)).sum(-1).mean()
+    assert doubt_of(scores, "softmax", how) / SURE == pytest.approx(entropy, abs=0.01)
+    assert doubt_of(np.zeros((9, 9, 4), np.float32)) == SURE
+    assert doubt_of(np.array([[[0, 90.0]]], np.float32)) == 0
+    certain = np.array([[[1.0, 0.0]]], np.float32)
+    assert doubt_of(certain, "none") == 0
+    assert doubt_of(np.zeros((9, 9, 3), np.float32), "sigmoid") == SURE
+
+
+def test_the_doubt_does_not_depend_on_how_rows_come() -> None:
+    scores = np.random.default_rng(1).normal(size=(301, 217, 3)).astype(np.float32)
+    doubt = Doubt(301, 217)
+    assert doubt.step > 1
+    for row in range(0, 301, 37):
+        doubt.add(row, scores[row : row + 37])
+    assert doubt.value == doubt_of(scores)
+    at_once = Doubt(301, 217)
+    at_once.add_seen(scores[at_once.step // 2 :: at_once.step, at_once.step // 2 :: at_once.step])
+    assert at_once.value == doubt.value
+
+
+def test_ranks_count_those_below_and_how_far_the_largest_stands_out() -> None:
+    np.testing.assert_allclose(ranks([3, 1, 1, 9]), [2, 0, 0, 3 + (9 - 3) / (9 - 1)])
+    np.testing.assert_allclose(ranks([2, 5, 5]), [0, 1, 1])
+    np.testing.assert_allclose(ranks([7]), [0])
+
+
+def test_a_doubt_beyond_all_is_an_alarm_and_so_is_a_picture_of_another_kind() -> None:
+    familiarity, usual = with_doubts(), picture_features(picture(5001))
+    assert familiarity.judge(usual, 5000)[0] > ALARM
+    value, words = familiarity.judge(usual, 30000)
+    assert value <= ALARM
+    assert words[0] == UNSURE
+    other = picture_features(picture(7)[..., ::-1])
+    value, words = familiarity.judge(other, 0)
+    assert value <= ALARM, "a network that is sure of it does not make a picture familiar"
+    assert UNSURE not in words
+    assert words[0] == SWAPPED
+    less = familiarity.reasons(usual, sorted(familiarity.doubts)[-2] + 1)
+    assert less[0] == LESS_SURE
+
+
+def test_false_alarms_are_few_whatever_the_two_numbers_are() -> None:
+    """Of pictures of the same kind, with doubt that goes with the distance, and as few as promise anything."""
+    rng = np.random.default_rng(0)
+    first, alarms = known(40), []
+    for _ in range(400):
+        both = rng.lognormal(size=(20, 2)) @ np.array([[1.0, 0.6], [0.0, 0.4]])
+        doubts = np.minimum(1000 * both[:, 1], SURE).astype(int).tolist()
+        held = dataclasses.replace(first, distances=tuple(both[:-1, 0]), doubts=tuple(doubts[:-1]), held_out=19)
+        strange = np.maximum(ranks(both[:, 0]), ranks(doubts))
+        alarms.append((strange >= strange[-1]).sum() / 20 <= ALARM)
+        assert held.promised
+    assert 0 < np.mean(alarms) < 0.075
+
+
+def test_older_cards_look_through_larger_windows() -> None:
+    values = known(20).to_dict()
+    for key in ("window", "doubts", "held_out"):
+        del values[key]
+    older = Familiarity.from_dict(values)
+    assert (older.window, older.doubts, older.promised) == (EARLIER_WINDOW, (), False)
+    image = np.random.default_rng(2).integers(0, 256, (300, 310, 3), np.uint8)
+    np.testing.assert_array_equal(older.features_of(image), picture_features(image, EARLIER_WINDOW))
+    assert not np.array_equal(older.features_of(image), known(20).features_of(image))
+
+
+def test_the_segmenter_tells_the_doubt_that_its_scores_have() -> None:
+    card = dataclasses.replace(make_card(channels=3), familiarity=with_doubts())
+    for size in (card.preprocessing.size, (150, 140)):
+        with Segmenter(make_file(card)) as segmenter:
+            image = picture(1, size)
+            plain, full = segmenter.segment(image), segmenter.segment(image, scores=True)
+        assert full.scores is not None
+        assert plain.doubt == full.doubt == doubt_of(full.scores) / SURE
+        np.testing.assert_array_equal(plain.class_map, full.class_map)
+        assert (plain.familiarity, plain.warnings) == (full.familiarity, full.warnings)
+    with Segmenter(make_file(dataclasses.replace(card, familiarity=known()))) as segmenter:
+        assert segmenter.segment(picture(1)).doubt is None
+
+
 def test_a_card_holds_it_and_older_cards_do_not() -> None:
-    card = dataclasses.replace(make_card(channels=3), familiarity=known())
+    card = dataclasses.replace(make_card(channels=3), familiarity=with_doubts())
     values = json.loads(card.to_json())
     assert Card.from_json(card.to_json()) == card
-    assert len(json.dumps(values["familiarity"])) < 9000
+    assert len(json.dumps(values["familiarity"])) < 9500
     del values["familiarity"]
     assert Card.from_json(json.dumps(values)).familiarity is None
 
@@ -139,6 +233,13 @@ def test_a_card_holds_it_and_older_cards_do_not() -> None:
         {"images": 0},
         {"images": True},
         {"low": None},
+        {"window": 0},
+        {"window": 12},
+        {"window": 64.0},
+        {"doubts": [1]},
+        {"doubts": [-1] * 20},
+        {"doubts": [0.5] * 20},
+        {"held_out": -1},
     ],
     ids=str,
 )

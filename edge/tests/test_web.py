@@ -159,7 +159,7 @@ def test_confidence_is_that_of_python(activation: str | None, files: dict[str, b
         np.testing.assert_allclose(found, expected.confidence, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("way", ["crop", "resize", "bgr"])
+@pytest.mark.parametrize("way", ["crop", "resize", "bgr", "older"])
 def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_path: Path) -> None:
     """Small and large pictures, some of the kind that the statistics were made of and some of another."""
     rng = np.random.default_rng(5)
@@ -173,6 +173,8 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
     whiten = tuple(tuple(np.r_[1.0, np.full(len(spread) - at - 1, 0.1)]) for at in range(len(spread)))
     parts = (tuple(map(float, each)) for each in (table.mean(0), spread, table.min(0), table.max(0)))
     known = Familiarity(feature_names(3), *parts, whiten, tuple(np.linspace(0, 40, 30)), 30)
+    if way != "older":
+        known = dataclasses.replace(known, window=16, doubts=tuple(range(40, 60_000, 2000))[::-1], held_out=30)
     data = replace_card(files["int8"], dataclasses.replace(card, familiarity=known))
     (tmp_path / "m.tflite").write_bytes(data)
     pictures = [*kinds[:3], kinds[3][..., ::-1].copy(), kinds[4] // 3, draw_scene(rng, 300, 500, 3, 8)]
@@ -190,9 +192,12 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
     with Segmenter(data, num_threads=1) as segmenter:
         for number, pixels in enumerate(pictures):
             expected = segmenter.segment(pixels)
-            value, warnings = json.loads((tmp_path / f"{number}.familiarity").read_text())
+            value, warnings, doubt = json.loads((tmp_path / f"{number}.familiarity").read_text())
             assert value == pytest.approx(expected.familiarity)
             assert tuple(warnings) == expected.warnings
+            assert (doubt is None) == (expected.doubt is None) == (way == "older")
+            if doubt is not None:
+                assert doubt == pytest.approx(expected.doubt, abs=1e-4)
             said |= set(warnings)
     assert len(said) > 2, "pictures that are all alike prove nothing"
 

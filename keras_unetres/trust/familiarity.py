@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from unetres_edge import Preprocessing
-from unetres_edge.images.features import feature_names, picture_features
-from unetres_edge.model.familiarity import ALARM, Familiarity
+from unetres_edge import Preprocessing, Segmenter
+from unetres_edge.images.features import WINDOW, feature_names, picture_features
+from unetres_edge.model.familiarity import FEWEST, Familiarity
+from unetres_edge.results.doubt import SURE, doubt_of
 
 from ..machine.progress_bar import with_progress
 
 FOLDS = 10
-FEWEST = math.ceil(1 / ALARM) - 1  # held-out pictures below which none could be called unfamiliar
-MOST_PICTURES = 400
-_MOST = 255  # distances that are kept
+MOST_PICTURES = 255  # of a kind that are looked at
+_MOST = 255  # held-out pictures that are kept, two numbers each
+_DOUBT_FLOOR = 0.1  # of the spread of a doubt's logarithm, of a few pictures that happen to be alike
 _FLOOR = 0.02  # of a feature's spread: a feature that is the same in all pictures may still differ by a hair
 _DIGITS = 5
 
@@ -26,16 +30,34 @@ def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tup
 
     Args:
         pre: how pictures meet the network; features are of what it sees.
-        training, held_out: pictures, each with its `image`; of more than 400, as many are looked at, spread over all.
+        training, held_out: pictures, each with its `image`; of more than 255, as many are looked at, spread over all.
     """
     names = feature_names(pre.channels)
 
     def table(records: Any, title: str) -> np.ndarray:
-        places = np.unique(np.linspace(0, len(records) - 1, min(len(records), MOST_PICTURES)).astype(int)).tolist()
+        places = spread_places(len(records), MOST_PICTURES)
         shown = with_progress(places, title, "image", len(places))
         return np.array([seen_features(pre, records[place].image) for place in shown]).reshape(-1, len(names))
 
     return names, table(training, "training images"), table(held_out, "held-out images")
+
+
+def network_doubts(opened: Segmenter, held_out: Any) -> list[int]:
+    """Return the network's doubt of the pictures whose features `picture_table` takes; none of an argmax head."""
+    card = opened.card
+    if card.head == "argmax":
+        return []
+    places, found = spread_places(len(held_out), MOST_PICTURES), []
+    for place in with_progress(places, "doubts", "image", len(places)):
+        scores = opened.segment(held_out[place].image, scores=True).scores
+        assert scores is not None  # they were asked for
+        found.append(doubt_of(scores, card.activation, card.calibration))
+    return found
+
+
+def spread_places(count: int, most: int) -> list[int]:
+    """Return so many of 0 to `count` - 1, or all, spread evenly."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
 
 
 def seen_features(pre: Preprocessing, image: np.ndarray) -> np.ndarray:
@@ -45,34 +67,53 @@ def seen_features(pre: Preprocessing, image: np.ndarray) -> np.ndarray:
     return picture_features(seen[..., ::-1] if pre.color_order == "bgr" and pre.channels == 3 else seen)
 
 
-def fit_familiarity(training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...]) -> Familiarity | None:
+def fit_familiarity(
+    training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...], doubts: Sequence[int] = ()
+) -> Familiarity | None:
     """Return the statistics of pictures, or None where there are too few.
 
     Where fewer than 19 pictures are held out, both kinds are taken together, and the distances are those of each tenth
-    by the statistics of the others.
+    by the statistics of the others. The network has learned the training pictures by heart, and what it doubts of them
+    says nothing: the doubts are then the quantiles of the next one by those that there are, if their logarithms are
+    normal (a t distribution). No promise follows from either.
 
     Args:
         training: (N, F) features of the pictures that the network was trained on.
         held_out: (M, F) of others.
         names: of the features.
+        doubts: (M,) of the network about the latter; () where it gives no scores.
     """
     if len(held_out) >= FEWEST and len(training) > 1:
         found = _statistics(training, names)
-        distances = [found.distance(each) for each in held_out]
+        distances = [found.distance(held_out[place]) for place in spread_places(len(held_out), _MOST)]
+        known = [int(doubts[place]) for place in spread_places(len(doubts), _MOST)]
     else:
         both = np.concatenate([training, held_out])
         if len(both) < FEWEST:
             return None
-        found = _statistics(both, names)
-        distances = []
+        found, kept = _statistics(both, names), []
         for number in range(FOLDS):
             others = _statistics(np.delete(both, np.s_[number::FOLDS], 0), names)
-            distances += [others.distance(each) for each in both[number::FOLDS]]
-    kept = np.sort(distances)
-    if len(kept) > _MOST:  # the largest of each group, so that no picture is called unfamiliar for what was left out
-        kept = np.array([part[-1] for part in np.array_split(kept, _MOST)])
-    values = found.to_dict()
-    return Familiarity.from_dict({**values, "distances": [round(float(value), _DIGITS) for value in kept]})
+            kept += [others.distance(each) for each in both[number::FOLDS]]
+        distances = kept[:: -(-len(kept) // _MOST)]
+        known = _next_doubts(doubts, len(distances))
+    return replace(
+        found,
+        distances=tuple(round(float(value), _DIGITS) for value in distances),
+        doubts=tuple(known),
+        held_out=len(held_out),
+    )
+
+
+def _next_doubts(doubts: Sequence[int], count: int) -> list[int]:
+    """Return so many quantiles of the next doubt after a few, in an order that goes with nothing; of one, none."""
+    if len(doubts) < 2:
+        return []
+    logs = np.log(np.asarray(doubts, np.float64) + 1)
+    spread = max(float(logs.std(ddof=1)), _DOUBT_FLOOR) * math.sqrt(1 + 1 / len(logs))
+    shares = np.arange(1, count + 1) / (count + 1)
+    values = np.exp(np.clip(logs.mean() + spread * stats.t.ppf(shares, len(logs) - 1), 0, math.log(SURE + 1))) - 1
+    return np.random.default_rng(0).permutation(np.round(values).astype(int)).tolist()
 
 
 def shrunk_correlation(standardised: np.ndarray) -> np.ndarray:
@@ -103,4 +144,5 @@ def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
         tuple(rounded(row[place:]) for place, row in enumerate(upper)),
         (0.0,),
         len(features),
+        WINDOW,
     )

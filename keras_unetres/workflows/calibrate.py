@@ -14,6 +14,7 @@ from unetres_edge import Segmenter
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import read_bytes, write_bytes, write_json
 from unetres_edge.model.card import Card, read_card
+from unetres_edge.model.familiarity import FEWEST
 
 from ..choices.arguments import checks_kinds
 from ..runs import RunInfo
@@ -164,17 +165,22 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
         say: called with a line for the user.
     """
     from ..tflite.seal import add_card
-    from ..trust.familiarity import FEWEST, fit_familiarity, picture_table
+    from ..trust.familiarity import fit_familiarity, network_doubts, picture_table
 
     card = replace(read_card(data), familiarity=None)
     if not card.per_pixel or training is None:
         return data
     names, first, second = picture_table(card.preprocessing, training.records, held.records)
-    found = fit_familiarity(first, second, names)
+    with held.task.open_file(add_card(data, card)) as opened:
+        assert isinstance(opened, Segmenter)
+        doubts = network_doubts(opened, held.records)
+    found = fit_familiarity(first, second, names, doubts)
     if found is None:
         say(f"unlike the training images: not told, of fewer than {FEWEST} images in all")
         return data
-    say(f"unlike the training images: told by {found.images} images and {len(found.distances)} held out")
+    say(f"unlike the training images: told by {found.images} images and {found.held_out} held out")
+    if not found.promised:
+        say(f"note       {found.held_out} held out cannot promise that false alarms are few: it takes {FEWEST}")
     return add_card(data, replace(card, familiarity=found))
 
 

@@ -83,6 +83,11 @@ class CheckedEngine(Engine):
         self._check(tile)
         return self._engine.run_labels(tile)
 
+    def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels and some scores, as `LiteRTEngine.run_sampled`."""
+        self._check(tile)
+        return self._engine.run_sampled(tile, step)
+
     def _check(self, tile: np.ndarray) -> None:
         if self._litert is None:
             return

@@ -84,6 +84,14 @@ class LiteRTEngine(Engine):
             _invoke(interpreter)
             return self.codec.labels(_view(interpreter, self._output))
 
+    def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the labels (h, w) uint8 of a tile, and the scores of every `step`-th pixel of each side."""
+        with self._pool.borrow() as interpreter:
+            self.codec.write(tile, _view(interpreter, self._input))
+            _invoke(interpreter)
+            output = _view(interpreter, self._output)
+            return self.codec.labels(output), self.codec.values(output[step // 2 :: step, step // 2 :: step])
+
     def ops(self) -> list[dict[str, Any]]:
         """Return the ops of the graph in order: "op", "output" (shape) and "multiply_adds".
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,11 @@ class TimedEngine:
         """Return the labels (h, w) uint8 of a tile."""
         return argmax_labels(self._time(self._engine.run_labels, tile))
 
+    def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the labels (h, w) uint8 of a tile, and the scores of every `step`-th pixel of each side."""
+        labels, scores = self._time(lambda each: self._engine.run_sampled(each, step), tile)
+        return argmax_labels(labels), scores
+
     @property
     def name(self) -> str:
         """Name of what ran the network so far."""
@@ -68,7 +74,7 @@ class TimedEngine:
             "total": 1e3 * (end - start),
         }
 
-    def _time(self, run: Callable[[np.ndarray], np.ndarray], tile: np.ndarray) -> np.ndarray:
+    def _time(self, run: Callable[[np.ndarray], Any], tile: np.ndarray) -> Any:
         if self._cancel is not None and self._cancel():
             raise CancelledError("segmenting was cancelled", found=f"{self._done} of {self._total} tiles done")
         start = time.perf_counter()

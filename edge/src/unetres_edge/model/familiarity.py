@@ -1,27 +1,34 @@
-"""Whether a picture is like those that a network was trained on: statistics of their features, what they say of one.
+"""Whether a picture is like those that a network was trained on, and the network as sure of it as of others.
 
-No image is kept, but of each feature the mean, the spread and the range, and how features go together. The distance of
-a picture is compared with those of held-out pictures: a conformal p-value (Vovk 2005), by which at most so many in a
-hundred pictures of the same kind are called unfamiliar.
+No image is kept, but of each feature the mean, the spread and the range, and how features go together. Of held-out
+pictures there are two numbers each: the distance of the picture by these, and the doubt of the network. A picture is as
+strange as the stranger of its two, by their ranks among those of the held-out pictures and its own; how many are as
+strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures of the same kind are called
+unfamiliar, whatever the two numbers are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from ..images.features import FEATURES, feature_names, picture_features, swapped
+from ..images.features import BLOCK, EARLIER_WINDOW, FEATURES, feature_names, picture_features, swapped
+from ..results.doubt import SURE
 
 ALARM = 0.05  # familiarity up to which a picture is warned of
 BEYOND = 5.0  # what a spread beyond the range of the training images weighs against the distance from their mean
+FEWEST = math.ceil(1 / ALARM) - 1  # held-out pictures below which no alarm can be promised
 _MOST = 4096  # held-out distances that a card may hold
 _REASONS = 3
 TOGETHER = "its levels, textures and colours do not go together as in the training images"
 SWAPPED = "red and blue look swapped"
+UNSURE = "the network is less sure than of any held-out image"
+LESS_SURE = "the network is less sure than of most held-out images"
 
 
 @dataclass(frozen=True)
@@ -34,8 +41,12 @@ class Familiarity:
         features: their names, in the order of `unetres_edge.images.features`.
         mean, spread, low, high: (F,) of the training pictures; the spread is the standard deviation, with a floor.
         whiten: (F, F) upper triangular W: W'W is the inverse of the shrunk correlation; its rows from the diagonal on.
-        distances: those of held-out pictures, ascending.
+        distances: those of held-out pictures.
         images: how many training pictures there were.
+        window: px, as `unetres_edge.images.features` takes it.
+        doubts: the doubt of the network about each of the held-out pictures, in their order; () where it is not told.
+        held_out: how many pictures the network was not trained on; 0 if not known. Of fewer than 19, the numbers are
+            made of what there is, and that false alarms are few is no promise.
 
     Raises:
         ValueError: lists that do not belong together, or numbers that cannot be meant.
@@ -49,6 +60,9 @@ class Familiarity:
     whiten: tuple[tuple[float, ...], ...]
     distances: tuple[float, ...]
     images: int
+    window: int = EARLIER_WINDOW
+    doubts: tuple[int, ...] = ()
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -61,46 +75,83 @@ class Familiarity:
             raise ValueError("familiarity has a number that is out of range")
         if not all(value > 0 for value in self.spread) or not 0 < len(self.distances) <= _MOST or self.images < 1:
             raise ValueError("familiarity has no spread, distances or images")
+        if self.window % BLOCK or not BLOCK <= self.window <= _MOST or self.held_out < 0:
+            raise ValueError("familiarity has no window")
+        if self.doubts and (len(self.doubts) != len(self.distances) or not all(0 <= d <= SURE for d in self.doubts)):
+            raise ValueError("familiarity has not one doubt for each distance")
 
     @property
     def known(self) -> bool:
         """Whether this version can compute the features; a later one may have others."""
         return self.features in (feature_names(1), feature_names(3))
 
-    def distance(self, features: np.ndarray) -> float:
-        """Return how far (F,) features are from those of the training pictures."""
-        spread = np.array(self.spread)
-        z = (features - np.array(self.mean)) / spread
-        upper = np.zeros((len(z), len(z)))
+    @property
+    def promised(self) -> bool:
+        """Whether at most one in twenty pictures of the same kind is called unfamiliar."""
+        return self.held_out >= FEWEST
+
+    @cached_property
+    def _upper(self) -> np.ndarray:
+        upper = np.zeros((len(self.whiten), len(self.whiten)))
         for place, row in enumerate(self.whiten):
             upper[place, place:] = row
+        return upper
+
+    def features_of(self, image: np.ndarray) -> np.ndarray:
+        """Return the features (F,) of a prepared picture (H, W, C) uint8."""
+        return picture_features(image, self.window)
+
+    def distance(self, features: np.ndarray) -> float:
+        """Return how far (F,) features are from those of the training pictures."""
+        z = (features - np.array(self.mean)) / np.array(self.spread)
         return float(
-            np.linalg.norm(upper @ z) / math.sqrt(len(z)) + BEYOND * max(0.0, float(self._beyond(features).max()))
+            np.linalg.norm(self._upper @ z) / math.sqrt(len(z)) + BEYOND * max(0.0, float(self._beyond(features).max()))
         )
 
-    def p_value(self, features: np.ndarray) -> float:
-        """Return the share of held-out pictures that are as far away, the picture itself counted in; above 0, to 1."""
-        distance = self.distance(features)
-        farther = sum(each >= distance for each in self.distances)
-        return (1 + farther) / (1 + len(self.distances))
+    def p_value(self, features: np.ndarray, doubt: int | None = None) -> float:
+        """Return the share of held-out pictures that are as strange, the picture itself counted in; above 0, to 1.
 
-    def judge(self, image: np.ndarray) -> tuple[float, tuple[str, ...]]:
-        """Return the familiarity of a prepared picture (H, W, C) uint8, and in words why it is low, if it is."""
-        features = picture_features(image)
-        familiarity = self.p_value(features)
-        return familiarity, self.reasons(features) if familiarity <= ALARM else ()
+        Args:
+            features: (F,) of the picture.
+            doubt: of the network; None where it gives no scores, and then the picture alone is judged.
+        """
+        strange = self.strangeness(features, doubt)
+        return int((strange >= strange[-1]).sum()) / len(strange)
 
-    def reasons(self, features: np.ndarray) -> tuple[str, ...]:
-        """Return what is unlike the training pictures, the farthest first, at most three."""
+    def strangeness(self, features: np.ndarray, doubt: int | None = None) -> np.ndarray:
+        """Return how strange the held-out pictures are and, last, a picture among them, (N + 1,)."""
+        strange = ranks([*self.distances, self.distance(features)])
+        if doubt is None or not self.doubts:
+            return strange
+        return np.maximum(strange, ranks([*self.doubts, doubt]))
+
+    def judge(self, features: np.ndarray, doubt: int | None = None) -> tuple[float, tuple[str, ...]]:
+        """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
+        familiarity = self.p_value(features, doubt)
+        return familiarity, self.reasons(features, doubt) if familiarity <= ALARM else ()
+
+    def reasons(self, features: np.ndarray, doubt: int | None = None) -> tuple[str, ...]:
+        """Return what is unlike the training pictures, the farthest first, at most three; a doubt is said in front."""
         words = []
-        if self.features == feature_names(3) and self.p_value(swapped(features)) > ALARM:
+        if self.features == feature_names(3) and self._is_near(swapped(features)) and not self._is_near(features):
             words.append(SWAPPED)
+        if doubt is not None and self.doubts:
+            below = sum(each < doubt for each in self.doubts)
+            if below == len(self.doubts):
+                words.append(UNSURE)
+            elif below > sum(each < self.distance(features) for each in self.distances):
+                words.append(LESS_SURE)
         beyond = self._beyond(features)
         for place in np.argsort(-beyond, kind="stable"):
             word = FEATURES[self.features[place]][int(features[place] > self.high[place])]
             if beyond[place] > 0 and word and word not in words:
                 words.append(word)
         return tuple(words[:_REASONS]) or (TOGETHER,)
+
+    def _is_near(self, features: np.ndarray) -> bool:
+        """Return whether more than one in twenty held-out pictures are as far away."""
+        distance = self.distance(features)
+        return (1 + sum(each >= distance for each in self.distances)) / (1 + len(self.distances)) > ALARM
 
     def _beyond(self, features: np.ndarray) -> np.ndarray:
         """Return how far each feature is outside of the range, in spreads; below 0 inside."""
@@ -124,9 +175,30 @@ class Familiarity:
             raise TypeError("features are no names")
         if type(values["images"]) is not int:
             raise TypeError("images is no number")
-        numbers = {key: _numbers(values[key]) for key in ("mean", "spread", "low", "high", "distances")}
+        numbers: dict[str, Any] = {key: _numbers(values[key]) for key in ("mean", "spread", "low", "high", "distances")}
         whiten = tuple(_numbers(row) for row in values["whiten"])
-        return cls(tuple(names), whiten=whiten, images=values["images"], **numbers)
+        whole = {"window": EARLIER_WINDOW, "held_out": 0} | {
+            k: values[k] for k in ("window", "held_out") if k in values
+        }
+        doubts = values.get("doubts", [])  # older cards have none of these three
+        if not isinstance(doubts, list) or not all(type(value) is int for value in (*whole.values(), *doubts)):
+            raise TypeError("familiarity has a window or doubts that are no whole numbers")
+        return cls(tuple(names), whiten=whiten, images=values["images"], doubts=tuple(doubts), **numbers, **whole)
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+    """Return how many of the others are below each of (N,) values, and for the largest how far it is above them.
+
+    That is its distance to the second, as a share of that to the median: more than 0, to 1. So of two numbers of a
+    picture that are the largest of their kinds, the one that stands out counts.
+    """
+    array = np.asarray(values, np.float64)
+    ascending = np.sort(array)
+    found = np.searchsorted(ascending, array).astype(np.float64)
+    if len(array) > 1 and ascending[-1] > ascending[-2]:
+        top = ascending[-1]
+        found[array.argmax()] += (top - ascending[-2]) / (top - ascending[(len(array) - 1) // 2])
+    return found
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

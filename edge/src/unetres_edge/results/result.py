@@ -34,9 +34,13 @@ class Result:
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         activation: what makes probabilities of the scores, as the card says it.
         calibration: what makes them right, as the card says it; None where they are the network's own.
-        familiarity: share of held-out images that are as unlike the training images as this one, above 0 to 1; None
-            where the card cannot tell. Of images of the same kind, one in twenty has 0.05 or less.
-        warnings: where it is 0.05 or less, what is unlike the training images, in words, the farthest first.
+        familiarity: share of held-out images that are as strange as this one, above 0 to 1: as unlike the training
+            images, or as much in doubt; None where the card cannot tell. Of images of the same kind, at most one in
+            twenty has 0.05 or less.
+        warnings: where it is 0.05 or less, in words what is unlike: that the network is less sure than of the held-out
+            images, and what of the picture is unlike the training images, the farthest first.
+        doubt: bits a pixel that the network is unsure, mean over the image, 0 to 1: the entropy of the two likeliest
+            classes; None where the card does not know what is usual.
     """
 
     class_map: np.ndarray
@@ -52,6 +56,7 @@ class Result:
     calibration: Calibration | None = None
     familiarity: float | None = None
     warnings: tuple[str, ...] = ()
+    doubt: float | None = None
 
     def __post_init__(self) -> None:
         if self.background == -1:

@@ -126,9 +126,9 @@ def join_segmenters(
 
     They may differ in how they normalise (range, mean, standard deviation, order of colours), for each engine does that
     by itself, and in nothing else of what decides the scores' meaning: classes, channels, size, fit and percentiles.
-    Card and colours are those of the first, but for calibration and promises, which were found for one answer and not
-    for a mean of several, and are left out; tiles overlap as much as those of any. To close the one that is returned
-    closes all of them.
+    Card and colours are those of the first, but for calibration, promises and what doubt is usual, which were found for
+    one answer and not for a mean of several, and are left out; tiles overlap as much as those of any. To close the one
+    that is returned closes all of them.
 
     Args:
         segmenters: one or more. A single one without test-time augmentation is returned as it is.
@@ -153,8 +153,14 @@ def join_segmenters(
     engine: Engine = JoinedEngine(engines, first.card.activation) if len(engines) > 1 else engines[0]
     if tta != "none":
         engine = TurnedEngine(engine, tta, pre.size, first.card.activation)
+    known = first.card.familiarity
     card = replace(
-        first.card, halo=max(each.card.halo for each in segmenters), scores={}, calibration=None, promises=()
+        first.card,
+        halo=max(each.card.halo for each in segmenters),
+        scores={},
+        calibration=None,
+        familiarity=None if known is None else replace(known, doubts=()),
+        promises=(),
     )
     return _JoinedSegmenter(segmenters, tta, card, engine, max(each.overlap for each in segmenters))
 

@@ -105,7 +105,8 @@ def predict_files(
             with the sums, and their number as "frames".
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
             and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
-            Where the model can tell, "familiarity" and "warnings" of a result; of frames, how many are "unfamiliar".
+            Where the model can tell, "familiarity", "doubt" and "warnings" of a result; of frames, how many are
+            "unfamiliar".
         more: makes more files of each image's scores.
         every: of frames, every n-th is taken.
         count: of frames, how many are taken; None for all, of a camera until Ctrl-C.
@@ -208,7 +209,8 @@ def _familiarity(result: Result) -> dict[str, object]:
     """Return what the status of an image says of its being like the training images; nothing where nothing is known."""
     if result.familiarity is None:
         return {}
-    return {"familiarity": round(result.familiarity, 5), "warnings": list(result.warnings)}
+    doubt = {} if result.doubt is None else {"doubt": round(result.doubt, 5)}
+    return {"familiarity": round(result.familiarity, 5), **doubt, "warnings": list(result.warnings)}
 
 
 def _refuse_unfamiliar(

@@ -16,6 +16,7 @@ from ..files import Contents
 from ..images.decode import pixels_of
 from ..images.preprocessing import IGNORE
 from ..model.card import Card
+from ..results.doubt import SURE, Doubt
 from ..results.result import Result
 from ..results.softmax import largest_probability, probabilities
 from .large import Source, Target, segment_large
@@ -111,18 +112,25 @@ class Segmenter(LoadedModel):
             )
         prepared = self.card.preprocessing.prepare(pixels_of(image, stacked=self.card.stacked))
         placed = self._placed(prepared)
-        familiarity, warnings = self._judge(prepared if placed is None else placed)
+        features = self._features(prepared if placed is None else placed)
         ready = time.perf_counter()
         height, width = prepared.shape[:2]
+        doubt = self._doubt(height, width)
         kept = np.empty((height, width, len(self.card.class_names)), np.float32) if scores else None
         sure = np.empty((height, width), np.float32) if confidence else None
         if not (scores or confidence or abstain) and self._is_one_tile(height, width):
-            class_map = engine.run_labels(prepared)
+            if doubt is None:
+                class_map = engine.run_labels(prepared)
+            else:
+                class_map, seen = engine.run_sampled(prepared, doubt.step)
+                doubt.add_seen(seen)
         else:
             class_map = np.empty((height, width), np.uint8)
             for row, values in self._rows(prepared, placed, engine):
                 values = values[: height - row, :width]
                 if values.ndim == 3:
+                    if doubt is not None:
+                        doubt.add(row, values)
                     if kept is not None:
                         kept[row : row + len(values)] = values
                     if sure is not None:
@@ -131,6 +139,7 @@ class Segmenter(LoadedModel):
                         )
                     values = self._given_up(values) if abstain else values.argmax(-1)
                 class_map[row : row + len(values)] = values
+        familiarity, warnings = self._judge(features, doubt)
         return Result(
             class_map,
             kept,
@@ -145,6 +154,7 @@ class Segmenter(LoadedModel):
             calibration=self.card.calibration,
             familiarity=familiarity,
             warnings=warnings,
+            doubt=None if doubt is None else doubt.value / SURE,
         )
 
     def segment_large(
@@ -211,12 +221,26 @@ class Segmenter(LoadedModel):
         pre = self.card.preprocessing
         return None if pre.fit == "crop" else pre.place(*image.shape[:2]).image(image)
 
-    def _judge(self, seen: np.ndarray) -> tuple[float | None, tuple[str, ...]]:
-        """Return how familiar is what the network sees, and what is unlike its training images."""
+    def _features(self, seen: np.ndarray) -> np.ndarray | None:
+        """Return the features of what the network sees; None where the card cannot judge them."""
         known, pre = self.card.familiarity, self.card.preprocessing
         if known is None or not known.known:
+            return None
+        return known.features_of(seen[..., ::-1] if pre.color_order == "bgr" and pre.channels == 3 else seen)
+
+    def _doubt(self, height: int, width: int) -> Doubt | None:
+        """Return what adds up the network's doubt of an image; None where the card does not know what is usual."""
+        known = self.card.familiarity
+        if known is None or not known.known or not known.doubts or self.card.head == "argmax":
+            return None
+        return Doubt(height, width, self.card.activation, self.card.calibration)
+
+    def _judge(self, features: np.ndarray | None, doubt: Doubt | None) -> tuple[float | None, tuple[str, ...]]:
+        """Return how familiar an image is, and what is unlike the training images."""
+        known = self.card.familiarity
+        if known is None or features is None:
             return None, ()
-        return known.judge(seen[..., ::-1] if pre.color_order == "bgr" and pre.channels == 3 else seen)
+        return known.judge(features, None if doubt is None else doubt.value)
 
     def _rows(
         self, image: np.ndarray, placed: np.ndarray | None, engine: TimedEngine

@@ -9,23 +9,34 @@
  * @property {number[][]} whiten
  * @property {number[]} distances
  * @property {number} images
+ * @property {number} [window] px; 64 in older cards
+ * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
+ * @property {number} [held_out] pictures that the network was not trained on
  */
 /**
- * Say how familiar a prepared picture is, and in words why it is not, if so; null where the card cannot tell.
+ * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
+ * @param {Familiarity | null | undefined} known
+ * @param {number[] | null} features as `featuresOf` gives them
+ * @param {number | null} doubt of the network, 0 to 65535; null where it is not told
+ * @returns {{familiarity: number | null, warnings: string[]}}
+ */
+export function judge(known: Familiarity | null | undefined, features: number[] | null, doubt: number | null): {
+    familiarity: number | null;
+    warnings: string[];
+};
+/**
+ * The features of a prepared picture; null where the card cannot judge them.
  * @param {Familiarity | null | undefined} known
  * @param {{data: Uint8Array, height: number, width: number, channels: number}} image
  * @param {boolean} bgr whether blue comes first
- * @returns {{familiarity: number | null, warnings: string[]}}
+ * @returns {number[] | null}
  */
-export function judge(known: Familiarity | null | undefined, image: {
+export function featuresOf(known: Familiarity | null | undefined, image: {
     data: Uint8Array;
     height: number;
     width: number;
     channels: number;
-}, bgr: boolean): {
-    familiarity: number | null;
-    warnings: string[];
-};
+}, bgr: boolean): number[] | null;
 /** Refuse statistics that cannot be meant, by calling `need` with false. */
 export function checkFamiliarity(known: any, need: any): void;
 /** The features of a picture, in the order of their names. */
@@ -34,7 +45,41 @@ export function pictureFeatures({ data, height, width, channels }: {
     height: any;
     width: any;
     channels: any;
-}, bgr?: boolean): number[];
+}, bgr?: boolean, window?: number): number[];
+/** The doubt of a network about one image, added up as its rows are done. */
+export class Doubt {
+    /**
+     * @param {number} height
+     * @param {number} width
+     * @param {{classes: unknown[], activation?: string, calibration?: {temperature: number, bias: number[]} | null}} card
+     */
+    constructor(height: number, width: number, { classes, activation, calibration }: {
+        classes: unknown[];
+        activation?: string;
+        calibration?: {
+            temperature: number;
+            bias: number[];
+        } | null;
+    });
+    step: number;
+    width: number;
+    activation: string;
+    calibration: {
+        temperature: number;
+        bias: number[];
+    } | null | undefined;
+    classes: number;
+    /**
+     * Take a row of scores; those between the rows that are looked at are passed over.
+     * @param {number} row
+     * @param {Float32Array} scores
+     * @param {number} at where those of the row begin
+     */
+    add(row: number, scores: Float32Array, at: number): void;
+    /** The mean so far, 0 to 65535. */
+    get value(): number;
+    #private;
+}
 /**
  * Statistics of the features of training pictures, and the distances of held-out ones.
  */
@@ -47,4 +92,16 @@ export type Familiarity = {
     whiten: number[][];
     distances: number[];
     images: number;
+    /**
+     * px; 64 in older cards
+     */
+    window?: number | undefined;
+    /**
+     * of the network about the held-out pictures, each 0 to 65535
+     */
+    doubts?: number[] | undefined;
+    /**
+     * pictures that the network was not trained on
+     */
+    held_out?: number | undefined;
 };

@@ -1,9 +1,13 @@
-// Whether a picture is like those that a network was trained on (unetres_edge.images.features, .model.familiarity).
+// Whether a picture is like those that a network was trained on, and the network as sure of it as of others
+// (unetres_edge.images.features, .results.doubt, .model.familiarity).
 
-const WINDOW = 64, GRID = 4, WHOLE = WINDOW * GRID, BLOCK = 8;
+const WINDOW = 32, EARLIER_WINDOW = 64, GRID = 4, BLOCK = 8;
 const STEPS = [1, 2, 4, 8];
 const ALARM = 0.05, BEYOND = 5, REASONS = 3;
 const SWAPPED = "red and blue look swapped";
+const SURE = 65535, LEVELS = 256, STEPS_OF_A_NAT = 16, PIXELS = 4096, LEAST = 1.17549435e-38;
+const UNSURE = "the network is less sure than of any held-out image";
+const LESS_SURE = "the network is less sure than of most held-out images";
 const TOGETHER = "its levels, textures and colours do not go together as in the training images";
 /** @type {Record<string, [string, string]>} */
 const FEATURES = {
@@ -40,22 +44,101 @@ const GREY = 14;
  * @property {number[][]} whiten
  * @property {number[]} distances
  * @property {number} images
+ * @property {number} [window] px; 64 in older cards
+ * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
+ * @property {number} [held_out] pictures that the network was not trained on
  */
 
 /**
- * Say how familiar a prepared picture is, and in words why it is not, if so; null where the card cannot tell.
+ * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
+ * @param {Familiarity | null | undefined} known
+ * @param {number[] | null} features as `featuresOf` gives them
+ * @param {number | null} doubt of the network, 0 to 65535; null where it is not told
+ * @returns {{familiarity: number | null, warnings: string[]}}
+ */
+export function judge(known, features, doubt) {
+  if (!known || !features) return { familiarity: null, warnings: [] };
+  const told = known.doubts?.length ? doubt : null;
+  const familiarity = pValue(known, features, told);
+  return { familiarity, warnings: familiarity > ALARM ? [] : reasons(known, features, told) };
+}
+
+/**
+ * The features of a prepared picture; null where the card cannot judge them.
  * @param {Familiarity | null | undefined} known
  * @param {{data: Uint8Array, height: number, width: number, channels: number}} image
  * @param {boolean} bgr whether blue comes first
- * @returns {{familiarity: number | null, warnings: string[]}}
+ * @returns {number[] | null}
  */
-export function judge(known, image, bgr) {
+export function featuresOf(known, image, bgr) {
   const names = known ? known.features.join() : "";
-  if (!known || (names !== namesOf(3).join() && names !== namesOf(1).join())) return { familiarity: null, warnings: [] };
-  const features = pictureFeatures(image, bgr);
-  const familiarity = pValue(known, features);
-  return { familiarity, warnings: familiarity > ALARM ? [] : reasons(known, features) };
+  if (!known || (names !== namesOf(3).join() && names !== namesOf(1).join())) return null;
+  return pictureFeatures(image, bgr, known.window ?? EARLIER_WINDOW);
 }
+
+/** The doubt of a network about one image, added up as its rows are done. */
+export class Doubt {
+  #sum = 0;
+  #count = 0;
+  #moved;
+
+  /**
+   * @param {number} height
+   * @param {number} width
+   * @param {{classes: unknown[], activation?: string, calibration?: {temperature: number, bias: number[]} | null}} card
+   */
+  constructor(height, width, { classes, activation = "softmax", calibration }) {
+    this.step = Math.max(1, Math.floor(Math.sqrt(Math.floor((height * width) / PIXELS))));
+    this.width = width;
+    this.activation = activation;
+    this.calibration = calibration;
+    this.classes = classes.length;
+    this.#moved = new Float64Array(classes.length);
+  }
+
+  /**
+   * Take a row of scores; those between the rows that are looked at are passed over.
+   * @param {number} row
+   * @param {Float32Array} scores
+   * @param {number} at where those of the row begin
+   */
+  add(row, scores, at) {
+    const { step, width, classes } = this;
+    if (row % step !== step >> 1) return;
+    for (let x = step >> 1; x < width; x += step) {
+      this.#sum += DOUBTS[this.#level(scores, at + x * classes)];
+      this.#count++;
+    }
+  }
+
+  #level(scores, at) {
+    const { activation, calibration, classes } = this;
+    const moved = this.#moved;
+    for (let c = 0; c < classes; c++) {
+      let score = scores[at + c];
+      if (activation === "none") score = Math.log(Math.max(score, LEAST));
+      if (calibration) score *= 1 / calibration.temperature;
+      moved[c] = calibration?.bias.length ? score + calibration.bias[c] : score;
+    }
+    let best = -Infinity, second = -Infinity;
+    for (const score of moved) {
+      if (score > best) [best, second] = [score, best];
+      else if (score > second) second = score;
+    }
+    const apart = activation === "sigmoid" ? Math.abs(best) : best - second;
+    return Math.min(Math.floor(STEPS_OF_A_NAT * apart), LEVELS - 1);
+  }
+
+  /** The mean so far, 0 to 65535. */
+  get value() {
+    return Math.floor(this.#sum / Math.max(1, this.#count));
+  }
+}
+
+const DOUBTS = Array.from({ length: LEVELS }, (_, level) => {
+  const other = 1 / (1 + Math.exp(level / STEPS_OF_A_NAT));
+  return Math.floor(-SURE * (other * Math.log2(other) + (1 - other) * Math.log2(1 - other)) + 0.5);
+});
 
 /** Refuse statistics that cannot be meant, by calling `need` with false. */
 export function checkFamiliarity(known, need) {
@@ -69,6 +152,11 @@ export function checkFamiliarity(known, need) {
   need(whiten.every((row, place) => numbers(row) && row.length === features.length - place), "familiarity");
   need(known.spread.every((value) => value > 0) && Number.isInteger(known.images) && known.images > 0, "familiarity");
   need(numbers(distances) && distances.length > 0 && distances.length <= 4096, "familiarity");
+  const { window = EARLIER_WINDOW, doubts = [], held_out: held = 0 } = known;
+  need(Number.isInteger(window) && window >= BLOCK && window <= 4096 && window % BLOCK === 0, "familiarity");
+  need(Number.isInteger(held) && held >= 0 && Array.isArray(doubts), "familiarity");
+  need(doubts.every((each) => Number.isInteger(each) && each >= 0 && each <= SURE), "familiarity");
+  need(!doubts.length || doubts.length === distances.length, "familiarity");
 }
 
 const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
@@ -76,21 +164,59 @@ const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
 const beyond = (known, features) =>
   features.map((value, at) => Math.max(known.low[at] - value, value - known.high[at]) / known.spread[at]);
 
-function pValue(known, features) {
+function distanceOf(known, features) {
   const z = features.map((value, at) => (value - known.mean[at]) / known.spread[at]);
   let squares = 0;
   known.whiten.forEach((row, place) => {
     squares += row.reduce((sum, value, at) => sum + value * z[place + at], 0) ** 2;
   });
-  const distance = Math.sqrt(squares) / Math.sqrt(z.length) + BEYOND * Math.max(0, ...beyond(known, features));
-  return (1 + known.distances.filter((each) => each >= distance).length) / (1 + known.distances.length);
+  return Math.sqrt(squares) / Math.sqrt(z.length) + BEYOND * Math.max(0, ...beyond(known, features));
 }
 
-function reasons(known, features) {
+/** How many held-out pictures are as strange, the picture itself counted in, as a share. */
+function pValue(known, features, doubt) {
+  let strange = ranks([...known.distances, distanceOf(known, features)]);
+  if (doubt !== null) {
+    const doubts = ranks([...(known.doubts ?? []), doubt]);
+    strange = strange.map((each, at) => Math.max(each, doubts[at]));
+  }
+  const own = strange[strange.length - 1];
+  return strange.filter((each) => each >= own).length / strange.length;
+}
+
+/** How many of the others are below each value, and for the largest how far it is above them. */
+function ranks(values) {
+  const ascending = Float64Array.from(values).sort();
+  const last = values.length - 1;
+  const top = ascending[last], second = last > 0 ? ascending[last - 1] : top;
+  return values.map((value) => {
+    let low = 0, high = last + 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ascending[middle] < value) low = middle + 1;
+      else high = middle;
+    }
+    return value === top && top > second ? low + (top - second) / (top - ascending[last >> 1]) : low;
+  });
+}
+
+/** Whether more than one in twenty held-out pictures are as far away. */
+function isNear(known, features) {
+  const distance = distanceOf(known, features);
+  return (1 + known.distances.filter((each) => each >= distance).length) / (1 + known.distances.length) > ALARM;
+}
+
+function reasons(known, features, doubt) {
   const words = [];
   if (known.features.length === NAMES.length) {
     const swapped = features.map((value, at) => (at === GREY ? -value : value));
-    if (pValue(known, swapped) > ALARM) words.push(SWAPPED);
+    if (isNear(known, swapped) && !isNear(known, features)) words.push(SWAPPED);
+  }
+  if (doubt !== null) {
+    const below = (known.doubts ?? []).filter((each) => each < doubt).length;
+    const distance = distanceOf(known, features);
+    if (below === known.doubts?.length) words.push(UNSURE);
+    else if (below > known.distances.filter((each) => each < distance).length) words.push(LESS_SURE);
   }
   const far = beyond(known, features);
   const order = far.map((_, at) => at).sort((a, b) => far[b] - far[a] || a - b);
@@ -102,13 +228,13 @@ function reasons(known, features) {
 }
 
 /** The features of a picture, in the order of their names. */
-export function pictureFeatures({ data, height, width, channels }, bgr = false) {
+export function pictureFeatures({ data, height, width, channels }, bgr = false, window = WINDOW) {
   const levels = new Float64Array(256);
   const sums = new Float64Array(7), counts = new Float64Array(7);
   const colors = new Float64Array(4);
   let pixels = 0;
-  for (const [top, bottom] of spans(height)) {
-    for (const [left, right] of spans(width)) {
+  for (const [top, bottom] of spans(height, window)) {
+    for (const [left, right] of spans(width, window)) {
       const [h, w] = [bottom - top, right - left];
       const grey = new Int16Array(h * w);
       for (let y = 0, to = 0; y < h; y++) {
@@ -138,11 +264,11 @@ export function pictureFeatures({ data, height, width, channels }, bgr = false) 
   return [...found, warm / 255, leaf / 510, Math.log(anyWarm + 0.5), Math.log(anyLeaf + 0.5)];
 }
 
-function spans(size) {
-  if (size <= WHOLE) return [[0, size]];
+function spans(size, window) {
+  if (size <= window * GRID) return [[0, size]];
   return Array.from({ length: GRID }, (_, number) => {
-    const start = Math.floor(Math.floor(((size - WINDOW) * number) / (GRID - 1)) / BLOCK) * BLOCK;
-    return [start, start + WINDOW];
+    const start = Math.floor(Math.floor(((size - window) * number) / (GRID - 1)) / BLOCK) * BLOCK;
+    return [start, start + window];
   });
 }
 

@@ -27,9 +27,10 @@ export { readCard } from "./card.js";
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
  * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
  *   how, where asked for
- * @property {number | null} familiarity share of held-out images as unlike the training images as this one; null where the
- *   card cannot tell
- * @property {string[]} warnings where that is 0.05 or less, what is unlike them, in words
+ * @property {number | null} familiarity share of held-out images as strange as this one: as unlike the training images, or as
+ *   much in doubt; null where the card cannot tell
+ * @property {string[]} warnings where that is 0.05 or less, why, in words
+ * @property {number | null} doubt bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 /**
@@ -131,14 +132,18 @@ export type Result = {
      */
     confidence?: Float32Array<ArrayBufferLike> | undefined;
     /**
-     * share of held-out images as unlike the training images as this one; null where the
-     * card cannot tell
+     * share of held-out images as strange as this one: as unlike the training images, or as
+     * much in doubt; null where the card cannot tell
      */
     familiarity: number | null;
     /**
-     * where that is 0.05 or less, what is unlike them, in words
+     * where that is 0.05 or less, why, in words
      */
     warnings: string[];
+    /**
+     * bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
+     */
+    doubt: number | null;
     /**
      * milliseconds by stage
      */

@@ -4,7 +4,7 @@
 import { readCard } from "./card.js";
 import { LiteRTEngine, NODE } from "./engine.js";
 import { FileSystemError, ImageError, ModelError, UsageError } from "./errors.js";
-import { judge } from "./familiarity.js";
+import { Doubt, featuresOf, judge } from "./familiarity.js";
 import { placed, prepare, scaleOnto } from "./pixels.js";
 import { blendedRows, joinedRows, padToTile, resizedRows, unpaddedRows } from "./tiles.js";
 
@@ -44,9 +44,10 @@ const LEAST = 1.17549435e-38; // a probability below this counts as this
  * @property {Float32Array} [scores] (height, width, classes) scores before the argmax, where asked for
  * @property {Float32Array} [confidence] (height, width) the probability of each pixel's class, calibrated where the card says
  *   how, where asked for
- * @property {number | null} familiarity share of held-out images as unlike the training images as this one; null where the
- *   card cannot tell
- * @property {string[]} warnings where that is 0.05 or less, what is unlike them, in words
+ * @property {number | null} familiarity share of held-out images as strange as this one: as unlike the training images, or as
+ *   much in doubt; null where the card cannot tell
+ * @property {string[]} warnings where that is 0.05 or less, why, in words
+ * @property {number | null} doubt bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 
@@ -137,7 +138,9 @@ export class Segmenter {
     const prepared = prepare(pixelsOf(image), pre);
     const { height, width } = prepared;
     const onto = pre.fit === "crop" ? null : scaleOnto(prepared, placed(height, width, pre), pre.size);
-    const { familiarity, warnings } = judge(this.card.familiarity, onto ?? prepared, pre.color_order === "bgr" && pre.channels === 3);
+    const known = this.card.familiarity;
+    const features = featuresOf(known, onto ?? prepared, pre.color_order === "bgr" && pre.channels === 3);
+    const doubt = features && known?.doubts?.length && head === "logits" ? new Doubt(height, width, this.card) : null;
     const ready = performance.now();
     engine.milliseconds = 0;
     const count = classes.length;
@@ -151,6 +154,7 @@ export class Segmenter {
           classMap.set(values.subarray(from, from + width), row * width);
           continue;
         }
+        doubt?.add(row, values, from * count);
         argmax(values, from * count, classMap, row * width, width, count);
         if (confidence) probabilityOf(classMap, values, from * count, confidence, row * width, width, this.card);
         kept?.set(values.subarray(from * count, (from + width) * count), row * width * count);
@@ -158,8 +162,9 @@ export class Segmenter {
     }
     const end = performance.now();
     const infer = engine.milliseconds;
+    const { familiarity, warnings } = judge(known, features, doubt && doubt.value);
     const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
-    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, timing };
+    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, doubt: doubt && doubt.value / 65535, timing };
   }
 
   async *#rows(image, onto, engine, wantsScores) {

@@ -1,0 +1,91 @@
+"""How much a network doubts its answers of an image: a whole number, which every runtime gets alike.
+
+Of some pixels, evenly spread, the calibrated scores of the two likeliest classes are compared. How far they are apart
+is a level, a sixteenth of a nat each, and each level has its entropy, as if there were but these two classes. The doubt
+is the mean, rounded down. It is 0 where the network is sure of all, and 65535 where it could as well throw a coin.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..model.calibration import Calibration
+
+SURE = 65535  # the doubt of a coin; a doubt divided by it is in bits a pixel
+LEVELS, STEPS = 256, 16  # of how far two scores are apart; in a nat
+_PIXELS = 4096  # about as many of an image are looked at
+_LEAST = float(np.finfo(np.float32).tiny)  # a probability below this counts as this
+
+
+def _entropy(level: int) -> int:
+    other = 1 / (1 + math.exp(level / STEPS))
+    return math.floor(-SURE * (other * math.log2(other) + (1 - other) * math.log2(1 - other)) + 0.5)
+
+
+TABLE = np.array([_entropy(level) for level in range(LEVELS)], np.int64)
+
+
+class Doubt:
+    """The doubt of one image, added up as its rows are done.
+
+    Args:
+        height, width: px of the image.
+        activation: what makes probabilities of the scores, as the card says it.
+        calibration: what makes them right, as the card says it.
+    """
+
+    def __init__(
+        self, height: int, width: int, activation: str = "softmax", calibration: Calibration | None = None
+    ) -> None:
+        self.step = max(1, math.isqrt(height * width // _PIXELS))
+        self._activation, self._calibration = activation, calibration
+        self._sum = self._count = 0
+
+    def add(self, row: int, scores: np.ndarray) -> None:
+        """Take the scores (rows, W, classes) of rows from `row` on; all rows come once."""
+        first = self.step // 2
+        self.add_seen(scores[(first - row) % self.step :: self.step, first :: self.step])
+
+    def add_seen(self, scores: np.ndarray) -> None:
+        """Take the scores (..., classes) of pixels that are looked at, every `step`-th from the middle of one on."""
+        levels = doubt_levels(scores.reshape(-1, scores.shape[-1]), self._activation, self._calibration)
+        self._sum += int(TABLE[levels].sum())
+        self._count += len(levels)
+
+    @property
+    def value(self) -> int:
+        """The mean so far, 0 to 65535."""
+        return self._sum // max(1, self._count)
+
+
+def doubt_of(scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None) -> int:
+    """Return the doubt of an image by its scores (H, W, classes)."""
+    doubt = Doubt(scores.shape[0], scores.shape[1], activation, calibration)
+    doubt.add(0, scores)
+    return doubt.value
+
+
+def doubt_levels(scores: np.ndarray, activation: str, calibration: Calibration | None) -> np.ndarray:
+    """Return how far apart the two likeliest of (N, classes) scores are, (N,) levels from 0 to 255.
+
+    Of sigmoids it is how far the likeliest class, by itself, is from a half.
+    """
+    moved = scores.astype(np.float64)
+    if activation == "none":
+        moved = np.log(np.maximum(moved, _LEAST))
+    if calibration is not None:
+        moved *= 1 / calibration.temperature
+        if calibration.bias:
+            moved += np.array(calibration.bias)
+    if activation == "sigmoid":
+        apart = np.abs(moved.max(-1))
+    elif moved.shape[-1] == 2:
+        apart = np.abs(moved[:, 1] - moved[:, 0])
+    elif moved.shape[-1] == 1:
+        apart = np.full(len(moved), float(LEVELS))
+    else:
+        two = np.partition(moved, -2, axis=-1)[:, -2:]
+        apart = two[:, 1] - two[:, 0]
+    return np.minimum(np.floor(STEPS * apart), LEVELS - 1).astype(np.int64)
