@@ -20,6 +20,8 @@ from unetres_edge.model.calibration import Calibration
 from unetres_edge.model.familiarity import ALARM, BEYOND, LESS_SURE, SWAPPED, UNSURE, Familiarity, ranks
 from unetres_edge.results.doubt import SURE, Doubt, doubt_of
 from unetres_edge.results.softmax import probabilities
+from unetres_edge.segment.drift import FIRES, DriftTest, most_warnings
+from unetres_edge.segment.stream import Stream
 
 NAMES = feature_names(3)
 
@@ -299,6 +301,66 @@ def test_predict_says_what_is_unlike(how: str, model: Path, images: Path, capsys
         assert rows[1]["familiarity"] <= ALARM
         assert rows[1]["warnings"][0] == SWAPPED
         assert (rows[1]["class_map"] is None) == (how == "skip")
+
+
+def test_predict_says_where_images_became_unlike(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, status = tmp_path / "images", tmp_path / "status.json"
+    folder.mkdir()
+    for number in range(18):
+        image = picture(300 + number)
+        Image.fromarray(image if number < 6 else image[..., ::-1].copy()).save(folder / f"{number:02}.png")
+    assert main(["predict", str(model), str(folder), "--out", str(tmp_path / "out"), "--json", str(status)]) == 0
+    rows = json.loads(status.read_text())["images"]
+    fired = rows[-1]["drift"]["fired_at"]
+    assert rows[5]["drift"]["fired_at"] is None
+    assert 6 < fired < 18
+    assert rows[-1]["drift"]["since"] in (5, 6)
+    assert rows[fired - 1]["drift"]["gain"] < FIRES <= rows[fired]["drift"]["gain"]
+    said = capsys.readouterr().out
+    assert said.count("than chance explains") == 1
+    assert f"warning  {fired:02}.png: more are unlike" in said
+
+
+def test_a_stream_says_it_once() -> None:
+    card = dataclasses.replace(make_card(channels=3), familiarity=known())
+    frames = [picture(seed)[..., :: 1 if seed < 8 else -1] for seed in range(20)]
+    with Segmenter(make_file(card)) as segmenter:
+        seen = list(Stream(segmenter, frames, drop=False))
+        plain = dataclasses.replace(card, familiarity=None)
+    assert sum(each.drifts for each in seen) == 1
+    assert seen[-1].drift is not None
+    assert seen[-1].drift.fired_at == [each.drifts for each in seen].index(True) > 8
+    with Segmenter(make_file(plain)) as segmenter:
+        assert {each.drift for each in Stream(segmenter, frames[:2], drop=False)} == {None}
+
+
+def test_frames_like_the_held_out_ones_seldom_drift_and_a_few_more_warnings_do() -> None:
+    """Of 100 draws of 60 held-out numbers and 400 frames of the same kind; then half of the frames are strange."""
+    rng, fired, found, some = np.random.default_rng(1), 0, [], known(20)
+    for _ in range(100):
+        held = np.sort(rng.uniform(size=60))
+        values = (61 - np.searchsorted(held, rng.uniform(size=700))) / 61
+        values[400:][rng.uniform(size=300) < 0.5] = 1 / 61
+        test = DriftTest(dataclasses.replace(some, distances=tuple(held), held_out=60))
+        at = [test.add(value) for value in values[:400]]
+        fired += any(at)
+        if not any(at):
+            found.append(any(test.add(value) for value in values[400:]))
+    assert fired <= 5  # 2 in 100 are promised
+    assert all(found)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(19, 1 - 0.01 ** (1 / 19)), (59, 0.13496), (255, 0.08255)])
+def test_the_limit_of_warnings_is_that_of_a_beta_variable(count: int, limit: float) -> None:
+    assert most_warnings(count) == pytest.approx(limit, abs=2e-4)
+
+
+def test_without_a_promise_it_takes_more_than_half() -> None:
+    few = DriftTest(dataclasses.replace(known(), held_out=4))
+    assert not any(few.add(0.01 if number % 2 else 0.5) for number in range(200))
+    assert any(few.add(0.01) for _ in range(60))
 
 
 def test_skipping_all_says_that_nothing_is_written(

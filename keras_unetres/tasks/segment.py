@@ -192,7 +192,7 @@ class Segment:
         say: Callable[[str], None],
     ) -> list[Path]:
         """Write a class map of each image, and what else is asked for; return the class maps."""
-        from unetres_edge.commands.predict import progress_line, warning_line
+        from unetres_edge.commands.predict import drift_line, progress_line, warning_line
         from unetres_edge.segment.files import predict_files
 
         def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
@@ -214,6 +214,7 @@ class Segment:
             on_unfamiliar=outputs.on_unfamiliar,
             abstain=outputs.abstain,
             warn=lambda image, result: say(warning_line(image, result)),
+            drifted=lambda image, drift: say(drift_line(image, drift)),
         )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..objects.separate import Separation
     from ..objects.table import LabelFormat
     from ..results.result import Result
+    from ..segment.drift import Drift
     from ..segment.segmenter import Segmenter
 
 
@@ -181,6 +182,7 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
                 on_unfamiliar=settings.on_unfamiliar,
                 abstain=settings.abstain,
                 warn=lambda image, result: print(shown(warning_line(image, result)), flush=True),
+                drifted=lambda image, drift: print(shown(drift_line(image, drift)), flush=True),
             )
         finally:  # some images may be done, whatever ended it
             if more and more.counts:
@@ -201,6 +203,14 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
 def warning_line(image: str, result: Result) -> str:
     """Return what is said of an image unlike the training images."""
     return f"warning  {os.path.basename(image)}: {'; '.join(result.warnings)} (familiarity {result.familiarity:.3f})"
+
+
+def drift_line(image: str, drift: Drift) -> str:
+    """Return what is said where images, or frames of a source, became unlike the held-out images."""
+    return (
+        f"warning  {os.path.basename(image)}: more are unlike the held-out images than chance explains, since number "
+        f"{(drift.since or 0) + 1} (drift, gain {drift.gain:.0f})"
+    )
 
 
 def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:

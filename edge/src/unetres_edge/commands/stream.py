@@ -28,7 +28,7 @@ from ..settings import Settings, like, setting
 from ..terminal import counted, shown
 from ..web.live import LivePage
 from .options import add_engine, add_threads, threads_of
-from .predict import print_notes
+from .predict import drift_line, print_notes
 from .predict_settings import PredictSettings
 
 _SECONDS = 1  # between two lines
@@ -156,6 +156,8 @@ class _Total:
         line = (
             f"frame {frame.index}, {result.timing['total']:.0f} ms, {per_second:.1f} a second, {frame.dropped} dropped"
         )
+        if frame.drift is not None and frame.drift.fired_at is not None:
+            line += f"; unlike the held-out images since result {(frame.drift.since or 0) + 1}"
         drawn = result.overlay(view) if self.writer or (self.page and self.page.watchers) else view
         if self.writer:
             self.writer.write(drawn, self._written)
@@ -165,6 +167,8 @@ class _Total:
                 {"name": name, "color": list(color), "share": share} for name, color, share in known
             ]
             self.page.show(lambda: encode_jpeg(drawn), line, classes)
+        if frame.drifts and frame.drift is not None:
+            print(shown(drift_line(f"frame {frame.index}", frame.drift)), flush=True)
         if time.monotonic() - self._said > _SECONDS or self.frames == 1:
             self._said = time.monotonic()
             shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(result.class_names, areas, strict=True))

@@ -23,6 +23,7 @@ from ..images.preprocessing import IGNORE
 from ..images.view import to_view
 from ..results import draw
 from ..results.result import Result
+from .drift import Drift, DriftTest
 from .inputs import find_images
 from .segmenter import Segmenter
 from .stacks import output_files, page_name, segment_stack, stack_pages
@@ -87,6 +88,7 @@ def predict_files(
     count: int | None = None,
     on_unfamiliar: str = "warn",
     warn: Callable[[str, Result], None] | None = None,
+    drifted: Callable[[str, Drift], None] | None = None,
     abstain: bool = False,
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
@@ -105,14 +107,16 @@ def predict_files(
             with the sums, and their number as "frames".
         json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
             and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
-            Where the model can tell, "familiarity", "doubt" and "warnings" of a result; of frames, how many are
-            "unfamiliar".
+            Where the model can tell, "familiarity", "doubt" and "warnings" of a result, and "drift", what `DriftTest`
+            says of the images so far; of frames, how many are "unfamiliar", and their "drift" by the last one.
         more: makes more files of each image's scores.
         every: of frames, every n-th is taken.
         count: of frames, how many are taken; None for all, of a camera until Ctrl-C.
         on_unfamiliar: what becomes of an image unlike the training images: "warn", "skip" (nothing is written of it) or
             "fail" (nothing is written of it, and it is an error once all others are done).
         warn: called with the name of such an image and its result.
+        drifted: called with the name of an image, or a source of frames, at which images became unlike the held-out
+            ones, all in all, and with since when.
         abstain: give up the pixels that the model's promises give up; the status has "given_up", their share.
 
     Returns:
@@ -144,6 +148,8 @@ def predict_files(
         make_folder(place)
     written: list[Path] = []
     faults: list[UnetresError] = []
+    known = segmenter.card.familiarity
+    drift = None if known is None or not known.known else DriftTest(known)
 
     def one(number: int) -> dict[str, object]:
         image, name, target = images[number], names[number], targets[number]
@@ -152,9 +158,15 @@ def predict_files(
             if progress:
                 progress(number + done, len(images), paths[number], timing)
 
+        def say_drift(found: Drift) -> None:
+            if drifted:
+                drifted(said[number], found)
+
         extra: dict[str, Any] = {}
         if isinstance(image, FrameSource):
-            extra, timing = segment_frames(segmenter, image, name, wanted, written, every, count, overwrite, tell)
+            extra, timing = segment_frames(
+                segmenter, image, name, wanted, written, every, count, overwrite, tell, say_drift
+            )
             tell(timing)
             timing = {stage: value / timing["frames"] for stage, value in timing.items() if stage != "frames"}
         elif pages[number] > 1:
@@ -169,6 +181,10 @@ def predict_files(
             pixels = read_image(image, stacked=segmenter.card.stacked)
             result = segmenter.segment(pixels, scores=more is not None, abstain=abstain)
             extra = _familiarity(result)
+            if drift is not None and result.familiarity is not None:
+                if drift.add(result.familiarity):
+                    say_drift(drift.drift)
+                extra = {**extra, "drift": drift.drift.to_dict()}
             if abstain:
                 extra = {**extra, "given_up": round(float((result.class_map == IGNORE).mean()), 5)}
             if result.warnings and warn:
@@ -307,6 +323,7 @@ def segment_frames(
     count: int | None,
     overwrite: bool,
     tell: Callable[[dict[str, float], int], None],
+    say_drift: Callable[[Drift], None],
 ) -> tuple[dict[str, object], dict[str, float]]:
     """Write the files of a source's frames; return what its status says, and the sums of their times in ms.
 
@@ -320,6 +337,7 @@ def segment_frames(
     video = written_video(wanted.folder / f"{name}_overlay.mp4") if wanted.overlay else contextlib.nullcontext()
     sums: dict[str, float] = {"frames": 0}
     unfamiliar = 0
+    drift: Drift | None = None
     ended: BaseException | None = None
     each = replace(wanted, overlay=False)
     begin = said = time.monotonic()
@@ -329,6 +347,9 @@ def segment_frames(
                 seconds = frame.index / frames.rate if frames.rate else time.monotonic() - begin
                 view = to_view(frame.image)
                 unfamiliar += bool(frame.result.warnings)
+                drift = frame.drift
+                if frame.drifts and drift is not None:
+                    say_drift(drift)
                 write_result(f"{name}/{frame.index * every:06d}", view, frame.result, each, written)
                 if writer:
                     writer.write(frame.result.overlay(view), seconds)
@@ -345,7 +366,7 @@ def segment_frames(
         raise ended
     if overwrite:
         _remove_others(wanted.folder / name, written)
-    known = {} if segmenter.card.familiarity is None else {"unfamiliar": unfamiliar}
+    known = {} if drift is None else {"unfamiliar": unfamiliar, "drift": drift.to_dict()}
     return {"frames": int(sums["frames"]), **known}, sums
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import UsageError
 from ..frames.source import open_frames
 from ..results.result import Result
+from .drift import Drift, DriftTest
 from .segmenter import Segmenter
 
 STAGES = ("wait", "prepare", "infer", "post", "total")
@@ -33,6 +34,8 @@ class FrameResult:
         result: its class map and times.
         latency_ms: from the moment the frame was read to its result.
         dropped: frames that were passed over so far.
+        drift: whether the frames up to this one became unlike the held-out pictures; None where the model cannot tell.
+        drifts: whether it is this frame at which they did; then the user should know.
     """
 
     index: int
@@ -40,6 +43,8 @@ class FrameResult:
     result: Result
     latency_ms: float
     dropped: int
+    drift: Drift | None = None
+    drifts: bool = False
 
 
 class Stream:
@@ -78,6 +83,8 @@ class Stream:
         self._reader = _Reader(frames, drop)
         self._times: dict[str, deque[float]] = {stage: deque(maxlen=_KEPT) for stage in (*STAGES, "latency")}
         self._before: np.ndarray | None = None
+        known = segmenter.card.familiarity
+        self._drift = None if known is None or not known.known else DriftTest(known)
 
     def __iter__(self) -> Iterator[FrameResult]:
         self._reader.start()
@@ -109,7 +116,10 @@ class Stream:
         latency = 1e3 * (time.perf_counter() - taken.read_at)
         for stage, ms in {"wait": 1e3 * waited, "latency": latency, **result.timing}.items():
             self._times[stage].append(ms)
-        return FrameResult(taken.index, taken.image, result, latency, taken.dropped)
+        if self._drift is None or result.familiarity is None:
+            return FrameResult(taken.index, taken.image, result, latency, taken.dropped)
+        drifts = self._drift.add(result.familiarity)
+        return FrameResult(taken.index, taken.image, result, latency, taken.dropped, self._drift.drift, drifts)
 
     def _smooth(self, result: Result) -> Result:
         start = time.perf_counter()
