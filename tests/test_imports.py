@@ -25,6 +25,7 @@ SOURCES = {"keras_unetres": Path(), "unetres_edge": Path("edge/src")}
 LEVELS = (
     ("__main__", "cli"),
     ("workflows",),
+    ("painting",),
     ("planning", "verify", "trust"),
     ("tasks",),
     ("doctor", "quantization", "tflite", "training"),

@@ -10,6 +10,7 @@ from keras_unetres import __version__
 from .command import Command
 
 COMMANDS = {
+    "annotate": "paint masks in the browser, while a network learns from them",
     "check": "look a data set over and say what is wrong with it",
     "augment": "draw what augmentation makes of a data set",
     "plan": "say how a segmenter would be trained on a data set, and why",

@@ -16,6 +16,7 @@ ignore: 255                  # the label that means "not labelled"
 masks_are: classes           # or: instances
 target: semantic             # or, of instances: separated, borders
 exclude: [broken.png]        # image names that are left out
+without_masks: leave out     # images that have no mask yet are left out, and not faults
 masks_on: stored             # masks of images that EXIF turns lie on the pixels as stored; or seen
 pages: channels              # of a TIFF with several: its channels; else each file is to have one
 val_from: "slice_1*"         # image names of the validation part
@@ -41,6 +42,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
 
+LEAVE_OUT = "leave out"  # the only value of without_masks
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "format": (str, "the name of a format"),
     "path": (str, "a folder"),
@@ -54,6 +56,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "colors": (list, "a list of [red, green, blue]"),
     "values": (dict, "value: class lines"),
     "exclude": (list, "a list of image names"),
+    "without_masks": (str, LEAVE_OUT),
 }
 _KEYS = {
     *_KINDS,
@@ -204,6 +207,11 @@ class Declaration:
         return set(map(str, self.given.get("exclude", ())))
 
     @property
+    def leaves_out_unlabelled(self) -> bool:
+        """Whether images without masks are left out."""
+        return self.given.get("without_masks") == LEAVE_OUT
+
+    @property
     def has_ranges(self) -> bool:
         """Whether ranges of stored values are said to be classes."""
         return any(isinstance(key, str) and _SPAN.fullmatch(key) for key in self.given.get("values", {}))
@@ -333,6 +341,8 @@ def read_declaration(root: Path) -> Declaration:
             values.pop(key, None)
         elif not isinstance(values[key], kinds):
             raise DataError(f"{key} is wrong", file=root, expected=expected, found=shortened(values[key], 200))
+    if values.get("without_masks", LEAVE_OUT) != LEAVE_OUT:
+        raise DataError("without_masks is wrong", file=root, expected=LEAVE_OUT, found=values["without_masks"])
     splits = values.get("splits") or {}
     if not set(splits) <= set(SPLITS) or not all(isinstance(place, str) for place in splits.values()):
         raise DataError(

@@ -6,6 +6,7 @@ The command line, the checks, `run.json`, the commands in reports and the option
 from .commands import (
     MAX_DROP,
     RETRAIN_EPOCHS,
+    AnnotateSettings,
     AugmentSettings,
     CalibrateSettings,
     CheckSettings,
@@ -42,6 +43,7 @@ from .train import (
 )
 
 __all__ = [
+    "AnnotateSettings",
     "AugmentSettings",
     "CalibrateSettings",
     "CheckSettings",

@@ -366,3 +366,22 @@ class ServeDemoSettings(Settings):
     port: int = setting(0, "port of this machine to listen on; 0 for any", least=0, most=65_535, metavar="N")
     browser: bool = setting(True, "do not open the page")
     litert: str | None = setting(None, "folder with node_modules/@litertjs/core", metavar="DIR", unset="fetched once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateSettings(Settings):
+    """`unetres annotate`."""
+
+    pictures: str = setting(
+        help="folder of pictures, a data set whose masks are to be corrected, or a project", positional=True
+    )
+    out: str | None = setting(
+        None, "project to make, or to go on with", metavar="PROJECT", unset="PICTURES, if that is a project"
+    )
+    classes: tuple[str, ...] | None = setting(
+        None, "class names of a new project", metavar="NAME", unset="background object; of a data set, its own"
+    )
+    host: str = setting("127.0.0.1", "address to listen on; by the usual one, only this machine reaches it")
+    port: int = setting(0, "port to listen on; 0 for any", least=0, most=65_535, metavar="N")
+    browser: bool = setting(True, "do not open the page")
+    learn: bool = setting(True, "train no network beside the painting")

@@ -13,6 +13,7 @@ from pathlib import Path
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.terminal import counted
 
 from ..colortables import find_table
 from ..declaration import Declaration, read_names
@@ -259,6 +260,10 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     if not labels and part == "test":
         layout.notes.append("the test part has no masks and is left out")
         return
+    if declared.leaves_out_unlabelled and (waiting := sorted(set(pictures) - set(labels))):
+        first = pictures[waiting[0]].name
+        layout.notes.append(f"{counted(len(waiting), 'image')} without a mask left out, such as {first}")
+        pictures = {key: file for key, file in pictures.items() if key in labels}
     rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
     for kind, files, others, folder in (
         ("missing-mask", pictures, labels, masks),

@@ -1,0 +1,368 @@
+"""The server of a project: the page, tiles, strokes and events over HTTP; JSON in and out.
+
+What takes long runs in threads, so that strokes are answered meanwhile. Errors are `{"error": ..., "fix": ...}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
+
+from .access import Gate
+from .project import Project
+
+MOST_BYTES = 4 << 20  # of a request
+KEEP_ALIVE = 15.0  # seconds between two comments in a stream of events
+MOST_EVENTS = 1000  # that wait for a page; one that is further behind reads the project anew
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+_TYPES |= {".json": "application/json", ".png": "image/png"}
+_STATUS = {
+    "no-such-image": 404,
+    "no-such-tile": 404,
+    "no-answer": 404,
+    "replaced": 409,
+    "busy": 409,
+    "not-written": 507,
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Helpers:
+    """What a project can be asked beside painting; a server without them says so. See `keras_unetres.workflows`."""
+
+    forest: Any = None
+    learner: Any = None
+    order: Any = None
+    export: Any = None
+
+
+def make_app(project: Project, gate: Gate, helpers: Helpers | None = None) -> ASGIApp:
+    """Return the application that serves a project.
+
+    Args:
+        gate: who may see it.
+        helpers: what answers while one paints: a forest, a network; None for painting alone.
+    """
+    return _Guard(_Server(project, gate, helpers or Helpers()).app(), gate)
+
+
+class _Guard:
+    """Refuses what `Gate` refuses before anything else sees it, and gives every answer its headers."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app, self._gate = app, gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message["headers"]}
+                for name, value in HEADERS.items():
+                    if name.lower().encode() not in names:
+                        message["headers"].append((name.lower().encode(), value.encode()))
+            await send(message)
+
+        hosts = request.headers.getlist("host")
+        headers = dict(request.headers.items())
+        headers["host"] = hosts[0] if len(hosts) == 1 else ""
+        query = dict(request.query_params)
+        refusal = self._gate.refused(request.method, headers, request.cookies, query, scope["path"])
+        if refusal is not None:
+            answer = JSONResponse({"error": refusal.error, "fix": refusal.fix}, refusal.status)
+            await answer(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+class _Server:
+    def __init__(self, project: Project, gate: Gate, helpers: Helpers) -> None:
+        self._project, self._gate, self._helpers = project, gate, helpers
+
+    def app(self) -> Starlette:
+        image = "/api/images/{index:int}"
+        tile = "{level:int}/{x:int}/{y:int}.png"
+        routes: list[tuple[str, str, Handler]] = [
+            ("GET", "/", self._page),
+            ("GET", "/page/{name:path}", self._page_file),
+            ("GET", "/api/project", self._about),
+            ("GET", "/api/events", self._events),
+            ("GET", f"{image}/tile/{tile}", self._tile),
+            ("GET", f"{image}/mask/{tile}", self._mask),
+            ("GET", f"{image}/levels", self._levels),
+            ("POST", f"{image}/strokes", self._acts(self._project.stroke)),
+            ("POST", f"{image}/undo", self._acts(self._project.undo)),
+            ("POST", f"{image}/redo", self._acts(self._project.redo)),
+            ("POST", f"{image}/complete", self._acts(self._project.complete)),
+            ("POST", f"{image}/accept", self._acts(self._accept)),
+            ("POST", f"{image}/forest", self._acts(self._ask_forest)),
+            ("GET", "/api/learner", self._learner),
+            ("POST", "/api/learner", self._steer_learner),
+            ("GET", "/api/next", self._next),
+            ("POST", "/api/export", self._export),
+        ]
+        app = Starlette(routes=[Route(path, _answering(handler), methods=[method]) for method, path, handler in routes])
+        app.add_exception_handler(404, _refuse_unknown)
+        app.add_exception_handler(405, _refuse_unknown)
+        return app
+
+    async def _page(self, request: Request) -> Response:
+        response = _file("index.html")
+        if "token" in request.query_params:
+            response.set_cookie(self._gate.cookie, self._gate.token, httponly=True, samesite="strict", path="/")
+        return response
+
+    async def _page_file(self, request: Request) -> Response:
+        return _file(request.path_params["name"])
+
+    async def _about(self, request: Request) -> Response:
+        def about() -> dict[str, Any]:
+            with self._project.lock:
+                made = self._project.summary()
+            learner = self._helpers.learner
+            return made | {
+                "token": self._gate.token,
+                "forest": self._helpers.forest is not None,
+                "learner": {"state": "none"} if learner is None else learner.state(),
+            }
+
+        return JSONResponse(await run_in_threadpool(about))
+
+    async def _levels(self, request: Request) -> Response:
+        """Say the usual contrast of each channel."""
+
+        def limits() -> list[tuple[float, float]]:
+            return self._project.pictures.limits(self._project.picture_file(request.path_params["index"]))
+
+        return JSONResponse({"limits": await run_in_threadpool(limits)})
+
+    async def _tile(self, request: Request) -> Response:
+        values, where = request.query_params, request.path_params
+        show = [int(number) for number in _numbers(values.get("show", ""), "show", whole=True)]
+        low, high = _numbers(values.get("low", ""), "low"), _numbers(values.get("high", ""), "high")
+
+        def tile() -> bytes:
+            index = where["index"]
+            self._project.refuse_changed(index)
+            path = self._project.picture_file(index)
+            return self._project.pictures.tile(path, where["level"], (where["x"], where["y"]), show, low, high)
+
+        return Response(await run_in_threadpool(tile), media_type="image/png")
+
+    async def _mask(self, request: Request) -> Response:
+        where, of = request.path_params, request.query_params.get("of", "classes")
+        place = (where["x"], where["y"])
+
+        def tile() -> tuple[bytes, int]:
+            if of in ("classes", "objects"):
+                return self._project.mask_tile(where["index"], of, where["level"], place)
+            if of == "forest" and self._helpers.forest is not None:
+                return self._helpers.forest.tile(where["index"], where["level"], place)
+            if of in ("network", "confidence") and self._helpers.learner is not None:
+                return self._helpers.learner.tile(where["index"], of, where["level"], place)
+            raise UsageError(
+                "no such mask",
+                expected="of=classes, objects, forest, network or confidence",
+                found=of,
+                kind="no-answer",
+            )
+
+        data, revision = await run_in_threadpool(tile)
+        return Response(data, media_type="image/png", headers={"X-Revision": str(revision)})
+
+    def _acts(self, act: Callable[[int, Mapping[str, Any]], dict[str, Any]]) -> Handler:
+        async def handle(request: Request) -> Response:
+            values = await _body(request)
+            return JSONResponse(await run_in_threadpool(act, request.path_params["index"], values))
+
+        return handle
+
+    def _accept(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        of = values.get("of")
+        source = {"network": self._helpers.learner, "forest": self._helpers.forest}.get(str(of))
+        if source is None:
+            raise UsageError("nothing to accept", expected="of: network or forest", found=of, kind="no-answer")
+        classes, objects, box = source.accepted(index, values)
+        unseen = values.get("unseen", False) is True
+        return self._project.accept(index, values, classes, objects, box, of=of, unseen=unseen)
+
+    def _ask_forest(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        if self._helpers.forest is None:
+            raise UsageError("this server has no forest", fix="pip install 'keras-unetres[annotate]'", kind="no-answer")
+        asked: dict[str, Any] = self._helpers.forest.ask(index, values)
+        return asked
+
+    async def _learner(self, request: Request) -> Response:
+        learner = self._helpers.learner
+        if learner is None:
+            raise UsageError("this server trains no network", kind="no-answer")
+        return JSONResponse(await run_in_threadpool(learner.state))
+
+    async def _steer_learner(self, request: Request) -> Response:
+        learner, values = self._helpers.learner, await _body(request)
+        if learner is None:
+            raise UsageError("this server trains no network", kind="no-answer")
+        do = {"start": learner.start, "stop": learner.stop}.get(str(values.get("do")))
+        if do is None:
+            raise UsageError("do is wrong", expected="start or stop", found=values.get("do"))
+        return JSONResponse(await run_in_threadpool(do))
+
+    async def _next(self, request: Request) -> Response:
+        if self._helpers.order is None:
+            raise UsageError("this server knows no order", kind="no-answer")
+        return JSONResponse(await run_in_threadpool(self._helpers.order))
+
+    async def _export(self, request: Request) -> Response:
+        values = await _body(request)
+        if self._helpers.export is None:
+            raise UsageError("this server exports nothing", kind="no-answer")
+        return JSONResponse(await run_in_threadpool(self._helpers.export, values.get("form")))
+
+    async def _events(self, request: Request) -> Response:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_EVENTS)
+
+        def put(event: dict[str, Any]) -> None:
+            with contextlib.suppress(asyncio.QueueFull):
+                if waiting.qsize() == MOST_EVENTS - 1:
+                    event = {"missed": True}
+                waiting.put_nowait(event)
+
+        def listen(event: dict[str, Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the server is ending
+                loop.call_soon_threadsafe(put, event)
+
+        end = self._project.listen(listen)
+
+        async def lines() -> AsyncIterator[bytes]:
+            try:
+                yield b"retry: 1000\n\n"
+                while True:
+                    try:
+                        event = await asyncio.wait_for(waiting.get(), KEEP_ALIVE)
+                    except TimeoutError:
+                        yield b":\n\n"
+                        continue
+                    yield b"data: " + json.dumps(event).encode() + b"\n\n"
+            finally:
+                end()
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+def _answering(handler: Handler) -> Handler:
+    """Return a handler that answers errors by name."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except UnetresError as error:
+            status = _STATUS.get(error.kind) or _status_of(error)
+            said = error.message if error.found is None else f"{error.message}: found {error.found}"
+            said = said if error.expected is None else f"{said}; expected {error.expected}"
+            values = {"error": said, "fix": error.fix or "", "kind": error.kind, "file": error.file or ""}
+            return JSONResponse(values, status)
+
+    return handle
+
+
+def _status_of(error: UnetresError) -> int:
+    if isinstance(error, FileSystemError):
+        return 507
+    return 409 if isinstance(error, DataError) else 400
+
+
+async def _refuse_unknown(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    said = f"no such address: {request.method} {request.url.path}"
+    return JSONResponse({"error": said, "fix": "open the page at /"}, status)
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    """Return the JSON object of a request.
+
+    Raises:
+        UsageError: it is none, or too large.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UsageError("the request is no JSON", expected="Content-Type: application/json", found=kind or "nothing")
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MOST_BYTES:
+            raise UsageError("the request is too large", expected=f"at most {MOST_BYTES} bytes")
+    try:
+        values = json.loads(bytes(data), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the request is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError("the request is no JSON object", found=type(values).__name__)
+    return values
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _numbers(text: str, name: str, whole: bool = False) -> list[float]:
+    """Return the numbers of a list with commas.
+
+    Raises:
+        UsageError: something else is in it.
+    """
+    try:
+        numbers = [float(int(part) if whole else float(part)) for part in text.split(",") if part]
+    except ValueError:
+        numbers = [math.nan]
+    if len(numbers) > 16 or not np.isfinite(numbers).all():
+        raise UsageError(f"{name} is wrong", expected="numbers with commas between them", found=text)
+    return numbers
+
+
+def _file(name: str) -> Response:
+    """Return a file of the page.
+
+    Raises:
+        UsageError: the page has no such file.
+    """
+    place = resources.files(__package__) / "page"
+    parts = name.split("/")
+    ending = f".{parts[-1].rpartition('.')[2]}"
+    plain = all(part and not part.startswith(".") and "\\" not in part and "\0" not in part for part in parts)
+    if plain and ending in _TYPES:
+        file = place.joinpath(*parts)
+        if file.is_file():
+            kind = _TYPES[ending]
+            return Response(file.read_bytes(), media_type=kind)
+    raise UsageError("the page has no such file", found=name, kind="no-answer")

@@ -1,0 +1,244 @@
+"""`ku.annotate` and `unetres annotate`: masks painted in the browser, from pictures to a data set."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unetres_edge.errors import DataError, FileSystemError, UsageError
+from unetres_edge.terminal import counted
+from unetres_edge.web.access import LOOPBACK, is_loopback
+
+from ..choices.arguments import checks_kinds
+from ..painting.folder import CLASSES, Found, check_classes, find_pictures, is_project, make_project, read_project
+from ..settings import AnnotateSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data.records import Records
+
+_EXTRA = "pip install 'keras-unetres[annotate]'"
+
+
+@checks_kinds
+def annotate(
+    pictures: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    host: str = AnnotateSettings.host,
+    port: int = AnnotateSettings.port,
+    browser: bool = AnnotateSettings.browser,
+    learn: bool = AnnotateSettings.learn,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Paint masks in a browser, until Ctrl-C; the project's folder is a data set that `check` and `train` read.
+
+    Args:
+        pictures: a folder of pictures; a data set, whose masks are then corrected in a copy; or a project.
+        out: the project's folder, which is made, or gone on with; None if `pictures` is one.
+        classes: class names of a new project, the background first; None for background and object.
+        host: address to listen on. Whoever has the address with its token can paint.
+        port: port to listen on; 0 for any that is free.
+        browser: open the page in the browser of this machine.
+        learn: train a network beside the painting.
+        say: called with lines for the user.
+
+    Raises:
+        UsageError: no such folder, a project with other classes, or packages that are not installed.
+        DataError: nothing that can be painted on, or a damaged project.
+        RunFolderError: another server has the project open.
+        FileSystemError: the folder cannot be written, or the port is taken.
+    """
+    check_installed()
+    from ..painting.access import Gate
+    from ..painting.project import Project
+    from ..painting.server import make_app
+
+    folder = prepare_project(pictures, out, classes, say)
+    with Project(folder, say) as project:
+        about = f"{counted(len(project.images), 'image')}, {', '.join(project.classes)}"
+        say(f"project    {folder}: {about}")
+        listening = listen(host, port)
+        gate = Gate(host)
+        bound = listening.getsockname()[1]
+        address = gate.address(bound)
+        app = make_app(project, gate)
+        say(f"serving    {address} (Ctrl-C ends it)")
+        if is_loopback(host):
+            say(
+                f"from afar  ssh -L {bound}:{LOOPBACK}:{bound} {socket.gethostname()}, then open the same address there"
+            )
+        if browser:
+            webbrowser.open(address)
+        serve(app, listening)
+    say(f"next       unetres train {shlex.quote(str(folder))} --out run")
+
+
+def check_installed() -> None:
+    """Raise UsageError if a package that the server needs is not installed.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"annotate needs {error.name}, which is not installed", fix=_EXTRA) from error
+
+
+def prepare_project(
+    pictures: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
+    classes: Sequence[str] | None,
+    say: Callable[[str], None],
+) -> Path:
+    """Make a project of pictures or of a data set, or add new pictures to one; return its folder.
+
+    Raises:
+        UsageError: as `annotate` says; DataError and FileSystemError likewise.
+    """
+    source = Path(pictures)
+    if out is None:
+        if not is_project(source):
+            fix = f"unetres annotate {shlex.quote(str(source))} --out PROJECT"
+            raise UsageError("say where the project is to be", file=source, expected="--out PROJECT", fix=fix)
+        _refuse_other_classes(source, classes)
+        return source
+    folder = Path(out)
+    if is_project(source):
+        raise UsageError("this is a project already", file=source, fix=f"unetres annotate {shlex.quote(str(source))}")
+    if not source.exists():
+        raise UsageError("no such folder of pictures", file=source, expected="a folder, a data set, or a project")
+    for inner, outer in ((folder, source), (source, folder)):
+        if inner.resolve().is_relative_to(outer.resolve()):
+            fix = "name a folder beside the pictures"
+            raise UsageError("the project and the pictures lie in each other", file=folder, found=source, fix=fix)
+    own_names, colors, found = _find(source, say)
+    if is_project(folder):
+        _refuse_other_classes(folder, classes)
+        names = read_project(folder).classes
+        if own_names is not None and names != own_names:
+            raise UsageError("the project has other classes", file=folder, expected=names, found=own_names)
+    else:
+        names = check_classes(classes or own_names or CLASSES, folder)
+        if own_names is not None and names != own_names:
+            expected = ", ".join(own_names)
+            raise UsageError(
+                "the data set has classes of its own", file=source, expected=expected, fix="drop --classes"
+            )
+    make_project(folder, source, names, colors, found, say)
+    return folder
+
+
+def _refuse_other_classes(folder: Path, classes: Sequence[str] | None) -> None:
+    own = read_project(folder).classes
+    if classes is not None and tuple(classes) != own:
+        fix = "drop --classes, or make another project with --out"
+        found = " ".join(classes)
+        raise UsageError("the project has other classes", file=folder, expected=" ".join(own), found=found, fix=fix)
+
+
+def _find(
+    source: Path, say: Callable[[str], None]
+) -> tuple[tuple[str, ...] | None, Sequence[tuple[int, int, int]] | None, list[Found]]:
+    """Return class names and colours, None where there are no masks, and the pictures."""
+    from ..data.forms import has_masks
+
+    if source.is_dir() and not (source / "dataset.yaml").is_file() and not has_masks(source):
+        return None, None, find_pictures(source, say)
+    return _of_data_set(source, say)
+
+
+def _of_data_set(
+    source: Path, say: Callable[[str], None]
+) -> tuple[tuple[str, ...], Sequence[tuple[int, int, int]], list[Found]]:
+    """Return what a data set with masks begins with."""
+    from ..data.dataset import open_dataset
+    from ..data.records import read_records
+    from ..data.sources import ImageFile
+
+    dataset = open_dataset(source, task="segment")
+    parts = list(dataset.splits)
+    by_part = read_records(dataset, parts, progress=False)
+    classes = by_part[parts[0]].classes
+    names = [sample.name for records in by_part.values() for sample in records.samples]
+    say(f"note       {source} has masks: {len(names)} are read and copied, to be corrected in the project")
+    found = []
+    for part, records in by_part.items():
+        for index, sample in enumerate(records.samples):
+            image = sample.image
+            if not isinstance(image, ImageFile):
+                fix = "save them as PNG or TIFF"
+                raise DataError("pictures that are no files cannot be linked to", file=image.file, fix=fix)
+            name = f"{part}/{sample.name}" if names.count(sample.name) > 1 else sample.name
+            found.append(Found(image.file, name, image.page, _mask_of(records, index)))
+    return classes.names, classes.colors, found
+
+
+def _mask_of(records: Records, index: int) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
+    """Return what reads the class ids and the objects of a sample."""
+
+    def read() -> tuple[np.ndarray, np.ndarray | None]:
+        record = records[index]
+        return record.mask, None if record.instances is None else _numbered(record.instances)
+
+    return read
+
+
+def _numbered(numbers: np.ndarray) -> np.ndarray:
+    """Return objects numbered from 1 in uint16, whatever their numbers were; 0 and below are none."""
+    import numpy as np
+
+    found, places = np.unique(numbers, return_inverse=True)
+    made = np.zeros(len(found), np.uint16)
+    made[found > 0] = np.arange(1, (found > 0).sum() + 1)
+    return made[places].reshape(numbers.shape)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        FileSystemError: the port is taken, or the host is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise FileSystemError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}", fix="choose another --port or --host"
+        ) from error
+    return listening
+
+
+def serve(app: Any, listening: socket.socket) -> None:
+    """Serve an application on a socket, until SIGINT or SIGTERM; open streams do not delay the end."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ws="none",
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # uvicorn raises the signal again when it has ended
+        pass
+    finally:
+        listening.close()

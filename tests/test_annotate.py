@@ -1,0 +1,482 @@
+"""Masks painted in the browser: pixels of strokes, the journal, the project as a data set, and who is refused."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_unetres.painting import raster
+from keras_unetres.painting.folder import find_pictures, make_project
+from keras_unetres.painting.project import Project
+from unetres_edge.errors import DataError, FileSystemError, RunFolderError, UnetresError, UsageError
+from unetres_edge.images.decode import read_mask
+
+silent: Callable[[str], None] = lambda line: None  # noqa: E731
+SHAPE = (40, 60)
+
+
+def draw_pictures(folder: Path, count: int = 2) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 256, (*SHAPE, 3), np.uint8)).save(folder / f"p{number}.png")
+    return folder
+
+
+def make(tmp_path: Path, classes: tuple[str, ...] = ("background", "cell", "dirt")) -> Path:
+    pictures, folder = draw_pictures(tmp_path / "pictures"), tmp_path / "project"
+    make_project(folder, pictures, classes, None, find_pictures(pictures, silent), silent)
+    return folder
+
+
+def stroke(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"s{number}",
+        "tool": "brush",
+        "class": 1,
+        "object": 0,
+        "size": 5,
+        "points": [[9, 9], [30, 20]],
+    } | changes
+
+
+# Pixels
+
+
+def by_the_rule(points: list[tuple[float, float]], size: float, shape: tuple[int, int]) -> np.ndarray:
+    """The distance to every segment, by a formula of its own: the nearest of 1 + 2 candidates."""
+    made = np.zeros(shape, bool)
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            centre = np.array((x + 0.5, y + 0.5))
+            for a, b in zip(map(np.array, points), map(np.array, points[1:] or points), strict=False):
+                near = [a, b]
+                if (a != b).any() and 0 < (centre - a) @ (b - a) < (b - a) @ (b - a):
+                    near.append(a + (b - a) * ((centre - a) @ (b - a)) / ((b - a) @ (b - a)))
+                made[y, x] |= min((centre - p) @ (centre - p) for p in near) <= (size / 2) ** 2
+    return made
+
+
+def whole(area: raster.Area | None, shape: tuple[int, int]) -> np.ndarray:
+    made = np.zeros(shape, bool)
+    if area is not None:
+        made[area.slices] = area.inside
+    return made
+
+
+@pytest.mark.parametrize("size", (1, 3.3, 12, 90))
+def test_a_brush_paints_what_is_near_its_line(size: float) -> None:
+    rng = np.random.default_rng(int(size))
+    for count in (1, 2, 5):
+        shape = (21, 17)
+        points = raster.rounded([[float(x), float(y)] for x, y in rng.uniform(-8, 28, (count, 2))])
+        assert (whole(raster.brush(points, size, shape), shape) == by_the_rule(points, size, shape)).all()
+
+
+def test_a_brush_of_ten_thousand_pixels_is_exact_at_its_rim() -> None:
+    shape, size = (1200, 1500), 9999.0
+    points = raster.rounded([[-3000.0, -3300.25], [-2400.5, -3300.0]])
+    px, py = np.arange(shape[1])[None] + 0.5, np.arange(shape[0])[:, None] + 0.5
+    inside = raster.covers_brush(px, py, points[0], points[1], size)
+    assert 0 < inside.sum() < inside.size
+    assert (whole(raster.brush(points, size, shape), shape) == inside).all()
+
+
+def test_polygons_are_filled_by_the_even_odd_rule() -> None:
+    rng = np.random.default_rng(1)
+    for count in (3, 4, 9):
+        points = raster.rounded([[float(x), float(y)] for x, y in rng.uniform(-5, 25, (count, 2))])
+        expected = np.zeros((18, 22), bool)
+        for y in range(18):
+            for x in range(22):
+                for (x1, y1), (x2, y2) in zip(points, points[1:] + points[:1], strict=True):
+                    if (y1 > y + 0.5) != (y2 > y + 0.5):
+                        expected[y, x] ^= x + 0.5 < (x2 - x1) * (y + 0.5 - y1) / (y2 - y1) + x1
+        assert expected.any()
+        assert (whole(raster.polygon(points, expected.shape), expected.shape) == expected).all()
+
+
+def test_halves_of_a_quarter_are_rounded_up_as_in_javascript() -> None:
+    assert raster.rounded([[0.125, -0.125], [0.375, 7.1]]) == [(0.25, 0.0), (0.5, 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    (
+        ({"points": []}, "without points"),
+        ({"points": [[1, float("nan")]]}, "point is wrong"),
+        ({"points": [[1, 2, 3]]}, "point is wrong"),
+        ({"points": [[True, 2]]}, "point is wrong"),
+        ({"points": [[1, 2]] * 20_001}, "too many points"),
+        ({"size": 10_001}, "size of the brush"),
+        ({"size": "5"}, "size of the brush"),
+        ({"class": 3}, "class is unknown"),
+        ({"class": True}, "class is unknown"),
+        ({"class": 255, "object": 2}, "no object"),
+        ({"object": -1}, "object is wrong"),
+        ({"tool": "hammer"}, "tool is unknown"),
+        ({"tool": "polygon"}, "three points"),
+        ({"tool": "split", "object": 1}, "no such object"),
+        ({"tool": "merge", "object": 1, "other": 2}, "no such object"),
+        ({"id": ""}, "id of a request"),
+        ({"size": 10_000, "points": [[i % 2 * 12_000, i % 3 * 12_000] for i in range(20_000)]}, None),
+    ),
+)
+def test_wrong_strokes_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], why: str | None) -> None:
+    with Project(make(tmp_path), silent) as project:
+        if why is None:  # of segments that repeat, each is drawn once
+            assert project.stroke(0, stroke(0, **changes))["box"] == [0, 0, 60, 40]
+            return
+        with pytest.raises(UsageError, match=why):
+            project.stroke(0, stroke(0, **changes))
+        assert project.images[0].revision == 0
+
+
+# The project
+
+
+def everything(project: Project) -> dict[str, Any]:
+    """Do one of each action; return the classes and the objects of the first image."""
+    for number, changes in enumerate(
+        (
+            {"tool": "fill", "class": 0, "points": [[1, 1]]},
+            {"object": "new", "size": 14},
+            {"object": "new", "class": 2, "points": [[40, 10]], "size": 11.5},
+            {"tool": "split", "object": 1, "points": [[18, 2], [18, 38]]},
+            {"tool": "merge", "object": 2, "other": 1},
+            {"tool": "lasso", "class": 255, "points": [[0, 30], [60, 30], [60, 40], [0, 40]]},
+            {"tool": "polygon", "class": 2, "object": "new", "points": [[30, 20], [58, 22.4], [40, 33]]},
+        )
+    ):
+        project.stroke(0, stroke(number, **changes))
+    project.undo(0, {"id": "u1"})
+    project.undo(0, {"id": "u2"})
+    project.redo(0, {"id": "r1"})
+    project.stroke(1, stroke(0, points=[[5, 5]]))
+    return pixels(project)
+
+
+def pixels(project: Project) -> dict[str, Any]:
+    canvas = project.canvas(0)
+    objects = canvas.objects
+    return {"classes": canvas.classes.copy(), "objects": None if objects is None else objects.copy()}
+
+
+def test_masks_are_what_the_journal_says_after_any_end(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        before = everything(project)
+    assert sorted(path.name for path in (folder / "masks").iterdir()) == ["p0.png", "p1.png"]
+    assert (read_mask(folder / "masks" / "p0.png") == before["classes"]).all()
+    assert (read_mask(folder / "instances" / "p0.png") == before["objects"]).all()
+    assert set(np.unique(before["objects"])) == {0, 2, 3}
+    written = (folder / "masks" / "p0.png").read_bytes()
+    (folder / "masks" / "p0.png").unlink()  # the server was killed before it was written
+    (folder / "masks" / "p1.png").write_bytes(written)  # that of another revision
+    with Project(folder, silent) as project:
+        for name, values in pixels(project).items():
+            assert (values == before[name]).all()
+        assert (read_mask(folder / "masks" / "p0.png") == before["classes"]).all()
+        while project.images[0].done:
+            project.undo(0, {"id": f"v{len(project.images[0].done)}"})
+        assert (project.canvas(0).classes == 255).all()
+    assert sorted(path.name for path in (folder / "masks").iterdir()) == ["p1.png"]
+
+
+def test_undo_without_kept_pixels_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_unetres.painting.canvas.MOST_KEPT", 0)
+    with Project(make(tmp_path), silent) as project:
+        states = []
+        for number in range(5):
+            states.append(project.canvas(0).classes.copy())
+            project.stroke(0, stroke(number, points=[[5 + 9 * number, 20]], size=8, **{"class": number % 2}))
+        for number in reversed(range(5)):
+            project.undo(0, {"id": f"u{number}"})
+            assert (project.canvas(0).classes == states[number]).all()
+
+
+def test_a_repeated_request_is_done_once(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        first = project.stroke(0, stroke(0, object="new"))
+        assert project.stroke(0, stroke(0, object="new")) == first
+    with Project(folder, silent) as project:
+        again = project.stroke(0, stroke(0, object="new"))
+        assert (again["revision"], again["object"], project.images[0].revision) == (1, 1, 1)
+
+
+def test_strokes_of_two_tabs_come_in_the_order_of_arrival(tmp_path: Path) -> None:
+    with Project(make(tmp_path), silent) as project:
+        project.stroke(0, stroke(0, base=0))
+        answer = project.stroke(0, stroke(1, base=0, points=[[50, 30]], **{"class": 2}))
+    assert answer["revision"] == 2 and len(answer["boxes"]) == 2 and answer["boxes"][1] == answer["box"]
+
+
+def test_a_torn_line_is_cut_and_a_damaged_one_named(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0))
+        project.stroke(0, stroke(1, points=[[50, 30]]))
+        both = project.canvas(0).classes.copy()
+    path = folder / "painting" / "journal.jsonl"
+    whole_file = path.read_bytes()
+    for torn in (b'{"image":"p0.png","do"', b"\0" * 40, b'{"image":"p0.png","crc":"00000000"}\n'):
+        path.write_bytes(whole_file + torn)
+        with Project(folder, silent) as project:
+            assert (project.canvas(0).classes == both).all()
+        assert path.read_bytes() == whole_file
+    path.write_bytes(whole_file.replace(b'"s0"', b'"s9"'))
+    with pytest.raises(DataError, match="line 1 of the journal is damaged"):
+        Project(folder, silent)
+
+
+def test_on_a_full_disk_the_stroke_is_refused_and_the_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0))
+        before, write = project.canvas(0).classes.copy(), os.write
+
+        def full(handle: int, data: Any) -> int:
+            write(handle, bytes(data[:7]))
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("keras_unetres.painting.journal.os.write", full)
+        with pytest.raises(FileSystemError, match="not on the disk, and was not done: No space left"):
+            project.stroke(0, stroke(1, points=[[50, 30]]))
+        monkeypatch.undo()
+        assert (project.canvas(0).classes == before).all()
+        project.stroke(0, stroke(2, points=[[50, 30]]))
+        after = project.canvas(0).classes.copy()
+    with Project(folder, silent) as project:
+        assert project.images[0].revision == 2 and (project.canvas(0).classes == after).all()
+
+
+def test_a_second_server_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with Project(folder, silent), pytest.raises(RunFolderError, match="is writing to it"):
+        Project(folder, silent)
+
+
+def test_a_replaced_picture_is_not_painted_on(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    picture = tmp_path / "pictures" / "p0.png"
+    earlier = picture.read_bytes()
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0))
+        Image.fromarray(np.zeros((50, 60), np.uint8)).save(picture)
+        with pytest.raises(DataError, match="replaced by another"):
+            project.stroke(0, stroke(1))
+        picture.unlink()
+        with pytest.raises(DataError, match="is not there"):
+            project.stroke(0, stroke(1))
+        picture.write_bytes(earlier)
+        assert project.stroke(0, stroke(1))["revision"] == 2
+    picture.write_bytes(earlier + b"\0")
+    with Project(folder, silent) as project:
+        assert "replaced" in project.summary()["images"][0]["changed"]
+
+
+def test_a_mask_that_was_changed_elsewhere_is_taken_over_and_can_be_undone(tmp_path: Path) -> None:
+    folder, mask = make(tmp_path), tmp_path / "project" / "masks" / "p0.png"
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0))
+        before = project.canvas(0).classes.copy()
+    other = np.full(SHAPE, 2, np.uint8)
+    Image.fromarray(other).save(mask)
+    with Project(folder, silent) as project:
+        assert (project.canvas(0).classes == other).all()
+        Image.fromarray(other // 2).save(mask)  # while it is open here
+        project.undo(0, {"id": "u"})
+        assert (project.canvas(0).classes == before).all()
+    assert (read_mask(mask) == before).all()
+    (found,) = (folder / "painting" / "found").iterdir()
+    assert (read_mask(found) == 1).all()
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(mask)
+    with pytest.raises(DataError, match="another size"):
+        Project(folder, silent)
+
+
+def test_what_is_left_of_a_complete_image_is_background(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0))
+        project.complete(0, {"complete": True})
+        painted = project.canvas(0).classes == 1
+        assert (project.canvas(0).classes[~painted] == 255).all()
+    assert (read_mask(folder / "masks" / "p0.png") == painted).all()
+    other = make_named(tmp_path, ("sky", "road"))
+    with Project(other, silent) as project, pytest.raises(UsageError, match="no class is called background"):
+        project.complete(0, {"complete": True})
+
+
+def make_named(tmp_path: Path, classes: tuple[str, ...]) -> Path:
+    folder = tmp_path / "other"
+    make_project(folder, tmp_path, classes, None, find_pictures(tmp_path / "pictures", silent), silent)
+    return folder
+
+
+# HTTP
+
+
+class Client:
+    """Asks a server as a browser would."""
+
+    def __init__(self, port: int, token: str, cookie: str) -> None:
+        self.port, self.token, self.cookie = port, token, cookie
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, token: str | None = "", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        given = {} if token is None else {"X-Unetres-Token": token or self.token}
+        data = None
+        if body is not None:
+            given["Content-Type"] = "application/json"
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request(method, path, data, given | {name.replace("_", "-"): text for name, text in headers.items()})
+        answer = connection.getresponse()
+        found = answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
+        connection.close()
+        return found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Project, Client]]:
+    import uvicorn
+
+    from keras_unetres.painting.access import Gate
+    from keras_unetres.painting.server import make_app
+    from keras_unetres.workflows.annotate import listen
+
+    gate, listening = Gate(), listen("127.0.0.1", 0)
+    with Project(make(tmp_path), silent) as project:
+        server = uvicorn.Server(uvicorn.Config(make_app(project, gate), log_level="error", lifespan="off", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield project, Client(listening.getsockname()[1], gate.token, gate.cookie)
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def test_a_stroke_is_answered_told_to_the_other_tab_and_seen_in_tiles(served: tuple[Project, Client]) -> None:
+    project, client = served
+    stream = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+    stream.request("GET", "/api/events", headers={"X-Unetres-Token": client.token})
+    events = stream.getresponse()
+    assert events.readline() == b"retry: 1000\n"
+    status, _, data = client.ask("POST", "/api/images/0/strokes", stroke(0, base=0, object="new"))
+    answer = json.loads(data)
+    assert (status, answer["revision"], answer["object"]) == (200, 1, 1)
+    lines = [events.readline(), events.readline()]
+    event = json.loads(lines[1].removeprefix(b"data: "))
+    assert (event["image"], event["boxes"]) == (0, [answer["box"]])
+    stream.close()
+    status, headers, data = client.ask("GET", "/api/images/0/mask/0/0/0.png?of=classes")
+    assert (status, headers["x-revision"]) == (200, "1")
+    assert (np.asarray(Image.open(io.BytesIO(data))) == project.canvas(0).classes).all()
+    _, _, data = client.ask("GET", "/api/images/0/mask/1/0/0.png?of=objects")
+    assert (np.asarray(Image.open(io.BytesIO(data))) == project.canvas(0).objects[::2, ::2]).all()
+    _, _, data = client.ask("GET", "/api/images/0/tile/0/0/0.png")
+    assert (np.asarray(Image.open(io.BytesIO(data))) == np.asarray(Image.open(project.picture_file(0)))).all()
+    _, _, data = client.ask("GET", "/api/images/0/tile/0/0/0.png?show=2&low=100&high=101")
+    blue = np.asarray(Image.open(project.picture_file(0)))[..., 2]
+    assert (np.asarray(Image.open(io.BytesIO(data))) == np.where(blue > 100, 255, 0)).all()
+
+
+def test_the_page_has_a_policy_and_gives_the_token_as_a_cookie(served: tuple[Project, Client]) -> None:
+    _, client = served
+    status, headers, _ = client.ask("GET", f"/?token={client.token}", token=None)
+    assert status == 200 and headers["content-security-policy"].startswith("default-src 'self';")
+    assert "HttpOnly" in headers["set-cookie"] and "samesite=strict" in headers["set-cookie"].lower()
+    cookie = headers["set-cookie"].partition(";")[0]
+    assert client.ask("GET", "/api/project", token=None, Cookie=cookie)[0] == 200
+    assert client.ask("POST", "/api/images/0/strokes", stroke(0), token=None, Cookie=cookie)[0] == 401
+
+
+HOSTILE: tuple[tuple[str, str, Any, dict[str, Any], int, str], ...] = (
+    ("GET", "/", None, {"token": None}, 401, "no token"),
+    ("GET", "/?token=wrong", None, {"token": None}, 403, "another one"),
+    ("GET", "/api/project", None, {"token": None}, 401, "no token"),
+    ("GET", "/api/project", None, {"token": "wrong"}, 403, "another one"),
+    ("GET", "/api/project?token=TOKEN", None, {"token": None}, 401, "no token"),
+    ("GET", "/api/project", None, {"Host": "evil.example"}, 421, "not called evil.example"),
+    ("GET", "/api/project", None, {"Origin": "http://evil.example"}, 403, "page of http://evil.example"),
+    ("GET", "/api/project", None, {"Origin": "null"}, 403, "page of null"),
+    ("POST", "/api/images/0/undo", {"id": "x"}, {"Origin": "http://127.0.0.1:1"}, 403, "page of"),
+    ("POST", "/api/images/0/undo", {"id": "x"}, {"Sec_Fetch_Site": "cross-site"}, 403, "another site"),
+    ("POST", "/api/images/0/strokes", b"{", {}, 400, "no JSON"),
+    ("POST", "/api/images/0/strokes", b"[]", {}, 400, "no JSON object"),
+    ("POST", "/api/images/0/strokes", b'{"id": NaN}', {}, 400, "NaN is no number"),
+    ("POST", "/api/images/0/strokes", b"[" * 100_000, {}, 400, "no JSON"),
+    ("POST", "/api/images/0/strokes", b'"' + b"x" * (5 << 20), {}, 400, "too large"),
+    ("POST", "/api/images/7/strokes", {"id": "x"}, {}, 404, "no such image"),
+    ("GET", "/api/images/0/tile/0/1/0.png", None, {}, 404, "no such tile"),
+    ("GET", "/api/images/0/tile/99/0/0.png", None, {}, 404, "no such level"),
+    ("GET", "/api/images/0/tile/0/0/0.png?show=9", None, {}, 400, "no such channels"),
+    ("GET", "/api/images/0/tile/0/0/0.png?low=inf", None, {}, 400, "low is wrong"),
+    ("GET", "/api/images/0/tile/0/0/0.png?low=9&high=2", None, {}, 400, "contrast"),
+    ("GET", "/api/images/0/mask/0/0/0.png?of=..", None, {}, 404, "no such mask"),
+    ("GET", "/page/../server.py", None, {}, 404, "no such file"),
+    ("GET", "/page/%2e%2e/server.py", None, {}, 404, "no such file"),
+    ("GET", "/page/%2e%2e%2fserver.py", None, {}, 404, "no such file"),
+    ("GET", "/page//etc/passwd", None, {}, 404, "no such file"),
+    ("GET", "/masks/p0.png", None, {}, 404, "no such address"),
+    ("PUT", "/api/project", None, {}, 405, "no such address"),
+)
+
+
+def test_hostile_requests_are_refused_by_name(served: tuple[Project, Client]) -> None:
+    project, client = served
+    for method, path, body, headers, status, said in HOSTILE:
+        found, _, data = client.ask(method, path.replace("TOKEN", client.token), body, **headers)
+        assert (found, said in json.loads(data)["error"]) == (status, True), (method, path, body, headers, data)
+    assert project.revision == 0
+
+
+# A data set
+
+
+def test_a_project_is_a_data_set(tmp_path: Path) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.data.records import read_records
+
+    folder = make(tmp_path)
+    with Project(folder, silent) as project:
+        project.stroke(1, stroke(0, object="new"))
+        painted = project.canvas(1).classes.copy()
+    dataset = open_dataset(folder)
+    assert dataset.class_names == ("background", "cell", "dirt") and dataset.reading.ignore == 255
+    assert dataset.notes == ("1 image without a mask left out, such as p0.png",)
+    (record,) = read_records(dataset, ["all"], progress=False)["all"]
+    assert record.name == "p1.png" and (record.mask == painted).all()
+    assert set(np.unique(record.instances)) == {0, 1}
+
+
+def test_what_a_kill_left_of_a_new_project_is_gone_on_with(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    (folder / "painting" / "project.json").unlink()
+    pictures = tmp_path / "pictures"
+    make_project(folder, pictures, ("background", "cell"), None, find_pictures(pictures, silent), silent)
+    with Project(folder, silent) as project:
+        assert [state.picture.name for state in project.images] == ["p0.png", "p1.png"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    with pytest.raises(UnetresError, match="something else is in the folder"):
+        make_project(tmp_path / "full", pictures, ("a", "b"), None, find_pictures(pictures, silent), silent)
