@@ -36,7 +36,7 @@ def place_of(index: int, shape: tuple[int, int]) -> np.ndarray:
     return np.stack([rows, columns, np.full(shape, index)], -1).astype(np.uint8)
 
 
-def make_samples(root: Path, pre: Preprocessing, *, picture: str = "mask", shapes=SHAPES) -> Samples:
+def make_samples(root: Path, pre: Preprocessing, *, picture: str = "mask", shapes=SHAPES, margin: int = 0) -> Samples:
     """Write masks with pictures that show the mask, or the place of each pixel, and open all but the spare one."""
     for kind in ("images", "masks"):
         (root / kind).mkdir()
@@ -47,7 +47,7 @@ def make_samples(root: Path, pre: Preprocessing, *, picture: str = "mask", shape
         Image.fromarray(mask).save(root / "masks" / name)
     (root / "classes.txt").write_text("background\nblob\n")
     dataset = open_dataset(root, changes={"val_from": "[0-9]*", "test_from": "none"})
-    return Samples(read_records(dataset, ["val"], progress=False)["val"], pre)
+    return Samples(read_records(dataset, ["val"], progress=False)["val"], pre, margin=margin)
 
 
 def grey(size: tuple[int, int] = (16, 24), fit: str = "crop") -> Preprocessing:
@@ -113,6 +113,37 @@ def test_image_and_mask_move_together(tmp_path, augmentation: Augmentation, size
         compared += np.count_nonzero(inside)
     assert compared > 0.2 * masks.size
     assert set(np.unique(masks)) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize("size", [(28, 36), (60, 52)], ids=["smaller", "larger"])
+def test_a_margin_is_seen_and_not_labelled(tmp_path, size: tuple[int, int]) -> None:
+    """The output of an unpadded network is asked for every pixel once, and its input shows what lies around."""
+    samples = make_samples(tmp_path, Preprocessing(size=size, value_range=(0, 255)), picture="place", margin=6)
+    assert samples.shape(0) == (52, 62)
+    seen = [np.zeros(shape, int) for shape in SHAPES]
+
+    def count(images: np.ndarray, masks: np.ndarray) -> None:
+        assert masks.shape[1:] == (size[0] - 12, size[1] - 12)
+        labelled = masks != 255
+        rows, columns, index = np.rint(images[:, 6:-6, 6:-6][labelled]).astype(int).T
+        for which, counts in enumerate(seen):
+            here = index == which
+            places = rows[here], columns[here]
+            np.testing.assert_array_equal(masks[labelled][here], draw_mask(which, counts.shape)[places])
+            np.add.at(counts, places, 1)
+
+    for batch in validation_batches(samples, batch_size=2).as_numpy_iterator():
+        count(*batch)
+    assert [set(counts.ravel()) for counts in seen] == [{1}, {1}, {1}]
+    for images, masks in zip(*take(samples, AUGMENTATIONS["none"], 0, 80), strict=True):
+        count(images, masks)
+    for counts in seen:  # the crops of training reach every border, too
+        assert min(edge.max() for edge in (counts[0], counts[-1], counts[:, 0], counts[:, -1])) > 1
+
+
+def test_a_margin_is_of_crops_only(tmp_path) -> None:
+    with pytest.raises(UsageError, match=r"(?s)sees crops.*--fit crop"):
+        make_samples(tmp_path, grey(fit="resize"), margin=6)
 
 
 def test_a_crop_of_an_images_own_size_is_that_image(tmp_path) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import keras_unetres as ku
+from keras_unetres.choices.networks import unpadded_crop, unpadded_input
+from keras_unetres.data.synthetic import write_cells
 from keras_unetres.models import build_unet, crop_offset
+from keras_unetres.runs import RunFolder
+from keras_unetres.settings import NetworkSettings, TrainSettings
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.errors import UnetresError
 
@@ -82,3 +86,52 @@ def test_ways_that_do_not_suit_it_are_refused(pair: tuple[keras.Model, keras.Mod
     with pytest.raises(UnetresError, match="an unpadded network sees tiles with a border around them"):
         ku.export_tflite(tile, tmp_path / "a.tflite", preprocessing=scaled, recipe="float32")
     assert not (tmp_path / "a.tflite").exists()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_sizes_are_those_of_the_built_network(depth: int) -> None:
+    side = unpadded_input(depth, 20)
+    network = NetworkSettings(size=side, depth=depth, filters=1, padding="valid")
+    model = ku.models.build(*network.model(1, 2))
+    assert crop_offset(model) == unpadded_crop(depth) == network.crop
+    assert model.output_shape[1] == network.output_size
+    assert 20 <= network.output_size < 20 + 2**depth
+
+
+def test_an_input_is_as_large_as_the_output_of_a_padded_network() -> None:
+    assert unpadded_input(4, 388) == 572  # the paper's
+    assert NetworkSettings(padding="valid").output_size == 260
+    assert NetworkSettings().output_size == 256
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"encoder": "resnet18"}, "contracting path"),
+        ({"fit": "resize"}, "sees crops"),
+        ({"deep_supervision": True}, "output alone"),
+        ({"network": "fcn"}, "U-Nets"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(given: dict[str, object], words: str) -> None:
+    with pytest.raises(UnetresError, match=words):
+        TrainSettings().with_flat({"padding": "valid", **given})
+
+
+@pytest.mark.slow
+def test_it_is_trained_quantized_and_exported_by_the_commands(tmp_path: Path) -> None:
+    data = write_cells(tmp_path / "cells", num_images=10, size=(70, 90))
+    settings = {"padding": "valid", "depth": 2, "filters": 4, "epochs": 3, "seed": 1}
+    ku.train(data, tmp_path / "run", TrainSettings().with_flat(settings), say=lambda line: None)
+    info = RunFolder(tmp_path / "run").read_info()
+    assert info.model.arguments["padding"] == "valid"
+    ku.quantize(tmp_path / "run", tmp_path / "aware", epochs=1, say=lambda line: None)
+    for run in ("run", "aware"):
+        file = tmp_path / f"{run}.tflite"
+        ku.export(tmp_path / run, file, gate=False)
+        with Segmenter(file) as segmenter:
+            assert segmenter.card.crop == 20
+            labels = segmenter.segment(np.zeros((50, 61), np.uint8)).class_map
+            assert labels.shape == (50, 61)
+        exact, of_file = (ku.evaluate(model, data)["pixel_accuracy"] for model in (tmp_path / run, file))
+        assert of_file == pytest.approx(exact, abs=0.02)

@@ -21,6 +21,7 @@ from .tasks import CLASSIFY, SEGMENT, TaskTraits
 
 VARIANTS = ("v1", "v1.5", "v2", "plain")
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")  # of a U-Net's expanding path
+PADDINGS = ("same", "valid")  # of a U-Net's convolutions
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,17 @@ def find_depth(depth: int, variant: str) -> Depth:
             fix="use variant 'v1', which is the same network at this depth",
         )
     return DEPTHS[depth]
+
+
+def unpadded_crop(depth: int) -> int:
+    """Return how many px of every side a U-Net without padding leaves out: 92 of the paper's, whose depth is 4.
+
+    Two 3x3 convolutions take 2 px each at every level of either path, which are 2**level px of the input.
+    """
+    return 6 * 2**depth - 4
+
+
+def unpadded_input(depth: int, output: int) -> int:
+    """Return the least side that such a network takes and whose output has a side of at least `output` px."""
+    step = 2**depth
+    return step * -(-(output + 2 * unpadded_crop(depth) + 4) // step) - 4

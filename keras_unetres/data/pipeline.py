@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -115,8 +116,9 @@ def training_batches(
 
     Yields:
         (images (N, h, w, C) float32 as the network sees them, masks (N, h, w) int32), and weights (N, h, w) float32 if
-        the samples are weighted. Of images that have one class each, class ids (N,) int64 and weights (N,); what a
-        random change moves in from beyond their border is mirrored.
+        the samples are weighted; masks and weights are smaller by the samples' margin on every side. Of images that
+        have one class each, class ids (N,) int64 and weights (N,); what a random change moves in from beyond their
+        border is mirrored.
 
     Raises:
         UsageError: a batch that cannot be shared equally.
@@ -158,7 +160,8 @@ def training_batches(
         example = augment_window(
             read, shape, seeds, augmentation, samples.pre, weighted=samples.weighted, centre=centre
         )
-        return example if samples.weighted else example[:2]
+        pixels, *labels = example if samples.weighted else example[:2]
+        return (pixels, *(_within(values, samples.margin) for values in labels))
 
     worker_batch = batch_size // workers
     epoch, done = divmod(first_step, steps)
@@ -195,7 +198,8 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
     Images that have one class each come whole, in order; their last batch may be smaller.
 
     Yields:
-        (images (N, h, w, C) float32, masks (N, h, w) int32 or class ids (N,) int64).
+        (images (N, h, w, C) float32, masks (N, h, w) int32 or class ids (N,) int64); masks are smaller by the samples'
+        margin on every side.
     """
     if samples.class_ids is not None:
         return _whole_images(samples, samples.class_ids, batch_size)
@@ -211,7 +215,7 @@ def validation_batches(samples: Samples, *, batch_size: int) -> tf.data.Dataset:
     def crop(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, mask = tf.numpy_function(cut, [number], (tf.uint8, tf.uint8), stateful=False)
         image = tf.ensure_shape(image, (*samples.pre.size, samples.pre.channels))
-        return image, tf.ensure_shape(mask, samples.pre.size)
+        return image, tf.ensure_shape(mask, samples.output)
 
     def values(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         planes = [tf.gather(table[:, c], tf.cast(image[..., c], tf.int32)) for c in range(samples.pre.channels)]
@@ -261,7 +265,8 @@ def _origins(samples: Samples, index: int) -> list[tuple[int, int]]:
 
 def _axes(samples: Samples, index: int) -> tuple[list[int], list[int]]:
     """Return the first rows and the first columns of the crops that cover a sample."""
-    rows, columns = (tile_origins(n, t, 0) for n, t in zip(samples.shape(index), samples.pre.size, strict=True))
+    lengths = (length - 2 * samples.margin for length in samples.shape(index))
+    rows, columns = (tile_origins(n, t, 0) for n, t in zip(lengths, samples.output, strict=True))
     return rows, columns
 
 
@@ -271,9 +276,15 @@ def _cover(samples: Samples, index: int, number: int) -> tuple[np.ndarray, np.nd
     row, column = divmod(number, len(columns))
     y, x = rows[row], columns[column]
     image, mask = _cut(samples, index, (y, x))
-    mask[: rows[row - 1] + samples.pre.size[0] - y if row else 0] = IGNORE
-    mask[:, : columns[column - 1] + samples.pre.size[1] - x if column else 0] = IGNORE
+    mask, (height, width) = _within(mask, samples.margin), samples.output
+    mask[: rows[row - 1] + height - y if row else 0] = IGNORE
+    mask[:, : columns[column - 1] + width - x if column else 0] = IGNORE
     return image, mask
+
+
+def _within(values: Any, margin: int) -> Any:
+    """Return values (h, w) without a margin on every side."""
+    return values[margin:-margin, margin:-margin] if margin else values
 
 
 def _cut(samples: Samples, index: int, origin: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ import safetensors.numpy
 from PIL import Image
 from safetensors import SafetensorError
 
-from unetres_edge.errors import DataError, ImageError, UnetresError
+from unetres_edge.errors import DataError, ImageError, UnetresError, UsageError
 from unetres_edge.files import make_folder, write_bytes
 from unetres_edge.images.preprocessing import IGNORE, Placement, Preprocessing
 
@@ -65,6 +65,8 @@ class Samples:
         pre: how images meet the network. For "resize" and "letterbox" a sample is scaled to the network's size here.
         weighting: what pixels weigh in the loss.
         cache: a folder for prepared samples, or None. Those that fit in memory are kept there, too.
+        margin: px of every side that a network without padding leaves out. A sample is mirrored outwards by as many
+            here, so that the output of its crops reaches its borders (Ronneberger 2015, figure 2).
 
     Attributes:
         owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
@@ -76,6 +78,7 @@ class Samples:
 
     Raises:
         DataError: images that cannot be prepared, or border weights without instances.
+        UsageError: a margin of images that are scaled.
     """
 
     def __init__(
@@ -85,8 +88,14 @@ class Samples:
         *,
         weighting: Weighting | None = None,
         cache: str | os.PathLike[str] | None = None,
+        margin: int = 0,
     ) -> None:
+        if margin and pre.fit != "crop":
+            raise UsageError(
+                "a network without padding sees crops", expected="fit crop", found=pre.fit, fix="pass --fit crop"
+            )
         self.pre = pre
+        self.margin = margin
         self.samples = records.samples
         self.classes = records.classes
         self.weighting = weighting or Weighting()
@@ -101,12 +110,13 @@ class Samples:
         self._kept: list[Prepared | None] = [None] * len(records)
         self.fault: UnetresError | None = None
         # The records of images that have one class hold them at the network's size already.
-        self._sizes = records.sizes if pre.fit == "crop" and self.class_ids is None else [pre.size] * len(records)
+        sizes = records.sizes if pre.fit == "crop" and self.class_ids is None else [pre.size] * len(records)
+        self._sizes = [(height + 2 * margin, width + 2 * margin) for height, width in sizes]
         if self.class_ids is None:
             self._keep_all()
         self._overflow = self._make_overflow()
         self.groups = find_groups(self.samples)
-        area = pre.size[0] * pre.size[1]
+        area = self.output[0] * self.output[1]
         crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
         self.owners = np.repeat(np.arange(len(records)), crops).astype(np.int64)
 
@@ -125,8 +135,14 @@ class Samples:
             self._overflow.write(index, _planes(prepared))
         return prepared
 
+    @property
+    def output(self) -> tuple[int, int]:
+        """(height, width) of what the network gives of a crop."""
+        height, width = self.pre.size
+        return height - 2 * self.margin, width - 2 * self.margin
+
     def shape(self, index: int) -> tuple[int, int]:
-        """Return (height, width) of a prepared sample in px; it is not read for that."""
+        """Return (height, width) of a prepared sample in px, with its margin; it is not read for that."""
         height, width = self._sizes[index]
         return height, width
 
@@ -215,6 +231,11 @@ class Samples:
             placement = self.pre.place(*mask.shape)
             image, mask = placement.image(image), placement.mask(mask)
             weight = None if weight is None else _place_weight(placement, weight)
+        if self.margin:
+            around = (self.margin, self.margin)
+            image = np.pad(image, (around, around, (0, 0)), mode="reflect")
+            mask = np.pad(mask, around, constant_values=IGNORE)
+            weight = None if weight is None else np.pad(weight, around)
         return _prepared(pack(image, mask), self.pre.channels, weight)
 
     def _keep_all(self) -> None:
@@ -250,6 +271,8 @@ class Samples:
             "class_weights": self.class_weights,
             "weighted": self.weighted,
         }
+        if self.margin:
+            said["margin"] = self.margin
         if classes.background:
             said["background"] = classes.background
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

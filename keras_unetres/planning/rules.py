@@ -13,7 +13,7 @@ from unetres_edge.errors import UsageError
 
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
-from ..settings import EPOCHS, SIZE, FileCost, LimitSettings, TrainSettings
+from ..settings import DEPTH, EPOCHS, SIZE, FileCost, LimitSettings, TrainSettings
 from .decisions import Decision, TrainingPlan
 from .fingerprint import Fingerprint
 
@@ -30,7 +30,7 @@ _NARROW_RANGE = 0.5  # of full scale
 _SPREAD = 0.1  # of the brightness between images, of full scale
 _SMALL_CROP = 128  # px
 _LEAST_SIZE = 32  # px
-_UNET_DEPTH, _ENCODER_UNIT = 4, 32  # the sides of an input are multiples of 2**depth; of encoders, of 32
+_ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-Net alone of 2**depth
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
 _LEAST_WIDTH = 4.0  # px that the thinnest class keeps where images are scaled down
 _SEVERAL_CLASSES = 3
@@ -79,7 +79,7 @@ class _Question:
 
     @property
     def steps_a_pass(self) -> int:
-        crops = self.fingerprint.crops(self.settings.network.input_size, self.settings.network.image_fit)
+        crops = self.fingerprint.crops(self.settings.network.output_size, self.settings.network.image_fit)
         return math.ceil(crops / self.settings.fit.batch_size)
 
     @property
@@ -113,7 +113,11 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
 
 def _size(asked: _Question) -> Decision:
     network, largest = asked.settings.network, max(asked.fingerprint.sizes[2:4])
-    unit = _ENCODER_UNIT if network.encoder or network.name != "unet" else 2 ** max(network.depth or 0, _UNET_DEPTH)
+    if network.crop:
+        side = network.input_for(min(largest, SIZE))
+        output = side - 2 * network.crop
+        return Decision("size", side, f"without padding {output} px are left, and the images are of about {largest} px")
+    unit = _ENCODER_UNIT if network.encoder or network.name != "unet" else 2 ** max(network.depth or 0, DEPTH)
     side = max(_LEAST_SIZE, unit * math.ceil(largest / unit))
     if side < SIZE:
         return Decision("size", side, f"the images are of about {largest} px")
@@ -123,6 +127,8 @@ def _size(asked: _Question) -> Decision:
 def _fit(asked: _Question) -> Decision:
     if asked.settings.data.balance:
         return Decision("fit", "crop", "--balance draws crops")
+    if asked.settings.network.crop:
+        return Decision("fit", "crop", "a network without padding sees crops")
     height, width = asked.fingerprint.sizes[2:4]
     size = asked.settings.network.input_size
     larger = height * width > size**2
@@ -179,7 +185,7 @@ def _class_weights(asked: _Question) -> Decision:
 
 def _batch(asked: _Question) -> Decision:
     fingerprint, network = asked.fingerprint, asked.settings.network
-    crops = fingerprint.crops(network.input_size, network.image_fit)
+    crops = fingerprint.crops(network.output_size, network.image_fit)
     if fingerprint.kinds > 1:
         batch, why = 8, f"something of each of {fingerprint.kinds} kinds of images is in it"
     elif network.input_size <= _SMALL_CROP:

@@ -29,6 +29,7 @@ from .commands import (
     TrainCommand,
 )
 from .train import (
+    DEPTH,
     EPOCHS,
     SIZE,
     DataSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "CheckSettings",
     "ClusterSettings",
     "DataSettings",
+    "DEPTH",
     "DemoSettings",
     "EPOCHS",
     "EvaluateSettings",

@@ -14,7 +14,15 @@ from unetres_edge.settings import Option, Settings, all_options, change, get, ma
 from ..choices.augmentations import AUGMENTATIONS
 from ..choices.fitting import CLASS_WEIGHTS, COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
-from ..choices.networks import ENCODERS, SEGMENTERS, UPSAMPLINGS, find_network
+from ..choices.networks import (
+    ENCODERS,
+    PADDINGS,
+    SEGMENTERS,
+    UPSAMPLINGS,
+    find_network,
+    unpadded_crop,
+    unpadded_input,
+)
 from ..choices.reading import MASK_KINDS, TARGETS
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 EPOCHS = 40  # where no minutes are given, either
 BATCH = 4
 SIZE = 256  # px
+DEPTH = 4  # of a U-Net's own contracting path
 LEARNING_RATE = 1e-3
 
 _MASKS, _UNET, _FREE = "masks", "unet", "free"  # tags: of segmenters, of U-Nets, may differ when a run is resumed
@@ -94,6 +103,13 @@ class NetworkSettings(Settings):
         choices=UPSAMPLINGS,
         tags=(_MASKS, _UNET),
     )
+    padding: str = setting(
+        "same",
+        "same, or valid for convolutions that see nothing but the image, as in the U-Net paper: the output is smaller, "
+        "and images are segmented by overlapping tiles with mirrored borders",
+        choices=PADDINGS,
+        tags=(_MASKS, _UNET),
+    )
     dropout: float = setting(
         0.0, "share dropped at the end of the contracting path", least=0, below=1, metavar="P", tags=(_MASKS,)
     )
@@ -142,12 +158,26 @@ class NetworkSettings(Settings):
     @property
     def image_fit(self) -> str:
         """The field `fit` of the preprocessing."""
-        return self.fit or find_network(self.name).task.fits[0]
+        return self.fit or ("crop" if self.crop else find_network(self.name).task.fits[0])
 
     @property
     def input_size(self) -> int:
         """Side of the square input, px."""
-        return self.size or SIZE
+        return self.size or self.input_for(SIZE)
+
+    @property
+    def crop(self) -> int:
+        """Pixels of every side that the output leaves out: 0 with padding."""
+        return unpadded_crop(self.depth or DEPTH) if self.padding == "valid" else 0
+
+    @property
+    def output_size(self) -> int:
+        """Side of the square output, px."""
+        return self.input_size - 2 * self.crop
+
+    def input_for(self, output: int) -> int:
+        """Return the side of the input of an output of at least `output` px, a multiple of 2**depth with padding."""
+        return unpadded_input(self.depth or DEPTH, output) if self.crop else output
 
     def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
         """Return the builder's name and its arguments, as `run.json` keeps them."""
@@ -163,6 +193,7 @@ class NetworkSettings(Settings):
             "depth": self.depth,
             "residual": self.residual,
             "upsampling": self.upsampling,
+            "padding": "valid" if self.crop else None,
         }
         return "build_unet", {name: value for name, value in arguments.items() if value is not None}
 
@@ -495,6 +526,8 @@ class TrainSettings(Settings):
         if self.data.balance and network.image_fit != "crop":
             raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
         self._check_network()
+        if network.crop:
+            self._check_unpadded()
         if network.weights is not None and network.encoder is None and network.name == "unet":
             raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
 
@@ -514,6 +547,17 @@ class TrainSettings(Settings):
                 expected=" or ".join(network.task.fits),
                 found=name,
             )
+
+    def _check_unpadded(self) -> None:
+        """Refuse what does not go with a network without padding."""
+        if self.network.encoder is not None:
+            raise UsageError(
+                "--padding valid is of the U-Net's own contracting path", fix="drop --encoder or --padding"
+            )
+        if self.network.image_fit != "crop":
+            raise UsageError("--padding valid sees crops of images", fix=f"drop --fit {self.network.fit}")
+        if self.fit.deep_supervision:
+            raise UsageError("--padding valid trains the output alone", fix="drop --deep-supervision")
 
     def _changed(self, tag: str) -> Iterator[Option]:
         """Return the fields with a tag that do not have their default."""

@@ -14,8 +14,9 @@ from unetres_edge.errors import DataError, RunFolderError, UsageError
 from unetres_edge.terminal import counted
 
 from ..choices.fitting import CLASS_WEIGHTS
+from ..choices.networks import unpadded_crop
 from ..runs import ClassInfo, DataInfo, ModelInfo, RunInfo
-from ..settings import TrainSettings
+from ..settings import DEPTH, TrainSettings
 from ..training.training_data import TrainingData
 from .loading import card_of_run, package_versions
 
@@ -346,8 +347,9 @@ def _prepare(
 
     task.loss(settings)  # refuses an unknown name before anything is written
     weighting = Weighting(CLASS_WEIGHTS[settings.data.class_weights or "equal"], settings.data.border_weight)
-    train = Samples(records["train"], info.preprocessing, weighting=weighting, cache=settings.data.cache)
-    validation = Samples(records["val"], info.preprocessing)
+    pre, margin = info.preprocessing, find_margin(info.model)
+    train = Samples(records["train"], pre, weighting=weighting, cache=settings.data.cache, margin=margin)
+    validation = Samples(records["val"], pre, margin=margin)
     if train.class_weights:
         weights = [f"{n} {w:.3g}" for n, w in zip(info.classes.names, train.class_weights, strict=True)]
         say(f"weights   {_listed(weights)}")
@@ -361,6 +363,19 @@ def _prepare(
         calibration=calibration_crops(train, count=_CALIBRATION_CROPS),
         initial=initial,
     )
+
+
+def find_margin(model: ModelInfo) -> int:
+    """Return how many px of every side the output of a network leaves out."""
+    arguments = model.arguments
+    if model.builder == "build_unet":
+        return unpadded_crop(arguments.get("depth", DEPTH)) if arguments.get("padding") == "valid" else 0
+    if model.builder in _OF_SETTINGS:
+        return 0
+    from ..models import build
+    from ..tflite.model_checks import find_crop
+
+    return find_crop(build(model.builder, dict(arguments)))
 
 
 def _listed(words: list[str]) -> str:
