@@ -25,6 +25,7 @@ from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
 from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
 from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.tflite.seal import add_card
+from keras_unetres.training import deadline
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import LearningRate
 from keras_unetres.training.schedule import make_plan
@@ -116,6 +117,7 @@ def test_a_budget_becomes_a_plan_that_is_written_down(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "probe_speed", lambda *arguments: (1.0, 2.0))
+    monkeypatch.setattr(deadline, "_EARLY", 0.0)  # which a step that takes less would be
     options = TrainSettings(NetworkSettings(size=32, filters=2, depth=1), FitSettings(batch=8, minutes=1.0))
     told = train(cells, tmp_path / "run", options, say=silent)
     info = RunFolder(tmp_path / "run").read_info()

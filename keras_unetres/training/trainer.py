@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -21,6 +21,7 @@ from . import compilation as compiling
 from . import fit as fitting
 from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
+from .deadline import Deadline
 from .devices import Devices
 from .fused_norm import fuse_norms
 from .precise_norm import PreciseStatistics
@@ -58,7 +59,7 @@ def train_run(
         TrainingError: the loss became NaN or infinite, or no epoch gave a valid score.
         Stopped: a stop was asked for; a checkpoint is written.
     """
-    task, fit, quantized = data.task, data.settings.fit, data.info.quantized
+    task, fit = data.task, data.settings.fit
     compilation = _choose_compilation(data, devices, say)
     devices.check_same(repr(compilation), "how steps are computed; --precision and --compile choose it")
     stop = StopRequest(say)
@@ -68,49 +69,23 @@ def train_run(
         trained, metrics = _compile(model, data, devices, compilation)
         validation = data.validation_batches()
 
-        plan = data.info.plan
+        plan, deadline = data.info.plan, None
         if plan is None:
             plan, speed = _make_plan(trained, data, validation, devices, begun, say)
             data = replace(data, info=replace(data.info, plan=plan, speed=speed, compilation=compilation))
             if devices.is_chief:
                 run.write_info(data.info)
+            if fit.minutes is not None:
+                deadline = Deadline(plan, begun, begun + 60 * fit.minutes - _RESERVE)
 
-        writer = CheckpointWriter(
-            run,
-            trained,
-            metrics=metrics,
-            weights=model,
-            plan=plan,
-            monitor=task.monitor,
-            patience=fit.patience,
-            devices=devices,
-            tolerance=0.0 if quantized else None,
-            statistics=_statistics(trained, data),
-        )
-        if quantized and run.read_checkpoint() is None:
-            writer.keep_start(_score(trained, data, validation, devices, say))
-        done = writer.restore()
-        devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
-        if done:
-            say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
-        say(f"plan      {plan.describe(fit.batch_size)}")
-
-        if not writer.finished:
-            drawing = task.callbacks(data, run, model) if devices.is_chief else []
-            writing = writer.callbacks(first_step=done, seconds=fit.checkpoint_seconds, stop=stop, pictures=drawing)
-            progress = _progress(plan, fit.batch_size, done, writer, say)
-            stop.say = progress.say
-            with _say_how_to_go_on(run, data, say), contextlib.closing(progress):
-                fitting.fit(
-                    trained,
-                    plan,
-                    lambda first: devices.spread(data.batches(first, plan.steps, devices.shard)),
-                    devices.spread(validation, whole=True),
-                    # Progress comes after those that keep weights, of which it tells, and before that which stops.
-                    [*_watching(plan, data, done), *writing[:-1], progress, writing[-1]],
-                    first_step=done,
-                    validation_steps=int(validation.cardinality()),
-                )
+        drawing = task.callbacks(data, run, model) if devices.is_chief else []
+        session = _Session(run, model, trained, metrics, validation, drawing, devices, stop, say)
+        writer = session.follow(data, deadline)
+        while deadline is not None and deadline.changed is not None:
+            data = replace(data, info=replace(data.info, plan=deadline.go_on(say)))
+            if devices.is_chief:
+                run.write_info(data.info)
+            writer = session.follow(data, deadline)
 
         if writer.best < 0:
             raise TrainingError("no epoch gave a valid score", file=run.path, fix="look at history.csv")
@@ -118,7 +93,69 @@ def train_run(
             model = _in_float32(model, data, compilation)
             assign({v.path: v for v in model.weights}, run.read_weights())
             task.finish(data, run, model, writer.history, say)
-    return told(run, data, plan, writer.best, writer.best_epoch, begun, say)
+    return told(run, data, data.info.plan or plan, writer.best, writer.best_epoch, begun, say)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What stays the same while the plans of a run are followed, of which a deadline may give another one."""
+
+    run: RunFolder
+    model: keras.Model
+    trained: keras.Model
+    metrics: list[keras.metrics.Metric]
+    validation: Any
+    drawing: list[keras.callbacks.Callback]
+    devices: Devices
+    stop: StopRequest
+    say: Callable[[str], None]
+
+    def follow(self, data: TrainingData, deadline: Deadline | None) -> CheckpointWriter:
+        """Train from the last checkpoint to the end of the plan, or to where the deadline changes it."""
+        run, devices, say, fit = self.run, self.devices, self.say, data.settings.fit
+        plan, quantized = data.info.plan, data.info.quantized
+        assert plan is not None
+        writer = CheckpointWriter(
+            run,
+            self.trained,
+            metrics=self.metrics,
+            weights=self.model,
+            plan=plan,
+            monitor=data.task.monitor,
+            patience=fit.patience,
+            devices=devices,
+            tolerance=0.0 if quantized else None,
+            statistics=_statistics(self.trained, data),
+        )
+        if quantized and run.read_checkpoint() is None:
+            writer.keep_start(_score(self.trained, data, self.validation, devices, say))
+        done = writer.restore()
+        devices.check_same(repr((done, writer.history)), "the checkpoint that they go on from")
+        if done and deadline is None:
+            say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
+        say(f"plan      {plan.describe(fit.batch_size)}")
+        if writer.finished:
+            return writer
+
+        writing = writer.callbacks(
+            first_step=done, seconds=fit.checkpoint_seconds, stop=self.stop, pictures=self.drawing
+        )
+        progress = _progress(plan, fit.batch_size, done, writer, say)
+        self.stop.say = progress.say
+        *keeping, checkpoints = writing
+        ending = [] if deadline is None else [deadline]
+        with _say_how_to_go_on(run, data, say), contextlib.closing(progress):
+            fitting.fit(
+                self.trained,
+                plan,
+                lambda first: devices.spread(data.batches(first, plan.steps, devices.shard)),
+                devices.spread(self.validation, whole=True),
+                # Progress comes after those that keep weights, of which it tells, and before that which stops.
+                [*_watching(plan, data, done), *keeping, *ending, progress, checkpoints],
+                first_step=done,
+                validation_steps=int(self.validation.cardinality()),
+            )
+        return writer
 
 
 def _in_float32(model: keras.Model, data: TrainingData, compilation: Compilation) -> keras.Model:
