@@ -45,9 +45,9 @@ test-long: $(VENV)/.dev ## run the campaigns: hours
 	@echo "==> test-long"
 	$(PYTEST) -m long tests edge/tests
 
-test-web: $(VENV)/.dev $(WEB)/node_modules/.installed ## run the tests of the browser runtime, in Node and in Chromium
+test-web: $(VENV)/.dev $(WEB)/node_modules/.installed ## run the tests of the browser runtime and of the page for painting, in Node and in Chromium
 	@echo "==> test-web"
-	$(PYTEST) -m "slow or not slow" edge/tests/test_web.py edge/tests/test_web_browser.py
+	$(PYTEST) -m "slow or not slow" edge/tests/test_web.py edge/tests/test_web_browser.py tests/test_annotate_page.py tests/test_annotate_browser.py
 
 test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 processor (needs Debian or Ubuntu on x86-64)
 	@echo "==> test-arm64"
@@ -55,7 +55,7 @@ test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 pr
 
 $(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
 	@command -v npm >/dev/null || { echo "error: needs Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
-	@echo "==> installing LiteRT.js, playwright-core and TypeScript into $(WEB)/node_modules"
+	@echo "==> installing LiteRT.js, playwright-core, axe-core and TypeScript into $(WEB)/node_modules"
 	cd $(WEB) && npm ci --no-audit --no-fund
 	@touch $@
 

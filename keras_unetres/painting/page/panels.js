@@ -1,0 +1,138 @@
+// The parts beside the picture: classes, the list of images, and what the network has learned.
+
+import { $, element, figure, many, mark } from "./elements.js";
+import { classColor } from "./palette.js";
+import { UNKNOWN } from "./tools.js";
+import { levelsOf } from "./view.js";
+
+/** @typedef {import("./api.js").ImageRow} ImageRow */
+/** @typedef {import("./api.js").Learner} Learner */
+
+/** @param {import("./api.js").ClassRow[]} classes */
+export function listClasses(classes) {
+  const rows = [...classes, { id: UNKNOWN, name: "unknown (erases)", color: "" }];
+  $("classes").replaceChildren(...rows.map((row) => {
+    const chip = element("span", { className: "chip" });
+    if (row.color) chip.style.background = classColor(row);
+    const key = row.id === UNKNOWN ? "X" : row.id < 10 ? `${row.id}` : row.id < 20 ? `⇧${row.id - 10}` : "";
+    return element("button", { type: "button", role: "radio", "data-class": `${row.id}` }, chip, row.name, key && element("kbd", { textContent: key, "aria-hidden": "true" }));
+  }));
+}
+
+/** @param {number} id */
+export function markClass(id) {
+  mark($("classes"), (button) => button.dataset.class === `${id}`);
+  const chosen = $("classes").querySelector("[aria-checked=true]");
+  $("cycle").replaceChildren(chosen?.querySelector(".chip")?.cloneNode(true) ?? "");
+  $("cycle").setAttribute("aria-label", `Class: ${chosen?.childNodes[1]?.textContent ?? "none"}. Press for the next one`);
+}
+
+/**
+ * List the images, those first that teach most where an order is known.
+ * @param {ImageRow[]} images
+ * @param {import("./api.js").Suggestion[]} order
+ * @param {number} current
+ */
+export function listImages(images, order, current) {
+  const place = $("images");
+  const reasons = new Map(order.map((row) => [row.index, row.why]));
+  const first = order.map(({ index }) => images[index]).filter(Boolean);
+  const rest = images.filter(({ index }) => !reasons.has(index));
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.closest("#images button")?.getAttribute("data-index");
+  place.replaceChildren(...[...first, ...rest].map((image) => {
+    const says = image.changed || (image.complete ? "complete" : image.painted ? many(image.painted, "stroke") : "not painted");
+    const why = reasons.get(image.index);
+    const label = [image.name, says, image.complete ? "" : why].filter(Boolean).join(", ");
+    const thumbnail = element("img", { alt: "", loading: "lazy", decoding: "async", width: 42, height: 42 });
+    thumbnail.src = `/api/images/${image.index}/tile/${levelsOf(image.width, image.height) - 1}/0/0.png`;
+    const button = element("button", { type: "button", "data-index": `${image.index}`, "aria-label": label, "aria-current": `${image.index === current}`, title: label },
+      thumbnail,
+      element("span", {}, element("b", { textContent: image.name }), element("small", { textContent: !image.complete && why ? why : says })),
+      element("span", { className: "mark", textContent: image.complete ? "✓" : image.painted ? "•" : "" }));
+    return element("li", {}, button);
+  }));
+  if (focused) place.querySelector(`[data-index="${focused}"]`)?.focus();
+}
+
+/** Mark the image that is open. @param {number} current */
+export function markImage(current) {
+  const list = $("images");
+  for (const button of list.querySelectorAll("button")) {
+    const is = button.dataset.index === `${current}`;
+    button.setAttribute("aria-current", `${is}`);
+    if (!is) continue;
+    const { offsetTop, offsetHeight } = button.parentElement; // the list alone is scrolled, not what is around it
+    list.scrollTop = Math.min(Math.max(list.scrollTop, offsetTop + offsetHeight - list.clientHeight), offsetTop);
+  }
+}
+
+const SAYS = /** @type {Record<string, string>} */ ({
+  none: "Not learning. It begins by itself with the third image or fifty strokes.",
+  idle: "Not learning. It begins by itself with the third image or fifty strokes.",
+  waiting: "Waiting for more paint.",
+  planning: "Planning the training …",
+  starting: "Starting …",
+  running: "Learning from what is painted.",
+  training: "Learning from what is painted.",
+  exporting: "Making the int8 file …",
+  stopping: "Stopping at the end of the epoch …",
+  stopped: "Stopped. What was learned is kept, and goes on from there.",
+  finished: "Learned. It goes on when more is painted.",
+  failed: "The training has failed.",
+});
+const BUSY = new Set(["planning", "starting", "running", "training", "exporting", "stopping"]);
+
+/** @param {Learner | null} learner */
+export function showLearner(learner) {
+  $("learn").disabled = !learner || learner.state === "stopping";
+  if (!learner) {
+    $("learnerSays").textContent = "This server trains no network.";
+    return;
+  }
+  const busy = BUSY.has(learner.state);
+  $("learn").textContent = busy ? "Stop learning" : "Start learning";
+  $("learn").dataset.do = busy ? "stop" : "start";
+  const epochs = learner.epoch ? `Epoch ${learner.epoch}${learner.epochs ? ` of ${learner.epochs}` : ""}.` : "";
+  $("learnerSays").textContent = [SAYS[learner.state] ?? learner.state, epochs, learner.reason].filter(Boolean).join(" ");
+  drawCurve(learner.curve ?? []);
+  const rows = Object.entries(learner.counts ?? {}).map(([name, value]) => [name, typeof value === "number" ? figure(value) : `${value}`]);
+  if (learner.file) rows.push(["File", learner.file.split("/").pop() ?? ""]);
+  $("counts").replaceChildren(...rows.map(([name, value]) => element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value }))));
+}
+
+const [WIDTH, HEIGHT, LEFT] = [280, 96, 4];
+
+/** Loss falls, mIoU on the complete images rises. @param {[number, number | null, number | null][]} curve */
+function drawCurve(curve) {
+  const svg = $("curve");
+  const points = curve.filter(([, loss]) => loss !== null);
+  svg.toggleAttribute("hidden", points.length < 2);
+  if (points.length < 2) return;
+  const [first, last] = [curve[0][0], curve[curve.length - 1][0]];
+  const most = Math.max(...points.map(([, loss]) => Number(loss)));
+  const x = (/** @type {number} */ step) => LEFT + (WIDTH - 2 * LEFT) * (step - first) / Math.max(1, last - first);
+  const y = (/** @type {number} */ share) => HEIGHT - 14 - (HEIGHT - 26) * share;
+  const make = (/** @type {string} */ name, /** @type {Record<string, string>} */ values, text = "") => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
+    made.textContent = text;
+    return made;
+  };
+  const line = (/** @type {[number, number][]} */ all) => all.map(([step, share]) => `${x(step).toFixed(1)},${y(share).toFixed(1)}`).join(" ");
+  const scored = /** @type {[number, number][]} */ (curve.filter(([, , miou]) => miou !== null && miou !== undefined).map(([step, , miou]) => [step, miou]));
+  const loss = Number(points[points.length - 1][1]);
+  const children = [
+    make("line", { class: "axis", x1: `${LEFT}`, x2: `${WIDTH - LEFT}`, y1: `${y(0)}`, y2: `${y(0)}` }),
+    make("polyline", { class: "loss", points: line(points.map(([step, value]) => [step, Number(value) / (most || 1)])) }),
+    make("text", { x: `${LEFT}`, y: `${HEIGHT - 2}` }, `loss ${loss.toPrecision(3)}`),
+  ];
+  let says = `Loss ${loss.toPrecision(3)} after step ${last}`;
+  const best = scored.at(-1);
+  if (best) {
+    children.push(make("polyline", { class: "miou", points: line(scored) }), make("circle", { class: "dot", r: "3", cx: `${x(best[0])}`, cy: `${y(best[1])}` }));
+    children.push(make("text", { class: "miouText", x: `${WIDTH - LEFT}`, y: `${HEIGHT - 2}`, "text-anchor": "end" }, `mIoU ${best[1].toFixed(3)}`));
+    says += `, mIoU ${best[1].toFixed(3)} on the complete images`;
+  }
+  svg.setAttribute("aria-label", says);
+  svg.replaceChildren(...children);
+}
