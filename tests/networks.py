@@ -13,6 +13,8 @@ from keras_unetres import models
 BASIC = {2: 64, 4: 64, 8: 128, 16: 256, 32: 512}
 BOTTLENECK = {2: 64, 4: 256, 8: 512, 16: 1024, 32: 2048}
 CIFAR = {1: 16, 2: 32, 4: 64}
+# Tan 2019, table 1, of EfficientNet-B0.
+LITE = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
 # Ronneberger 2015, figure 1, with 4 channels for 64 and two levels for four.
 OWN = {1: 4, 2: 8, 4: 16}
 
@@ -113,6 +115,10 @@ NETWORKS: dict[str, Row] = {
     "unet_resnet18_depth3": _row(
         "unet", (32, 16, 7), (32, 16, 2), {2: 64, 4: 64, 8: 128}, filters=4, encoder="resnet18", depth=3
     ),
+    "unet_efficientnet_lite0": _row("unet", (64, 32, 3), (64, 32, 2), LITE, filters=4, encoder="efficientnet_lite0"),
+    "unet_efficientnet_lite0_timm": _row(
+        "unet", (32, 32, 1), (32, 32, 3), {2: 16, 4: 24, 8: 40}, filters=4, encoder="efficientnet_lite0_timm", depth=3
+    ),
     "resnet18": _row("resnet", (64, 32, 3), (5,), BASIC, depth=18),
     "resnet50": _row("resnet", (64, 32, 3), (5,), BOTTLENECK, depth=50),
     "resnet50_v1.5": _row("resnet", (64, 32, 4), (5,), BOTTLENECK, depth=50, variant="v1.5"),
@@ -146,6 +152,7 @@ ALIKE = {
     "unet_open": "unet",
     "unet_resnet50_v1.5": "unet_resnet18 and resnet50_v2",
     "unet_resnet20": "unet_resnet20_v2",
+    "unet_efficientnet_lite0_timm": "unet_efficientnet_lite0",
     "unet_plain20": "unet_resnet20_v2",
     "unet_resnet18_depth3": "unet_resnet18",
     "resnet18": "unet_resnet18",

@@ -24,9 +24,10 @@ QUICK = ("resnet20", "unet_nearest")
 
 
 def test_every_encoder_is_listed_and_every_name_can_be_built() -> None:
-    assert set(ENCODERS) < set(NETWORKS)
+    assert {name for name in ENCODERS if "efficientnet" not in name} < set(NETWORKS)
+    assert {f"unet_{name}" for name in ENCODERS if "efficientnet" in name} < set(NETWORKS)
     assert {f"{kind}_resnet{depth}" for kind in ("unet", "fcn") for depth in (18, 34, 50, 101, 152)} < set(NETWORKS)
-    assert len(ENCODERS) == 3 + 3 * 10
+    assert len(ENCODERS) == 3 + 3 * 10 + 2
     for name, network in NETWORKS.items():
         assert network.name == name
     model = find_network("unet_resnet20_v2").build((32, 64))
@@ -34,7 +35,7 @@ def test_every_encoder_is_listed_and_every_name_can_be_built() -> None:
     assert model.output_shape == (None, 32, 64, 2)
 
 
-@pytest.mark.parametrize("name", ["unet_", "unet_vgg", "fcn", "resnet51", "pspnet_resnet18"])
+@pytest.mark.parametrize("name", ["unet_", "unet_vgg", "fcn", "fcn_efficientnet_lite0", "resnet51", "pspnet_resnet18"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="the network is unknown; expected unet, .*see: unetres models"):
         find_network(name)

@@ -26,7 +26,7 @@ from sklearn.metrics import (
 )
 
 from keras_unetres.choices.augmentations import AUGMENTATIONS
-from keras_unetres.choices.networks import DEPTHS, ENCODERS, Depth
+from keras_unetres.choices.networks import DEPTHS, RESNETS, Depth
 from keras_unetres.cli import main
 from keras_unetres.data import class_folders_from_arrays, read_records
 from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
@@ -86,7 +86,7 @@ def small_network() -> Any:
     """A ResNet of 8 layers, n = 1 in He 2015 section 4.2, which compiles quickly."""
     patch = pytest.MonkeyPatch()
     patch.setitem(DEPTHS, 8, Depth((1, 1, 1), filters=(8, 16, 32), size=32))
-    patch.setitem(ENCODERS, "resnet8", (8, "v1"))
+    patch.setitem(RESNETS, "resnet8", (8, "v1"))
     yield
     patch.undo()
 

@@ -243,7 +243,7 @@ def make_positive(model: keras.Model) -> None:
     for variable in model.weights:
         value = 0.0 if re.search("bias|beta|moving_mean", variable.path) else 1.0
         if variable.path.endswith("kernel"):
-            value = 1 / np.prod(variable.shape[:-1])
+            value = 1 / np.prod(variable.shape[: 2 if "depthwise" in variable.path else -1])
         variable.assign(np.full(variable.shape, value, np.float32))
 
 

@@ -607,11 +607,11 @@ def test_a_keras_file_with_nan_is_refused(keras_source: KerasSource, ours50: ker
         load_published(ours50, path, encoder="resnet50")
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.npz", "w.keras", "nothing", "ImageNet"])
+@pytest.mark.parametrize("name", ["w.bin", "w.npz", "w.keras", "nothing", "ImageNet"])
 def test_unknown_weights_are_refused(name: str, ours18: keras.Model, tmp_path: Path) -> None:
     if "." in name:
         (tmp_path / name).write_bytes(b"x")
-    words = r"the weights are unknown; expected 'imagenet', a \.safetensors or \.h5 file, .*hub:NAME; found .*"
+    words = r"the weights are unknown; expected 'imagenet', a \.safetensors, \.pth or \.h5 file, .*hub:NAME; found .*"
     with refused(ours18, UsageError, words + re.escape(name)):
         load_published(ours18, str(tmp_path / name), encoder="resnet18")
 

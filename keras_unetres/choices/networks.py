@@ -1,6 +1,6 @@
-"""The ResNets of He 2015 and He 2016 as rows of a table, and the names under which they serve as encoders.
+"""The ResNets of He 2015 and He 2016 and EfficientNet-Lite0 as rows of tables, and the names under which they serve.
 
-Every network is a row of `DEPTHS` and a variant:
+Every ResNet is a row of `DEPTHS` and a variant:
 
     v1      He 2015: a bottleneck block halves the size in its first 1x1 convolution
     v1.5    in the 3x3 convolution instead, as torchvision and timm do
@@ -12,6 +12,7 @@ A U-Net and an FCN are segmenters, on such an encoder or their own; a ResNet by 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -59,12 +60,66 @@ def resnet_name(depth: int, variant: str) -> str:
 
 
 # name -> (depth, variant) of `build_resnet`.
-ENCODERS: dict[str, tuple[int, str]] = {
+RESNETS: dict[str, tuple[int, str]] = {
     resnet_name(depth, variant): (depth, variant)
     for variant in VARIANTS
     for depth, form in DEPTHS.items()
     if variant != "v1.5" or form.bottleneck
 }
+
+
+@dataclass(frozen=True)
+class InvertedStage:
+    """A row of Tan 2019, table 1: a stage of inverted residual blocks.
+
+    Args:
+        kernel_size: of the depthwise convolutions.
+        blocks: how many.
+        filters: channels at the end of each.
+        strides: of the first.
+        expansion: how many times the channels a depthwise convolution sees; 1 without a convolution before it.
+    """
+
+    kernel_size: int
+    blocks: int
+    filters: int
+    strides: int
+    expansion: int
+
+
+EFFICIENTNET_STAGES = (
+    InvertedStage(3, 1, 16, 1, 1),
+    InvertedStage(3, 2, 24, 2, 6),
+    InvertedStage(5, 2, 40, 2, 6),
+    InvertedStage(3, 3, 80, 2, 6),
+    InvertedStage(5, 3, 112, 1, 6),
+    InvertedStage(5, 4, 192, 2, 6),
+    InvertedStage(3, 1, 320, 1, 6),
+)
+
+
+@dataclass(frozen=True)
+class EfficientNet:
+    """A form of EfficientNet-Lite0; published weights fit one of them, which differ in no tensor.
+
+    Args:
+        centred: with strides, half a kernel of zeros on every side, as PyTorch pads; else TensorFlow's "same".
+        epsilon: of BatchNormalization.
+        stem: channels of the stem.
+    """
+
+    centred: bool
+    epsilon: float
+    stem: int = 32
+
+
+EFFICIENTNETS: dict[str, EfficientNet] = {
+    "efficientnet_lite0": EfficientNet(centred=False, epsilon=1e-3),
+    "efficientnet_lite0_timm": EfficientNet(centred=True, epsilon=1e-5),
+}
+
+# What can be a contracting path, ResNets first.
+ENCODERS: Mapping[str, tuple[int, str] | EfficientNet] = ChainMap(EFFICIENTNETS, RESNETS)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -89,8 +144,8 @@ def find_network(name: str) -> Network:
     return SEGMENTERS.get(name, _RESNET)
 
 
-def find_encoder(name: str) -> tuple[int, str]:
-    """Return (depth, variant) of an encoder by name.
+def find_encoder(name: str) -> tuple[int, str] | EfficientNet:
+    """Return (depth, variant) of a ResNet by name, or the form of an EfficientNet.
 
     Raises:
         UsageError: no such encoder.
@@ -98,6 +153,16 @@ def find_encoder(name: str) -> tuple[int, str]:
     if name not in ENCODERS:
         raise UsageError("encoder is unknown", expected=", ".join(ENCODERS), found=name)
     return ENCODERS[name]
+
+
+def count_halvings(encoder: str) -> int:
+    """Return how many times an encoder halves the size.
+
+    Raises:
+        UsageError: no such encoder.
+    """
+    form = find_encoder(encoder)
+    return 5 if isinstance(form, EfficientNet) or DEPTHS[form[0]].size == 224 else 2
 
 
 def find_depth(depth: int, variant: str) -> Depth:

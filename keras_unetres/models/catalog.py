@@ -16,7 +16,7 @@ from keras import layers
 from unetres_edge.errors import UsageError
 from unetres_edge.files import write_json
 
-from ..choices.networks import DEPTHS, ENCODERS
+from ..choices.networks import DEPTHS, EFFICIENTNETS, ENCODERS, RESNETS
 from .builders import build
 from .encoders import feature_pyramid
 from .geometry import map_sizes, receptive_field
@@ -89,13 +89,17 @@ NETWORKS: dict[str, Network] = {
                 (DEPTHS[depth].size, DEPTHS[depth].size, 3),
                 f"{_VARIANTS[variant]}, {depth} layers",
             )
-            for name, (depth, variant) in ENCODERS.items()
+            for name, (depth, variant) in RESNETS.items()
         ),
         *(
             Network(f"{kind}_{name}", f"build_{kind}", {"encoder": name}, (256, 256, 3), about.format(name))
             for kind, about in (("unet", "U-Net with encoder {}"), ("fcn", "FCN on {}, output stride 8"))
-            for name, (depth, variant) in ENCODERS.items()
+            for name, (depth, variant) in RESNETS.items()
             if variant in ("v1", "v1.5") and DEPTHS[depth].size == 224
+        ),
+        *(
+            Network(f"unet_{name}", "build_unet", {"encoder": name}, (256, 256, 3), f"U-Net with encoder {name}")
+            for name in EFFICIENTNETS
         ),
     )
 }
@@ -110,7 +114,7 @@ def find_network(name: str) -> Network:
     if name in NETWORKS:
         return NETWORKS[name]
     kind, _, encoder = name.partition("_")
-    if kind in ("unet", "fcn") and encoder in ENCODERS:
+    if encoder in (ENCODERS if kind == "unet" else RESNETS if kind == "fcn" else ()):
         return Network(name, f"build_{kind}", {"encoder": encoder}, (256, 256, 3), f"{kind} on {encoder}")
     raise UsageError("the network is unknown", expected=", ".join(NETWORKS), found=name, fix="see: unetres models")
 

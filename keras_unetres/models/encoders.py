@@ -1,4 +1,4 @@
-"""Encoders: the feature maps of a ResNet, by its name.
+"""Encoders: the feature maps of a ResNet or an EfficientNet, by its name.
 
 An encoder returns its feature maps as a dict keyed by stride, and that is all a decoder knows of it.
 """
@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 
-from unetres_edge.errors import ModelError
+from unetres_edge.errors import ModelError, UsageError
 
-from ..choices.networks import find_encoder
+from ..choices.networks import EfficientNet, find_encoder
+from .efficientnet import efficientnet_features
 from .geometry import strides
 from .resnet import resnet_features
 
@@ -23,17 +24,27 @@ def encode(name: str, image: Any, *, output_stride: int = 32) -> dict[int, Any]:
     """Return the feature maps of an encoder, keyed by stride, finest first.
 
     Args:
-        name: a name of `ENCODERS`, such as "resnet50" or "resnet20_v2".
+        name: a name of `ENCODERS`, such as "resnet50" or "efficientnet_lite0".
         image: (N, H, W, C); H and W multiples of the deepest stride.
-        output_stride: the deepest stride; further stages are dilated.
+        output_stride: the deepest stride; further stages are dilated. Of an EfficientNet it is 32.
 
     Returns:
         {stride: (N, H / stride, W / stride, filters)}.
 
     Raises:
-        UsageError: no such encoder.
+        UsageError: no such encoder, or another stride of an EfficientNet.
     """
-    return resnet_features(image, *find_encoder(name), output_stride)
+    form = find_encoder(name)
+    if not isinstance(form, EfficientNet):
+        return resnet_features(image, *form, output_stride)
+    if output_stride != 32:
+        raise UsageError(
+            f"{name} has no dilated form",
+            expected="output stride 32",
+            found=output_stride,
+            fix="take a ResNet, or a U-Net on this encoder",
+        )
+    return efficientnet_features(image, form)
 
 
 def feature_pyramid(model: keras.Model) -> dict[int, Any]:

@@ -26,7 +26,7 @@ def build_fcn(
     Args:
         input_shape: (height, width, channels); height and width are None or multiples of the deepest stride.
         num_classes: classes, at least 2.
-        encoder: a name of `ENCODERS`.
+        encoder: a ResNet among `ENCODERS`.
         output_stride: the deepest stride; stages beyond it are dilated. 8 sees finer than 16 and costs about twice.
         dropout: fraction dropped before the last convolution.
         head_activation: None for logits, or "softmax".

@@ -10,7 +10,7 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from ..choices.networks import DEPTHS, UPSAMPLINGS, find_encoder
+from ..choices.networks import UPSAMPLINGS, count_halvings
 from .blocks import double_conv, residual_double_conv, upsample
 from .encoders import encode
 from .heads import check_common, check_share, check_side, check_whole, pixel_head
@@ -40,8 +40,8 @@ def build_unet(
         input_shape: (height, width, channels); height and width are None or multiples of 2**depth (of the paper's
             unpadded network: 4 less than such a multiple).
         num_classes: classes, at least 2.
-        encoder: None for the paper's contracting path, or a name of `ENCODERS` such as "resnet34". The ImageNet forms
-            have no map at stride 1, so the finest level of the expanding path has no skip.
+        encoder: None for the paper's contracting path, or a name of `ENCODERS` such as "resnet34". ImageNet forms have
+            no map at stride 1, so the finest level of the expanding path has no skip.
         filters: channels of the finest level, doubled at each level below; None for 64, or 16 with an encoder.
         depth: how many times the size is halved; None for 4, or as often as the encoder does.
         padding: "same", or "valid" for the paper's unpadded convolutions and cropped skips, whose output is smaller
@@ -121,11 +121,11 @@ def _check_encoder(encoder: str | None, padding: str, norm: str | None) -> int:
     """Return how many times the contracting path halves the size by default."""
     if encoder is None:
         return 4
-    number, _ = find_encoder(encoder)
+    halvings = count_halvings(encoder)
     for argument, value, needed in (("padding", padding, "same"), ("norm", norm, "batch")):
         if value != needed:
             raise UsageError(f"an encoder does not go with this {argument}", expected=needed, found=value)
-    return 5 if DEPTHS[number].size == 224 else 2
+    return halvings
 
 
 def _check(

