@@ -416,6 +416,27 @@ def test_the_page_says_the_figures() -> None:
     json.dumps(figures, allow_nan=False)
 
 
+def test_the_page_says_how_right_probabilities_are() -> None:
+    """A network that is nearly always sure claims 1, and is wrong as often as its pixels are: that is the error."""
+    found = make_content(3)
+    figures, page = report_figures(found), report_page(found).decode()
+    reliable = figures["reliability"]
+    assert reliable["ece"] == pytest.approx(1 - figures["pixel_accuracy"], abs=5e-3)
+    assert set(reliable["ece_by_class"]) == {"dark", "light", "never"}
+    assert reliable["ece_by_class"]["never"] == 0
+    assert reliable["calibrated"] is False
+    assert f"{reliable['ece']:.4f}" in Page(page.encode()).text
+    assert "not calibrated" in Page(page.encode()).text
+    assert page.count('class="chart reliability"') == 1
+
+
+def test_a_report_without_scores_has_no_reliability() -> None:
+    found = make_content(2)
+    found = dataclasses.replace(found, review=dataclasses.replace(found.review, reliability=None))
+    assert report_figures(found)["reliability"] is None
+    assert 'class="chart reliability"' not in report_page(found).decode()
+
+
 def test_odd_names_are_text() -> None:
     names = (NASTY[0], NASTY[1], NASTY[3])
     pictures = make_pictures(len(NASTY), NASTY)

@@ -20,7 +20,7 @@ from ..scores.bootstrap import DRAWS, FEW_IMAGES, LEVEL, Interval, Intervals, Ma
 from ..scores.confusion import Confusion
 from ..scores.instances import InstanceScores
 from .cases import MISTAKE_COLORS, OTHER_MISTAKES, Case
-from .charts import Line, LineChart, confusion_rows, largest_confusions, line_chart
+from .charts import Line, LineChart, confusion_rows, largest_confusions, line_chart, reliability_chart
 from .frame import render
 
 SHOWN = 4  # of the best images, and of the worst
@@ -42,6 +42,8 @@ class Review:
         timing: stage -> milliseconds of each image, (N,) float64.
         cases: the worst and the best images, the worst first.
         objects: scores of objects, image by image, where the data set tells them apart; else None.
+        reliability: how right the probabilities are, as `Reliability.to_dict` gives it, and whether they were
+            "calibrated"; None where there are none.
     """
 
     confusion: Confusion
@@ -51,6 +53,7 @@ class Review:
     timing: dict[str, np.ndarray]
     cases: tuple[Case, ...]
     objects: InstanceScores | None = None
+    reliability: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
         "notes": [_json_text(note) for note in content.notes],
         "baseline": None if baseline is None else {"class": _json_text(baseline.class_name), "miou": baseline.score},
         "objects": _objects(content.review),
+        "reliability": _reliability(content.review),
         "miou": confusion.mean_iou(),
         "miou_interval": _pair(intervals.miou),
         "mean_dice": confusion.mean_dice(),
@@ -155,10 +159,18 @@ def _objects(review: Review) -> dict[str, Any] | None:
     return {**review.objects.to_dict(), **intervals, "images": counts}
 
 
+def _reliability(review: Review) -> dict[str, Any] | None:
+    if review.reliability is None:
+        return None
+    by_class = {_json_text(name): error for name, error in review.reliability["ece_by_class"].items()}
+    return {**review.reliability, "ece_by_class": by_class}
+
+
 def report_page(content: ReportContent) -> bytes:
     """Return the page as UTF-8 HTML."""
     figures = report_figures(content)
     few_classes = len(content.class_names) <= _MOST_IN_TABLE
+    reliable = figures["reliability"]
     return render(
         "report.html.j2",
         title=content.title,
@@ -169,6 +181,7 @@ def report_page(content: ReportContent) -> bytes:
         class_colors=content.class_colors,
         confusions=confusion_rows(content.review.confusion.counts, content.class_names) if few_classes else None,
         curves=_curves(content),
+        reliability=None if reliable is None else reliability_chart("answers", reliable["bins"]),
         cases=_groups(content),
         mistake_colors=MISTAKE_COLORS,
         other_mistakes=OTHER_MISTAKES,

@@ -19,6 +19,8 @@ from ..pages.report import SHOWN, Review
 from ..scores.bootstrap import Margins, find_intervals
 from ..scores.confusion import Confusion
 from ..scores.instances import InstanceScores
+from ..trust.reliability import Reliability, measure_reliability
+from ..trust.scored_pixels import MOST_PIXELS, ScoredPixels
 
 
 class Segments(Protocol):
@@ -58,19 +60,23 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
     Args:
         total: number of samples, for the progress bar.
     """
-    how = _separation(segmenter.card)
+    card = segmenter.card
+    how = _separation(card)
     objects = InstanceScores()
-    classes = len(segmenter.card.class_names)
-    extremes = Extremes(SHOWN, segmenter.card.class_colors, segmenter.card.background, segmenter.card.show)
+    classes = len(card.class_names)
+    extremes = Extremes(SHOWN, card.class_colors, card.background, card.show)
+    reliable: Reliability | None = None
     confusion = Confusion.empty(classes)
     rows: list[Margins] = []
     names: list[str] = []
     times: list[dict[str, float]] = []
     for sample in with_progress(samples, "report", "image", total):
-        counted = how is not None and sample.instances is not None
-        result = segmenter.segment(sample.image, scores=counted)
+        result = segmenter.segment(sample.image, scores=card.head != "argmax")
         if how is not None and sample.instances is not None:
             objects.add(sample.instances, find_instances(result, how).labels, sample.mask == IGNORE)
+        found = _reliability(result, sample.mask, card, len(names))
+        if found is not None:
+            reliable = found if reliable is None else reliable + found
         count = Confusion.of(sample.mask, result.class_map, classes)
         confusion += count
         rows.append(Margins.of(count))
@@ -87,7 +93,21 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         {stage: np.array([row[stage] for row in times]) for stage in stages},
         tuple(extremes.everything()),
         objects if len(objects.images) == len(names) > 0 else None,
+        None if reliable is None else {"calibrated": card.calibration is not None, **reliable.to_dict()},
     )
+
+
+def _reliability(result: Result, mask: np.ndarray, card: Card, number: int) -> Reliability | None:
+    """Return how right the probabilities of some labelled pixels are; None where there are none."""
+    labelled = np.flatnonzero(mask.ravel() != IGNORE)
+    if result.scores is None or not len(labelled):
+        return None
+    if len(labelled) > MOST_PIXELS:
+        labelled = np.sort(np.random.default_rng(number).choice(labelled, MOST_PIXELS, replace=False))
+    scores = result.scores.reshape(-1, len(card.class_names))[labelled]
+    pixels = ScoredPixels(scores, mask.ravel()[labelled], np.zeros(len(labelled), np.int32), card.activation)
+    every = np.ones(len(labelled), bool)
+    return measure_reliability(pixels, card.class_names, [(every, card.calibration)])
 
 
 def _separation(card: Card) -> Separation | None:

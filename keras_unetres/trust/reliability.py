@@ -46,6 +46,9 @@ class Bins:
         total = self.counts.sum()
         return float(np.abs(self.claimed - self.right).sum() / total) if total else 0.0
 
+    def __add__(self, other: Bins) -> Bins:
+        return Bins(self.counts + other.counts, self.claimed + other.claimed, self.right + other.right)
+
     def to_dict(self) -> dict[str, list[float | None]]:
         """Return, for each bin, its share of the pixels, the mean probability and the share that was so."""
         total = max(1, self.counts.sum())
@@ -72,6 +75,11 @@ class Reliability:
 
     answers: Bins
     classes: dict[str, Bins]
+
+    def __add__(self, other: Reliability) -> Reliability:
+        return Reliability(
+            self.answers + other.answers, {name: bins + other.classes[name] for name, bins in self.classes.items()}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: "ece", "ece_by_class", and the bins of the answers."""
