@@ -17,6 +17,9 @@ of, and the AUROC of the verdict against untouched test images. Over all corrupt
 "its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), its two parts (`distance` of
 the picture, `doubt` of the network), and beside those by the expected IoU, mean entropy, energy and largest logit. The
 mIoU is that of the picture alone.
+
+Suspects: a tenth of the masks, all parts together, get a fault (the largest object dropped, the mask shifted by 8 px,
+another image's mask); the share of them that is in the first 12 % and 25 % of the list.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import argparse
 import io
 import json
 import shlex
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,6 +50,7 @@ from keras_unetres.trust.familiarity import seen_features
 from keras_unetres.trust.reliability import measure_reliability
 from keras_unetres.trust.risk import THRESHOLDS, Curves, keep_promise, read_promise, risk_curves
 from keras_unetres.trust.scored_pixels import score_pixels
+from keras_unetres.workflows.suspects import suspects
 from unetres_edge import Segmenter
 from unetres_edge.errors import DataError
 from unetres_edge.files import make_folder, write_json
@@ -66,7 +71,13 @@ OTHERS = {
     "camvid": ("isbi2012", "dsb_dark", "dsb_stained"),
 }
 KINDS = ("blur", "noise", "jpeg", "gamma", "swap", "scale", "dirt", "defocus")
-PARTS = ("calibration", "risk", "familiarity")
+PARTS = ("calibration", "risk", "familiarity", "suspects")
+FAULTS = (
+    "dropped",
+    "shifted",
+    "another's",
+)  # a tenth of the masks, in turn; classes are not swapped where there is one
+READING: dict[str, dict[str, Any]] = {"dsb_dark": {"masks_are": "instances", "target": "separated"}}
 RISKS = {
     "isbi2012": ("miss", "error"),
     "dsb_dark": ("miss", "false", "error"),
@@ -140,11 +151,66 @@ def measure(name: str, part: str, places: dict[str, Path], runs: Path) -> dict[s
             "options": options_of(run),
             "images": {split: len(each) for split, each in records.items()},
         }
+        if part == "suspects":
+            return row | {part: suspects_found(name, places[name])}
         if part == "calibration":
             return row | {part: {"int8": calibration(segmenter, records), "float32": calibration(exact, records)}}
         if part == "risk":
             return row | {part: {text: risk(segmenter, records, text) for text in RISKS[name]}}
         return row | {part: familiarity(name, segmenter, records, places)}
+
+
+def suspects_found(name: str, data: Path) -> dict[str, Any]:
+    """Return where `unetres suspects` puts masks with planted faults: a tenth of the masks of a copy of the data."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "data"
+        shutil.copytree(data, copy)  # what links point to, not links
+        masks = sorted(path for path in copy.rglob("*") if path.is_file() and path.parent.name == "masks")
+        chosen = np.random.default_rng(0).permutation(len(masks))[: round(len(masks) / 10)].tolist()
+        planted = {}
+        for number, place in enumerate(chosen):
+            kind = FAULTS[number % len(FAULTS)]
+            if plant(masks, place, kind):
+                planted[masks[place].stem] = kind
+        rows = suspects(copy, reading=READING.get(name), say=lambda line: None)
+    order = [Path(row["image"]).stem for row in rows]
+    places = {stem: order.index(stem) for stem in planted}
+
+    def share(most: float, kind: str | None = None) -> float:
+        asked = [place for stem, place in places.items() if kind in (None, planted[stem])]
+        return round(float(np.mean([place < most * len(rows) for place in asked])), 3)
+
+    return {
+        "images": len(rows),
+        "planted": {kind: list(planted.values()).count(kind) for kind in FAULTS},
+        "found_in_first_12_percent": share(0.12),
+        "found_in_first_25_percent": share(0.25),
+        "found_in_first_12_percent_by_kind": {kind: share(0.12, kind) for kind in FAULTS},
+    }
+
+
+def plant(masks: list[Path], place: int, kind: str) -> bool:
+    """Put a fault into a mask file; return whether it can have that one."""
+    with Image.open(masks[place]) as image:
+        mask, palette = np.array(image), image.getpalette()
+    if kind == "dropped":
+        ids, counts = np.unique(mask[mask > 0], return_counts=True)
+        if len(ids) < 2:
+            return False
+        mask[mask == ids[counts.argmax()]] = 0
+    elif kind == "shifted":
+        mask = np.roll(mask, 8, axis=1)
+        mask[:, :8] = 0
+    else:
+        others = [other for other in masks if other != masks[place] and Image.open(other).size == mask.shape[::-1]]
+        if not others:
+            return False
+        mask = np.array(Image.open(others[place % len(others)]))
+    changed = Image.fromarray(mask)
+    if palette:
+        changed.putpalette(palette)
+    changed.save(masks[place])
+    return True
 
 
 def options_of(run: Path) -> str:

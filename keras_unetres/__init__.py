@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from .workflows.evaluate import evaluate
     from .workflows.export import export
     from .workflows.inspect import inspect
+    from .workflows.next_images import next_images
     from .workflows.predict import predict
     from .workflows.prune import prune
     from .workflows.quantize import quantize
     from .workflows.report import report
+    from .workflows.suspects import suspects
     from .workflows.train import resume, train
 
 __version__ = "0.1.0"  # its one place: pyproject.toml takes it from here
@@ -87,6 +89,7 @@ _HOMES = {
     "inspect": "workflows.inspect",
     "load_published": "weights",
     "make_loss": "training.losses",
+    "next_images": "workflows.next_images",
     "open_dataset": "data",
     "predict": "workflows.predict",
     "prune": "workflows.prune",
@@ -97,6 +100,7 @@ _HOMES = {
     "report": "workflows.report",
     "resume": "workflows.train",
     "separate": "objects",
+    "suspects": "workflows.suspects",
     "train": "workflows.train",
 }
 
@@ -141,6 +145,7 @@ __all__ = [
     "inspect",
     "load_published",
     "make_loss",
+    "next_images",
     "open_dataset",
     "predict",
     "prune",
@@ -151,6 +156,7 @@ __all__ = [
     "report",
     "resume",
     "separate",
+    "suspects",
     "train",
 ]
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "cluster": "train a run on with few different values in each kernel",
     "export": "write a .tflite from a run folder or a .keras file",
     "calibrate": "make the probabilities of a .tflite right, on labelled images",
+    "next": "choose the unlabelled images that are worth labelling",
+    "suspects": "list the masks of a data set that are probably wrong",
     "evaluate": "score a run, a .tflite or a .keras file on labelled images",
     "report": "write what a run has learned as a page that opens without a network",
     "predict": "write a class map for every image",
@@ -29,10 +31,13 @@ COMMANDS = {
     "serve-demo": "show a model in the browser of this machine",
 }
 
+_MODULES = {"next": "next_images"}  # a module of this name would hide the built-in function in the package
+
 
 def find_command(name: str) -> Command:
     """Return a command by its name."""
-    command: Command = importlib.import_module(f"{__package__}.{name.replace('-', '_')}").COMMAND
+    module = _MODULES.get(name, name.replace("-", "_"))
+    command: Command = importlib.import_module(f"{__package__}.{module}").COMMAND
     return command
 
 

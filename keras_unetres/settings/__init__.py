@@ -18,6 +18,7 @@ from .commands import (
     InspectSettings,
     KerasFileSettings,
     ModelsSettings,
+    NextSettings,
     ObjectSettings,
     PlanCommand,
     PredictCommand,
@@ -26,6 +27,7 @@ from .commands import (
     ReportSettings,
     RetrainSettings,
     ServeDemoSettings,
+    SuspectsSettings,
     TrainCommand,
 )
 from .train import (
@@ -64,6 +66,7 @@ __all__ = [
     "MAX_DROP",
     "ModelsSettings",
     "NetworkSettings",
+    "NextSettings",
     "ObjectSettings",
     "PlanCommand",
     "PredictCommand",
@@ -75,6 +78,7 @@ __all__ = [
     "RetrainSettings",
     "SIZE",
     "ServeDemoSettings",
+    "SuspectsSettings",
     "TrainCommand",
     "TrainOptions",
     "TrainSettings",

@@ -25,6 +25,7 @@ from .train import (
     WeightingSettings,
 )
 
+PREMASKS = ("masks", "labelme", "coco", "label-studio")  # forms of masks that are to be corrected
 RETRAIN_EPOCHS = 5  # where neither epochs nor minutes are given
 MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
 
@@ -286,6 +287,40 @@ class CalibrateSettings(Settings):
     )
     overwrite: bool = setting(False, "replace the file of --out")
     json: str | None = setting(None, "write the figures to this file, too", metavar="F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextSettings(Settings):
+    """`unetres next`."""
+
+    model: str = setting(help="run folder or .tflite file of a segmenter", positional=True)
+    pool: tuple[str, ...] = setting(
+        help="unlabelled images; folders of them, which are entered; patterns", positional=True
+    )
+    out: str = setting(help="folder to make: the chosen images, with masks to correct", metavar="DIR")
+    count: int = setting(10, "images to choose", least=1, most=100_000, metavar="N")
+    form: str = setting("masks", "what the masks are written as", choices=PREMASKS)
+    data: str | None = setting(
+        None, "labelled images, which the chosen ones shall differ from", metavar="D", unset="those of the run folder"
+    )
+    json: str | None = setting(None, "write the list to this file, too", metavar="F")
+    csv: str | None = setting(None, "write it as a table", metavar="F")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectsSettings(Settings):
+    """`unetres suspects`."""
+
+    data: str = setting(help=_DATA, positional=True)
+    folds: int = setting(3, "short trainings, each without one part of the images", least=2, most=100, metavar="N")
+    epochs: int = setting(12, "passes over the data of each", least=1, most=10_000, metavar="N")
+    filters: int = setting(8, "filters of the first level", least=1, most=1024, metavar="N")
+    size: int | None = like(NetworkSettings, "size")
+    runs: str | None = setting(None, "keep the run folders here", metavar="DIR", unset="thrown away")
+    json: str | None = setting(None, "write the list to this file, too", metavar="F")
+    csv: str | None = setting(None, "write it as a table", metavar="F")
+    html: str | None = setting(None, "write it as a page with pictures", metavar="F")
+    reading: ReadingSettings = ReadingSettings()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,230 @@
+"""`ku.next_images` and `unetres next`: which unlabelled images to label, with masks to correct."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetres_edge import Card, Segmenter
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
+from unetres_edge.files import check_output, make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.images.decode import read_image
+from unetres_edge.results import draw
+from unetres_edge.segment.inputs import find_inputs
+from unetres_edge.terminal import counted, shown, table_cell
+
+from ..choices.arguments import checks_kinds
+from ..machine.progress_bar import with_progress
+from ..runs import RunFolder
+from ..settings import NextSettings
+from ..tasks import task_of
+from ..tasks.reading import read_for, recorded_place
+from ..tasks.task import Model, Opening
+
+MOST_LABELLED = 400  # labelled images that are looked at, spread over all
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the network says of an image of the pool."""
+
+    file: Path
+    name: str
+    expected_iou: float
+    features: np.ndarray
+
+
+@checks_kinds
+def next_images(
+    model: Model,
+    pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    count: int = NextSettings.count,
+    form: str = NextSettings.form,
+    data: str | os.PathLike[str] | None = None,
+    json_file: str | os.PathLike[str] | None = None,
+    csv_file: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Choose the images that are worth labelling, and write them with the network's masks, to be corrected.
+
+    Of the images with the lowest expected IoU, those are taken that differ most from each other and from the labelled
+    ones, in what they look like and in the classes that are in them.
+
+    Args:
+        model: run folder, `.tflite` or `.keras` file of a segmenter; the probabilities of a calibrated file are worth
+            most.
+        pool: unlabelled images, folders of them, or patterns.
+        out: the folder to make, a data set of the chosen images.
+        count: how many images.
+        form: what the masks are written as: "masks" (PNG of class ids), "labelme", "coco" or "label-studio".
+        data: labelled images, to which the chosen ones shall add something; None for those of a run folder.
+        json_file, csv_file: where to write the list.
+        say: called with lines for the user.
+
+    Returns:
+        JSON values of each image, the first first: "image", "expected_iou", "doubt_rank" (1 for the lowest expected
+        IoU) and "distance" from the nearest labelled or chosen one (null for none).
+
+    Raises:
+        UsageError: a classifier, or no image.
+        ExistsError: the folder is there and not empty.
+        DataError: no image of the pool can be read.
+    """
+    from ..trust.choosing import choose
+
+    for file, ending in ((json_file, ".json"), (csv_file, ".csv")):
+        if file is not None:
+            check_output(file, ending)
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExistsError("the output exists already", file=folder, fix="choose another --out")
+    words = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
+    inputs = find_inputs(words).images_alone("this")
+    for note in inputs.notes:
+        say(shown(f"note  {note}"))
+    task = task_of(model)
+    if task.name != "segment":
+        raise UsageError("images are chosen by masks, and the model is a classifier", fix="train a segmenter")
+    with task.open_model(model, Opening()) as opened:
+        assert isinstance(opened, Segmenter)
+        card = opened.card
+        if card.head == "argmax":
+            raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
+        seen = [each for each in _look(opened, inputs.images, inputs.names, say) if each is not None]
+        if not seen:
+            raise DataError("no image of the pool can be read", file=", ".join(os.fspath(word) for word in words))
+        labelled = _labelled(model, card, data, say)
+        values = np.array([each.expected_iou for each in seen])
+        picks = choose(values, np.array([each.features for each in seen]), labelled, count)
+        chosen = [seen[pick.place] for pick in picks]
+        maps = [opened.segment(read_image(each.file, stacked=card.stacked)).class_map for each in chosen]
+    rows = [
+        {
+            "image": os.fspath(each.file),
+            "expected_iou": round(each.expected_iou, 5),
+            "doubt_rank": pick.doubt_rank,
+            "distance": None if pick.distance is None else round(pick.distance, 4),
+        }
+        for each, pick in zip(chosen, picks, strict=True)
+    ]
+    _write(folder, chosen, maps, card, form)
+    if json_file is not None:
+        write_json(json_file, {"images": rows})
+    if csv_file is not None:
+        write_bytes(csv_file, _table(rows))
+    said = f", beside {counted(len(labelled), 'labelled image')}" if len(labelled) else ""
+    say(shown(f"chose     {counted(len(rows), 'image')} of {len(seen)}{said}, as {form} in {folder}"))
+    for row in rows[:10]:
+        say(shown(f"          {row['image']}: expected IoU {row['expected_iou']:.3f}"))
+    if card.calibration is None:
+        say("note      the probabilities are the network's own; those of a calibrated file rank images better")
+    return rows
+
+
+def _look(
+    opened: Segmenter, files: Sequence[Path], names: Sequence[str], say: Callable[[str], None]
+) -> list[_Seen | None]:
+    """Return what the network says of each image; None of those that cannot be read."""
+    seen: list[_Seen | None] = []
+    for place in with_progress(range(len(files)), "looking", "image", len(files)):
+        try:
+            image = read_image(files[place], stacked=opened.card.stacked)
+            result = opened.segment(image, scores=True)
+        except (DataError, FileSystemError) as error:
+            say(shown(f"note  left out: {error}"))
+            seen.append(None)
+            continue
+        features = _features(opened.card, image, result.class_map)
+        seen.append(_Seen(files[place], names[place], result.expected_iou(), features))
+    return seen
+
+
+def _features(card: Card, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
+    """Return what an image looks like to the network, and the shares of the classes, (F + classes,)."""
+    from ..trust.familiarity import seen_features
+
+    names = len(card.class_names)
+    shares = np.bincount(class_map[class_map < names], minlength=names) / max(1, class_map.size)
+    return np.concatenate([seen_features(card.preprocessing, image), np.sqrt(shares)])
+
+
+def _labelled(model: Model, card: Card, data: Any, say: Callable[[str], None]) -> np.ndarray:
+    """Return the features of labelled images, (M, F); none where they are not asked for and not there."""
+    from ..trust.familiarity import spread_places
+
+    nothing = np.zeros((0, 0))
+    try:
+        if data is None:
+            if not isinstance(model, (str, os.PathLike)) or not RunFolder.is_run(model):
+                return nothing
+            data = recorded_place(RunFolder(model).read_info())
+            if data is None:
+                return nothing
+            records = read_for(card, data, "train")
+        else:
+            records = read_for(card, data, "all")
+    except UnetresError as error:
+        if data is not None and not isinstance(error, (DataError, FileSystemError)):
+            raise
+        say(shown(f"note  the labelled images are not looked at: {error}"))
+        return nothing
+    places = spread_places(len(records), MOST_LABELLED)
+    shown_places = with_progress(places, "labelled images", "image", len(places))
+    return np.array([_features(card, records[place].image, records[place].mask) for place in shown_places])
+
+
+def _write(
+    folder: Path,
+    chosen: Sequence[_Seen],
+    maps: Sequence[np.ndarray],
+    card: Card,
+    form: str,
+) -> None:
+    """Write the chosen images and their masks as a data set."""
+    from ..data import tool_writers
+
+    names, background = card.class_names, card.background
+    make_folder(folder / "images")
+    stems: list[str] = []
+    for each in chosen:  # folders are left out of the names, which stay different
+        stem = Path(each.name).name
+        stems.append(stem if stem not in stems else f"{stem}_{len(stems) + 1}")
+    files = [f"{stem}{each.file.suffix.lower()}" for stem, each in zip(stems, chosen, strict=True)]
+    for each, file in zip(chosen, files, strict=True):
+        write_bytes(folder / "images" / file, read_bytes(each.file, "image"))
+    pairs = list(zip(files, maps, strict=True))
+    if form == "masks":
+        make_folder(folder / "masks")
+        for file, class_map in pairs:
+            target = folder / "masks" / f"{Path(file).stem}.png"
+            write_bytes(target, draw.encode_class_map(class_map, card.class_colors))
+    elif form == "labelme":
+        for file, class_map in pairs:
+            target = folder / f"{Path(file).stem}.json"
+            write_json(target, tool_writers.labelme_file(f"images/{file}", class_map, names, background))
+    elif form == "coco":
+        write_json(folder / "instances.json", tool_writers.coco_file(pairs, names, background))
+    else:
+        addresses = [(f"/data/local-files/?d=images/{file}", class_map) for file, class_map in pairs]
+        write_json(folder / "tasks.json", tool_writers.label_studio_tasks(addresses, names, background, "unetres"))
+        config = tool_writers.label_studio_config(names, card.class_colors)
+        write_bytes(folder / "label_studio.xml", config.encode())
+    if form == "masks" or background == 0:  # the tools' forms have the background first
+        write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> bytes:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "image": table_cell(row["image"])} for row in rows)
+    return table.getvalue().encode()

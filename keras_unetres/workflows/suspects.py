@@ -1,0 +1,222 @@
+"""`ku.suspects` and `unetres suspects`: which masks are probably wrong, by networks that were not trained on them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unetres_edge.errors import DataError
+from unetres_edge.files import check_output, make_folder, write_bytes, write_json
+from unetres_edge.images.view import to_view
+from unetres_edge.terminal import counted, shown, table_cell
+
+from ..choices.arguments import checks_kinds
+from ..choices.tasks import SEGMENT
+from ..settings import SuspectsSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from ..data import Dataset, Sample
+    from ..trust.suspects import Contradiction
+
+SEEN_MOST = 60  # suspects with a picture on the page
+_NAMES = ("image", "given", "answered")
+_SIDE = 320  # px of a picture's longer side, at most
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a network that was not trained on an image says of its mask."""
+
+    name: str
+    part: str
+    found: Contradiction
+    picture: np.ndarray
+
+
+@checks_kinds
+def suspects(
+    data: Any,
+    *,
+    folds: int = SuspectsSettings.folds,
+    epochs: int = SuspectsSettings.epochs,
+    filters: int = SuspectsSettings.filters,
+    size: int | None = None,
+    runs: str | os.PathLike[str] | None = None,
+    json_file: str | os.PathLike[str] | None = None,
+    csv_file: str | os.PathLike[str] | None = None,
+    html_file: str | os.PathLike[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Put the masks of a data set in order of how likely they are wrong.
+
+    The images are parted into folds; for each, a small network is trained for a short time on all others and asked
+    about those of the fold. A mask that it contradicts more than is usual is suspicious. It may be right all the same:
+    an unusual image is contradicted, too.
+
+    Args:
+        data: what `open_dataset` takes, with masks; all its parts are judged.
+        folds: how many short trainings, each without one part of the images.
+        epochs: passes over the data of each.
+        filters: of the first level of the U-Net.
+        size: side of the crops in px; None for what the data set asks for.
+        runs: where to keep the run folders; None throws them away.
+        json_file, csv_file: where to write the list.
+        html_file: where to write it as a page with pictures.
+        reading: fields of `Reading` that differ from what the data set says.
+        say: called with lines for the user.
+
+    Returns:
+        JSON values of each image, the most suspicious first: "image", "part", "score" (spreads above the usual),
+        "excess" (nats a pixel), "weight" (px), "box" (top, left, bottom, right; null for none), and in it the class of
+        the mask, "given", and of the network, "answered".
+
+    Raises:
+        DataError: the data set has faults, no masks, or fewer images than two a fold.
+        UsageError: an output has another ending.
+    """
+    from ..data import open_dataset
+    from ..trust.suspects import suspicion
+
+    for file, ending in ((json_file, ".json"), (csv_file, ".csv"), (html_file, ".html")):
+        if file is not None:
+            check_output(file, ending)
+    dataset = open_dataset(data, changes=reading, task=SEGMENT.name)
+    settings = TrainSettings.from_flat({"epochs": epochs, "filters": filters, **({"size": size} if size else {})})
+    judged: list[_Judged] = []
+    names: tuple[str, ...] = ()
+    keep = (
+        contextlib.nullcontext(make_folder(runs))
+        if runs is not None
+        else tempfile.TemporaryDirectory(prefix="unetres-")
+    )
+    with keep as folder:
+        for number, fold in enumerate(_folds(dataset, folds), 1):
+            say(shown(f"fold      {number} of {folds}: {counted(len(fold['val']), 'image')} left out"))
+            run = Path(folder) / f"fold{number}"
+            names, found = _judge(dataset, fold, run, settings)
+            judged += found
+    scores = suspicion([each.found for each in judged])
+    order = np.argsort(-scores, kind="stable").tolist()
+    rows = [_row(judged[place], float(scores[place]), names) for place in order]
+    for row in rows[:10]:
+        say(shown(f"suspect   {_words(row)}"))
+    if json_file is not None:
+        write_json(json_file, {"images": rows})
+    if csv_file is not None:
+        write_bytes(csv_file, _table(rows))
+    if html_file is not None:
+        from ..pages.frame import write_page
+        from ..pages.suspects import SuspectFigures, suspects_page
+
+        seen = [(_words(rows[at]), judged[place].picture) for at, place in enumerate(order[:SEEN_MOST])]
+        write_page(html_file, suspects_page(SuspectFigures(os.fspath(dataset.root), len(rows), folds, seen)))
+        say(shown(f"page      {html_file}"))
+    return rows
+
+
+def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...]]]:
+    """Yield the images that are trained on and those that are left out, every one once; parts and order are mixed."""
+    samples = dataset.split("all")
+    if len(samples) < 2 * folds:
+        raise DataError(
+            "too few images to leave some out",
+            file=dataset.root,
+            expected=f"at least {2 * folds}",
+            found=len(samples),
+            fix="use fewer --folds, from 2",
+        )
+    order = np.random.default_rng(0).permutation(len(samples))
+    for number in range(folds):
+        out = set(order[number::folds].tolist())
+        yield {
+            "train": tuple(each for place, each in enumerate(samples) if place not in out),
+            "val": tuple(samples[place] for place in sorted(out)),
+        }
+
+
+def _judge(
+    dataset: Dataset, fold: Mapping[str, tuple[Sample, ...]], run: Path, settings: TrainSettings
+) -> tuple[tuple[str, ...], list[_Judged]]:
+    """Train on a part of the images, and return the classes and what is said of the others."""
+    from unetres_edge.results import draw
+
+    from ..data import read_records
+    from ..machine.progress_bar import with_progress
+    from ..tasks.loading import open_segmenter
+    from ..trust.suspects import contradict
+    from .train import train
+
+    part_of = {id(sample): part for part, samples in dataset.splits.items() for sample in samples}
+    parted = replace(dataset, splits=fold)
+    train(parted, run, settings, overwrite=True, say=_silent)
+    judged = []
+    with open_segmenter(run) as segmenter:
+        card = segmenter.card
+        records = read_records(parted, ["val"], class_names=card.class_names)["val"]
+        for place in with_progress(range(len(records)), "judging", "image", len(records)):
+            record = records[place]
+            result = segmenter.segment(record.image, scores=True)
+            found = contradict(result.probabilities(), record.mask)
+            view = to_view(record.image, card.show)
+            both = [
+                draw.overlay(view, each, card.class_colors, background=card.background)
+                for each in (record.mask, result.class_map)
+            ]
+            if found.box is not None:
+                top, left, bottom, right = found.box
+                for each in both:
+                    each[[max(0, top - 1), min(len(each), bottom) - 1], left:right] = 255
+                    each[top:bottom, [max(0, left - 1), min(each.shape[1], right) - 1]] = 255
+            step = max(1, -(-max(view.shape[:2]) // _SIDE))
+            gap = np.full((view.shape[0], 2 * step, 3), 255, np.uint8)
+            picture = np.concatenate([both[0], gap, both[1]], 1)[::step, ::step]
+            judged.append(_Judged(record.name, part_of[id(fold["val"][place])], found, picture))
+    return card.class_names, judged
+
+
+def _row(judged: _Judged, score: float, names: tuple[str, ...]) -> dict[str, Any]:
+    found = judged.found
+    return {
+        "image": judged.name,
+        "part": judged.part,
+        "score": round(score, 3),
+        "excess": round(found.excess, 4),
+        "weight": round(found.weight, 1),
+        "box": None if found.box is None else list(found.box),
+        "given": None if found.box is None else names[found.given],
+        "answered": None if found.box is None else names[found.answered],
+    }
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """Return a row in words."""
+    if row["box"] is None:
+        return f"{row['image']} ({row['part']}): {row['score']:.1f}"
+    top, left, bottom, right = row["box"]
+    where = f"{row['given']}, but {row['answered']} by the network, rows {top}-{bottom}, columns {left}-{right}"
+    return f"{row['image']} ({row['part']}): {row['score']:.1f}; {where}"
+
+
+def _table(rows: list[dict[str, Any]]) -> bytes:
+    table = io.StringIO()
+    columns = [name for name in rows[0] if name != "box"]
+    writer = csv.DictWriter(table, [*columns, "top", "left", "bottom", "right"], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        box = dict(zip(("top", "left", "bottom", "right"), row["box"] or [None] * 4, strict=True))
+        writer.writerow({name: table_cell(row[name] or "") if name in _NAMES else row[name] for name in columns} | box)
+    return table.getvalue().encode()
+
+
+def _silent(line: str) -> None:
+    pass
