@@ -43,11 +43,11 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from keras_unetres.scores.confusion import Confusion
+from keras_unetres.scores.reliability import measure_reliability
 from keras_unetres.tasks import TASKS
 from keras_unetres.tasks.reading import read_for
 from keras_unetres.trust.calibrate import fit_calibration, log_loss
 from keras_unetres.trust.familiarity import seen_features
-from keras_unetres.trust.reliability import measure_reliability
 from keras_unetres.trust.risk import THRESHOLDS, Curves, keep_promise, read_promise, risk_curves
 from keras_unetres.trust.scored_pixels import score_pixels
 from keras_unetres.workflows.suspects import suspects
@@ -229,7 +229,9 @@ def calibration(segmenter: Segmenter, records: dict[str, Any]) -> dict[str, Any]
     row: dict[str, Any] = {"temperature": found.temperature, "biases": bool(found.bias)}
     for when, how in (("before", None), ("after", found)):
         every = np.ones(len(test.labels), bool)
-        measured = measure_reliability(test, segmenter.card.class_names, [(every, how)])
+        measured = measure_reliability(
+            test.scores, test.labels, test.activation, segmenter.card.class_names, [(every, how)]
+        )
         classes = [bins.error for bins in measured.classes.values()]
         row |= {
             f"ece_{when}": round(measured.answers.error, 4),

@@ -16,9 +16,9 @@ from conftest import silent
 from scipy.optimize import minimize
 
 from keras_unetres.cli import main
+from keras_unetres.scores.reliability import Bins, measure_reliability
 from keras_unetres.tflite.seal import add_card
 from keras_unetres.trust.calibrate import fit_calibration, left_out_calibrations, log_loss
-from keras_unetres.trust.reliability import Bins, measure_reliability
 from keras_unetres.trust.scored_pixels import ScoredPixels, score_pixels
 from keras_unetres.verify.held_out import HeldOut, read_held_out
 from keras_unetres.verify.receipt import read_receipt
@@ -121,8 +121,10 @@ def test_calibration_brings_the_error_down_and_keeps_labels() -> None:
     pixels = drawn(4.0, (0.0, 0.5, 0.0))
     found = fit_calibration(pixels)
     assert found is not None
-    before = measure_reliability(pixels, "abc")
-    after = measure_reliability(pixels, "abc", left_out_calibrations(pixels, like=found))
+    before = measure_reliability(pixels.scores, pixels.labels, pixels.activation, "abc")
+    after = measure_reliability(
+        pixels.scores, pixels.labels, pixels.activation, "abc", left_out_calibrations(pixels, like=found)
+    )
     assert after.answers.error < 0.02 < before.answers.error
     assert all(after.classes[name].error < before.classes[name].error for name in "abc")
     assert after.answers.right.sum() == before.answers.right.sum()

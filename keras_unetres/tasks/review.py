@@ -19,8 +19,9 @@ from ..pages.report import SHOWN, Review
 from ..scores.bootstrap import Margins, find_intervals
 from ..scores.confusion import Confusion
 from ..scores.instances import InstanceScores
-from ..trust.reliability import Reliability, measure_reliability
-from ..trust.scored_pixels import MOST_PIXELS, ScoredPixels
+from ..scores.reliability import Reliability, measure_reliability
+
+_MOST_PIXELS = 4_096  # of an image, whose probabilities are counted
 
 
 class Segments(Protocol):
@@ -102,12 +103,12 @@ def _reliability(result: Result, mask: np.ndarray, card: Card, number: int) -> R
     labelled = np.flatnonzero(mask.ravel() != IGNORE)
     if result.scores is None or not len(labelled):
         return None
-    if len(labelled) > MOST_PIXELS:
-        labelled = np.sort(np.random.default_rng(number).choice(labelled, MOST_PIXELS, replace=False))
+    if len(labelled) > _MOST_PIXELS:
+        labelled = np.sort(np.random.default_rng(number).choice(labelled, _MOST_PIXELS, replace=False))
     scores = result.scores.reshape(-1, len(card.class_names))[labelled]
-    pixels = ScoredPixels(scores, mask.ravel()[labelled], np.zeros(len(labelled), np.int32), card.activation)
     every = np.ones(len(labelled), bool)
-    return measure_reliability(pixels, card.class_names, [(every, card.calibration)])
+    truth = mask.ravel()[labelled]
+    return measure_reliability(scores, truth, card.activation, card.class_names, [(every, card.calibration)])
 
 
 def _separation(card: Card) -> Separation | None:

@@ -106,9 +106,9 @@ def calibrate_file(
     Raises:
         DataError: nothing in `validation` is labelled.
     """
+    from ..scores.reliability import measure_reliability
     from ..tflite.seal import add_card
     from ..trust.calibrate import fit_calibration, left_out_calibrations, log_loss_of
-    from ..trust.reliability import measure_reliability
     from ..trust.scored_pixels import score_pixels
 
     card = replace(read_card(data), calibration=None, promises=())
@@ -125,7 +125,9 @@ def calibrate_file(
                 measured, about, parts = tested, str(test.about), [(tested.labels == tested.labels, found)]
 
     def figures_of(how: Any) -> dict[str, Any]:
-        reliability = measure_reliability(measured, card.class_names, how).to_dict()
+        reliability = measure_reliability(
+            measured.scores, measured.labels, measured.activation, card.class_names, how
+        ).to_dict()
         return {"log_loss": round(log_loss_of(measured, how), 6), **reliability}
 
     before, after = figures_of([(own, None) for own, _ in parts]), figures_of(parts)

@@ -91,12 +91,10 @@ def next_images(
     inputs = find_inputs(words).images_alone("this")
     for note in inputs.notes:
         say(shown(f"note  {note}"))
-    task = task_of(model)
-    if task.name != "segment":
-        raise UsageError("images are chosen by masks, and the model is a classifier", fix="train a segmenter")
-    with task.open_model(model, Opening()) as opened:
-        assert isinstance(opened, Segmenter)
+    with task_of(model).open_model(model, Opening()) as opened:
         card = opened.card
+        if not isinstance(opened, Segmenter):
+            raise UsageError("images are chosen by masks, and the model is a classifier", fix="train a segmenter")
         if card.head == "argmax":
             raise UsageError("a model with an argmax head has no scores", fix="export it with --head logits")
         seen = [each for each in _look(opened, inputs.images, inputs.names, say) if each is not None]

@@ -11,8 +11,6 @@ import numpy as np
 from unetres_edge.model.calibration import Calibration
 from unetres_edge.results.softmax import probabilities
 
-from .scored_pixels import ScoredPixels
-
 BINS = 15  # of equal width, as in Guo 2017
 
 
@@ -91,23 +89,25 @@ class Reliability:
 
 
 def measure_reliability(
-    pixels: ScoredPixels,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    activation: str,
     class_names: Sequence[str],
     parts: Sequence[tuple[np.ndarray, Calibration | None]] | None = None,
 ) -> Reliability:
     """Return how reliable a file's probabilities are.
 
     Args:
-        pixels: what it says of labelled images.
+        scores: (N, classes) float32 of labelled pixels.
+        labels: (N,) class ids.
+        activation: what makes probabilities of the scores, as the card says it.
         class_names: one a class.
         parts: which pixels, (N,) bool, are calibrated how; None for none of them.
     """
-    chances = np.empty(pixels.scores.shape, np.float32)
-    for own, calibration in parts or [(np.ones(len(pixels.labels), bool), None)]:
-        chances[own] = probabilities(pixels.scores[own], pixels.activation, calibration)
-    answers = pixels.scores.argmax(-1)
+    chances = np.empty(scores.shape, np.float32)
+    for own, calibration in parts or [(np.ones(len(labels), bool), None)]:
+        chances[own] = probabilities(scores[own], activation, calibration)
+    answers = scores.argmax(-1)
     claimed = np.take_along_axis(chances, answers[:, None], -1)[:, 0]
-    classes = {
-        name: Bins.of(chances[:, class_id], pixels.labels == class_id) for class_id, name in enumerate(class_names)
-    }
-    return Reliability(Bins.of(claimed, answers == pixels.labels), classes)
+    classes = {name: Bins.of(chances[:, class_id], labels == class_id) for class_id, name in enumerate(class_names)}
+    return Reliability(Bins.of(claimed, answers == labels), classes)
