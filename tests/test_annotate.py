@@ -480,3 +480,78 @@ def test_what_a_kill_left_of_a_new_project_is_gone_on_with(tmp_path: Path) -> No
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(UnetresError, match="something else is in the folder"):
         make_project(tmp_path / "full", pictures, ("a", "b"), None, find_pictures(pictures, silent), silent)
+
+
+# The forest
+
+
+def test_the_forest_learns_two_textures_from_two_strokes(tmp_path: Path) -> None:
+    from keras_unetres.painting.forest import Forest
+
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    smooth, rough = rng.integers(118, 138, (300, 300)), rng.integers(0, 256, (300, 300))  # of one mean
+    right = np.broadcast_to(np.arange(300) >= 150, (300, 300))
+    Image.fromarray(np.where(right, rough, smooth).astype(np.uint8)).save(tmp_path / "pictures" / "a.png")
+    folder = tmp_path / "project"
+    found = find_pictures(tmp_path / "pictures", silent)
+    make_project(folder, tmp_path / "pictures", ("background", "rough"), None, found, silent)
+    with Project(folder, silent) as project:
+        forest = Forest(project)
+        told: list[dict[str, Any]] = []
+        project.listen(lambda event: told.append(event) if "forest" in event else None)
+        try:
+            forest.ask(0, {"box": [0, 0, 300, 300], "level": 0})
+            wait_for(lambda: any("two classes" in event["waits"] for event in told))
+            project.stroke(0, stroke(0, points=[[40, 40], [60, 90]], size=9, **{"class": 0}))
+            told.clear()
+            project.stroke(0, stroke(1, points=[[220, 200], [250, 230]], size=9))
+            wait_for(lambda: len([event for event in told if event.get("box")]) >= 4)
+            data, _ = forest.tile(0, 0, (0, 0))
+            answer = np.asarray(Image.open(io.BytesIO(data)))
+            assert ((answer == 1) == right)[:, np.r_[:142, 158:300]].mean() > 0.97
+            classes, _, box = forest.accepted(0, {"point": [280, 10]})
+            project.accept(0, {"id": "all"}, classes, None, box, of="forest", unseen=True)
+            canvas = project.canvas(0).classes.copy()
+            assert canvas[65, 50] == 0 and canvas[10, 280] == 1 and not project.images[0].seen
+            assert canvas[200, 75] == 255  # of the other class, which was not accepted
+        finally:
+            forest.close()
+    with Project(folder, silent) as project:
+        assert (project.canvas(0).classes == canvas).all() and not project.images[0].seen
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_newer_view_ends_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras_unetres.painting import forest as forests
+
+    seen: list[int] = []
+    begun, going = threading.Event(), threading.Event()
+
+    def slow(values: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
+        begun.set()
+        assert going.wait(60)
+        return values[inner]
+
+    monkeypatch.setattr(forests, "features", slow)
+    monkeypatch.setattr(forests, "BLOCK", 16)
+    with Project(make(tmp_path), silent) as project:
+        project.stroke(0, stroke(0))
+        project.stroke(0, stroke(1, points=[[50, 30]], **{"class": 0}))
+        project.stroke(1, stroke(0))
+        project.stroke(1, stroke(1, points=[[50, 30]], **{"class": 0}))
+        project.listen(lambda event: seen.append(event["forest"]) if "forest" in event else None)
+        forest = forests.Forest(project)
+        forest.ask(0, {"box": [0, 0, 60, 40], "level": 0})
+        assert begun.wait(60)
+        forest.ask(1, {"box": [0, 0, 60, 40], "level": 0})
+        going.set()
+        wait_for(lambda: len(seen) == 12)
+        forest.close()
+    assert set(seen) == {1}

@@ -7,6 +7,8 @@ import shlex
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +61,23 @@ def annotate(
     check_installed()
     from ..painting.access import Gate
     from ..painting.project import Project
-    from ..painting.server import make_app
+    from ..painting.server import Helpers, make_app
 
     folder = prepare_project(pictures, out, classes, say)
-    with Project(folder, say) as project:
+    with Project(folder, say) as project, ExitStack() as closing:
         about = f"{counted(len(project.images), 'image')}, {', '.join(project.classes)}"
         say(f"project    {folder}: {about}")
         listening = listen(host, port)
         gate = Gate(host)
         bound = listening.getsockname()[1]
         address = gate.address(bound)
-        app = make_app(project, gate)
+        helpers = Helpers()
+        if has_forest():
+            from ..painting.forest import Forest
+
+            helpers.forest = Forest(project)
+            closing.callback(helpers.forest.close)
+        app = make_app(project, gate, helpers)
         say(f"serving    {address} (Ctrl-C ends it)")
         if is_loopback(host):
             say(
@@ -79,6 +87,11 @@ def annotate(
             webbrowser.open(address)
         serve(app, listening)
     say(f"next       unetres train {shlex.quote(str(folder))} --out run")
+
+
+def has_forest() -> bool:
+    """Whether the package that fits forests is installed."""
+    return find_spec("sklearn") is not None
 
 
 def check_installed() -> None:

@@ -281,7 +281,13 @@ def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str
 
 
 class _WhileDecoding:
-    """A pattern for `warnings.filters` that matches any text, but only in a thread that decodes an image."""
+    """A pattern for `warnings.filters` that matches any text, but only in a thread that decodes an image.
+
+    Args:
+        pattern: by which scikit-learn makes filters anew for its own threads: one that matches nothing.
+    """
+
+    pattern = "(?!)"
 
     def match(self, text: str) -> bool:
         return getattr(_this_thread, "decodes", False)

@@ -1,0 +1,348 @@
+"""An answer to every stroke: a random forest on smoothed copies of the picture, for the part that is on the screen.
+
+The features are those of ilastik and of `multiscale_basic_features` of scikit-image: each channel smoothed by Gaussians
+of 1, 2, 4 and 8 px, the slope of each, and its Laplacian. Trees are extremely randomized (Geurts 2006), which are fitted
+in a tenth of a second. The newest request ends the one before; nothing here holds the project's lock for long.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unetres_edge.errors import UsageError
+from unetres_edge.images.preprocessing import IGNORE
+
+from .pictures import check_level, png
+from .project import Project, nearest_tile
+from .raster import Box, component
+
+SIGMAS = (1, 2, 4, 8)  # px of the level that is seen
+BLOCK = 256  # px, side of the parts that are computed at a time
+MOST_CHANNELS = 6
+MOST_PIXELS = 3840 * 2400  # of a view
+_REACH = 3 * SIGMAS[-1] + 2  # px beyond a block that its features depend on
+_TREES = 16
+_MOST_SAMPLES = 1500  # of a class on an image
+_MOST_LABELLED = 24  # blocks of an image from which samples are taken
+_MOST_BLOCKS = 48  # whose features are kept
+_MOST_OTHERS = 12  # images beside the one that is seen that samples are kept of
+
+_Key = tuple[int, int, int, int]  # image, level, column and row of a block
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen.
+
+    Args:
+        image: number of the image.
+        level: how often it is halved.
+        box: the part of it, in px of the image.
+    """
+
+    image: int
+    level: int
+    box: Box
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Columns and rows of the blocks of the level that the box lies on, those in its middle first."""
+        step = BLOCK << self.level
+        x0, y0, x1, y1 = self.box
+        columns, rows = range(x0 // step, (x1 - 1) // step + 1), range(y0 // step, (y1 - 1) // step + 1)
+        middle = ((x0 + x1) / 2 / step - 0.5, (y0 + y1) / 2 / step - 0.5)
+        return sorted(
+            ((x, y) for y in rows for x in columns), key=lambda at: abs(at[0] - middle[0]) + abs(at[1] - middle[1])
+        )
+
+
+def features(values: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
+    """Return the features of the pixels of a part of a picture.
+
+    Args:
+        values: (H, W, C) float32, with a rim around the part.
+        inner: the part.
+
+    Returns:
+        (h, w, features) float32: each channel as it is; at every scale of `SIGMAS` smoothed, its slope, its Laplacian.
+    """
+    from scipy import ndimage
+
+    made = [values[inner]]
+    for channel in range(min(values.shape[2], MOST_CHANNELS)):
+        for sigma in SIGMAS:
+            smooth = ndimage.gaussian_filter(values[..., channel], sigma, mode="nearest", truncate=3.0)
+            down, right = (ndimage.sobel(smooth, axis, mode="nearest")[inner] for axis in (0, 1))
+            curved = ndimage.laplace(smooth, mode="nearest")[inner]
+            made += [part[..., None] for part in (smooth[inner], np.hypot(down, right), curved)]
+    return np.concatenate(made, axis=-1, dtype=np.float32)
+
+
+class Forest:
+    """Answers views of a project in a thread of its own.
+
+    Args:
+        project: what is painted on.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._condition = threading.Condition()
+        self._view: View | None = None
+        self._asked = 0
+        self._ended = False
+        self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
+        self._samples: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._maps: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._waits = ""
+        self._stop_listening = project.listen(self._hear)
+        self._thread = threading.Thread(target=self._work, name="forest", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop_listening()
+        with self._condition:
+            self._ended = True
+            self._asked += 1
+            self._condition.notify()
+        self._thread.join()
+
+    def ask(self, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask for the classes of what is seen, now and after every stroke.
+
+        Args:
+            values: `box` in px of the image, and `level`.
+
+        Returns:
+            `waits`: what has to be painted before there is an answer, or "".
+
+        Raises:
+            UsageError: no such image, or a box that is none or too large.
+        """
+        picture = self._project.image(index).picture
+        box, level = values.get("box"), values.get("level", 0)
+        if not (isinstance(box, list) and len(box) == 4 and all(type(n) in (int, float) and abs(n) < 1e9 for n in box)):
+            raise UsageError("the box is wrong", expected="[x0, y0, x1, y1] in px", found=box)
+        if type(level) is not int:
+            raise UsageError("the level is wrong", expected="a whole number", found=level)
+        check_level(level)
+        x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
+        x1, y1 = min(picture.width, int(np.ceil(box[2]))), min(picture.height, int(np.ceil(box[3])))
+        if x0 >= x1 or y0 >= y1:
+            raise UsageError("the box lies beside the picture", found=box)
+        if (x1 - x0) * (y1 - y0) >> 2 * level > MOST_PIXELS:
+            raise UsageError(
+                "too much is seen at this level", expected=f"at most {MOST_PIXELS} px", fix="a higher level"
+            )
+        with self._condition:
+            self._view = View(index, level, (x0, y0, x1, y1))
+            self._asked += 1
+            self._condition.notify()
+        return {"waits": self._waits}
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        """Answer anew after a stroke."""
+        if not event.get("boxes"):
+            return
+        with self._condition:
+            if self._view is not None and self._view.image == event["image"]:
+                self._asked += 1
+                self._condition.notify()
+
+    def tile(self, index: int, level: int, place: tuple[int, int]) -> tuple[bytes, int]:
+        """Return a tile of the answer, 255 where there is none, and the revision of the image.
+
+        Raises:
+            UsageError: there is no answer at all, or no such tile.
+        """
+        self._project.image(index)
+        with self._condition:
+            answer = self._maps.get((index, level))
+            part = None if answer is None else nearest_tile(answer, 0, place).copy()
+        if part is None:
+            raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
+        return png(part), self._project.image(index).revision
+
+    def accepted(self, index: int, values: Mapping[str, Any]) -> tuple[np.ndarray, None, Box]:
+        """Return the answer where it is to be accepted: in a `box`, or the region around a `point`.
+
+        Raises:
+            UsageError: there is no answer there.
+        """
+        with self._condition:
+            levels = sorted(level for image, level in self._maps if image == index)
+            answer = self._maps[index, levels[0]].copy() if levels else None
+        picture = self._project.image(index).picture
+        if answer is None:
+            raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
+        step = 1 << levels[0]
+        whole = np.repeat(np.repeat(answer, step, 0), step, 1)[: picture.height, : picture.width]
+        return choose_part(whole, values)
+
+    def _work(self) -> None:
+        import sklearn.ensemble  # noqa: F401  # which takes longer than an answer
+
+        done = 0
+        while True:
+            with self._condition:
+                while self._asked == done:
+                    self._condition.wait()
+                if self._ended:
+                    return
+                done, view = self._asked, self._view
+            if view is None:
+                continue
+            try:
+                self._answer(view, done)
+            except Exception as error:  # the picture may be gone; painting goes on
+                self._project.tell({"forest": view.image, "waits": f"no answer: {error}"})
+
+    def _outdated(self, asked: int) -> bool:
+        return self._asked != asked
+
+    def _answer(self, view: View, asked: int) -> None:
+        model = self._fit(view, asked)
+        if model is None:
+            return
+        picture = self._project.image(view.image).picture
+        step = 1 << view.level
+        shape = (-(-picture.height // step), -(-picture.width // step))
+        for x, y in view.blocks:
+            if self._outdated(asked):
+                return
+            found = self._features(view.image, view.level, x, y)
+            labels = model.predict(found.reshape(-1, found.shape[-1])).reshape(found.shape[:2]).astype(np.uint8)
+            if self._outdated(asked):
+                return
+            with self._condition:
+                answer = self._maps.get((view.image, view.level))
+                if answer is None:
+                    answer = self._maps[view.image, view.level] = np.full(shape, IGNORE, np.uint8)
+                    while len(self._maps) > 4:
+                        self._maps.popitem(last=False)
+                answer[y * BLOCK : y * BLOCK + labels.shape[0], x * BLOCK : x * BLOCK + labels.shape[1]] = labels
+            corner = (x * BLOCK << view.level, y * BLOCK << view.level)
+            end = (corner[0] + (labels.shape[1] << view.level), corner[1] + (labels.shape[0] << view.level))
+            box = [*corner, min(end[0], picture.width), min(end[1], picture.height)]
+            self._project.tell({"forest": view.image, "level": view.level, "box": box, "waits": ""})
+
+    def _fit(self, view: View, asked: int) -> Any:
+        """Return a forest fitted to what is painted; None where that is too little, or another view is asked for."""
+        own = self._take_samples(view, asked)
+        if own is None:
+            return None
+        key = (view.image, view.level)
+        self._samples[key] = own
+        self._samples.move_to_end(key)
+        while len(self._samples) > _MOST_OTHERS:
+            self._samples.popitem(last=False)
+        fitting = [each for (_, level), each in self._samples.items() if level == view.level]
+        widths = {each[0].shape[1] for each in fitting if len(each[1])}
+        fitting = [each for each in fitting if each[0].shape[1] == own[0].shape[1]] if len(widths) > 1 else fitting
+        fitting = [each for each in fitting if len(each[1])]
+        labels = np.concatenate([each[1] for each in fitting]) if fitting else np.zeros(0, np.uint8)
+        if len(np.unique(labels)) < 2:
+            self._waits = "paint two classes, and every pixel gets one of them"
+            self._project.tell({"forest": view.image, "waits": self._waits})
+            return None
+        self._waits = ""
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        model = ExtraTreesClassifier(
+            _TREES, max_depth=14, min_samples_leaf=2, class_weight="balanced", n_jobs=1, random_state=0
+        )
+        return model.fit(np.concatenate([each[0] for each in fitting]), labels)
+
+    def _take_samples(self, view: View, asked: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return features and classes of painted pixels of an image; None if another view is asked for."""
+        step = 1 << view.level
+        with self._project.lock:
+            labels = self._project.canvas(view.image).classes[::step, ::step].copy()
+        side = [-(-length // BLOCK) for length in labels.shape]
+        padded = np.pad(
+            labels, [(0, n * BLOCK - m) for n, m in zip(side, labels.shape, strict=True)], constant_values=IGNORE
+        )
+        painted = (padded != IGNORE).reshape(side[0], BLOCK, side[1], BLOCK).any(axis=(1, 3))
+        places = [(int(x), int(y)) for y, x in np.argwhere(painted)]
+        order = {place: number for number, place in enumerate(view.blocks)}
+        places.sort(key=lambda place: order.get(place, len(order)))  # those that are seen anyway first
+        rng = np.random.default_rng(0)
+        found: list[np.ndarray] = []
+        classes: list[np.ndarray] = []
+        most = max(50, _MOST_SAMPLES // max(1, min(len(places), 6)))
+        for x, y in places[:_MOST_LABELLED]:
+            if self._outdated(asked):
+                return None
+            block = self._features(view.image, view.level, x, y)
+            own = labels[y * BLOCK : (y + 1) * BLOCK, x * BLOCK : (x + 1) * BLOCK].ravel()
+            flat = block.reshape(-1, block.shape[-1])
+            for value in np.unique(own[own != IGNORE]):
+                at = np.flatnonzero(own == value)
+                at = at if len(at) <= most else rng.choice(at, most, replace=False)
+                found.append(flat[at])
+                classes.append(own[at])
+        if not found:
+            return np.zeros((0, 0), np.float32), np.zeros(0, np.uint8)
+        return np.concatenate(found), np.concatenate(classes)
+
+    def _features(self, image: int, level: int, x: int, y: int) -> np.ndarray:
+        """Return the features of a block, kept or computed."""
+        key = (image, level, x, y)
+        kept = self._kept.get(key)
+        if kept is None:
+            pixels = self._project.pictures.level(self._project.picture_file(image), level)
+            height, width = pixels.shape[:2]
+            top, left = y * BLOCK, x * BLOCK
+            end, right = min(height, top + BLOCK), min(width, left + BLOCK)
+            y0, x0 = max(0, top - _REACH), max(0, left - _REACH)
+            part = pixels[y0 : min(height, end + _REACH), x0 : min(width, right + _REACH)].astype(np.float32)
+            kept = features(part, (slice(top - y0, end - y0), slice(left - x0, right - x0)))
+            self._kept[key] = kept
+            while len(self._kept) > _MOST_BLOCKS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return kept
+
+
+def choose_part(classes: np.ndarray, values: Mapping[str, Any]) -> tuple[np.ndarray, None, Box]:
+    """Return the predicted classes that are to be accepted: all, those in `box`, or the region of one class at `point`.
+
+    Args:
+        classes: (H, W) uint8 of the whole image, 255 where there is no answer.
+        values: of the request.
+
+    Returns:
+        (h, w) uint8, 255 where nothing is to be accepted; None; and the box.
+
+    Raises:
+        UsageError: box or point are wrong, or nothing is there.
+    """
+    height, width = classes.shape
+    box, point = values.get("box"), values.get("point")
+    if point is not None:
+        if not (isinstance(point, list) and len(point) == 2 and all(type(n) in (int, float) for n in point)):
+            raise UsageError("the point is wrong", expected="[x, y] in px", found=point)
+        if not (0 <= point[0] < width and 0 <= point[1] < height):
+            raise UsageError("the point lies beside the picture", found=point)
+        x, y = int(point[0]), int(point[1])
+        value = classes[y, x]
+        area = None if value == IGNORE else component(classes == value, (x, y), (0, 0))
+        if area is None:
+            raise UsageError("nothing is predicted there", found=point, kind="no-answer")
+        return np.where(area.inside, value, IGNORE).astype(np.uint8), None, area.box
+    if box is None:
+        box = [0, 0, width, height]
+    if not (isinstance(box, list) and len(box) == 4 and all(type(n) in (int, float) and abs(n) < 1e9 for n in box)):
+        raise UsageError("the box is wrong", expected="[x0, y0, x1, y1] in px", found=box)
+    x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
+    x1, y1 = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
+    if x0 >= x1 or y0 >= y1 or (classes[y0:y1, x0:x1] == IGNORE).all():
+        raise UsageError("nothing is predicted there", found=box, kind="no-answer")
+    return classes[y0:y1, x0:x1].copy(), None, (x0, y0, x1, y1)
