@@ -1,8 +1,8 @@
 """An answer to every stroke: a random forest on smoothed copies of the picture, for the part that is on the screen.
 
-The features are those of ilastik and of `multiscale_basic_features` of scikit-image: each channel smoothed by Gaussians
-of 1, 2, 4 and 8 px, the slope of each, and its Laplacian. Trees are extremely randomized (Geurts 2006), which are fitted
-in a tenth of a second. The newest request ends the one before; nothing here holds the project's lock for long.
+The features are those of ilastik and of scikit-image's `multiscale_basic_features`: each channel smoothed by Gaussians
+of 1, 2, 4 and 8 px, the slope of each, and its Laplacian. Trees are extremely randomized (Geurts 2006), and fitted in a
+tenth of a second. The newest request ends the one before; nothing here holds the project's lock for long.
 """
 
 from __future__ import annotations
