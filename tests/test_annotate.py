@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ from keras_unetres.painting import raster
 from keras_unetres.painting.folder import find_pictures, make_project
 from keras_unetres.painting.project import Project
 from unetres_edge.errors import DataError, FileSystemError, RunFolderError, UnetresError, UsageError
+from unetres_edge.files import make_folder
 from unetres_edge.images.decode import read_mask
 
 silent: Callable[[str], None] = lambda line: None  # noqa: E731
 SHAPE = (40, 60)
+GOLDEN_FILE = Path(__file__).resolve().parents[1] / "edge" / "tests" / "golden" / "web_cells.tflite"
 
 
 def draw_pictures(folder: Path, count: int = 2) -> Path:
@@ -555,3 +558,154 @@ def test_a_newer_view_ends_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
         wait_for(lambda: len(seen) == 12)
         forest.close()
     assert set(seen) == {1}
+
+
+# The network beside it
+
+ROUND = """
+import os, shutil, sys, time
+from pathlib import Path
+golden, then, data, run, file = sys.argv[1:6]
+assert sorted(p.name for p in Path(data).iterdir()) == ["dataset.yaml", "train", "val"]
+seen = Path(data).parent.parent / "seen.txt"
+earlier = seen.read_text() if seen.exists() else ""
+seen.write_text(earlier + Path(data).parent.name + " " + " ".join(sys.argv[8:]) + "\\n")
+if then == "fail":
+    print("error     data: it is all one colour")
+    sys.exit(3)
+if then == "wait":
+    time.sleep(60)
+Path(run).mkdir()
+(Path(run) / "weights.safetensors").write_bytes(b"")
+shutil.copy(golden, file)
+"""
+
+
+def learner(project: Project, then: str) -> Any:
+    from keras_unetres.painting.learner import Learner
+
+    return Learner(project, [sys.executable, "-S", "-c", ROUND, str(GOLDEN_FILE), then], 1.0)
+
+
+def paint_images(project: Project, first: int, count: int) -> None:
+    for index in range(count):
+        project.stroke(index, stroke(first))
+        project.stroke(index, stroke(first + 1, points=[[50, 30]], **{"class": 0}))
+
+
+def make_with(tmp_path: Path, count: int) -> Path:
+    folder = tmp_path / "project"
+    found = find_pictures(draw_pictures(tmp_path / "pictures", count), silent)
+    make_project(folder, tmp_path / "pictures", ("background", "cell"), None, found, silent)
+    return folder
+
+
+def test_a_network_learns_from_the_third_image_on_and_each_round_begins_with_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import learner as learning
+
+    monkeypatch.setattr(learning, "_PATIENCE", 0.02)
+    folder = make_with(tmp_path, 6)
+    with Project(folder, silent) as project:
+        own = learner(project, "end")
+        paint_images(project, 0, 2)
+        time.sleep(0.2)
+        assert own.state()["state"] == "waiting" and "2 of 3 images" in own.state()["reason"]
+        paint_images(project, 2, 4)
+        wait_for(lambda: own.file.is_file() and own.predictions.ready)
+        wait_for(lambda: 5 in own.predictions.doubts)
+        assert own.state()["round"] == 1 and "of 20 actions" in own.state()["reason"]
+        data, _ = own.tile(5, "confidence", 0, (0, 0))
+        assert np.asarray(Image.open(io.BytesIO(data))).shape == SHAPE
+        classes, objects, box = own.accepted(5, {"objects": True})
+        project.accept(5, {"id": "all"}, classes, objects, box, of="network", unseen=True)
+        canvas = project.canvas(5)
+        assert (canvas.classes == own.predictions.find(5).classes).all() and not project.images[5].seen
+        paint_images(project, 10, 6)
+        paint_images(project, 20, 6)
+        wait_for(lambda: own._known["round"] == 2 and own._known["ended"])
+        own.close()
+    seen = (folder / "painting" / "learning" / "seen.txt").read_text().splitlines()
+    assert seen == ["round-0001 ", f"round-0002 --start {folder / 'painting' / 'learning' / 'round-0001' / 'run'}"]
+
+
+def test_a_round_that_failed_says_why_and_one_that_was_stopped_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import learner as learning
+
+    monkeypatch.setattr(learning, "_PATIENCE", 0.02)
+    folder = make_with(tmp_path, 3)
+    with Project(folder, silent) as project:
+        own = learner(project, "fail")
+        paint_images(project, 0, 3)
+        wait_for(lambda: own.state()["state"] == "failed")
+        assert own.state()["reason"] == "data: it is all one colour"
+        own.close()
+    with Project(folder, silent) as project:
+        own = learner(project, "wait")
+        assert own.start()["state"] == "training"
+        assert own.stop()["state"] == "stopped"
+        own.start()
+        own.close()  # and so it is stopped in the middle
+    with Project(folder, silent) as project:
+        own = learner(project, "end")
+        wait_for(lambda: own.predictions.ready)
+        own.close()
+    seen = (folder / "painting" / "learning" / "seen.txt").read_text().split()
+    assert seen[0] == "round-0001" and set(seen[1:]) == {"round-0002"}
+
+
+def test_what_validates_is_complete_and_trained_on_by_nobody(tmp_path: Path) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.painting.snapshot import write_snapshot
+
+    with Project(make_with(tmp_path, 5), silent) as project:
+        paint_images(project, 0, 5)
+        for index in range(3):
+            project.complete(index, {"complete": True})
+        snapshot = write_snapshot(project, make_folder(tmp_path / "data"))
+    splits = open_dataset(tmp_path / "data").splits
+    parts = {part: {sample.name for sample in found} for part, found in splits.items()}
+    assert (snapshot.images, snapshot.complete, snapshot.flattered) == (5, 3, False)
+    assert len(parts["val"]) == 1 and parts["val"] < {"p0.png", "p1.png", "p2.png"}
+    assert len(parts["train"]) == 4 and not parts["train"] & parts["val"]
+
+
+def test_of_large_pictures_the_blocks_with_paint_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.data.records import read_records
+    from keras_unetres.painting import snapshot as snapshots
+
+    monkeypatch.setattr(snapshots, "LARGE", 1000)
+    monkeypatch.setattr(snapshots, "BLOCK", 16)
+    with Project(make_with(tmp_path, 1), silent) as project:
+        project.stroke(0, stroke(0, points=[[3, 3]], size=4))
+        project.stroke(0, stroke(1, points=[[50, 35]], size=4, **{"class": 0}))
+        snapshots.write_snapshot(project, make_folder(tmp_path / "data"))
+        picture, classes = np.asarray(Image.open(project.picture_file(0))), project.canvas(0).classes
+    records = read_records(open_dataset(tmp_path / "data"), ["train"], progress=False)["train"]
+    assert [record.name for record in records] == ["p0_0_0.tif", "p0_48_32.tif"]
+    assert (records[1].image == picture[32:40, 48:60]).all() and (records[1].mask == classes[32:40, 48:60]).all()
+
+
+def test_what_is_unlike_the_painted_comes_first(tmp_path: Path) -> None:
+    from keras_unetres.painting.order import Order
+
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for name, level in (("a", 60), ("b", 64), ("c", 200), ("d", 62)):
+        values = np.clip(rng.normal(level, 9, (40, 40)), 0, 255).astype(np.uint8)
+        Image.fromarray(values).save(tmp_path / "pictures" / f"{name}.png")
+    folder = tmp_path / "project"
+    found = find_pictures(tmp_path / "pictures", silent)
+    make_project(folder, tmp_path / "pictures", ("background", "cell"), None, found, silent)
+    with Project(folder, silent) as project:
+        assert project.image(Order(project)()[0]["index"]).picture.name in ("a.png", "b.png", "d.png")
+        project.stroke(0, stroke(0))
+        first, *others = Order(project)()
+        assert (first["index"], first["score"], first["why"]) == (2, 1.0, "it is unlike all that is painted")
+        assert {row["index"] for row in others} == {1, 3}

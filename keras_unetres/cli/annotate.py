@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> None:
         port=settings.port,
         browser=settings.browser,
         learn=settings.learn,
+        minutes=settings.minutes,
     )
 
 

@@ -21,13 +21,13 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("train needs a data set and --out RUN", fix="unetres train DATA --out RUN")
     from ..workflows.train import train
 
-    train(command.data, command.out, command.settings, overwrite=command.overwrite)
+    train(command.data, command.out, command.settings, start=command.start, overwrite=command.overwrite)
     say_next(command.out)
 
 
 def _resume(command: TrainCommand, options: argparse.Namespace) -> None:
     run = command.resume or command.out
-    if run is None or command.overwrite or (command.out is not None and command.out != run):
+    if run is None or command.overwrite or command.start or (command.out is not None and command.out != run):
         raise UsageError("--resume goes on with one run as it was started", fix="unetres train --resume RUN")
     from ..workflows.train import resume
 

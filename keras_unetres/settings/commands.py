@@ -50,6 +50,9 @@ class TrainCommand(Settings):
     resume: str | None = setting(
         None, "go on with this run, or that of --out, from its last checkpoint", metavar="RUN", bare=""
     )
+    start: str | None = setting(
+        None, "begin with the network and the weights of this run of the same classes", metavar="RUN"
+    )
     overwrite: bool = setting(False, "replace an earlier run folder")
     settings: TrainSettings = TrainSettings()
 
@@ -420,3 +423,6 @@ class AnnotateSettings(Settings):
     port: int = setting(0, "port to listen on; 0 for any", least=0, most=65_535, metavar="N")
     browser: bool = setting(True, "do not open the page")
     learn: bool = setting(True, "train no network beside the painting")
+    minutes: float = like(
+        FitSettings, "minutes", default=3.0, help="length of each training beside the painting", unset=""
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,7 @@ def annotate(
     port: int = AnnotateSettings.port,
     browser: bool = AnnotateSettings.browser,
     learn: bool = AnnotateSettings.learn,
+    minutes: float = AnnotateSettings.minutes,
     say: Callable[[str], None] = print,
 ) -> None:
     """Paint masks in a browser, until Ctrl-C; the project's folder is a data set that `check` and `train` read.
@@ -50,6 +52,7 @@ def annotate(
         port: port to listen on; 0 for any that is free.
         browser: open the page in the browser of this machine.
         learn: train a network beside the painting.
+        minutes: length of each such training.
         say: called with lines for the user.
 
     Raises:
@@ -60,6 +63,7 @@ def annotate(
     """
     check_installed()
     from ..painting.access import Gate
+    from ..painting.order import Order
     from ..painting.project import Project
     from ..painting.server import Helpers, make_app
 
@@ -77,6 +81,15 @@ def annotate(
 
             helpers.forest = Forest(project)
             closing.callback(helpers.forest.close)
+        predictions = None
+        if learn:
+            from ..painting.learner import Learner
+
+            command = [sys.executable, "-m", f"{__package__}.annotate_round"]
+            helpers.learner = Learner(project, command, minutes)
+            closing.callback(helpers.learner.close)
+            predictions = helpers.learner.predictions
+        helpers.order = Order(project, predictions)
         app = make_app(project, gate, helpers)
         say(f"serving    {address} (Ctrl-C ends it)")
         if is_loopback(host):

@@ -17,12 +17,13 @@ from unetres_edge.images.preprocessing import IGNORE
 from ..choices.arguments import checks_kinds
 from ..planning import TrainingPlan, plan_training
 from ..runs import RunFolder
-from ..settings import TrainSettings, flat_options
+from ..settings import NetworkSettings, TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
 
 if TYPE_CHECKING:
     from ..data import Dataset, Records
+    from ..runs import RunInfo
     from ..training.devices import Devices
     from ..training.training_data import TrainingData
 
@@ -33,6 +34,7 @@ def train(
     out: str | os.PathLike[str],
     options: TrainSettings | None = None,
     *,
+    start: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def train(
         data: what `open_dataset` takes: a folder, a `dataset.yaml`, an annotation file, `tfds:NAME`, or a `Dataset`.
         out: the run folder to make.
         options: settings.
+        start: a run of the same classes whose network and weights this one begins with, such as that of the data set
+            before more was labelled. Its folder has to stay until the first checkpoint.
         overwrite: replace an earlier run, which is removed when the new one has weights, and comes back if the new one
             ends before it has anything to go on from.
         say: called with lines for the user.
@@ -65,6 +69,9 @@ def train(
 
     begun = time.perf_counter()
     options = options or TrainSettings()
+    begins_with = None if start is None else RunFolder(start).read_info()
+    if start is not None and begins_with is not None:
+        options = _of_network(RunFolder(start), begins_with, options)
     profile = options.limits.read_profile()
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
@@ -86,6 +93,8 @@ def train(
     for plan in plans:
         if plan.compilation is not None:
             found = replace(found, info=replace(found.info, compilation=plan.compilation))
+    if start is not None and begins_with is not None:
+        found = _beginning_with(RunFolder(start), begins_with, found)
     _say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
@@ -155,9 +164,49 @@ def resume(
                 fix=f"name them again: --weights {options.network.weights}",
             )
         found = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)
+        if not started and info.source is not None:
+            found = replace(found, initial=RunFolder(info.source).read_weights())
         if devices.is_chief and not run.has_calibration:
             run.write_calibration(found.calibration)
         return train_run(run, found, devices, begun, say)
+
+
+def _of_network(start: RunFolder, info: RunInfo, options: TrainSettings) -> TrainSettings:
+    """Return settings with the network of a run.
+
+    Raises:
+        UsageError: the settings name another network.
+        RunFolderError: the run is compressed.
+    """
+    if info.compress:
+        fix = "name the run that it was made from" + (f": {info.source}" if info.source else "")
+        raise RunFolderError("a compressed run is not trained on in this way", file=start.path, fix=fix)
+    own = replace(info.train_settings(start.path).network, weights=None, channels=info.preprocessing.channels)
+    if options.network not in (NetworkSettings(), own):
+        raise UsageError("the network is that of --start", file=start.path, fix="drop the options of the network")
+    return replace(options, network=own)
+
+
+def _beginning_with(start: RunFolder, info: RunInfo, found: TrainingData) -> TrainingData:
+    """Return data for a network that begins with the weights of a run.
+
+    Raises:
+        UsageError: the run has other classes, or the data asks for another network.
+    """
+    for what, expected, got in (
+        ("classes", info.classes.names, found.info.classes.names),
+        ("layers", info.model, found.info.model),
+    ):
+        if expected != got:
+            raise UsageError(
+                f"the run to begin with has other {what}",
+                file=start.path,
+                expected=expected,
+                found=got,
+                fix="drop --start",
+            )
+    own = replace(found.info, source=os.path.abspath(start.path))
+    return replace(found, info=own, initial=start.read_weights())
 
 
 def _say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
