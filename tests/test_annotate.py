@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -709,3 +710,53 @@ def test_what_is_unlike_the_painted_comes_first(tmp_path: Path) -> None:
         first, *others = Order(project)()
         assert (first["index"], first["score"], first["why"]) == (2, 1.0, "it is unlike all that is painted")
         assert {row["index"] for row in others} == {1, 3}
+
+
+# Other forms
+
+
+@pytest.mark.parametrize("form", ("png", "coco", "labelme", "labelstudio", "geojson"))
+def test_every_form_is_read_as_it_was_painted(tmp_path: Path, form: str) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.data.records import read_records
+    from keras_unetres.painting.exports import export_project
+
+    with Project(make(tmp_path), silent) as project:
+        project.stroke(0, stroke(0, object="new", size=14))
+        project.stroke(0, stroke(1, object="new", size=6, points=[[12, 10]], **{"class": 2}))  # a hole in the first
+        project.stroke(0, stroke(2, size=8, points=[[50, 30]]))
+        if form in ("png", "coco", "labelme"):
+            project.stroke(0, stroke(3, size=20, points=[[45, 10]], **{"class": 0}))
+        else:
+            project.complete(0, {"complete": True})
+        expected = project.written(project.canvas(0), project.image(0))[0]
+        told = export_project(project, form)
+        assert (told["images"], told["note"]) == (1, "")
+        assert export_project(project, form)["path"] == told["path"]
+    dataset = open_dataset(told["path"])
+    (record,) = read_records(dataset, ["all"], progress=False)["all"]
+    assert dataset.class_names == ("background", "cell", "dirt")
+    assert (record.mask == expected).all()
+    if record.instances is not None:
+        assert len(np.unique(record.instances[record.instances > 0])) == 3
+
+
+def test_an_export_that_nobody_painted_and_one_that_is_in_the_way_are_refused(tmp_path: Path) -> None:
+    from keras_unetres.painting.exports import export_project
+
+    with Project(make(tmp_path), silent) as project:
+        with pytest.raises(DataError, match="nothing is painted"):
+            export_project(project, "coco")
+        with pytest.raises(UsageError, match="the form is unknown"):
+            export_project(project, "../coco")
+        project.stroke(0, stroke(0))
+        told = export_project(project, "rois")
+        assert "1 images some pixels" in told["note"]
+        with zipfile.ZipFile(Path(told["path"]) / "p0.zip") as archive:
+            assert archive.namelist() == ["0001-cell.roi"]
+        mine = tmp_path / "project" / "exports" / "coco" / "thesis.txt"
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        with pytest.raises(FileSystemError, match="something else"):
+            export_project(project, "coco")
+        assert mine.read_text() == "mine"

@@ -69,7 +69,13 @@ TASKS_MAY_BE_NAMED = ("keras_unetres.choices.tasks", "keras_unetres.tasks", "une
 WITHOUT_CIRCLES = tuple(SOURCES)
 MODELS_MAY_IMPORT = {"keras", "keras_unetres", "numpy", "unetres_edge"}
 EDGE_MAY_NOT_IMPORT = {"keras", "keras_unetres", "tensorflow", "tf_keras"}
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "unetres_edge": "keras-unetres-edge", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "unetres_edge": "keras-unetres-edge",
+    "yaml": "pyyaml",
+}
 
 
 @dataclass(frozen=True)

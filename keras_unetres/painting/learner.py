@@ -131,6 +131,12 @@ class Learner:
             "flattered": bool(self._known.get("flattered", False)),
         }
 
+    def finished_run(self) -> Path | None:
+        """Return the run folder of the newest round that ended well, or None."""
+        last = self._round - (self._known.get("ended") is False)
+        runs = (self._round_folder(number) / "run" for number in (last, last - 1))
+        return next((run for run in runs if (run / "weights.safetensors").is_file()), None)
+
     def tile(self, index: int, of: str, level: int, place: tuple[int, int]) -> tuple[bytes, int]:
         """As `Predictions.tile`."""
         return self.predictions.tile(index, of, level, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.errors import DataError, FileSystemError, UsageError
+from unetres_edge.errors import DataError, FileSystemError, ModelError, UsageError
+from unetres_edge.files import make_folder
 from unetres_edge.terminal import counted
 from unetres_edge.web.access import LOOPBACK, is_loopback
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..data.records import Records
+    from ..painting.learner import Learner
+    from ..painting.project import Project
 
 _EXTRA = "pip install 'keras-unetres[annotate]'"
 
@@ -90,6 +94,7 @@ def annotate(
             closing.callback(helpers.learner.close)
             predictions = helpers.learner.predictions
         helpers.order = Order(project, predictions)
+        helpers.export = lambda form: export_form(project, form, helpers.learner)
         app = make_app(project, gate, helpers)
         say(f"serving    {address} (Ctrl-C ends it)")
         if is_loopback(host):
@@ -100,6 +105,37 @@ def annotate(
             webbrowser.open(address)
         serve(app, listening)
     say(f"next       unetres train {shlex.quote(str(folder))} --out run")
+
+
+def export_form(project: Project, form: object, learner: Learner | None) -> dict[str, Any]:
+    """Write a project in a form of other tools, or the last network as a verified file for a device; return its path.
+
+    Raises:
+        UsageError: the form is unknown, or no network is trained.
+        ModelError: the file loses more than is allowed.
+        DataError: nothing is painted.
+        FileSystemError: it cannot be written.
+    """
+    from ..painting.exports import FORMS, export_project
+
+    if form != "tflite":
+        if form not in FORMS:
+            raise UsageError("the form is unknown", expected=", ".join((*FORMS, "tflite")), found=form)
+        return export_project(project, form)
+    run = None if learner is None else learner.finished_run()
+    if run is None:
+        raise UsageError("no network is trained yet", fix="paint more, and start the training", kind="no-answer")
+    file = project.folder / "exports" / "model.tflite"
+    make_folder(file.parent)
+    words = [sys.executable, "-m", "keras_unetres.cli", "export", str(run), "--out", str(file), "--overwrite"]
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = lines[-1] if lines else f"the export ended with {done.returncode}"
+        fix = "paint more and train on; or export it as it is: unetres export RUN --out model.tflite --max-drop 5"
+        raise ModelError(said.removeprefix("error: "), file=run, fix=fix)
+    receipt = file.with_name("model.receipt.html")
+    return {"path": str(file), "images": 0, "note": f"the receipt is {receipt}"}
 
 
 def has_forest() -> bool:
