@@ -1,6 +1,7 @@
 """Optimizers, learning-rate schedules, precisions and compilers by name."""
 
 OPTIMIZERS = ("adamw", "sgd")  # Loshchilov 2019; Nesterov momentum 0.9
+SEARCHES = ("none", "quick", "full")  # how many networks are compared before one is trained
 SCHEDULES = ("cosine", "poly", "constant")  # how the rate falls after its warm-up
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")  # of the numbers that a step computes with
 COMPILERS = ("auto", "xla", "graph")  # XLA; or TensorFlow's own graph of operations

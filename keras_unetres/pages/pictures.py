@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -103,6 +104,35 @@ def sample_sheet(
     pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
     titles = ["image", "truth", *predictions, f"wrong, {title}: {100 * wrong.mean():.1f} %"]
     return draw.panels(pictures, titles, height=height)
+
+
+def search_picture(candidates: Sequence[Mapping[str, Any]], best: str) -> bytes:
+    """Return a PNG of the networks that were compared: their score over the milliseconds of their files.
+
+    Args:
+        candidates: rows of `search.json`.
+        best: name of the one that was chosen.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    tried = [row for row in candidates if row["rungs"]]
+    middle = sum(row["cost"]["ms"] for row in tried) / max(1, len(tried))
+    for row in tried:
+        last, ms, chosen = row["rungs"][-1], row["cost"]["ms"], row["name"] == best
+        axes.plot(ms, last["score"], "*" if chosen else "o", markersize=14 if chosen else 7)
+        label = f"{row['name'].replace('_', ' ')}, after {last['share']:.0%}"
+        side, away = ("left", 7) if ms <= middle else ("right", -7)
+        axes.annotate(label, (ms, last["score"]), xytext=(away, 5), textcoords="offset points", fontsize=8, ha=side)
+    axes.set(title="networks compared", xlabel="ms of the int8 file, for a tile", ylabel="validation mIoU")
+    axes.margins(x=0.3, y=0.15)
+    axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
 def curves(history: Sequence[Mapping[str, float]], score: str = "miou") -> bytes:

@@ -11,44 +11,55 @@ from pathlib import Path
 from unetres_edge.files import read_bytes
 
 from ..runs import ModelInfo
-from ..settings import FileCost, TrainSettings
+from ..settings import FileCost, LimitSettings, TrainSettings
 from ..training.training_data import TrainingData
 
 _CALIBRATION = 8  # crops; what the ranges are changes neither size nor time
 
 
 def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingData) -> dict[int, FileCost]:
-    """Return what the files of some networks take; the weights, which nobody trained, change neither size nor time.
+    """Return what the files of networks of some sizes take.
 
     Args:
         sizes: filters of each; 0 stands for the network that the settings name.
         settings: that name the rest of the network.
         data: ready for the network.
     """
+    shape = data.info.model.arguments
+    costs = {}
+    for filters in sizes:
+        network = replace(settings.network, filters=filters) if filters else settings.network
+        model = ModelInfo(*network.model(shape["input_shape"][-1], shape["num_classes"]))
+        costs[filters] = measure_file(replace(data, info=replace(data.info, model=model)), settings.limits)
+    return costs
+
+
+def measure_file(data: TrainingData, limits: LimitSettings) -> FileCost:
+    """Return what the file of a network takes; the weights, which nobody trained, change neither size nor time.
+
+    Args:
+        data: ready for the network.
+        limits: that the file is to be held to; it is timed only where there is one to that.
+    """
     from ..tflite import export_tflite
     from ..tflite.cost import file_cost
     from ..training.compilation import precision_policy
 
-    shape, pre = data.info.model.arguments, data.info.preprocessing
-    crops = pre.normalise(data.calibration[:_CALIBRATION])
-    profile = settings.limits.read_profile()
-    costs = {}
-    with tempfile.TemporaryDirectory(prefix="unetres-") as folder, precision_policy("float32"):
-        for filters in sizes:
-            network = replace(settings.network, filters=filters) if filters else settings.network
-            model = ModelInfo(*network.model(shape["input_shape"][-1], shape["num_classes"]))
-            built = data.task.build_network(replace(data.info, model=model))
-            file = Path(folder) / f"{filters}.tflite"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # an untrained network is sure of nothing
-                export_tflite(
-                    built,
-                    file,
-                    recipe="static_wi8_ai8",
-                    preprocessing=pre,
-                    calibration=crops,
-                    classes=data.info.classes.names,
-                    allow_disagreement=True,
-                )
-            costs[filters] = file_cost(read_bytes(file), settings.limits, profile)
-    return costs
+    pre = data.info.preprocessing
+    with (
+        tempfile.TemporaryDirectory(prefix="unetres-") as folder,
+        precision_policy("float32"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # an untrained network is sure of nothing
+        file = Path(folder) / "untrained.tflite"
+        export_tflite(
+            data.task.build_network(data.info),
+            file,
+            recipe="static_wi8_ai8",
+            preprocessing=pre,
+            calibration=pre.normalise(data.calibration[:_CALIBRATION]),
+            classes=data.info.classes.names,
+            allow_disagreement=True,
+        )
+        return file_cost(read_bytes(file), limits, limits.read_profile())

@@ -2,6 +2,8 @@
 
     run.json              how to rebuild the model, how the data was read, the plan, versions, seed
     plan.json             what was decided for it and why, where settings were left open
+    search.json           the networks that were compared for it, where that was asked for
+    search/               their runs, until one of them is chosen
     device.json           profile of the device that it was planned for, where one was given
     weights.safetensors   the best weights by validation mIoU
     history.csv           one row an epoch
@@ -23,6 +25,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -123,6 +126,10 @@ class RunFolder:
         """
         path = self.path / "run.json"
         if not path.is_file():
+            if self.is_searching:
+                raise RunFolderError(
+                    "its network is still sought", file=self.path, fix=f"unetres train --resume {self.path}"
+                )
             raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix="name what train wrote")
         try:
             values = parse_json(path.read_bytes())
@@ -133,6 +140,51 @@ class RunFolder:
     def write_decisions(self, plan: Mapping[str, Any]) -> None:
         """Write `plan.json`: what was decided for the run, and why."""
         write_json(self.path / "plan.json", dict(plan))
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether networks are compared here, and none is chosen yet."""
+        return (self.path / replacement.SEARCH).is_file() and not (self.path / "run.json").is_file()
+
+    def candidate(self, name: str) -> RunFolder:
+        """Return the run of a network that is compared here."""
+        return RunFolder(self.path / "search" / name)
+
+    def write_search(self, search: Mapping[str, Any]) -> None:
+        """Write `search.json`: the networks that are compared, and how each does."""
+        write_json(self.path / replacement.SEARCH, dict(search))
+
+    def read_search(self) -> dict[str, Any] | None:
+        """Read `search.json`, or None where nothing was searched.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        path = self.path / replacement.SEARCH
+        if not path.is_file():
+            return None
+        try:
+            values = parse_json(path.read_bytes())
+            if not isinstance(values, dict) or not isinstance(values["candidates"], list):
+                raise ValueError("it has another form")
+        except (KeyError, OSError, RecursionError, ValueError) as error:
+            raise RunFolderError(f"search.json is not readable: {error}", file=path, fix="train anew") from error
+        return values
+
+    def take_candidate(self, name: str) -> None:
+        """Make the run of a network that was compared here the run of this folder, and remove those of the others.
+
+        It may be called again where a process was killed while it did so.
+        """
+        chosen = self.candidate(name).path
+        entries = sorted(chosen.iterdir(), key=lambda entry: entry.name == "run.json") if chosen.is_dir() else []
+        for entry in entries:  # run.json, with which this folder is a run, is the last one
+            place = self.path / entry.name
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+            os.replace(entry, place)
+        replacement.drop_replaced(self.path)
+        shutil.rmtree(self.path / "search", ignore_errors=True)
 
     def write_weights(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Write the best weights; an earlier run that these replace is then removed."""

@@ -16,12 +16,15 @@ from unetres_edge.errors import FileSystemError
 
 REPLACED = "replaced"
 WEIGHTS = "weights.safetensors"
+SEARCH = "search.json"  # of a run whose network is still sought, or was
 _CHECKPOINTS = "checkpoints"
 # All that a run writes; `run.json`, which makes a folder a run, goes first and the weights last.
 _FILES = (
     "run.json",
     "plan.json",
     "device.json",
+    SEARCH,
+    "search",
     "history.csv",
     "report.html",
     "report.json",
@@ -35,7 +38,7 @@ _FILES = (
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run, or one that was put aside by a process that was killed then."""
-    return any(_is_info(path / "run.json") for path in (folder, folder / REPLACED))
+    return any(_is_info(path / name) for path in (folder, folder / REPLACED) for name in ("run.json", SEARCH))
 
 
 def _is_info(file: Path) -> bool:
@@ -61,7 +64,8 @@ def replacing(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not (folder / WEIGHTS).is_file() and not (folder / _CHECKPOINTS / "last.safetensors").is_file():
+        going = (WEIGHTS, SEARCH, f"{_CHECKPOINTS}/last.safetensors")
+        if not any((folder / name).is_file() for name in going):
             _put_back(folder, whole=True)
         raise
 

@@ -12,7 +12,15 @@ from unetres_edge.images.preprocessing import FITS
 from unetres_edge.settings import Option, Settings, all_options, change, get, make, setting
 
 from ..choices.augmentations import AUGMENTATIONS
-from ..choices.fitting import CLASS_WEIGHTS, COMPILERS, NORM_STATISTICS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ..choices.fitting import (
+    CLASS_WEIGHTS,
+    COMPILERS,
+    NORM_STATISTICS,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    SEARCHES,
+)
 from ..choices.losses import parse_loss
 from ..choices.networks import (
     EFFICIENTNETS,
@@ -291,6 +299,13 @@ class FitSettings(Settings):
     compile: str = setting("auto", "what compiles a step; auto: what is faster on the processor", choices=COMPILERS)
     plan: bool = setting(
         True, "what is not given has a fixed value; else it is decided from the data and the minutes", tags=(_FREE,)
+    )
+    search: str = setting(
+        "none",
+        "networks that are compared on short trainings, the best of which is gone on with; quick: about four, full: "
+        "about ten",
+        choices=SEARCHES,
+        tags=(_MASKS, _UNET, _FREE),
     )
     seed: int = setting(0, "seed of weights, splits, order and augmentation", least=0, most=2**32 - 1, metavar="S")
 

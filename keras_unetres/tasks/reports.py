@@ -80,7 +80,7 @@ def make_report(
         notes=told,
         history=history,
         kept_epoch=kept,
-        facts=_facts(info, segmenter),
+        facts={**_search_facts(run), **_facts(info, segmenter)},
         command="" if run is None or info is None else command_of(info, run.path),
     )
     figures = report_figures(content)
@@ -200,6 +200,22 @@ def _facts(info: RunInfo | None, segmenter: Segments) -> dict[str, dict[str, obj
         facts["Plan"] |= {name.replace("_", " "): f"{value} s" for name, value in asdict(info.speed).items()}
     changed = {name: version for name, version in here.items() if info.versions.get(name) != version}
     return {**facts, "Where it was scored": changed}
+
+
+def _search_facts(run: RunFolder | None) -> dict[str, dict[str, object]]:
+    """Return the table of the networks that were compared, if there were any."""
+    search = None if run is None else run.read_search()
+    if search is None:
+        return {}
+    told: dict[str, object] = {}
+    for row in filter(lambda row: row["rungs"], search["candidates"]):
+        last, cost = row["rungs"][-1], row["cost"]
+        chosen = "; chosen" if row["name"] == search["best"] else ""
+        told[row["name"].replace("_", " ")] = (
+            f"validation {last['score']:.4f} after {last['share']:.3g} of its training; "
+            f"{cost['ms']:.3g} ms a tile, {cost['kb']:.4g} kB{chosen}"
+        )
+    return {"Networks compared": told}
 
 
 def _is_own(info: RunInfo) -> bool:

@@ -104,6 +104,7 @@ class CheckpointWriter:
         seconds: float,
         stop: StopRequest,
         pictures: Sequence[keras.callbacks.Callback] = (),
+        last_epoch: int | None = None,
     ) -> list[keras.callbacks.Callback]:
         """Return the callbacks that keep everything.
 
@@ -112,6 +113,7 @@ class CheckpointWriter:
             seconds: between two checkpoints.
             stop: who asks for a stop.
             pictures: callbacks that look at the averaged weights after an epoch.
+            last_epoch: that this call of `fit` ends with, or None for that of the plan.
         """
         start = self.best if self.best_epoch == 0 else -1.0
         highest = max((row[self.monitor] for row in self.history if self.monitor in row), default=-1.0)
@@ -124,7 +126,7 @@ class CheckpointWriter:
             AfterEpoch(self._after_epoch),
             Checkpoints(
                 self._save,
-                steps=self._plan.steps,
+                steps=(last_epoch or self._plan.epochs) * self._plan.steps_per_epoch,
                 steps_per_epoch=self._plan.steps_per_epoch,
                 seconds=seconds,
                 stop=stop,

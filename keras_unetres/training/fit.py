@@ -148,6 +148,7 @@ def fit(
     *,
     first_step: int = 0,
     validation_steps: int | None = None,
+    last_epoch: int | None = None,
 ) -> None:
     """Run the plan from a step on.
 
@@ -156,10 +157,11 @@ def fit(
         callbacks: keep their own count of steps, as an epoch that is resumed is a `fit` of its own.
         first_step: steps done.
         validation_steps: batches of a validation, where the data set does not tell.
+        last_epoch: the last one to be run, or None for that of the plan.
     """
     epoch, done = divmod(first_step, plan.steps_per_epoch)
     parts = [(epoch, epoch + 1, plan.steps_per_epoch - done)] if done else []
-    parts.append((epoch + len(parts), plan.epochs, plan.steps_per_epoch))
+    parts.append((epoch + len(parts), last_epoch or plan.epochs, plan.steps_per_epoch))
     for first, end, steps in parts:
         if first >= end:
             continue

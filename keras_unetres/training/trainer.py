@@ -41,7 +41,13 @@ _TITLES = {"miou": "mIoU"}
 
 
 def train_run(
-    run: RunFolder, data: TrainingData, devices: Devices, begun: float, say: Callable[[str], None]
+    run: RunFolder,
+    data: TrainingData,
+    devices: Devices,
+    begun: float,
+    say: Callable[[str], None],
+    *,
+    until: Callable[[Plan], int] | None = None,
 ) -> dict[str, Any]:
     """Train from the last checkpoint of a run, or from its start, to its end.
 
@@ -51,6 +57,7 @@ def train_run(
         devices: the devices to train on.
         begun: when the command was given, by `time.perf_counter`.
         say: called with lines for the user.
+        until: plan -> the epoch after which it is left, to be gone on with later; None to train to its end.
 
     Returns:
         As `keras_unetres.train`.
@@ -75,11 +82,14 @@ def train_run(
             data = replace(data, info=replace(data.info, plan=plan, speed=speed, compilation=compilation))
             if devices.is_chief:
                 run.write_info(data.info)
-            if fit.minutes is not None:
+            if fit.minutes is not None and until is None:
                 deadline = Deadline(plan, begun, begun + 60 * fit.minutes - _RESERVE)
 
         drawing = task.callbacks(data, run, model) if devices.is_chief else []
         session = _Session(run, model, trained, metrics, validation, drawing, devices, stop, say)
+        if until is not None:
+            writer = session.follow(data, None, until(plan))
+            return figures_of(run, plan, writer.best, begun, task.monitor)
         writer = session.follow(data, deadline)
         while deadline is not None and deadline.changed is not None:
             data = replace(data, info=replace(data.info, plan=deadline.go_on(say)))
@@ -110,8 +120,8 @@ class _Session:
     stop: StopRequest
     say: Callable[[str], None]
 
-    def follow(self, data: TrainingData, deadline: Deadline | None) -> CheckpointWriter:
-        """Train from the last checkpoint to the end of the plan, or to where the deadline changes it."""
+    def follow(self, data: TrainingData, deadline: Deadline | None, end: int | None = None) -> CheckpointWriter:
+        """Train from the last checkpoint to the end of the plan, or to an epoch, or to where it is changed."""
         run, devices, say, fit = self.run, self.devices, self.say, data.settings.fit
         plan, quantized = data.info.plan, data.info.quantized
         assert plan is not None
@@ -134,11 +144,15 @@ class _Session:
         if done and deadline is None:
             say(f"resume    after step {done} of {plan.steps} (epoch {done // plan.steps_per_epoch})")
         say(f"plan      {plan.describe(fit.batch_size)}")
-        if writer.finished:
+        if writer.finished or (end or plan.epochs) * plan.steps_per_epoch <= done:
             return writer
 
         writing = writer.callbacks(
-            first_step=done, seconds=fit.checkpoint_seconds, stop=self.stop, pictures=self.drawing
+            first_step=done,
+            seconds=fit.checkpoint_seconds,
+            stop=self.stop,
+            pictures=self.drawing,
+            last_epoch=end,
         )
         progress = _progress(plan, fit.batch_size, done, writer, say)
         self.stop.say = progress.say
@@ -154,6 +168,7 @@ class _Session:
                 [*_watching(plan, data, done), *keeping, *ending, progress, checkpoints],
                 first_step=done,
                 validation_steps=int(self.validation.cardinality()),
+                last_epoch=end,
             )
         return writer
 
@@ -176,16 +191,21 @@ def told(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Say how a training ended, and return it as values."""
-    seconds = time.perf_counter() - begun
+    values = figures_of(run, plan, best, begun, data.task.monitor)
     name = data.task.monitor.removeprefix("val_")
     score = f"{_TITLES.get(name, name)} {best:.4f} (epoch {best_epoch})"
-    say(f"best      validation {score}, after {seconds / 60:.1f} min, in {run.path}")
+    say(f"best      validation {score}, after {values['seconds'] / 60:.1f} min, in {run.path}")
+    return values
+
+
+def figures_of(run: RunFolder, plan: Plan, best: float, begun: float, monitor: str) -> dict[str, Any]:
+    """Return what `keras_unetres.train` returns."""
     return {
         "run": str(run.path),
-        f"best_{name}": best,
+        f"best_{monitor.removeprefix('val_')}": best,
         "epochs": plan.epochs,
         "steps": plan.steps,
-        "seconds": round(seconds, 1),
+        "seconds": round(time.perf_counter() - begun, 1),
     }
 
 

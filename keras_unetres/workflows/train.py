@@ -9,10 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from unetres_edge.errors import RunFolderError, UsageError
-from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.arguments import checks_kinds
 from ..planning import TrainingPlan, plan_training
@@ -20,6 +17,7 @@ from ..runs import RunFolder
 from ..settings import NetworkSettings, TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
+from .baseline import say_baseline
 
 if TYPE_CHECKING:
     from ..data import Dataset, Records
@@ -77,6 +75,14 @@ def train(
     _check_devices(devices, options)
     if devices.is_chief and not overwrite:
         RunFolder.check_new(out)
+    if options.fit.search != "none":
+        from .search import search
+
+        if not options.fit.plan:
+            raise UsageError("--search starts from what the rules choose", fix="drop --no-plan, or --search")
+        if start is not None:
+            raise UsageError("--search is for a network, and --start has one", file=start, fix="drop one of the two")
+        return search(data, out, options, devices, begun, say, overwrite=overwrite)
     plans: list[TrainingPlan] = []
 
     def choose(
@@ -95,7 +101,7 @@ def train(
             found = replace(found, info=replace(found.info, compilation=plan.compilation))
     if start is not None and begins_with is not None:
         found = _beginning_with(RunFolder(start), begins_with, found)
-    _say_baseline(found, say)
+    say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
     devices.any_machine(False)  # all wait here for the folder
@@ -142,6 +148,8 @@ def resume(
 
     begun = time.perf_counter()
     run = RunFolder(run_path)
+    if run.is_searching:
+        return _resume_search(run, data, settings or {}, begun, say)
     info = run.read_info()
     # A file names no folder that is written to, so the cache is the one that is asked for now.
     options = _same_settings(run, info.train_settings(run.path), {"cache": None, **(settings or {})})
@@ -209,15 +217,19 @@ def _beginning_with(start: RunFolder, info: RunInfo, found: TrainingData) -> Tra
     return replace(found, info=own, initial=start.read_weights())
 
 
-def _say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
-    """Say what always answering one class scores on the validation part, as a network has to be better than that."""
-    names = found.info.classes.names
-    counts = np.zeros(len(names), np.int64)
-    for record in found.records["val"]:
-        counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=len(names))
-    baseline = TASKS[found.info.task].baseline(counts, names)
-    if baseline is not None:
-        say(f"baseline  {baseline}")
+def _resume_search(
+    run: RunFolder, data: Any, settings: Mapping[str, Any], begun: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Go on with the search for a network, and then with its run."""
+    from ..training.devices import find_devices
+    from .search import go_on_searching
+
+    if settings:
+        raise UsageError(
+            "a search goes on as it was started", file=run.path, found=", ".join(settings), fix="drop them"
+        )
+    with run.lock():
+        return go_on_searching(run, data, find_devices(1, say), begun, say)
 
 
 def _check_devices(devices: Devices, options: TrainSettings) -> None:

@@ -1,0 +1,23 @@
+"""What a network has to be better than."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from unetres_edge.images.preprocessing import IGNORE
+
+from ..tasks import TASKS
+from ..training.training_data import TrainingData
+
+
+def say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
+    """Say what always answering one class scores on the validation part, as a network has to be better than that."""
+    names = found.info.classes.names
+    counts = np.zeros(len(names), np.int64)
+    for record in found.records["val"]:
+        counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=len(names))
+    baseline = TASKS[found.info.task].baseline(counts, names)
+    if baseline is not None:
+        say(f"baseline  {baseline}")

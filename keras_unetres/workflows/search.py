@@ -1,0 +1,220 @@
+"""`unetres train --search`: networks are compared on short trainings, and the best of them is trained to its end.
+
+Successive halving (Jamieson 2016): all are trained for a share of their time, the better half is gone on with, exactly
+from where it was left, and so on until one is left, whose run becomes the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.files import write_bytes
+
+from ..planning import TrainingPlan, plan_training
+from ..planning.candidates import RUNGS, Candidate, find_candidates, last_epoch, survivors, training_share
+from ..planning.decisions import Decision
+from ..planning.files import measure_file
+from ..planning.rules import LIMIT_SHARE
+from ..runs import Compilation, Plan, RunFolder
+from ..settings import FileCost, TrainSettings, flat_options
+from ..tasks import TASKS
+from ..tasks.reading import read_training_data
+from .baseline import say_baseline
+
+if TYPE_CHECKING:
+    from ..data import Records
+    from ..training.devices import Devices
+    from ..training.training_data import TrainingData
+
+_SCHEMA = 1
+_TIMED = 10_000_000.0  # ms: a limit that no file exceeds, so that each is timed
+_Prepare = Callable[[TrainSettings], "TrainingData"]
+_Say = Callable[[str], None]
+
+
+def search(
+    data: Any, out: Any, given: TrainSettings, devices: Devices, begun: float, say: _Say, *, overwrite: bool
+) -> dict[str, Any]:
+    """Compare networks on a data set, and train the best.
+
+    Args:
+        data, out, overwrite: as for `train`.
+        given: the settings, of which `search` says how much is compared.
+        devices: the devices to train on.
+        begun: when the command was given, by `time.perf_counter`.
+        say: called with lines for the user.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        UsageError: the network has no forms to choose from, none keeps the limits, or several machines train.
+    """
+    if devices.shard[1] > 1:
+        raise UsageError("several machines cannot search", fix="search on one, and train what it chooses on all")
+    made: list[tuple[TrainingPlan, _Prepare]] = []
+
+    def choose(records: Mapping[str, Records], settings: TrainSettings, prepare: _Prepare) -> TrainSettings:
+        plan = plan_training(records, settings, prepare, devices, say)
+        for line in plan.lines():
+            say(line)
+        made.append((plan, prepare))
+        return plan.apply(settings)
+
+    found = read_training_data(TASKS[given.network.task], data, given, say, choose=choose)
+    plan, prepare = made[0]
+    level, chosen = given.fit.search, found.settings
+    costs = _costs(find_candidates(given, chosen, level), chosen, prepare, say)
+    minutes = given.fit.minutes
+    if minutes is not None:
+        chosen = chosen.with_flat({"minutes": round(minutes * training_share(len(costs), RUNGS[level]), 3)})
+    state = {
+        "schema": _SCHEMA,
+        "level": level,
+        "data": found.info.data.path,
+        "fingerprint": found.info.data.fingerprint,
+        "given": given.to_dict(),
+        "chosen": chosen.with_flat({"search": "none"}).to_dict(),
+        "plan": plan.to_dict(),
+        "candidates": [
+            {"name": each.name, "changes": dict(each.changes), "cost": asdict(cost), "rungs": []}
+            for each, cost in costs
+        ],
+        "left": [each.name for each, _ in costs],
+        "best": None,
+    }
+    say_baseline(found, say)
+    profile = given.limits.read_profile()
+    run = RunFolder.create(out, overwrite=overwrite)
+    with run.lock():
+        run.write_search(state)
+        if profile is not None:
+            profile.save(run.device)
+        return _go_on(run, state, prepare, plan.compilation, devices, begun, say)
+
+
+def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, say: _Say) -> dict[str, Any]:
+    """Go on with a search that was stopped.
+
+    Args:
+        run: its folder, locked.
+        data: where the data set is now, or what it is; None for where it was.
+        devices, begun, say: as for `search`.
+
+    Raises:
+        UsageError: it was trained on arrays, which are not given.
+        RunFolderError: the data changed, or `search.json` is damaged.
+    """
+    state = run.read_search() or {}
+    given, chosen = (TrainSettings.from_dict(state[name], file=run.path) for name in ("given", "chosen"))
+    source = data if data is not None else state["data"]
+    if source is None:
+        raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
+    prepares: list[_Prepare] = []
+
+    def choose(records: Mapping[str, Records], settings: TrainSettings, prepare: _Prepare) -> TrainSettings:
+        prepares.append(prepare)
+        return chosen
+
+    found = read_training_data(TASKS[given.network.task], source, given, say, choose=choose)
+    if found.info.data.fingerprint != state["fingerprint"]:
+        raise RunFolderError(
+            "the data set is not the one the search was started with",
+            file=source,
+            expected=state["fingerprint"][:12],
+            found=found.info.data.fingerprint[:12],
+            fix="restore the files, or start a new run",
+        )
+    begun_runs = [run.candidate(row["name"]) for row in state["candidates"]]
+    infos = [each.read_info() for each in begun_runs if (each.path / "run.json").is_file()]
+    return _go_on(run, state, prepares[0], infos[0].compilation if infos else None, devices, begun, say)
+
+
+def _costs(
+    candidates: list[Candidate], chosen: TrainSettings, prepare: _Prepare, say: _Say
+) -> list[tuple[Candidate, FileCost]]:
+    """Return the networks whose files keep the limits, with what their files take."""
+    limits = chosen.limits
+    timed = replace(limits, max_ms=limits.max_ms or _TIMED)
+    kept: list[tuple[Candidate, FileCost]] = []
+    exceeded = None
+    for candidate in candidates:
+        cost = measure_file(prepare(chosen.with_flat(candidate.changes)), timed)
+        exceeded = limits.exceeded_by(cost, LIMIT_SHARE) if limits.any else None
+        say(f"search    {candidate.name}: {cost.ms:.3g} ms, {cost.kb:.4g} kB" + (f"; {exceeded}" if exceeded else ""))
+        if exceeded is None:
+            kept.append((candidate, cost))
+    if not kept:
+        raise UsageError("no network keeps the limits", found=exceeded, fix="allow more, or lower --size or --depth")
+    return kept
+
+
+def _go_on(
+    run: RunFolder,
+    state: dict[str, Any],
+    prepare: _Prepare,
+    compilation: Compilation | None,
+    devices: Devices,
+    begun: float,
+    say: _Say,
+) -> dict[str, Any]:
+    """Compare what is left to be compared, take the best run, and train it to its end."""
+    from ..pages.pictures import search_picture
+    from ..training.trainer import train_run
+
+    rows = {row["name"]: row for row in state["candidates"]}
+    chosen = TrainSettings.from_dict(state["chosen"], file=run.path)
+
+    def data_of(name: str, folder: RunFolder) -> TrainingData:
+        data = prepare(chosen.with_flat(rows[name]["changes"]))
+        info = data.info if compilation is None else replace(data.info, compilation=compilation)
+        return replace(data, info=folder.read_info() if (folder.path / "run.json").is_file() else info)
+
+    for rung in RUNGS[state["level"]]:
+        for name in state["left"]:
+            row = rows[name]
+            if len(state["left"]) == 1 or any(done["share"] == rung for done in row["rungs"]):
+                continue
+            say(f"search    {name}, to {rung:.3g} of its training")
+            folder = run.candidate(name)
+            if not (folder.path / "run.json").is_file():
+                folder = RunFolder.create(folder.path)
+            data = data_of(name, folder)
+            if not folder.has_calibration:
+                folder.write_info(data.info)
+                folder.write_calibration(data.calibration)
+            told = train_run(folder, data, devices, begun, say, until=_end_of(rung))
+            score = told[f"best_{data.task.monitor.removeprefix('val_')}"]
+            row["rungs"].append({"share": rung, "score": score, "steps": told["steps"]})
+            run.write_search(state)
+        if len(state["left"]) > 1:
+            ranked = sorted(state["left"], key=lambda name: -rows[name]["rungs"][-1]["score"])
+            scores = ", ".join(f"{name} {rows[name]['rungs'][-1]['score']:.4f}" for name in ranked)
+            state["left"] = ranked[: survivors(len(ranked))]
+            say(f"search    {scores}; goes on with {' and '.join(state['left'])}")
+            run.write_search(state)
+    best = state["best"] = state["left"][0]
+    run.write_search(state)
+    run.take_candidate(best)
+    write_bytes(run.samples / "search.png", search_picture(state["candidates"], best))
+    run.write_decisions(_decisions(state, rows[best]["changes"]))
+    data = data_of(best, run)
+    say(f"search    {best} is the best of {len(rows)}, and is trained to its end")
+    return train_run(run, data, devices, begun, say)
+
+
+def _end_of(share: float) -> Callable[[Plan], int]:
+    """Return the function that says with which epoch of a plan a share of it ends."""
+    return lambda plan: last_epoch(share, plan.epochs, plan.validates)
+
+
+def _decisions(state: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `plan.json` says: what the rules chose, but for what the search did."""
+    why = f"the best of {len(state['candidates'])} networks that were compared"
+    changed = [Decision(name, value, why) for name, value in changes.items()]
+    kept = [row for row in state["plan"]["decisions"] if row["setting"] not in changes]
+    made = [{**asdict(decision), "option": flat_options()[decision.setting].word} for decision in changed]
+    return {**state["plan"], "decisions": [*kept, *made]}

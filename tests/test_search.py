@@ -1,0 +1,121 @@
+"""`unetres train --search`: which networks are compared, how they are halved, and that a stop changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import keras_unetres as ku
+from keras_unetres.planning.candidates import RUNGS, find_candidates, last_epoch, survivors, training_share
+from keras_unetres.runs import Plan, RunFolder
+from keras_unetres.settings import TrainSettings
+from keras_unetres.training import trainer
+from unetres_edge.errors import RunFolderError, UsageError
+
+
+def names(level: str, chosen: dict[str, Any] | None = None, **given: Any) -> list[str]:
+    settings = TrainSettings().with_flat(given)
+    return [
+        each.name for each in find_candidates(settings, settings.with_flat({"filters": 16} | (chosen or {})), level)
+    ]
+
+
+def test_the_networks_are_changes_of_the_one_that_the_rules_chose() -> None:
+    assert names("quick") == [
+        "filters16_depth4",
+        "filters8_depth4",
+        "filters32_depth4",
+        "filters16_depth4_residual",
+    ]
+    full = names("full", {"fit": "resize"})
+    assert set(names("quick")) < set(full)
+    assert {"filters16_depth3", "filters32_depth3", "filters16_depth4_size192", "filters16_depth4_size384"} < set(full)
+    assert len(full) == len(set(full)) == 10
+
+
+def test_what_is_given_stays() -> None:
+    assert names("quick", {"filters": 12}, filters=12) == ["filters12_depth4", "filters12_depth4_residual"]
+    assert all("filters12_" in name for name in names("full", {"filters": 12}, filters=12))
+    assert all("depth2" in name for name in names("full", depth=2))
+    assert not any("size" in name for name in names("full", {"fit": "resize"}, size=128))
+    with pytest.raises(UsageError, match="nothing is left to search"):
+        names("quick", {"filters": 12}, filters=12, residual=True)
+    with pytest.raises(UsageError, match="U-Nets of their own"):
+        names("quick", encoder="resnet18")
+
+
+@pytest.mark.parametrize(
+    ("level", "number"), [*(("quick", number) for number in (1, 2, 3, 4, 5)), *(("full", n) for n in (1, 4, 8, 11))]
+)
+def test_all_trainings_together_take_the_time_there_is(level: str, number: int) -> None:
+    own = training_share(number, RUNGS[level])
+    left, spent, before = number, 0.0, 0.0
+    for rung in RUNGS[level]:
+        if left > 1:
+            spent += left * (rung - before) * own
+            before = rung
+            left = survivors(left)
+    assert left == 1
+    assert spent + (1 - before) * own == pytest.approx(1)
+
+
+def test_a_share_ends_with_an_epoch_that_is_validated() -> None:
+    plan = Plan(40, 10, 3, 5, 1e-3)
+    assert [last_epoch(share, 40, plan.validates) for share in (1 / 8, 1 / 4, 1)] == [6, 12, 40]
+    short = Plan(2, 10, 2, 5, 1e-3)
+    assert last_epoch(1 / 16, 2, short.validates) == 2
+
+
+def test_it_starts_from_what_the_rules_choose(cells: Path, tmp_path: Path) -> None:
+    settings = TrainSettings().with_flat({"search": "quick", "plan": False})
+    with pytest.raises(UsageError, match="--no-plan"):
+        ku.train(cells, tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_search_that_was_stopped_goes_on_bit_for_bit(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainSettings().with_flat(
+        {"search": "quick", "size": 32, "depth": 1, "filters": 2, "epochs": 8, "precision": "float32"}
+    )
+    lines: list[str] = []
+    whole = ku.train(cells, tmp_path / "whole", settings, say=lines.append)
+    run = RunFolder(tmp_path / "whole")
+    search = run.read_search()
+    assert search is not None and not run.is_searching and not (run.path / "search").exists()
+    assert [len(row["rungs"]) for row in search["candidates"]] == [1, 1]
+    assert search["best"] == max(search["candidates"], key=lambda row: row["rungs"][-1]["score"])["name"]
+    assert run.read_info().model.arguments["residual"] is ("residual" in search["best"])
+    assert (run.samples / "search.png").stat().st_size > 5000
+    assert "Networks compared" in (run.path / "report.html").read_text()
+    assert sum("resume    after" in line for line in lines) == 1  # the best one, at the end
+
+    train_run, calls = trainer.train_run, []
+
+    def stopped(*args: Any, **named: Any) -> Any:
+        calls.append(named)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train_run(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "train_run", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            ku.train(cells, tmp_path / "run", settings, say=lambda line: None)
+    again = RunFolder(tmp_path / "run")
+    assert again.is_searching
+    with pytest.raises(RunFolderError, match=r"(?s)still sought.*--resume"):
+        again.read_info()
+    told = ku.resume(again.path, say=lambda line: None)
+    assert told["best_miou"] == whole["best_miou"]
+    assert (again.path / "weights.safetensors").read_bytes() == (run.path / "weights.safetensors").read_bytes()
+    assert json.loads((again.path / "search.json").read_text())["best"] == search["best"]
+    ku.train(
+        cells, again.path, settings.with_flat({"search": "none", "epochs": 1}), overwrite=True, say=lambda line: None
+    )
+    assert again.read_search() is None  # it was that of the run before
