@@ -22,6 +22,7 @@ from ..scores.instances import InstanceScores
 from ..scores.reliability import Reliability, measure_reliability
 
 _MOST_PIXELS = 4_096  # of an image, whose probabilities are counted
+_MOST_SCORES = 1 << 26  # of an image; where it has more, its probabilities are not looked at
 
 
 class Segments(Protocol):
@@ -72,7 +73,8 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
     names: list[str] = []
     times: list[dict[str, float]] = []
     for sample in with_progress(samples, "report", "image", total):
-        result = segmenter.segment(sample.image, scores=card.head != "argmax")
+        few = sample.mask.size * classes <= _MOST_SCORES or (how is not None and sample.instances is not None)
+        result = segmenter.segment(sample.image, scores=card.head != "argmax" and few)
         if how is not None and sample.instances is not None:
             objects.add(sample.instances, find_instances(result, how).labels, sample.mask == IGNORE)
         found = _reliability(result, sample.mask, card, len(names))
