@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .workflows.cluster import cluster
     from .workflows.evaluate import evaluate
     from .workflows.export import export
+    from .workflows.folds import resume_folds, train_folds
     from .workflows.inspect import inspect
     from .workflows.next_images import next_images
     from .workflows.predict import predict
@@ -99,9 +100,11 @@ _HOMES = {
     "read_receipt": "verify.receipt",
     "report": "workflows.report",
     "resume": "workflows.train",
+    "resume_folds": "workflows.folds",
     "separate": "objects",
     "suspects": "workflows.suspects",
     "train": "workflows.train",
+    "train_folds": "workflows.folds",
 }
 
 __all__ = [
@@ -155,9 +158,11 @@ __all__ = [
     "read_receipt",
     "report",
     "resume",
+    "resume_folds",
     "separate",
     "suspects",
     "train",
+    "train_folds",
 ]
 
 _MOVED = {

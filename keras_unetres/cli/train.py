@@ -19,6 +19,15 @@ def run(options: argparse.Namespace) -> None:
         return
     if command.data is None or command.out is None:
         raise UsageError("train needs a data set and --out RUN", fix="unetres train DATA --out RUN")
+    if command.folds is not None:
+        from ..workflows.folds import train_folds
+
+        if command.overwrite:
+            raise UsageError("--folds replaces nothing", fix="drop --overwrite, and choose another --out")
+        if command.start is not None:
+            raise UsageError("--folds and --start exclude each other: that run may have seen any image")
+        train_folds(command.data, command.out, command.settings, folds=command.folds)
+        return
     from ..workflows.train import train
 
     train(command.data, command.out, command.settings, start=command.start, overwrite=command.overwrite)
@@ -37,6 +46,13 @@ def _resume(command: TrainCommand, options: argparse.Namespace) -> None:
         for name, option in flat_options().items()
         if ("settings", *option.path) in named
     }
+    from ..workflows.folds import is_folds, resume_folds
+
+    if is_folds(run):
+        resume_folds(run, folds=command.folds, data=command.data, settings=settings)
+        return
+    if command.folds is not None:
+        raise UsageError("the run has no folds", fix="drop --folds, or start anew in another --out")
     resume(run, data=command.data, settings=settings)
     say_next(run)
 

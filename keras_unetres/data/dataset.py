@@ -412,7 +412,7 @@ def _form_at(address: str) -> str:
 def _reread(dataset: Dataset, reading: Reading | None, wanted: Mapping[str, Any]) -> Dataset:
     """Return the data set read in another way; its parts stay, unless what made them differs."""
     new = replace(reading or dataset.reading, **wanted)
-    made_by = ("val_from", "test_from", "seed", "group_by")
+    made_by = ("val_from", "test_from", "seed", "group_by", "fold")
     if all(getattr(new, key) == getattr(dataset.reading, key) for key in made_by):
         return replace(dataset, reading=new)
     if dataset.format == CLASS_FOLDERS:

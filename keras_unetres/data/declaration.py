@@ -93,6 +93,8 @@ class Reading:
         seed: seed of the seeded parts.
         target: what instance masks become: "semantic" (every object is class 1), "separated" (likewise, with a line of
             background between objects that touch) or "borders" (background, interior, touching border).
+        fold: (k, n): of all images but those of a test part of their own, the k-th of n folds is the test part, and of
+            the rest a seeded 15 % the validation part; None for parts as the other fields make them.
         group_by: a regular expression that finds in an image's name what it belongs to, such as a patient: its first
             group, else all that it matches. Images of one group are in one part. None where each stands for itself.
         masks_on: where masks of images that EXIF turns lie: on the pixels as "stored" or as "seen"; None for what the
@@ -111,6 +113,7 @@ class Reading:
     background: str | None = None
     pages: str | None = None
     masks_on: str | None = None
+    fold: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.masks_are not in MASK_KINDS:
@@ -134,6 +137,10 @@ class Reading:
             if value is not None and (not isinstance(value, str) or len(value) > _LONGEST):  # time with its square
                 expected = f"a glob on image names, in quotes, of at most {_LONGEST} characters"
                 raise UsageError(f"{name} is wrong", expected=expected, found=value)
+        if self.fold is not None:
+            object.__setattr__(self, "fold", _checked_fold(self.fold))
+            if self.val_from is not None:
+                raise UsageError("a fold has no val_from", fix="drop one of them: of a fold, a seeded 15 % validates")
         if self.masks_on not in (None, "stored", "seen"):
             raise UsageError("masks_on is wrong", expected="stored or seen", found=self.masks_on)
         if self.pages not in (None, "channels"):
@@ -152,7 +159,7 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; without what is not declared of those that earlier versions do not know."""
-        later = ("group_by", "background", "pages", "masks_on")
+        later = ("group_by", "background", "pages", "masks_on", "fold")
         return {key: value for key, value in asdict(self).items() if key not in later or value is not None}
 
     @classmethod
@@ -163,6 +170,18 @@ class Reading:
             UsageError: a value that its field does not take.
         """
         return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
+
+def _checked_fold(fold: Any) -> tuple[int, int]:
+    """Return a fold as a tuple, which JSON has as a list."""
+    numbers = tuple(fold) if isinstance(fold, (list, tuple)) else ()
+    if (
+        len(numbers) != 2
+        or any(type(number) is not int for number in numbers)
+        or not 1 <= numbers[0] <= numbers[1] >= 2
+    ):
+        raise UsageError("the fold is wrong", expected="K N, with 1 <= K <= N and N of at least 2", found=fold)
+    return numbers[0], numbers[1]
 
 
 @dataclass(frozen=True)

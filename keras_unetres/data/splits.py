@@ -37,6 +37,8 @@ def find_splits(
         DataError: nothing to train on, or of images with a class nothing to validate on.
         UsageError: globs for a data set with parts of its own, or that match nothing or one image both.
     """
+    if reading.fold is not None and HELD_OUT not in samples:
+        return _fold_of(samples, reading, base)
     if UNPARTED in samples:
         splits = make_splits(samples[UNPARTED], reading, base)
         _refuse_torn(splits, reading.group_by, base)
@@ -57,6 +59,58 @@ def find_splits(
         splits |= make_splits(splits["train"], replace(reading, test_from="none"), base)
     _refuse_torn(splits, reading.group_by, base)
     return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def _fold_of(samples: Mapping[str, Sequence[Sample]], reading: Reading, base: Path) -> Splits:
+    """Return the parts of one fold: itself as the test part, the others for training and validation.
+
+    What the data set or a glob keeps for a test stays out of all folds.
+    """
+    assert reading.fold is not None
+    number, count = reading.fold
+    if UNPARTED in samples:
+        everything = samples[UNPARTED]
+        given = reading.test_from not in (None, "none")
+        kept = {sample.name for sample in _matching(everything, reading.test_from, base)} if given else set()
+        pool = [sample for sample in everything if sample.name not in kept]
+    else:
+        pool = [*samples.get("train", ()), *samples.get("val", ())]
+    folds = make_folds(pool, count, reading, base)
+    rest = [sample for index, fold in enumerate(folds, start=1) if index != number for sample in fold]
+    splits = make_splits(rest, replace(reading, fold=None, val_from=None, test_from="none"), base)
+    return {**splits, "test": folds[number - 1]}
+
+
+def make_folds(samples: Sequence[Sample], count: int, reading: Reading, base: Path) -> list[tuple[Sample, ...]]:
+    """Part samples into folds of about one size, in a seeded order of their names; each class alike, if known.
+
+    Args:
+        samples: of the data set.
+        count: folds.
+        reading: its seed, and the pattern by which images that belong together stay in one fold.
+        base: where the samples are, for errors.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        name = sample.name if reading.group_by is None else group_of(sample.name, reading.group_by, base)
+        groups.setdefault(name, []).append(sample)
+    if len(groups) < count:
+        what = "images" if reading.group_by is None else f"groups of {reading.group_by}"
+        raise DataError(
+            f"too few {what} for {count} folds", file=base, found=str(len(groups)), fix=f"--folds {max(2, len(groups))}"
+        )
+    folds: list[list[Sample]] = [[] for _ in range(count)]
+    for group in sorted(groups, key=lambda group: _draw(reading.seed, group)):
+        class_id = groups[group][0].class_id  # None of images with masks
+
+        def filled(fold: list[Sample], class_id: int | None = class_id) -> tuple[int, int]:
+            return sum(sample.class_id == class_id for sample in fold), len(fold)
+
+        min(folds, key=filled).extend(groups[group])
+    return [_in_order(fold) for fold in folds]
 
 
 def make_splits(samples: Sequence[Sample], reading: Reading, base: Path) -> Splits:

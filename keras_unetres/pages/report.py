@@ -44,6 +44,7 @@ class Review:
         objects: scores of objects, image by image, where the data set tells them apart; else None.
         reliability: how right the probabilities are, as `Reliability.to_dict` gives it, and whether they were
             "calibrated"; None where there are none.
+        drawn: what the draws of the intervals drew: "images", or "groups" of them that depend on each other.
     """
 
     confusion: Confusion
@@ -54,6 +55,7 @@ class Review:
     cases: tuple[Case, ...]
     objects: InstanceScores | None = None
     reliability: Mapping[str, Any] | None = None
+    drawn: str = "images"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def report_figures(content: ReportContent) -> dict[str, Any]:
         "mean_dice_interval": _pair(intervals.mean_dice),
         "pixel_accuracy": confusion.pixel_accuracy(),
         "pixel_accuracy_interval": _pair(intervals.accuracy),
-        "intervals": {"level": LEVEL, "draws": DRAWS, "over": "images", "method": "percentile bootstrap"},
+        "intervals": {"level": LEVEL, "draws": DRAWS, "over": content.review.drawn, "method": "percentile bootstrap"},
         "classes": classes,
         "confusion": confusion.counts.tolist(),
         "confusions": [

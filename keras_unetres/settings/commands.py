@@ -54,6 +54,15 @@ class TrainCommand(Settings):
         None, "begin with the network and the weights of this run of the same classes", metavar="RUN"
     )
     overwrite: bool = setting(False, "replace an earlier run folder")
+    folds: int | None = setting(
+        None,
+        "train a run in RUN/fold1 to RUN/foldN for each of N folds, whole groups in each, and score every image by the "
+        "network that did not see it, with intervals, in RUN/report.html; --minutes are those of each",
+        least=2,
+        most=100,
+        metavar="N",
+        unset="one run",
+    )
     settings: TrainSettings = TrainSettings()
 
 

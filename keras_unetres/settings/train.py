@@ -368,6 +368,16 @@ class ReadingSettings(Settings):
         unset="what the data set says",
     )
 
+    fold: tuple[int, int] | None = setting(
+        None,
+        "the K-th of N folds is the test part, the rest for training and, a seeded 15 % of it, for validation; --folds "
+        "trains all",
+        least=1,
+        most=100,
+        metavar=("K", "N"),
+        unset="no folds",
+    )
+
     def reading(self) -> dict[str, Any]:
         """Return the fields of `keras_unetres.data.Reading`; None where the data set decides."""
         return {option.name: getattr(self, option.name) for option in all_options(ReadingSettings)}

@@ -152,7 +152,7 @@ def resume(
         return _resume_search(run, data, settings or {}, begun, say)
     info = run.read_info()
     # A file names no folder that is written to, so the cache is the one that is asked for now.
-    options = _same_settings(run, info.train_settings(run.path), {"cache": None, **(settings or {})})
+    options = same_settings(run, info.train_settings(run.path), {"cache": None, **(settings or {})})
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
     with run.lock() if devices.is_chief else contextlib.nullcontext():
@@ -243,8 +243,12 @@ def _decides(found: TrainingData) -> str:
     return repr((found.settings.fixed(), found.info.data.fingerprint, sorted(found.info.versions.items())))
 
 
-def _same_settings(run: RunFolder, options: TrainSettings, settings: Mapping[str, Any]) -> TrainSettings:
-    """Return the settings of a run with those that may differ as given, after checking that the others do not."""
+def same_settings(run: RunFolder, options: TrainSettings, settings: Mapping[str, Any]) -> TrainSettings:
+    """Return the settings of a run with those that may differ as given, after checking that the others do not.
+
+    Raises:
+        UsageError: one does.
+    """
     asked = options.with_flat(settings)
     fixed, given = options.fixed(), asked.fixed()
     for option in flat_options().values():
