@@ -55,22 +55,16 @@ class Bright:
         x, y = map(int, values["point"])
         area = raster.component(free, (x, y), (0, 0))
         assert area is not None
-        made = np.where(area.inside, values.get("class", 1), 255).astype(np.uint8)
+        made = np.where(area.inside, 1, 255).astype(np.uint8)
         return made, None, area.box
 
     def state(self) -> dict[str, Any]:
         """Return what is said of a training."""
-        curve = [
-            [step, 1.2 / (1 + step / 40), None if step % 40 else 0.5 + 0.4 * step / 400] for step in range(0, 400, 20)
-        ]
-        counts = {"images painted": 3, "images complete": 1, "strokes": 57}
-        return {
-            "state": "training" if self._running else "idle",
-            "curve": curve,
-            "counts": counts,
-            "reason": "",
-            "file": "m.tflite",
-        }
+        curve = [[epoch, 1.2 / (1 + epoch / 4), None if epoch % 4 else 0.5 + epoch / 100] for epoch in range(1, 41)]
+        counts = {"images": 3, "strokes": 57, "complete": 1}
+        name = "training" if self._running else "stopped"
+        about = {"round": 2, "epoch": 40, "epochs": 60, "counts": counts, "reason": "", "flattered": False}
+        return {"state": name, "curve": curve, "file": "model.tflite", **about}
 
     def start(self) -> dict[str, Any]:
         """Begin."""

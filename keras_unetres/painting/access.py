@@ -42,7 +42,7 @@ class Gate:
 
     Args:
         host: address that the server listens on.
-        token: of this start of the server.
+        token: of the address.
         names: further names that it may be called by.
     """
 

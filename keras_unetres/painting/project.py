@@ -231,6 +231,7 @@ class Project:
         ]
         return {
             "name": self.folder.name,
+            "place": hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16],  # tells it from its namesakes
             "revision": self.revision,
             "classes": classes,
             "images": images,

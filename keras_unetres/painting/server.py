@@ -22,9 +22,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
+from unetres_edge.images.preprocessing import IGNORE
 
 from .access import Gate
 from .project import Project
+from .raster import Box
 
 MOST_BYTES = 4 << 20  # of a request
 KEEP_ALIVE = 15.0  # seconds between two comments in a stream of events
@@ -213,6 +215,8 @@ class _Server:
         if source is None:
             raise UsageError("nothing to accept", expected="of: network or forest", found=of, kind="no-answer")
         classes, objects, box = source.accepted(index, values)
+        classes, objects, box = as_shown(classes, objects, box, values)
+        classes, objects = as_class(classes, objects, values, len(self._project.classes))
         unseen = values.get("unseen", False) is True
         return self._project.accept(index, values, classes, objects, box, of=of, unseen=unseen)
 
@@ -278,6 +282,60 @@ class _Server:
                 end()
 
         return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+def as_shown(
+    classes: np.ndarray, objects: np.ndarray | None, box: Box, values: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray | None, Box]:
+    """Return what is accepted of a region that was seen: inside the box `within` that it had, if the request says one.
+
+    A newer stroke or network may have changed the suggestion since it was shown.
+
+    Args:
+        classes: uint8, 255 where nothing is accepted; `objects` likewise, or None; both of the size of `box`.
+        values: of the request; `predicted` is the class that was shown.
+
+    Raises:
+        UsageError: another class is suggested there by now, or `within` is no box.
+    """
+    predicted, within = values.get("predicted"), values.get("within")
+    if predicted is not None and not np.isin(classes, (predicted, IGNORE)).all():
+        raise UsageError(
+            "the suggestion has changed meanwhile", fix="look again, and accept what is there", kind="busy"
+        )
+    if within is None:
+        return classes, objects, box
+    if not (isinstance(within, list) and len(within) == 4 and all(type(n) is int for n in within)):
+        raise UsageError("within is wrong", expected="[x0, y0, x1, y1] in px", found=within)
+    x0, y0, x1, y1 = max(box[0], within[0]), max(box[1], within[1]), min(box[2], within[2]), min(box[3], within[3])
+    if x0 >= x1 or y0 >= y1:
+        raise UsageError("nothing is suggested within the box", found=within, kind="busy")
+    part = np.s_[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+    return classes[part], None if objects is None else objects[part], (x0, y0, x1, y1)
+
+
+def as_class(
+    classes: np.ndarray, objects: np.ndarray | None, values: Mapping[str, Any], count: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what is accepted as the `class` that a request names, if it names one; the background has no objects.
+
+    Args:
+        classes: uint8, 255 where nothing is accepted; `objects` likewise, or None.
+        values: of the request; `class` goes with `point` alone.
+        count: of classes.
+
+    Raises:
+        UsageError: the class is none, or no region is named.
+    """
+    number = values.get("class")
+    if number is None:
+        return classes, objects
+    if type(number) is not int or not 0 <= number < count:
+        raise UsageError("the class is unknown", expected=f"0 to {count - 1}", found=number)
+    if values.get("point") is None:
+        raise UsageError("a class is given to one region", expected="point: [x, y]", found="no point")
+    given = np.where(classes == IGNORE, classes, np.uint8(number))
+    return given, None if number == 0 else objects
 
 
 def _answering(handler: Handler) -> Handler:

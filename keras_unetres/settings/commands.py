@@ -429,7 +429,7 @@ class AnnotateSettings(Settings):
         None, "class names of a new project", metavar="NAME", unset="background object; of a data set, its own"
     )
     host: str = setting("127.0.0.1", "address to listen on; by the usual one, only this machine reaches it")
-    port: int = setting(0, "port to listen on; 0 for any", least=0, most=65_535, metavar="N")
+    port: int = setting(0, "port to listen on; 0 for that of the last start, or any", least=0, most=65_535, metavar="N")
     browser: bool = setting(True, "do not open the page")
     learn: bool = setting(True, "train no network beside the painting")
     minutes: float = like(

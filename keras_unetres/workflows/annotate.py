@@ -53,7 +53,7 @@ def annotate(
         out: the project's folder, which is made, or gone on with; None if `pictures` is one.
         classes: class names of a new project, the background first; None for background and object.
         host: address to listen on. Whoever has the address with its token can paint.
-        port: port to listen on; 0 for any that is free.
+        port: port to listen on; 0 for that of the project's last server, or any that is free.
         browser: open the page in the browser of this machine.
         learn: train a network beside the painting.
         minutes: length of each such training.
@@ -70,14 +70,17 @@ def annotate(
     from ..painting.order import Order
     from ..painting.project import Project
     from ..painting.server import Helpers, make_app
+    from ..painting.start import Start, read_start, write_start
 
     folder = prepare_project(pictures, out, classes, say)
     with Project(folder, say) as project, ExitStack() as closing:
         about = f"{counted(len(project.images), 'image')}, {', '.join(project.classes)}"
         say(f"project    {folder}: {about}")
-        listening = listen(host, port)
-        gate = Gate(host)
+        last = read_start(folder, host)
+        listening = listen(host, port or (last.port if last else 0), is_wish=not port)
+        gate = Gate(host, last.token) if last else Gate(host)
         bound = listening.getsockname()[1]
+        write_start(folder, host, Start(bound, gate.token))
         address = gate.address(bound)
         helpers = Helpers()
         if has_forest():
@@ -265,8 +268,13 @@ def _numbered(numbers: np.ndarray) -> np.ndarray:
     return made[places].reshape(numbers.shape)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, is_wish: bool = False) -> socket.socket:
     """Return a socket that listens.
+
+    Args:
+        host: address to listen on.
+        port: port; 0 for any that is free.
+        is_wish: whether another port does, too.
 
     Raises:
         FileSystemError: the port is taken, or the host is not one of this machine.
@@ -279,6 +287,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(128)
     except OSError as error:
         listening.close()
+        if is_wish and port:
+            return listen(host, 0)
         raise FileSystemError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}", fix="choose another --port or --host"
         ) from error

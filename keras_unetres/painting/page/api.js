@@ -8,9 +8,9 @@
  * @typedef {{index: number, name: string, width: number, height: number, channels: number, pages: number, dtype: string,
  *   complete: boolean, painted: number, revision: number, seen: boolean, changed?: string, can_undo?: boolean, can_redo?: boolean}} ImageRow
  * @typedef {{state: string, epoch?: number, epochs?: number, curve?: [number, number | null, number | null][], reason?: string | null,
- *   file?: string | null, counts?: Record<string, number>}} Learner
+ *   file?: string | null, counts?: Record<string, number>, round?: number, flattered?: boolean}} Learner
  * @typedef {{name: string, revision: number, classes: ClassRow[], images: ImageRow[], ignore: number, learner: Learner | null,
- *   background?: number | null, unwritten?: string,
+ *   background?: number | null, unwritten?: string, place?: string,
  *   forest: boolean, token?: string}} Project
  * @typedef {{revision: number, box: Box | null, boxes?: Box[], object?: number | null,
  *   complete?: boolean, can_undo?: boolean, can_redo?: boolean}} Changed what an action changed

@@ -13,6 +13,7 @@ import { quarter } from "./raster.js";
  * @property {() => void} cancel
  * @property {(point: Point | null) => void} hover
  * @property {() => boolean} moves whether the tool moves the picture
+ * @property {() => boolean} round whether the tool shows where it paints
  * @property {() => void} looked zoom or place have changed
  */
 
@@ -64,7 +65,7 @@ export class Hand {
 
   cursor() {
     const moves = this.space || this.tools.moves();
-    this.stage.dataset.cursor = moves ? (this.down.size ? "grabbing" : "grab") : "none";
+    this.stage.dataset.cursor = moves ? (this.down.size ? "grabbing" : "grab") : this.tools.round() ? "none" : "crosshair";
   }
 
   /** @param {PointerEvent} event */

@@ -23,6 +23,9 @@ import { ServerError } from "./api.js";
  * @property {Point} [point]
  * @property {Box} [box]
  * @property {boolean} [unseen]
+ * @property {Box} [within] where a region was seen
+ * @property {number} [predicted] the class that it was seen to have
+ * @property {boolean} [objects] whether what is accepted gets numbers
  * @property {boolean} [complete]
  * @property {string} [name] of the image, by which another session of the server knows it again
  * @property {string} [refused] what the server said against it
@@ -33,7 +36,7 @@ const LAST_PAUSE = 4000;
 
 /** A list that survives a reload: localStorage, which is written before it returns, then IndexedDB where that is full. */
 export class Kept {
-  /** @param {string} name of the project */
+  /** @param {string} name by which the project is told from others */
   constructor(name) {
     this.start = `unetres/${name}/`;
     /** @type {Promise<IDBDatabase> | null} */

@@ -46,10 +46,13 @@ const pictures = new PictureTiles(api, () => scene.draw(), complain);
 const labels = new LabelTiles(api, () => {
   scene.draw("paint");
   settleRegions();
-}, complain);
+  if (region) refreshSoon();
+}, complain, (layer, error) => {
+  if (layer === look.guess) sayGuess([error.message, error.fix].filter(Boolean).join(": "));
+});
 const canvases = { picture: $("picture"), guess: $("guess"), paint: $("paint"), over: $("over") };
 const scene = new Scene(canvases, view, pictures, labels, look);
-const tools = new Tools(brush, view, labels, {
+const tools = new Tools(brush, view, labels, $("ring"), {
   commit,
   say,
   draw: (what) => scene.draw(what),
@@ -68,9 +71,14 @@ const tools = new Tools(brush, view, labels, {
   hovered: showWhere,
 });
 const hand = new Hand($("stage"), view, tools);
-scene.over = (/** @type {CanvasRenderingContext2D} */ context) => {
+scene.over = (/** @type {() => CanvasRenderingContext2D} */ clear) => {
+  tools.placeRing();
+  hand.cursor();
+  if (!region && !tools.drawn) return false;
+  const context = clear();
   if (region) drawRegion(context, view, region);
   tools.draw(context);
+  return true;
 };
 
 // Words
@@ -189,7 +197,6 @@ function answered(action, changed, base) {
     else if (typeof action.object === "string") labels.change(boxes, ["objects"]); // it has its number now
     revisions.set(action.image, Math.max(changed.revision, revisions.get(action.image) ?? 0));
     scene.draw();
-    askForest();
   } else revisions.set(action.image, changed.revision);
   for (const event of heard.splice(0)) hear(event);
   showImage();
@@ -228,14 +235,18 @@ function hear(event) {
     else say("The masks are written again.");
   }
   if (event.forest !== undefined && event.forest === image?.index) {
-    labels.change([event.box ?? [0, 0, image?.width ?? 0, image?.height ?? 0]], ["forest"]);
+    if (event.box) labels.change([event.box], ["forest"]);
+    if (look.guess === "forest") sayGuess(event.waits);
     scene.draw();
   }
+  if (event.network !== undefined) {
+    if (event.network === null || event.network === image?.index) newAnswers();
+    if (event.network === null) say("The network has learned more: what it suggests is new.");
+    orderSoon();
+  }
   if (event.learner) {
-    const file = project.learner?.file;
-    project.learner = { ...project.learner, ...event.learner };
+    project.learner = event.learner;
     showLearner(project.learner);
-    if (project.learner?.file !== file || event.learner.answers) newAnswers();
   }
   if (event.image === undefined) return;
   const row = project.images[event.image];
@@ -255,8 +266,8 @@ function hear(event) {
 function newAnswers() {
   if (!image) return;
   labels.change([[0, 0, image.width, image.height]], ["network", "confidence"]);
+  if (look.guess === "network") sayGuess("");
   scene.draw();
-  orderSoon();
 }
 
 /** Read the project anew: after a time without the server, or without hearing it. */
@@ -276,7 +287,7 @@ async function reload() {
     }
     pictures.loader.again();
     labels.loader.again();
-    scene.draw();
+    looked();
     showImage();
     markSoon();
   });
@@ -322,6 +333,7 @@ function openImage(index) {
   showObject();
   markImage(index);
   looked();
+  orderSoon();
   $("stage").setAttribute("aria-label", `Picture ${row.name}, ${row.width} by ${row.height} pixels`);
   say(`${row.name}, image ${index + 1} of ${project.images.length}${row.complete ? ", complete" : ""}`);
   if (row.changed) notice(row.changed, "put the earlier file back, or open the project again; until then nothing is painted on it");
@@ -411,9 +423,20 @@ function askForest() {
   clearTimeout(asking);
   const { index } = image;
   asking = setTimeout(() => attempt(async () => {
-    const said = await api.forest(index, view.box, view.level);
-    if (said?.says) $("guessSays").textContent = said.says;
+    const { waits } = await api.forest(index, view.box, view.level);
+    sayGuess(waits);
   }), 30);
+}
+
+const GUESSES = {
+  "": "“At once” answers every stroke on what is in sight. “Network” is the int8 file that learns beside you.",
+  forest: "Answers every stroke on what is in sight.",
+  network: "What the int8 file says that learns beside you.",
+};
+
+/** Say why nothing is suggested, or what is. @param {string} [why] */
+function sayGuess(why) {
+  $("guessSays").textContent = why ? `${why[0].toUpperCase()}${why.slice(1)}.` : GUESSES[look.guess];
 }
 
 /** @param {import("./raster.js").Point | null} point */
@@ -492,13 +515,36 @@ function chooseRegion(next) {
       view.show(region.box);
       looked();
     }
-    const at = regions.findIndex((each) => each === region);
-    const sure = region.sure === null ? "" : `, ${Math.round(100 * region.sure)} % sure`;
-    const text = `${className(region.class)}, ${figure(region.area)} px${sure}${at >= 0 ? `, ${at + 1} of ${regions.length} in sight` : ""}`;
+    const text = describe(region);
     $("barText").textContent = text;
     say(`Suggested: ${text}`);
   }
   scene.draw("over");
+}
+
+let refreshing = 0;
+
+/** What is suggested may have changed under the region that is chosen: choose what is there now. */
+function refreshSoon() {
+  clearTimeout(refreshing);
+  refreshing = setTimeout(() => {
+    const last = region;
+    if (!last || !look.guess) return;
+    regions = findRegions(labels, view, look.guess);
+    const same = regions.find((each) => each.class === last.class && holds(each, ...last.point));
+    if (same) {
+      region = same;
+      $("barText").textContent = describe(same);
+      scene.draw("over");
+    } else chooseRegion(regions.find((each) => each.box[1] >= last.box[1]) ?? regions[0] ?? null);
+  }, 250);
+}
+
+/** @param {Region} chosen */
+function describe(chosen) {
+  const at = regions.indexOf(chosen);
+  const sure = chosen.sure === null ? "" : `, ${Math.round(100 * chosen.sure)} % sure`;
+  return `${className(chosen.class)}, ${figure(chosen.area)} px${sure}${at >= 0 ? `, ${at + 1} of ${regions.length} in sight` : ""}`;
 }
 
 /** @param {number} by */
@@ -520,7 +566,7 @@ function walk(by) {
 function accept(id) {
   const chosen = region ?? underPointer();
   if (!chosen || !look.guess) return false;
-  act("accept", { of: look.guess, point: chosen.point, unseen: false, ...(id === undefined ? {} : { class: id }) });
+  act("accept", { of: look.guess, point: chosen.point, within: chosen.box, predicted: chosen.class, unseen: false, objects: brush.objects, ...(id === undefined ? {} : { class: id }) });
   say(id === undefined ? `Accepted: ${className(chosen.class)}` : id === 0 ? "Rejected: it is background" : `It is ${className(id)}`);
   if (region) {
     const rest = regions.filter((each) => each !== chosen);
@@ -540,7 +586,7 @@ function underPointer() {
 function acceptAll() {
   if (!look.guess || !image) return say("Show a suggestion first: G or W.");
   const whole = view.shows([0, 0, image.width, image.height]);
-  act("accept", { of: look.guess, box: [0, 0, image.width, image.height], unseen: !whole });
+  act("accept", { of: look.guess, box: [0, 0, image.width, image.height], unseen: !whole, objects: brush.objects });
   chooseRegion(null);
   say(whole ? "Everything that is suggested is accepted." : "Everything that is suggested is accepted, also what was not in sight.");
 }
@@ -551,6 +597,7 @@ function showGuess(guess) {
   for (const input of document.querySelectorAll("input[name=guess]")) /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === guess;
   chooseRegion(null);
   settleRegions();
+  sayGuess();
   looked();
 }
 
@@ -803,10 +850,10 @@ click("learn", () => attempt(async () => {
   showLearner(project.learner);
 }));
 click("export", () => attempt(async () => {
-  $("exported").textContent = "Writing …";
+  $("exported").textContent = $("form").value === "tflite" ? "Writing and verifying, which takes minutes …" : "Writing …";
   try {
-    const { path, says } = await api.export($("form").value);
-    $("exported").textContent = says ?? `Written to ${path}`;
+    const { path, note } = await api.export($("form").value);
+    $("exported").textContent = [`Written to ${path}.`, note].filter(Boolean).join(" ");
   } catch (error) {
     $("exported").textContent = "";
     throw error;
@@ -855,7 +902,7 @@ async function begin() {
   }
   $("start").hidden = true;
   $("project").textContent = project.name;
-  outbox = new Outbox(api, new Kept(project.name), {
+  outbox = new Outbox(api, new Kept(project.place ?? project.name), {
     base: (index) => revisions.get(index) ?? 0,
     answered,
     refused,
@@ -885,7 +932,6 @@ async function begin() {
   openImage(project.images[asked] ? asked : 0);
   if (project.unwritten) notice(`masks cannot be written: ${project.unwritten}`, "all strokes are in the journal");
   api.events(hear, connection);
-  orderSoon();
   $("stage").focus({ preventScroll: true });
   document.documentElement.dataset.ready = "yes";
 }

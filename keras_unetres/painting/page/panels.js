@@ -67,43 +67,43 @@ export function markImage(current) {
 }
 
 const SAYS = /** @type {Record<string, string>} */ ({
-  none: "Not learning. It begins by itself with the third image or fifty strokes.",
-  idle: "Not learning. It begins by itself with the third image or fifty strokes.",
-  waiting: "Waiting for more paint.",
-  planning: "Planning the training …",
-  starting: "Starting …",
-  running: "Learning from what is painted.",
+  waiting: "It begins by itself.",
   training: "Learning from what is painted.",
   exporting: "Making the int8 file …",
-  stopping: "Stopping at the end of the epoch …",
   stopped: "Stopped. What was learned is kept, and goes on from there.",
-  finished: "Learned. It goes on when more is painted.",
   failed: "The training has failed.",
 });
-const BUSY = new Set(["planning", "starting", "running", "training", "exporting", "stopping"]);
+const COUNTS = /** @type {Record<string, string>} */ ({ images: "Images painted", complete: "Images complete", strokes: "Strokes" });
 
 /** @param {Learner | null} learner */
 export function showLearner(learner) {
-  $("learn").disabled = !learner || learner.state === "stopping";
-  if (!learner) {
+  const none = !learner || learner.state === "none";
+  $("learn").disabled = none;
+  if (none) {
     $("learnerSays").textContent = "This server trains no network.";
     return;
   }
-  const busy = BUSY.has(learner.state);
-  $("learn").textContent = busy ? "Stop learning" : "Start learning";
+  const busy = learner.state === "training" || learner.state === "exporting";
+  $("learn").textContent = busy ? "Stop learning" : learner.state === "stopped" ? "Go on learning" : "Start learning";
   $("learn").dataset.do = busy ? "stop" : "start";
-  const epochs = learner.epoch ? `Epoch ${learner.epoch}${learner.epochs ? ` of ${learner.epochs}` : ""}.` : "";
-  $("learnerSays").textContent = [SAYS[learner.state] ?? learner.state, epochs, learner.reason].filter(Boolean).join(" ");
-  drawCurve(learner.curve ?? []);
-  const rows = Object.entries(learner.counts ?? {}).map(([name, value]) => [name, typeof value === "number" ? figure(value) : `${value}`]);
+  const epochs = busy && learner.epoch ? `Epoch ${learner.epoch}${learner.epochs ? ` of ${learner.epochs}` : ""}.` : "";
+  const reason = learner.reason && `${learner.reason}${/[.!]$/.test(learner.reason) ? "" : "."}`;
+  $("learnerSays").textContent = [SAYS[learner.state] ?? learner.state, epochs, reason].filter(Boolean).join(" ");
+  drawCurve(learner.curve ?? [], learner.flattered ?? false);
+  const rows = Object.entries(COUNTS).flatMap(([name, says]) => (learner.counts && name in learner.counts ? [[says, figure(learner.counts[name])]] : []));
+  if (learner.round) rows.unshift(["Training", figure(learner.round)]);
   if (learner.file) rows.push(["File", learner.file.split("/").pop() ?? ""]);
   $("counts").replaceChildren(...rows.map(([name, value]) => element("div", {}, element("dt", { textContent: name }), element("dd", { textContent: value }))));
 }
 
 const [WIDTH, HEIGHT, LEFT] = [280, 96, 4];
 
-/** Loss falls, mIoU on the complete images rises. @param {[number, number | null, number | null][]} curve */
-function drawCurve(curve) {
+/**
+ * Loss falls, mIoU rises.
+ * @param {[number, number | null, number | null][]} curve epoch, loss, mIoU
+ * @param {boolean} flattered whether the mIoU is that of images which were learned from
+ */
+function drawCurve(curve, flattered) {
   const svg = $("curve");
   const points = curve.filter(([, loss]) => loss !== null);
   svg.toggleAttribute("hidden", points.length < 2);
@@ -126,12 +126,12 @@ function drawCurve(curve) {
     make("polyline", { class: "loss", points: line(points.map(([step, value]) => [step, Number(value) / (most || 1)])) }),
     make("text", { x: `${LEFT}`, y: `${HEIGHT - 2}` }, `loss ${loss.toPrecision(3)}`),
   ];
-  let says = `Loss ${loss.toPrecision(3)} after step ${last}`;
+  let says = `Loss ${loss.toPrecision(3)} after epoch ${last}`;
   const best = scored.at(-1);
   if (best) {
     children.push(make("polyline", { class: "miou", points: line(scored) }), make("circle", { class: "dot", r: "3", cx: `${x(best[0])}`, cy: `${y(best[1])}` }));
-    children.push(make("text", { class: "miouText", x: `${WIDTH - LEFT}`, y: `${HEIGHT - 2}`, "text-anchor": "end" }, `mIoU ${best[1].toFixed(3)}`));
-    says += `, mIoU ${best[1].toFixed(3)} on the complete images`;
+    children.push(make("text", { class: "miouText", x: `${WIDTH - LEFT}`, y: `${HEIGHT - 2}`, "text-anchor": "end" }, `mIoU ${best[1].toFixed(3)}${flattered ? ", of what it learns from" : ""}`));
+    says += `, mIoU ${best[1].toFixed(3)}${flattered ? ", on images that it learns from" : ""}`;
   }
   svg.setAttribute("aria-label", says);
   svg.replaceChildren(...children);

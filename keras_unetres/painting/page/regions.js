@@ -16,7 +16,7 @@ import { TILE } from "./view.js";
  * @property {number} level
  */
 
-const LEAST = 4; // pixels of the level
+const LEAST = 16; // pixels of the level
 
 /**
  * Find the regions where nothing is painted and something other than background is suggested, from top to bottom.

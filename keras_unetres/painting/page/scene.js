@@ -42,8 +42,11 @@ export class Scene {
     this.image = null;
     /** @type {import("./api.js").ClassRow[]} */
     this.classes = [];
-    /** What the tools draw on top. @type {(context: CanvasRenderingContext2D) => void} */
-    this.over = () => {};
+    /** What the tools draw on top, if anything. @type {(clear: () => CanvasRenderingContext2D) => boolean} */
+    this.over = () => false;
+    this.inked = false; // whether something is on top
+    /** What each canvas shows, whole and of this view: then only what has changed is drawn. @type {Map<HTMLCanvasElement, string>} */
+    this.whole = new Map();
     this.asked = { all: false, paint: false, over: false };
     this.pending = 0;
     this.frames = 0;
@@ -72,6 +75,7 @@ export class Scene {
     this.frames++;
     if (!this.image) return;
     if (all) {
+      this.whole.clear();
       this.#drawPicture();
       this.#want();
     }
@@ -81,8 +85,9 @@ export class Scene {
       this.#drawLabels(this.canvases.paint, this.look.paint ? (this.look.byObject ? "objects" : "classes") : null);
     }
     if (all || over || paint) {
-      const context = clear(this.canvases.over);
-      this.over(context);
+      const inked = this.over(() => clear(this.canvases.over));
+      if (!inked && this.inked) clear(this.canvases.over);
+      this.inked = inked;
     }
   }
 
@@ -129,12 +134,23 @@ export class Scene {
 
   /** @param {HTMLCanvasElement} canvas @param {Layer | null} layer */
   #drawLabels(canvas, layer) {
-    const context = clear(canvas);
-    if (!layer) return;
-    context.imageSmoothingEnabled = false;
+    canvas.hidden = !layer;
+    const shows = `${layer} ${this.#style}`;
     const { view, labels } = this;
     const level = view.level;
+    if (!layer) {
+      this.whole.delete(canvas);
+      return;
+    }
     const missing = view.tiles(level).filter(({ tx, ty }) => !labels.get(layer, level, tx, ty)?.data);
+    if (!missing.length && this.whole.get(canvas) === shows) {
+      this.#drawChanged(canvas, layer);
+      return;
+    }
+    this.whole.delete(canvas);
+    if (!missing.length) this.whole.set(canvas, shows);
+    const context = clear(canvas);
+    context.imageSmoothingEnabled = false;
     for (const tile of missing.length ? labels.tiles.values() : []) { // of other levels, until they come
       if (tile.layer === layer && tile.level !== level && tile.data) this.#drawTile(context, tile);
     }
@@ -147,6 +163,36 @@ export class Scene {
     }
   }
 
+  /** Draw what has changed on a canvas that shows all else already. @param {HTMLCanvasElement} canvas @param {Layer} layer */
+  #drawChanged(canvas, layer) {
+    const { view, labels } = this;
+    const level = view.level;
+    const step = 2 ** level;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const here = view.tiles(level).flatMap(({ tx, ty }) => labels.get(layer, level, tx, ty) ?? []);
+    const changed = here.flatMap(({ tx, ty, dirty }) => (dirty ? [{ tx, ty, dirty }] : [])); // drawing a tile makes it clean
+    for (const { tx, ty, dirty: [x0, y0, x1, y1] } of changed) {
+      const [left, top] = view.toCanvas((tx * TILE + x0 - 2) * step, (ty * TILE + y0 - 2) * step).map(Math.floor);
+      const [right, bottom] = view.toCanvas((tx * TILE + x1 + 2) * step, (ty * TILE + y1 + 2) * step).map(Math.ceil);
+      context.save();
+      context.beginPath();
+      context.rect(left, top, right - left, bottom - top);
+      context.clip();
+      context.clearRect(left, top, right - left, bottom - top);
+      context.imageSmoothingEnabled = false;
+      for (const tile of here) {
+        const [x, y, width, height] = view.place(level, tile.tx, tile.ty, tile.width, tile.height);
+        if (x < right && y < bottom && x + width > left && y + height > top) this.#drawTile(context, tile);
+      }
+      context.restore();
+    }
+  }
+
+  /** What the colours of tiles depend on beside their pixels. */
+  get #style() {
+    return `${this.look.outlines}/${this.look.confidence}/${this.classes.map(({ color }) => color)}`;
+  }
+
   /** @param {CanvasRenderingContext2D} context @param {LabelTile} tile */
   #drawTile(context, tile) {
     const canvas = this.#colored(tile);
@@ -156,9 +202,8 @@ export class Scene {
 
   /** A tile in colours, of which only what has changed is made anew. @param {LabelTile} tile */
   #colored(tile) {
-    const { look } = this;
     const guess = tile.layer === "network" || tile.layer === "forest";
-    const style = `${look.outlines}/${look.confidence}/${this.classes.map(({ color }) => color)}`;
+    const style = this.#style;
     if (!tile.canvas || tile.canvas.width !== tile.width || tile.canvas.height !== tile.height) {
       tile.canvas = new OffscreenCanvas(tile.width, tile.height);
       tile.style = "";
@@ -196,6 +241,8 @@ export class Scene {
     const objects = tile.layer === "objects";
     const data = /** @type {Uint8Array | Uint16Array} */ (tile.data);
     const none = objects ? 0 : NONE;
+    const classes = objects ? this.labels.get("classes", tile.level, tile.tx, tile.ty)?.data : null;
+    const pale = this.classes.map((row) => packed(classColor(row), 110)); // what belongs to no object
     const colors = new Map([[none, 0]]);
     if (!objects) for (const row of this.classes) colors.set(row.id, packed(classColor(row), 255));
     const read = this.look.outlines ? this.#reader(tile) : null;
@@ -203,7 +250,11 @@ export class Scene {
     for (let y = top, to = 0; y < bottom; y++) {
       for (let x = left; x < right; x++, to++) {
         const value = data[y * tile.width + x];
-        if (value === none) continue;
+        if (value === none) {
+          const id = classes ? classes[y * tile.width + x] : NONE;
+          if (id !== NONE && !this.look.outlines) pixels[to] = pale[id];
+          continue;
+        }
         if (read && read(x - 1, y) === value && read(x + 1, y) === value && read(x, y - 1) === value && read(x, y + 1) === value) continue;
         if (value !== last) {
           if (!colors.has(value)) colors.set(value, packed(objectColor(value), 255));

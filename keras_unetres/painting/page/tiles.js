@@ -37,7 +37,8 @@ export class Loader {
   /** @param {Map<string, string>} wanted key -> address, all that is wanted now */
   want(wanted) {
     this.wanted = wanted;
-    for (const [key, control] of this.running) if (!wanted.has(key)) control.abort();
+    const names = new Set([...wanted.keys()].map((key) => key.split("#")[0]));
+    for (const [key, control] of this.running) if (!names.has(key.split("#")[0])) control.abort();
     this.#next();
   }
 
@@ -144,7 +145,6 @@ export class LabelTile {
     this.base = null;
     this.stale = 0; // counts what made it so
     this.fresh = false;
-    this.missing = false; // the server has no such answer
     /** @type {OffscreenCanvas | null} */
     this.canvas = null;
     this.style = "";
@@ -167,8 +167,13 @@ const TOUCHED = new Set(["classes", "objects"]); // by strokes
 
 /** The masks of one image, and the strokes that are drawn on them before the server has. */
 export class LabelTiles {
-  /** @param {import("./api.js").Api} api @param {() => void} changed @param {(error: unknown) => void} failed */
-  constructor(api, changed, failed) {
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {() => void} changed
+   * @param {(error: unknown) => void} failed
+   * @param {(layer: Layer, error: ServerError) => void} missing the server has no such suggestion
+   */
+  constructor(api, changed, failed, missing) {
     this.changed = changed;
     /** @type {ImageRow | null} */
     this.image = null;
@@ -182,8 +187,9 @@ export class LabelTiles {
       const tile = this.tiles.get(key.split("#")[0]);
       const none = error instanceof ServerError && (error.status === 404 || error.status === 409);
       if (tile && none && !TOUCHED.has(tile.layer)) {
-        tile.missing = tile.fresh = true;
+        tile.fresh = tile.stale === Number(key.split("#")[1]);
         tile.data = null;
+        missing(tile.layer, error);
       } else failed(error);
     });
   }
@@ -222,8 +228,10 @@ export class LabelTiles {
     const [name, stale] = key.split("#");
     const { width, height, data } = await decodeLabels(new Uint8Array(await answer.arrayBuffer()));
     const tile = this.tiles.get(name);
-    if (!tile || this.image !== image || tile.stale !== Number(stale)) return; // it is asked for anew
-    Object.assign(tile, { width, height, data, base: null, fresh: true, missing: false, revision: Number(answer.headers.get("X-Revision") ?? 0) });
+    if (!tile || this.image !== image) return;
+    const newest = tile.stale === Number(stale);
+    if (!newest && TOUCHED.has(tile.layer)) return; // it is asked for anew
+    Object.assign(tile, { width, height, data, base: null, fresh: newest, revision: Number(answer.headers.get("X-Revision") ?? 0) });
     if (TOUCHED.has(tile.layer)) this.#redraw(tile);
     this.#soilAround(tile);
     if (!this.loader.running.size) this.#prune();
@@ -234,7 +242,7 @@ export class LabelTiles {
   #soilAround({ layer, level, tx, ty }) {
     for (const [x, y] of [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) this.get(layer, level, tx + x, ty + y)?.soilAll();
     if (layer === "confidence") for (const of of /** @type {Layer[]} */ (["network", "forest"])) this.get(of, level, tx, ty)?.soilAll();
-    if (layer === "classes") for (const of of /** @type {Layer[]} */ (["network", "forest"])) this.get(of, level, tx, ty)?.soilAll();
+    if (layer === "classes") for (const of of /** @type {Layer[]} */ (["network", "forest", "objects"])) this.get(of, level, tx, ty)?.soilAll();
   }
 
   /** The actions of the log that a revision does not contain, without those that were undone before they arrived. @param {number} revision */
@@ -313,7 +321,7 @@ export class LabelTiles {
     }
     if (box[0] < box[2]) tile.soil(box);
     if (box[0] < box[2] && tile.layer === "classes") {
-      for (const of of /** @type {Layer[]} */ (["network", "forest"])) this.get(of, tile.level, tile.tx, tile.ty)?.soil(box);
+      for (const of of /** @type {Layer[]} */ (["network", "forest", "objects"])) this.get(of, tile.level, tile.tx, tile.ty)?.soil(box);
     }
   }
 

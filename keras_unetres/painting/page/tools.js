@@ -27,6 +27,7 @@ export class Tools {
    * @param {Brush} brush
    * @param {import("./view.js").View} view
    * @param {import("./tiles.js").LabelTiles} labels
+   * @param {HTMLElement} ring that shows the brush
    * @param {object} calls
    * @param {(action: Action) => void} calls.commit
    * @param {(text: string) => void} calls.say
@@ -36,10 +37,11 @@ export class Tools {
    * @param {(id: number) => string} calls.color of a class
    * @param {(point: Point | null) => void} calls.hovered
    */
-  constructor(brush, view, labels, calls) {
+  constructor(brush, view, labels, ring, calls) {
     this.brush = brush;
     this.view = view;
     this.labels = labels;
+    this.ring = ring;
     this.calls = calls;
     this.image = 0;
     this.name = "";
@@ -61,6 +63,17 @@ export class Tools {
     return this.brush.tool === "hand";
   }
 
+  /** Whether the tool is a disc that is large enough to be seen. */
+  round() {
+    const { tool, size } = this.brush;
+    return (tool === "brush" || tool === "eraser") && size * this.view.scale >= 8 * devicePixelRatio;
+  }
+
+  /** Whether there is something to draw over the picture. */
+  get drawn() {
+    return this.points.length > 0 || (this.aim && this.at !== null);
+  }
+
   /** Something is begun that Enter ends and Escape gives up. */
   get busy() {
     return this.points.length > 0 || this.first > 0;
@@ -68,10 +81,32 @@ export class Tools {
 
   /** @param {Point | null} point */
   hover(point) {
+    const { drawn } = this;
     this.at = point;
     if (point) this.aim = false;
     this.calls.hovered(point);
-    this.calls.draw("over");
+    this.placeRing();
+    if (drawn) this.calls.draw("over");
+  }
+
+  /** Show the brush where the pointer is. */
+  placeRing() {
+    const { at, ring, view } = this;
+    const { tool, size } = this.brush;
+    ring.hidden = !at || !(tool === "brush" || tool === "eraser");
+    if (!at || ring.hidden) return;
+    const [x, y] = view.toCanvas(...at);
+    const across = Math.max(size * view.scale, 3) / devicePixelRatio;
+    const corner = (/** @type {number} */ place) => `${(place / devicePixelRatio - across / 2).toFixed(2)}px`;
+    ring.style.transform = `translate(${corner(x)}, ${corner(y)})`;
+    ring.style.width = ring.style.height = `${across.toFixed(2)}px`;
+    ring.style.borderColor = this.color;
+  }
+
+  /** The colour of what is painted. */
+  get color() {
+    const id = this.erasing || this.brush.tool === "eraser" ? UNKNOWN : this.brush.class;
+    return id === UNKNOWN ? "#ffffff" : this.calls.color(id);
   }
 
   /** @param {Point} point @param {{erase: boolean, add: boolean, twice: boolean}} how */
@@ -115,6 +150,7 @@ export class Tools {
     if (active?.points) {
       const fresh = [/** @type {Point} */ (active.points.at(-1))];
       for (const point of points) if (point[0] !== fresh.at(-1)?.[0] || point[1] !== fresh.at(-1)?.[1]) fresh.push(point);
+      this.placeRing();
       if (fresh.length < 2) return;
       active.points.push(...fresh.slice(1));
       this.labels.draw({ ...active, points: fresh }, this.view.level);
@@ -214,6 +250,7 @@ export class Tools {
       this.calls.say(`Object ${object}: now click the one that belongs to it.`);
     } else {
       this.calls.commit({ ...this.#action("merge", [point]), object: this.first, other: object });
+      this.calls.say(`Object ${object} belongs to object ${this.first} now.`);
       this.first = 0;
     }
   }
@@ -248,8 +285,7 @@ export class Tools {
         context.stroke();
       }
     };
-    const id = this.erasing || tool === "eraser" ? UNKNOWN : this.brush.class;
-    const color = id === UNKNOWN ? "#ffffff" : this.calls.color(id);
+    const { color } = this;
     if (this.points.length) {
       const line = [...this.points, ...(tool === "lasso" || !at ? [] : [at])].map(([x, y]) => view.toCanvas(x, y));
       if (tool === "split" && line.length > 2) line.splice(1, line.length - 2);
@@ -266,20 +302,15 @@ export class Tools {
         }
       }
     }
-    if (!at || tool === "hand") return;
+    if (!at || !this.aim) return;
     const [x, y] = view.toCanvas(...at);
-    const radius = size / 2 * view.scale;
-    const round = tool === "brush" || tool === "eraser";
-    if (round) twice(() => context.arc(x, y, Math.max(radius, 1), 0, 2 * Math.PI), color);
-    if (!round || radius < 4 * ratio || this.aim) {
-      const gap = round ? radius + 3 * ratio : 3 * ratio;
-      twice(() => {
-        for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-          context.moveTo(x + dx * gap, y + dy * gap);
-          context.lineTo(x + dx * (gap + 7 * ratio), y + dy * (gap + 7 * ratio));
-        }
-      }, color);
-    }
+    const gap = (tool === "brush" || tool === "eraser" ? size / 2 * view.scale : 0) + 3 * ratio;
+    twice(() => {
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(x + dx * gap, y + dy * gap);
+        context.lineTo(x + dx * (gap + 7 * ratio), y + dy * (gap + 7 * ratio));
+      }
+    }, color);
   }
 }
 
