@@ -473,6 +473,86 @@ def test_a_project_is_a_data_set(tmp_path: Path) -> None:
     assert set(np.unique(record.instances)) == {0, 1}
 
 
+def test_a_check_finds_no_fault_in_what_was_painted_since_the_last(tmp_path: Path) -> None:
+    from keras_unetres.doctor.check import check
+
+    folder = make(tmp_path)
+    for number in range(2):
+        with Project(folder, silent) as project:
+            for index in range(2):
+                project.stroke(index, stroke(3 * number + index))
+                project.stroke(index, stroke(3 * number + index + 10, points=[[50, 30 - number]], **{"class": 0}))
+        checkup = check(folder, progress=False)
+        assert not checkup.faults and (folder / ".unetres-hashes.json").is_file()
+    Image.fromarray(np.zeros(SHAPE, np.uint8)).save(folder / "masks" / "p0.png")  # by something else
+    assert [fault.kind for fault in check(folder, progress=False).faults] == ["changed"]
+
+
+def test_a_data_set_is_opened_for_correction(tmp_path: Path, cells: Path) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.data.records import read_records
+    from keras_unetres.workflows.annotate import prepare_project
+
+    folder = prepare_project(cells, tmp_path / "project", None, silent)
+    records = read_records(open_dataset(cells), ["all"], progress=False)["all"]
+    with Project(folder, silent) as project:
+        assert project.classes == records.classes.names and len(project.images) == len(records)
+        for index, state in enumerate(project.images):
+            record = next(each for each in records if each.name == state.picture.name)
+            canvas = project.canvas(index)
+            assert (canvas.classes == record.mask).all()
+            assert canvas.objects is not None and ((canvas.objects > 0) == (record.instances > 0)).all()
+        answer = project.stroke(0, stroke(0, object="new", points=[[9, 9]]))
+        assert answer["object"] == records[0].instances.max() + 1
+        project.undo(0, {"id": "u"})
+        assert project.summary()["images"][0]["painted"] == 1 and not project.images[0].done
+    again = read_records(open_dataset(folder), ["all"], progress=False)["all"]
+    assert all((a.mask == b.mask).all() for a, b in zip(again, records, strict=True))
+
+
+def test_folders_that_cannot_be_are_named(tmp_path: Path) -> None:
+    from keras_unetres.workflows.annotate import prepare_project
+
+    pictures = draw_pictures(tmp_path / "pictures")
+    for source, out, classes, why in (
+        (pictures, None, None, "say where the project is to be"),
+        (pictures, pictures / "project", None, "lie in each other"),
+        (tmp_path / "none", tmp_path / "project", None, "no such folder"),
+        (pictures, tmp_path / "project", ("cell",), "needs classes"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            prepare_project(source, out, classes, silent)
+    folder = prepare_project(pictures, tmp_path / "project", ("background", "cell"), silent)
+    with pytest.raises(UsageError, match="has other classes"):
+        prepare_project(folder, None, ("background", "dog"), silent)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(pictures / "added.png")
+    (pictures / "broken.png").write_bytes(b"\x89PNG")
+    lines: list[str] = []
+    prepare_project(pictures, folder, None, lines.append)
+    with Project(folder, silent) as project:
+        assert [state.picture.name for state in project.images] == ["p0.png", "p1.png", "added.png"]
+    assert len(lines) == 1 and lines[0].startswith("left out") and "broken.png" in lines[0]
+
+
+def test_pages_of_a_stack_and_twins_are_images_of_their_own(tmp_path: Path) -> None:
+    import tifffile
+
+    (tmp_path / "pictures" / "sub").mkdir(parents=True)
+    stack = np.random.default_rng(0).integers(0, 60_000, (3, 20, 30), np.uint16)
+    tifffile.imwrite(tmp_path / "pictures" / "stack.tif", stack, photometric="minisblack")
+    for name in ("a.png", "a.jpg", "sub/a.png"):
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "pictures" / name)
+    folder = tmp_path / "project"
+    found = find_pictures(tmp_path / "pictures", silent)
+    make_project(folder, tmp_path / "pictures", ("background", "cell"), None, found, silent)
+    with Project(folder, silent) as project:
+        names = [state.picture.name for state in project.images]
+        assert names == ["a.jpg", "a.png", "stack.tif#0", "stack.tif#1", "stack.tif#2", "sub/a.png"]
+        assert len({state.picture.stem for state in project.images}) == 6
+        page = project.pictures.level(project.picture_file(3), 0)
+        assert (page[..., 0] == stack[1]).all() and project.images[3].picture.dtype == "uint16"
+
+
 def test_what_a_kill_left_of_a_new_project_is_gone_on_with(tmp_path: Path) -> None:
     folder = make(tmp_path)
     (folder / "painting" / "project.json").unlink()

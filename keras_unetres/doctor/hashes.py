@@ -50,6 +50,21 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
     return findings, f"{counted(len(kept), 'hash', 'hashes')} in {HASHES}; later checks compare with them{lost}"
 
 
+def forget(base: Path, files: Collection[str]) -> None:
+    """Forget the hashes of files that were changed on purpose, by their names below `base`; later checks take them new.
+
+    Raises:
+        FileSystemError: the hashes cannot be written.
+    """
+    file = base / HASHES
+    if not file.is_file():
+        return
+    known, _ = _read(file)
+    kept = {name: digest for name, digest in known.items() if name not in files}
+    if kept != known:
+        write_json(file, {"version": 1, "files": kept})
+
+
 def _read(file: Path) -> tuple[dict[str, str], str]:
     """Return the hashes of earlier checks, or none and a note that they are lost."""
     try:

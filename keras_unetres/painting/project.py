@@ -555,11 +555,22 @@ class Project:
                 is_empty = values is None or not (values != (0 if values.dtype == np.uint16 else IGNORE)).any()
                 _write_or_remove(path, None if is_empty else values, revision)
                 self._own_files[path] = _stat(path)
+            self._forget_hashes(index)
         except UnetresError:
             with self.lock:
                 now = time.monotonic()
                 self._dirty.setdefault(index, (now, now))
             raise
+
+    def _forget_hashes(self, index: int) -> None:
+        """Have later checks of the data set take the masks of an image as they are now."""
+        if (self.folder / ".unetres-hashes.json").is_file():
+            from ..doctor.hashes import forget
+
+            names = [
+                path.relative_to(self.folder).as_posix() for path in (self.mask_file(index), self.objects_file(index))
+            ]
+            forget(self.folder, names)
 
     def _keep_foreign(self, path: Path) -> None:
         """Put a file aside that something else has written in the place of a mask since the project was opened."""
