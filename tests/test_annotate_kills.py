@@ -31,7 +31,9 @@ class Server:
 
     def __init__(self, pictures: Path, project: Path) -> None:
         words = ["annotate", str(pictures), "--out", str(project), "--no-browser", "--no-learn"]
-        self.process = subprocess.Popen([sys.executable, "-c", START, *words], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert self.process.stdout is not None
         for line in self.process.stdout:
             found = re.match(r"serving +http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line)
@@ -58,6 +60,8 @@ class Server:
     def ended(self) -> int:
         assert self.process.stdout is not None
         with self.process.stdout:
+            said = self.process.stdout.read()
+            assert "Traceback" not in said, said
             return self.process.wait(30)
 
 
@@ -105,7 +109,12 @@ def kill_again_and_again(tmp_path: Path, kills: int, seed: int) -> tuple[int, in
             waiting = None
         if not is_last:
             server.ended()
+    events = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    events.request("GET", "/api/events", headers={"X-Unetres-Token": server.token})
+    stream = events.getresponse()
     server.process.send_signal(signal.SIGINT)
+    assert stream.read().endswith(b'data: {"ending": true}\n\n')  # and does not hold the server up
+    events.close()
     assert server.ended() == 0
     check(folder, answers)
     return len(answers), again

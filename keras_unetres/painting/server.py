@@ -278,6 +278,8 @@ class _Server:
                         yield b":\n\n"
                         continue
                     yield b"data: " + json.dumps(event).encode() + b"\n\n"
+                    if event.get("ending"):
+                        return
             finally:
                 end()
 

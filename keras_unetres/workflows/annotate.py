@@ -106,7 +106,7 @@ def annotate(
             )
         if browser:
             webbrowser.open(address)
-        serve(app, listening)
+        serve(app, listening, lambda: project.tell({"ending": True}))
     say(f"next       unetres train {shlex.quote(str(folder))} --out run")
 
 
@@ -295,9 +295,18 @@ def listen(host: str, port: int, is_wish: bool = False) -> socket.socket:
     return listening
 
 
-def serve(app: Any, listening: socket.socket) -> None:
-    """Serve an application on a socket, until SIGINT or SIGTERM; open streams do not delay the end."""
+def serve(app: Any, listening: socket.socket, ending: Callable[[], None]) -> None:
+    """Serve an application on a socket, until SIGINT or SIGTERM.
+
+    Args:
+        ending: called at the signal; it ends the streams that are open.
+    """
     import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            ending()
+            super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         app,
@@ -305,11 +314,11 @@ def serve(app: Any, listening: socket.socket) -> None:
         access_log=False,
         server_header=False,
         lifespan="off",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=3,
         ws="none",
     )
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # uvicorn raises the signal again when it has ended
         pass
     finally:
