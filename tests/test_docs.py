@@ -142,7 +142,9 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch, *, run: bool) -> No
     if words[0] not in MAIN:
         return
     main = MAIN[words[0]]
-    serves = words[1:2] == ["serve-demo"] or (words[:2] == ["unetres-edge", "web"] and "--out" not in words)
+    serves = words[1:2] in (["serve-demo"], ["annotate"]) or (
+        words[:2] == ["unetres-edge", "web"] and "--out" not in words
+    )
     if serves or not run:
         with only_parsing(patch), pytest.raises(_Parsed):
             main(words[1:])
