@@ -76,6 +76,12 @@ def test_it_starts_from_what_the_rules_choose(cells: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+def test_a_plan_names_what_would_be_compared(cells: Path) -> None:
+    lines: list[str] = []
+    ku.plan(cells, options=TrainSettings().with_flat({"search": "quick"}), say=lines.append)
+    assert lines[-1].startswith("search    filters16_depth4, filters8_depth4, filters32_depth4")
+
+
 @pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_bit_for_bit(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

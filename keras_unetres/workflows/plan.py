@@ -10,6 +10,7 @@ from unetres_edge.errors import UsageError
 from unetres_edge.files import write_json
 
 from ..planning import plan_training
+from ..planning.candidates import find_candidates
 from ..settings import TrainSettings
 from ..tasks import TASKS
 from ..tasks.reading import open_records, prepare_data
@@ -55,6 +56,9 @@ def plan(
     )
     for line in decided.lines():
         say(line)
+    if options.fit.search != "none":
+        candidates = find_candidates(options, decided.apply(options), options.fit.search)
+        say(f"search    {', '.join(candidate.name for candidate in candidates)}")
     if out is not None:
         write_json(out, decided.to_dict())
     return decided.to_dict()
