@@ -13,6 +13,7 @@ from keras_unetres.planning.candidates import RUNGS, find_candidates, last_epoch
 from keras_unetres.runs import Plan, RunFolder
 from keras_unetres.settings import TrainSettings
 from keras_unetres.training import trainer
+from keras_unetres.workflows.plan import plan
 from unetres_edge.errors import RunFolderError, UsageError
 
 
@@ -78,7 +79,7 @@ def test_it_starts_from_what_the_rules_choose(cells: Path, tmp_path: Path) -> No
 
 def test_a_plan_names_what_would_be_compared(cells: Path) -> None:
     lines: list[str] = []
-    ku.plan(cells, options=TrainSettings().with_flat({"search": "quick"}), say=lines.append)
+    plan(cells, options=TrainSettings().with_flat({"search": "quick"}), say=lines.append)
     assert lines[-1].startswith("search    filters16_depth4, filters8_depth4, filters32_depth4")
 
 
