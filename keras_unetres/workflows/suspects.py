@@ -125,19 +125,29 @@ def suspects(
 
 
 def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...]]]:
-    """Yield the images that are trained on and those that are left out, every one once; parts and order are mixed."""
-    samples = dataset.split("all")
-    if len(samples) < 2 * folds:
+    """Yield the images that are trained on and those that are left out, every one once; parts and order are mixed.
+
+    Images of one group, such as a patient, are left out together.
+    """
+    from ..data.splits import group_of
+
+    samples, pattern = dataset.split("all"), dataset.reading.group_by
+    groups: dict[str, list[int]] = {}
+    for place, sample in enumerate(samples):
+        group = sample.name if pattern is None else group_of(sample.name, pattern, dataset.base)
+        groups.setdefault(group, []).append(place)
+    if len(groups) < 2 * folds:
         raise DataError(
-            "too few images to leave some out",
+            "too few images to leave some out" if pattern is None else "too few groups to leave some out",
             file=dataset.root,
             expected=f"at least {2 * folds}",
-            found=len(samples),
+            found=len(groups),
             fix="use fewer --folds, from 2",
         )
-    order = np.random.default_rng(0).permutation(len(samples))
+    order = np.random.default_rng(0).permutation(len(groups))
+    members = list(groups.values())
     for number in range(folds):
-        out = set(order[number::folds].tolist())
+        out = {place for group in order[number::folds].tolist() for place in members[group]}
         yield {
             "train": tuple(each for place, each in enumerate(samples) if place not in out),
             "val": tuple(samples[place] for place in sorted(out)),
