@@ -376,7 +376,6 @@ if (job.axe) {
 // Other servers of the same address do not know this page's token: it says so, and keeps what is painted
 await kill();
 job.serve[job.serve.length - 1] = "another-token";
-const address = job.url;
 job.url = job.url.replace(/token=.*/, "token=another-token");
 await start();
 await press("b");
@@ -388,8 +387,26 @@ await page.reload();
 await page.waitForSelector("html[data-ready]");
 await settled();
 report.after = await page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("unetres/")).length);
-void address;
 
 await browser.close();
+
+// The browser is killed a moment after a stroke
+report.killed = [];
+for (let round = 0; round < 4; round++) {
+  const served = await chromium.launchServer({ executablePath: job.chromium, args: ["--no-sandbox"] });
+  const client = await chromium.connect(served.wsEndpoint());
+  page = await client.newPage({ viewport: { width: 1280, height: 820 } });
+  await page.goto(`${job.url}#image=2`);
+  await page.waitForSelector("html[data-ready]");
+  await press("End");
+  const before = await page.evaluate(async () => (await (await fetch("/api/project")).json()).images[1].revision);
+  for (let stroke = 0; stroke < 5; stroke++) await drag([[40 * stroke + 20, 50 * round + 30], [40 * stroke + 50, 50 * round + 40]], { steps: 1 });
+  await pause(200);
+  const ended = new Promise((done) => served.process().once("exit", done));
+  served.process().kill("SIGKILL");
+  await ended;
+  const answer = await fetch(`${new URL(job.url).origin}/api/project`, { headers: { "X-Unetres-Token": "another-token" } });
+  report.killed.push((await answer.json()).images[1].revision - before);
+}
 await kill();
 writeFileSync(`${job.out}/report.json`, JSON.stringify(report));

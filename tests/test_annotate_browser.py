@@ -26,7 +26,7 @@ from test_annotate_page import inside_brush, inside_polygon
 pytestmark = pytest.mark.long
 
 SIZES = [(400, 300)] * 5 + [(3000, 2200)]
-STROKES = 100
+STROKES = int(os.environ.get("UNETRES_STROKES", "100"))
 TOKEN = "a-token-of-the-test"
 UNKNOWN = 255
 
@@ -165,7 +165,7 @@ def test_every_tool_paints_what_was_drawn(seen: tuple[Path, dict[str, Any]]) -> 
 
 def test_undo_and_redo_go_all_the_way(seen: tuple[Path, dict[str, Any]]) -> None:
     project, report = seen
-    classes, _, done = replay(project, 1)
+    classes, _, done = replay(project, 1, STROKES)
     assert len(done) == STROKES
     np.testing.assert_array_equal(decoded(report["many"]["mask"]), classes)
     np.testing.assert_array_equal(numbers(report["many"]["seen"], SHAPE), classes)
@@ -261,6 +261,10 @@ def test_a_server_with_another_token_is_named(seen: tuple[Path, dict[str, Any]])
     _, report = seen
     assert "token" in report["token"] and "1 change kept here" in report["token"]
     assert report["after"] == 0, "it was sent from the new address"
+
+
+def test_what_was_painted_outlives_the_browser(seen: tuple[Path, dict[str, Any]]) -> None:
+    assert seen[1]["killed"] == [5] * 4
 
 
 def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -> None:

@@ -29,8 +29,10 @@ import { ServerError } from "./api.js";
  * @property {boolean} [complete]
  * @property {string} [name] of the image, by which another session of the server knows it again
  * @property {string} [refused] what the server said against it
+ * @property {string} [fix] what it said to do about it
  */
 
+const PAINTS = new Set(["brush", "polygon", "lasso", "fill"]); // tools whose work is kept where the server refuses it
 const FIRST_PAUSE = 250; // ms until it is tried again, doubled each time
 const LAST_PAUSE = 4000;
 
@@ -109,7 +111,7 @@ export class Outbox {
    * @param {object} calls
    * @param {(image: number) => number} calls.base the newest revision of an image that is shown
    * @param {(action: Action, changed: Changed, base: number) => void} calls.answered with the revision that it was based on
-   * @param {(action: Action, error: ServerError) => void} calls.refused
+   * @param {(action: Action, error: ServerError, kept: boolean) => void} calls.refused whether it is kept, to be tried again
    * @param {() => void} calls.changed something waits, or waits no more
    */
   constructor(api, kept, calls) {
@@ -175,6 +177,7 @@ export class Outbox {
     const again = this.refused.splice(0);
     for (const { key, action } of again) {
       delete action.refused;
+      delete action.fix;
       this.waiting.push({ key, action });
       this.kept.put(key, action).catch(() => {});
     }
@@ -216,10 +219,13 @@ export class Outbox {
         }
         this.trouble = null;
         this.waiting.shift();
-        entry.action.refused = error.message;
-        this.refused.push(entry);
-        this.kept.put(entry.key, entry.action).catch(() => {});
-        this.calls.refused(entry.action, error);
+        const kept = PAINTS.has(entry.action.tool ?? "");
+        if (kept) {
+          Object.assign(entry.action, { refused: error.message, fix: error.fix });
+          this.refused.push(entry);
+          this.kept.put(entry.key, entry.action).catch(() => {});
+        } else void this.kept.remove(entry.key);
+        this.calls.refused(entry.action, error, kept);
       }
       this.calls.changed();
     }
@@ -228,8 +234,8 @@ export class Outbox {
 
   /** @param {Action} action @param {number} base @returns {Promise<Changed>} */
   #send(action, base) {
-    const { image, kind, name, refused, ...body } = action;
-    void name, refused;
+    const { image, kind, name, refused, fix, ...body } = action;
+    void name, refused, fix;
     if (typeof body.object === "string" && body.object.startsWith("new:")) body.object = "new"; // the action that made it was refused
     const sent = { ...body, base };
     const text = JSON.stringify(sent);

@@ -151,7 +151,7 @@ function showSaved() {
   if (outbox.trouble) lost();
   else if (refused) {
     const [{ action }] = outbox.refused;
-    notice(`${many(refused, "change")} refused: ${action.refused}`, "nothing else is lost", {
+    notice(`${many(refused, "change")} refused: ${action.refused}`, action.fix, {
       buttons: [["Try again", () => outbox.retry()], ["Discard", () => outbox.discard()]],
     });
   } else if ($("trouble").dataset.kind === "waiting" && !$("trouble").hidden) {
@@ -209,15 +209,16 @@ function take(row, about) {
   }
 }
 
-/** @param {import("./outbox.js").Action} action @param {ServerError} error */
-function refused(action, error) {
+/** @param {import("./outbox.js").Action} action @param {ServerError} error @param {boolean} kept */
+function refused(action, error, kept) {
   if (image?.index === action.image) {
     labels.settle(action, null);
     labels.change([[0, 0, image.width, image.height]], ["classes", "objects"]);
     scene.draw();
   }
   for (const event of heard.splice(0)) hear(event);
-  say(error.message);
+  if (!kept) notice(error.message, error.fix);
+  if (region) refreshSoon();
 }
 
 // What others do
@@ -229,6 +230,7 @@ function hear(event) {
     return;
   }
   if (event.missed) void reload();
+  if (event.ending) say("The server is being ended. What you paint from now on is kept here.");
   if (event.note) notice(event.note, "");
   if (event.unwritten !== undefined) {
     if (event.unwritten) notice(`masks cannot be written: ${event.unwritten}`, "all strokes are in the journal; make room, and they are written");
@@ -319,7 +321,8 @@ function openImage(index) {
   if (tools.busy || labels.active) tools.up();
   tools.cancel();
   image = row;
-  location.hash = `image=${index + 1}`;
+  const asked = new URLSearchParams(location.hash.slice(1)).get("image");
+  if (asked !== `${index + 1}` && asked !== row.name) history.replaceState(null, "", `#image=${index + 1}`);
   revisions.set(index, Math.max(row.revision, revisions.get(index) ?? 0));
   Object.assign(tools, { image: index, name: row.name });
   labels.open(row, outbox.of(index));
@@ -462,7 +465,7 @@ function showChannels() {
   if (choice) {
     $("channels").replaceChildren(...["Red", "Green", "Blue"].map((name, at) => {
       const select = element("select", { id: `channel${at}`, "aria-label": `Channel shown as ${name.toLowerCase()}` },
-        element("option", { value: "", textContent: "–" }),
+        at > 0 && element("option", { value: "", textContent: "–" }),
         ...Array.from({ length: row.channels }, (_, channel) => element("option", { value: `${channel}`, textContent: `${channel + 1}` })));
       select.value = `${at}`;
       select.onchange = showQuery;
@@ -483,9 +486,11 @@ function showChannels() {
 function showQuery() {
   const row = /** @type {ImageRow} */ (image);
   const query = new URLSearchParams();
-  if (row.channels > 3) {
-    const chosen = [0, 1, 2].map((at) => $(`channel${at}`).value).filter((value) => value !== "");
-    if (chosen.length) query.set("show", chosen.join(","));
+  if (row.channels > 3) { // one channel is shown in grey, two as red and green
+    const green = $("channel1").value !== "";
+    if (!green) $("channel2").value = "";
+    $("channel2").disabled = !green;
+    query.set("show", [0, 1, 2].map((at) => $(`channel${at}`).value).filter((value) => value !== "").join(","));
   }
   const [low, high] = [$("low"), $("high")].map(({ value, placeholder }) => (value === "" ? placeholder : value));
   if (($("low").value !== "" || $("high").value !== "") && Number(low) < Number(high)) {
@@ -763,6 +768,7 @@ function toggleComplete() {
 
 addEventListener("keydown", (event) => {
   const target = /** @type {HTMLElement} */ (event.target);
+  if (event.key === "Enter" && target.closest("input[type=number]")) $("stage").focus({ preventScroll: true });
   if ($("help").open || target.closest("input[type=number], select")) return;
   if (target.closest("button") && /^(Enter| )$/.test(event.key)) return;
   if (target.closest("input[type=checkbox], input[type=radio]") && /^( |Arrow.*)$/.test(event.key)) return;
@@ -890,6 +896,18 @@ new ResizeObserver(() => scene.resize()).observe($("stage"));
 
 // Begin
 
+/** Open what an address names: #image=3, counted from 1, or its name; &box=x0,y0,x1,y1 is brought into sight. @param {string} hash */
+function openPlace(hash) {
+  const asked = new URLSearchParams(hash.slice(1));
+  const named = asked.get("image") ?? "";
+  const at = project.images.findIndex(({ name, index }) => name === named || `${index + 1}` === named);
+  openImage(at < 0 ? image?.index ?? 0 : at);
+  const box = (asked.get("box") ?? "").split(",").map(Number);
+  if (box.length !== 4 || !box.every(Number.isFinite)) return;
+  view.show(/** @type {Box} */ (box));
+  looked();
+}
+
 async function begin() {
   try {
     project = await api.project();
@@ -928,8 +946,8 @@ async function begin() {
     $("start").textContent = "This project has no images.";
     return;
   }
-  const asked = Number(/image=(\d+)/.exec(location.hash)?.[1]) - 1;
-  openImage(project.images[asked] ? asked : 0);
+  openPlace(location.hash);
+  addEventListener("hashchange", () => openPlace(location.hash));
   if (project.unwritten) notice(`masks cannot be written: ${project.unwritten}`, "all strokes are in the journal");
   api.events(hear, connection);
   $("stage").focus({ preventScroll: true });

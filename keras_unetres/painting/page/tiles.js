@@ -12,7 +12,7 @@ import { TILE } from "./view.js";
 /** @typedef {import("./api.js").ImageRow} ImageRow */
 /** @typedef {"classes" | "objects" | "forest" | "network" | "confidence"} Layer */
 
-const AT_ONCE = 6; // requests
+const AT_ONCE = 2; // requests of a loader: of the six that browsers allow, one hears events, and one is for strokes
 const AGAIN = 1500; // ms after which a tile that failed is asked for again
 
 /** Fetches what is wanted, what is wanted most first, and lets go of what is wanted no more. */
