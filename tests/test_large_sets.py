@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +11,21 @@ import pytest
 from PIL import Image
 
 from keras_unetres.choices.augmentations import AUGMENTATIONS
-from keras_unetres.data import open_dataset, overflow, read_records, records, smears
+from keras_unetres.data import open_dataset, overflow, read_records, records, samples, smears
 from keras_unetres.data.overflow import Overflow
 from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.weighting import Weighting
 from keras_unetres.doctor import copies
 from keras_unetres.doctor.check import check
-from keras_unetres.doctor.nearest import find_nearest
+from keras_unetres.doctor.nearest import Chosen, find_nearest
 from keras_unetres.doctor.summaries import flips
+from keras_unetres.scores.confusion import Confusion
 from unetres_edge import Preprocessing
-from unetres_edge.images.decode import read_pixel_count
+from unetres_edge.images import decode
+from unetres_edge.images.bands import bands
+from unetres_edge.images.decode import read_image, read_mask, read_orientation, read_pixel_count
+from unetres_edge.results import draw
 
 WORDS = (np.dtype(np.int32), 2)
 WEIGHTS = (np.dtype(np.float32), 1)
@@ -148,13 +154,17 @@ def smooth(number: int) -> np.ndarray:
     return np.clip(128 + 15 * waves + rng.normal(0, 12, (32, 32)), 0, 255).astype(np.uint8)
 
 
+def every(pictures: np.ndarray) -> Chosen:
+    return Chosen(pictures, range(len(pictures)))
+
+
 def test_a_flipped_and_brightened_picture_is_the_nearest() -> None:
     known = np.stack([smooth(n) for n in range(300)])
     ways = [flips(known[n].reshape(1, -1))[n % 8].reshape(32, 32) for n in range(40)]
     others = np.stack([np.clip(way * 0.9 + 8, 0, 255).astype(np.uint8) for way in ways])
-    nearest = find_nearest(known, others, 4)
+    nearest = find_nearest(every(known), every(others), 4)
     assert [int(row[0]) for row in nearest] == list(range(40))
-    strangers = find_nearest(known, np.stack([smooth(n) for n in range(1000, 1040)]), 4)
+    strangers = find_nearest(every(known), every(np.stack([smooth(n) for n in range(1000, 1040)])), 4)
     assert (strangers == -1).mean() > 0.9  # hardly any picture is worth a comparison
 
 
@@ -184,3 +194,104 @@ def test_near_copies_are_those_of_comparing_each_with_each(tmp_path: Path, monke
     assert each_with_each == {
         (f"val/images/v{one}.png", f"train/images/{other}.png") for one, other in ((0, 3), (1, 7), (3, 5))
     }
+
+
+PEAK = """
+import contextlib, io, re, sys
+from pathlib import Path
+from keras_unetres.cli import main
+with contextlib.redirect_stdout(io.StringIO()):
+    status = main(sys.argv[1:])
+# The peak that getrusage gives may be that of the parent process.
+print(status, int(re.search("VmHWM: *([0-9]+)", Path("/proc/self/status").read_text().replace(chr(9), " "))[1]) // 1024)
+"""
+A_PICTURE = 80  # MB of one prepared sample of 4,500 px
+TINY = ["--no-plan", "--filters", "2", "--depth", "2", "--epochs", "1", "--augment", "none", "--precision", "float32"]
+
+
+def peak_of(*words: str | Path) -> int:
+    """Return the peak resident memory of a command in a process of its own, MB."""
+    found = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=True)
+    status, peak = found.stdout.split()
+    assert status in ("0", "None"), found.stderr
+    return int(peak)
+
+
+def write_large(folder: Path, count: int) -> Path:
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    grain = np.random.default_rng(0).integers(0, 256, (4500, 4500, 3)).astype(np.uint8)
+    for number in range(count):
+        mask = np.zeros((4500, 4500), np.uint8)
+        mask[300 * number : 300 * number + 2000, 1000:3000] = 1
+        image = Image.fromarray(np.roll(grain, number, 0) // 2 + mask[..., None] * np.uint8(100))
+        image.save(folder / "images" / f"{number}.png", compress_level=1)
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    return folder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.slow  # decodes and trains on pictures of 20 million pixels
+def test_twice_as_many_large_pictures_take_no_more_memory(tmp_path: Path) -> None:
+    three, six = write_large(tmp_path / "three", 3), write_large(tmp_path / "six", 6)
+    checked = [peak_of("check", folder) for folder in (three, six)]
+    trained = [
+        peak_of("train", folder, "--out", folder / "run", "--size", "512", "--batch", "4", *TINY)
+        for folder in (three, six)
+    ]
+    assert checked[1] - checked[0] < A_PICTURE, checked
+    assert trained[1] - trained[0] < A_PICTURE, trained
+    assert checked[1] < 500, checked  # decoded by Pillow and as an array, 140 MB, beside the package itself
+
+
+def test_bands_are_all_rows_once() -> None:
+    for shape, pixels in (((7, 5), 10), ((7, 5), 3), ((1, 1), 1), ((0, 4), 8), ((6, 2, 3), 100)):
+        rows = np.concatenate([np.arange(shape[0])[band] for band in bands(shape, pixels)] or [np.zeros(0)])
+        np.testing.assert_array_equal(rows, np.arange(shape[0]))
+
+
+def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    mask = rng.choice(np.array([0, 1, 2, 255], np.uint8), (37, 23))
+    image = rng.integers(0, 65536, (37, 23, 3)).astype(np.uint16)
+    colors = [(0, 0, 0), (250, 10, 10), (90, 0, 0)]
+    Image.fromarray((image >> 8).astype(np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(mask > 0).save(tmp_path / "b.png")
+    Image.fromarray(image[..., 0]).save(tmp_path / "c.png")
+
+    def computed() -> list[np.ndarray]:
+        found = [Preprocessing(channels=3, per_image=stretch).prepare(image) for stretch in (None, (1, 99))]
+        found += [Preprocessing(channels=1).prepare(image), draw.overlay(found[0], mask, colors)]
+        found += [Confusion.of(mask, np.roll(mask, 1, 0) % 3, 3).counts, records.count_ids(mask, 3)]
+        found += [samples._spread_over(mask, class_id, most) for class_id, most in ((0, 5), (1, 10**6), (9, 4))]
+        found += [read_image(tmp_path / "a.png"), read_mask(tmp_path / "b.png"), read_image(tmp_path / "c.png")]
+        return [*found, np.array(smears.is_smeared(mask, [0, 2]))]
+
+    whole = computed()
+    monkeypatch.setattr(bands, "__defaults__", (60,))
+    monkeypatch.setattr(decode, "AT_ONCE", 60)
+    monkeypatch.setattr(smears, "_AT_ONCE", 60)
+    monkeypatch.setattr(records, "_AT_ONCE", 60)
+    for one, other in zip(whole, computed(), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    flat = np.flatnonzero(mask == 0)
+    places = flat[np.linspace(0, len(flat) - 1, 5).astype(int)]
+    np.testing.assert_array_equal(whole[6], np.stack(np.divmod(places, 23), 1))
+    np.testing.assert_array_equal(whole[9], (image >> 8).astype(np.uint8))
+
+
+def test_the_turn_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (8, 6)).save(tmp_path / "turned.png", exif=exif)
+    Image.new("L", (8, 6)).save(tmp_path / "plain.png")
+    data = (tmp_path / "turned.png").read_bytes()
+    at = data.index(b"eXIf") - 4
+    chunk = data[at : at + 12 + int.from_bytes(data[at : at + 4], "big")]
+    rest = data.replace(chunk, b"")
+    end = rest.index(b"IEND") - 4
+    (tmp_path / "late.png").write_bytes(rest[:end] + chunk + rest[end:])  # EXIF after the pixels
+    assert [read_orientation(tmp_path / f"{name}.png") for name in ("turned", "plain", "late")] == [6, 1, 6]
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
+    assert [read_orientation(tmp_path / f"{name}.png") for name in ("turned", "plain")] == [6, 1]

@@ -662,7 +662,7 @@ def test_a_filmstrip_grows_and_forgets_what_is_done_again(tmp_path: Path) -> Non
 
 def test_watched_samples_are_drawn_with_the_weights_of_the_moment() -> None:
     pictures = make_pictures(2)
-    watched = Watched(make_segmenter(), pictures)
+    watched = Watched(make_segmenter(), pictures, range(2))
     drawn = watched()
     assert list(drawn) == list(watched.truths) == ["0.png", "1.png"]
     assert drawn["0.png"].shape == (20, 24, 3)

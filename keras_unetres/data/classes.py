@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unetres_edge.errors import DataError, Fix
+from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import find_background
 from unetres_edge.model.card import default_colors
@@ -82,10 +83,18 @@ class Classes:
         if highest - lowest < _WIDEST_TABLE:
             table = np.full(highest - lowest + 1, IGNORE, np.uint8)
             table[[value - lowest for value in self.values]] = list(self.values.values())
-            return table[stored.astype(np.int64) - lowest]
+            return _mapped(stored, lambda values: table[values.astype(np.int64) - lowest])
         keys = np.array(sorted(self.values))  # packed colours
         table = np.array([self.values[int(key)] for key in keys], np.uint8)
-        return table[np.searchsorted(keys, stored)]
+        return _mapped(stored, lambda values: table[np.searchsorted(keys, values)])
+
+
+def _mapped(stored: np.ndarray, look_up: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return what is looked up for the values of a mask (H, W), as uint8."""
+    ids = np.empty(stored.shape, np.uint8)
+    for rows in bands(stored.shape):
+        ids[rows] = look_up(stored[rows])
+    return ids
 
 
 def decide_classes(

@@ -56,6 +56,11 @@ class Overflow:
         with self._one if height * width > _LARGE else contextlib.nullcontext():
             yield
 
+    def is_large(self, index: int) -> bool:
+        """Whether a sample that has room here is decoded alone."""
+        height, width = self._shapes.get(index, (0, 0))
+        return index in self._places and height * width > _LARGE
+
     def write(self, index: int, planes: Sequence[np.ndarray]) -> None:
         """Keep the planes (H, W, n) of a sample if there is room; a disk that is full after all keeps nothing."""
         at = self._places.get(index)

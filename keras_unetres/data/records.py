@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from unetres_edge.errors import DataError, Fix, UnetresError
+from unetres_edge.images.bands import bands
 from unetres_edge.images.decode import read_colors
 from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
@@ -42,7 +43,7 @@ from .turned import Turn, find_unclear, lay, turned_note
 
 _MEMORY = 128 << 20  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
 _AT_ONCE = 1 << 22  # px that are looked at in one piece, where pieces do
-_large = threading.Lock()  # held while a large image is decoded, which takes several times its size
+_large = threading.RLock()  # held while a large image is decoded and looked at, which takes several times its size
 _MOST_COLORS = 64
 _MOST_LISTED = 12  # values of a mask that a finding lists
 
@@ -287,17 +288,28 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S],
 def _look_at_all(
     samples: Sequence[Sample], dataset: Dataset, scaled: Preprocessing | None, progress: bool
 ) -> list[Look]:
-    kept = 0
-    looks = []
-    for look in in_parallel(lambda sample: look_at(sample, dataset, scaled), samples, progress=progress):
-        kept += look.nbytes
-        looks.append(look if kept <= _MEMORY else _forget(look))
-    return looks
+    kept, counting = 0, threading.Lock()
+
+    def look(sample: Sample) -> Look:
+        """Look at a sample, and forget its pixels here, as looks wait to be taken, where there is no room for them."""
+        nonlocal kept
+        with alone(sample):
+            found = look_at(sample, dataset, scaled)
+            with counting:
+                kept += found.nbytes
+                return found if kept <= _MEMORY else _forget(found)
+
+    return list(in_parallel(look, samples, progress=progress))
 
 
 def _forget(look: Look) -> Look:
     """Return a look that keeps what it told, but no pixels."""
     return replace(look, image=None, mask=None, instances=None, weight=None)
+
+
+def alone(sample: Sample) -> contextlib.AbstractContextManager[object]:
+    """Return a context that holds back other large images where that of a sample is one."""
+    return _large if sample.image.is_large else contextlib.nullcontext()
 
 
 def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None) -> Look:
@@ -308,7 +320,7 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
     """
     if sample.class_id is not None:
         return _look_at_image(sample, dataset, scaled)
-    with _large if sample.image.is_large else contextlib.nullcontext():
+    with alone(sample):
         return _look_at_pair(sample, dataset)
 
 
@@ -377,9 +389,9 @@ def _look_at_image(sample: Sample, dataset: Dataset, scaled: Preprocessing | Non
 
 def pieces(values: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the rows of an array (H, W) or (H, W, C) in pieces, so that what is computed of each stays small."""
-    rows = max(1, _AT_ONCE // max(1, values.size // max(1, len(values))))
-    for start in range(0, len(values), rows):
-        yield values[start : start + rows]
+    channels = values.shape[-1] if values.ndim == 3 else 1
+    for rows in bands(values.shape, max(1, _AT_ONCE // channels)):
+        yield values[rows]
 
 
 def is_grey(image: np.ndarray) -> bool:
@@ -394,6 +406,14 @@ def count_values(mask: np.ndarray) -> dict[int, int]:
         values, counts = np.unique(piece, return_counts=True)
         total.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     return dict(sorted(total.items()))
+
+
+def count_ids(mask: np.ndarray, count: int) -> np.ndarray:
+    """Return how often each of the first `count` class ids is in a mask, or in ids of any shape, (count,) int64."""
+    flat, total = mask.ravel(), np.zeros(max(IGNORE + 1, count), np.int64)
+    for start in range(0, flat.size, _AT_ONCE):
+        total += np.bincount(flat[start : start + _AT_ONCE], minlength=len(total))
+    return total[:count]
 
 
 def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray | None, Finding | None]:

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 
 from unetres_edge.errors import DataError, ImageError, UnetresError, UsageError
 from unetres_edge.files import make_folder, write_bytes
+from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE, Placement, Preprocessing
 
 from .augment import pack, unpack, word_form
@@ -115,6 +116,7 @@ class Samples:
         if self.class_ids is None:
             self._keep_all()
         self._overflow = self._make_overflow()
+        self._put_large_away()
         self.groups = find_groups(self.samples)
         area = self.output[0] * self.output[1]
         crops = [max(1, round(h * w / area)) if pre.fit == "crop" else 1 for h, w in records.sizes]
@@ -131,8 +133,12 @@ class Samples:
             parts = self._overflow.read(index)
             if parts is not None:
                 return _prepared(parts[0], self.pre.channels, parts[1][..., 0] if self.weighted else None)
-            prepared = self._read(index)
-            self._overflow.write(index, _planes(prepared))
+            return self._put_away(index)
+
+    def _put_away(self, index: int) -> Prepared:
+        """Prepare a sample and write it to the temporary file."""
+        prepared = self._read(index)
+        self._overflow.write(index, _planes(prepared))
         return prepared
 
     @property
@@ -140,6 +146,12 @@ class Samples:
         """(height, width) of what the network gives of a crop."""
         height, width = self.pre.size
         return height - 2 * self.margin, width - 2 * self.margin
+
+    def _put_large_away(self) -> None:
+        """Prepare the large samples one by one, before a network takes memory, as each takes several times its size."""
+        for index in range(len(self)):
+            if self._overflow.is_large(index):
+                self._put_away(index)
 
     def shape(self, index: int) -> tuple[int, int]:
         """Return (height, width) of a prepared sample in px, with its margin; it is not read for that."""
@@ -211,11 +223,8 @@ class Samples:
         for index in range(len(self)):
             mask = self[index].mask
             for class_id, places in enumerate(by_class):
-                flat = np.flatnonzero(mask == class_id)
-                if len(flat):
-                    flat = flat[np.linspace(0, len(flat) - 1, min(len(flat), most)).astype(int)]
-                    rows, columns = np.divmod(flat, mask.shape[1])
-                    places.append(np.stack([np.full(len(flat), index), rows, columns], 1))
+                found = _spread_over(mask, class_id, most)
+                places += [np.insert(found, 0, index, 1)] if len(found) else []
         return [np.concatenate(places).astype(np.int64) for places in by_class if places]
 
     def _prepare(self, index: int) -> Prepared:
@@ -276,6 +285,22 @@ class Samples:
         if classes.background:
             said["background"] = classes.background
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _spread_over(mask: np.ndarray, class_id: int, most: int) -> np.ndarray:
+    """Return (n, 2) int64, row and column of at most so many pixels of a class in a mask (H, W), spread evenly."""
+    slices = list(bands(mask.shape))
+    counts = [int(np.count_nonzero(mask[rows] == class_id)) for rows in slices]
+    total, before = sum(counts), 0
+    wanted = np.linspace(0, total - 1, min(total, most)).astype(int)
+    found = []
+    for rows, count in zip(slices, counts, strict=True):
+        inside = wanted[(wanted >= before) & (wanted < before + count)] - before
+        before += count
+        if len(inside):
+            flat = np.flatnonzero(mask[rows] == class_id)[inside]
+            found.append(np.stack(np.divmod(flat + rows.start * mask.shape[1], mask.shape[1]), 1))
+    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
 
 
 def _class_ids(records: Records) -> np.ndarray | None:

@@ -8,21 +8,39 @@ import numpy as np
 from scipy import ndimage
 
 from unetres_edge.errors import Fix
+from unetres_edge.images.bands import bands
 
-_AT_ONCE = 1 << 22  # px that are filtered in one piece
+_AT_ONCE = 1 << 21  # px that are filtered in one piece
+_REACH = 2  # px around one that interpolation takes its value from
 FIX = Fix("export the mask again without anti-aliasing, and scale masks by nearest neighbour")
 
 
 def is_smeared(stored: np.ndarray, values: Collection[int], by_color: bool = False) -> bool:
     """Whether the values of a mask (H, W) that are no class lie between those around them, as interpolation does."""
-    strange = ~np.isin(stored, list(values))
+    known = list(values)
+    strange = between = 0
+    found: set[int] = set()
+    for rows in bands(stored.shape, _AT_ONCE):
+        above = min(rows.start, _REACH)
+        piece = stored[rows.start - above : rows.stop + _REACH]
+        own = slice(above, above + rows.stop - rows.start)
+        odd = ~np.isin(piece[own], known)
+        if odd.any():
+            strange += int(odd.sum())
+            between += int(_lie_between(piece, by_color)[own][odd].sum())
+            found |= set(np.unique(piece[own][odd]).tolist())
+    return strange > 0 and between > 0.8 * strange and len(found) > 1
+
+
+def _lie_between(stored: np.ndarray, by_color: bool) -> np.ndarray:
+    """Return whether each value, or a channel of it, lies between the least and the greatest around it."""
     between = np.zeros(stored.shape, bool)
     for shift in (0, 8, 16) if by_color else (0,):
         wide = stored.astype(np.int64) >> shift & (0xFF if by_color else -1)
-        low = ndimage.minimum_filter(wide, 5, mode="nearest")
-        high = ndimage.maximum_filter(wide, 5, mode="nearest")
+        low = ndimage.minimum_filter(wide, 2 * _REACH + 1, mode="nearest")
+        high = ndimage.maximum_filter(wide, 2 * _REACH + 1, mode="nearest")
         between |= (low < wide) & (wide < high)
-    return bool(strange.any() and between[strange].mean() > 0.8 and len(np.unique(stored[strange])) > 1)
+    return between
 
 
 def steps_over_classes(stored: np.ndarray, ignore: int | None) -> tuple[int, int]:

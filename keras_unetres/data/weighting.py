@@ -12,7 +12,7 @@ from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
 from .fixes import declare
-from .records import Record
+from .records import Record, count_ids
 from .targets import border_weight_map
 
 
@@ -52,10 +52,9 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int, power: float = 
     Returns:
         One weight a class, 1 for a class without a pixel. Weighted by them, the mean over labelled pixels is 1.
     """
-    counts = np.zeros(max(IGNORE + 1, num_classes), np.int64)
+    counts = np.zeros(num_classes, np.int64)
     for mask in masks:
-        counts += np.bincount(mask.ravel(), minlength=len(counts))
-    counts = counts[:num_classes]
+        counts += count_ids(mask, num_classes)
     present = int((counts > 0).sum())
     total = int(counts.sum())
     if power == 1:

@@ -16,7 +16,7 @@ from ..data.dataset import Dataset, open_dataset
 from ..data.declaration import Reading
 from ..data.findings import Finding, finding_of, in_order
 from ..data.kinds import KINDS
-from ..data.records import in_parallel
+from ..data.records import alone, in_parallel
 from ..data.turned import turned_note
 from .class_pixels import find_class_pixels
 from .copies import find_equal, find_near_copies
@@ -26,7 +26,7 @@ from .images import find_odd_images
 from .levels import find_few_levels
 from .palettes import find_other_palettes
 from .rims import find_rims
-from .summaries import DatasetSummary, ImageSummary, summarise
+from .summaries import DatasetSummary, ImageSummary, blank_smalls, summarise
 from .turned import find_turned_images
 from .unread import find_unread_files
 from .values import find_unknown_values
@@ -159,15 +159,18 @@ def _summarise(dataset: Dataset, progress: bool) -> DatasetSummary:
     """Decode all samples, and decide what the values of their masks mean."""
     samples = [(part, sample) for part, samples in dataset.splits.items() for sample in samples]
     shown = range(0, len(samples), max(1, len(samples) // _PICTURES))
+    smalls = blank_smalls(len(samples))
 
     def look(index: int) -> ImageSummary:
-        return summarise(*samples[index], dataset, large=index in shown)
+        part, sample = samples[index]
+        with alone(sample):
+            return summarise(part, sample, dataset, smalls[index], large=index in shown)
 
     images = tuple(in_parallel(look, range(len(samples)), progress=progress))
     masks = [image.counts for image in images if image.counts is not None]
     if not masks:
-        return DatasetSummary(dataset, images)
+        return DatasetSummary(dataset, images, smalls)
     try:
-        return DatasetSummary(dataset, images, decide_classes(dataset, masks))
+        return DatasetSummary(dataset, images, smalls, decide_classes(dataset, masks))
     except DataError as error:
-        return DatasetSummary(dataset, images, error=error)
+        return DatasetSummary(dataset, images, smalls, error=error)

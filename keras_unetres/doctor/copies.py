@@ -13,8 +13,8 @@ import numpy as np
 from ..data.copies import find_copies
 from ..data.findings import Finding, Where, relative
 from ..data.fixes import leave_out
-from .nearest import find_nearest
-from .summaries import DatasetSummary, ImageSummary, fingerprints, flips
+from .nearest import Chosen, find_nearest
+from .summaries import DatasetSummary, fingerprints, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
 _SPARSE, _ALIKE_IF_SPARSE = 60, 0.985  # pixels that tell a picture apart, and what is asked of fewer
@@ -33,33 +33,35 @@ def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
 
 def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
-    seen = [image for image in summary.images if image.content]
-    known = [image for image in seen if image.part == "train"]
+    images = summary.images
+    seen: dict[str, list[int]] = {part: [] for part in ("train", "val", "test")}
+    for place, image in enumerate(images):
+        if image.content and image.part in seen:
+            seen[image.part].append(place)
+    known = seen["train"]
     for part in ("val", "test"):
-        others = [image for image in seen if image.part == part]
-        for one, other in _alike(known, others):
+        others = seen[part]
+        for place, other_place in _alike(summary.smalls, known, others):
+            one, other = images[place], images[other_place]
             if one.content != other.content:
                 twin, file = (relative(image.sample.image.file, summary.dataset.base) for image in (one, other))
                 figures = {"part": other.part, "twin": twin, "twin_part": one.part}
                 name = other.sample.name
                 yield Finding("near-duplicate", Where(file, name), figures, leave_out(name))
-        known += others
+        known = known + others
 
 
-def _alike(
-    known: Sequence[ImageSummary], others: Sequence[ImageSummary]
-) -> Iterator[tuple[ImageSummary, ImageSummary]]:
-    """Yield (known, other) for the best match of each other picture, if both its fingerprints match.
+def _alike(smalls: np.ndarray, known: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield (known, other), places in `smalls`, for the best match of each other picture, if both fingerprints match.
 
     Of many pictures, each is compared with those alone that are nearest to it by figures that no flip changes.
     """
     if not known or not others:
         return
-    there, asked = (np.stack([image.small for image in images]) for images in (known, others))
+    there, asked = Chosen(smalls, known), Chosen(smalls, others)
     nearest = find_nearest(there, asked, _NEAREST) if len(known) * len(others) > _ALL_PAIRS else None
     for start in range(0, len(others), _ROWS):
-        block = asked[start : start + _ROWS]
-        coarse, fine = fingerprints(block)
+        coarse, fine = fingerprints(asked[start : start + _ROWS])
         telling = _telling(fine)
         if nearest is None:
             best, score = _best_of_all(there, coarse, fine)
@@ -70,7 +72,7 @@ def _alike(
             yield known[int(best[row])], others[start + int(row)]
 
 
-def _best_of_all(there: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_of_all(there: Chosen, coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the place of the picture in `there` (M, 32, 32) that is most like each other one, and how much."""
     best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)
     ways = list(zip(flips(coarse), flips(fine), strict=True))
@@ -88,7 +90,7 @@ def _best_of_all(there: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> tup
 
 
 def _best_of_nearest(
-    there: np.ndarray, nearest: np.ndarray, coarse: np.ndarray, fine: np.ndarray
+    there: Chosen, nearest: np.ndarray, coarse: np.ndarray, fine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_best_of_all` does, of the pictures alone whose places (N, k) are given for each; -1 for none."""
     best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)

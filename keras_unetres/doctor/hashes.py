@@ -32,8 +32,8 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
         return [], ""
     file = base / HASHES
     known, lost = _read(file) if mode == "keep" and file.exists() else ({}, "")
-    now = {relative(path, base): digest for image in summary.images for path, digest in image.files.items()}
-    names = {relative(path, base): image.sample.name for image in summary.images for path in image.files}
+    now = {relative(path, base): digest for image in summary.images for path, digest in image.files}
+    names = {relative(path, base): image.sample.name for image in summary.images for path, _ in image.files}
     changed = sorted(name for name in set(now) & set(known) if now[name] != known[name])
     findings = [
         Finding("changed", Where(name, names[name]), {"sha256": now[name][:12], "earlier": known[name][:12]}, _FIX)

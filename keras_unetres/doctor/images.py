@@ -20,7 +20,7 @@ def find_odd_images(summary: DatasetSummary) -> Iterator[Finding]:
         if image.constant:
             where = Where(relative(image.sample.image.file, base), name)
             yield Finding("constant-image", where, {}, leave_out_sample(image.sample, summary.dataset))
-        for file, ending in image.endings.items():
+        for file, ending in image.endings:
             where, fix = Where(relative(file, base), name), Fix(f"rename it to *{ending}")
             yield Finding("wrong-ending", where, {"format": ending[1:], "ending": ending}, fix)
     modes = Counter(image.mode for image in summary.images if image.mode)

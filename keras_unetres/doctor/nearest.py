@@ -8,6 +8,8 @@ Pictures that correlate by 0.98 therefore lie within sqrt(2 - 2 * 0.98) = 0.2 of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.fft import dctn
 from scipy.spatial import cKDTree
@@ -20,8 +22,26 @@ _REACH = (0.2, 0.45)  # by which coarse (correlation 0.98) and fine ones (0.9) o
 _ROWS = 512  # pictures at a time
 
 
-def find_nearest(known: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
-    """Return for each of `others` (N, 32, 32) the places (N, count) of the nearest in `known` (M, 32, 32); -1: none.
+class Chosen:
+    """Some of many pictures, (N, 32, 32) as a slice or an array of places is asked for, of which no copy is kept.
+
+    Args:
+        pictures: all of them.
+        places: of the chosen ones.
+    """
+
+    def __init__(self, pictures: np.ndarray, places: Sequence[int]) -> None:
+        self._pictures, self._places = pictures, np.asarray(places, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
+        return self._pictures[self._places[wanted]]
+
+
+def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
+    """Return for each of `others`, N pictures, the places (N, count) of the nearest in `known`; -1: none.
 
     Those that are left out by distance are not alike. Of more than `count` that may be, the nearest are taken.
     """
@@ -33,7 +53,7 @@ def find_nearest(known: np.ndarray, others: np.ndarray, count: int) -> np.ndarra
     return places.reshape(len(others), count)
 
 
-def _figures(small: np.ndarray) -> np.ndarray:
+def _figures(small: Chosen) -> np.ndarray:
     """Return (N, figures) float32 that no flip changes."""
     rows = []
     for start in range(0, len(small), _ROWS):

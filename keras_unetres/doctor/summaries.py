@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,6 @@ _MAGIC = (
 )
 
 
-_BLANK = np.zeros((_SIDE, _SIDE), np.uint8)
-
-
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
     """What is kept of a sample: its image and its mask.
@@ -56,7 +54,6 @@ class ImageSummary:
         size: (height, width) in px.
         mode: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded image.
-        small: (32, 32) uint8, the image made small and grey; `fingerprints` tells from it which images are alike.
         constant: whether the image has one value.
         picture: RGB thumbnail of the image, (h, w, 3) uint8, of a few images; else None.
         mask: the stored mask at the thumbnail's size, where that is large, or None.
@@ -65,8 +62,8 @@ class ImageSummary:
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         levels: of an image of more than 8 bits, or None.
         turn: of an image that EXIF turns, or None.
-        endings: file -> the ending that its format would have, of those files that have another.
-        files: file -> SHA-256 of its bytes.
+        endings: (file, the ending that its format would have) of those files that have another.
+        files: (file, SHA-256 of its bytes) of each.
     """
 
     part: str
@@ -76,7 +73,6 @@ class ImageSummary:
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     content: str = ""
-    small: np.ndarray = field(default_factory=lambda: _BLANK)
     constant: bool = False
     picture: np.ndarray | None = None
     mask: np.ndarray | None = None
@@ -85,8 +81,8 @@ class ImageSummary:
     colors: dict[int, int] | None = None
     levels: Levels | None = None
     turn: Turn | None = None
-    endings: dict[Path, str] = field(default_factory=dict)
-    files: dict[Path, str] = field(default_factory=dict)
+    endings: tuple[tuple[Path, str], ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,12 +92,14 @@ class DatasetSummary:
     Args:
         dataset: as it was opened.
         images: one a sample.
+        smalls: (N, 32, 32) uint8, the images made small and grey; `fingerprints` tells from them which are alike.
         classes: what mask values mean, or None where that could not be told.
         error: why it could not, or None.
     """
 
     dataset: Dataset
     images: tuple[ImageSummary, ...]
+    smalls: np.ndarray
     classes: Classes | None = None
     error: DataError | None = None
 
@@ -149,15 +147,28 @@ class DatasetSummary:
         ]
 
 
-def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True) -> ImageSummary:
-    """Decode a sample once and return what is kept of it; where it is `large`, a picture with its mask, too."""
+def blank_smalls(count: int) -> np.ndarray:
+    """Return room for the small pictures of so many images, (count, 32, 32) uint8.
+
+    They lie in one array, as a small one for each, among all that decoding takes and gives back, would leave memory in
+    pieces too small to be used again.
+    """
+    return np.zeros((count, _SIDE, _SIDE), np.uint8)
+
+
+def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *, large: bool = True) -> ImageSummary:
+    """Decode a sample once and return what is kept of it; where it is `large`, a picture with its mask, too.
+
+    Args:
+        small: (32, 32) uint8, into which the small picture is written.
+    """
     look = look_at(sample, dataset)
     files = _files(sample)
     if look.image is None or look.mask is None:
         return ImageSummary(part, sample, look.fault, colors=look.colors, files=files)
     image = look.image
-    grey = image.ndim == 2 or image.shape[-1] == 1
     picture = _picture(image)
+    small[:] = _small(picture)
     height, width = picture.shape[:2]
     of_class = sample.class_id is not None
     small_mask = None if of_class else look.mask[np.ix_(_spread(look.size[0], height), _spread(look.size[1], width))]
@@ -167,9 +178,8 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         look.fault,
         look.counts,
         look.size,
-        f"{'grey' if grey else 'colour' if image.shape[-1] == 3 else f'{image.shape[-1]} channels'} {image.dtype}",
+        _mode(image),
         _content(image),
-        _small(picture),
         all(bool((piece == image.reshape(-1)[0]).all()) for piece in pieces(image)),
         picture if large else None,
         small_mask if large else None,
@@ -178,7 +188,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, *, large: bool = True
         files=files,
         levels=count_levels(image),
         turn=look.turn,
-        endings={file: right for file in files if (right := _right_ending(file))},
+        endings=tuple((file, right) for file, _ in files if (right := _right_ending(file))),
     )
 
 
@@ -188,6 +198,12 @@ def picture_of(sample: Sample) -> np.ndarray | None:
         return _shrink(_picture(sample.image.read()), _SMALL)
     except UnetresError:
         return None
+
+
+def _mode(image: np.ndarray) -> str:
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    named = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    return sys.intern(f"{named} {image.dtype}")
 
 
 def _content(image: np.ndarray) -> str:
@@ -205,15 +221,15 @@ def _steps(look: Look, dataset: Dataset) -> tuple[int, int]:
     return steps_over_classes(look.mask, dataset.reading.ignore)
 
 
-def _files(sample: Sample) -> dict[Path, str]:
+def _files(sample: Sample) -> tuple[tuple[Path, str], ...]:
     """Return the digests of the files a sample is read from, those that can be read."""
     sources = (sample.image, sample.target, sample.instances, sample.weight)
     files = {source.file for source in sources if source is not None}
-    digests = {}
+    digests = []
     for file in sorted(files):
         with contextlib.suppress(UnetresError):
-            digests[file] = file_digest(file)
-    return digests
+            digests.append((file, file_digest(file)))
+    return tuple(digests)
 
 
 def _picture(image: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from unetres_edge.results import draw
 
 from ..scores.confusion import Confusion
 from .charts import largest_confusions
+from .pictures import thinned
 
 _SIDE = 384  # px; longer sides are made smaller
 _SHOWN_MISTAKES = 3
@@ -112,7 +113,7 @@ def make_case(
     labelled = max(1, int(count.counts.sum()))
     pairs = largest_confusions(count.counts, len(count.counts) ** 2)
     mistakes = tuple(Mistake(truth, label, pixels / labelled) for truth, label, pixels, _ in pairs)
-    view = to_view(image, show)
+    view = to_view(image[thinned(max(mask.shape), _SIDE)], show)
     scale = min(1.0, _SIDE / max(mask.shape))
     size = (max(1, round(mask.shape[0] * scale)), max(1, round(mask.shape[1] * scale)))
     if scale < 1:

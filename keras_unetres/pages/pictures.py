@@ -28,10 +28,22 @@ def overlay(
     image: np.ndarray, class_map: np.ndarray, colors: Sequence[Color], background: int, show: Sequence[int] = ()
 ) -> np.ndarray:
     """Return an image with all classes but the background laid over it, (h, w, 3) uint8, at most 256 px high."""
-    picture = draw.overlay(to_view(image, show), class_map, colors, background=background)
     height, width = class_map.shape
+    thin = thinned(height, _FRAME)
+    picture = draw.overlay(to_view(image[thin], show), class_map[thin], colors, background=background)
     size = (max(1, round(width * _FRAME / height)), _FRAME)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX)) if height > _FRAME else picture
+
+
+def thinned(side: int, shown: int) -> tuple[slice, slice]:
+    """Return the rows and columns to take of an image, so that one of many pixels is drawn from a part of them.
+
+    Args:
+        side: of the image, px.
+        shown: the same side of the picture, px; twice as many are left at least, for whoever makes it small.
+    """
+    every = slice(None, None, max(1, side // (2 * shown)))
+    return every, every
 
 
 class Filmstrip:
@@ -96,12 +108,13 @@ def sample_sheet(
         show: the channels that are shown, see `to_view`.
         height: height of each panel in px.
     """
-    view = to_view(image, show)
+    thin = thinned(len(mask), height)
+    view = to_view(image[thin], show)
     maps = (mask, *predictions.values())
-    pictures = [view, *(draw.overlay(view, ids, colors, background=background) for ids in maps)]
+    pictures = [view, *(draw.overlay(view, ids[thin], colors, background=background) for ids in maps)]
     title, first = next(iter(predictions.items()))
     wrong = (first != mask) & (mask != IGNORE)
-    pictures.append(np.where(wrong[..., None], np.array([255, 0, 0], np.uint8), view // 2))
+    pictures.append(np.where(wrong[thin][..., None], np.array([255, 0, 0], np.uint8), view // 2))
     titles = ["image", "truth", *predictions, f"wrong, {title}: {100 * wrong.mean():.1f} %"]
     return draw.panels(pictures, titles, height=height)
 

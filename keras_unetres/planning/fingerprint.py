@@ -13,10 +13,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from unetres_edge.images.preprocessing import IGNORE
-
 from ..data import Records
 from ..data.levels import find_few_levels
+from ..data.records import count_ids
 
 _MOST_IMAGES = 96
 _MOST_SIDE = 256  # px; larger images are thinned out to it
@@ -107,9 +106,10 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         image = to_unit(thin_out(record.image, _MOST_SIDE))
         looks.append(look_of(image))
         pictures.append(small_picture(image))
-        counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=num_classes)[:num_classes]
+        counts += count_ids(record.mask, num_classes)
         for class_id, of_class in enumerate(parts if place % every == 0 else []):
             of_class.append(measure_parts(record.mask == class_id))
+        del record  # before the next one is decoded
     figures, few = np.array(looks), find_few_levels(records.samples)
     sizes = np.array(records.sizes)
     corners = (*sizes.min(0), *np.median(sizes, 0).astype(int), *sizes.max(0))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE
 
 
@@ -24,9 +25,12 @@ class Confusion:
     @classmethod
     def of(cls, mask: np.ndarray, class_map: np.ndarray, num_classes: int) -> Confusion:
         """Count one image: (H, W) uint8 mask, where `IGNORE` does not count, against (H, W) uint8 class ids."""
-        valid = mask != IGNORE
-        pairs = mask[valid].astype(np.int64) * num_classes + class_map[valid]
-        return cls(np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes))
+        counts = np.zeros(num_classes**2, np.int64)
+        for rows in bands(mask.shape):
+            valid = mask[rows] != IGNORE
+            pairs = mask[rows][valid].astype(np.int64) * num_classes + class_map[rows][valid]
+            counts += np.bincount(pairs, minlength=num_classes**2)
+        return cls(counts.reshape(num_classes, num_classes))
 
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.counts + other.counts)

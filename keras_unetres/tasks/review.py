@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +56,13 @@ class Sample(Protocol):
         """(H, W) integers, 0 for no object, or None where the data set has none."""
 
 
+class Indexed(Protocol):
+    """Samples, each of which is read when it is asked for."""
+
+    def __getitem__(self, place: int, /) -> Sample:
+        """Return one."""
+
+
 def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None = None) -> Review:
     """Segment every image once, with a progress bar on a terminal; where samples tell objects apart, these count too.
 
@@ -86,6 +93,7 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         names.append(sample.name)
         times.append(result.timing)
         extremes.add(sample.name, sample.image, sample.mask, result.class_map, count)
+        del sample, result  # before the next one is decoded
     stages = list(times[0]) if times else []
     margins = Margins.joined(rows, classes)
     return Review(
@@ -125,21 +133,26 @@ class Watched:
 
     Args:
         segmenter: a segmenter of the weights of the moment.
-        samples: spread over the validation part.
+        samples: the validation part, such as `Records`; each is taken from it when it is drawn, and none is kept.
+        places: of those that are looked at.
 
     Attributes:
         truths: name -> the image with its mask laid over it, (h, w, 3) uint8.
     """
 
-    def __init__(self, segmenter: Segments, samples: Sequence[Sample]) -> None:
-        self._segmenter = segmenter
-        self._images = {sample.name: sample.image for sample in samples}
-        self.truths = {sample.name: self._drawn(sample.image, sample.mask) for sample in samples}
+    def __init__(self, segmenter: Segments, samples: Indexed, places: Iterable[int]) -> None:
+        self._segmenter, self._samples = segmenter, samples
+        self._places = tuple(places)
+        self.truths = dict(self._draw(place, predicted=False) for place in self._places)
 
     def __call__(self) -> dict[str, np.ndarray]:
         """Return name -> the image with the prediction laid over it, (h, w, 3) uint8."""
-        segment = self._segmenter.segment
-        return {name: self._drawn(image, segment(image).class_map) for name, image in self._images.items()}
+        return dict(self._draw(place, predicted=True) for place in self._places)
+
+    def _draw(self, place: int, *, predicted: bool) -> tuple[str, np.ndarray]:
+        sample = self._samples[place]
+        class_map = self._segmenter.segment(sample.image).class_map if predicted else sample.mask
+        return sample.name, self._drawn(sample.image, class_map)
 
     def _drawn(self, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
         card = self._segmenter.card

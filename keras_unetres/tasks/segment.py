@@ -89,7 +89,7 @@ class Segment:
 
         records = data.records["val"]
         places = np.unique(np.linspace(0, len(records) - 1, _WATCHED).astype(int))
-        watched = Watched(_segmenter(data.info, model), [records[place] for place in places])
+        watched = Watched(_segmenter(data.info, model), records, places.tolist())
         strip = Filmstrip(run.samples, *next(iter(watched.truths.items())))
         if not data.settings.fit.tensorboard:
             return [DrawPictures(watched, [strip.add])]
@@ -121,6 +121,7 @@ class Segment:
                 write_bytes(run.samples / f"{picture_name(index, record.name)}.png", draw.encode_png(sheet))
             except FileSystemError as error:  # of a picture, which costs neither the others nor the report
                 say(f"note      {error}")
+            del record, class_map, predictions  # before the next one is decoded
         split = "test" if "test" in records else "val"
         make_report(run, segmenter, records[split], split, say)
 

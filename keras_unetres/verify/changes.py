@@ -12,6 +12,7 @@ from unetres_edge.images.view import to_view
 from unetres_edge.results.draw import Color
 
 from ..pages.cases import shrink_ids, tint
+from ..pages.pictures import thinned
 from ..pages.receipt import CHANGE_COLORS, ChangedImage
 from ..tasks.review import Sample
 
@@ -44,7 +45,7 @@ class WorstImages:
     def _draw(
         self, index: int, sample: Sample, first: np.ndarray, last: np.ndarray, points: float, equal: float
     ) -> ChangedImage:
-        view = to_view(sample.image, self._show)
+        view = to_view(sample.image[thinned(max(first.shape), _SIDE)], self._show)
         scale = min(1.0, _SIDE / max(first.shape))
         size = (max(1, round(first.shape[0] * scale)), max(1, round(first.shape[1] * scale)))
         if scale < 1:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unetres_edge.images.preprocessing import IGNORE
-
+from ..data.records import count_ids
 from ..tasks import TASKS
 from ..training.training_data import TrainingData
 
@@ -16,8 +15,8 @@ def say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
     """Say what always answering one class scores on the validation part, as a network has to be better than that."""
     names = found.info.classes.names
     counts = np.zeros(len(names), np.int64)
-    for record in found.records["val"]:
-        counts += np.bincount(record.mask[record.mask != IGNORE].ravel(), minlength=len(names))
+    for place in range(len(found.records["val"])):  # one by one, as each may be large
+        counts += count_ids(found.records["val"][place].mask, len(names))
     baseline = TASKS[found.info.task].baseline(counts, names)
     if baseline is not None:
         say(f"baseline  {baseline}")

@@ -27,6 +27,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..errors import FileSystemError, Fix, ImageError, MaskError, UsageError
 from ..files import Contents, is_buffer, read_bytes, read_contents
 from . import png, pnm, tiff
+from .bands import AT_ONCE, bands
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000
@@ -194,11 +195,14 @@ def pages_are_channels(path: str | os.PathLike[str]) -> bool:
 def read_orientation(path: str | os.PathLike[str]) -> int:
     """Return how EXIF or a TIFF's tag turns an image, 1 to 8; 1 where nothing turns it, or nothing can be told.
 
-    No pixels are decoded.
+    No pixels are decoded, but of a PNG that has metadata after them.
     """
     try:
         with _quiet(), Image.open(path, formats=HEADER_FORMATS) as image:
-            tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
+            if image.format == "PNG" and not png.has_late_text(path):
+                tags = Image.Image.getexif(image)  # that of PNG decodes all pixels, for what may come after them
+            else:
+                tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
             found = tags.get(_EXIF_ORIENTATION, 1)
     except Exception:  # of Pillow's readers: any kind; whoever reads the pixels names it
         return 1
@@ -475,6 +479,20 @@ def _refuse_smeared(image: Image.Image, are_read: bool = False) -> None:
         raise MaskError("mask is rotated by EXIF", fix="save the mask upright, without EXIF", kind="rotated-mask")
 
 
+def _array(image: Image.Image) -> np.ndarray:
+    """Return what `np.array` does of a Pillow image, without the two copies more that it makes of a large one."""
+    width, height = image.size
+    if width * height <= AT_ONCE:
+        return np.array(image)
+    values = np.empty(0)
+    for rows in bands((height, width)):
+        piece = np.asarray(image.crop((0, rows.start, width, rows.stop)))
+        if not rows.start:
+            values = np.empty((height, *piece.shape[1:]), piece.dtype)
+        values[rows] = piece
+    return values
+
+
 def _upright(image: Image.Image) -> Image.Image:
     ImageOps.exif_transpose(image, in_place=True)  # which spares a copy
     return image
@@ -484,7 +502,7 @@ def _image_array(image: Image.Image) -> np.ndarray:
     image.load()
     mode = image.mode
     if mode.startswith("I"):
-        return _sixteen_bits(np.array(image), image.info.get("transparency"))
+        return _sixteen_bits(_array(image), image.info.get("transparency"))
     if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
         mode = "LA" if mode in ("1", "L") else "RGBA"
         image = _with_colors(image).convert(mode)
@@ -493,15 +511,15 @@ def _image_array(image: Image.Image) -> np.ndarray:
         image = _with_colors(image).convert(mode)
     if mode in ("LA", "PA", "La", "RGBA", "RGBa"):
         _refuse_clear(np.asarray(image.getchannel("A" if "A" in mode else "a")))
-        return np.array(image.convert("L" if mode in ("LA", "La") else "RGB"))
+        return _array(image.convert("L" if mode in ("LA", "La") else "RGB"))
     if mode == "1":
-        return np.array(image.convert("L"))
+        return _array(image.convert("L"))
     if mode in ("L", "RGB"):
-        return np.array(image)
+        return _array(image)
     if mode == "YCbCr":
-        return np.array(image.convert("RGB"))
+        return _array(image.convert("RGB"))
     if mode == "F":
-        return np.array(image, np.float32)
+        return _array(image).astype(np.float32, copy=False)
     raise ImageError("image mode is not supported", expected="grey or RGB", found=mode, fix="convert to RGB")
 
 
@@ -548,11 +566,11 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _mask_array(image: Image.Image) -> np.ndarray:
     image.load()
     if image.mode in ("P", "L"):
-        return np.array(image)
+        return _array(image)
     if image.mode == "1":
-        return np.array(image, np.uint8)
+        return _array(image).astype(np.uint8)
     if image.mode.startswith("I"):
-        return _whole(np.array(image))
+        return _whole(_array(image))
     if image.mode in ("LA", "RGBA"):
         if np.asarray(image.getchannel("A")).min() < 255:
             raise MaskError(
@@ -560,9 +578,9 @@ def _mask_array(image: Image.Image) -> np.ndarray:
                 fix="save the mask as one channel of class ids, from its alpha channel if that is the mask",
                 kind="transparent",
             )
-        return _grey(np.array(image.convert(image.mode[:-1])))
+        return _grey(_array(image.convert(image.mode[:-1])))
     if image.mode == "RGB":
-        return _grey(np.array(image))
+        return _grey(_array(image))
     own = "float-mask" if image.mode == "F" else None
     raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode, kind=own)
 
@@ -625,8 +643,11 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 def _packed(values: np.ndarray) -> np.ndarray:
     colors = np.broadcast_to(values[..., None], (*values.shape, 3)) if values.ndim == 2 else values
-    red, green, blue = (colors[..., band].astype(np.int32) for band in range(3))
-    return red << 16 | green << 8 | blue
+    packed = colors[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colors[..., channel]
+    return packed
 
 
 def _find_page(data: bytes, number: int | None) -> tuple[tiff.Page, int]:
@@ -670,7 +691,7 @@ def _tiff_image(data: bytes, page: tiff.Page, part: int) -> np.ndarray:
     if page.suits_pillow and page.images == 1:
         image = _upright(_from_pillow(data, page))
         if page.dtype == "uint32":
-            return _sixteen_bits(np.array(image).view(np.uint32))
+            return _sixteen_bits(_array(image).view(np.uint32))
         values = _image_array(image)
         return _finite(65535 - values if page.photometric == 0 and page.bits == 16 else values)
     if page.photometric in (3, 6):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -59,6 +60,22 @@ def check_rows(data: bytes) -> None:
     bits, color = data[24:26]
     if _lacks_rows(_read_packed(data), *read_size(data), bits * _CHANNELS.get(color, 0), is_interlaced(data)):
         raise ImageError("PNG is truncated", found="fewer pixels than its header says", fix=_REPLACE, kind="unreadable")
+
+
+def has_late_text(path: str | os.PathLike[str]) -> bool:
+    """Return whether a PNG file has chunks that may hold EXIF or XMP after its first pixels, or is not whole."""
+    pixels = False
+    with open(path, "rb") as file:
+        file.seek(len(_MAGIC))
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"IEND":
+                return False
+            if pixels and name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            pixels = pixels or name == b"IDAT"
+            file.seek(length + 4, os.SEEK_CUR)
+    return True
 
 
 def _read_packed(data: bytes) -> list[memoryview]:

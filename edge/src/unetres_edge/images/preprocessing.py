@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError, ModelError, UsageError
+from .bands import bands
 
 COLOR_ORDERS = ("rgb", "bgr")
 FITS = ("crop", "resize", "letterbox")
@@ -130,10 +131,10 @@ class Preprocessing:
         if image.ndim != 3 or 0 in image.shape:
             raise ImageError("array is not an image", expected="(H, W) or (H, W, C)", found=f"shape {image.shape}")
         if image.shape[-1] == 4 and self.channels in (1, 3):
-            if _eight_bits(image[..., 3:], None).min() < 255:
+            if _prepared(image[..., 3:], 1, None).min() < 255:
                 raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
             image = image[..., :3]
-        image = _channels(_eight_bits(image, self.per_image, limits), self.channels)
+        image = _prepared(image, self.channels, self.per_image, limits)
         if self.color_order == "bgr" and self.channels == 3:
             image = image[..., ::-1]
         return np.ascontiguousarray(image)
@@ -209,34 +210,57 @@ def _numbers(value: Any) -> tuple[float, ...]:
         return ()
 
 
-def _eight_bits(
-    image: np.ndarray, per_image: tuple[float, float] | None, limits: tuple[float, float] | None = None
+def _prepared(
+    image: np.ndarray,
+    channels: int,
+    per_image: tuple[float, float] | None,
+    limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    if image.dtype in (np.uint8, np.uint16):
-        full = 255 if image.dtype == np.uint8 else 65535
-    elif np.issubdtype(image.dtype, np.floating):
-        if not np.isfinite(image).all():
-            raise ImageError(
-                "image has values that are not finite",
-                found=f"{(~np.isfinite(image)).sum()} such values",
-                kind="not-finite",
-            )
-        if per_image is None and (image.min() < 0 or image.max() > 1):
-            raise ImageError(
-                "float image is outside [0, 1]",
-                expected="0 for black, 1 for full scale",
-                found=f"{image.min():.4g}..{image.max():.4g}",
-                fix="divide by the full scale of your sensor, train with --per-image 1 99, or pass uint8 or uint16",
-                kind="value-range",
-            )
-        full = 1
-    else:
-        raise ImageError("image dtype is not supported", expected="uint8, uint16 or float in [0, 1]", found=image.dtype)
+    """Return an image (H, W, C) as (H, W, channels) uint8; what is computed of it is never of the whole at once."""
+    full = _full_scale(image, per_image)
     if per_image is None:
+        limits = None
+    elif limits is None:
+        low, high = np.percentile(image, per_image)
+        limits = low, high
+    if image.shape[-1] == channels and full == 255 and limits is None:
+        return image
+    prepared = np.empty((*image.shape[:2], channels), np.uint8)
+    for rows in bands(image.shape):
+        prepared[rows] = _channels(_eight_bits(image[rows], full, limits), channels)
+    return prepared
+
+
+def _full_scale(image: np.ndarray, per_image: tuple[float, float] | None) -> int:
+    """Return the value that is full scale, after a look at the values."""
+    if image.dtype in (np.uint8, np.uint16):
+        return 255 if image.dtype == np.uint8 else 65535
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ImageError("image dtype is not supported", expected="uint8, uint16 or float in [0, 1]", found=image.dtype)
+    if not np.isfinite(image).all():
+        raise ImageError(
+            "image has values that are not finite",
+            found=f"{(~np.isfinite(image)).sum()} such values",
+            kind="not-finite",
+        )
+    if per_image is None and (image.min() < 0 or image.max() > 1):
+        raise ImageError(
+            "float image is outside [0, 1]",
+            expected="0 for black, 1 for full scale",
+            found=f"{image.min():.4g}..{image.max():.4g}",
+            fix="divide by the full scale of your sensor, train with --per-image 1 99, or pass uint8 or uint16",
+            kind="value-range",
+        )
+    return 1
+
+
+def _eight_bits(image: np.ndarray, full: int, limits: tuple[float, float] | None) -> np.ndarray:
+    """Return values as uint8: of 0 to `full`, or where there are limits, stretched from one to the other."""
+    if limits is None:
         if full == 255:
             return image
         return np.rint(image.astype(np.float64) * (255.0 / full)).astype(np.uint8)
-    low, high = np.percentile(image, per_image) if limits is None else limits
+    low, high = limits
     spread = high - low if high > low else float(full)
     stretched = (image.astype(np.float64) - low) / spread
     return np.rint(np.clip(stretched, 0, 1) * 255).astype(np.uint8)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..images.bands import bands
 from ..images.preprocessing import IGNORE
 
 Color = tuple[int, int, int]
@@ -62,16 +63,19 @@ def overlay(
     Returns:
         (H, W, 3) uint8.
     """
-    base = np.broadcast_to(image.reshape(*image.shape[:2], -1)[..., :3], (*class_map.shape, 3)).astype(np.float32)
-    tint = colorize(class_map, colors).astype(np.float32)
-    strength = np.where((class_map == background)[..., None], 0.0, opacity)
-    mixed = base * (1 - strength) + tint * strength
+    pixels = np.broadcast_to(image.reshape(*image.shape[:2], -1)[..., :3], (*class_map.shape, 3))
     edge = outlines(class_map, background)
-    line = np.maximum(tint[edge], 64)
-    dark = line @ _LUMA < _DARK  # such as maroon, which would not be seen on a dark picture
-    line[dark] += _LIGHTER * (255 - line[dark])
-    mixed[edge] = line
-    return np.rint(mixed).astype(np.uint8)
+    drawn = np.empty(pixels.shape, np.uint8)
+    for rows in bands(class_map.shape):
+        tint = colorize(class_map[rows], colors).astype(np.float32)
+        strength = np.where((class_map[rows] == background)[..., None], 0.0, opacity)
+        mixed = pixels[rows].astype(np.float32) * (1 - strength) + tint * strength
+        line = np.maximum(tint[edge[rows]], 64)
+        dark = line @ _LUMA < _DARK  # such as maroon, which would not be seen on a dark picture
+        line[dark] += _LIGHTER * (255 - line[dark])
+        mixed[edge[rows]] = line
+        drawn[rows] = np.rint(mixed)
+    return drawn
 
 
 def outlines(class_map: np.ndarray, background: int = 0) -> np.ndarray:
