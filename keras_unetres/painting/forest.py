@@ -84,6 +84,16 @@ def features(values: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
     return np.concatenate(made, axis=-1, dtype=np.float32)
 
 
+def fit_forest(samples: np.ndarray, labels: np.ndarray) -> Any:
+    """Return trees fitted to features (N, features) float32 of painted pixels and their classes (N,)."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    model = ExtraTreesClassifier(
+        _TREES, max_depth=14, min_samples_leaf=2, class_weight="balanced", n_jobs=1, random_state=0
+    )
+    return model.fit(samples, labels)
+
+
 class Forest:
     """Answers views of a project in a thread of its own.
 
@@ -253,12 +263,7 @@ class Forest:
             self._project.tell({"forest": view.image, "waits": self._waits})
             return None
         self._waits = ""
-        from sklearn.ensemble import ExtraTreesClassifier
-
-        model = ExtraTreesClassifier(
-            _TREES, max_depth=14, min_samples_leaf=2, class_weight="balanced", n_jobs=1, random_state=0
-        )
-        return model.fit(np.concatenate([each[0] for each in fitting]), labels)
+        return fit_forest(np.concatenate([each[0] for each in fitting]), labels)
 
     def _take_samples(self, view: View, asked: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return features and classes of painted pixels of an image; None if another view is asked for."""
