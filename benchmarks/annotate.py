@@ -80,8 +80,8 @@ def read_set(name: str, count: int, seed: int) -> tuple[tuple[str, ...], list[Pa
             table[list(CAMVID)] = list(CAMVID.values())
             pairs, names = [(image, table[mask]) for image, mask in pairs], ("other", "sky", "things", "ground")
     order = np.random.default_rng(seed).permutation(len(pairs))
-    half = min(TEST, len(pairs) // 2)
-    return names, [pairs[at] for at in order[half : half + count]], [pairs[at] for at in order[:half]]
+    kept = max(len(pairs) // 2, min(TEST, len(pairs) - count)) if len(pairs) < TEST + count else TEST
+    return names, [pairs[at] for at in order[kept : kept + count]], [pairs[at] for at in order[:kept]]
 
 
 def draw_stroke(inside: np.ndarray, rng: np.random.Generator) -> list[list[float]]:

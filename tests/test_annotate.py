@@ -269,6 +269,30 @@ def test_on_a_full_disk_the_stroke_is_refused_and_the_others_stay(
         assert project.images[0].revision == 2 and (project.canvas(0).classes == after).all()
 
 
+def test_masks_that_cannot_be_written_are_told_and_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import project as projects
+
+    folder = make(tmp_path)
+    told: list[str] = []
+
+    def full(path: Path, data: bytes) -> None:
+        raise FileSystemError("cannot write: No space left on device", file=path)
+
+    for name in ("QUIET", "LONGEST"):
+        monkeypatch.setattr(projects, name, 0.04)
+    with Project(folder, silent) as project:
+        project.listen(lambda event: told.append(event["unwritten"]) if "unwritten" in event else None)
+        with monkeypatch.context() as patch:
+            patch.setattr(projects, "write_bytes", full)
+            project.stroke(0, stroke(0))
+            wait_for(lambda: bool(told))
+            assert "No space left" in told[0] and "No space left" in project.summary()["unwritten"]
+        wait_for(lambda: told[-1] == "")
+        assert (read_mask(folder / "masks" / "p0.png") == project.canvas(0).classes).all()
+
+
 def test_a_second_server_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path)
     with Project(folder, silent), pytest.raises(RunFolderError, match="is writing to it"):
@@ -312,6 +336,29 @@ def test_a_mask_that_was_changed_elsewhere_is_taken_over_and_can_be_undone(tmp_p
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(mask)
     with pytest.raises(DataError, match="another size"):
         Project(folder, silent)
+
+
+def test_objects_that_were_changed_elsewhere_are_put_aside_and_made_anew(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    objects, mask = folder / "instances" / "p0.png", folder / "masks" / "p0.png"
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0, object="new"))
+        project.stroke(0, stroke(1, object="new", points=[[50, 30]]))
+        before = project.canvas(0).objects.copy()  # type: ignore[union-attr]
+        classes = project.canvas(0).classes.copy()
+    Image.fromarray(np.full(SHAPE, 7, np.uint16)).save(objects)
+    edited = np.where(np.arange(SHAPE[1]) < 40, classes, 2).astype(np.uint8)
+    Image.fromarray(edited).save(mask)
+    with Project(folder, silent) as project:
+        canvas = project.canvas(0)
+        assert (canvas.classes == edited).all()
+        assert (canvas.objects == np.where(edited == classes, before, 0)).all()  # of pixels that are what they were
+    assert (read_mask(objects) == canvas.objects).all()
+    (found,) = (folder / "painting" / "found").iterdir()
+    assert (read_mask(found) == 7).all()
+    objects.unlink()
+    with Project(folder, silent):
+        assert (read_mask(objects) == canvas.objects).all()
 
 
 def test_what_is_left_of_a_complete_image_is_background(tmp_path: Path) -> None:
@@ -452,6 +499,21 @@ def test_hostile_requests_are_refused_by_name(served: tuple[Project, Client]) ->
         found, _, data = client.ask(method, path.replace("TOKEN", client.token), body, **headers)
         assert (found, said in json.loads(data)["error"]) == (status, True), (method, path, body, headers, data)
     assert project.revision == 0
+
+
+# Levels
+
+
+@pytest.mark.parametrize("kind", (np.uint8, np.uint16, np.float32))
+def test_a_level_is_the_mean_of_four_pixels(kind: type) -> None:
+    from keras_unetres.painting.pictures import halved
+
+    values = (np.random.default_rng(0).random((1027, 5, 2)) * 60_000).astype(kind)
+    padded = np.pad(values.astype(np.float64), ((0, 1), (0, 1), (0, 0)), mode="edge")
+    mean = padded.reshape(514, 2, 3, 2, 2).mean((1, 3))
+    expected = mean if kind is np.float32 else np.floor(mean + 0.5)
+    assert halved(values).dtype == kind
+    np.testing.assert_allclose(halved(values), expected, rtol=1e-6)
 
 
 # A data set
@@ -650,7 +712,7 @@ golden, then, data, run, file = sys.argv[1:6]
 assert sorted(p.name for p in Path(data).iterdir()) == ["dataset.yaml", "train", "val"]
 seen = Path(data).parent.parent / "seen.txt"
 earlier = seen.read_text() if seen.exists() else ""
-seen.write_text(earlier + Path(data).parent.name + " " + " ".join(sys.argv[8:]) + "\\n")
+seen.write_text(earlier + Path(data).parent.name + " " + " ".join(sys.argv[10:]) + "\\n")
 if then == "fail":
     print("error     data: it is all one colour")
     sys.exit(3)

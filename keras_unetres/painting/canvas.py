@@ -233,12 +233,12 @@ class Canvas:
         return int(np.bincount(self.classes[self.objects == number], minlength=256).argmax())
 
     def _accept(self, action: Mapping[str, Any]) -> Box | None:
-        """Copy pixels where nothing is painted, or with `over` everywhere; 255 in them leaves a pixel as it is."""
+        """Copy pixels where nothing is painted and they are not 255; with `over`, all that differ, and take their objects."""
         x0, y0, x1, y1 = box = tuple(action["box"])
         classes, objects = self._read_patch(action["pixels"])
         self._keep(box)
         here = self.classes[y0:y1, x0:x1]
-        taken = np.ones(classes.shape, bool) if action.get("over") else (here == IGNORE) & (classes != IGNORE)
+        taken = here != classes if action.get("over") else (here == IGNORE) & (classes != IGNORE)
         here[taken] = classes[taken]
         if objects is not None and self.objects is None and objects.any():
             self.objects = np.zeros(self.shape, np.uint16)

@@ -210,7 +210,7 @@ class Learner:
             self._next_round()
         folder = self._round_folder(self._round)
         words = [*self._command, str(folder / "data"), str(folder / "run"), str(folder / "model.tflite")]
-        words += ["--minutes", f"{self._minutes:g}"]
+        words += ["--minutes", f"{self._minutes:g}", "--parent", str(os.getpid())]
         before = self._known.get("start")
         if before:
             words += ["--start", before]

@@ -34,6 +34,7 @@ MOST_PIXELS = 400_000_000
 MOST_HELD = 1 << 30  # bytes of decoded pictures
 MOST_SHOWN = 3  # channels
 _PERCENTILES = (1.0, 99.0)
+_ROWS = 256  # halved at a time
 _SAMPLE = 1 << 20  # pixels from which percentiles are taken
 
 
@@ -208,13 +209,16 @@ def halved(values: np.ndarray) -> np.ndarray:
     height, width = values.shape[:2]
     if height % 2 or width % 2:
         values = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    if values.dtype == np.float32:
-        quarters = [values[y::2, x::2] for y in (0, 1) for x in (0, 1)]
-        return (sum(quarters[1:], quarters[0]) * np.float32(0.25)).astype(np.float32)
-    total = values[0::2, 0::2].astype(np.uint32)
-    for y, x in ((0, 1), (1, 0), (1, 1)):
-        total += values[y::2, x::2]
-    return ((total + 2) >> 2).astype(values.dtype)
+    made = np.empty((values.shape[0] // 2, values.shape[1] // 2, values.shape[2]), values.dtype)
+    for row in range(0, len(made), _ROWS):  # so that sums take little memory
+        part = values[2 * row : 2 * (row + _ROWS)]
+        four = [part[y::2, x::2] for y in (0, 1) for x in (0, 1)]
+        if values.dtype == np.float32:
+            made[row : row + _ROWS] = sum(four[1:], four[0]) * np.float32(0.25)
+        else:
+            total = sum((each.astype(np.uint32) for each in four[1:]), four[0].astype(np.uint32))
+            made[row : row + _ROWS] = (total + 2) >> 2
+    return made
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

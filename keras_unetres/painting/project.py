@@ -137,6 +137,7 @@ class Project:
             self._listeners: list[Listener] = []
             self._dirty: dict[int, tuple[float, float]] = {}  # image -> since when, last stroke
             self._write_error = ""
+            self._unwritten: set[int] = set()  # images whose masks could not be written
             self._own_files: dict[Path, tuple[int, ...] | None] = {}
             self.check_pictures()
             self._take_over()
@@ -463,11 +464,9 @@ class Project:
             if "id" in action:
                 state.answers[action["id"]] = _answer_of(action, box)
         self._canvases[index] = held
-        while len(self._canvases) > 1 and self._pixels_held() > MOST_CANVASES:
-            oldest = next(iter(self._canvases))
-            if oldest in self._dirty:
-                self._write_mask(oldest)
-            del self._canvases[oldest]
+        for other in [number for number in self._canvases if number != index and number not in self._dirty]:
+            if self._pixels_held() > MOST_CANVASES:
+                del self._canvases[other]
         return held
 
     def _pixels_held(self) -> int:
@@ -538,8 +537,14 @@ class Project:
             due = [i for i, (since, last) in self._dirty.items() if now - last >= QUIET or now - since >= LONGEST]
             if everything:
                 due = list(self._dirty)
+        wrong: UnetresError | None = None
         for index in due:
-            self._write_mask(index)
+            try:
+                self._write_mask(index)
+            except UnetresError as error:  # the others are written all the same
+                wrong = error
+        if wrong is not None:
+            raise wrong
 
     def _write_mask(self, index: int) -> None:
         with self.lock:
@@ -556,7 +561,9 @@ class Project:
                 _write_or_remove(path, None if is_empty else values, revision)
                 self._own_files[path] = _stat(path)
             self._forget_hashes(index)
+            self._unwritten.discard(index)
         except UnetresError:
+            self._unwritten.add(index)
             with self.lock:
                 now = time.monotonic()
                 self._dirty.setdefault(index, (now, now))
@@ -574,14 +581,16 @@ class Project:
 
     def _keep_foreign(self, path: Path) -> None:
         """Put a file aside that something else has written in the place of a mask since the project was opened."""
-        if path not in self._own_files or _stat(path) in (self._own_files[path], None):
-            return
+        if path in self._own_files and _stat(path) not in (self._own_files[path], None):
+            self._put_aside(path)
+
+    def _put_aside(self, path: Path) -> None:
         place = make_folder(self.folder / FOLDER / "found") / f"{path.parent.name}-{time.time_ns()}-{path.name}"
         try:
             os.replace(path, place)
         except OSError as error:
             raise FileSystemError(f"cannot move: {error.strerror or error}", file=path) from error
-        note = f"{path} was changed elsewhere while it was painted here; that file is now {place}"
+        note = f"{path} was changed elsewhere; that file is now {place}"
         self._say(note)
         self.tell({"note": note})
 
@@ -589,7 +598,7 @@ class Project:
         while not self._ended.wait(QUIET / 4):
             try:
                 self.write_masks()
-                if self._write_error:
+                if self._write_error and not self._unwritten:
                     self._write_error = ""
                     self.tell({"unwritten": ""})
             except UnetresError as error:
@@ -607,6 +616,7 @@ class Project:
         for index, state in enumerate(self.images):
             for path in (self.mask_file(index), self.objects_file(index)):
                 self._own_files[path] = _stat(path)
+            self._take_over_objects(index)
             found = _read_written(self.mask_file(index))
             if found is None:
                 if state.actions or state.picture.ground:
@@ -619,6 +629,18 @@ class Project:
                 self._import(index, values)
             elif revision != state.revision:
                 self._write_mask(index)
+
+    def _take_over_objects(self, index: int) -> None:
+        """Write the objects of an image anew if those on the disk are of another revision; put others' aside."""
+        state, path = self.image(index), self.objects_file(index)
+        found = _read_written(path)
+        if found is not None and found[1] is None:
+            self._put_aside(path)
+        has_some = bool(state.picture.ground) or any(each.get("object") or each.get("new") for each in state.actions)
+        if has_some and (found is None or found[1] != state.revision):
+            objects = self.written(self.canvas(index), state)[1]
+            _write_or_remove(path, objects, state.revision)
+            self._own_files[path] = _stat(path)
 
     def _import(self, index: int, values: np.ndarray) -> None:
         """Take a mask that something else wrote as what is painted."""

@@ -7,13 +7,19 @@ and writes the int8 file. What it prints is kept as a log; its last line says ho
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from unetres_edge.errors import Stopped, UnetresError, UsageError
+from unetres_edge.errors import RunFolderError, Stopped, UnetresError, UsageError
 
 from ..runs import RunFolder
+from ..runs.lock import hold
 from ..settings import TrainSettings
 
 MAX_DROP = 5.0  # points that the file may lose, which only helps to paint; the one for a device is held to the usual
@@ -26,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(name)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--start")
+    parser.add_argument("--parent", type=int, help="process with which it ends, at a checkpoint")
     options = parser.parse_args(arguments)
+    if options.parent is not None:
+        threading.Thread(target=end_with, args=(options.parent,), name="parent", daemon=True).start()
+    wait_for_other(Path(options.run))
     try:
         learn(options.data, options.run, options.file, options.minutes, options.start)
     except UnetresError as error:
@@ -35,6 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stop:
         return stop.exit_code
     return 0
+
+
+def end_with(parent: int) -> None:
+    """End this process as SIGTERM does when its parent is gone, such as a server that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait_for_other(run: Path, seconds: int = 120) -> None:
+    """Wait while the training of a server that was killed writes its last checkpoint to the same run."""
+    for _ in range(seconds if run.is_dir() else 0):
+        try:
+            with hold(run):
+                return
+        except RunFolderError:
+            time.sleep(1)
 
 
 def learn(data: str, run: str, file: str, minutes: float, start: str | None) -> None:
