@@ -602,6 +602,7 @@ def test_pages_of_a_stack_and_twins_are_images_of_their_own(tmp_path: Path) -> N
     (tmp_path / "pictures" / "sub").mkdir(parents=True)
     stack = np.random.default_rng(0).integers(0, 60_000, (3, 20, 30), np.uint16)
     tifffile.imwrite(tmp_path / "pictures" / "stack.tif", stack, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "pictures" / "z.tif", stack, photometric="minisblack", metadata={"axes": "CYX"})
     for name in ("a.png", "a.jpg", "sub/a.png"):
         Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "pictures" / name)
     folder = tmp_path / "project"
@@ -609,8 +610,10 @@ def test_pages_of_a_stack_and_twins_are_images_of_their_own(tmp_path: Path) -> N
     make_project(folder, tmp_path / "pictures", ("background", "cell"), None, found, silent)
     with Project(folder, silent) as project:
         names = [state.picture.name for state in project.images]
-        assert names == ["a.jpg", "a.png", "stack.tif#0", "stack.tif#1", "stack.tif#2", "sub/a.png"]
-        assert len({state.picture.stem for state in project.images}) == 6
+        assert names == ["a.jpg", "a.png", "stack.tif#0", "stack.tif#1", "stack.tif#2", "sub/a.png", "z.tif"]
+        assert len({state.picture.stem for state in project.images}) == 7
+        channels = project.pictures.level(project.picture_file(6), 0)
+        assert (channels == np.moveaxis(stack, 0, -1)).all()
         page = project.pictures.level(project.picture_file(3), 0)
         assert (page[..., 0] == stack[1]).all() and project.images[3].picture.dtype == "uint16"
 

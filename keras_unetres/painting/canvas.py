@@ -233,7 +233,7 @@ class Canvas:
         return int(np.bincount(self.classes[self.objects == number], minlength=256).argmax())
 
     def _accept(self, action: Mapping[str, Any]) -> Box | None:
-        """Copy pixels where nothing is painted and they are not 255; with `over`, all that differ, and take their objects."""
+        """Copy pixels where nothing is painted and they are not 255; with `over`, all that differ, without objects."""
         x0, y0, x1, y1 = box = tuple(action["box"])
         classes, objects = self._read_patch(action["pixels"])
         self._keep(box)

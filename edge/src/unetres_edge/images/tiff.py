@@ -40,6 +40,7 @@ _COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "transparency", 5: "
 _KINDS = {1: "uint", 2: "int", 3: "float"}
 
 _IMAGEJ = re.compile(rb"\n(channels|slices|frames)=(\d{1,6})")
+_SHAPED = re.compile(rb'\{"shape": \[(\d{1,6}), \d{1,9}, \d{1,9}\][^{}]*"axes": "CYX"')  # of tifffile
 _OME = re.compile(rb"\sSize([CZT])=\"(\d{1,6})\"")
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or Python prints what it logs to stderr
@@ -143,7 +144,7 @@ def count_pages(data: bytes) -> int:
 
 
 def count_channels(data: bytes) -> int:
-    """Return the number of channels that OME-XML or ImageJ say the pages of a TIFF are; 0 where they say nothing of it.
+    """Return how many channels OME-XML, ImageJ or tifffile say the pages of a TIFF are; 0 where they say nothing of it.
 
     0 too where the pages are slices or times of a stack.
     """
@@ -152,6 +153,9 @@ def count_channels(data: bytes) -> int:
     if said.startswith(b"ImageJ="):
         numbers = {name: int(n) for name, n in _IMAGEJ.findall(said)}
         return numbers.get(b"channels", 0) if max(numbers.get(b"slices", 1), numbers.get(b"frames", 1)) == 1 else 0
+    shaped = _SHAPED.match(said)
+    if shaped is not None:
+        return int(shaped[1])
     sizes = {name: int(n) for name, n in reversed(_OME.findall(said))} if b"<OME" in said else {}
     return sizes.get(b"C", 0) if sizes.get(b"Z", 1) == sizes.get(b"T", 1) == 1 else 0
 
