@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ import pytest
 import keras_unetres as ku
 from keras_unetres.planning.candidates import RUNGS, find_candidates, last_epoch, survivors, training_share
 from keras_unetres.runs import Plan, RunFolder
-from keras_unetres.settings import TrainSettings
+from keras_unetres.runs.search import Rung, Search, Tried
+from keras_unetres.settings import FileCost, TrainSettings
 from keras_unetres.training import trainer
 from keras_unetres.workflows.plan import plan
-from unetres_edge.errors import RunFolderError, UsageError
+from unetres_edge.errors import DataError, RunFolderError, UsageError
 
 
 def names(level: str, chosen: dict[str, Any] | None = None, **given: Any) -> list[str]:
@@ -83,6 +87,56 @@ def test_a_plan_names_what_would_be_compared(cells: Path) -> None:
     assert lines[-1].startswith("search    filters16_depth4, filters8_depth4, filters32_depth4")
 
 
+SEARCH = Search(
+    level="quick",
+    data="/data",
+    fingerprint="abc",
+    given=TrainSettings(),
+    chosen=TrainSettings(),
+    plan={"decisions": []},
+    candidates=(Tried("filters8_depth4", {}, FileCost(1.0, 2.0, 3.0), (Rung(0.125, 0.5),)),),
+    left=("filters8_depth4",),
+)
+
+
+def test_what_is_known_of_a_search_is_written_and_read(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.read_search() is None and not run.is_searching
+    run.write_search(SEARCH)
+    assert run.read_search() == SEARCH and run.is_searching
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: values.update(best="../../victim"), "not those of its candidates"),
+        (lambda values: values.update(left=["../../victim"]), "not those of its candidates"),
+        (lambda values: values["candidates"][0].update(name="../../victim"), "the name '../../victim'"),
+        (lambda values: values["candidates"][0].update(name="/"), "the name '/'"),
+        (lambda values: values["candidates"][0].update(changes={"cache": "/"}), "changes of cache"),
+        (lambda values: values.update(level="endless"), "the level 'endless'"),
+        (lambda values: values.update(left=[]), "not those"),
+        (lambda values: values.pop("plan"), "no 'plan'"),
+        (lambda values: values.update(candidates=3), "damaged"),
+        (lambda values: values.update(schema=2), "schema 2"),
+    ],
+)
+def test_a_search_that_somebody_else_wrote_names_no_other_folder(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    values = SEARCH.to_dict()
+    change(values)
+    (tmp_path / "search.json").write_text(json.dumps(values))
+    with pytest.raises(RunFolderError, match=re.escape(words)):
+        ku.resume(tmp_path)
+
+
+def test_a_search_opens_no_address(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_search(replace(SEARCH, data="https://example.org/data"))
+    with pytest.raises(DataError, match=r"search\.json"):
+        ku.resume(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_bit_for_bit(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,9 +149,9 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit(
     run = RunFolder(tmp_path / "whole")
     search = run.read_search()
     assert search is not None and not run.is_searching and not (run.path / "search").exists()
-    assert [len(row["rungs"]) for row in search["candidates"]] == [1, 1]
-    assert search["best"] == max(search["candidates"], key=lambda row: row["rungs"][-1]["score"])["name"]
-    assert run.read_info().model.arguments["residual"] is ("residual" in search["best"])
+    assert [len(tried.rungs) for tried in search.candidates] == [1, 1]
+    assert search.best == max(search.candidates, key=lambda tried: tried.rungs[-1].score).name
+    assert run.read_info().model.arguments["residual"] is ("residual" in search.best)
     assert (run.samples / "search.png").stat().st_size > 5000
     assert "Networks compared" in (run.path / "report.html").read_text()
     assert sum("resume    after" in line for line in lines) == 1  # the best one, at the end
@@ -121,7 +175,9 @@ def test_a_search_that_was_stopped_goes_on_bit_for_bit(
     told = ku.resume(again.path, say=lambda line: None)
     assert told["best_miou"] == whole["best_miou"]
     assert (again.path / "weights.safetensors").read_bytes() == (run.path / "weights.safetensors").read_bytes()
-    assert json.loads((again.path / "search.json").read_text())["best"] == search["best"]
+    resumed = again.read_search()
+    assert resumed is not None and resumed.best == search.best
+    assert [tried.rungs for tried in resumed.candidates] == [tried.rungs for tried in search.candidates]
     ku.train(
         cells, again.path, settings.with_flat({"search": "none", "epochs": 1}), overwrite=True, say=lambda line: None
     )

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +18,8 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.images.view import to_view
 from unetres_edge.results import draw
 from unetres_edge.results.draw import Color
+
+from ..runs.search import Tried
 
 _FRAMES = 8
 _FRAME = 256  # px; height of a frame
@@ -119,11 +120,11 @@ def sample_sheet(
     return draw.panels(pictures, titles, height=height)
 
 
-def search_picture(candidates: Sequence[Mapping[str, Any]], best: str) -> bytes:
+def search_picture(candidates: Sequence[Tried], best: str) -> bytes:
     """Return a PNG of the networks that were compared: their score over the milliseconds of their files.
 
     Args:
-        candidates: rows of `search.json`.
+        candidates: the networks; one that was not trained is left out.
         best: name of the one that was chosen.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -132,14 +133,14 @@ def search_picture(candidates: Sequence[Mapping[str, Any]], best: str) -> bytes:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    tried = [row for row in candidates if row["rungs"]]
-    middle = sum(row["cost"]["ms"] for row in tried) / max(1, len(tried))
-    for row in tried:
-        last, ms, chosen = row["rungs"][-1], row["cost"]["ms"], row["name"] == best
-        axes.plot(ms, last["score"], "*" if chosen else "o", markersize=14 if chosen else 7)
-        label = f"{row['name'].replace('_', ' ')}, after {last['share']:.0%}"
+    places = [(tried, tried.cost.ms or 0.0, tried.rungs[-1]) for tried in candidates if tried.rungs]
+    middle = sum(ms for _, ms, _ in places) / max(1, len(places))
+    for tried, ms, last in places:
+        chosen = tried.name == best
+        axes.plot(ms, last.score, "*" if chosen else "o", markersize=14 if chosen else 7)
         side, away = ("left", 7) if ms <= middle else ("right", -7)
-        axes.annotate(label, (ms, last["score"]), xytext=(away, 5), textcoords="offset points", fontsize=8, ha=side)
+        label = f"{tried.words}, after {last.share:.0%}"
+        axes.annotate(label, (ms, last.score), xytext=(away, 5), textcoords="offset points", fontsize=8, ha=side)
     axes.set(title="networks compared", xlabel="ms of the int8 file, for a tile", ylabel="validation mIoU")
     axes.margins(x=0.3, y=0.15)
     axes.grid(alpha=0.3)

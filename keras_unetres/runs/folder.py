@@ -42,6 +42,7 @@ from unetres_edge.files import is_temporary, make_folder, parse_json, read_bytes
 from . import replacement
 from .info import RunInfo
 from .lock import hold
+from .search import Search
 
 _METADATA = "keras_unetres"
 _MOST_CALIBRATION = 2 << 30  # bytes, unpacked
@@ -144,17 +145,22 @@ class RunFolder:
     @property
     def is_searching(self) -> bool:
         """Whether networks are compared here, and none is chosen yet."""
-        return (self.path / replacement.SEARCH).is_file() and not (self.path / "run.json").is_file()
+        return (self.path / replacement.SEARCH).is_file() and not self.is_begun
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a `run.json`."""
+        return (self.path / "run.json").is_file()
 
     def candidate(self, name: str) -> RunFolder:
         """Return the run of a network that is compared here."""
         return RunFolder(self.path / "search" / name)
 
-    def write_search(self, search: Mapping[str, Any]) -> None:
+    def write_search(self, search: Search) -> None:
         """Write `search.json`: the networks that are compared, and how each does."""
-        write_json(self.path / replacement.SEARCH, dict(search))
+        write_json(self.path / replacement.SEARCH, search.to_dict())
 
-    def read_search(self) -> dict[str, Any] | None:
+    def read_search(self) -> Search | None:
         """Read `search.json`, or None where nothing was searched.
 
         Raises:
@@ -165,11 +171,9 @@ class RunFolder:
             return None
         try:
             values = parse_json(path.read_bytes())
-            if not isinstance(values, dict) or not isinstance(values["candidates"], list):
-                raise ValueError("it has another form")
-        except (KeyError, OSError, RecursionError, ValueError) as error:
+        except (OSError, RecursionError, ValueError) as error:
             raise RunFolderError(f"search.json is not readable: {error}", file=path, fix="train anew") from error
-        return values
+        return Search.from_dict(values, file=path)
 
     def take_candidate(self, name: str) -> None:
         """Make the run of a network that was compared here the run of this folder, and remove those of the others.

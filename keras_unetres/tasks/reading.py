@@ -218,16 +218,25 @@ def recorded_place(info: RunInfo) -> str | None:
     """Return where `run.json` says that the data set is, or None for one of arrays.
 
     Raises:
+        DataError: as `place_in_file`.
+    """
+    return place_in_file(info.data.path, "run.json")
+
+
+def place_in_file(place: str | None, file: str) -> str | None:
+    """Return the place of a data set that a file of a run names, or None for one of arrays.
+
+    Raises:
         DataError: in TensorFlow Datasets or at an address, which a file does not open.
     """
     from ..data.forms import tfds
     from ..data.shards.store import is_address, refuse_unasked
 
-    if tfds.is_asked_for(info.data.path):
-        tfds.refuse_unasked(info.data.path, "run.json", "the run was trained on a data set of TensorFlow Datasets")
-    if is_address(info.data.path):
-        refuse_unasked(info.data.path, "run.json", "the run was trained on a data set at an address")
-    return info.data.path
+    if tfds.is_asked_for(place):
+        tfds.refuse_unasked(place, file, "the run was trained on a data set of TensorFlow Datasets")
+    if is_address(place):
+        refuse_unasked(place, file, "the run was trained on a data set at an address")
+    return place
 
 
 def read_for(card: Card, data: Any, split: str, changes: Mapping[str, Any] | None = None) -> Records:

@@ -208,12 +208,11 @@ def _search_facts(run: RunFolder | None) -> dict[str, dict[str, object]]:
     if search is None:
         return {}
     told: dict[str, object] = {}
-    for row in filter(lambda row: row["rungs"], search["candidates"]):
-        last, cost = row["rungs"][-1], row["cost"]
-        chosen = "; chosen" if row["name"] == search["best"] else ""
-        told[row["name"].replace("_", " ")] = (
-            f"validation {last['score']:.4f} after {last['share']:.3g} of its training; "
-            f"{cost['ms']:.3g} ms a tile, {cost['kb']:.4g} kB{chosen}"
+    for tried in filter(lambda tried: tried.rungs, search.candidates):
+        last, cost = tried.rungs[-1], tried.cost
+        told[tried.words] = (
+            f"validation {last.score:.4f} after {last.share:.0%} of its training; {cost.ms:.3g} ms a tile, "
+            f"{cost.kb:.4g} kB{'; chosen' if tried.name == search.best else ''}"
         )
     return {"Networks compared": told}
 

@@ -6,6 +6,7 @@ from where it was left, and so on until one is left, whose run becomes the run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from ..planning.decisions import Decision
 from ..planning.files import measure_file
 from ..planning.rules import LIMIT_SHARE
 from ..runs import Compilation, Plan, RunFolder
-from ..settings import FileCost, TrainSettings, flat_options
+from ..runs.search import Rung, Search, Tried
+from ..settings import FileCost, TrainSettings
 from ..tasks import TASKS
-from ..tasks.reading import read_training_data
+from ..tasks.reading import place_in_file, read_training_data
 from .baseline import say_baseline
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from ..training.devices import Devices
     from ..training.training_data import TrainingData
 
-_SCHEMA = 1
 _TIMED = 10_000_000.0  # ms: a limit that no file exceeds, so that each is timed
 _Prepare = Callable[[TrainSettings], "TrainingData"]
 _Say = Callable[[str], None]
@@ -71,21 +72,16 @@ def search(
     minutes = given.fit.minutes
     if minutes is not None:
         chosen = chosen.with_flat({"minutes": round(minutes * training_share(len(costs), RUNGS[level]), 3)})
-    state = {
-        "schema": _SCHEMA,
-        "level": level,
-        "data": found.info.data.path,
-        "fingerprint": found.info.data.fingerprint,
-        "given": given.to_dict(),
-        "chosen": chosen.with_flat({"search": "none"}).to_dict(),
-        "plan": plan.to_dict(),
-        "candidates": [
-            {"name": each.name, "changes": dict(each.changes), "cost": asdict(cost), "rungs": []}
-            for each, cost in costs
-        ],
-        "left": [each.name for each, _ in costs],
-        "best": None,
-    }
+    state = Search(
+        level=level,
+        data=found.info.data.path,
+        fingerprint=found.info.data.fingerprint,
+        given=given,
+        chosen=chosen.with_flat({"search": "none"}),
+        plan=plan.to_dict(),
+        candidates=tuple(Tried(each.name, each.changes, cost) for each, cost in costs),
+        left=tuple(each.name for each, _ in costs),
+    )
     say_baseline(found, say)
     profile = given.limits.read_profile()
     run = RunFolder.create(out, overwrite=overwrite)
@@ -108,28 +104,29 @@ def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, s
         UsageError: it was trained on arrays, which are not given.
         RunFolderError: the data changed, or `search.json` is damaged.
     """
-    state = run.read_search() or {}
-    given, chosen = (TrainSettings.from_dict(state[name], file=run.path) for name in ("given", "chosen"))
-    source = data if data is not None else state["data"]
+    state = run.read_search()
+    if state is None:
+        raise RunFolderError("no network is sought here", file=run.path)
+    source = data if data is not None else place_in_file(state.data, "search.json")
     if source is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
     prepares: list[_Prepare] = []
 
     def choose(records: Mapping[str, Records], settings: TrainSettings, prepare: _Prepare) -> TrainSettings:
         prepares.append(prepare)
-        return chosen
+        return state.chosen
 
-    found = read_training_data(TASKS[given.network.task], source, given, say, choose=choose)
-    if found.info.data.fingerprint != state["fingerprint"]:
+    found = read_training_data(TASKS[state.given.network.task], source, state.given, say, choose=choose)
+    if found.info.data.fingerprint != state.fingerprint:
         raise RunFolderError(
             "the data set is not the one the search was started with",
-            file=source,
-            expected=state["fingerprint"][:12],
+            file=source if isinstance(source, (str, os.PathLike)) else None,
+            expected=state.fingerprint[:12],
             found=found.info.data.fingerprint[:12],
             fix="restore the files, or start a new run",
         )
-    begun_runs = [run.candidate(row["name"]) for row in state["candidates"]]
-    infos = [each.read_info() for each in begun_runs if (each.path / "run.json").is_file()]
+    begun_runs = [run.candidate(tried.name) for tried in state.candidates]
+    infos = [each.read_info() for each in begun_runs if each.is_begun]
     return _go_on(run, state, prepares[0], infos[0].compilation if infos else None, devices, begun, say)
 
 
@@ -154,7 +151,7 @@ def _costs(
 
 def _go_on(
     run: RunFolder,
-    state: dict[str, Any],
+    state: Search,
     prepare: _Prepare,
     compilation: Compilation | None,
     devices: Devices,
@@ -165,44 +162,44 @@ def _go_on(
     from ..pages.pictures import search_picture
     from ..training.trainer import train_run
 
-    rows = {row["name"]: row for row in state["candidates"]}
-    chosen = TrainSettings.from_dict(state["chosen"], file=run.path)
-
     def data_of(name: str, folder: RunFolder) -> TrainingData:
-        data = prepare(chosen.with_flat(rows[name]["changes"]))
+        data = prepare(state.chosen.with_flat(state[name].changes))
         info = data.info if compilation is None else replace(data.info, compilation=compilation)
-        return replace(data, info=folder.read_info() if (folder.path / "run.json").is_file() else info)
+        return replace(data, info=folder.read_info() if folder.is_begun else info)
 
-    for rung in RUNGS[state["level"]]:
-        for name in state["left"]:
-            row = rows[name]
-            if len(state["left"]) == 1 or any(done["share"] == rung for done in row["rungs"]):
+    for share in RUNGS[state.level]:
+        if len(state.left) == 1:
+            break
+        for name in state.left:
+            if any(rung.share == share for rung in state[name].rungs):
                 continue
-            say(f"search    {name}, to {rung:.3g} of its training")
+            say(f"search    {state[name].words}, to {share:.0%} of its training")
             folder = run.candidate(name)
-            if not (folder.path / "run.json").is_file():
-                folder = RunFolder.create(folder.path)
             data = data_of(name, folder)
             if not folder.has_calibration:
+                folder = folder if folder.is_begun else RunFolder.create(folder.path)
                 folder.write_info(data.info)
                 folder.write_calibration(data.calibration)
-            told = train_run(folder, data, devices, begun, say, until=_end_of(rung))
+            told = train_run(folder, data, devices, begun, say, until=_end_of(share))
             score = told[f"best_{data.task.monitor.removeprefix('val_')}"]
-            row["rungs"].append({"share": rung, "score": score, "steps": told["steps"]})
+            state = state.with_rung(name, Rung(share, score))
             run.write_search(state)
-        if len(state["left"]) > 1:
-            ranked = sorted(state["left"], key=lambda name: -rows[name]["rungs"][-1]["score"])
-            scores = ", ".join(f"{name} {rows[name]['rungs'][-1]['score']:.4f}" for name in ranked)
-            state["left"] = ranked[: survivors(len(ranked))]
-            say(f"search    {scores}; goes on with {' and '.join(state['left'])}")
-            run.write_search(state)
-    best = state["best"] = state["left"][0]
+        ranked = sorted(state.left, key=lambda name: -state[name].rungs[-1].score)
+        scores = ", ".join(f"{state[name].words} {state[name].rungs[-1].score:.4f}" for name in ranked)
+        state = replace(state, left=tuple(ranked[: survivors(len(ranked))]))
+        say(f"search    {scores}; {' and '.join(state[name].words for name in state.left)} go on")
+        run.write_search(state)
+    best = state.left[0]
+    state = replace(state, best=best)
     run.write_search(state)
     run.take_candidate(best)
-    write_bytes(run.samples / "search.png", search_picture(state["candidates"], best))
-    run.write_decisions(_decisions(state, rows[best]["changes"]))
     data = data_of(best, run)
-    say(f"search    {best} is the best of {len(rows)}, and is trained to its end")
+    if not run.has_calibration:  # it was alone, so nothing was compared
+        run.write_info(data.info)
+        run.write_calibration(data.calibration)
+    write_bytes(run.samples / "search.png", search_picture(state.candidates, best))
+    run.write_decisions(_decisions(state, state[best].changes))
+    say(f"search    {state[best].words} is the best of {len(state.candidates)}, and is trained to its end")
     return train_run(run, data, devices, begun, say)
 
 
@@ -211,10 +208,10 @@ def _end_of(share: float) -> Callable[[Plan], int]:
     return lambda plan: last_epoch(share, plan.epochs, plan.validates)
 
 
-def _decisions(state: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _decisions(state: Search, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `plan.json` says: what the rules chose, but for what the search did."""
-    why = f"the best of {len(state['candidates'])} networks that were compared"
+    why = f"the best of {len(state.candidates)} networks that were compared"
     changed = [Decision(name, value, why) for name, value in changes.items()]
-    kept = [row for row in state["plan"]["decisions"] if row["setting"] not in changes]
-    made = [{**asdict(decision), "option": flat_options()[decision.setting].word} for decision in changed]
-    return {**state["plan"], "decisions": [*kept, *made]}
+    kept = [row for row in state.plan["decisions"] if row["setting"] not in changes]
+    made = [{**asdict(decision), "option": decision.option} for decision in changed]
+    return {**state.plan, "decisions": [*kept, *made]}

@@ -228,8 +228,10 @@ def _resume_search(
         raise UsageError(
             "a search goes on as it was started", file=run.path, found=", ".join(settings), fix="drop them"
         )
+    search = run.read_search()
     with run.lock():
-        return go_on_searching(run, data, find_devices(1, say), begun, say)
+        devices = find_devices(1 if search is None else search.given.fit.devices, say)
+        return go_on_searching(run, data, devices, begun, say)
 
 
 def _check_devices(devices: Devices, options: TrainSettings) -> None:
