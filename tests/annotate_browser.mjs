@@ -242,7 +242,10 @@ for (const names of [["."], ["Enter"], ["Backspace"], ["2"], ["."], ["Escape"]])
 await press("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowDown", "1", "Enter");
 await settled();
 report.keys.mask = await mask(4);
-await press("c");
+await press("Home", ".");
+await settled();
+await page.screenshot({ path: `${job.out}/guide.jpg`, quality: 82 });
+await press("Escape", "End", "c");
 await settled();
 report.keys.complete = await page.getAttribute("#complete", "aria-pressed");
 await shot("complete");

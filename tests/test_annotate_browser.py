@@ -69,7 +69,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     keep = os.environ.get("UNETRES_SCREENSHOTS")
     if keep:
         Path(keep).mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.png"):
+        for path in (*folder.glob("*.png"), *folder.glob("*.jpg")):
             shutil.copy(path, Path(keep) / f"annotate_{path.name}")
     assert done.returncode == 0, done.stdout + done.stderr
     return project, json.loads((folder / "report.json").read_text())

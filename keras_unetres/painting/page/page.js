@@ -81,6 +81,12 @@ scene.over = (/** @type {() => CanvasRenderingContext2D} */ clear) => {
   return true;
 };
 
+scene.pictured = (/** @type {boolean} */ seen) => {
+  if ($("reading").hidden === seen) return;
+  $("reading").hidden = seen;
+  $("reading").textContent = seen ? "" : `Reading ${image?.name} …`;
+};
+
 // Words
 
 /** Say something that is heard, too. @param {string} text */

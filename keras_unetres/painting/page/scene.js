@@ -45,6 +45,8 @@ export class Scene {
     /** What the tools draw on top, if anything. @type {(clear: () => CanvasRenderingContext2D) => boolean} */
     this.over = () => false;
     this.inked = false; // whether something is on top
+    /** Hears whether any of the picture is seen. @type {(seen: boolean) => void} */
+    this.pictured = () => {};
     /** What each canvas shows, whole and of this view: then only what has changed is drawn. @type {Map<HTMLCanvasElement, string>} */
     this.whole = new Map();
     this.asked = { all: false, paint: false, over: false };
@@ -119,17 +121,21 @@ export class Scene {
     const context = clear(this.canvases.picture);
     const level = view.level;
     const levels = levelsOf(image.width, image.height);
+    let seen = false;
     for (let other = levels - 1; other >= level; other--) { // what is coarser lies below, for what has not come yet
       context.imageSmoothingEnabled = view.scale * 2 ** other < 1.5;
       for (const { tx, ty } of view.tiles(other)) {
         const tile = this.pictures.get(image, look.show, other, tx, ty);
-        if (tile) context.drawImage(tile, .../** @type {[number, number, number, number]} */ (view.place(other, tx, ty, tile.width, tile.height)));
+        if (!tile) continue;
+        seen = true;
+        context.drawImage(tile, .../** @type {[number, number, number, number]} */ (view.place(other, tx, ty, tile.width, tile.height)));
       }
     }
     const [left, top] = view.toCanvas(0, 0).map(Math.round);
     const [right, bottom] = view.toCanvas(image.width, image.height).map(Math.round);
     context.strokeStyle = "#8888";
     context.strokeRect(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1);
+    this.pictured(seen);
   }
 
   /** @param {HTMLCanvasElement} canvas @param {Layer | null} layer */

@@ -66,8 +66,9 @@ export class Loader {
       this.wanted.delete(key);
     } catch (error) {
       if (!control.signal.aborted) {
-        this.paused.set(key, performance.now() + AGAIN);
-        setTimeout(() => this.#next(), AGAIN + 10);
+        const passing = !(error instanceof ServerError) || error.passing || error.locked;
+        this.paused.set(key, passing ? performance.now() + AGAIN : Infinity); // until `again`
+        if (passing) setTimeout(() => this.#next(), AGAIN + 10);
         this.failed(key, error);
       }
     } finally {
