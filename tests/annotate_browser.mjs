@@ -149,7 +149,7 @@ await drag([[50, 50], [120, 50]]);
 await drag([[120, 50], [120, 90]]); // the same object
 await press("a");
 await drag([[50, 150], [120, 150]]);
-await press("l", "a");
+await press("l"); // an outline is an object of its own
 await drag([[200, 50], [260, 60], [230, 120]], { steps: 5 });
 await drag([[200, 150], [260, 160], [230, 220]], { steps: 5 });
 await settled();

@@ -38,7 +38,7 @@ let region = null;
 let shown = ""; // the message of the notice
 
 /** @type {import("./tools.js").Brush} */
-const brush = { tool: "brush", class: 1, size: 20, objects: false, object: "new" };
+const brush = { tool: "brush", class: 1, size: 20, objects: false, object: "new", picked: false };
 /** @type {import("./scene.js").Look} */
 const look = { paint: true, outlines: false, byObject: false, opacity: 0.5, guess: "", confidence: true, show: "" };
 
@@ -62,7 +62,7 @@ const tools = new Tools(brush, view, labels, $("ring"), {
     chooseClass(id);
     if (object) {
       brush.objects = $("objects").checked = true;
-      brush.object = object;
+      Object.assign(brush, { object, picked: true });
     }
     say(`${className(id)}${object ? `, object ${object}` : ""}`);
     showObject();
@@ -332,7 +332,7 @@ function openImage(index) {
   revisions.set(index, Math.max(row.revision, revisions.get(index) ?? 0));
   Object.assign(tools, { image: index, name: row.name });
   labels.open(row, outbox.of(index));
-  brush.object = "new";
+  newObject();
   region = null;
   regions = [];
   scene.image = row;
@@ -673,6 +673,12 @@ function setOpacity(percent) {
   keep();
 }
 
+/** The next stroke is of an object that is not there yet. */
+function newObject() {
+  Object.assign(brush, { object: "new", picked: false });
+  showObject();
+}
+
 function showObject() {
   $("objectRow").hidden = !brush.objects;
   $("objectNow").textContent = typeof brush.object === "number" ? `object ${brush.object}` : brush.object === "new" ? "a new object" : "the new object";
@@ -709,8 +715,7 @@ const keys = keyTable({
   },
   digit,
   another: () => {
-    brush.object = "new";
-    showObject();
+    newObject();
     say("The next stroke is a new object.");
   },
   undo: () => act("undo"),
@@ -840,10 +845,7 @@ click("fit", () => {
   view.fit();
   looked();
 });
-click("newObject", () => {
-  brush.object = "new";
-  showObject();
-});
+click("newObject", newObject);
 click("regionBack", () => walk(-1));
 click("regionOn", () => walk(1));
 click("acceptAll", acceptAll);
@@ -879,9 +881,8 @@ $("low").onchange = $("high").onchange = showQuery;
 for (const name of /** @type {const} */ (["outlines", "byObject", "confidence"])) $(name).onchange = () => set(name, $(name).checked);
 $("objects").onchange = () => {
   brush.objects = $("objects").checked;
-  brush.object = "new";
   if (brush.objects) set("byObject", true);
-  showObject();
+  newObject();
   keep();
 };
 $("ordered").onchange = () => {

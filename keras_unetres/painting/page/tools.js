@@ -19,6 +19,7 @@ const CLOSE = 10; // device pixels from the first corner within which a click cl
  * @property {number} size px of the picture
  * @property {boolean} objects whether objects have numbers
  * @property {number | string} object "new", a number, or "new:ID"
+ * @property {boolean} picked whether the object was picked, so that outlines belong to it, too; else each is a new one
  */
 
 /** @implements {Touching} */
@@ -224,7 +225,8 @@ export class Tools {
   #action(tool, points) {
     const id = this.erasing ? UNKNOWN : this.brush.class;
     const numbered = this.brush.objects && id !== UNKNOWN && id !== 0;
-    const object = numbered ? this.brush.object : 0;
+    const outline = (tool === "polygon" || tool === "lasso") && !this.brush.picked;
+    const object = !numbered ? 0 : outline ? "new" : this.brush.object;
     const size = this.brush.size;
     return { id: newId(), image: this.image, name: this.name, kind: "strokes", tool, class: id, object, size, points };
   }
