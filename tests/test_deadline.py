@@ -26,7 +26,6 @@ def followed(seconds: Callable[[int], float], *, end: float = 200.0) -> tuple[li
     model = SimpleNamespace(stop_training=False)
     deadline.set_model(model)
     while done < plans[-1].epochs:
-        deadline.on_epoch_begin(done)
         now += seconds(done)
         deadline.on_epoch_end(done)
         done += 1
@@ -67,7 +66,6 @@ def test_a_time_that_is_over_ends_with_a_validated_epoch() -> None:
 def test_what_ends_training_for_another_reason_is_left_alone() -> None:
     deadline = Deadline(PLAN, 0.0, 1.0, itertools.count(0, 100).__next__)
     deadline.set_model(SimpleNamespace(stop_training=True))
-    deadline.on_epoch_begin(0)
     for epoch in range(15):
         deadline.on_epoch_end(epoch)
     assert deadline.changed is None

@@ -48,15 +48,11 @@ class Deadline(keras.callbacks.Callback):
         self._ends.clear()  # what lies between the two is no epoch
         return self._plan
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note when the first epoch begins."""
-        self._ends = self._ends or [self._clock()]
-
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare what is left to do with what is left of the time."""
         now, done, epochs = self._clock(), epoch + 1, self._plan.epochs
-        self._ends = [*self._ends[-_LAST:], now]
-        if self.model.stop_training or done >= epochs or 2 * done < epochs:
+        self._ends = [*self._ends[-_LAST:], now]  # the first epoch of a fit may hold compiling, and is not timed
+        if self.model.stop_training or done >= epochs or 2 * done < epochs or len(self._ends) == 1:
             return
         an_epoch = (now - self._ends[0]) / (len(self._ends) - 1)
         left, needed = self._end - now, (epochs - done) * an_epoch
