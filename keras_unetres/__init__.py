@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .workflows.calibrate import calibrate
     from .workflows.check import check
     from .workflows.cluster import cluster
+    from .workflows.distil import distil
     from .workflows.evaluate import evaluate
     from .workflows.export import export
     from .workflows.folds import resume_folds, train_folds
@@ -85,6 +86,7 @@ _HOMES = {
     "cluster_model": "quantization",
     "dataset_from_arrays": "data",
     "dataset_from_tf": "data",
+    "distil": "workflows.distil",
     "evaluate": "workflows.evaluate",
     "export": "workflows.export",
     "export_tflite": "tflite",
@@ -144,6 +146,7 @@ __all__ = [
     "cluster_model",
     "dataset_from_arrays",
     "dataset_from_tf",
+    "distil",
     "evaluate",
     "export",
     "export_tflite",

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "edge" / "README.md", ROOT / "notebooks" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 MAIN = {"unetres": keras_unetres.cli.main, "unetres-edge": unetres_edge.cli.main}
-SLOW = ("train", "quantize", "prune", "cluster", "export", "bench", "demo", "report", "--resume")
+SLOW = ("train", "distil", "quantize", "prune", "cluster", "export", "bench", "demo", "report", "--resume")
 TINY = ("--size", "32", "--filters", "4", "--depth", "2", "--batch", "8")
 LANGUAGES = ("", "c", "sh", "python", "js", "yaml", "json", "text", "toml")
 
@@ -120,7 +120,7 @@ def small(words: list[str]) -> list[str]:
     if command == "train" and "--resume" not in words:
         words = [w for n, w in enumerate(words) if "--minutes" not in (w, words[n - 1])]
         words += ["--epochs", "1", *(["--batch", "8"] if "--network" in words else TINY)]
-    elif command in ("quantize", "prune", "cluster"):
+    elif command in ("distil", "quantize", "prune", "cluster"):
         words = [*words, "--epochs", "1"]
     elif command == "export" and "--max-drop" not in words:
         words = [*words, "--max-drop", "100"]
@@ -150,7 +150,7 @@ def run_command(words: list[str], patch: pytest.MonkeyPatch, *, run: bool) -> No
             main(words[1:])
         return
     words = small(words)
-    if "--out" in words and words[1] in ("train", "quantize", "prune", "cluster", "export"):
+    if "--out" in words and words[1] in ("train", "distil", "quantize", "prune", "cluster", "export"):
         out = Path(words[words.index("--out") + 1])
         for made in (out, out.with_suffix(".receipt.json"), out.with_suffix(".receipt.html")):
             shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)

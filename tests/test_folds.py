@@ -186,7 +186,7 @@ def test_the_folds_have_one_network_so_that_their_mean_is_taken(
     assert all({**each, "data": None} == {**settings[0], "data": None} for each in settings)
     scores = evaluate(runs[0], patients, split="all", others=runs[1:], say=silent)
     assert scores["others"] == runs[1:]
-    assert f"--others {runs[1]} {runs[2]}" in folded[2][-2]
+    assert f"--with {runs[1]} {runs[2]}" in folded[2][-2]
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from keras_unetres.settings import (
     AugmentSettings,
     ClusterSettings,
     DemoSettings,
+    DistilSettings,
     EvaluateSettings,
     ExportSettings,
     FitSettings,
@@ -285,6 +286,7 @@ def test_functions_have_the_defaults_of_the_settings() -> None:
     from keras_unetres.models import build_unet
     from keras_unetres.quantization import quantize_aware
     from keras_unetres.workflows import augment, cluster, demo, evaluate, export, inspect, models, predict, prune, web
+    from keras_unetres.workflows.distil import distil
     from keras_unetres.workflows.quantize import quantize
     from keras_unetres.workflows.report import report
 
@@ -293,6 +295,7 @@ def test_functions_have_the_defaults_of_the_settings() -> None:
         (build_unet, NetworkSettings),
         (cluster.cluster, ClusterSettings),
         (demo.demo, DemoSettings),
+        (distil, DistilSettings),
         (evaluate.evaluate, EvaluateSettings),
         (export.export, ExportSettings),
         (inspect.inspect, InspectSettings),

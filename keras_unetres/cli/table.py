@@ -15,6 +15,7 @@ COMMANDS = {
     "augment": "draw what augmentation makes of a data set",
     "plan": "say how a segmenter would be trained on a data set, and why",
     "train": "train a segmenter or a classifier on a data set",
+    "distil": "train a small segmenter that learns from trained ones",
     "quantize": "train a run on as its int8 file computes",
     "prune": "train a run on while its smallest weights become 0",
     "cluster": "train a run on with few different values in each kernel",

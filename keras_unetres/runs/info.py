@@ -122,6 +122,34 @@ class Compression:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """What a network learns from beside the labels.
+
+    Args:
+        teachers: run folders.
+        digests: SHA-256 of the weights of each, in hexadecimal.
+        temperature: by which scores are divided before they are compared.
+        share: of the loss that the teachers have.
+    """
+
+    teachers: tuple[str, ...]
+    digests: tuple[str, ...]
+    temperature: float = 2.0
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("teachers", "digests"):
+            texts = getattr(self, name)
+            if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} is not a list of words")
+            object.__setattr__(self, name, tuple(texts))
+        if not self.teachers or len(self.teachers) != len(self.digests):
+            raise ValueError(f"{len(self.teachers)} teachers with {len(self.digests)} digests")
+        if not 1 <= self.temperature <= 100 or not 0 <= self.share <= 1:
+            raise ValueError("temperature has to be 1 to 100, and share 0 to 1")
+
+
+@dataclass(frozen=True)
 class Speed:
     """What a plan for a time budget was made from, seconds."""
 
@@ -149,6 +177,7 @@ class RunInfo:
         compress: steps of compression applied to the network, in order.
         source: the run folder that it was compressed from.
         compilation: how steps are computed.
+        distil: the teachers of the training; None without.
         later: what later versions wrote.
     """
 
@@ -167,6 +196,7 @@ class RunInfo:
     compress: tuple[Compression, ...] = ()
     source: str | None = None
     compilation: Compilation = Compilation()
+    distil: Distillation | None = None
     later: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -196,8 +226,9 @@ class RunInfo:
             values[name] = values[name].to_dict()
         values["plan"] = None if self.plan is None else self.plan.to_dict()
         values["speed"] = None if self.speed is None else asdict(self.speed)
+        values["distil"] = None if self.distil is None else asdict(self.distil)
         values["compress"] = [step.to_dict() for step in self.compress]
-        absent = {name for name in ("speed", "compress", "source") if not values[name]}
+        absent = {name for name in ("speed", "compress", "source", "distil") if not values[name]}
         return {"schema": SCHEMA, **{k: v for k, v in values.items() if k not in absent}, **self.later}
 
     @classmethod
@@ -237,6 +268,7 @@ class RunInfo:
             compress=tuple(step.made(lambda given: _of_known(Compression, given)) for step in top.sections("compress")),
             source=top.get("source", (str, type(None)), None),
             compilation=top.optional("compilation", Compilation) or Compilation(),
+            distil=top.optional("distil", Distillation),
             later={name: value for name, value in values.items() if name not in known | {"schema"}},
         )
         _check_network(info, top)

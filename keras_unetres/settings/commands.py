@@ -235,6 +235,35 @@ def _tile_size(help: str, **about: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistilSettings(Settings):
+    """`unetres distil`."""
+
+    runs: tuple[str, ...] = setting(
+        help="run folders of trained segmenters, whose mean teaches; they are not changed",
+        positional=True,
+        metavar="RUN",
+    )
+    out: str = setting(help="run folder to make", metavar="SMALL")
+    overwrite: bool = setting(False, "replace an earlier run folder")
+    data: str | None = setting(None, _DATA, metavar="D", unset="that of the first run")
+    filters: int | None = like(NetworkSettings, "filters", unset="decided from the limits and the minutes")
+    epochs: int | None = like(FitSettings, "epochs")
+    minutes: float | None = like(FitSettings, "minutes")
+    temperature: float = setting(
+        2.0, "scores are divided by it before they are compared", least=1, most=100, metavar="T"
+    )
+    share: float = setting(
+        0.5, "share of the loss that the teachers have; the labels have the rest", least=0, most=1, metavar="P"
+    )
+    limits: LimitSettings = LimitSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.minutes is not None:
+            raise UsageError("--epochs and --minutes exclude each other")
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizeSettings(RetrainSettings):
     """`unetres quantize`."""
 

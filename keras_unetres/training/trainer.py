@@ -23,6 +23,7 @@ from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
 from .deadline import Deadline
 from .devices import Devices
+from .distillation import DistilledLoss, add_teachers
 from .fused_norm import fuse_norms
 from .precise_norm import PreciseStatistics
 from .progress import Progress
@@ -257,14 +258,19 @@ def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> 
 def _compile(
     model: keras.Model, data: TrainingData, devices: Devices, compilation: Compilation
 ) -> tuple[keras.Model, list[keras.metrics.Metric]]:
-    """Return the model that is trained, with side heads where there is deep supervision, and its metrics."""
+    """Return the model that is trained, with side heads or teachers where there are some, and its metrics."""
     fit, num_classes = data.settings.fit, model.output_shape[-1]
     trained = devices.build(lambda: add_side_heads(model, num_classes)) if fit.deep_supervision else model
+    if data.teachers is not None:
+        trained = add_teachers(trained, data.teachers)
     trained = devices.replicate(trained)
     with devices.scope():
         loss, metrics = data.task.loss(data.settings), data.task.metrics(data.info.classes.names)
         if fit.deep_supervision:
             loss, metrics = SupervisedLoss(loss, num_classes), [FirstHead(m, num_classes) for m in metrics]
+        if data.teachers is not None:
+            loss = DistilledLoss(loss, num_classes, data.teachers.temperature, data.teachers.share)
+            metrics = [FirstHead(m, num_classes) for m in metrics]
         optimizer = fitting.make_optimizer(
             fit.optimizer, weight_decay=fit.weight_decay, clip_norm=fit.clip_norm, ema=fit.ema or None
         )

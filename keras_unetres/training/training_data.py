@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.pipeline import Order
     from ..data.samples import Samples
     from ..runs import RunFolder
+    from .distillation import Teachers
 
 
 class TrainingTask(Protocol):
@@ -69,6 +70,7 @@ class TrainingData:
         validation: samples of the validation part.
         calibration: training crops (N, h, w, C) uint8, before normalisation.
         initial: variable path -> published weights that the network starts from.
+        teachers: networks that it learns from beside the labels; None without.
     """
 
     task: TrainingTask
@@ -79,6 +81,7 @@ class TrainingData:
     validation: Samples
     calibration: np.ndarray
     initial: dict[str, np.ndarray]
+    teachers: Teachers | None = None
 
     @property
     def steps_per_epoch(self) -> int:

@@ -168,7 +168,7 @@ def _go_on(
             say(f"fold      {number} of {folds} is trained, in {run.path}")
             continue
         say(f"fold      {number} of {folds}, in {run.path}")
-        if (run.path / "run.json").is_file():
+        if run.is_searching or (run.path / "run.json").is_file():
             resume(run.path, data=data, settings=settings, say=say)
         else:
             if options.network.weights is not None and not weights_named:
@@ -190,7 +190,8 @@ def _go_on(
 
 def _as_planned(folder: Path) -> TrainSettings:
     """Return the settings that the first run was trained with, in which nothing is left to decide."""
-    return RunFolder(folder / "fold1").read_info().train_settings(folder / "fold1")
+    settings = RunFolder(folder / "fold1").read_info().train_settings(folder / "fold1")
+    return replace(settings, fit=replace(settings.fit, plan=False, search="none"))
 
 
 class _OutOfFold:
@@ -246,7 +247,7 @@ def _report(folder: Path, data: Any, say: Callable[[str], None]) -> dict[str, An
             "of their training images, so their scores differ less than those of networks of other data would."
         ],
         facts={"Folds": {os.path.basename(row["run"]): _told(row) for row in rows}},
-        command=f"unetres predict {first} PICTURES --out maps --others {names}",
+        command=f"unetres predict {first} PICTURES --out maps --with {names}",
     )
     figures = {**report_figures(content), "folds": rows}
     write_page(folder / "report.html", report_page(content))
@@ -258,7 +259,7 @@ def _report(folder: Path, data: Any, say: Callable[[str], None]) -> dict[str, An
     score = "mIoU absent" if miou is None else f"mIoU {miou:.4f}"
     over = "" if pattern is None else f" of {counted(_groups(scored.names, pattern, base).max() + 1, 'group')}"
     say(f"report    {folder / 'report.html'}: {score}{between} on {counted(total, 'image')}{over}, none seen before")
-    say(f"next      all together: unetres predict {first} PICTURES --out maps --others {names}")
+    say(f"next      all together: unetres predict {first} PICTURES --out maps --with {names}")
     say(f"next      on a device: unetres export {first} --out fold1.tflite, and so each; predict joins files, too")
     return figures
 

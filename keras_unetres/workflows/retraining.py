@@ -85,6 +85,7 @@ def read_data(
         versions=package_versions(),
         plan=None,
         speed=None,
+        distil=None,
         compilation=Compilation(),  # fake quantization and tf_keras compute in float32
     )
     return replace(prepared, info=info, calibration=source.folder.read_calibration())

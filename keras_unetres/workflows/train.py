@@ -13,10 +13,11 @@ from unetres_edge.errors import RunFolderError, UsageError
 
 from ..choices.arguments import checks_kinds
 from ..planning import TrainingPlan, plan_training
-from ..runs import RunFolder
+from ..runs import Distillation, RunFolder
 from ..settings import NetworkSettings, TrainSettings, flat_options
 from ..tasks import TASKS
 from ..tasks.reading import read_again, read_training_data
+from ..tasks.teachers import with_teachers
 from .baseline import say_baseline
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def train(
     *,
     start: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    distil: Distillation | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Train a network on a data set and write a run folder.
@@ -50,6 +52,7 @@ def train(
             before more was labelled. Its folder has to stay until the first checkpoint.
         overwrite: replace an earlier run, which is removed when the new one has weights, and comes back if the new one
             ends before it has anything to go on from.
+        distil: teachers that the network learns from beside the labels, as `distil` names them.
         say: called with lines for the user.
 
     Returns:
@@ -101,6 +104,8 @@ def train(
             found = replace(found, info=replace(found.info, compilation=plan.compilation))
     if start is not None and begins_with is not None:
         found = _beginning_with(RunFolder(start), begins_with, found)
+    if distil is not None:
+        found = with_teachers(replace(found, info=replace(found.info, distil=distil)), say)
     say_baseline(found, say)
     devices.check_same(_decides(found), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
@@ -172,6 +177,7 @@ def resume(
                 fix=f"name them again: --weights {options.network.weights}",
             )
         found = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)
+        found = with_teachers(found, say)
         if not started and info.source is not None:
             found = replace(found, initial=RunFolder(info.source).read_weights())
         if devices.is_chief and not run.has_calibration:
