@@ -76,7 +76,7 @@ def test_255_is_no_class_where_there_are_three(tmp_path) -> None:
 def test_the_ignored_value_becomes_255(tmp_path, ignore: int) -> None:
     records = read_all(make_folder(tmp_path, same(np.where(IDS == 2, ignore, IDS))), ignore=ignore)
     np.testing.assert_array_equal(records[0].mask, np.where(IDS == 2, 255, IDS))
-    assert records.classes.names == ("0", "1")
+    assert records.classes.names == ("background", "foreground")
 
 
 def test_an_ignored_value_below_zero_harms_no_class(tmp_path) -> None:

@@ -20,6 +20,8 @@ from .dataset import Dataset
 from .findings import shorten
 from .fixes import declare, values_patch
 from .forms import FORMATS
+from .mask_shapes import blend_at_edges, number_in_order
+from .smears import FIX as SMEARED_FIX
 from .targets import semantic, separated, with_borders
 
 _MOST_UNNAMED_CLASSES = 32
@@ -124,8 +126,7 @@ def decide_classes(
     ids = sorted({value for values in stored for value in values} - {reading.ignore})
     if values is not None:
         highest = max((target for target in values.values() if target != IGNORE), default=1)
-        as_white = highest == 1 and any(values.get(value) == 1 for value in _WHITE)
-        names = declared or (_TWO_NAMES if as_white else tuple(map(str, range(max(2, highest + 1)))))
+        names = declared or _unnamed(max(2, highest + 1))
     elif len(declared or _TWO_NAMES) == 2 and (white := _find_white(stored, reading.ignore)):
         names = declared or _TWO_NAMES
         behind = _background_of(dataset, names)
@@ -133,7 +134,7 @@ def decide_classes(
         note = f"mask value {white} is class {1 - behind} ({names[1 - behind]})"
     else:
         count = len(declared) if declared else _count_unnamed(dataset, stored, ids)
-        names = declared or tuple(map(str, range(count)))
+        names = declared or _unnamed(count)
         values = {value: value for value in range(count)}
         note = "" if declared else _say_numbered([set(values) - {reading.ignore} for values in stored])
     if reading.ignore is not None and not dataset.by_color:
@@ -143,6 +144,11 @@ def decide_classes(
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
     behind = _background_of(dataset, names)
     return Classes(names, colors, values, note, used=used, masks=masks, background=behind)
+
+
+def _unnamed(count: int) -> tuple[str, ...]:
+    """Return the names of classes that nothing names: background and foreground of two, else their numbers."""
+    return _TWO_NAMES if count == 2 else tuple(map(str, range(count)))
 
 
 def _background_of(dataset: Dataset, names: Sequence[str]) -> int:
@@ -265,7 +271,7 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
             kind="smeared-mask",
         )
     few = [set(values) - {dataset.reading.ignore} for values in stored if len(values) <= _MOST_UNNAMED_CLASSES]
-    numbered = _number_objects(few) or _number_over_images(stored)
+    numbered = _number_objects(few) or _number_over_images(stored) or number_in_order(dataset, few)
     if len(few) > _ODD_SHARE * len(stored) and not numbered:  # the others are at fault, and values of hardly any mask
         seen = Counter(value for values in few for value in values)
         rare = -(-len(stored) // _FEW_MASKS) if len(stored) >= _ENOUGH_MASKS else 0
@@ -278,6 +284,15 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         and max(ids) < 2**16
     ):
         return count
+    if len(ids) > _MOST_UNNAMED_CLASSES and blend_at_edges(dataset):
+        raise DataError(
+            "the masks hold a few values, and blends of them at the edges",
+            file=dataset.root,
+            expected="class ids 0, 1, 2, ... alone",
+            found=shorten(ids),
+            fix=SMEARED_FIX,
+            kind="smeared-mask",
+        )
     if numbered or len(ids) > _MOST_UNNAMED_CLASSES:
         raise DataError(
             "the masks seem to number objects",

@@ -29,6 +29,7 @@ Choose = Callable[[Mapping[str, "Records"], TrainSettings, Callable[[TrainSettin
 
 _OF_SETTINGS = ("build_fcn", "build_resnet", "build_unet")  # builders that settings name
 _CALIBRATION_CROPS = 128
+_UNNAMED = ("0", "1")  # what two classes without names were called in runs of earlier versions
 _SHOWN = 20  # classes named on a line
 
 
@@ -190,7 +191,9 @@ def read_again(
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
     source = dataset_of(source, card_of_run(info, halo=0))
     own = info.model.builder not in _OF_SETTINGS
-    given: dict[str, Any] = {"model": info.model, "class_names": info.classes.names} if own else {}
+    given: dict[str, Any] = {"model": info.model} if own else {}
+    if own or info.classes.names == _UNNAMED:
+        given["class_names"] = info.classes.names
     again = read_training_data(task, source, settings, say, pre, again=True, **given)
     if again.info.data.fingerprint != info.data.fingerprint:
         raise RunFolderError(

@@ -1,5 +1,6 @@
 """CamVid's text lists: `train.txt` (or `.csv`) with lines of an image and its mask; classes by colour, or by number.
 
+Lists are also Hugging Face's `metadata.jsonl` and `metadata.csv`, in the folder or in `train/`, `validation/`, `test/`.
 Paths in a list start from the list's folder, also where they begin with / or with the name of that folder.
 """
 
@@ -9,6 +10,7 @@ import re
 from pathlib import Path
 
 from unetres_edge.errors import DataError
+from unetres_edge.files import parse_json
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 from unetres_edge.images.preprocessing import IGNORE
 
@@ -17,11 +19,13 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
-from .layout import UNPARTED, Layout, find_file, have_colors, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, have_colors, repeated
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)
 _WHOLE = ("data", "dataset", "pairs", "metadata", "all")
+_TABLES = ("metadata.jsonl", "metadata.csv")
+_MASK_WORDS = ("mask", "label", "annotation", "seg", "truth")
 _LONGEST = 1 << 16  # characters of a first line that may be a pair
 
 
@@ -68,7 +72,11 @@ def _find_lists(base: Path) -> dict[str, Path]:
     """Return part -> its list; a list for all is called `data.csv`, `pairs.csv`, ..."""
     named = ((part, base / f"{part}{ending}") for part in ("train", "val", "test") for ending in (".csv", ".txt"))
     lists = {part: file for part, file in named if _is_list(file)}
-    whole = next((file for name in _WHOLE if _is_list(file := base / f"{name}.csv")), None)
+    tables = ((part, base / name / table) for part, names in PART_NAMES.items() for name in names for table in _TABLES)
+    lists = lists or {part: file for part, file in tables if _is_list(file)}
+    whole = next(
+        (file for name in (*(f"{each}.csv" for each in _WHOLE), *_TABLES) if _is_list(file := base / name)), None
+    )
     return lists or ({} if whole is None else {UNPARTED: whole})
 
 
@@ -85,6 +93,8 @@ def _is_list(file: Path) -> bool:
 
 def _names(line: str) -> tuple[str, str] | None:
     """Return the image and the mask that a line names, perhaps in quotes or among other cells, or None."""
+    if line.lstrip().startswith("{"):
+        return _names_of_row(line)
     named = [cell.strip().strip('"') for cell in line.split(",")]
     named = [cell for cell in named if cell.lower().endswith(IMAGE_SUFFIXES)]
     if line.count(",") > 1 and len(named) == 2:
@@ -95,6 +105,22 @@ def _names(line: str) -> tuple[str, str] | None:
         return None
     image, mask = line[: between.end(1)], line[between.end() :]
     return (image, mask) if len(mask) > 4 and mask.lower().endswith(IMAGE_SUFFIXES) else None
+
+
+def _names_of_row(line: str) -> tuple[str, str] | None:
+    """Return the image and the mask that a line of JSON names, or None where there is not one of each."""
+    try:
+        row = parse_json(line.encode())
+    except (RecursionError, ValueError):
+        return None
+    image = row.get("file_name", row.get("image"))
+    named = {
+        key.lower(): text
+        for key, text in row.items()
+        if isinstance(text, str) and text != image and text.lower().endswith(IMAGE_SUFFIXES)
+    }
+    masks = [text for key, text in named.items() if any(word in key for word in _MASK_WORDS)] or [*named.values()]
+    return (image, masks[0]) if isinstance(image, str) and len(masks) == 1 else None
 
 
 def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:

@@ -50,6 +50,8 @@ _RENAME = Fix("name every mask like its image: a.png for a.jpg, or a_mask.png")
 _OF_TASKS = re.compile(r"task-\d+-annotation-\d+")  # Label Studio's brushes as PNG, which name no image
 _EXPORT = Fix("export JSON from Label Studio, and put it beside images/: it is read")
 _MOST_SHOWN = 4  # folders in a note
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml")
+_PEEK, _SHOWN = 1 << 14, 80  # bytes that are looked at, and characters of them in an error
 _OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
 
@@ -177,6 +179,7 @@ def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple
         return images, folder / declared.masks  # of a competition, which keeps the masks to itself
     for name, there in ((declared.images, images is not None), (declared.masks, False)):
         if not there:
+            _refuse_unread_annotations(folder)
             raise DataError(
                 f"there is no folder {name}/",
                 file=folder,
@@ -184,6 +187,23 @@ def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple
                 fix="name the folders in a dataset.yaml: images: NAME and masks: NAME",
             )
     raise AssertionError  # one of the two is missing
+
+
+def _refuse_unread_annotations(folder: Path) -> None:
+    """Raise DataError if a file among the images names some of them, in a form that is not read."""
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix.lower() not in _TABLES or not file.is_file():
+            continue
+        with file.open("rb") as stream:
+            head = stream.read(_PEEK).decode("utf-8", "replace")
+        if any(ending in head.lower() for ending in IMAGE_SUFFIXES):
+            raise DataError(
+                "the file names images, but is of no form of masks that is read",
+                file=file,
+                expected="COCO's, labelme's, VIA's or Label Studio's JSON, CVAT's XML, YOLO's polygons, run lengths",
+                found=head.strip().partition("\n")[0][:_SHOWN],
+                fix="export it as COCO (JSON) or as masks; or list image,mask in a train.csv",
+            )
 
 
 def _both(folder: Path, declared: Declaration | None = None) -> tuple[Path, Path] | None:

@@ -1,5 +1,7 @@
 """Label Studio's JSON: a list of tasks, each with an image and its annotations; polygons, and brushes as run lengths.
 
+Its shorter form, JSON-MIN, has the results of a task beside the address of its image.
+
 The images lie in `images/` or beside the file, by the last part of their address, with or without the eight letters
 that an upload puts before a name.
 """
@@ -51,7 +53,7 @@ def read(declared: Declaration) -> Layout:
     layout = Layout()
     pictures: list[Picture] = []
     several = 0
-    for place, task in enumerate(tasks if isinstance(tasks, list) else ()):
+    for place, task in enumerate(map(_full, tasks) if isinstance(tasks, list) else ()):
         address = _address(task)
         image = None if address is None else _find_image(address, base, file)
         if image is None:
@@ -86,7 +88,19 @@ def _find(base: Path) -> Path | None:
 def _looks_right(file: Path) -> bool:
     with file.open("rb") as stream:
         head = stream.read(_PEEK).lstrip()
-    return head.startswith(b"[") and b'"annotations"' in head and (b'"result"' in head or b'"data"' in head)
+    if not head.startswith(b"["):
+        return False
+    short = b'"annotation_id"' in head and b'"annotator"' in head
+    return short or (b'"annotations"' in head and (b'"result"' in head or b'"data"' in head))
+
+
+def _full(task: Any) -> Any:
+    """Return a task of JSON-MIN as one of JSON; any other as it is."""
+    if not isinstance(task, Mapping) or "annotations" in task or "annotation_id" not in task:
+        return task
+    rows = [row for rows in task.values() if isinstance(rows, list) for row in rows if isinstance(row, Mapping)]
+    results = [{**row, "type": next((key for key in row if key.endswith("labels")), ""), "value": row} for row in rows]
+    return {"data": task, "annotations": [{"result": results}]}
 
 
 def _address(task: Any) -> str | None:
