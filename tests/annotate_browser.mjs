@@ -201,12 +201,20 @@ report.waiting = await page.textContent("#saved");
 await context.unroute("**/strokes");
 await settled();
 report.reloaded = { seen: await seen(), mask: await mask(3) };
-// The tab is closed for good with a stroke that was not sent; another one finds it
+// The tab is closed for good with a stroke that was not sent, for which localStorage has no room; another one finds it
+await page.evaluate(() => {
+  for (let size = 1 << 22; size; size >>= 1) {
+    try { localStorage.setItem(`filler-${size}`, "x".repeat(size)); } catch { /* that much does not fit */ }
+  }
+});
 await context.route("**/strokes", (route) => route.abort());
 await drag([[250, 30], [300, 60]]);
+await page.waitForTimeout(300);
+report.spilled = await page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("unetres/")).length);
 await page.close();
 await context.unroute("**/strokes");
 page = await open("#image=4");
+await page.evaluate(() => { for (const key of Object.keys(localStorage)) if (key.startsWith("filler")) localStorage.removeItem(key); });
 await settled();
 report.adopted = { seen: await seen(), mask: await mask(3) };
 

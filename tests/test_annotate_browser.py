@@ -203,6 +203,7 @@ def test_nothing_is_lost_by_a_reload_or_a_closed_tab(seen: tuple[Path, dict[str,
     mask = decoded(report["reloaded"]["mask"])
     np.testing.assert_array_equal(numbers(report["before"], SHAPE), mask)
     np.testing.assert_array_equal(numbers(report["reloaded"]["seen"], SHAPE), mask)
+    assert report["spilled"] == 0, "there was no room for it in localStorage"
     adopted = decoded(report["adopted"]["mask"])
     assert (adopted != mask).sum() > 500
     np.testing.assert_array_equal(numbers(report["adopted"]["seen"], SHAPE), adopted)

@@ -290,7 +290,7 @@ async function reload() {
       scene.image = labels.image = image;
       if (image) {
         labels.change([[0, 0, image.width, image.height]], ["classes", "objects", "network", "confidence", "forest"]);
-        revisions.set(image.index, Math.max(image.revision, revisions.get(image.index) ?? 0));
+        revisions.set(image.index, image.revision);
       }
     }
     pictures.loader.again();
@@ -687,7 +687,12 @@ function showObject() {
 /** Remember the choices for the next visit. */
 function keep() {
   const { tool, class: id, size, objects } = brush;
-  localStorage.setItem("unetres-choices", JSON.stringify({ brush: { tool, class: id, size, objects }, look: { outlines: look.outlines, byObject: look.byObject, opacity: look.opacity, confidence: look.confidence }, ordered: $("ordered").checked }));
+  const now = JSON.stringify({ brush: { tool, class: id, size, objects }, look: { outlines: look.outlines, byObject: look.byObject, opacity: look.opacity, confidence: look.confidence }, ordered: $("ordered").checked });
+  try {
+    localStorage.setItem("unetres-choices", now);
+  } catch {
+    // It is full of strokes that the server has not answered; they are worth more.
+  }
 }
 
 function recall() {

@@ -27,6 +27,21 @@ export function markClass(id) {
   $("cycle").setAttribute("aria-label", `Class: ${chosen?.childNodes[1]?.textContent ?? "none"}. Press for the next one`);
 }
 
+const MOST_PIXELS = 16_000_000; // of a picture whose thumbnail is worth its reading
+
+/** The rows of the list, which stay as they are where nothing has changed. @type {Map<number, {row: any, button: any, thumbnail: any, says: any, mark: any}>} */
+const listed = new Map();
+
+/** @param {ImageRow} image */
+function makeRow(image) {
+  const thumbnail = element("img", { alt: "", loading: "lazy", decoding: "async", fetchPriority: "low", width: 42, height: 42 });
+  const says = element("small");
+  const mark = element("span", { className: "mark" });
+  const button = element("button", { type: "button", "data-index": `${image.index}` },
+    thumbnail, element("span", {}, element("b", { textContent: image.name }), says), mark);
+  return { row: element("li", {}, button), button, thumbnail, says, mark };
+}
+
 /**
  * List the images, those first that teach most where an order is known.
  * @param {ImageRow[]} images
@@ -34,24 +49,32 @@ export function markClass(id) {
  * @param {number} current
  */
 export function listImages(images, order, current) {
-  const place = $("images");
   const reasons = new Map(order.map((row) => [row.index, row.why]));
   const first = order.map(({ index }) => images[index]).filter(Boolean);
   const rest = images.filter(({ index }) => !reasons.has(index));
-  const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.closest("#images button")?.getAttribute("data-index");
-  place.replaceChildren(...[...first, ...rest].map((image) => {
-    const says = image.changed || (image.complete ? "complete" : image.painted ? many(image.painted, "stroke") : "not painted");
-    const why = reasons.get(image.index);
-    const label = [image.name, says, image.complete ? "" : why].filter(Boolean).join(", ");
-    const thumbnail = element("img", { alt: "", loading: "lazy", decoding: "async", width: 42, height: 42 });
-    thumbnail.src = `/api/images/${image.index}/tile/${levelsOf(image.width, image.height) - 1}/0/0.png`;
-    const button = element("button", { type: "button", "data-index": `${image.index}`, "aria-label": label, "aria-current": `${image.index === current}`, title: label },
-      thumbnail,
-      element("span", {}, element("b", { textContent: image.name }), element("small", { textContent: !image.complete && why ? why : says })),
-      element("span", { className: "mark", textContent: image.complete ? "✓" : image.painted ? "•" : "" }));
-    return element("li", {}, button);
-  }));
-  if (focused) place.querySelector(`[data-index="${focused}"]`)?.focus();
+  const rows = [...first, ...rest].map((image) => {
+    const made = listed.get(image.index) ?? makeRow(image);
+    listed.set(image.index, made);
+    const state = image.changed || (image.complete ? "complete" : image.painted ? many(image.painted, "stroke") : "not painted");
+    const why = image.complete ? "" : reasons.get(image.index) ?? "";
+    const label = [image.name, state, why].filter(Boolean).join(", ");
+    if (!made.thumbnail.src && (image.width * image.height <= MOST_PIXELS || image.index === current)) {
+      made.thumbnail.src = `/api/images/${image.index}/tile/${levelsOf(image.width, image.height) - 1}/0/0.png`;
+    }
+    made.button.title = label;
+    made.button.setAttribute("aria-label", label);
+    made.button.setAttribute("aria-current", `${image.index === current}`);
+    made.says.textContent = why || state;
+    made.mark.textContent = image.complete ? "✓" : image.painted ? "•" : "";
+    return made.row;
+  });
+  const list = $("images");
+  if (rows.length === list.childElementCount && rows.every((row, at) => list.children[at] === row)) return;
+  const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement) : null;
+  const { scrollTop } = list;
+  list.replaceChildren(...rows);
+  list.scrollTop = scrollTop;
+  focused?.focus({ preventScroll: true });
 }
 
 /** Mark the image that is open. @param {number} current */
