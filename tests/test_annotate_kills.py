@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,28 @@ def check(folder: Path, answers: list[tuple[dict[str, Any], str, dict[str, Any]]
 def test_no_stroke_is_lost_when_the_server_is_killed(tmp_path: Path, kills: int) -> None:
     answered, _ = kill_again_and_again(tmp_path, kills, seed=7)
     assert answered >= 25
+
+
+ORPHAN = """
+import subprocess, sys
+code = "import sys; from keras_unetres.workflows.annotate_round import end_with; end_with(int(sys.argv[1]))"
+child = subprocess.Popen([sys.executable, "-c", code, str({parent})], stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes without a parent are of POSIX")
+def test_a_training_ends_with_the_server_that_was_killed() -> None:
+    words = [sys.executable, "-c", ORPHAN.replace("{parent}", "__import__('os').getpid()")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        child = int(server.stdout.readline())
+        time.sleep(0.3)
+        os.kill(child, 0)
+        server.kill()
+    end = time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            os.kill(child, 0)
