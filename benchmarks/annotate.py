@@ -1,6 +1,6 @@
 """What sparse paint is worth, by a robot that paints; figures to results/annotate.json.
 
-    python benchmarks/annotate.py [--sets NAME ...] [--images N] [--strokes N] [--minutes M] [--seeds N]
+    python benchmarks/annotate.py [--sets NAME ...] [--images N] [--strokes N] [--minutes M | --epochs N] [--seeds N]
 
 The sets are drawn cells, and dsb2018, isbi2012 and camvid (in four classes) below the folder that UNETRES_DATA names.
 Of each, 20 images are kept for the test; the robot paints on `--images` others, chosen at random. It draws as people
@@ -8,7 +8,7 @@ do: `--strokes` strokes an image with a brush of 5 px, each a path of 20 to 60 p
 where it can, jittered by 1 px; classes take turns, so that rare ones are painted; 2 in 100 are of a wrong class.
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
-`--minutes` on that; and one that is trained as long, by the same plan, on the full masks of the same images. Paint at a
+`--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Paint at a
 human's speed of a stroke in 2 s. The answer time is that from a stroke to the last part of a view of 512 px, of a
 forest with the features at hand, over 20 strokes, while nothing else runs here.
 """
@@ -148,11 +148,12 @@ def described(image: np.ndarray) -> np.ndarray:
     return features(values, (slice(None), slice(None)))
 
 
-def train(data: Path, run: Path, minutes: float) -> Path:
-    """Return the float32 file of a run that is planned and trained for some minutes; all images train, and validate."""
+def train(data: Path, run: Path, given: argparse.Namespace) -> Path:
+    """Return the float32 file of a run that is planned and trained for some minutes, or epochs."""
     base = [sys.executable, "-m", "keras_unetres.cli"]
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "check": True}
-    subprocess.run([*base, "train", str(data), "--out", str(run), "--minutes", f"{minutes:g}"], **quiet)
+    budget = ["--epochs", str(given.epochs)] if given.epochs else ["--minutes", f"{given.minutes:g}"]
+    subprocess.run([*base, "train", str(data), "--out", str(run), *budget], **quiet)
     file = run.with_suffix(".tflite")
     more = ["--recipe", "float32", "--max-drop", "100", "--no-calibrate"]
     subprocess.run([*base, "export", str(run), "--out", str(file), *more], **quiet)
@@ -226,10 +227,10 @@ def measure(name: str, given: argparse.Namespace, seed: int, folder: Path) -> di
         row["minutes_of_painting"] = round(row["strokes"] * SECONDS_A_STROKE / 60, 1)
         row["forest"] = round(score(forest_of(project), test, names), 4)
         row["answer"] = answer_times(project)
-    if given.minutes:
+    if given.minutes or given.epochs:
         full = write_full(make_folder(folder / "full"), folder / "project", masks, names)
         for key, data in (("network_on_paint", folder / "project"), ("network_on_full_masks", full)):
-            row[key] = round(score(network(train(data, folder / key, given.minutes)), test, names), 4)
+            row[key] = round(score(network(train(data, folder / key, given)), test, names), 4)
         row["share_of_full"] = round(row["network_on_paint"] / row["network_on_full_masks"], 3)
     return row
 
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--strokes", type=int, default=12, help="of an image")
     parser.add_argument("--minutes", type=float, default=5.0, help="of each training; 0 for none")
+    parser.add_argument("--epochs", type=int, help="of each training, instead of minutes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
@@ -252,7 +254,8 @@ def main() -> None:
             if row is not None:
                 print(name, json.dumps(row), flush=True)
                 rows.setdefault(name, []).append(row)
-    known = {"command": given_command(), "cores": os.cpu_count(), "minutes": given.minutes, "sets": rows}
+    known: dict[str, Any] = {"command": given_command(), "cores": os.cpu_count(), "sets": rows}
+    known |= {"epochs": given.epochs} if given.epochs else {"minutes": given.minutes}
     write_json(given.out, known)
 
 
