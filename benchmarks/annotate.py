@@ -8,9 +8,9 @@ do: `--strokes` strokes an image with a brush of 5 px, each a path of 20 to 60 p
 where it can, jittered by 1 px; classes take turns, so that rare ones are painted; 2 in 100 are of a wrong class.
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
-`--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Paint at a
-human's speed of a stroke in 2 s. The answer time is that from a stroke to the last part of a view of 512 px, of a
-forest with the features at hand, over 20 strokes, while nothing else runs here.
+`--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Minutes
+of painting are at a human's speed, a stroke in 2 s. The answer time is that from a stroke to the last part of a view of
+512 px, of a forest with the features at hand, over 20 strokes, while nothing else runs here.
 """
 
 from __future__ import annotations
