@@ -7,6 +7,7 @@ painted one (farthest-first, Gonzalez 1985; Sener and Savarese 2018).
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MOST_WANTED = 200  # images that the network is asked about
 MOST_DESCRIBED = 2000
 _SIDE = 64  # px, of the picture that is described
+_PATIENCE = 2.0  # seconds in which pictures are described for one answer; the next one goes on
 _SHARE = 0.5  # that distance counts beside doubt
 
 
@@ -42,15 +44,16 @@ class Order:
     def __init__(self, project: Project, predictions: Predictions | None = None) -> None:
         self._project, self._predictions = project, predictions
         self._known: dict[int, np.ndarray] = {}
+        self._until = 0.0
 
     def __call__(self) -> list[dict[str, Any]]:
         """Return images to paint, the most useful first: `index`, `score` of 0 to 1, `why`, and `box` or None."""
+        self._until = time.monotonic() + _PATIENCE
         images = self._project.images
         count = min(len(images), MOST_DESCRIBED)
         painted = [i for i in range(count) if images[i].done or images[i].picture.ground]
-        open_ones = [
-            i for i in range(count) if i not in set(painted) and not images[i].changed and not images[i].complete
-        ]
+        begun = set(painted)
+        open_ones = [i for i in range(count) if i not in begun and not images[i].changed and not images[i].complete]
         far = self._distances(open_ones, painted)
         doubts = {} if self._predictions is None else dict(self._predictions.doubts)
         rows = []
@@ -60,8 +63,10 @@ class Order:
             why = []
             if doubt is not None:
                 why.append(f"the network is unsure of {doubt[0]:.0%} of its pixels")
-            if not painted:
-                why.append("nothing is painted yet; it is the one most like the others")
+            if index not in far:
+                why.append("its picture is not looked at yet: ask again")
+            elif not painted:
+                why.append("nothing is painted yet" + ("; it is the most like all others" if distance == 1 else ""))
             elif distance >= 0.5:
                 why.append("it is unlike all that is painted")
             if not why:
@@ -78,7 +83,7 @@ class Order:
 
     def _distances(self, others: list[int], painted: list[int]) -> dict[int, float]:
         """Return how far each image is from the nearest painted one, the farthest 1; with none, how near the middle."""
-        known = {index: self._described(index) for index in (*others, *painted)}
+        known = {index: self._described(index) for index in (*painted, *others)}
         usable = [index for index in others if known[index] is not None]
         rows = np.array([known[index] for index in usable], np.float64)
         if not len(usable):
@@ -99,6 +104,8 @@ class Order:
     def _described(self, index: int) -> np.ndarray | None:
         """Return statistics of a picture, made once: means, spreads and slopes of its channels, and of its quarters."""
         if index not in self._known:
+            if time.monotonic() > self._until:
+                return None
             try:
                 self._known[index] = describe(self._small(index))
             except Exception:  # a picture that cannot be read is named when it is opened
