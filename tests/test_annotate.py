@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import socket
 import sys
 import threading
 import time
@@ -501,6 +502,29 @@ def test_hostile_requests_are_refused_by_name(served: tuple[Project, Client]) ->
     assert project.revision == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "name", "is_own"),
+    (
+        ("127.0.0.1", "localhost:8000", True),
+        ("127.0.0.1", "[::1]:8000", True),
+        ("127.0.0.1", "10.1.2.3", False),
+        ("127.0.0.1", "localhost.evil.example", False),
+        ("0.0.0.0", "10.1.2.3:8000", True),
+        ("0.0.0.0", f"{socket.gethostname()}:8000", True),
+        ("0.0.0.0", "10.1.2.3.evil.example", False),
+        ("0.0.0.0", "evil.example", False),
+        ("0.0.0.0", "[", False),
+        ("0.0.0.0", "", False),
+    ),
+)
+def test_a_server_knows_its_names(host: str, name: str, is_own: bool) -> None:
+    from keras_unetres.painting.access import HEADER, Gate
+
+    gate = Gate(host)
+    refusal = gate.refused("POST", {"host": name, HEADER: gate.token}, {}, {}, "/api/images/0/undo")
+    assert (refusal is None) == is_own and (is_own or refusal.status == 421)  # type: ignore[union-attr]
+
+
 # Levels
 
 
@@ -616,6 +640,27 @@ def test_pages_of_a_stack_and_twins_are_images_of_their_own(tmp_path: Path) -> N
         assert (channels == np.moveaxis(stack, 0, -1)).all()
         page = project.pictures.level(project.picture_file(3), 0)
         assert (page[..., 0] == stack[1]).all() and project.images[3].picture.dtype == "uint16"
+
+
+def test_on_a_photo_that_exif_turns_masks_lie_as_it_is_seen(tmp_path: Path) -> None:
+    from keras_unetres.data.dataset import open_dataset
+    from keras_unetres.data.records import read_records
+
+    (tmp_path / "pictures").mkdir()
+    values = np.random.default_rng(0).integers(0, 256, (30, 30, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "pictures" / "photo.png", exif=exif)
+    folder = tmp_path / "project"
+    found = find_pictures(tmp_path / "pictures", silent)
+    make_project(folder, tmp_path / "pictures", ("background", "cell"), None, found, silent)
+    with Project(folder, silent) as project:
+        project.stroke(0, stroke(0, points=[[4, 4], [4, 20]]))
+        project.stroke(0, stroke(1, points=[[20, 20]], **{"class": 0}))
+        seen, painted = project.pictures.level(project.picture_file(0), 0), project.canvas(0).classes
+        assert (seen == np.rot90(values, -1)).all()
+    (record,) = read_records(open_dataset(folder), ["all"], progress=False)["all"]
+    assert (record.image == seen).all() and (record.mask == painted).all()
 
 
 def test_what_a_kill_left_of_a_new_project_is_gone_on_with(tmp_path: Path) -> None:

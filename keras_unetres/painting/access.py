@@ -8,6 +8,7 @@ send, and no Origin but this server's own (CSRF).
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 import socket
 from collections.abc import Mapping
@@ -98,8 +99,18 @@ class Gate:
             return False
         if is_loopback(name):  # also through a tunnel, whose end has another port
             return True
-        return not is_loopback(self.host) and name in self._own_names()
+        if is_loopback(self.host):
+            return False
+        return _is_address(name) or name in self._own_names()  # no name that others made points to an address
 
     def _own_names(self) -> set[str]:
         own = urlsplit(Access(self.host).address(80)).hostname or ""
         return {name.lower() for name in (self.host, own, socket.gethostname(), socket.getfqdn(), *self.names)}
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
