@@ -12,7 +12,8 @@ from models import Graph, make_card, make_conv, make_identity
 from unetres_edge import Card, Preprocessing, Segmenter, UnetresError, read_card, seal
 from unetres_edge.errors import CardMissingError, ModelDamagedError, ModelError
 from unetres_edge.model.calibration import Calibration
-from unetres_edge.model.card import CARD_NAME, default_colors
+from unetres_edge.model.card import CARD_NAME, default_colors, reseal
+from unetres_edge.model.promise import Promise
 
 # fields that older files do not say
 NOT_IN_OLDER = {"activation", "background", "calibration", "familiarity", "promises", "show", "stride", "resealed"}
@@ -273,3 +274,40 @@ def test_a_figure_that_is_no_number_is_not_written() -> None:
     """JSON has no NaN: other readers of the card would refuse all of it."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         dataclasses.replace(make_card(), scores={"miou": float("nan")}).to_json()
+
+
+@pytest.mark.parametrize("class_id", [-1, 3])
+def test_a_promise_is_of_a_class_that_the_card_names(class_id: int) -> None:
+    kept = dataclasses.replace(FULL, promises=(Promise("miss", (2,), 0.05, 0.5, 100),))
+    assert Card.from_json(kept.to_json()) == kept
+    with pytest.raises(ModelError, match="a class that it does not name"):
+        dataclasses.replace(kept, promises=(Promise("miss", (class_id,), 0.05, 0.5, 100),))
+
+
+def test_a_background_that_is_not_said_goes_by_its_name() -> None:
+    card = make_card()
+    named = dataclasses.replace(card, class_names=("cell", "background"), background=-1)
+    values = values_of(named)
+    assert named.background == values.pop("background") == 1
+    assert Card.from_json(json.dumps(values)).background == 1
+    with pytest.raises(ModelError, match="no such class for the background"):
+        dataclasses.replace(named, background=2)
+    with pytest.raises(ModelError, match="no such class for the background"):
+        dataclasses.replace(named, background=-2)
+
+
+def test_a_crop_leaves_a_stride_of_each_side() -> None:
+    card = dataclasses.replace(make_card(), preprocessing=Preprocessing(size=(20, 28)))
+    assert dataclasses.replace(card, crop=6, stride=8).output_size == (8, 16)
+    assert dataclasses.replace(card, crop=6, stride=1).crop == 6
+    for crop, stride in ((6, 9), (6, 0), (10, 1), (-1, 8)):
+        with pytest.raises(ModelError, match="a crop that its tiles do not bear"):
+            dataclasses.replace(card, crop=crop, stride=stride)
+
+
+def test_a_card_that_cannot_be_read_is_not_sealed_again(model: bytes) -> None:
+    text = make_card(halo=3).to_json().encode()
+    assert model.count(b'"schema"') == 1 and b'"schema"' in text
+    with pytest.raises(ModelError, match="not readable"):
+        reseal(model.replace(b'"schema"', b'"schemb"'))
+    read_card(reseal(model))

@@ -239,3 +239,9 @@ def test_an_image_is_scaled_alike_by_every_version_of_pillow() -> None:
     place = Preprocessing(channels=1, fit="resize", size=(32, 30)).place(300, 40)
     digest = hashlib.sha256(place.image(image).tobytes()).hexdigest()
     assert digest == "4aab1456b3c084fc5d1bfb1e4ddf59096f9dfcfb6802ca45350fa4f0b6ab14ba"
+
+
+@pytest.mark.parametrize(("found", "channels"), [(2, 1), (3, 2), (3, 4), (2, 3), (1, 2)])
+def test_channels_that_do_not_fit_are_named(found: int, channels: int) -> None:
+    with pytest.raises(ImageError, match=f"number of channels.*expected {channels}; found {found}"):
+        Preprocessing(channels=channels, size=(4, 4)).prepare(np.full((4, 4, found), 255, np.uint8))
