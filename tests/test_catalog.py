@@ -128,13 +128,36 @@ def test_the_picture_of_the_papers_network_shows_its_maps() -> None:
 
 @pytest.mark.parametrize(
     ("name", "blocks", "dashed"),
-    [("resnet20", 9, 2), ("resnet20_v2", 9, 2), ("plain20", 0, 0), ("unet_resnet18", 8, 3), ("fcn_resnet18", 8, 3)],
+    [
+        *[
+            ("resnet20", 9, 2),
+            ("resnet20_v2", 9, 2),
+            ("plain20", 0, 0),
+            ("unet_resnet18", 8, 3),
+            ("fcn_resnet18", 8, 3),
+        ],
+        ("unet_efficientnet_lite0", 9, 0),
+    ],
 )
 def test_the_picture_has_an_arc_over_every_residual_block(name: str, blocks: int, dashed: int) -> None:
     text = draw_network(find_network(name).build(), "a.svg").decode()
     curves = re.findall(r'<path d="M [^"]*?C [^"]*?"[^>]*#2171b5[^>]*>', text)
     assert len(curves) == blocks
     assert sum("dasharray" in curve for curve in curves) == dashed
+
+
+def test_the_picture_counts_inverted_blocks() -> None:
+    model = find_network("unet_efficientnet_lite0").build((64, 64))
+    assert [box.name for box in _boxes(model)][2:5] == [
+        "stage1_block1_project_norm",
+        "stage2_block1_project_norm",
+        "stage2_block2_add",
+    ]
+    texts = re.findall(r"<!-- (.*?) -->", draw_network(model, "a.svg").decode())
+    assert [text for text in texts if "block" in text] == [
+        *("stage 1: 1 block", "stage 2: 2 blocks", "stage 3: 2 blocks", "stage 4: 3 blocks", "stage 5: 3 blocks"),
+        *("stage 6: 4 blocks", "stage 7: 1 block"),
+    ]
 
 
 def test_the_picture_is_a_picture(tmp_path: Path) -> None:

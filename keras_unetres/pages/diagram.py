@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import UsageError
+from unetres_edge.terminal import counted
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +36,7 @@ _ARROWS = {
     "shortcut": "#2171b5",
 }
 _BOX = re.compile(
-    r"image|(?:encoder\d+|bridge|decoder\d+)_(?:1_relu|out|skip)|stem_out|stage\d+_(?:block\d+_(?:relu|add)|out)"
+    r"image|(?:encoder\d+|bridge|decoder\d+)_(?:1_relu|out|skip)|stem_out|stage\d+_(?:block\d+_(?:relu|add|project_norm)|out)"
     r"|head_(?:relu|pool|logits|resize)"
 )
 _HEIGHT, _GAP, _ROW_GAP = 2.6, 0.42, 0.8
@@ -112,12 +113,7 @@ def _boxes(model: keras.Model) -> list[_Box]:
     full = max(model.input_shape[1:3])
     boxes = []
     for layer in model.layers:
-        if not _BOX.fullmatch(layer.name) or (
-            # A pre-activation block ends with its sum, any other with the ReLU behind it.
-            layer.name.endswith("_add") and ("stage1_out_norm" not in names)
-        ):
-            continue
-        if layer.name.startswith("stage") and layer.name.endswith("_out") and "stage1_out_norm" in names:
+        if not _BOX.fullmatch(layer.name) or not _ends_block(layer.name, names):
             continue
         shape = layer.output.shape
         size = shape[1] if len(shape) == 4 else 1
@@ -135,6 +131,20 @@ def _boxes(model: keras.Model) -> list[_Box]:
             box.copied = layer.input[0].shape[-1] / shape[-1]
         boxes.append(box)
     return boxes
+
+
+def _ends_block(name: str, names: set[str]) -> bool:
+    """Return whether a layer is the last of its block, or of no block.
+
+    A pre-activation block ends with its sum, an inverted one with that or with its last norm, any other with the ReLU
+    behind the sum.
+    """
+    if name.endswith("_project_norm"):
+        return name.replace("_project_norm", "_add") not in names
+    sums = "stage1_out_norm" in names or "stage1_block1_project_norm" in names
+    if name.startswith("stage") and name.endswith("_out"):
+        return not sums
+    return sums or not name.endswith("_add")
 
 
 def _rows(boxes: list[_Box]) -> list[int]:
@@ -290,7 +300,7 @@ def _label(axes: Any, boxes: list[_Box], font: float, is_u: bool) -> None:
                 axes.text(middle, foot - 0.1, size, ha="center", va="top", fontsize=font - 1)
         if stage and fresh:
             inside = [b for b in boxes if b.name.startswith(stage.group())]
-            text = f"{stage.group().replace('stage', 'stage ')}: {len(inside)} blocks"
+            text = f"{stage.group().replace('stage', 'stage ')}: {counted(len(inside), 'block')}"
             low = foot - (0.1 if is_u else 0.5)
             axes.text((box.x + inside[-1].right) / 2, low, text, ha="center", va="top", fontsize=font - 1)
 
