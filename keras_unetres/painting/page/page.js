@@ -48,7 +48,10 @@ const labels = new LabelTiles(api, () => {
   settleRegions();
   if (region) refreshSoon();
 }, complain, (layer, error) => {
-  if (layer === look.guess) sayGuess([error.message, error.fix].filter(Boolean).join(": "));
+  if (layer !== look.guess) return;
+  const learner = project.learner;
+  const first = layer === "network" && learner && !learner.file && /training|exporting/.test(learner.state);
+  sayGuess(first ? "the first network is being trained" : [error.message, error.fix].filter(Boolean).join(": "));
 });
 const canvases = { picture: $("picture"), guess: $("guess"), paint: $("paint"), over: $("over") };
 const scene = new Scene(canvases, view, pictures, labels, look);

@@ -278,7 +278,6 @@ export class Scene {
     const painted = this.labels.get("classes", level, tx, ty)?.data;
     const sure = this.look.confidence ? this.labels.get("confidence", level, tx, ty)?.data : null;
     const read = this.#reader(tile);
-    const border = this.classes.map((row) => packed(classColor(row), 255));
     const inside = this.classes.map((row) => packed(classColor(row), 0));
     for (let y = top, to = 0; y < bottom; y++) {
       for (let x = left; x < right; x++, to++) {
@@ -286,12 +285,10 @@ export class Scene {
         const value = data[at];
         if (value === NONE || value === 0 || (painted && painted[at] !== NONE)) continue;
         const edge = read(x - 1, y) !== value || read(x + 1, y) !== value || read(x, y - 1) !== value || read(x, y + 1) !== value;
-        if (edge) pixels[to] = border[value];
-        else if (!this.look.outlines) {
-          const stripe = (x + y & 7) < 4 ? 1 : 0.45;
-          const alpha = Math.round(stripe * (sure ? 10 + 150 * Math.max(0, sure[at] - 100) / 155 : 110));
-          pixels[to] = (inside[value] | alpha << 24) >>> 0;
-        }
+        const share = sure ? Math.max(0, sure[at] - 100) / 155 : 1; // of two classes, one is likelier than 127 in 255
+        const stripe = (x + y & 7) < 4 ? 1 : 0.45;
+        const alpha = edge ? 50 + 205 * share : this.look.outlines ? 0 : stripe * (10 + 120 * share);
+        pixels[to] = (inside[value] | Math.round(alpha) << 24) >>> 0;
       }
     }
   }
