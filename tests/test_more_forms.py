@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from keras_unetres.data import open_dataset, read_records
 from keras_unetres.doctor.check import check
+from unetres_edge.errors import DataError
 
 COUNT = 8
 
@@ -145,3 +147,32 @@ def test_a_table_of_polygons_is_named(tmp_path: Path) -> None:
     assert fault["file"].endswith("annotations.csv")
     assert "COCO" in fault["fix"]
     assert fault["found"] is not None
+
+
+def test_two_colours_are_two_classes_also_where_they_are_those_of_a_known_table(tmp_path: Path) -> None:
+    purple = np.array([128, 0, 128], np.uint8)  # PASCAL VOC's bottle, class 5
+    fault = check(
+        write_masks(tmp_path, lambda n: square(n)[..., None] * purple), hashes="off", progress=False
+    ).to_dict()["faults"][0]
+    assert fault["patch"] == {"values": {"#000000": 0, "#800080": 1}}
+
+
+def write_objects(folder: Path, colored: set[int]) -> Path:
+    """Write masks that number objects: those of some images by colours, of two objects in one."""
+    palette = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]], np.uint8)
+    write_masks(folder, lambda n: palette[bars(n, 4) % 4] if n in colored else bars(n, 4))
+    (folder / "dataset.yaml").write_text("masks_are: instances\n")
+    return folder
+
+
+def test_a_mask_in_colours_among_those_that_number_objects_is_named(tmp_path: Path) -> None:
+    fault = only_fault(write_objects(tmp_path, {3}))
+    assert (fault["kind"], fault["file"]) == ("color-mask", "masks/3.png")
+    with pytest.raises(DataError, match="colours"):
+        read_records(open_dataset(tmp_path), ["all"], progress=False)
+
+
+def test_masks_that_are_all_in_colours_number_objects_by_them(tmp_path: Path) -> None:
+    folder = write_objects(tmp_path, set(range(COUNT)))
+    Image.fromarray(np.zeros((40, 50), np.uint8)).save(folder / "masks" / "1.png")  # no object
+    assert set(pixels_of(folder)) == {"background", "object"}

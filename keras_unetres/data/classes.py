@@ -492,11 +492,12 @@ def merge_patches(patches: Iterable[Mapping[str, Any]], classes: Classes) -> dic
 def fix_colors(counts: Mapping[int, int]) -> Fix:
     """Return the fix that gives each colour of some masks a class.
 
-    That is PASCAL VOC's or CamVid's where all are theirs, else a number by frequency, black first.
+    That is PASCAL VOC's or CamVid's where all are theirs, else a number by frequency, black first. Two colours are two
+    classes, whoever else has them.
     """
     for table in (voc_table(), camvid_table()):
         values = table.values(IGNORE)
-        if set(counts) <= set(values) and len(counts) > 1:
+        if set(counts) <= set(values) and len(counts) > 2:
             return declare(values_patch({color: values[color] for color in counts}, by_color=True))
     drawn = _drawn(counts)
     if len(counts) - len(drawn) > _MOST_BLENDS:

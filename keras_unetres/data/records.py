@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -93,6 +93,7 @@ class Look:
         mode: kind of pixels of an image that has one class: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded pixels of such an image.
         turn: of an image that EXIF turns, or None.
+        colored: whether the numbers of objects in the mask are its colours.
     """
 
     image: np.ndarray | None = None
@@ -108,6 +109,7 @@ class Look:
     mode: str = ""
     content: str = ""
     turn: Turn | None = None
+    colored: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -224,6 +226,9 @@ def read_records(
     for (_, sample), look in zip(samples, looks, strict=True):
         strange = find_strange(sample, look.counts, classes, dataset)
         faults += [strange] if strange else []
+    faults += find_colored(
+        ((s, look.counts, look.colored) for (_, s), look in zip(samples, looks, strict=True)), dataset
+    )
     turns = [(s.name, s.target.file, look.turn) for (_, s), look in zip(samples, looks, strict=True)]
     faults += find_unclear(turns, dataset.base)
     note = turned_note(look.turn for look in looks)
@@ -331,7 +336,7 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
     if dataset.reading.masks_are == "instances" and sample.instances is not None:
         source = sample.instances
     image, fault = _read(sample.image, sample, dataset)
-    mask, mask_fault = _read(source, sample, dataset)
+    mask, mask_fault, colored = _read_mask(source, sample, dataset)
     if image is None or mask is None:
         fault = fault or mask_fault
         return Look(fault=fault, colors=_colors(source) if fault and fault.kind == "color-mask" else None)
@@ -360,7 +365,16 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
     size = (mask.shape[0], mask.shape[1])
     channels = 1 if image.ndim == 2 else image.shape[-1]
     return Look(
-        image, mask, parts["instances"], parts["weight"], by_value, grey, size=size, channels=channels, turn=turn
+        image,
+        mask,
+        parts["instances"],
+        parts["weight"],
+        by_value,
+        grey,
+        size=size,
+        channels=channels,
+        turn=turn,
+        colored=colored,
     )
 
 
@@ -420,10 +434,30 @@ def _read(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray 
     try:
         return source.read(), None
     except UnetresError as error:
-        of_objects = dataset.reading.masks_are == "instances" and isinstance(source, MaskFile) and source.page is None
-        if error.kind == "color-mask" and of_objects:
-            return read_colors(source.file), None  # a colour an object, and black for none
         return None, finding_of(error, source.file, dataset.base, sample.name)
+
+
+def _read_mask(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.ndarray | None, Finding | None, bool]:
+    """Return what `_read` does, and whether objects are numbered by colours, a colour an object and black for none."""
+    mask, fault = _read(source, sample, dataset)
+    of_objects = dataset.reading.masks_are == "instances" and isinstance(source, MaskFile) and source.page is None
+    if fault is not None and fault.kind == "color-mask" and of_objects:
+        return read_colors(source.file), None, True
+    return mask, fault, False
+
+
+def find_colored(found: Iterable[tuple[Sample, dict[int, int] | None, bool]], dataset: Dataset) -> list[Finding]:
+    """Return a fault for each mask in colours where most masks number their objects.
+
+    Args:
+        found: (sample, stored mask value -> pixels, whether the mask is in colours) of each.
+    """
+    rows = [(sample, colored) for sample, counts, colored in found if counts is not None and len(counts) > 1]
+    odd = [sample for sample, colored in rows if colored]
+    if 2 * len(odd) > len(rows):
+        return []
+    faults = [_read(sample.instances or sample.target, sample, dataset)[1] for sample in odd]
+    return [fault for fault in faults if fault is not None]
 
 
 def _colors(source: Source) -> dict[int, int] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..data.findings import Finding
-from ..data.records import suggest_colors, suggest_ranges
+from ..data.records import find_colored, suggest_colors, suggest_ranges
 from .summaries import DatasetSummary
 
 
@@ -24,3 +24,4 @@ def find_undecoded(summary: DatasetSummary) -> Iterator[Finding]:
         if image.finding is not None:
             mended = ranges if image.finding.kind == "lossy-mask" else fix if image.colors else None
             yield replace(image.finding, fix=mended) if mended else image.finding
+    yield from find_colored(((i.sample, i.counts, i.colored) for i in summary.images), summary.dataset)

@@ -62,6 +62,7 @@ class ImageSummary:
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         levels: of an image of more than 8 bits, or None.
         turn: of an image that EXIF turns, or None.
+        colored: whether the numbers of objects in the mask are its colours.
         endings: (file, the ending that its format would have) of those files that have another.
         files: (file, SHA-256 of its bytes) of each.
     """
@@ -81,6 +82,7 @@ class ImageSummary:
     colors: dict[int, int] | None = None
     levels: Levels | None = None
     turn: Turn | None = None
+    colored: bool = False
     endings: tuple[tuple[Path, str], ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
 
@@ -188,6 +190,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *,
         files=files,
         levels=count_levels(image),
         turn=look.turn,
+        colored=look.colored,
         endings=tuple((file, right) for file, _ in files if (right := _right_ending(file))),
     )
 

@@ -45,6 +45,9 @@ class PixelLoss(Summable):
     weights, (N,) by image or (N, H, W) by pixel. Returns a float32 scalar over the whole batch, computed in float32.
     Under `tf.distribute` it is the loss of the batch on all replicas, and each replica returns its share of it, as
     Keras's own losses do. An id that is neither a class nor ignored, or a number that is not whole, makes it NaN.
+    A compiled loss keeps no count and sees no end of an epoch, so it cannot tell that a class had no pixel, as where
+    masks of 0 and 255 lose all of their foreground to `ignore_index`: compile a metric of this package with it, such as
+    `MeanIoU`, which warns of that after the first epoch.
 
     Raises:
         UsageError: arguments out of range, or shapes that do not fit.
