@@ -9,8 +9,8 @@ where it can, jittered by 1 px; classes take turns, so that rare ones are painte
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
 `--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Minutes
-of painting are at a human's speed, a stroke in 2 s. The answer time is that from a stroke to the last part of a view of
-512 px, of a forest with the features at hand, over 20 strokes, while nothing else runs here.
+of painting are at a human's speed, a stroke in 2 s. With `--times`, the answer time: from a stroke to the last part of
+a view of 512 px, of a forest with the features at hand, over 20 strokes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ def measure(name: str, given: argparse.Namespace, seed: int, folder: Path) -> di
         row["painted_percent"] = round(100 * float(share), 2)
         row["minutes_of_painting"] = round(row["strokes"] * SECONDS_A_STROKE / 60, 1)
         row["forest"] = round(score(forest_of(project), test, names), 4)
-        row["answer"] = answer_times(project)
+        if given.times:
+            row["answer"] = answer_times(project)
     if given.minutes or given.epochs:
         full = write_full(make_folder(folder / "full"), folder / "project", masks, names)
         for key, data in (("network_on_paint", folder / "project"), ("network_on_full_masks", full)):
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="of each training; 0 for none")
     parser.add_argument("--epochs", type=int, help="of each training, instead of minutes")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--times", action="store_true", help="also measure the answer time, on a machine at rest")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

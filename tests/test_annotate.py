@@ -950,3 +950,14 @@ def test_an_export_that_nobody_painted_and_one_that_is_in_the_way_are_refused(tm
         with pytest.raises(FileSystemError, match="something else"):
             export_project(project, "coco")
         assert mine.read_text() == "mine"
+
+
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from keras_unetres.cli import main
+
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    assert main(["annotate", str(draw_pictures(tmp_path / "pictures")), "--out", str(tmp_path / "project")]) == 2
+    assert "pip install 'keras-unetres[annotate]'" in capsys.readouterr().err
+    assert not (tmp_path / "project").exists()
