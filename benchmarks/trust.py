@@ -42,6 +42,7 @@ from real_data import ROOT, machine, train_run, unetres
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
+from keras_unetres.data.synthetic import write_cells
 from keras_unetres.scores.confusion import Confusion
 from keras_unetres.scores.reliability import measure_reliability
 from keras_unetres.tasks import TASKS
@@ -61,10 +62,11 @@ from unetres_edge.results.doubt import SURE, doubt_of
 SMALL = "--filters 8 --learning-rate 0.002 --ema 0.98"
 RUNS = {
     "isbi2012": f"--epochs 22 --batch 2 {SMALL} --per-image 1 99 --val-from '1[6-9].png' --test-from '2[0-3].png'",
-    "dsb_dark": f"--epochs 14 --batch 8 {SMALL} --per-image 1 99 --masks instances --target separated "
+    "dsb_dark": f"--epochs 8 --batch 8 {SMALL} --per-image 1 99 --masks instances --target separated "
     "--augment microscopy",
     "camvid": f"--epochs 40 --batch 4 {SMALL} --ignore 11 --fit resize --class-weights softened",
 }
+DRAWN = "drawn"  # 100 drawn cells, of which masks alone are judged
 OTHERS = {
     "isbi2012": ("dsb_dark", "dsb_stained", "camvid"),
     "dsb_dark": ("dsb_stained", "isbi2012", "camvid"),
@@ -90,18 +92,18 @@ COUNT = 8  # test pictures that are corrupted, and pictures of each other kind
 def main() -> None:
     """Measure the runs named, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*RUNS, []], help="runs (all)")
+    parser.add_argument("names", nargs="*", choices=[*RUNS, DRAWN, []], help="runs (all)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (all)")
     parser.add_argument("--runs", type=Path, required=True, help="where runs and files are, or are made")
     options = parser.parse_args()
     results = make_folder(ROOT / "benchmarks" / "results") / "trust.json"
     with tempfile.TemporaryDirectory() as temporary:
         places = data_sets(Path(temporary))
-        for name in options.names or RUNS:
+        for name in options.names or (*RUNS, DRAWN):
             if name not in places:
                 print(left_out(name))
                 continue
-            for part in options.parts:
+            for part in options.parts if name != DRAWN else set(options.parts) & {"suspects"}:
                 row = measure(name, part, places, options.runs)
                 rows = json.loads(results.read_text())["runs"] if results.is_file() else {}
                 rows[name] = rows.get(name, {}) | row
@@ -113,6 +115,7 @@ def main() -> None:
 def data_sets(folder: Path) -> dict[str, Path]:
     """Return where each data set is; dsb2018 is parted into dark pictures and stained sections."""
     places = {name: DATA / name for name in ("isbi2012", "camvid") if (DATA / name).is_dir()}
+    places[DRAWN] = write_cells(folder / DRAWN, num_images=100, size=(64, 64))
     source = DATA / "dsb2018"
     if not source.is_dir():
         return places
@@ -138,6 +141,8 @@ def link(source: Path, folder: Path, names: list[str]) -> None:
 
 def measure(name: str, part: str, places: dict[str, Path], runs: Path) -> dict[str, Any]:
     """Return a part of what is measured of one run."""
+    if part == "suspects":
+        return {part: suspects_found(name, places[name])}
     run, data = runs / name, str(places[name])
     files = {"int8": runs / f"{name}.tflite", "float32": runs / f"{name}_float32.tflite"}
     if not files["int8"].is_file():
@@ -151,8 +156,6 @@ def measure(name: str, part: str, places: dict[str, Path], runs: Path) -> dict[s
             "options": options_of(run),
             "images": {split: len(each) for split, each in records.items()},
         }
-        if part == "suspects":
-            return row | {part: suspects_found(name, places[name])}
         if part == "calibration":
             return row | {part: {"int8": calibration(segmenter, records), "float32": calibration(exact, records)}}
         if part == "risk":
@@ -170,7 +173,7 @@ def suspects_found(name: str, data: Path) -> dict[str, Any]:
         planted = {}
         for number, place in enumerate(chosen):
             kind = FAULTS[number % len(FAULTS)]
-            if plant(masks, place, kind):
+            if plant(masks, place, kind, name in READING):
                 planted[masks[place].stem] = kind
         rows = suspects(copy, reading=READING.get(name), say=lambda line: None)
     order = [Path(row["image"]).stem for row in rows]
@@ -189,15 +192,16 @@ def suspects_found(name: str, data: Path) -> dict[str, Any]:
     }
 
 
-def plant(masks: list[Path], place: int, kind: str) -> bool:
+def plant(masks: list[Path], place: int, kind: str, instances: bool) -> bool:
     """Put a fault into a mask file; return whether it can have that one."""
     with Image.open(masks[place]) as image:
         mask, palette = np.array(image), image.getpalette()
     if kind == "dropped":
-        ids, counts = np.unique(mask[mask > 0], return_counts=True)
+        objects = mask if instances else ndimage.label(mask > 0)[0]
+        ids, counts = np.unique(objects[objects > 0], return_counts=True)
         if len(ids) < 2:
             return False
-        mask[mask == ids[counts.argmax()]] = 0
+        mask[objects == ids[counts.argmax()]] = 0
     elif kind == "shifted":
         mask = np.roll(mask, 8, axis=1)
         mask[:, :8] = 0
