@@ -326,7 +326,7 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
     whole = None if doubt is None else round(doubt * SURE)
     row = {
         "p": result.familiarity,
-        "joined": float(card.familiarity.strangeness(features, whole)[-1]),
+        "joined": -float(card.familiarity.usualness(features, whole)[-1]),
         "distance": card.familiarity.distance(features),
         "doubt": 0.0 if doubt is None else doubt,
         "entropy": float(-(chances * np.log(np.maximum(chances, 1e-12))).sum(-1).mean()),

@@ -17,7 +17,7 @@ from unetres_edge.cli import main
 from unetres_edge.errors import ModelError
 from unetres_edge.images.features import EARLIER_WINDOW, WINDOW, feature_names, picture_features, swapped
 from unetres_edge.model.calibration import Calibration
-from unetres_edge.model.familiarity import ALARM, BEYOND, LESS_SURE, SWAPPED, UNSURE, Familiarity, ranks
+from unetres_edge.model.familiarity import ALARM, BEYOND, LESS_SURE, SWAPPED, UNSURE, Familiarity, tails
 from unetres_edge.results.doubt import SURE, Doubt, doubt_of
 from unetres_edge.results.softmax import probabilities
 from unetres_edge.segment.drift import FIRES, DriftTest, most_warnings
@@ -130,6 +130,7 @@ def with_doubts(count: int = 60) -> Familiarity:
 
 def test_the_doubt_is_the_mean_entropy_of_two_classes() -> None:
     scores = np.random.default_rng(0).normal(0, 3, (64, 64, 2)).astype(np.float32)
+    scores[..., 1] = scores[..., 0] + np.abs(scores[..., 1])  # one label throughout, so that all is inside
     how = Calibration(1.7, (0.2, -0.1))
     chances = probabilities(scores, "softmax", how).astype(np.float64)
     entropy = -(chances * np.log2(chances)).sum(-1).mean()
@@ -139,6 +140,20 @@ def test_the_doubt_is_the_mean_entropy_of_two_classes() -> None:
     certain = np.array([[[1.0, 0.0]]], np.float32)
     assert doubt_of(certain, "none") == 0
     assert doubt_of(np.zeros((9, 9, 3), np.float32), "sigmoid") == SURE
+
+
+def test_borders_of_regions_are_not_doubted() -> None:
+    scores = np.zeros((20, 20, 2), np.float32)
+    scores[:, :10, 0], scores[:, 10:, 1] = 3, 3
+    inside = doubt_of(scores)
+    scores[:, 9:11] *= 0.01  # unsure along the border
+    assert doubt_of(scores) == inside
+    scores[5:8, 3:6, 0] = 0.5
+    assert doubt_of(scores) > inside
+    checkers = np.zeros((6, 6, 2), np.float32)
+    checkers[..., 0] = np.indices((6, 6)).sum(0) % 2
+    checkers[..., 1] = 1 - checkers[..., 0]
+    assert doubt_of(checkers) == 55046  # all of them, of which none is inside: the entropy of one nat
 
 
 def test_the_doubt_does_not_depend_on_how_rows_come() -> None:
@@ -153,10 +168,11 @@ def test_the_doubt_does_not_depend_on_how_rows_come() -> None:
     assert at_once.value == doubt.value
 
 
-def test_ranks_count_those_below_and_how_far_the_largest_stands_out() -> None:
-    np.testing.assert_allclose(ranks([3, 1, 1, 9]), [2, 0, 0, 3 + (9 - 3) / (9 - 1)])
-    np.testing.assert_allclose(ranks([2, 5, 5]), [0, 1, 1])
-    np.testing.assert_allclose(ranks([7]), [0])
+def test_tails_count_those_as_large_and_how_far_the_largest_stands_out() -> None:
+    np.testing.assert_allclose(tails([3, 1, 1, 9]), [2, 4, 4, 3 / 9])
+    np.testing.assert_allclose(tails([2, 5, 5]), [3, 2, 2])
+    np.testing.assert_allclose(tails([7]), [1])
+    np.testing.assert_allclose(tails([0, 0, 4]), [3, 3, 0])
 
 
 def test_a_doubt_beyond_all_is_an_alarm_and_so_is_a_picture_of_another_kind() -> None:
@@ -182,8 +198,8 @@ def test_false_alarms_are_few_whatever_the_two_numbers_are() -> None:
         both = rng.lognormal(size=(20, 2)) @ np.array([[1.0, 0.6], [0.0, 0.4]])
         doubts = np.minimum(1000 * both[:, 1], SURE).astype(int).tolist()
         held = dataclasses.replace(first, distances=tuple(both[:-1, 0]), doubts=tuple(doubts[:-1]), held_out=19)
-        strange = np.maximum(ranks(both[:, 0]), ranks(doubts))
-        alarms.append((strange >= strange[-1]).sum() / 20 <= ALARM)
+        usual = tails(np.sqrt(both[:, 0])) * tails(doubts)
+        alarms.append((usual <= usual[-1]).sum() / 20 <= ALARM)
         assert held.promised
     assert 0 < np.mean(alarms) < 0.075
 

@@ -1,10 +1,10 @@
 """Whether a picture is like those that a network was trained on, and the network as sure of it as of others.
 
 No image is kept, but of each feature the mean, the spread and the range, and how features go together. Of held-out
-pictures there are two numbers each: the distance of the picture by these, and the doubt of the network. A picture is as
-strange as the stranger of its two, by their ranks among those of the held-out pictures and its own; how many are as
-strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures of the same kind are called
-unfamiliar, whatever the two numbers are.
+pictures there are two numbers each: the distance of the picture by these, and the doubt of the network. A picture is
+strange where few of the held-out ones are as far away and few are as doubtful: the product of the two numbers of them
+counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures of
+the same kind are called unfamiliar, whatever the two numbers are.
 """
 
 from __future__ import annotations
@@ -115,15 +115,15 @@ class Familiarity:
             features: (F,) of the picture.
             doubt: of the network; None where it gives no scores, and then the picture alone is judged.
         """
-        strange = self.strangeness(features, doubt)
-        return int((strange >= strange[-1]).sum()) / len(strange)
+        usual = self.usualness(features, doubt)
+        return int((usual <= usual[-1]).sum()) / len(usual)
 
-    def strangeness(self, features: np.ndarray, doubt: int | None = None) -> np.ndarray:
-        """Return how strange the held-out pictures are and, last, a picture among them, (N + 1,)."""
-        strange = ranks([*self.distances, self.distance(features)])
+    def usualness(self, features: np.ndarray, doubt: int | None = None) -> np.ndarray:
+        """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
+        usual = tails(np.sqrt(np.maximum([*self.distances, self.distance(features)], 0)))
         if doubt is None or not self.doubts:
-            return strange
-        return np.maximum(strange, ranks([*self.doubts, doubt]))
+            return usual
+        return usual * tails([*self.doubts, doubt])
 
     def judge(self, features: np.ndarray, doubt: int | None = None) -> tuple[float, tuple[str, ...]]:
         """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
@@ -186,18 +186,17 @@ class Familiarity:
         return cls(tuple(names), whiten=whiten, images=values["images"], doubts=tuple(doubts), **numbers, **whole)
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
-    """Return how many of the others are below each of (N,) values, and for the largest how far it is above them.
+def tails(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return how many are as large as each of (N,) values, itself counted in, and for the largest how far it is off.
 
-    That is its distance to the second, as a share of that to the median: more than 0, to 1. So of two numbers of a
-    picture that are the largest of their kinds, the one that stands out counts.
+    That is the share that the second is of it, from 0 to 1. So a number can stand out so far that the picture is
+    strange whatever the other number says.
     """
     array = np.asarray(values, np.float64)
     ascending = np.sort(array)
-    found = np.searchsorted(ascending, array).astype(np.float64)
+    found = len(array) - np.searchsorted(ascending, array).astype(np.float64)
     if len(array) > 1 and ascending[-1] > ascending[-2]:
-        top = ascending[-1]
-        found[array.argmax()] += (top - ascending[-2]) / (top - ascending[(len(array) - 1) // 2])
+        found[array.argmax()] = max(0.0, ascending[-2]) / ascending[-1]
     return found
 
 

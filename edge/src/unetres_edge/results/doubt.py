@@ -2,7 +2,9 @@
 
 Of some pixels, evenly spread, the calibrated scores of the two likeliest classes are compared. How far they are apart
 is a level, a sixteenth of a nat each, and each level has its entropy, as if there were but these two classes. The doubt
-is the mean, rounded down. It is 0 where the network is sure of all, and 65535 where it could as well throw a coin.
+is the mean, rounded down, over the pixels whose four neighbours among them have the same label: at borders every
+network is unsure, and an image with many of them is no worse for that. It is 0 where the network is sure of all, and
+65535 where it could as well throw a coin.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ TABLE = np.array([_entropy(level) for level in range(LEVELS)], np.int64)
 
 
 class Doubt:
-    """The doubt of one image, added up as its rows are done.
+    """The doubt of one image, gathered as its rows are done.
 
     Args:
         height, width: px of the image.
@@ -41,23 +43,34 @@ class Doubt:
     ) -> None:
         self.step = max(1, math.isqrt(height * width // _PIXELS))
         self._activation, self._calibration = activation, calibration
-        self._sum = self._count = 0
+        self._levels: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
 
     def add(self, row: int, scores: np.ndarray) -> None:
-        """Take the scores (rows, W, classes) of rows from `row` on; all rows come once."""
+        """Take the scores (rows, W, classes) of rows from `row` on; all rows come once, from the top down."""
         first = self.step // 2
         self.add_seen(scores[(first - row) % self.step :: self.step, first :: self.step])
 
     def add_seen(self, scores: np.ndarray) -> None:
-        """Take the scores (..., classes) of pixels that are looked at, every `step`-th from the middle of one on."""
+        """Take the scores (h, w, classes) of pixels that are looked at, every `step`-th from the middle of one on."""
         levels = doubt_levels(scores.reshape(-1, scores.shape[-1]), self._activation, self._calibration)
-        self._sum += int(TABLE[levels].sum())
-        self._count += len(levels)
+        self._levels.append(levels.reshape(scores.shape[:2]))
+        self._labels.append(scores.argmax(-1))
 
     @property
     def value(self) -> int:
-        """The mean so far, 0 to 65535."""
-        return self._sum // max(1, self._count)
+        """The mean, 0 to 65535, over the pixels inside of regions; over all where there are none."""
+        levels, labels = (
+            np.concatenate(each) if each else np.zeros((0, 0), int) for each in (self._levels, self._labels)
+        )
+        inside = np.ones(labels.shape, bool)
+        across, down = labels[:, 1:] == labels[:, :-1], labels[1:] == labels[:-1]
+        inside[:, 1:] &= across
+        inside[:, :-1] &= across
+        inside[1:] &= down
+        inside[:-1] &= down
+        chosen = levels[inside] if inside.any() else levels.ravel()
+        return int(TABLE[chosen].sum()) // max(1, chosen.size)
 
 
 def doubt_of(scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None) -> int:

@@ -78,8 +78,9 @@ export function featuresOf(known, image, bgr) {
 
 /** The doubt of a network about one image, added up as its rows are done. */
 export class Doubt {
-  #sum = 0;
-  #count = 0;
+  #levels = [];
+  #labels = [];
+  #across = 0; // pixels of a row that are looked at
   #moved;
 
   /**
@@ -105,9 +106,13 @@ export class Doubt {
   add(row, scores, at) {
     const { step, width, classes } = this;
     if (row % step !== step >> 1) return;
-    for (let x = step >> 1; x < width; x += step) {
-      this.#sum += DOUBTS[this.#level(scores, at + x * classes)];
-      this.#count++;
+    this.#across = 0;
+    for (let x = step >> 1; x < width; x += step, this.#across++) {
+      const from = at + x * classes;
+      let best = 0;
+      for (let c = 1; c < classes; c++) if (scores[from + c] > scores[from + best]) best = c;
+      this.#labels.push(best);
+      this.#levels.push(this.#level(scores, from));
     }
   }
 
@@ -129,9 +134,20 @@ export class Doubt {
     return Math.min(Math.floor(STEPS_OF_A_NAT * apart), LEVELS - 1);
   }
 
-  /** The mean so far, 0 to 65535. */
+  /** The mean, 0 to 65535, over the pixels inside of regions; over all where there are none. */
   get value() {
-    return Math.floor(this.#sum / Math.max(1, this.#count));
+    const labels = this.#labels, levels = this.#levels, across = this.#across;
+    let sum = 0, count = 0, all = 0;
+    labels.forEach((label, at) => {
+      const x = at % across;
+      const same = (other) => other < 0 || other >= labels.length || labels[other] === label;
+      const doubt = DOUBTS[levels[at]];
+      all += doubt;
+      if ((x && !same(at - 1)) || (x + 1 < across && !same(at + 1)) || !same(at - across) || !same(at + across)) return;
+      sum += doubt;
+      count++;
+    });
+    return count ? Math.floor(sum / count) : Math.floor(all / Math.max(1, labels.length));
   }
 }
 
@@ -175,17 +191,17 @@ function distanceOf(known, features) {
 
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
 function pValue(known, features, doubt) {
-  let strange = ranks([...known.distances, distanceOf(known, features)]);
+  let usual = tails([...known.distances, distanceOf(known, features)].map((each) => Math.sqrt(Math.max(0, each))));
   if (doubt !== null) {
-    const doubts = ranks([...(known.doubts ?? []), doubt]);
-    strange = strange.map((each, at) => Math.max(each, doubts[at]));
+    const doubts = tails([...(known.doubts ?? []), doubt]);
+    usual = usual.map((each, at) => each * doubts[at]);
   }
-  const own = strange[strange.length - 1];
-  return strange.filter((each) => each >= own).length / strange.length;
+  const own = usual[usual.length - 1];
+  return usual.filter((each) => each <= own).length / usual.length;
 }
 
-/** How many of the others are below each value, and for the largest how far it is above them. */
-function ranks(values) {
+/** How many are as large as each value, and for the largest which share of it the second is. */
+function tails(values) {
   const ascending = Float64Array.from(values).sort();
   const last = values.length - 1;
   const top = ascending[last], second = last > 0 ? ascending[last - 1] : top;
@@ -196,7 +212,7 @@ function ranks(values) {
       if (ascending[middle] < value) low = middle + 1;
       else high = middle;
     }
-    return value === top && top > second ? low + (top - second) / (top - ascending[last >> 1]) : low;
+    return value === top && top > second ? Math.max(0, second) / top : last + 1 - low;
   });
 }
 
