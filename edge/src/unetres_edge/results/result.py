@@ -39,7 +39,7 @@ class Result:
             twenty has 0.05 or less.
         warnings: where it is 0.05 or less, in words what is unlike: that the network is less sure than of the held-out
             images, and what of the picture is unlike the training images, the farthest first.
-        doubt: bits a pixel that the network is unsure, mean over the image, 0 to 1: the entropy of the two likeliest
+        doubt: bits a pixel that the network is unsure inside of regions, 0 to 1: the mean entropy of the two likeliest
             classes; None where the card does not know what is usual.
     """
 

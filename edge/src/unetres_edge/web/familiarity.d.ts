@@ -76,7 +76,7 @@ export class Doubt {
      * @param {number} at where those of the row begin
      */
     add(row: number, scores: Float32Array, at: number): void;
-    /** The mean so far, 0 to 65535. */
+    /** The mean, 0 to 65535, over the pixels inside of regions; over all where there are none. */
     get value(): number;
     #private;
 }

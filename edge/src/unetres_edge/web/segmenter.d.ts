@@ -30,7 +30,8 @@ export { readCard } from "./card.js";
  * @property {number | null} familiarity share of held-out images as strange as this one: as unlike the training images, or as
  *   much in doubt; null where the card cannot tell
  * @property {string[]} warnings where that is 0.05 or less, why, in words
- * @property {number | null} doubt bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
+ * @property {number | null} doubt bits a pixel that the network is unsure inside of regions, 0 to 1; null where the card does
+ *   not know what is usual
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 /**
@@ -141,7 +142,8 @@ export type Result = {
      */
     warnings: string[];
     /**
-     * bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
+     * bits a pixel that the network is unsure inside of regions, 0 to 1; null where the card does
+     * not know what is usual
      */
     doubt: number | null;
     /**

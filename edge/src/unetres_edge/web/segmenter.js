@@ -47,7 +47,8 @@ const LEAST = 1.17549435e-38; // a probability below this counts as this
  * @property {number | null} familiarity share of held-out images as strange as this one: as unlike the training images, or as
  *   much in doubt; null where the card cannot tell
  * @property {string[]} warnings where that is 0.05 or less, why, in words
- * @property {number | null} doubt bits a pixel that the network is unsure, 0 to 1; null where the card does not know what is usual
+ * @property {number | null} doubt bits a pixel that the network is unsure inside of regions, 0 to 1; null where the card does
+ *   not know what is usual
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 
