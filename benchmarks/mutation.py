@@ -69,8 +69,8 @@ def edge(*names: str) -> tuple[str, ...]:
 ROWS = {
     "card": Row(f"{EDGE}/model/card.py", edge("card", "cli_tools", "segmenter", "classifier")),
     "preprocessing": Row(f"{EDGE}/images/preprocessing.py", edge("preprocessing", "segmenter")),
-    "tiles": Row(f"{EDGE}/segment/tiles.py", edge("segmenter", "large", "dask_maps")),
-    "result": Row(f"{EDGE}/results/result.py", edge("result", "vector", "segmenter", "predict")),
+    "tiles": Row(f"{EDGE}/segment/tiles.py", edge("unpadded", "segmenter", "large", "dask_maps")),
+    "result": Row(f"{EDGE}/results/result.py", edge("result", "promise", "vector", "segmenter", "predict")),
     "vector": Row(f"{EDGE}/results/vector.py", edge("vector", "predict")),
     "confusion": Row(f"{KERAS}/scores/confusion.py", ("tests/test_evaluate.py", "tests/test_metrics.py")),
     "separate": Row(f"{EDGE}/objects/separate.py", ("tests/test_cells.py", "tests/test_instance_scores.py")),
