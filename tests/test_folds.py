@@ -16,6 +16,7 @@ from PIL import Image
 from keras_unetres.cli import main
 from keras_unetres.data import Reading, open_dataset
 from keras_unetres.data.synthetic import write_cells
+from keras_unetres.runs import RunFolder
 from keras_unetres.settings import TrainSettings
 from keras_unetres.workflows import folds as workflow
 from keras_unetres.workflows.evaluate import evaluate
@@ -231,6 +232,12 @@ def test_what_folds_do_not_go_with_is_refused(
     assert "--folds replaces nothing" in capsys.readouterr().err
     assert main(["train", str(patients), "--out", str(tmp_path / "c"), "--folds", "2", "--start", "run"]) == 2
     assert "may have seen any image" in capsys.readouterr().err
+
+
+def test_a_folder_of_folds_as_a_model_is_told_to_name_its_runs(tmp_path: Path) -> None:
+    (tmp_path / "fold1").mkdir()
+    with pytest.raises(RunFolderError, match=r"name a run of its folds, such as .*fold1, and the others after --with"):
+        RunFolder(tmp_path).read_info()
 
 
 def test_published_weights_are_named_again(patients: Path, tmp_path: Path) -> None:

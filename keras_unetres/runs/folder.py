@@ -131,7 +131,10 @@ class RunFolder:
                 raise RunFolderError(
                     "its network is still sought", file=self.path, fix=f"unetres train --resume {self.path}"
                 )
-            raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix="name what train wrote")
+            fix = "name what train wrote"
+            if (self.path / "fold1").is_dir():
+                fix = f"name a run of its folds, such as {self.path / 'fold1'}, and the others after --with"
+            raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix=fix)
         try:
             values = parse_json(path.read_bytes())
         except (OSError, RecursionError, ValueError) as error:
