@@ -451,3 +451,19 @@ def test_names_in_zarr_do_not_lead_out(zarr: Any, tmp_path: Path) -> None:
     (tmp_path / "a.zarr" / "labels" / ".zattrs").write_text('{"labels": ["../../b"]}')
     with pytest.raises(DataError, match="leads out of the folder"):
         open_dataset(tmp_path)
+
+
+def test_single_images_at_an_address_and_classes_in_a_tar_are_named(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: pip install fsspec")
+    fsspec.filesystem("memory").pipe("/single/images/a.png", b"")
+    with pytest.raises(DataError, match="no shards at the address") as caught:
+        open_dataset("memory://single")
+    assert "copy single images to this machine" in str(caught.value.fix)
+    with tarfile.open(tmp_path / "train.tar", "w") as shard:
+        for name, data in (("0.jpg", b"picture"), ("0.cls", b"3")):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            shard.addfile(member, io.BytesIO(data))
+    with pytest.raises(DataError, match="no images with masks") as caught:
+        open_dataset(tmp_path)
+    assert "a folder for each class" in str(caught.value.fix)

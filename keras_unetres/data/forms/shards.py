@@ -89,8 +89,9 @@ def form_at(address: str) -> str:
         raise DataError(
             "no shards at the address" if not kinds else "shards of several kinds at the address",
             file=address,
-            expected="Parquet, Arrow or tar files; copy a folder of single images to this machine",
+            expected="Parquet, Arrow or tar files",
             found=", ".join(kinds or files[:4]) or "nothing",
+            fix="copy single images to this machine, and name their folder" if files and not kinds else None,
         )
     return kinds[0]
 
@@ -259,6 +260,14 @@ def _choose_endings(endings: Mapping[str, int], file: Path) -> _Columns:
     images = [ending for ending in pictures if words[ending] in ("", *_IMAGES)]
     if not masks and sorted(images) in (["jpeg", "png"], ["jpg", "png"]):  # masks are not stored as JPEG
         images, masks = [ending for ending in images if ending != "png"], ["png"]
+    if "cls" in endings and not masks:
+        raise DataError(
+            "the members hold no images with masks",
+            file=file,
+            expected="one of each a sample, such as 000000.jpg and 000000.mask.png",
+            found=", ".join(f".{ending} ({count})" for ending, count in sorted(endings.items())[:12]),
+            fix=".cls is a class of the whole image: write the images into a folder for each class",
+        )
     if len(images) != 1 or len(masks) != 1:
         raise DataError(
             "it is not clear which members are images and which are masks",
