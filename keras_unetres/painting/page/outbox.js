@@ -196,40 +196,55 @@ export class Outbox {
     this.running = true;
     while (this.waiting.length) {
       const [entry] = this.waiting;
+      const base = this.calls.base(entry.action.image);
+      let changed;
       try {
-        const base = this.calls.base(entry.action.image);
-        const changed = await this.#send(entry.action, base);
-        this.trouble = null;
-        this.pause = FIRST_PAUSE;
-        this.waiting.shift();
-        this.#name(entry.action, changed.object ?? 0);
-        void this.kept.remove(entry.key);
-        this.calls.answered(entry.action, changed, base);
+        changed = await this.#send(entry.action, base);
       } catch (error) {
-        if (!(error instanceof ServerError)) throw error;
-        if (error.passing || error.locked) {
-          this.trouble = error;
-          this.calls.changed();
+        const known = error instanceof ServerError ? error : new ServerError(`${error}`, { status: 0 });
+        if (known.passing || known.locked) {
+          this.trouble = known;
+          this.#tell(() => this.calls.changed());
           await new Promise((done) => {
             this.wake = () => done(undefined);
             setTimeout(done, this.pause);
           });
           this.pause = Math.min(2 * this.pause, LAST_PAUSE);
-          continue;
-        }
-        this.trouble = null;
-        this.waiting.shift();
-        const kept = PAINTS.has(entry.action.tool ?? "");
-        if (kept) {
-          Object.assign(entry.action, { refused: error.message, fix: error.fix });
-          this.refused.push(entry);
-          this.kept.put(entry.key, entry.action).catch(() => {});
-        } else void this.kept.remove(entry.key);
-        this.calls.refused(entry.action, error, kept);
+        } else this.#refuse(known);
+        continue;
       }
-      this.calls.changed();
+      this.trouble = null;
+      this.pause = FIRST_PAUSE;
+      this.waiting.shift();
+      this.#name(entry.action, changed.object ?? 0);
+      void this.kept.remove(entry.key);
+      this.#tell(() => this.calls.answered(entry.action, changed, base));
+      this.#tell(() => this.calls.changed());
     }
     this.running = false;
+  }
+
+  /** The server will not have the first of those that wait. @param {ServerError} error */
+  #refuse(error) {
+    this.trouble = null;
+    const entry = /** @type {{key: string, action: Action}} */ (this.waiting.shift());
+    const kept = PAINTS.has(entry.action.tool ?? "");
+    if (kept) {
+      Object.assign(entry.action, { refused: error.message, fix: error.fix });
+      this.refused.push(entry);
+      this.kept.put(entry.key, entry.action).catch(() => {});
+    } else void this.kept.remove(entry.key);
+    this.#tell(() => this.calls.refused(entry.action, error, kept));
+    this.#tell(() => this.calls.changed());
+  }
+
+  /** Tell the page; a fault of it does not keep what waits from being sent. @param {() => void} call */
+  #tell(call) {
+    try {
+      call();
+    } catch (error) {
+      reportError(error);
+    }
   }
 
   /** @param {Action} action @param {number} base @returns {Promise<Changed>} */
