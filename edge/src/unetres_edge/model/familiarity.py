@@ -120,7 +120,7 @@ class Familiarity:
 
     def usualness(self, features: np.ndarray, doubt: int | None = None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
-        usual = tails(np.sqrt(np.maximum([*self.distances, self.distance(features)], 0)))
+        usual = tails([*self.distances, self.distance(features)])
         if doubt is None or not self.doubts:
             return usual
         return usual * tails([*self.doubts, doubt])
@@ -195,7 +195,7 @@ def tails(values: Sequence[float] | np.ndarray) -> np.ndarray:
     array = np.asarray(values, np.float64)
     ascending = np.sort(array)
     found = len(array) - np.searchsorted(ascending, array).astype(np.float64)
-    if len(array) > 1 and ascending[-1] > ascending[-2]:
+    if len(array) > 1 and ascending[-1] > max(0.0, ascending[-2]):
         found[array.argmax()] = max(0.0, ascending[-2]) / ascending[-1]
     return found
 

@@ -191,7 +191,7 @@ function distanceOf(known, features) {
 
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
 function pValue(known, features, doubt) {
-  let usual = tails([...known.distances, distanceOf(known, features)].map((each) => Math.sqrt(Math.max(0, each))));
+  let usual = tails([...known.distances, distanceOf(known, features)]);
   if (doubt !== null) {
     const doubts = tails([...(known.doubts ?? []), doubt]);
     usual = usual.map((each, at) => each * doubts[at]);
@@ -212,7 +212,7 @@ function tails(values) {
       if (ascending[middle] < value) low = middle + 1;
       else high = middle;
     }
-    return value === top && top > second ? Math.max(0, second) / top : last + 1 - low;
+    return value === top && top > Math.max(0, second) ? Math.max(0, second) / top : last + 1 - low;
   });
 }
 
