@@ -67,7 +67,8 @@ def next_images(
         count: how many images.
         form: what the masks are written as: "masks" (PNG of class ids), "labelme", "coco" or "label-studio".
         data: labelled images, to which the chosen ones shall add something; None for those of a run folder.
-        json_file, csv_file: where to write the list.
+        json_file: where to write the list as JSON.
+        csv_file: where to write it as a table.
         say: called with lines for the user.
 
     Returns:

@@ -70,7 +70,8 @@ def suspects(
         filters: of the first level of the U-Net.
         size: side of the crops in px; None for what the data set asks for.
         runs: where to keep the run folders; None throws them away.
-        json_file, csv_file: where to write the list.
+        json_file: where to write the list as JSON.
+        csv_file: where to write it as a table.
         html_file: where to write it as a page with pictures.
         reading: fields of `Reading` that differ from what the data set says.
         say: called with lines for the user.
