@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .training.pixel_loss import WeightedSum
     from .verify.receipt import Receipt, read_receipt
     from .weights import build_fcn, build_resnet, build_unet, load_published
+    from .workflows.annotate import annotate
     from .workflows.augment import augment
     from .workflows.calibrate import calibrate
     from .workflows.check import check

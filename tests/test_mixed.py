@@ -235,6 +235,7 @@ def hard_run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return run
 
 
+@pytest.mark.slow
 def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.tflite"
     given = ["export", str(hard_run), "--out", str(out), "--recipe", "auto", "--split", "all", "--max-drop", "1"]

@@ -302,6 +302,7 @@ def test_every_block_adds_its_input_to_its_residual(depth: int, variant: str) ->
     assert len(passed) == len(adds) - changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["v1", "v2"])
 def test_a_cifar_network_without_residuals_is_its_stem_subsampled(variant: str) -> None:
     model = build_resnet(20, (16, 24, 3), include_top=False, variant=variant)
