@@ -73,7 +73,10 @@ ROWS = {
     "result": Row(f"{EDGE}/results/result.py", edge("result", "promise", "vector", "segmenter", "predict")),
     "vector": Row(f"{EDGE}/results/vector.py", edge("vector", "predict")),
     "confusion": Row(f"{KERAS}/scores/confusion.py", ("tests/test_evaluate.py", "tests/test_metrics.py")),
-    "separate": Row(f"{EDGE}/objects/separate.py", ("tests/test_cells.py", "tests/test_instance_scores.py")),
+    "separate": Row(
+        f"{EDGE}/objects/separate.py",
+        ("edge/tests/test_objects.py", "tests/test_cells.py", "tests/test_instance_scores.py"),
+    ),
     "targets": Row(f"{KERAS}/data/targets.py", ("tests/test_targets.py",)),
     "classes": Row(
         f"{KERAS}/data/classes.py", ("tests/test_dataset.py", "tests/test_arrays.py", "tests/test_check.py")

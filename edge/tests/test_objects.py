@@ -53,6 +53,33 @@ def chances(seed: int, *, border: bool = False, saturated: bool = False) -> np.n
     return np.stack([1 - cell, cell - rim, rim], -1)
 
 
+def sure(mask: np.ndarray) -> np.ndarray:
+    """(H, W, 2) probabilities of a network that is sure of a mask."""
+    return np.stack([1 - mask, mask], -1).astype(np.float32)
+
+
+def test_a_ring_through_corners_is_one_object_with_its_hole_or_many() -> None:
+    y, x = np.mgrid[-6:7, -6:7]
+    mask = np.abs(y) + np.abs(x) == 4
+    for connectivity, number in ((8, 1), (4, 16)):
+        how = Separation(split=False, connectivity=connectivity, min_size=0, fill_holes=True)
+        found = separate(sure(mask), ("background", "cell"), how)
+        assert len(found.class_ids) == number
+        filled = np.abs(y) + np.abs(x) <= 4
+        np.testing.assert_array_equal(found.labels > 0, filled if number == 1 else mask)
+
+
+def test_a_bay_at_the_border_is_no_hole() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[:5, 2:7] = True
+    mask[:3, 4] = False
+    closed = mask.copy()
+    closed[0, 4] = True
+    how = Separation(split=False, min_size=0)
+    for shape, number in ((mask, int(mask.sum())), (closed, int(closed.sum()) + 2)):
+        assert (separate(sure(shape), ("background", "cell"), how).labels > 0).sum() == number
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_numpy_computes_what_scipy_and_scikit_image_do(seed: int) -> None:
     pytest.importorskip("skimage", reason="compares with scikit-image: pip install scikit-image")

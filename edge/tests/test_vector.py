@@ -156,6 +156,14 @@ def test_a_transform_places_shapes_on_the_map_counter_clockwise() -> None:
             geojson(polygons, ("a", "b"), COLORS, wrong)
 
 
+def test_a_transform_may_turn() -> None:
+    polygons = find_polygons(np.array([[0, 1, 1]]), [1])
+    (feature,) = geojson(polygons, ("a", "b"), COLORS, (2, 1, 100, -3, 5, 50))["features"]
+    (ring,) = feature["geometry"]["coordinates"]
+    expected = {(100 + 2 * x + y, 50 - 3 * x + 5 * y) for x in (1, 3) for y in (0, 1)}
+    assert {tuple(corner) for corner in ring} == expected
+
+
 def test_a_mask_of_no_pixels_has_runs_of_none() -> None:
     for shape in ((0, 5), (5, 0)):
         rle = encode_rle(np.zeros(shape, bool))
