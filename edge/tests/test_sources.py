@@ -6,6 +6,7 @@ A server of this machine stands in for a camera of the network; where PyAV is in
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import re
@@ -375,8 +376,9 @@ def test_frames_of_two_sizes_make_no_video(folder: Path) -> None:
 def test_ctrl_c_ends_a_camera_and_keeps_what_was_done(folder: Path) -> None:
     with LivePage() as page:
         command = [sys.executable, "-m", "unetres_edge.cli", "predict", "m.tflite", page.address + "stream.mjpg"]
-        process = subprocess.Popen([*command, "--out", "out"], stdout=subprocess.PIPE, text=True)
-        while not list(Path("out").glob("*/*.png")) and process.poll() is None:
+        heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background ignores it
+        process = subprocess.Popen([*command, "--out", "out"], stdout=subprocess.PIPE, text=True, preexec_fn=heard)
+        while len(list(Path("out").glob("*/*.png"))) < 2 and process.poll() is None:  # one may not be counted yet
             page.show(lambda: jpeg(60), "", [])
         process.send_signal(signal.SIGINT)
         while process.poll() is None:

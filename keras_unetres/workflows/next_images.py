@@ -26,7 +26,7 @@ from ..runs import RunFolder
 from ..settings import NextSettings
 from ..tasks import task_of
 from ..tasks.reading import read_for, recorded_place
-from ..tasks.task import Model, Opening
+from ..tasks.task import Opening
 
 MOST_LABELLED = 400  # labelled images that are looked at, spread over all
 
@@ -43,7 +43,7 @@ class _Seen:
 
 @checks_kinds
 def next_images(
-    model: Model,
+    model: str | os.PathLike[str],
     pool: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
@@ -156,7 +156,7 @@ def _features(card: Card, image: np.ndarray, class_map: np.ndarray) -> np.ndarra
     return np.concatenate([seen_features(card.preprocessing, image), np.sqrt(shares)])
 
 
-def _labelled(model: Model, card: Card, data: Any, say: Callable[[str], None]) -> np.ndarray:
+def _labelled(model: str | os.PathLike[str], card: Card, data: Any, say: Callable[[str], None]) -> np.ndarray:
     """Return the features of labelled images, (M, F); none where they are not asked for and not there."""
     from ..trust.familiarity import spread_places
 
