@@ -30,7 +30,7 @@ from unetres_edge.errors import UsageError
 
 INT8 = RECIPES["static_wi8_ai8"]
 APPLICATIONS = ("ResNet50", "ResNet50V2", "MobileNetV2")
-TIERS = {("own separable_fcn", "native"): (), ("unet", "tfmot"): pytest.mark.slow}
+TIERS = {("own separable_fcn", "native"): pytest.mark.slow, ("unet", "tfmot"): pytest.mark.slow}
 Build = Callable[[], keras.Model]
 
 

@@ -72,6 +72,7 @@ def test_the_fit_is_the_smallest_loss_that_another_search_finds() -> None:
     assert log_loss(pixels, found) <= other.fun + 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["sigmoid", "none"])
 def test_other_ends_are_calibrated_too(activation: str) -> None:
     pixels = drawn(2.5, (0.0, 0.0, 0.0))
@@ -209,6 +210,7 @@ def test_the_receipt_beside_a_file_follows_it(exported: tuple[Path, Path], tmp_p
     assert receipt.rows == read_receipt(file).rows
 
 
+@pytest.mark.slow
 def test_a_promise_is_put_on_the_card_and_given_up_for(
     exported: tuple[Path, Path], tmp_path: Path, capsys: Any
 ) -> None:

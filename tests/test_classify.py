@@ -405,6 +405,7 @@ def test_a_network_is_named_as_everywhere() -> None:
     assert NetworkSettings().image_fit == "crop"
 
 
+@pytest.mark.slow
 def test_arrays_train_with_their_copies_named(tmp_path: Path) -> None:
     """Six grey classes by brightness, one epoch: five best classes are scored, and what is twice in the set is said."""
     rng = np.random.default_rng(0)

@@ -190,7 +190,7 @@ def test_a_way_for_which_no_time_is_left_is_not_tried() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"precision": "float32", "compile": "graph"},
+        pytest.param({"precision": "float32", "compile": "graph"}, marks=pytest.mark.slow),
         pytest.param({"precision": "bfloat16"}, marks=pytest.mark.slow),
     ],
 )

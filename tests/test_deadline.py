@@ -71,6 +71,7 @@ def test_what_ends_training_for_another_reason_is_left_alone() -> None:
     assert deadline.changed is None
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_plan_that_fits(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slower(plan: Plan, begun: float, end: float) -> Deadline:
         return Deadline(plan, 0.0, 7.5 * plan.epochs, itertools.count(0.0, 10.0).__next__)

@@ -279,6 +279,7 @@ def test_an_op_that_the_converter_does_not_know_is_named_with_its_layer(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_converter_imports_nothing_of_the_users_folder(
     plain: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_converter: None
 ) -> None:

@@ -234,6 +234,7 @@ def test_after_epoch_hands_on_the_figures_and_may_end_training(pointwise: keras.
     assert all(type(value) is float for _, figures in told for value in figures.values())
 
 
+@pytest.mark.slow
 def test_frozen_norms_train_as_they_answer() -> None:
     """Two kinds of images, one in a batch: what training sees is what inference sees from the frozen epoch on."""
     model = build_unet((8, 8, 1), filters=2, depth=1)
@@ -258,6 +259,7 @@ def test_frozen_norms_train_as_they_answer() -> None:
     assert not np.array_equal(np.array(norm.gamma), before)
 
 
+@pytest.mark.slow
 def test_the_probe_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_unet((8, 8, 1), filters=2, depth=1, dropout=0.5)
     fitting.compile_model(model, CrossEntropy() + Dice(), [MeanIoU(2)])
@@ -430,7 +432,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> CheckpointWriter:
     return make_run(tmp_path_factory.mktemp("whole") / "run", seconds=1e9)
 
 
-@pytest.mark.parametrize("stop_at", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 3, 4, 8, 11))])
+@pytest.mark.parametrize(
+    "stop_at",
+    [pytest.param(5, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.long) for n in (1, 3, 4, 8, 11))],
+)
 def test_a_stop_at_any_step_loses_nothing(whole: CheckpointWriter, tmp_path: Path, stop_at: int) -> None:
     assert whole.finished
     with pytest.raises(Stopped) as stopped:

@@ -179,6 +179,7 @@ def test_the_command_and_the_function_give_one_receipt(
     assert written[1] == told
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_passes_the_same_gate(
     passed: tuple[Path, Receipt, list[str]], run_folder: Path, cells: Path, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_file_that_loses_too_much_is_rejected(
         assert segmenter.card.scores["drop_points"] == found["gate"]["drop"]
 
 
+@pytest.mark.slow
 def test_what_is_allowed_decides(
     run_folder: Path, receipt: dict[str, Any], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from keras_unetres.tflite.inspect import read_ops
 INT8 = RECIPES["static_wi8_ai8"]
 
 
-QUICK = ("unet", "fcn_softmax")
+QUICK = ("unet",)
 
 
 def rows(*more: str) -> list[Any]:

@@ -493,6 +493,7 @@ def test_subclassed_models_keep_their_labels_and_probabilities(name: str, tmp_pa
     np.testing.assert_allclose(KerasEngine(model, PRE).run(images[0]).argmax(-1), expected[0])
 
 
+@pytest.mark.slow
 def test_a_subclassed_model_is_quantized_as_its_graph_is(tmp_path: Path) -> None:
     keras.utils.set_random_seed(4)
     model = Subclassed(*SUBCLASSED["softmax of Keras"])

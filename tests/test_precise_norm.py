@@ -69,6 +69,7 @@ def test_fewer_crops_than_a_batch_are_measured(network: keras.Model) -> None:
     assert all(np.isfinite(value).all() for value in found.values())
 
 
+@pytest.mark.slow
 def test_training_is_the_same_and_the_kept_statistics_are_measured(cells: Path, tmp_path: Path) -> None:
     for kind in ("precise", "moving"):
         settings = TrainSettings.from_flat({**TINY, "norm_statistics": kind})

@@ -102,6 +102,7 @@ def check_run(run: Path, path: Path, data: Any) -> ku.Receipt:
     return receipt
 
 
+@pytest.mark.slow
 def test_a_model_and_arrays_become_a_run_and_its_file(tmp_path: Path) -> None:
     data = bright_parts()
     result = quantized(by_brightness(layers.Softmax()), tmp_path / "run", data, classes=["dark", "bright"])

@@ -289,6 +289,7 @@ def test_run_folder_keras_file_and_tflite_are_joined(run_folder: Path, int8_file
     np.testing.assert_allclose(softmax(found, -1), np.mean(alone, 0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_commands(run_folder: Path, int8_file: Path, cells: Path, tmp_path: Path, capsys) -> None:
     scores = tmp_path / "scores.json"
     command = ["evaluate", run_folder, cells, "--split", "all", "--tta", "all", "--with", int8_file, "--json", scores]

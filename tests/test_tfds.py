@@ -147,6 +147,7 @@ def test_no_folder_and_no_file_opens_one(tmp_path: Path, monkeypatch: pytest.Mon
                 open_dataset(place, task=task)
 
 
+@pytest.mark.slow
 def test_a_run_names_none(tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_copy = Path(shutil.copytree(run_folder, tmp_path / "copy"))
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)

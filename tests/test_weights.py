@@ -717,6 +717,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reached
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_unless_asked(monkeypatch: pytest.MonkeyPatch, torch18: Path, no_network: list[str]) -> None:
     for depth in (50, 101, 152):
         monkeypatch.setattr(f"keras.applications.ResNet{depth}", lambda **arguments: no_network.append(str(arguments)))
@@ -729,6 +730,7 @@ def test_nothing_is_fetched_unless_asked(monkeypatch: pytest.MonkeyPatch, torch1
     assert no_network == []
 
 
+@pytest.mark.slow
 def test_imagenet_asks_keras_applications(
     monkeypatch: pytest.MonkeyPatch, keras_source: KerasSource, no_network: list[str]
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_run_folder_is_complete(trained: tuple[Path, dict[str, Any]], cells: P
     assert {crop.tobytes() for crop in crops} <= corners  # training pictures as they are, nothing drawn at random
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_xla")
 def test_a_budget_becomes_a_plan_that_is_written_down(
     cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -411,6 +412,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_at_another_size(run_folder: Path, tmp_path: Path, cells: Path) -> None:
     path = tmp_path / "wide.tflite"
     told = export(run_folder, path, recipe="float32", size=(16, 48), say=silent)
@@ -526,6 +528,7 @@ def test_masks_in_which_nothing_is_labelled_teach_nothing(tmp_path: Path, tiny: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_any_name_end_a_training(
     tmp_path: Path, tiny: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
