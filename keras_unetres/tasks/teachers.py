@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.files import read_bytes
 
 from ..runs import Distillation, RunFolder, RunInfo
-from ..training.distillation import Teachers
 from ..training.training_data import TrainingData
 from .loading import load_run
+
+if TYPE_CHECKING:
+    from ..training.distillation import Teachers
 
 _WEIGHTS = "weights.safetensors"
 
@@ -76,6 +79,8 @@ def open_teachers(how: Distillation, student: RunInfo) -> Teachers:
         UsageError: a teacher sees images in a way that the student's do not tell.
         RunFolderError: a teacher is gone, or has other weights than when the student began.
     """
+    from ..training.distillation import Teachers  # not before: it needs TensorFlow
+
     networks = []
     for path, digest in zip(how.teachers, how.digests, strict=True):
         if _digest(path) != digest:
