@@ -19,6 +19,7 @@ from unetres_edge.results.draw import encode_png
 from unetres_edge.results.vector import encode_rle, find_polygons
 
 LABELME_VERSION = "5.5.0"
+LABELME_UNKNOWN = "__ignore__"  # label of what is not labelled
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,85 @@ def labelme_file(image: str, class_map: np.ndarray, names: Sequence[str], backgr
     drawn = regions_of(class_map, _drawn(names, background))
     shapes = [_labelme_shape(region, names[region.class_id]) for region in drawn]
     unlabelled = class_map >= len(names)
-    shapes += [_labelme_shape(region, "__ignore__") for region in regions_of(unlabelled.astype(np.uint8), [1])]
-    height, width = class_map.shape
+    shapes += [_labelme_shape(region, LABELME_UNKNOWN) for region in regions_of(unlabelled.astype(np.uint8), [1])]
+    return labelme_content(image, shapes, class_map.shape)
+
+
+def labelme_content(image: str, shapes: Sequence[dict[str, Any]], size: tuple[int, ...]) -> dict[str, Any]:
+    """Return the JSON values of a labelme file of an image of (height, width) px, of its shapes."""
     return {
         "version": LABELME_VERSION,
         "flags": {},
-        "shapes": shapes,
+        "shapes": list(shapes),
         "imagePath": image,
         "imageData": None,
-        "imageHeight": height,
-        "imageWidth": width,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+    }
+
+
+def labelme_mask(region: Region, label: str, group: int | None = None) -> dict[str, Any]:
+    """Return a shape of labelme that is a mask: the pixels of a region in its box, whose last ones are its corner."""
+    height, width = region.inside.shape
+    corners = ((region.left, region.top), (region.left + width - 1, region.top + height - 1))
+    return {
+        "label": label,
+        "group_id": group,
+        "description": "",
+        "flags": {},
+        "shape_type": "mask",
+        "points": [[float(x), float(y)] for x, y in corners],
+        "mask": base64.b64encode(encode_png(255 * region.inside.astype(np.uint8))).decode(),
+    }
+
+
+def coco_annotation(
+    numbers: tuple[int, int, int], region: Region, size: tuple[int, ...], *, crowd: bool = False
+) -> dict[str, Any]:
+    """Return an annotation of COCO, as run lengths.
+
+    Args:
+        numbers: its own, the image's and the category's.
+        region: its pixels.
+        size: (height, width) of the image, px.
+        crowd: whether it is many, or not known.
+    """
+    height, width = region.inside.shape
+    whole = np.zeros(size, bool)
+    whole[region.top : region.top + height, region.left : region.left + width] = region.inside
+    own, image, category = numbers
+    return {
+        "id": own,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": encode_rle(whole),
+        "area": int(region.inside.sum()),
+        "bbox": [region.left, region.top, width, height],
+        "iscrowd": int(crowd),
+    }
+
+
+def label_studio_row(
+    own: str, kind: tuple[str, str, str], value: dict[str, Any], size: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return a region of a task of Label Studio.
+
+    Args:
+        own: its id.
+        kind: the type, such as "brushlabels", the name of the control in the labelling interface, and the label.
+        value: what it is drawn by.
+        size: (height, width) of the image, px.
+    """
+    form, control, label = kind
+    return {
+        "id": own,
+        "type": form,
+        "from_name": control,
+        "to_name": "image",
+        "original_width": size[1],
+        "original_height": size[0],
+        "image_rotation": 0,
+        "value": {**value, form: [label]},
     }
 
 
@@ -86,20 +156,8 @@ def coco_file(images: Sequence[tuple[str, np.ndarray]], names: Sequence[str], ba
     annotations: list[dict[str, Any]] = []
     for number, (_, class_map) in enumerate(images, 1):
         for region in regions_of(class_map, _drawn(names, background)):
-            whole = np.zeros(class_map.shape, bool)
-            height, width = region.inside.shape
-            whole[region.top : region.top + height, region.left : region.left + width] = region.inside
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": region.class_id,
-                    "segmentation": encode_rle(whole),
-                    "area": int(region.inside.sum()),
-                    "bbox": [region.left, region.top, width, height],
-                    "iscrowd": 0,
-                }
-            )
+            numbers = (len(annotations) + 1, number, region.class_id)
+            annotations.append(coco_annotation(numbers, region, class_map.shape))
     return {
         "images": [
             {"id": number, "file_name": name, "height": class_map.shape[0], "width": class_map.shape[1]}
@@ -154,20 +212,14 @@ def _labelme_shape(region: Region, label: str) -> dict[str, Any]:
     outline, holes = region.rings()
     points = _through_pixels(outline)
     height, width = region.inside.shape
-    shape: dict[str, Any] = {"label": label, "group_id": None, "description": "", "flags": {}, "mask": None}
+    mask = labelme_mask(region, label)
     if not holes and len(points) > 2:
         canvas = Image.new("1", (width, height))
         ImageDraw.Draw(canvas).polygon([(x - region.left, y - region.top) for x, y in points], outline=1, fill=1)
         if np.array_equal(np.array(canvas, bool), region.inside):
-            return {**shape, "shape_type": "polygon", "points": [[float(x), float(y)] for x, y in points]}
-    corners = [[region.left, region.top], [region.left + width - 1, region.top + height - 1]]
-    stored = base64.b64encode(encode_png(255 * region.inside.astype(np.uint8))).decode()
-    return {
-        **shape,
-        "shape_type": "mask",
-        "points": [[float(x), float(y)] for x, y in corners],
-        "mask": stored,
-    }
+            drawn = [[float(x), float(y)] for x, y in points]
+            return {**mask, "shape_type": "polygon", "points": drawn, "mask": None}
+    return mask
 
 
 def _through_pixels(ring: np.ndarray) -> list[tuple[int, int]]:
@@ -189,19 +241,11 @@ def _label_studio_rows(class_map: np.ndarray, names: Sequence[str], background: 
         outline, holes = region.rings()
         rings += [(region.class_id, outline), *((background, hole) for hole in holes)]
     return [
-        {
-            "id": f"r{number}",
-            "type": "polygonlabels",
-            "from_name": "label",
-            "to_name": "image",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "value": {
-                "points": [[100 * x / width, 100 * y / height] for x, y in ring.tolist()],
-                "closed": True,
-                "polygonlabels": [names[class_id]],
-            },
-        }
+        label_studio_row(
+            f"r{number}",
+            ("polygonlabels", "label", names[class_id]),
+            {"points": [[100 * x / width, 100 * y / height] for x, y in ring.tolist()], "closed": True},
+            class_map.shape,
+        )
         for number, (class_id, ring) in enumerate(rings)
     ]

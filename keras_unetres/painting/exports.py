@@ -7,10 +7,10 @@ others have no word for them, and take them for background; what is returned say
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,15 @@ from unetres_edge.objects.imagej import encode_rois
 from unetres_edge.objects.morphology import connected
 from unetres_edge.objects.separate import Instances
 from unetres_edge.objects.table import geojson_of_objects
-from unetres_edge.results.vector import encode_rle
 
+from ..data.tool_writers import (
+    LABELME_UNKNOWN,
+    Region,
+    coco_annotation,
+    label_studio_row,
+    labelme_content,
+    labelme_mask,
+)
 from .pictures import png
 from .project import Project
 from .snapshot import painted_images
@@ -135,7 +142,7 @@ def _copy(image: Image, folder: Path) -> None:
     write_bytes(make_folder(folder) / image.name, image.path.read_bytes())
 
 
-class _Writer:
+class _Writer(ABC):
     """Writes one form."""
 
     def __init__(self, project: Project, folder: Path) -> None:
@@ -144,10 +151,11 @@ class _Writer:
         drawn = [name for number, name in enumerate(self.names) if number != self.background]
         self.declared = {"classes": ["background", *drawn] if self.background is None else list(self.names)}
 
+    @abstractmethod
     def add(self, image: Image) -> None:
         """Write what belongs to an image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
         """Write what belongs to all."""
 
@@ -156,14 +164,14 @@ class _Writer:
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
         write_bytes(self.folder / "dataset.yaml", text.encode())
 
-    def parts(self, image: Image) -> Iterator[tuple[int, int, np.ndarray, tuple[int, int]]]:
-        """Yield number, class, mask in its box, and the box's corner (x, y) of every object."""
+    def parts(self, image: Image) -> Iterator[tuple[int, Region]]:
+        """Yield number and pixels of every object."""
         from scipy import ndimage
 
         for number, place in enumerate(ndimage.find_objects(image.objects.labels), 1):
             rows, columns = place
             inside = image.objects.labels[place] == number
-            yield number, image.objects.class_ids[number - 1], inside, (columns.start, rows.start)
+            yield number, Region(image.objects.class_ids[number - 1], rows.start, columns.start, inside)
 
 
 class _Png(_Writer):
@@ -187,27 +195,16 @@ class _Coco(_Writer):
         height, width = image.classes.shape
         own = len(self._images) + 1
         self._images.append({"id": own, "file_name": image.name, "width": width, "height": height})
-        for number, value, inside, corner in self.parts(image):
-            self._annotate(own, value, image.objects.labels == number, inside, corner, 0)
+        for _, region in self.parts(image):
+            self._annotate(own, region, image.classes.shape, False)
         unknown = image.classes == IGNORE
         if unknown.any():
             first = next(number for number in range(len(self.names)) if number != self.background)
-            self._annotate(own, first, unknown, unknown, (0, 0), 1)
+            self._annotate(own, Region(first, 0, 0, unknown), image.classes.shape, True)
 
-    def _annotate(
-        self, image: int, value: int, mask: np.ndarray, inside: np.ndarray, corner: tuple[int, int], crowd: int
-    ) -> None:
-        self._annotations.append(
-            {
-                "id": len(self._annotations) + 1,
-                "image_id": image,
-                "category_id": value + 1,
-                "segmentation": encode_rle(mask),
-                "area": int(inside.sum()),
-                "bbox": [*corner, inside.shape[1], inside.shape[0]],
-                "iscrowd": crowd,
-            }
-        )
+    def _annotate(self, image: int, region: Region, shape: tuple[int, int], crowd: bool) -> None:
+        numbers = (len(self._annotations) + 1, image, region.class_id + 1)
+        self._annotations.append(coco_annotation(numbers, region, shape, crowd=crowd))
 
     def end(self) -> None:
         drawn = [
@@ -220,37 +217,12 @@ class _Coco(_Writer):
 
 class _Labelme(_Writer):
     def add(self, image: Image) -> None:
-        shapes = [
-            self._shape(self.names[value], inside, corner, number)
-            for number, value, inside, corner in self.parts(image)
-        ]
+        shapes = [labelme_mask(region, self.names[region.class_id], number) for number, region in self.parts(image)]
         unknown = image.classes == IGNORE
         if unknown.any():
-            shapes.append(self._shape("__ignore__", unknown, (0, 0), None))
-        height, width = image.classes.shape
-        content: dict[str, Any] = {
-            "version": "5.5.0",
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": image.name,
-            "imageData": None,
-        }
-        write_json(
-            self.folder / f"{Path(image.name).stem}.json", content | {"imageHeight": height, "imageWidth": width}
-        )
-
-    @staticmethod
-    def _shape(label: str, inside: np.ndarray, corner: tuple[int, int], group: int | None) -> dict[str, Any]:
-        (x, y), (height, width) = corner, inside.shape
-        return {
-            "label": label,
-            "points": [[x, y], [x + width - 1, y + height - 1]],
-            "group_id": group,
-            "description": "",
-            "shape_type": "mask",
-            "flags": {},
-            "mask": base64.b64encode(png(inside.astype(np.uint8) * 255)).decode(),
-        }
+            shapes.append(labelme_mask(Region(IGNORE, 0, 0, unknown), LABELME_UNKNOWN))
+        content = labelme_content(image.name, shapes, image.classes.shape)
+        write_json(self.folder / f"{Path(image.name).stem}.json", content)
 
     def end(self) -> None:
         self.declare(format="labelme", **self.declared)
@@ -262,22 +234,13 @@ class _LabelStudio(_Writer):
         self._tasks: list[dict[str, Any]] = []
 
     def add(self, image: Image) -> None:
-        height, width = image.classes.shape
         rows = [
-            {
-                "id": f"o{number}",
-                "type": "brushlabels",
-                "from_name": "tag",
-                "to_name": "image",
-                "original_width": width,
-                "original_height": height,
-                "image_rotation": 0,
-                "value": {
-                    "format": "rle",
-                    "rle": pack_brush(image.objects.labels == number),
-                    "brushlabels": [self.names[value]],
-                },
-            }
+            label_studio_row(
+                f"o{number}",
+                ("brushlabels", "tag", self.names[value]),
+                {"format": "rle", "rle": pack_brush(image.objects.labels == number)},
+                image.classes.shape,
+            )
             for number, value in enumerate(image.objects.class_ids, 1)
         ]
         task = {
@@ -303,6 +266,9 @@ class _GeoJson(_Writer):
 class _Rois(_Writer):
     def add(self, image: Image) -> None:
         write_bytes(self.folder / f"{Path(image.name).stem}.zip", encode_rois(image.objects))
+
+    def end(self) -> None:
+        """Write nothing: the names of regions say their classes."""
 
 
 _WRITERS: dict[str, Callable[[Project, Path], _Writer]] = {
