@@ -23,9 +23,7 @@ from unetres_edge.errors import DataError, RunFolderError, UsageError
 
 def names(level: str, chosen: dict[str, Any] | None = None, **given: Any) -> list[str]:
     settings = TrainSettings().with_flat(given)
-    return [
-        each.name for each in find_candidates(settings, settings.with_flat({"filters": 16} | (chosen or {})), level)
-    ]
+    return list(find_candidates(settings, settings.with_flat({"filters": 16} | (chosen or {})), level))
 
 
 def test_the_networks_are_changes_of_the_one_that_the_rules_chose() -> None:
@@ -69,9 +67,9 @@ def test_all_trainings_together_take_the_time_there_is(level: str, number: int) 
 
 def test_a_share_ends_with_an_epoch_that_is_validated() -> None:
     plan = Plan(40, 10, 3, 5, 1e-3)
-    assert [last_epoch(share, 40, plan.validates) for share in (1 / 8, 1 / 4, 1)] == [6, 12, 40]
+    assert [last_epoch(plan, share) for share in (1 / 8, 1 / 4, 1)] == [6, 12, 40]
     short = Plan(2, 10, 2, 5, 1e-3)
-    assert last_epoch(1 / 16, 2, short.validates) == 2
+    assert last_epoch(short, 1 / 16) == 2
 
 
 def test_it_starts_from_what_the_rules_choose(cells: Path, tmp_path: Path) -> None:
@@ -135,6 +133,23 @@ def test_a_search_opens_no_address(tmp_path: Path) -> None:
     RunFolder(tmp_path).write_search(replace(SEARCH, data="https://example.org/data"))
     with pytest.raises(DataError, match=r"search\.json"):
         ku.resume(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_minutes_are_those_of_all_together(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each network is planned for a share of them, and the last training is held to what is left."""
+    train_run, held = trainer.train_run, []
+
+    def watched(*args: Any, **named: Any) -> Any:
+        held.append((args[1].settings.fit.minutes, named.get("minutes")))
+        return train_run(*args, **named)
+
+    monkeypatch.setattr(trainer, "train_run", watched)
+    settings = TrainSettings().with_flat({"search": "quick", "size": 32, "depth": 1, "filters": 2, "minutes": 0.6})
+    told = ku.train(cells, tmp_path / "run", settings, say=lambda line: None)
+    share = round(0.6 * training_share(2, RUNGS["quick"]), 3)
+    assert held == [(share, None), (share, None), (share, 0.6)]
+    assert RunFolder(tmp_path / "run").read_info().plan.epochs == told["epochs"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from ..choices.networks import UPSAMPLINGS, count_halvings
+from ..choices.networks import UPSAMPLINGS, count_halvings, unpadded_crop
 from .blocks import double_conv, residual_double_conv, upsample
 from .encoders import encode
 from .heads import check_common, check_share, check_side, check_whole, pixel_head
@@ -113,8 +113,7 @@ def _sizes(depth: int, padding: str) -> dict[str, int]:
     step = 2**depth
     if padding == "same":
         return {"step": step, "least": step}
-    # The blocks at the finest level take 2 px of every side more than its skip loses; one pixel must be left.
-    return {"step": step, "offset": -4, "least": 2 * (_crops(depth)[0] + 4) + 1}
+    return {"step": step, "offset": -4, "least": 2 * unpadded_crop(depth) + 1}
 
 
 def _check_encoder(encoder: str | None, padding: str, norm: str | None) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from unetres_edge.errors import UsageError
 
+from ..runs import Plan
 from ..settings import DEPTH, TrainSettings
 
 # Level -> share of its own training after which the worse half is left out, and so on.
@@ -18,26 +18,16 @@ _SCALES = (0.75, 1.5)  # of the input's side, where whole images are scaled
 _UNIT = 32  # px, of which those sides are multiples
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A network that is tried.
-
-    Args:
-        name: of its folder, in words that hold no space.
-        changes: setting -> value, where it differs from what the rules chose.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-
-
-def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> list[Candidate]:
+def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> dict[str, Mapping[str, Any]]:
     """Return the networks to compare, that of the rules first; what the user gave stays as it is.
 
     Args:
         given: what the user gave.
         chosen: the same, with what the rules decided.
         level: a key of `RUNGS`.
+
+    Returns:
+        Name of a network, which serves as that of a folder -> the settings in which it differs from what was chosen.
 
     Raises:
         UsageError: the network has no forms to choose from, or the user has chosen them all.
@@ -47,16 +37,16 @@ def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> 
         raise UsageError("--search is of U-Nets of their own", fix="drop --search, or --encoder and --network")
     filters, depth = network.filters or 0, network.depth or DEPTH
     changes: list[dict[str, Any]] = []
-    if given.network.filters is None:
+    is_open = given.network.filters is None
+    if is_open:
         changes += [{"filters": many} for many in (filters // 2, 2 * filters) if 2 <= many <= _MOST_FILTERS]
     if not network.residual:
         changes.append({"residual": True})
     if level == "full":
-        if given.network.filters is None and not network.residual and filters >= 4:
+        if is_open and not network.residual and filters >= 4:
             changes.append({"filters": filters // 2, "residual": True})
         if given.network.depth is None and not network.crop:
-            changes += [{"depth": depth - 1}, {"depth": depth - 1, "filters": 2 * filters}]
-            changes = [change for change in changes if given.network.filters is None or "filters" not in change]
+            changes += [{"depth": depth - 1}, *([{"depth": depth - 1, "filters": 2 * filters}] if is_open else [])]
             if network.input_size % 2 ** (depth + 1) == 0:
                 changes.append({"depth": depth + 1})
         if given.network.size is None and network.image_fit != "crop":
@@ -64,7 +54,7 @@ def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> 
             changes += [{"size": side} for side in sorted(sides - {network.input_size})]
     if not changes:
         raise UsageError("nothing is left to search", fix="drop --search, or --filters, --depth or --residual")
-    return [Candidate(_name(chosen, change), change) for change in ({}, *changes)]
+    return {_name(chosen, change): change for change in ({}, *changes)}
 
 
 def _name(chosen: TrainSettings, changes: Mapping[str, Any]) -> str:
@@ -90,13 +80,7 @@ def training_share(number: int, rungs: tuple[float, ...]) -> float:
     return 1 / (1 + lost)
 
 
-def last_epoch(share: float, epochs: int, validates: Any) -> int:
-    """Return the first epoch, from a share of all on, that is validated.
-
-    Args:
-        share: of the epochs.
-        epochs: of the whole plan.
-        validates: epoch, counted from 1 -> whether it is.
-    """
-    first = max(1, math.ceil(share * epochs - 1e-9))
-    return next((epoch for epoch in range(first, epochs + 1) if validates(epoch)), epochs)
+def last_epoch(plan: Plan, share: float) -> int:
+    """Return the first epoch of a plan, counted from 1, that is validated and has a share of all behind it."""
+    first = max(1, math.ceil(share * plan.epochs - 1e-9))
+    return next(epoch for epoch in range(first, plan.epochs + 1) if plan.validates(epoch))

@@ -195,15 +195,29 @@ def read_again(
     if own or info.classes.names == _UNNAMED:
         given["class_names"] = info.classes.names
     again = read_training_data(task, source, settings, say, pre, again=True, **given)
-    if again.info.data.fingerprint != info.data.fingerprint:
+    refuse_changed(again.info, info.data.fingerprint, source)
+    return replace(again, info=info)
+
+
+def refuse_changed(info: RunInfo, fingerprint: str, source: Any) -> None:
+    """Refuse a data set that is not the one a run was started with.
+
+    Args:
+        info: of the data set as it is now.
+        fingerprint: digest of what it was.
+        source: where it is, for errors.
+
+    Raises:
+        RunFolderError: it changed.
+    """
+    if info.data.fingerprint != fingerprint:
         raise RunFolderError(
             "the data set is not the one the run was started with",
             file=source if isinstance(source, (str, os.PathLike)) else None,
-            expected=info.data.fingerprint[:12],
-            found=again.info.data.fingerprint[:12],
+            expected=fingerprint[:12],
+            found=info.data.fingerprint[:12],
             fix="restore the files, or start a new run",
         )
-    return replace(again, info=info)
 
 
 def dataset_of(data: Any, card: Card) -> Any:

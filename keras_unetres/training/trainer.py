@@ -49,6 +49,7 @@ def train_run(
     say: Callable[[str], None],
     *,
     until: Callable[[Plan], int] | None = None,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Train from the last checkpoint of a run, or from its start, to its end.
 
@@ -59,6 +60,7 @@ def train_run(
         begun: when the command was given, by `time.perf_counter`.
         say: called with lines for the user.
         until: plan -> the epoch after which it is left, to be gone on with later; None to train to its end.
+        minutes: since `begun`, that a run which is gone on with is held to; one that begins is held to its own.
 
     Returns:
         As `keras_unetres.train`.
@@ -79,12 +81,13 @@ def train_run(
 
         plan, deadline = data.info.plan, None
         if plan is None:
+            minutes = fit.minutes
             plan, speed = _make_plan(trained, data, validation, devices, begun, say)
             data = replace(data, info=replace(data.info, plan=plan, speed=speed, compilation=compilation))
             if devices.is_chief:
                 run.write_info(data.info)
-            if fit.minutes is not None and until is None:
-                deadline = Deadline(plan, begun, begun + 60 * fit.minutes - _RESERVE)
+        if minutes is not None and until is None:
+            deadline = Deadline(plan, begun, begun + 60 * minutes - _RESERVE)
 
         drawing = task.callbacks(data, run, model) if devices.is_chief else []
         session = _Session(run, model, trained, metrics, validation, drawing, devices, stop, say)

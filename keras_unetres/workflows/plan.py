@@ -58,7 +58,7 @@ def plan(
         say(line)
     if options.fit.search != "none":
         candidates = find_candidates(options, decided.apply(options), options.fit.search)
-        say(f"search    {', '.join(candidate.name for candidate in candidates)}")
+        say(f"search    {', '.join(candidates)}")
     if out is not None:
         write_json(out, decided.to_dict())
     return decided.to_dict()

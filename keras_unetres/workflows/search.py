@@ -6,24 +6,24 @@ from where it was left, and so on until one is left, whose run becomes the run.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.files import write_bytes
 
 from ..planning import TrainingPlan, plan_training
-from ..planning.candidates import RUNGS, Candidate, find_candidates, last_epoch, survivors, training_share
+from ..planning.candidates import RUNGS, find_candidates, last_epoch, survivors, training_share
 from ..planning.decisions import Decision
 from ..planning.files import measure_file
 from ..planning.rules import LIMIT_SHARE
-from ..runs import Compilation, Plan, RunFolder
+from ..runs import Compilation, RunFolder
 from ..runs.search import Rung, Search, Tried
-from ..settings import FileCost, TrainSettings
+from ..settings import TrainSettings
 from ..tasks import TASKS
-from ..tasks.reading import place_in_file, read_training_data
+from ..tasks.reading import place_in_file, read_training_data, refuse_changed
 from .baseline import say_baseline
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def search(
         given=given,
         chosen=chosen.with_flat({"search": "none"}),
         plan=plan.to_dict(),
-        candidates=tuple(Tried(each.name, each.changes, cost) for each, cost in costs),
-        left=tuple(each.name for each, _ in costs),
+        candidates=tuple(costs),
+        left=tuple(tried.name for tried in costs),
     )
     say_baseline(found, say)
     profile = given.limits.read_profile()
@@ -89,7 +89,7 @@ def search(
         run.write_search(state)
         if profile is not None:
             profile.save(run.device)
-        return _go_on(run, state, prepare, plan.compilation, devices, begun, say)
+        return _go_on(run, state, prepare, plan.compilation, devices, begun, say, minutes)
 
 
 def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, say: _Say) -> dict[str, Any]:
@@ -117,33 +117,27 @@ def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, s
         return state.chosen
 
     found = read_training_data(TASKS[state.given.network.task], source, state.given, say, choose=choose)
-    if found.info.data.fingerprint != state.fingerprint:
-        raise RunFolderError(
-            "the data set is not the one the search was started with",
-            file=source if isinstance(source, (str, os.PathLike)) else None,
-            expected=state.fingerprint[:12],
-            found=found.info.data.fingerprint[:12],
-            fix="restore the files, or start a new run",
-        )
+    refuse_changed(found.info, state.fingerprint, source)
     begun_runs = [run.candidate(tried.name) for tried in state.candidates]
     infos = [each.read_info() for each in begun_runs if each.is_begun]
     return _go_on(run, state, prepares[0], infos[0].compilation if infos else None, devices, begun, say)
 
 
 def _costs(
-    candidates: list[Candidate], chosen: TrainSettings, prepare: _Prepare, say: _Say
-) -> list[tuple[Candidate, FileCost]]:
+    candidates: Mapping[str, Mapping[str, Any]], chosen: TrainSettings, prepare: _Prepare, say: _Say
+) -> list[Tried]:
     """Return the networks whose files keep the limits, with what their files take."""
     limits = chosen.limits
     timed = replace(limits, max_ms=limits.max_ms or _TIMED)
-    kept: list[tuple[Candidate, FileCost]] = []
+    kept: list[Tried] = []
     exceeded = None
-    for candidate in candidates:
-        cost = measure_file(prepare(chosen.with_flat(candidate.changes)), timed)
-        exceeded = limits.exceeded_by(cost, LIMIT_SHARE) if limits.any else None
-        say(f"search    {candidate.name}: {cost.ms:.3g} ms, {cost.kb:.4g} kB" + (f"; {exceeded}" if exceeded else ""))
+    for name, changes in candidates.items():
+        tried = Tried(name, changes, measure_file(prepare(chosen.with_flat(changes)), timed))
+        exceeded = limits.exceeded_by(tried.cost, LIMIT_SHARE) if limits.any else None
+        more = f"; {exceeded}" if exceeded else ""
+        say(f"search    {tried.words}: {tried.cost.ms:.3g} ms, {tried.cost.kb:.4g} kB{more}")
         if exceeded is None:
-            kept.append((candidate, cost))
+            kept.append(tried)
     if not kept:
         raise UsageError("no network keeps the limits", found=exceeded, fix="allow more, or lower --size or --depth")
     return kept
@@ -157,8 +151,13 @@ def _go_on(
     devices: Devices,
     begun: float,
     say: _Say,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
-    """Compare what is left to be compared, take the best run, and train it to its end."""
+    """Compare what is left to be compared, take the best run, and train it to its end.
+
+    Args:
+        minutes: since `begun`, that all of it may take; None where that is not held to, as after a stop.
+    """
     from ..pages.pictures import search_picture
     from ..training.trainer import train_run
 
@@ -180,7 +179,7 @@ def _go_on(
                 folder = folder if folder.is_begun else RunFolder.create(folder.path)
                 folder.write_info(data.info)
                 folder.write_calibration(data.calibration)
-            told = train_run(folder, data, devices, begun, say, until=_end_of(share))
+            told = train_run(folder, data, devices, begun, say, until=partial(last_epoch, share=share))
             score = told[f"best_{data.task.monitor.removeprefix('val_')}"]
             state = state.with_rung(name, Rung(share, score))
             run.write_search(state)
@@ -200,12 +199,7 @@ def _go_on(
     write_bytes(run.samples / "search.png", search_picture(state.candidates, best))
     run.write_decisions(_decisions(state, state[best].changes))
     say(f"search    {state[best].words} is the best of {len(state.candidates)}, and is trained to its end")
-    return train_run(run, data, devices, begun, say)
-
-
-def _end_of(share: float) -> Callable[[Plan], int]:
-    """Return the function that says with which epoch of a plan a share of it ends."""
-    return lambda plan: last_epoch(share, plan.epochs, plan.validates)
+    return train_run(run, data, devices, begun, say, minutes=minutes)
 
 
 def _decisions(state: Search, changes: Mapping[str, Any]) -> dict[str, Any]:
