@@ -17,7 +17,7 @@ from keras_unetres.cli import main
 from keras_unetres.data.synthetic import write_cells
 from keras_unetres.planning import Budget, Fingerprint, TrainingPlan, decide
 from keras_unetres.planning.fingerprint import Objects, count_kinds, describe, is_upright, look_of, measure_parts
-from keras_unetres.planning.rules import sizes_within
+from keras_unetres.planning.rules import encoder_is_open, sizes_within
 from keras_unetres.planning.speed import derive_steps, measure_steps
 from keras_unetres.runs import Compilation, RunFolder
 from keras_unetres.runs.plan import TOO_FEW_STEPS
@@ -193,6 +193,48 @@ def test_the_average_of_the_weights_is_shorter_than_the_training() -> None:
 def test_published_weights_are_trained_slower() -> None:
     assert values(GREY)["learning_rate"] == 0.002
     assert values(GREY, encoder="resnet50", weights="imagenet")["learning_rate"] == 0.001
+
+
+PRETRAINED = Budget(pretrained=True)
+
+
+def test_photographs_start_from_imagenet() -> None:
+    found = values(STREET, PRETRAINED)
+    assert (found["encoder"], found["weights"], found["learning_rate"]) == ("efficientnet_lite0", "imagenet", 0.001)
+    assert "filters" not in found
+    settings = made_for(STREET, PRETRAINED).apply(TrainSettings())
+    assert settings.network.model(3, 11)[1]["encoder"] == "efficientnet_lite0"
+    assert values(STREET).get("encoder") is None, "no weights are at hand"
+    lesion = replace(LESION, grey=False)
+    assert values(lesion, PRETRAINED)["encoder"] == "efficientnet_lite0", "a large object on a photograph"
+    assert values(replace(lesion, objects=Objects(40.0, 400.0, 200.0)), PRETRAINED)["encoder"] == "none"
+
+
+@pytest.mark.parametrize("fingerprint", [GREY, NUCLEI, replace(STREET, grey=True)])
+def test_what_is_no_photograph_has_a_network_of_its_own(fingerprint: Fingerprint) -> None:
+    found = values(fingerprint, PRETRAINED)
+    assert found["encoder"] == "none"
+    assert "weights" not in found and found["filters"] == 16
+    made = made_for(fingerprint, PRETRAINED).apply(TrainSettings())
+    assert "encoder" not in made.network.model(1, 2)[1]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"filters": 8},
+        {"depth": 3},
+        {"residual": True},
+        {"encoder": "none"},
+        {"encoder": "efficientnet_lite0"},
+        {"encoder": "resnet18", "weights": "w.safetensors"},
+        {"search": "quick"},
+        {"padding": "valid"},
+        {"network": "fcn"},
+    ],
+)
+def test_a_network_that_was_given_is_not_exchanged(given: dict[str, Any]) -> None:
+    assert not encoder_is_open(TrainSettings.from_flat(given))
 
 
 def test_what_is_given_is_not_decided() -> None:

@@ -118,6 +118,9 @@ EFFICIENTNETS: dict[str, EfficientNet] = {
     "efficientnet_lite0_timm": EfficientNet(centred=True, epsilon=1e-5),
 }
 
+# The encoder whose ImageNet weights are at hand wherever this package is installed, and the name of none.
+LITE, NO_ENCODER = "efficientnet_lite0", "none"
+
 # What can be a contracting path, ResNets first.
 ENCODERS: Mapping[str, tuple[int, str] | EfficientNet] = ChainMap(EFFICIENTNETS, RESNETS)  # type: ignore[arg-type]
 

@@ -33,7 +33,7 @@ def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> 
         UsageError: the network has no forms to choose from, or the user has chosen them all.
     """
     network = chosen.network
-    if network.encoder is not None or network.name != "unet":
+    if network.published_encoder is not None or network.name != "unet":
         raise UsageError("--search is of U-Nets of their own", fix="drop --search, or --encoder and --network")
     filters, depth = network.filters or 0, network.depth or DEPTH
     changes: list[dict[str, Any]] = []

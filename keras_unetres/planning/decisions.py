@@ -59,6 +59,10 @@ class TrainingPlan:
     compilation: Compilation | None = None
     files: Mapping[int, FileCost] | None = None
 
+    def decides(self, setting: str) -> bool:
+        """Return whether a setting, as `flat_options` names it, was left to the plan."""
+        return any(decision.setting == setting for decision in self.decisions)
+
     def apply(self, settings: TrainSettings) -> TrainSettings:
         """Return settings in which nothing is left to decide."""
         return settings.with_flat({**{decision.setting: decision.value for decision in self.decisions}, "plan": False})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from unetres_edge.errors import UsageError
 
+from ..choices.networks import LITE, NO_ENCODER
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
 from ..settings import DEPTH, EPOCHS, SIZE, FileCost, LimitSettings, TrainSettings
@@ -54,6 +55,7 @@ class Budget:
             network that was not chosen here. Empty where nothing was measured.
         measured: the filters of those that were measured.
         files: filters -> what the int8 file takes on its device; empty where there is no limit.
+        pretrained: whether the ImageNet weights of `LITE` are at hand, and its file keeps the limits.
     """
 
     minutes: float | None = None
@@ -61,6 +63,7 @@ class Budget:
     step_seconds: Mapping[int, float] = field(default_factory=dict)
     measured: tuple[int, ...] = ()
     files: Mapping[int, FileCost] = field(default_factory=dict)
+    pretrained: bool = False
 
     def steps(self, filters: int) -> int | None:
         """Return the training steps that a network gets, or None where that is not known."""
@@ -76,6 +79,20 @@ class _Question:
     fingerprint: Fingerprint
     budget: Budget
     settings: TrainSettings
+
+    @property
+    def is_larger(self) -> bool:
+        """Whether the images are larger than the input."""
+        height, width = self.fingerprint.sizes[2:4]
+        return height * width > self.settings.network.input_size**2
+
+    @property
+    def few_large_objects(self) -> bool:
+        """Whether a few objects that no crop shows whole fill the images, and are wide enough to be scaled."""
+        objects, size = self.fingerprint.objects, self.settings.network.input_size
+        left = objects.width * size / max(self.fingerprint.sizes[2:4])
+        few = objects.extent > size and objects.an_image <= _FEW_OBJECTS
+        return self.is_larger and few and left >= _LEAST_WIDTH
 
     @property
     def steps_a_pass(self) -> int:
@@ -111,13 +128,31 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
     return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings, files=budget.files)
 
 
+def _encoder(asked: _Question) -> Decision | None:
+    if not asked.budget.pretrained:
+        return None
+    if asked.fingerprint.grey:
+        return Decision("encoder", NO_ENCODER, "weights from ImageNet are of colour photographs")
+    if asked.fingerprint.upright:
+        return Decision("encoder", LITE, "what is up is up, as on the photographs that its ImageNet weights have seen")
+    if asked.few_large_objects:
+        return Decision("encoder", LITE, "its ImageNet weights have seen photographs of a large object before")
+    return Decision("encoder", NO_ENCODER, "weights from ImageNet are of photographs in which up is up")
+
+
+def _weights(asked: _Question) -> Decision | None:
+    if asked.settings.network.encoder != LITE or not asked.budget.pretrained:
+        return None
+    return Decision("weights", "imagenet", "a start that is not from nothing")
+
+
 def _size(asked: _Question) -> Decision:
     network, largest = asked.settings.network, max(asked.fingerprint.sizes[2:4])
     if network.crop:
         side = network.input_for(min(largest, SIZE))
         output = side - 2 * network.crop
         return Decision("size", side, f"without padding {output} px are left, and the images are of about {largest} px")
-    unit = _ENCODER_UNIT if network.encoder or network.name != "unet" else 2 ** max(network.depth or 0, DEPTH)
+    unit = _ENCODER_UNIT if network.published_encoder or network.name != "unet" else 2 ** max(network.depth or 0, DEPTH)
     side = max(_LEAST_SIZE, unit * math.ceil(largest / unit))
     if side < SIZE:
         return Decision("size", side, f"the images are of about {largest} px")
@@ -130,15 +165,12 @@ def _fit(asked: _Question) -> Decision:
     if asked.settings.network.crop:
         return Decision("fit", "crop", "a network without padding sees crops")
     height, width = asked.fingerprint.sizes[2:4]
-    size = asked.settings.network.input_size
-    larger = height * width > size**2
-    if asked.fingerprint.upright and larger:
+    if asked.fingerprint.upright and asked.is_larger:
         why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
         return Decision("fit", "resize", why)
-    objects = asked.fingerprint.objects
-    left = objects.width * size / max(height, width)
-    if larger and objects.extent > size and objects.an_image <= _FEW_OBJECTS and left >= _LEAST_WIDTH:
-        why = f"objects of about {objects.extent:.0f} px do not fit into parts of {size} px"
+    if asked.few_large_objects:
+        extent, size = asked.fingerprint.objects.extent, asked.settings.network.input_size
+        why = f"objects of about {extent:.0f} px do not fit into parts of {size} px"
         return Decision("fit", "resize", why)
     return Decision("fit", "crop", f"images of about {height} x {width} px are seen at their own scale")
 
@@ -277,11 +309,20 @@ def _warnings(asked: _Question) -> tuple[str, ...]:
 
 
 def _is_unet(settings: TrainSettings) -> bool:
-    return settings.network.name == "unet" and settings.network.encoder is None
+    return settings.network.name == "unet" and settings.network.published_encoder is None
+
+
+def encoder_is_open(settings: TrainSettings) -> bool:
+    """Return whether the contracting path may be an encoder: nothing that was given is of U-Net's own."""
+    network = settings.network
+    own = (network.filters, network.depth, network.residual, network.crop, settings.fit.search != "none")
+    return network.name == "unet" and network.encoder is None and network.weights is None and not any(own)
 
 
 # Whether a setting is left open, and the rule that decides it; a rule may look at what those above it decided.
 _RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Question], Decision | None]], ...] = (
+    (lambda given: given.network.encoder is None, _encoder),
+    (lambda given: given.network.weights is None, _weights),
     (lambda given: given.network.size is None, _size),
     (lambda given: given.network.fit is None, _fit),
     (lambda given: given.network.per_image is None, _per_image),

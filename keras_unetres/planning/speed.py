@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TRIED = (16, 32, 8)  # filters, in the order in which they are measured while there is time
 SHARE = 0.05  # of a time budget, for measuring
+MOST_SECONDS = 40.0  # that measuring takes, with what the network under way needs
 _MOST_TURNS = 4
 # Seconds of a step of so many filters over those of half as many: four times the multiply-adds, twice the memory.
 _OVER_HALF = 2.8

@@ -12,9 +12,9 @@ from ..settings import TrainSettings
 from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
 from .files import measure_files
-from .fingerprint import describe
-from .rules import LIMITED, Budget, decide, sizes_within
-from .speed import SHARE, TRIED, derive_steps, measure_steps
+from .fingerprint import Fingerprint, describe
+from .rules import LIMIT_SHARE, LIMITED, Budget, decide, encoder_is_open, sizes_within
+from .speed import MOST_SECONDS, SHARE, TRIED, derive_steps, measure_steps
 
 if TYPE_CHECKING:
     from ..training.devices import Devices
@@ -40,27 +40,53 @@ def plan_training(
 
     fingerprint = describe(records["train"], grey=all(part.grey for part in records.values()))
     minutes = settings.fit.minutes
-    budget = Budget(minutes, gpu=find_processor(several=not devices.xla).kind == "gpu")
-    plan = decide(fingerprint, budget, settings)
-    open_size = any(decision.setting == "filters" for decision in plan.decisions)
-    if minutes is None and not settings.limits.any:
-        return plan
-    usual = plan.apply(settings)
-    data = prepare(usual)  # the same for networks of all filters
+    gpu = find_processor(several=not devices.xla).kind == "gpu"
+    budget = Budget(minutes, gpu, pretrained=_are_weights_at_hand(records, settings))
     if settings.limits.any:
         say("plan      measuring what files take ...")
-        files = measure_files(LIMITED if open_size else (0,), usual, data)
-        budget = replace(budget, files=files)
-        sizes_within(files, settings.limits)
-        plan = decide(fingerprint, budget, settings)
+        budget = _within_limits(budget, fingerprint, settings, prepare)
+    plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
+    open_size = plan.decides("filters")
+    usual = plan.apply(settings)
+    data = prepare(usual)  # the same for networks of all filters
     sizes = TRIED if open_size else (settings.network.filters or 0,)
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
-    measured, compilation = _measure(sizes, usual, data, devices, SHARE * 60 * minutes)
+    measured, compilation = _measure(sizes, usual, data, devices, min(SHARE * 60 * minutes, MOST_SECONDS))
     seconds = derive_steps(measured, LIMITED) if open_size else measured
     plan = decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
     return replace(plan, compilation=compilation)
+
+
+def _are_weights_at_hand(records: Mapping[str, Records], settings: TrainSettings) -> bool:
+    """Return whether the network may be one of colour images that starts from installed ImageNet weights."""
+    channels = settings.network.channels or max(part.usual_channels for part in records.values())
+    if channels != 3 or not encoder_is_open(settings):
+        return False
+    from ..weights.published import find_lite
+
+    return find_lite() is not None
+
+
+def _within_limits(
+    budget: Budget,
+    fingerprint: Fingerprint,
+    settings: TrainSettings,
+    prepare: Callable[[TrainSettings], TrainingData],
+) -> Budget:
+    """Return a budget that knows what files take; without pretrained weights where their network takes too much.
+
+    Raises:
+        UsageError: no network keeps the limits.
+    """
+    plan = decide(fingerprint, budget, settings)
+    usual = plan.apply(settings)
+    files = measure_files(LIMITED if plan.decides("filters") else (0,), usual, prepare(usual))
+    if plan.decides("weights") and settings.limits.exceeded_by(files[0], LIMIT_SHARE) is not None:
+        return _within_limits(replace(budget, pretrained=False), fingerprint, settings, prepare)
+    sizes_within(files, settings.limits)
+    return replace(budget, files=files)
 
 
 def _measure(

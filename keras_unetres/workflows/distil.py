@@ -10,6 +10,7 @@ from typing import Any
 from unetres_edge.errors import UsageError
 
 from ..choices.arguments import checks_kinds
+from ..choices.networks import NO_ENCODER
 from ..runs import RunFolder, RunInfo
 from ..settings import DistilSettings, LimitSettings, TrainSettings
 from ..tasks.reading import recorded_place
@@ -79,10 +80,10 @@ def _options(
     network = replace(
         seen,
         name="unet",
-        encoder=None,
+        encoder=NO_ENCODER,
         weights=None,
         filters=filters,
-        depth=None if seen.encoder or seen.name != "unet" else seen.depth,
+        depth=None if seen.published_encoder or seen.name != "unet" else seen.depth,
         size=pre.size[0],
         channels=pre.channels,
         fit=pre.fit,
