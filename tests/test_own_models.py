@@ -18,6 +18,7 @@ from keras_unetres.models.inference import Inference, inference_form
 from keras_unetres.objects import find_instances
 from keras_unetres.quantization import fold
 from keras_unetres.tasks.keras_engine import KerasEngine
+from keras_unetres.tflite.model_checks import check_model
 from unetres_edge import Classifier, Segmenter
 from unetres_edge.errors import ConversionError, UnetresError, UsageError
 from unetres_edge.segment.ensemble import join_segmenters
@@ -178,6 +179,19 @@ def test_models_as_people_write_them_keep_their_labels(name: str, tmp_path: Path
         reach = 1 if name == "a model within the model" else 2
         assert (segmenter.card.halo, segmenter.card.stride) == (reach, reach)
     assert (found == expected).mean() > 0.998
+
+
+def test_a_log_softmax_ends_in_the_scores_of_a_softmax() -> None:
+    form = inference_form(functional(lambda image: body(image, activation="log_softmax")))
+    assert form.activation == "softmax"
+    assert form.model.layers[-1].activation is keras.activations.linear
+
+
+@pytest.mark.parametrize("end", ["a logit", "labels"])
+def test_scores_of_one_class_and_labels_are_told_what_to_end_with(end: str) -> None:
+    model = functional(lambda image: body(image, 1) if end == "a logit" else keras.ops.argmax(body(image), axis=-1))
+    with pytest.raises(ConversionError, match=r"Activation\('sigmoid'\).*leave out the argmax.*head='argmax'"):
+        check_model(model, (32, 32, 3))
 
 
 def test_a_model_of_logits_is_exported_as_it_is() -> None:

@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
         max_arena=scoring.max_arena,
         device=scoring.device,
         calibrate=settings.calibrate,
+        refine=settings.refine,
         risk=settings.risk,
     )
     if settings.web is not None:

@@ -26,6 +26,15 @@ def _activation(name: str) -> Callable[[Any, tuple[Any, ...]], tuple[Any, Any] |
     return lambda operation, args: (layers.Activation(name), args[0]) if len(args) == 1 else None
 
 
+def _same(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    """Return what leaves a tensor as it is, for casts from float to float: all is float32 here."""
+    tensor = args[0] if len(args) == 1 else None
+    if not isinstance(tensor, keras.KerasTensor) or not tensor.dtype.startswith(("float", "bfloat")):
+        return None
+    floats = operation.dtype is None or str(operation.dtype).startswith(("float", "bfloat"))
+    return (layers.Identity(), tensor) if floats else None
+
+
 def _softmax(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
     return layers.Softmax(axis=operation.axis), args[0]
 
@@ -73,8 +82,12 @@ def _divide(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
 
 _LAYERS: dict[str, Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]] = {
     "Add": _merge(layers.Add, lambda number, first: (1.0, number)),
+    "Cast": _same,
     "Concatenate": _concatenate,
+    "ConvertToTensor": _same,
     "Divide": _divide,
+    "HardSigmoid": _activation("hard_sigmoid"),
+    "HardSilu": _activation("hard_silu"),
     "LeakyRelu": _leaky,
     "Multiply": _merge(layers.Multiply, lambda number, first: (number, 0.0)),
     "Relu": _activation("relu"),

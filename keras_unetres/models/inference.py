@@ -416,4 +416,7 @@ def _last_activation(layer: Any, rank: int) -> str:
     function = getattr(layer, "activation", None)
     known = str(getattr(function, "__module__", "")).partition(".")[0] in ("keras", "tensorflow")
     name = getattr(function, "__name__", "")
-    return str(name) if known and type(layer) in (layers.Activation, *_WITH_KERNEL) and name in _ENDS.values() else ""
+    if not known or type(layer) not in (layers.Activation, *_WITH_KERNEL):
+        return ""
+    name = "softmax" if name == "log_softmax" else name  # of the same logits
+    return str(name) if name in _ENDS.values() else ""

@@ -23,6 +23,7 @@ from ..settings import QuantizeSettings
 from .folding import fold
 from .native import build_native, note_images, set_ranges
 from .ranges import find_ranges
+from .refining import refine_network
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +44,7 @@ def quantize_aware(
     keep_zeros: bool = QuantizeSettings.keep_zeros,
     preprocessing: Preprocessing | None = None,
     output: str | None = None,
+    refine: bool = False,
 ) -> Any:
     """Return a copy of a trained network that computes as its int8 file will, for an ordinary `compile` and `fit`.
 
@@ -65,18 +67,32 @@ def quantize_aware(
         preprocessing: how images meet the network, by which the range of the calibration images is checked.
             Without it, `export_tflite` checks it, after training.
         output: of several outputs of the model, the name of the one that is trained and exported.
+        refine: without labels and in minutes, from the calibration images: equalize channels that share a scale, choose
+            how ranges are found, learn how kernels are rounded, and correct biases (`refine_network`). For export as it
+            is, or to train from there. Of the engine "native".
 
     Raises:
         UsageError: a layer has no int8 form, it is named; an unknown engine or estimator; another backend than
-            TensorFlow, which makes the file.
+            TensorFlow, which makes the file; `refine` with another engine, or with ranges, which it chooses.
         ConversionError: calibration images that are none, of another shape, or not finite.
     """
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
+    if refine and (engine, ranges) != (QuantizeSettings.engine, QuantizeSettings.ranges):
+        raise UsageError(
+            "refinement has its own engine and ranges",
+            expected=f"engine {QuantizeSettings.engine}, ranges {QuantizeSettings.ranges}",
+            found=f"{engine}, {ranges}",
+        )
     check_tensorflow()
     model = flat_form(model, output, shape=_shape(preprocessing))
     folded = fold(model)
     images = _first_images(calibration, model, preprocessing)
+    if refine:
+        refined = refine_network(model, images, keep_zeros=keep_zeros)
+        note_images(refined, images)
+        _warn_of_other_labels(model, refined, images[:_COMPARED])
+        return refined
     found = find_ranges(folded, images, method=ranges)
     if engine == "native":
         quantized = build_native(folded, keep_zeros=keep_zeros)

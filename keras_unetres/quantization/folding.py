@@ -35,6 +35,7 @@ _SAME_RANGE = (  # kernels that move or compare values and keep their scale, and
 )
 _RESIZES = (layers.Resizing, layers.UpSampling2D)
 _FUNCTIONS = {"sigmoid": SIGMOID, "softmax": SIGMOID, "tanh": TANH}
+_HARD = ("hard_sigmoid", "hard_silu", "hard_swish")
 _LEAK = 0.2  # of keras.activations.leaky_relu
 
 
@@ -194,7 +195,10 @@ class _Folding:
                 found=x.shape,
                 fix="put it directly behind a dense layer, with which it is folded",
             )
-        scale, shift = _scale_and_shift(call.layer, x.shape[-1])
+        return self._scaled(name, x, *_scale_and_shift(call.layer, x.shape[-1]))
+
+    def _scaled(self, name: str, x: Any, scale: np.ndarray, shift: np.ndarray) -> Any:
+        """Return scale * x + shift, channel by channel, (C,) each."""
         self._weights[name] = [scale.reshape(1, 1, -1, 1).astype(np.float32), shift.astype(np.float32)]
         return self._call(layers.DepthwiseConv2D(1, name=name), [x])
 
@@ -279,11 +283,21 @@ class _Folding:
             return self._call(layers.Multiply(name=name), [x, gate])
         if kind == "leaky_relu":
             return self._call(layers.LeakyReLU(_LEAK, name=name), [x])
+        if kind in _HARD and len(x.shape) == 4:
+            return self._hard(name, x, gates=kind != "hard_sigmoid")
         raise UsageError(
             f"layer {name} has an activation without an int8 form",
-            expected="relu, relu6, leaky_relu, sigmoid, tanh, softmax or silu",
+            expected="relu, relu6, leaky_relu, sigmoid, hard_sigmoid, tanh, softmax, silu or hard_silu",
             found=kind,
         )
+
+    def _hard(self, name: str, x: Any, *, gates: bool) -> Any:
+        """Return ReLU6(x + 3) / 6, or x times that, as MobileNetV3 has it (Howard 2019, section 5.2)."""
+        gate = self._scaled(f"{name}_shift", x, np.ones(x.shape[-1]), np.full(x.shape[-1], 3.0))
+        gate = self._rectify(layers.ReLU(6.0, name=f"{name}_relu6"), gate, alone=True)
+        last = f"{name}_gate" if gates else name
+        gate = self._scaled(last, gate, np.full(x.shape[-1], 1 / 6), np.zeros(x.shape[-1]))
+        return self._call(layers.Multiply(name=name), [x, gate]) if gates else gate
 
     def _used_once(self, tensor: Any) -> bool:
         return len(self._users.get(id(tensor), [])) == 1 and tensor is not self._source.outputs[0]

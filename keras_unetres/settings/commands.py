@@ -309,6 +309,9 @@ class ExportSettings(Settings):
     risk: tuple[str, ...] = _risk()
     calibrate: bool = setting(True, "leave probabilities as the network claims them, and unfamiliar pictures untold")
     calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
+    refine: bool = setting(
+        False, "where plain int8 loses: equalize channels, learn how kernels are rounded, correct biases; no labels"
+    )
     scoring: GateSettings = GateSettings()
     keras_file: KerasFileSettings = KerasFileSettings()
 

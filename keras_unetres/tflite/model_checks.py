@@ -76,6 +76,11 @@ def find_crop(model: keras.Model) -> int:
 
 def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
     """Return the advice how a model is to end instead."""
+    if tuple(output[1:]) in (shape[:2], (*shape[:2], 1)):
+        return (
+            "of one class's logits, end with keras.layers.Activation('sigmoid')(logits), one channel; of labels, leave "
+            "out the argmax at the end, and pass head='argmax'"
+        )
     if len(output) == 4 and tuple(output[1:3]) == (1, 1) and output[3] >= 2:
         return "end a classifier with keras.layers.Flatten(), so that it gives (N, classes)"
     sides = zip(shape[:2], output[1:3], strict=True) if len(output) == 4 else ()

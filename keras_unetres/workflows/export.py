@@ -25,6 +25,7 @@ from ..settings import MAX_DROP, ExportSettings, LimitSettings
 from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
 from ..tasks.reading import recorded_place
+from ..tasks.task import Loaded
 from ..tflite import converter_process
 from ..trust.risk import read_promise
 from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
@@ -64,6 +65,7 @@ def export(
     device: str | os.PathLike[str] | None = None,
     calibrate: bool = ExportSettings.calibrate,
     risk: Sequence[str] = (),
+    refine: bool = ExportSettings.refine,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -105,6 +107,9 @@ def export(
             what tells pictures unlike those, and write both into its card. Labels stay what they are. Without that
             part, or a head that gives scores, it is left, and the receipt says why.
         risk: what is promised of pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
+        refine: without labels, from the calibration images and in minutes: equalize channels, choose how ranges are
+            found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8", where plain int8
+            loses. The network has to have layers that `quantize_aware` takes.
         say: called with lines for the user.
 
     Returns:
@@ -137,6 +142,8 @@ def export(
         max_arena=max_arena,
         device=device,
     )
+    if refine and recipe == AUTO or refine and (chosen.weights, chosen.activations) != ("int8", "int8"):
+        raise UsageError("refinement is of int8", expected="recipe static_wi8_ai8", found=recipe)
     _check_path(path, overwrite)
     converter_process.start()  # gets ready while the model is loaded
     opened = open_source(
@@ -152,14 +159,17 @@ def export(
     if gate:
         asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(opened, data, split, asked, say)
+    origin = find_origin(opened, size) if gate else opened.loaded
+    if refine:
+        opened = _refined(opened, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
-    options |= {"max_ms": max_ms, "max_kb": max_kb, "max_arena": max_arena, "device": device}
+    options |= {"refine": refine or None, "max_ms": max_ms, "max_kb": max_kb, "max_arena": max_arena, "device": device}
     given = LimitSettings(max_ms, max_kb, max_arena, None if device is None else os.fspath(device))
     limits = _limits(opened, recipe, given) if gate else LimitSettings()
     candidate = Candidate(
         opened.name,
         opened.loaded,
-        find_origin(opened, size) if gate else opened.loaded,
+        origin,
         opened.crops,
         opened.calibration_from,
         held,
@@ -183,12 +193,48 @@ def export(
                 candidate = _calibrated(candidate, done, opened.info, risk, say)
             return prove(candidate, done, reference, Path(path), say)
         done = converter.convert("model", candidate.loaded.model, recipe, head)
+        if refine and isinstance(held, str):
+            _check_labels(done, origin, opened.calibration, allow_disagreement)
         if calibrate:
             candidate = _calibrated(candidate, done, opened.info, risk, say)
         compared = not isinstance(held, str) and chosen.name != "float32"
         compared = compared and not is_quantization_aware(candidate.origin.model)
         reference_data = converter.convert_float(candidate.origin.model) if compared else None
         return prove(candidate, done, reference_data, Path(path), say)
+
+
+def _refined(source: Source, say: Callable[[str], None]) -> Source:
+    """Return a source with its network refined for int8.
+
+    Raises:
+        UsageError: it is quantization-aware already, or a layer has no int8 form.
+    """
+    from ..models.fake_quant import is_quantization_aware
+    from ..quantization import quantize_aware
+
+    loaded = source.loaded
+    if is_quantization_aware(loaded.model):
+        raise UsageError("the network is quantized already", file=source.name, fix="refine what it was made from")
+    if source.calibration is None:
+        raise UsageError("refinement needs calibration images", fix="pass calibration=, images without labels")
+    say("refining for int8 ...")
+    model = quantize_aware(loaded.model, source.calibration, preprocessing=loaded.card.preprocessing, refine=True)
+    return replace(source, loaded=replace(loaded, model=model))
+
+
+def _check_labels(done: Exported, origin: Loaded, calibration: Any, allowed: bool) -> None:
+    """Compare a refined file, whose own network is quantized, with the float network where no score judges it.
+
+    Raises:
+        ConversionError: it answers otherwise.
+    """
+    from ..data.calibration import collect_calibration
+    from ..tflite.agreement import check_agreement, label_agreement
+
+    pre, model = origin.card.preprocessing, origin.model
+    images = collect_calibration(calibration, pre)
+    found = label_agreement(model, model, read_bytes(done.path), done.card, pre, images)
+    check_agreement(found, allowed=allowed)
 
 
 class _Converter:
@@ -384,7 +430,7 @@ def _command(source: object, path: object, options: Mapping[str, object], gate: 
     words = ["unetres", "export", str(source), "--out", str(path)]
     for name, value in options.items():
         if value is not None:
-            parts = value if isinstance(value, tuple) else (value,)
+            parts = () if value is True else value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, parts)]
     return shlex.join([*words, *([] if gate else ["--no-gate"])])
 

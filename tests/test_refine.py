@@ -1,0 +1,178 @@
+"""Int8 without labels: equalized channels keep every bit, rounding is learned, and files of unequal networks answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from own_networks import OWN_NETWORKS, with_statistics
+
+import keras_unetres as ku
+from keras_unetres.models.inference import flat_form
+from keras_unetres.quantization import fold
+from keras_unetres.quantization.equalization import equalize, find_channels, scale_channels
+from keras_unetres.quantization.refining import Kernel
+from keras_unetres.quantization.rounding import Sums, learn_rounding
+from unetres_edge import Segmenter
+from unetres_edge.errors import ConversionError, UsageError
+
+PRE = ku.Preprocessing(channels=3, size=(16, 16))
+RANDOM = np.random.default_rng
+
+
+def images(count: int = 8, *, seed: int = 0, channels: int = 3) -> np.ndarray:
+    return PRE.normalise(RANDOM(seed).integers(0, 256, (count, 16, 16, channels), np.uint8))
+
+
+def unequal(spread: float = 6.0) -> keras.Model:
+    """Return a network whose channels behind two layers are up to 2**spread times larger or smaller."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((16, 16, 3))
+    first = layers.Conv2D(8, 3, padding="same", activation="relu")
+    wide, head = layers.DepthwiseConv2D(3, padding="same", activation="relu"), layers.Conv2D(3, 1)
+    model = keras.Model(image, head(wide(first(image))))
+    for before, behind in ((first, wide), (wide, head)):
+        factors = 2 ** RANDOM(2).uniform(-spread, spread, 8)
+        kernel, bias = before.get_weights()
+        kernel *= factors[:, None] if before is wide else factors
+        before.set_weights([kernel, (bias + 0.1) * factors])
+        kernel, bias = behind.get_weights()
+        behind.set_weights([kernel / factors[:, None], bias])
+    return model
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "squeeze_unet" else pytest.mark.slow) for n in OWN_NETWORKS]
+)
+def test_scaled_channels_keep_every_bit_of_the_answers(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    model = with_statistics(OWN_NETWORKS[name]())
+    folded = fold(keras.Model(model.inputs, model.outputs))
+    seen = RANDOM(0).uniform(0, 1, (2, *model.input_shape[1:])).astype(np.float32)
+    before = np.asarray(folded.model(seen))
+    channels = find_channels(folded.model)
+    doublings = np.where(channels.fixed, 0, RANDOM(1).integers(-6, 7, len(channels.fixed)))
+    assert np.count_nonzero(doublings) > len(doublings) / 3
+    scale_channels(folded.model, channels, doublings)
+    np.testing.assert_array_equal(np.asarray(folded.model(seen)), before)
+    assert equalize(folded, seen).any()
+    np.testing.assert_array_equal(np.asarray(folded.model(seen)), before)
+
+
+def test_channels_of_one_tensor_get_one_range() -> None:
+    folded = fold(unequal())
+    inner = [layer.output for layer in folded.model.layers if isinstance(layer, layers.ReLU)]
+    probe, seen = keras.Model(folded.model.inputs[0], inner), images()
+
+    def spread() -> float:
+        ranges = [np.asarray(each).max((0, 1, 2)) for each in probe(seen)]
+        return max(float(np.ptp(np.log2(each))) for each in ranges)
+
+    assert spread() > 6
+    equalize(folded, seen)
+    assert spread() < 3
+
+
+def test_what_is_no_plain_factor_keeps_its_scale() -> None:
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 1, activation="relu6", name="capped")(image)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="gate")(x)
+    both = layers.Multiply()([gate, layers.Conv2D(4, 1, name="free")(x)])
+    model = fold(keras.Model(image, layers.Conv2D(2, 1, name="end")(both))).model
+    channels = find_channels(model)
+    fixed = {layer.name: channels.fixed[channels.of[id(layer.output)]].all() for layer in model.layers}
+    assert fixed["capped"] and fixed["gate"] and fixed["end"] and not fixed["free"]
+
+
+KERNELS = {
+    "same": layers.Conv2D(5, 3, padding="same", use_bias=False),
+    "dilated": layers.Conv2D(5, (3, 2), padding="same", dilation_rate=2, use_bias=False),
+    "strided": layers.Conv2D(5, 5, strides=2, padding="valid", use_bias=False),
+    "depthwise": layers.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False),
+    "dense": layers.Dense(4, use_bias=False),
+    **{
+        f"transposed {kernel} by {strides}, {padding}": layers.Conv2DTranspose(
+            5, kernel, strides=strides, padding=padding, use_bias=False
+        )
+        for kernel, strides, padding in ((3, 2, "same"), (2, 2, "valid"), (4, 2, "same"), (2, 3, "valid"))
+    },
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_sums_of_samples_are_those_of_the_layer(name: str) -> None:
+    layer, x = KERNELS[name], RANDOM(0).normal(size=(2, 9, 12, 3)).astype(np.float32)
+    y = np.asarray(layer(x))
+    kernel = Kernel(layer)
+    inputs, outputs = kernel.samples(x, y)
+    values = np.asarray(layer.kernel)
+    found = Sums(inputs, outputs).of(kernel.flat(values))
+    np.testing.assert_allclose(found, outputs, atol=1e-5)
+    np.testing.assert_array_equal(kernel.back(kernel.flat(values), values.shape), values)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_rounding_is_learned(depthwise: bool) -> None:
+    random = RANDOM(0)
+    shared = random.normal(size=(2048, 1, 1))  # neighbours are alike, so that roundings can cancel
+    inputs = (shared + 0.3 * random.normal(size=(2048, 9, 4))).astype(np.float32)
+    inputs = inputs if depthwise else inputs.reshape(2048, 36)
+    kernel = random.normal(size=(9 if depthwise else 36, 4)).astype(np.float32)
+    step = np.abs(kernel).max(0) / 127 * 16  # coarse
+    kernel = np.clip(kernel, -7 * step, 7 * step)
+    sums = Sums(inputs, np.einsum("pkc,kc->pc", inputs, kernel) if depthwise else inputs @ kernel)
+    learned = learn_rounding(kernel, step, sums)
+    np.testing.assert_allclose(learned / step, np.rint(learned / step), atol=1e-3)
+    assert (np.abs(learned - kernel) < 1.001 * step).all()
+    assert sums.error(learned).sum() < 0.5 * sums.error(np.rint(kernel / step) * step).sum()
+
+
+def test_an_unequal_network_answers_in_int8_as_in_float() -> None:
+    model, fresh = unequal(), images(seed=9)
+    expected = np.asarray(model(fresh))
+    with pytest.warns(UserWarning, match="quantized, the network gives"):
+        plain = ku.quantize_aware(model, images(), preprocessing=PRE)
+    refined = ku.quantize_aware(model, images(), preprocessing=PRE, refine=True)
+    off = [np.sqrt(np.square(np.asarray(each(fresh)) - expected).mean()) for each in (plain, refined)]
+    assert off[1] < off[0] / 4
+    assert off[1] < 0.05 * expected.std()
+
+
+def test_hard_swish_is_folded() -> None:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="hard_silu")(4 * image)
+    x = layers.Multiply()([x, layers.Conv2D(6, 1, activation="hard_sigmoid")(x)])
+    model = keras.Model(image, layers.Conv2D(2, 1)(keras.ops.cast(keras.ops.hard_silu(x), "float32")))
+    folded = fold(flat_form(model)).model
+    np.testing.assert_allclose(np.asarray(folded(images())), np.asarray(model(images())), atol=1e-4)
+
+
+def test_refinement_is_refused_where_it_cannot_be() -> None:
+    with pytest.raises(UsageError, match="own engine and ranges.*found tfmot, minmax"):
+        ku.quantize_aware(unequal(), images(), engine="tfmot", refine=True)
+    for recipe in ("float32", "auto", "static_wi8_ai16"):
+        with pytest.raises(UsageError, match=f"refinement is of int8.*found {recipe}"):
+            ku.export(unequal(), "never.tflite", preprocessing=PRE, recipe=recipe, refine=True)
+    with pytest.raises(UsageError, match="refinement needs calibration images"):
+        ku.export(unequal(), "never.tflite", preprocessing=PRE, refine=True, say=lambda line: None)
+
+
+@pytest.mark.slow
+def test_its_file_answers_as_the_float_network(tmp_path: Path) -> None:
+    model, say = unequal(), lambda line: None
+    given = {"preprocessing": PRE, "calibration": images(16), "say": say}
+    pixels = RANDOM(9).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    with pytest.raises(ConversionError, match="answers otherwise"):
+        ku.export(model, tmp_path / "plain.tflite", **given)
+    ku.export(model, tmp_path / "refined.tflite", refine=True, **given)
+    expected = np.asarray(model(PRE.normalise(pixels))).argmax(-1)
+    with Segmenter(tmp_path / "refined.tflite") as segmenter:
+        found = np.stack([segmenter.segment(each).class_map for each in pixels])
+    assert (found == expected).mean() > 0.97
+    scored = ku.export(model, tmp_path / "scored.tflite", refine=True, data=(pixels, expected), max_drop=100, **given)
+    assert "--refine" not in scored.command  # of a model in memory there is none
+    assert scored.rows[0].score == 1
