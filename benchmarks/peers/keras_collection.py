@@ -67,8 +67,8 @@ def tiles(image: np.ndarray) -> np.ndarray:
     return ids[: image.shape[0], : image.shape[1]]
 
 
-keras.utils.set_random_seed(job.seed)
 tf.config.threading.set_intra_op_parallelism_threads(job.threads)
+keras.utils.set_random_seed(job.seed)
 model = build(None)
 model.compile(keras.optimizers.Adam(RATE), keras.losses.SparseCategoricalCrossentropy(ignore_class=IGNORE))
 pairs = job.pairs("train")
