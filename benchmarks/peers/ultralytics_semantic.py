@@ -54,7 +54,7 @@ side = int(-(-longest // STRIDE) * STRIDE)
 model = YOLO(NETWORK)
 begun = time.perf_counter()
 steps = [0]
-model.add_callback("on_train_batch_end", lambda trainer: steps.__setitem__(0, steps[0] + 1))
+model.add_callback("on_train_batch_start", lambda trainer: steps.__setitem__(0, steps[0] + 1))
 model.train(
     data=str(data),
     time=job.minutes / 60,
