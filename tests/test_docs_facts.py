@@ -19,6 +19,7 @@ import keras_unetres
 import unetres_edge
 from keras_unetres.data.kinds import KINDS
 from unetres_edge.errors import UnetresError
+from unetres_edge.model.engine_cost import EngineCost
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMATS = ROOT / "docs" / "formats"
@@ -52,7 +53,8 @@ def test_every_kind_of_fault_leads_to_a_place_in_the_guide() -> None:
 
 def test_the_page_of_the_card_has_all_fields_in_their_order() -> None:
     text = (FORMATS / "card.md").read_text()
-    unpadded = unetres_edge.Card(("a",), ((0, 0, 0),), unetres_edge.Preprocessing(), stride=1, crop=1)
+    cost = EngineCost("openvino", "1", 1, 0.0, 1.0, 1.0, 1.0)
+    unpadded = unetres_edge.Card(("a",), ((0, 0, 0),), unetres_edge.Preprocessing(), stride=1, crop=1, engines=(cost,))
     card = json.loads(unpadded.to_json())
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(card)
     shown = json.loads(re.findall(r"^```json[^\n]*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0])

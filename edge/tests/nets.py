@@ -19,6 +19,25 @@ def net_card(size: tuple[int, int], classes: int = 3, **fields) -> Card:
     return make_card(size, 3, classes, **{"halo": HALO, "stride": STRIDE, **fields})
 
 
+def make_resize(card: Card) -> bytes:
+    """Return 2x2 max pooling and bilinear x2 in int8 with a step of 1: many means lie in the middle of two levels."""
+    graph, (height, width), channels = Graph(), card.preprocessing.size, card.preprocessing.channels
+    levels = (1.0, -128)
+    source = graph.tensor("image", (1, height, width, channels), "int8", levels)
+    pooled = graph.tensor("pooled", (1, height // 2, width // 2, channels), "int8", levels)
+    pool = schema.Pool2DOptionsT()
+    pool.padding, pool.strideW, pool.strideH, pool.filterWidth, pool.filterHeight = SAME, 2, 2, 2, 2
+    graph.op(OPS.MAX_POOL_2D, [source], [pooled], KINDS.Pool2DOptions, pool)
+    graph.model.operatorCodes[-1].version = 2  # from which on it takes int8
+    size = graph.tensor("size", (2,), "int32", values=np.array([height, width]))
+    up = graph.tensor("up", (1, height, width, channels), "int8", levels)
+    resize = schema.ResizeBilinearOptionsT()
+    resize.halfPixelCenters = True
+    graph.op(OPS.RESIZE_BILINEAR, [pooled, size], [up], KINDS.ResizeBilinearOptions, resize)
+    graph.model.operatorCodes[-1].version = 3
+    return finish(graph, card, [source], [up])
+
+
 def make_net(card: Card, *, seed: int = 0) -> bytes:
     """Return 3x3 conv, max pool, 3x3 conv of stride 2, 3x3 conv, bilinear x4, joined with the first, 3x3 conv.
 

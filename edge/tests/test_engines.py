@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from models import make_card, make_conv, make_identity
+from nets import make_resize
 
 from unetres_edge import Engine, Segmenter, UnetresError
 from unetres_edge.engines import auto, table
-from unetres_edge.engines.agreement import Agreement, CheckedEngine, compare
+from unetres_edge.engines.agreement import Agreement, Allowed, CheckedEngine, compare
 from unetres_edge.engines.litert import LiteRTEngine
 from unetres_edge.engines.pool import Pool
 from unetres_edge.errors import EngineError, ModelError, UsageError
 from unetres_edge.model import selftest
+from unetres_edge.model.engine_cost import EngineCost
 
 SIZE = (16, 24)
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0]], np.float32)
@@ -94,10 +97,12 @@ def test_agreement_counts_and_measures() -> None:
     other = scores.copy()
     other[0, :4] = (0, 1)
     assert compare(scores, other, 0.5) == Agreement(pytest.approx(0.996), pytest.approx(2.0))
-    assert compare(scores, other, 0.5).passes
-    assert not compare(scores, other, 0.4).passes
+    assert Allowed().holds(compare(scores, other, 0.5))
+    assert not Allowed().holds(compare(scores, other, 0.4))
+    assert Allowed.like(0.998).holds(compare(scores, other, 0.1))
+    assert not Allowed.like(0.999).holds(Agreement(0.9949, None))
     other[0, :6] = (0, 1)
-    assert not compare(scores, other, 0.5).passes
+    assert not Allowed().holds(compare(scores, other, 0.5))
     labels = scores.argmax(-1).astype(np.uint8)
     assert compare(labels, labels, None) == Agreement(1.0, None)
     assert compare(scores[0, 0], other[0, 0], 0.5).equal == 0
@@ -119,6 +124,85 @@ def test_measuring_takes_only_what_agrees() -> None:
     found = auto.measure(litert, Shifted(50.0), CARD)
     assert found["engine"] == "litert"
     assert found["equal"] < selftest.LEAST_EQUAL
+    assert "computes other labels than LiteRT: " in found["why"]
+
+
+COST = EngineCost("openvino", "2026.4.1", 59, 0.004, 0.98, 0.97, 0.98)
+
+
+class Faster(Shifted):
+    """An engine that takes no time, beside one that does."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(0.0)
+        self.share = share  # of the rows of a tile that get another label
+
+    def run(self, tile: np.ndarray) -> np.ndarray:
+        scores = self.litert.run(tile)
+        rows = round(self.share * len(tile))
+        scores[:rows] = np.roll(scores[:rows], 1, axis=-1)
+        return scores
+
+    def run_labels(self, tile: np.ndarray) -> np.ndarray:
+        return np.zeros(tile.shape[:2], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("cost", "other", "taken", "said"),
+    [
+        (COST, 0.0, True, "costs 0.004 points on 59 held-out images, by the receipt"),
+        (replace(COST, points=-0.01), 0.0, True, "gains 0.010 points on 59"),
+        (replace(COST, least_equal=0.96, selftest_equal=0.96), 1 / 16, True, "costs 0.004 points"),
+        (COST, 1 / 8, False, "computes other labels than where its score was measured: "),
+        (replace(COST, points=0.021), 0.0, False, "costs 0.021 points"),
+        (replace(COST, engine="other"), 1 / 16, False, "computes other labels than LiteRT: "),
+        (None, 1 / 16, False, "computes other labels than LiteRT: "),
+    ],
+    ids=["free", "better", "as far as there", "farther than there", "not free", "of another engine", "older card"],
+)
+def test_auto_goes_by_what_the_card_says(cost, other, taken, said, home, monkeypatch) -> None:
+    """And only where the engine computes here what it computed where its score was measured."""
+    card = replace(CARD, engines=() if cost is None else (cost,))
+    monkeypatch.setitem(table.ENGINES, "openvino", table.EngineEntry(lambda *_: Faster(other), "nothing"))
+    monkeypatch.setattr(auto.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(auto, "_times", lambda *_: (2.0, 1.0))
+    data = make_conv(card, WEIGHTS, BIAS)
+    with Segmenter(data, engine="auto") as segmenter:
+        assert segmenter.engine.name == ("openvino" if taken else "litert")
+        assert said in segmenter.engine.reason
+        result = segmenter.segment(picture())
+    assert result.engine == ("openvino" if taken else "litert")
+    assert said in result.engine_reason
+
+
+def test_what_is_usual_goes_by_the_card() -> None:
+    card = replace(CARD, engines=(COST,))
+    assert table.usual_engine(CARD) == "litert"
+    assert table.usual_engine(card) == "auto"
+    assert table.usual_engine(replace(card, resealed=1)) == "litert"
+    assert replace(card, resealed=1).engine_cost("openvino") is None
+
+
+def test_a_first_tile_far_from_the_receipt_ends_it() -> None:
+    engine = CheckedEngine(
+        LiteRTEngine(DATA, CARD, num_threads=1), Faster(1 / 8), 0.99, allowed=Allowed.like(0.97), reason="faster"
+    )
+    with Segmenter(None, card=CARD, engine=engine) as segmenter:
+        result = segmenter.segment(picture())
+    assert (result.engine, result.agreement) == ("litert", None)
+    assert "gave other labels for" in result.engine_reason
+    np.testing.assert_array_equal(result.class_map, right(picture()))
+
+
+def test_openvino_rounds_means_as_litert_does() -> None:
+    """Without `_round_ties_up`, the values whose mean lies in the middle of two levels go to the even one."""
+    pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    card = make_card((32, 32), 3, 3)
+    data = make_resize(card)
+    tile = np.random.default_rng(4).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    litert = LiteRTEngine(data, card, num_threads=1)
+    other = table.open_engine("openvino", data, card, num_threads=1)
+    np.testing.assert_array_equal(other.run(tile), litert.run(tile))
 
 
 def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
@@ -126,7 +210,7 @@ def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
 
     def measure(litert, other, card):
         measured.append(other)
-        return {"engine": "openvino", "equal": 0.998, "steps": 1.0, "ms": 1, "litert_ms": 2}
+        return {"engine": "openvino", "why": "faster", "equal": 0.998, "steps": 1.0, "ms": 1, "litert_ms": 2}
 
     opened = table.EngineEntry(lambda *_: Shifted(0.0), "nothing")
     monkeypatch.setitem(table.ENGINES, "openvino", opened)
@@ -136,7 +220,7 @@ def test_auto_remembers_what_it_took(home, monkeypatch) -> None:
         auto._chosen.clear()  # as a new process
         with Segmenter(DATA, engine="auto") as segmenter:
             result = segmenter.segment(picture())
-        assert (result.engine, result.agreement) == ("openvino", 0.998)
+        assert (result.engine, result.agreement, result.engine_reason) == ("openvino", 0.998, "faster")
     assert len(measured) == 1
     (entry,) = json.loads(auto.cache_file().read_bytes()).values()
     assert entry["engine"] == "openvino"

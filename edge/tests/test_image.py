@@ -17,7 +17,7 @@ from PIL import Image
 from unetres_edge.errors import ImageError, MaskError
 from unetres_edge.files import read_bytes
 from unetres_edge.images import decode, tiff
-from unetres_edge.images.decode import count_pages, image_array, read_colors, read_image, read_mask
+from unetres_edge.images.decode import count_pages, image_array, pixels_of, read_colors, read_image, read_mask
 
 RNG = np.random.default_rng(1)
 GREY = RNG.integers(0, 256, (19, 23)).astype(np.uint8)
@@ -488,3 +488,19 @@ def test_a_film_behind_a_photo_is_not_counted(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(photo, "JPEG")
     (tmp_path / "a.jpg").write_bytes(photo.getvalue() + b"\xff\xda" * 300)
     assert decode.read_image(tmp_path / "a.jpg").shape == (48, 64, 3)
+
+
+def test_an_array_that_hides_values_is_refused() -> None:
+    levels = np.zeros((4, 4), np.uint8)
+    hidden = np.ma.masked_array(levels, mask=levels == 0)
+    with pytest.raises(ImageError, match="hides values; found 16 that are masked; fix: image.filled"):
+        pixels_of(hidden)
+    assert pixels_of(np.ma.masked_array(levels)) is not None
+    assert pixels_of(hidden.filled(7)).max() == 7
+
+
+def test_a_picture_that_pillow_finds_too_large_is_called_so() -> None:
+    head = struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0)
+    with pytest.raises(ImageError, match="too many pixels; expected at most") as caught:
+        pixels_of(b"BM" + head + bytes(50))
+    assert caught.value.kind == "too-large"

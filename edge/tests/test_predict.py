@@ -475,6 +475,24 @@ def test_folders_are_entered_and_outputs_mirror_them(folder: Path, segmenter: Se
         predict_files(segmenter, inputs.images, "out", overlay=True, geojson=True, names=inputs.names)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("in/**/a.png", ["a", "p1/left/a", "p2/a"]),
+        ("in/p*/**/*.png", ["p1/left/a", "p2/a"]),
+        ("./in/p[2]/a.png", ["p2/a"]),
+        ("in/p2/*.png", ["a"]),
+        ("*/p2/a.png", ["in/p2/a"]),
+    ],
+)
+def test_outputs_mirror_the_folders_that_a_pattern_enters(folder: Path, pattern: str, names: list[str]) -> None:
+    for place in ("in/p1/left", "in/p2"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "a.png").write_bytes((folder / "in" / "a.png").read_bytes())
+    assert list(find_inputs([pattern]).names) == names
+    assert list(find_inputs([str(folder / pattern)]).names) == names
+
+
 def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
     (folder / "in" / "deep").mkdir()
     for name in ("x.HEIC", "deep/y.heic", "z.npy", "deep/v.nii.gz", "notes.txt", "Thumbs.db", "a.json", "cell.0001"):

@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from PIL import Image
 from unetres_edge import Segmenter
 from unetres_edge.cli import main
 from unetres_edge.errors import ExistsError, FileSystemError, ImageError, UsageError
+from unetres_edge.frames import mjpeg
 from unetres_edge.frames.source import Frames, find_frames, open_frames, shown_word
 from unetres_edge.images.decode import read_mask
 from unetres_edge.segment.files import predict_files
@@ -388,3 +390,22 @@ def test_ctrl_c_ends_a_camera_and_keeps_what_was_done(folder: Path) -> None:
     assert process.returncode == 0
     last = re.match(r"(\d+) class maps? in out, ", out.splitlines()[-1])
     assert last and 0 <= len(list(Path("out").glob("*/*.png"))) - int(last[1]) <= 1, "perhaps stopped after a map"
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"--x\r\n" + b"A: b\r\n" * 2000, "the head of a picture does not end"),
+        (b"--x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "a picture is too large"),
+        (b"junk\r\n" * 40, "a picture is too large"),
+        (b"--x\r\n\r\n" + b"junk\r\n" * 40, "a picture is too large"),
+        (b"--x\r\nContent-Length: 3\r\n\r\nabc", "cannot decode"),
+    ],
+    ids=["head without end", "length of 5000 digits", "no boundary", "picture without end", "no picture"],
+)
+def test_a_camera_that_does_not_end_is_ended(sent: bytes, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjpeg, "_MOST_BYTES", 200)
+    headers = Message()
+    headers["Content-Type"] = "multipart/x-mixed-replace; boundary=x"
+    with pytest.raises(ImageError, match=says):
+        next(mjpeg._parts(io.BytesIO(sent), headers, "http://camera"))

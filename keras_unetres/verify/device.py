@@ -57,7 +57,7 @@ def _predicted(
                 _write(folder / "images" / f"{place:04}.tif", image)
             status = folder / "status.json"
             command = ["-m", "unetres_edge.cli", "predict", os.fspath(file), str(folder / "images")]
-            done = run_python([*command, "--out", str(folder / "out"), "--json", str(status)])
+            done = run_python([*command, "--engine", "litert", "--out", str(folder / "out"), "--json", str(status)])
             if done is None or done.returncode:
                 raise ModelError(f"unetres-edge predict failed: {failure_reason(done)}", file=file)
             yield folder / "out", json.loads(status.read_text())["images"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from unetres_edge import Card
+from unetres_edge import Card, Classifier, Segmenter
 from unetres_edge.errors import DataError
 
 from ..choices.tasks import CLASSIFY, SEGMENT
@@ -31,6 +31,7 @@ from .rows import (
     ScoredOn,
     classify_rows,
     device_row,
+    engine_title,
     file_row,
     image_rows,
     segment_rows,
@@ -55,6 +56,8 @@ class Scored:
         images: a row for each image; none for classifiers.
         changed: the images that lost most.
         device: file -> the row of the runtime in its own process.
+        engine: (bytes of the file, name of an engine) -> the row of that engine, and the share of labels equal to the
+            file's of the image where it is least.
         baseline: score of always answering one class on the same images, or None where there is but one.
     """
 
@@ -63,6 +66,7 @@ class Scored:
     images: tuple[ImageRow, ...]
     changed: tuple[ChangedImage, ...]
     device: Callable[[Path], Row]
+    engine: Callable[[bytes, str], tuple[Row, float]]
     baseline: Baseline | None = None
 
     @property
@@ -140,8 +144,24 @@ def _score_masks(forms: Mapping[str, Any], records: LabelledImages, names: Seque
         row = segment_rows({KERAS: compared.forms[KERAS], DEVICE: counts}, names)[1]
         return device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
 
+    def on_engine(data: bytes, name: str) -> tuple[Row, float]:
+        ms: list[float] = []
+
+        def maps() -> Iterator[np.ndarray]:
+            with Segmenter(data, engine=name) as segmenter:
+                for record in records:
+                    result = segmenter.segment(record.image)
+                    ms.append(result.timing["total"])
+                    yield result.class_map
+
+        counts = count_maps(maps(), records, compared.maps, ms, len(names))
+        row = segment_rows({KERAS: compared.forms[KERAS], engine_title(name): counts}, names)[1]
+        told = device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
+        return told, float(counts.equal.min())
+
     baseline = baseline_of_miou(compared.forms[KERAS].margins.truth.sum(0), names)
-    return Scored(MIOU, segment_rows(compared.forms, names), image_rows(compared), compared.changed, device, baseline)
+    rows = segment_rows(compared.forms, names)
+    return Scored(MIOU, rows, image_rows(compared), compared.changed, device, on_engine, baseline)
 
 
 def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Sequence[str]) -> Scored:
@@ -157,8 +177,16 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
         row = classify_rows(both, truth, names)[1]
         return device_row(row, labels_as_file=float((labels == last).mean()), labels_equal=None)
 
+    def on_engine(data: bytes, name: str) -> tuple[Row, float]:
+        title = engine_title(name)
+        with Classifier(data, engine=name) as classifier:
+            found = compare_classifiers({title: classifier}, (record.image for record in records))[title]
+        row = classify_rows({KERAS: answers[KERAS], title: found}, truth, names)[1]
+        equal = found[0] == last
+        return device_row(row, labels_as_file=float(equal.mean()), labels_equal=None), float(equal.min())
+
     baseline = baseline_of_share(np.bincount(truth, minlength=len(names)), names)
-    return Scored(TOP1, classify_rows(answers, truth, names), (), (), device, baseline)
+    return Scored(TOP1, classify_rows(answers, truth, names), (), (), device, on_engine, baseline)
 
 
 _SCORE = {SEGMENT.name: _score_masks, CLASSIFY.name: _score_classes}

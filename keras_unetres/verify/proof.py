@@ -21,6 +21,7 @@ from ..pages.receipt import FLOAT32, ChangedImage
 from ..settings import LimitSettings
 from ..tasks.loading import package_versions
 from ..tasks.task import Loaded
+from .engine_costs import other_engines
 from .gate import decide
 from .held_out import HeldOut, Scored
 from .receipt import Calibration, FileFacts, Receipt, card_scores, receipt_files
@@ -101,11 +102,12 @@ def prove(
     if not isinstance(candidate.held, str):
         say(f"scoring on {candidate.held.about} ...")
         scored = _score(candidate, candidate.held, reference, data)
-        card = replace(card, scores=card_scores(scored.score, candidate.held.about, scored.rows))
+        others, costs = other_engines(scored, candidate.held.about.num_images, data, card)
+        card = replace(card, scores=card_scores(scored.score, candidate.held.about, scored.rows), engines=costs)
         data = _with_card(data, card)
         write_bytes(done.path, data)
         sizes = {_title(card): len(data), **({REFERENCE: len(reference)} if reference else {})}
-        rows = (*scored.rows, scored.device(Path(done.path)))
+        rows = (*scored.rows, scored.device(Path(done.path)), *others)
         scored = replace(scored, rows=tuple(replace(row, kb=_kilobytes(sizes.get(row.title))) for row in rows))
     receipt = _receipt(candidate, done, data, scored, reference, out)
     for line in receipt.table():

@@ -189,6 +189,11 @@ def file_row(rows: Sequence[Row]) -> Row:
     return [row for row in rows if row.labels_as_file is None][-1]
 
 
+def engine_title(engine: str) -> str:
+    """Return the title of the row of an engine other than LiteRT."""
+    return f"on {engine}"
+
+
 def device_row(row: Row, *, labels_as_file: float | None, labels_equal: float | None) -> Row:
     """Return the row of the device's runtime, whose labels are compared with the file's in this process."""
     return replace(row, labels_as_file=labels_as_file, labels_equal=labels_equal)

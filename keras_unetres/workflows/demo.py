@@ -119,7 +119,8 @@ def summarise(receipt: Receipt, weights: Path, files: Mapping[str, Path]) -> dic
         weights: file of the Keras model's weights.
         files: "float32" and "int8" -> file.
     """
-    forms = dict(zip(("keras", "float32", "int8", "edge"), receipt.rows, strict=True))
+    titles = ("keras", "float32", "int8", "edge")  # behind them are other engines, where they are installed
+    forms = dict(zip(titles, receipt.rows[: len(titles)], strict=True))
     sizes = {"keras": weights, "float32": files["float32"], "int8": files["int8"], "edge": files["int8"]}
     summary = {}
     for name, row in forms.items():

@@ -31,6 +31,7 @@ class Classification:
         engine: name of what ran the network; "" for an engine of the caller's own.
         agreement: share of images of the self-test, and the first one, for which another engine than LiteRT gave
             LiteRT's class; None where LiteRT ran.
+        engine_reason: why "auto" took that engine, in words; "" where it was asked for by name.
     """
 
     class_id: int
@@ -40,6 +41,7 @@ class Classification:
     timing: dict[str, float] = field(default_factory=dict)
     engine: str = ""
     agreement: float | None = None
+    engine_reason: str = ""
 
 
 class Classifier(LoadedModel):
@@ -113,6 +115,7 @@ class Classifier(LoadedModel):
             engine.timing(start, ready),
             engine.name,
             engine.agreement,
+            engine.reason,
         )
 
 

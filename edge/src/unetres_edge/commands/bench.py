@@ -19,6 +19,7 @@ import numpy as np
 from .. import command_line
 from ..engines.litert import LiteRTEngine
 from ..engines.pool import MOST_THREADS, available_cores
+from ..engines.table import usual_engine
 from ..errors import UsageError
 from ..files import read_bytes, write_json
 from ..images.decode import MAX_PIXELS
@@ -91,7 +92,8 @@ def run(options: argparse.Namespace) -> None:
         options.model, image=settings.image, count=settings.count, threads=settings.threads, engine=options.engine
     )
     print(f"times      {figures['times']}")
-    print(f"engine     {figures['engine']}, {figures['count']} calls each, ms as p50 / p95")
+    why = f" ({figures['engine_reason']})" if figures["engine_reason"] else ""
+    print(f"engine     {figures['engine']}{why}, {figures['count']} calls each, ms as p50 / p95")
     print("threads    " + "".join(f"{stage:>20}" for stage in STAGES) + f"{'load':>12}{'energy':>12}")
     for row in figures["runs"]:
         cells = (f"{row[stage]['p50']:.2f} / {row[stage]['p95']:.2f}" for stage in STAGES)
@@ -115,7 +117,7 @@ def bench(
     image: str | None = None,
     count: int | None = None,
     threads: Sequence[int] | None = None,
-    engine: str = "litert",
+    engine: str | None = None,
 ) -> dict[str, Any]:
     """Time `segment` on an image of the model's own size, or on a frame of another size.
 
@@ -124,10 +126,11 @@ def bench(
         image: size of the frame, "1920x1080" for its width and height in px; None for one tile.
         count: timed calls for each number of threads, after a few that are not; None for 50, of a frame 10.
         threads: numbers of threads to try; None for 1, 2, 4, ... up to the cores of this process.
-        engine: one of `engines.table.NAMES`.
+        engine: one of `engines.table.NAMES`; None for what `predict` takes of itself.
 
     Returns:
-        JSON values: "times" (what, in words), "image_px" ([width, height]), "tiles" (of an image), "engine", "count",
+        JSON values: "times" (what, in words), "image_px" ([width, height]), "tiles" (of an image), "engine",
+        "engine_reason" (why it was taken, or ""), "count",
         "runs" (one for each number of threads: "threads", "load_ms", for each stage "p50" and "p95" in ms, and
         "millijoules" of a call, None where nothing tells), "fastest" (threads), "energy_source" (the sensors, or None),
         "peak_memory_bytes" (of this process; None where the system does not tell) and "ops" (one row for each kind:
@@ -141,10 +144,11 @@ def bench(
     sweep = list(threads) if threads is not None else _doubling(available_cores())
     data = read_bytes(model, "model file")
     card = read_card(data, file=os.fspath(model))
+    engine = engine or usual_engine(card)
     picture = _picture(card, image)
     calls = count or (_CALLS if image is None else _CALLS_OF_A_FRAME)
     runs: list[dict[str, Any]] = []
-    ran, tiles, source = "", 1, None
+    ran, reason, tiles, source = "", "", 1, None
     for number in sweep:
         start = time.perf_counter()
         with Segmenter(data, num_threads=number, engine=engine) as segmenter:
@@ -154,7 +158,8 @@ def bench(
                 segmenter.segment(picture)
             with EnergyMeter() as meter:
                 timings = [segmenter.segment(picture) for _ in range(calls)]
-        ran, source = timings[0].engine, meter.source if meter.joules is not None else None
+        ran, reason = timings[0].engine, timings[0].engine_reason
+        source = meter.source if meter.joules is not None else None
         stages = {stage: percentiles([one.timing[stage] for one in timings]) for stage in STAGES}
         energy = None if meter.joules is None else round(1e3 * meter.joules / calls, 3)
         runs.append({"threads": number, "load_ms": round(1e3 * (loaded - start), 3), **stages, "millijoules": energy})
@@ -164,6 +169,7 @@ def bench(
         "image_px": [width, height],
         "tiles": tiles,
         "engine": ran,
+        "engine_reason": reason,
         "count": calls,
         "runs": runs,
         "fastest": min(runs, key=lambda run: run["total"]["p50"])["threads"],

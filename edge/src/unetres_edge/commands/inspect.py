@@ -46,6 +46,7 @@ def card_lines(card: Card, num_bytes: int) -> list[str]:
         ),
         f"halo       {card.halo} px",
         *(f"scores     {key}: {json.dumps(value)}" for key, value in card.scores.items()),
+        *(f"engine     {cost.engine} {cost.version} {cost}" for cost in card.engines if not card.resealed),
         "made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         *([resealed] if card.resealed else []),
         f"sha256     {card.sha256} (verified)",

@@ -6,8 +6,9 @@ import argparse
 from dataclasses import dataclass
 
 from .. import command_line
+from ..engines.engine import Engine
 from ..engines.pool import MOST_THREADS
-from ..engines.table import NAMES
+from ..engines.table import AUTO, NAMES
 from ..settings import Settings, setting
 
 
@@ -26,8 +27,18 @@ def add_model(parser: argparse.ArgumentParser, help: str = ".tflite file") -> No
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine`."""
-    parser.add_argument("--engine", default="litert", choices=NAMES, help="what runs the network (default litert)")
+    """Add `--engine`; None where it is not given: `engines.table.usual_engine`."""
+    parser.add_argument(
+        "--engine",
+        choices=NAMES,
+        help="what runs the network (default litert; of files whose receipt says what others cost, auto)",
+    )
+
+
+def engine_lines(engine: Engine, asked: str | None) -> list[str]:
+    """Return the line that says why "auto" took an engine, where it is another than LiteRT or "auto" was asked for."""
+    told = engine.reason and (engine.name != "litert" or asked == AUTO)
+    return [f"engine     {engine.name}: {engine.reason}"] if told else []
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from .predict_settings import PredictSettings
 
 if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
+    from ..engines.loaded import LoadedModel
     from ..objects.separate import Separation
     from ..objects.table import LabelFormat
     from ..results.result import Result
@@ -40,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Predict every image, with a segmenter or a classifier, as the model file says."""
     from ..classify.classifier import Classifier
+    from ..engines.table import usual_engine
     from ..files import read_bytes
     from ..model.card import read_card
     from ..segment.ensemble import join_segmenters
@@ -48,15 +50,17 @@ def run(options: argparse.Namespace) -> None:
 
     settings = command_line.read(PredictSettings, options)
     data = read_bytes(settings.model, "model file")
-    if not read_card(data, file=settings.model).per_pixel:
+    card = read_card(data, file=settings.model)
+    engine = options.engine or usual_engine(card)
+    if not card.per_pixel:
         if options.dask:
             raise UsageError("--dask is for masks, and the model is a classifier", fix="drop it")
 
         def open_classifier() -> Classifier:
             threads = threads_of(options)
-            return Classifier(data, num_threads=threads, engine=options.engine, fallback=options.fallback)
+            return Classifier(data, num_threads=threads, engine=engine, fallback=options.fallback)
 
-        run_classify(open_classifier, settings)
+        run_classify(open_classifier, settings, options.engine)
         return
 
     if options.dask:
@@ -68,12 +72,12 @@ def run(options: argparse.Namespace) -> None:
             settings.model,
             overlap=settings.overlap,
             num_threads=threads_of(options),
-            engine=options.engine,
+            engine=engine,
             fallback=options.fallback,
         )
         return join_segmenters([one], tta=settings.tta, files=[settings.model])
 
-    run_predict(open_segmenter, settings)
+    run_predict(open_segmenter, settings, options.engine)
 
 
 def separation_of(settings: PredictSettings) -> Separation | None:
@@ -108,7 +112,7 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     ):
         if differs:
             raise UsageError(f"--{word} does not go with --dask", fix="drop one of the two")
-    usual = {"engine": "litert", "fallback": False, "threads": None}
+    usual = {"engine": None, "fallback": False, "threads": None}
     separation_of(settings)
     given = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
     given += [name for name, value in usual.items() if getattr(options, name, value) != value]
@@ -131,12 +135,15 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     )
 
 
-def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettings) -> None:
+def run_predict(
+    open_segmenter: Callable[[], Segmenter], settings: PredictSettings, asked_engine: str | None = None
+) -> None:
     """Write the class map of every image, by the segmenter that is opened once the images are found.
 
     Args:
         open_segmenter: opens it, test-time augmentation and all.
         settings: what to read and to write.
+        asked_engine: what `--engine` says.
     """
     from ..files import write_bytes
     from ..objects.files import COUNTS, InstanceFiles
@@ -187,6 +194,7 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
         finally:  # some images may be done, whatever ended it
             if more and more.counts:
                 write_bytes(counts, encode_counts(more.counts))
+        _print_engine(segmenter, asked_engine)
     if more:
         for line in more.lines(counts):
             print(line, flush=True)
@@ -198,6 +206,13 @@ def run_predict(open_segmenter: Callable[[], Segmenter], settings: PredictSettin
     kinds |= {"overlay": overlays, "overlay video": len(inputs.frames)} if settings.overlay else {}
     kinds |= {"file of polygons": len(written)} if settings.geojson else {}
     print(shown(sum_up(kinds, sum(taken.values()) / len(written), settings.out)), flush=True)
+
+
+def _print_engine(model: LoadedModel, asked: str | None) -> None:
+    from .options import engine_lines
+
+    for line in engine_lines(model.engine, asked):
+        print(shown(line), flush=True)
 
 
 def warning_line(image: str, result: Result) -> str:
@@ -230,8 +245,15 @@ def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:
     return f"{listed} in {out}, {ms:.0f} ms{' each' if next(iter(kinds.values())) > 1 else ''}"
 
 
-def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSettings) -> None:
+def run_classify(
+    open_classifier: Callable[[], Classifier], settings: PredictSettings, asked_engine: str | None = None
+) -> None:
     """Write the class of every image, by a classifier.
+
+    Args:
+        open_classifier: opens it once the images are found.
+        settings: what to read and to write.
+        asked_engine: what `--engine` says.
 
     Raises:
         UsageError: an option for masks.
@@ -258,6 +280,7 @@ def run_classify(open_classifier: Callable[[], Classifier], settings: PredictSet
             progress=progress,
             json_file=settings.json,
         )
+        _print_engine(classifier, asked_engine)
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -274,9 +297,5 @@ def print_progress(done: int, total: int, image: Path, timing: dict[str, float])
 def progress_line(done: int, total: int, image: Path, timing: dict[str, float]) -> str:
     """Return the line of `print_progress`; arguments as `predict_files` gives them."""
     frames = int(timing.get("frames", 1))
-    many = (
-        f"{frames} frames, {timing['total'] / frames:.0f} ms each"
-        if "frames" in timing
-        else f"{timing['total']:.0f} ms"
-    )
+    many = f"{frames} frames, {timing['total'] / frames:.0f} ms each" if frames > 1 else f"{timing['total']:.0f} ms"
     return f"[{done}/{total}] {image.name}  {many}"

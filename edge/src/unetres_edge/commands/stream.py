@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import command_line
+from ..engines.table import usual_engine
 from ..errors import DataError, FileSystemError, UsageError
+from ..files import read_bytes
 from ..frames.source import Frames, open_frames
 from ..frames.video import VideoWriter, written_video
 from ..images.decode import read_image
 from ..images.view import to_view
-from ..model.card import Card
+from ..model.card import Card, read_card
 from ..results.draw import encode_jpeg
 from ..segment.files import refuse_collisions
 from ..segment.inputs import Inputs, find_inputs
@@ -27,7 +29,7 @@ from ..segment.stream import FrameResult, Stream
 from ..settings import Settings, like, setting
 from ..terminal import counted, shown
 from ..web.live import LivePage
-from .options import add_engine, add_threads, threads_of
+from .options import add_engine, add_threads, engine_lines, threads_of
 from .predict import drift_line, print_notes
 from .predict_settings import PredictSettings
 
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
                 settings.model,
                 overlap=settings.overlap,
                 num_threads=threads_of(options),
-                engine=options.engine,
+                engine=options.engine or _usual(settings.model),
                 fallback=options.fallback,
             )
         )
@@ -98,9 +100,15 @@ def run(options: argparse.Namespace) -> None:
             ended = None
         if not total.frames:
             raise ended or UsageError("no frame came")
+        for told in engine_lines(segmenter.engine, options.engine):
+            print(shown(told), flush=True)
     print(shown(total.line(settings.out)), flush=True)
     if ended:
         raise ended
+
+
+def _usual(model: str) -> str:
+    return usual_engine(read_card(read_bytes(model, "model file"), file=model))
 
 
 def _open(

@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> None:
     print(f"same       {share} are those the file was made with ({figures['engine']})")
 
 
-def verify(model: str | os.PathLike[str], *, engine: str = "litert", num_threads: int | None = None) -> dict[str, Any]:
+def verify(
+    model: str | os.PathLike[str], *, engine: str | None = None, num_threads: int | None = None
+) -> dict[str, Any]:
     """Run a file's self-test and return whether this device computes the labels it was made with.
 
     Returns:
@@ -51,7 +53,7 @@ def verify(model: str | os.PathLike[str], *, engine: str = "litert", num_threads
     data = read_bytes(model, "model file")
     card = read_card(data, file=os.fspath(model))
     test = _read_selftest(data, card, os.fspath(model))
-    runs = open_engine(engine, data, card, num_threads=num_threads)
+    runs = open_engine(engine or "litert", data, card, num_threads=num_threads)
     found = expected_labels(runs, make_images(card, seed=test.seed, count=len(test.labels)))
     equal = float((found == test.labels).mean())
     return {

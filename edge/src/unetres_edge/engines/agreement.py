@@ -1,7 +1,8 @@
 """Whether another engine computes LiteRT's labels: the comparison, and an engine that makes it on its first tile.
 
 Another engine is taken only while at least 99.5 % of its labels are LiteRT's, and the rest lie within two output steps
-of a tie in LiteRT's scores.
+of a tie in LiteRT's scores. Where the file's card says that the engine costs nothing on held-out images, what counts is
+that it computes here what it computed there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..model.selftest import LEAST_EQUAL
+from ..model.card import Card
+from ..model.selftest import LEAST_EQUAL, make_images
 from .engine import Engine
 from .litert import LiteRTEngine
 
@@ -31,9 +33,31 @@ class Agreement:
     equal: float
     steps: float | None
 
-    @property
-    def passes(self) -> bool:
-        return self.equal >= LEAST_EQUAL and (self.steps is None or self.steps <= MOST_STEPS + 1e-3)
+
+@dataclass(frozen=True)
+class Allowed:
+    """How far the labels of another engine may be from LiteRT's.
+
+    Args:
+        equal: the least share of equal labels.
+        steps: the largest distance from a tie of those that differ, in steps of the output; None for any.
+    """
+
+    equal: float = LEAST_EQUAL
+    steps: float | None = MOST_STEPS
+
+    @classmethod
+    def like(cls, share: float) -> Allowed:
+        """Return what is allowed of an engine of which that share of labels was equal where its score was measured.
+
+        At most twice as many labels may differ, or 0.5 % where that is more.
+        """
+        return cls(1 - max(2 * (1 - share), 1 - LEAST_EQUAL), None)
+
+    def holds(self, found: Agreement) -> bool:
+        """Whether a comparison is within it."""
+        close = self.steps is None or found.steps is None or found.steps <= self.steps + 1e-3
+        return found.equal >= self.equal - 1e-9 and close
 
 
 def compare(reference: np.ndarray, values: np.ndarray, step: float | None) -> Agreement:
@@ -58,6 +82,11 @@ def compare(reference: np.ndarray, values: np.ndarray, step: float | None) -> Ag
     return Agreement(float(1 - differ.mean()), float(apart.max()) / step)
 
 
+def compare_on_selftest(litert: LiteRTEngine, other: Engine, card: Card) -> list[Agreement]:
+    """Compare what two engines give for each image of the self-test."""
+    return [compare(litert.run(image), other.run(image), litert.codec.step) for image in make_images(card)]
+
+
 class CheckedEngine(Engine):
     """An engine beside LiteRT, until the first tile has shown that it computes the same labels; else LiteRT goes on.
 
@@ -65,13 +94,24 @@ class CheckedEngine(Engine):
         litert: the reference.
         other: the faster one.
         equal: share of labels that were equal on the self-test.
+        allowed: how far the labels of the first tile may be apart.
+        reason: why the other is taken, in words.
     """
 
-    def __init__(self, litert: LiteRTEngine, other: Engine, equal: float) -> None:
+    def __init__(
+        self,
+        litert: LiteRTEngine,
+        other: Engine,
+        equal: float,
+        *,
+        allowed: Allowed | None = None,
+        reason: str = "",
+    ) -> None:
         self._lock = threading.Lock()
         self._litert: LiteRTEngine | None = litert
         self._engine: Engine = other
-        self.name, self.agreement = other.name, equal
+        self._allowed = allowed or Allowed()
+        self.name, self.agreement, self.reason = other.name, equal, reason
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return scores or labels, as `LiteRTEngine.run`."""
@@ -96,10 +136,11 @@ class CheckedEngine(Engine):
                 return
             litert, other = self._litert, self._engine
             compared = compare(litert.run(tile), other.run(tile), litert.codec.step)
-            if compared.passes:
+            if self._allowed.holds(compared):
                 self.agreement = min(self.agreement, compared.equal)
                 litert.close()
             else:
+                self.reason = f"{other.name} gave other labels for {1 - compared.equal:.2%} of the first tile"
                 self._engine, self.name, self.agreement = litert, litert.name, None
                 other.close()
             self._litert = None

@@ -22,6 +22,7 @@ class Engine(Protocol):
     Attributes:
         name: what ran the network, as `Result.engine` says it; "" for an engine that says nothing.
         agreement: share of labels, 0 to 1, that equal LiteRT's, where that was compared; else None.
+        reason: why "auto" took it, in words; "" where it was asked for by name.
 
     Example:
         >>> class Threshold(Engine):
@@ -34,6 +35,7 @@ class Engine(Protocol):
 
     name: str = ""
     agreement: float | None = None
+    reason: str = ""
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return what the network gives of a tile.
@@ -75,6 +77,7 @@ class _RunOnly(Engine):
         self._runner = runner
         self.name = str(getattr(runner, "name", ""))
         self.agreement = getattr(runner, "agreement", None)
+        self.reason = str(getattr(runner, "reason", ""))
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         return self._runner.run(tile)
@@ -82,6 +85,10 @@ class _RunOnly(Engine):
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         given = getattr(self._runner, "run_labels", None)
         return argmax_labels(self.run(tile) if given is None else given(tile))
+
+    def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+        given = getattr(self._runner, "run_sampled", None)
+        return super().run_sampled(tile, step) if given is None else given(tile, step)
 
     def close(self) -> None:
         getattr(self._runner, "close", lambda: None)()

@@ -1,7 +1,12 @@
 """Running a model file on OpenVINO, which reads the same `.tflite`: faster than LiteRT on many x86 boards.
 
-Needs `pip install openvino`. OpenVINO computes with other roundings than LiteRT; `agreement` compares the two. It reads
-`.tflite` by path alone, so it gets a private copy of the verified bytes, removed at once.
+Needs `pip install openvino`. OpenVINO reads `.tflite` by path alone, so it gets a private copy of the verified bytes,
+removed at once.
+
+Of quantized files it rounds otherwise than LiteRT in two places. The mean of a bilinear resize often lies in the middle
+of two levels, from where LiteRT goes up and OpenVINO to the even one: `_round_ties_up` mends that. And of the sums of a
+convolution, one in some 100,000 lies so near the middle that the order in which floats are multiplied decides; what
+follows carries it on. `agreement` compares what is left. `benchmarks/edge_rounding.py` measures both, op by op.
 """
 
 from __future__ import annotations
@@ -16,6 +21,9 @@ from ..errors import EngineError
 from .codec import TensorCodec
 from .engine import Engine
 from .pool import Pool, available_cores, threads_of
+
+_LITTLE = 2.0**-10  # of a level; the means of a resize to twice the size are multiples of 1/16
+_MOVES = ("Transpose", "Reshape")
 
 
 class OpenVINOEngine(Engine):
@@ -47,7 +55,9 @@ class OpenVINOEngine(Engine):
             with tempfile.TemporaryDirectory(prefix="unetres-edge-") as folder:
                 path = Path(folder) / "m.tflite"
                 path.write_bytes(data)
-                compiled = core.compile_model(core.read_model(path), "CPU", options)
+                graph = core.read_model(path)
+                _round_ties_up(graph)
+                compiled = core.compile_model(graph, "CPU", options)
                 request = compiled.create_infer_request()
         except OSError as error:
             raise EngineError(f"OpenVINO needs a temporary file, which cannot be written: {error}") from error
@@ -83,6 +93,25 @@ class OpenVINOEngine(Engine):
     def close(self) -> None:
         """Free the requests that are idle."""
         self._pool.close()
+
+
+def _round_ties_up(graph: Any) -> None:
+    """Move the levels to which the means of bilinear resizes are rounded down by a little, so that ties go up."""
+    from openvino import opset13
+
+    for node in graph.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        source = node.input_value(0).get_node()
+        while source.get_type_name() in _MOVES:
+            source = source.input_value(0).get_node()
+        ends = [node.input_value(place).get_node() for place in (1, 2)]
+        if source.get_type_name() != "Interpolate" or any(end.get_type_name() != "Constant" for end in ends):
+            continue
+        low, high = (end.data.astype(np.float64) for end in ends)
+        little = _LITTLE * (high - low) / (node.get_attributes()["levels"] - 1)
+        for place, value in ((1, low - little), (2, high - little)):
+            node.input(place).replace_source_output(opset13.constant(value.astype(np.float32)).output(0))
 
 
 def _infer(request: Any) -> None:

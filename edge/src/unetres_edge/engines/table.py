@@ -60,6 +60,11 @@ AUTO = "auto"
 NAMES = (AUTO, *ENGINES)
 
 
+def usual_engine(card: Card) -> str:
+    """Return the name of the engine that a command takes of itself: "auto" where the card says what others cost."""
+    return AUTO if card.engines and not card.resealed else LiteRTEngine.name
+
+
 def open_engine(
     name: str, data: bytes, card: Card, *, num_threads: int | None = None, fallback: bool = False
 ) -> Engine:

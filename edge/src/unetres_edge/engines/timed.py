@@ -59,6 +59,11 @@ class TimedEngine:
         """Share of labels that equal LiteRT's, where that was compared."""
         return self._engine.agreement
 
+    @property
+    def reason(self) -> str:
+        """Why "auto" took what ran the network, in words."""
+        return self._engine.reason
+
     def timing(self, start: float, ready: float) -> dict[str, float]:
         """Return milliseconds by stage of an image that ends now.
 

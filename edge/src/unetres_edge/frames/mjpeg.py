@@ -20,6 +20,7 @@ from ..images.view import to_view
 
 _MOST_BYTES = 64 * 2**20  # of one picture
 _MOST_LINE = 8192
+_MOST_LINES = 1000  # of the head of a part
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[np.ndarr
     mark = b"--" + text.removeprefix("--").encode("ascii", "replace")
     with answer:
         try:
-            if not _skip_to(answer, mark):
+            if not _skip_to(answer, mark, named):
                 raise ImageError("the stream has no pictures", file=named)
             while True:
-                length = _part_length(answer)
+                length = _part_length(answer, named)
                 if length is None:
                     data, goes_on = _until(answer, mark, named)
                 else:
@@ -97,7 +98,7 @@ def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[np.ndarr
                 if not data:
                     return
                 yield _decode(data, named)
-                if not goes_on or (length is not None and not _skip_to(answer, mark)):
+                if not goes_on or (length is not None and not _skip_to(answer, mark, named)):
                     return
         except (OSError, http.client.HTTPException) as error:
             raise FileSystemError(
@@ -105,24 +106,30 @@ def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[np.ndarr
             ) from error
 
 
-def _skip_to(answer: BinaryIO, mark: bytes) -> bool:
+def _skip_to(answer: BinaryIO, mark: bytes, named: str) -> bool:
     """Read up to the line of the next boundary; return whether a picture follows."""
-    while True:
+    skipped = 0
+    while skipped <= _MOST_BYTES:
         line = answer.readline(_MOST_LINE)
         if not line:
             return False
         if line.startswith(mark):
             return not line.rstrip().endswith(mark + b"--")
+        skipped += len(line)
+    raise _too_large(named)
 
 
-def _part_length(answer: BinaryIO) -> int | None:
+def _part_length(answer: BinaryIO, named: str) -> int | None:
     """Read the head of a part; return the bytes that it says will follow."""
     length = None
-    while line := answer.readline(_MOST_LINE).strip():
+    for _ in range(_MOST_LINES):
+        line = answer.readline(_MOST_LINE).strip()
+        if not line:
+            return length
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
-            length = int(value)
-    return length
+            length = int(value.strip()[:19])  # more is too large at any rate
+    raise ImageError("the head of a picture does not end", file=named, expected=f"at most {_MOST_LINES} lines")
 
 
 def _until(answer: BinaryIO, mark: bytes, named: str) -> tuple[bytes, bool]:

@@ -245,6 +245,9 @@ def pixels_of(image: Contents | np.ndarray | Image.Image, *, stacked: bool = Fal
         ImageError: as `read_image` and `image_array` say.
     """
     if isinstance(image, np.ndarray):
+        if np.ma.is_masked(image):
+            hidden = int(np.ma.getmaskarray(image).sum())
+            raise ImageError("the array hides values", found=f"{hidden} that are masked", fix="image.filled(0)")
         return image
     if isinstance(image, Image.Image):
         return image_array(image)
@@ -277,6 +280,8 @@ def _named(kind: type[ImageError] | type[MaskError], file: str | os.PathLike[str
         raise kind(
             error.message, file=file, expected=error.expected, found=error.found, fix=error.remedy, kind=error_kind
         ) from error
+    except Image.DecompressionBombError as error:
+        raise kind("too many pixels", file=file, expected=f"at most {MAX_PIXELS}", kind="too-large") from error
     except Exception as error:  # Pillow and tifffile document none; struct.error, KeyError and MemoryError are seen
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "not an image of a known format" if unknown else str(error) or type(error).__name__

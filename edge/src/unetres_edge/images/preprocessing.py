@@ -247,7 +247,7 @@ def _full_scale(image: np.ndarray, per_image: tuple[float, float] | None) -> int
         raise ImageError(
             "float image is outside [0, 1]",
             expected="0 for black, 1 for full scale",
-            found=f"{image.min():.4g}..{image.max():.4g}",
+            found=f"{image.min():.9g}..{image.max():.9g}",
             fix="divide by the full scale of your sensor, train with --per-image 1 99, or pass uint8 or uint16",
             kind="value-range",
         )

@@ -19,6 +19,7 @@ from ..errors import CardMissingError, ModelDamagedError, ModelError
 from ..images.preprocessing import Preprocessing
 from .background import find_background
 from .calibration import Calibration
+from .engine_cost import EngineCost
 from .familiarity import Familiarity
 from .promise import Promise
 
@@ -55,6 +56,7 @@ class Card:
         calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
         familiarity: what tells pictures unlike those that the network was trained on; None for nothing.
         promises: which pixels are given up, so that a risk stays as low as was promised.
+        engines: what other engines than LiteRT cost on held-out images; () where that was not measured.
         recipe: how the file was quantized.
         scores: what was measured on held-out images.
         dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
@@ -78,6 +80,7 @@ class Card:
     calibration: Calibration | None = None
     familiarity: Familiarity | None = None
     promises: tuple[Promise, ...] = ()
+    engines: tuple[EngineCost, ...] = ()
     recipe: str = "float32"
     scores: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -142,6 +145,10 @@ class Card:
         """Whether each pixel of an image gets a class, and not the image alone."""
         return self.task == "segment"
 
+    def engine_cost(self, name: str) -> EngineCost | None:
+        """Return what an engine costs; None where it was not measured, or other tools changed the file since."""
+        return None if self.resealed else next((each for each in self.engines if each.engine == name), None)
+
     @property
     def stacked(self) -> bool:
         """Whether the pages of a file were read as the channels of one image."""
@@ -169,6 +176,7 @@ class Card:
                 "calibration": None if self.calibration is None else self.calibration.to_dict(),
                 "familiarity": None if self.familiarity is None else self.familiarity.to_dict(),
                 "promises": [promise.to_dict() for promise in self.promises],
+                **({"engines": [engine.to_dict() for engine in self.engines]} if self.engines else {}),
                 "recipe": self.recipe,
                 "scores": self.scores,
                 "dataset": self.dataset,
@@ -208,6 +216,7 @@ class Card:
                 calibration=_calibration(values.get("calibration")),  # older files have none
                 familiarity=_familiarity(values.get("familiarity")),  # older files have none
                 promises=tuple(map(Promise.from_dict, _list(values.get("promises", [])))),  # older files have none
+                engines=tuple(map(EngineCost.from_dict, _list(values.get("engines", [])))),  # where it was measured
                 recipe=_text(values["recipe"]),
                 scores=dict(values["scores"]),
                 dataset=dict(values["dataset"]),

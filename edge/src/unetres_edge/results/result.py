@@ -31,6 +31,7 @@ class Result:
         engine: name of what ran the network, such as "litert"; "" for an engine of the caller's own.
         agreement: share of labels that equal LiteRT's, the least over the self-test and the first image, where another
             engine was chosen by "auto"; None where nothing was compared.
+        engine_reason: why "auto" took that engine, in words; "" where it was asked for by name.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         activation: what makes probabilities of the scores, as the card says it.
         calibration: what makes them right, as the card says it; None where they are the network's own.
@@ -51,6 +52,7 @@ class Result:
     confidence: np.ndarray | None = None
     engine: str = ""
     agreement: float | None = None
+    engine_reason: str = ""
     background: int = -1
     activation: str = "softmax"
     calibration: Calibration | None = None

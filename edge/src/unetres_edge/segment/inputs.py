@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,8 +24,8 @@ class Inputs:
 
     Args:
         images: the files.
-        names: of the outputs of each, without an ending: the image's stem, below a folder given with the folders
-            between, joined by /.
+        names: of the outputs of each, without an ending: the image's stem, below a folder given, or that in which a
+            pattern begins, with the folders between, joined by /.
         notes: what is passed over, in sentences.
         frames: sources of frames, with names of their own.
     """
@@ -83,7 +84,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             files = [(file, _name_below(file, path)) for file in _files_below(path)]
         elif not path.exists() and glob.has_magic(word) and "://" not in word:
             matches = sorted(map(Path, glob.glob(word, recursive=True)))
-            files = [(file, file.stem) for file in matches if file.is_file()]
+            files = [(file, _name_below(file, _fixed_part(path))) for file in matches if file.is_file()]
         else:
             source = find_frames(word)
             if source is not None:
@@ -136,6 +137,12 @@ def _files_below(folder: Path) -> list[Path]:
         waiting += [path for path in inside if path.is_dir()]
         files += [path for path in inside if path.is_file()]
     return sorted(files)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folder in which a pattern begins: what stands before its first `*`, `?` or `[`."""
+    parts = pattern.parts[:-1]
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
 
 
 def _name_below(file: Path, folder: Path) -> str:

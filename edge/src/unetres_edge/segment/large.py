@@ -193,6 +193,7 @@ def segment_large(
         timed.timing(start, ready),
         engine=timed.name,
         agreement=timed.agreement,
+        engine_reason=timed.reason,
         background=card.background,
         activation=card.activation,
     )

@@ -149,6 +149,7 @@ class Segmenter(LoadedModel):
             confidence=sure,
             engine=engine.name,
             agreement=engine.agreement,
+            engine_reason=engine.reason,
             background=self.card.background,
             activation=self.card.activation,
             calibration=self.card.calibration,
