@@ -309,6 +309,39 @@ def test_what_an_engine_of_ones_own_has_is_used() -> None:
     assert (result.class_map == 3).all()
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (np.full((*SIZE, 4), np.nan, np.float32), "scores that are not finite"),
+        (
+            np.zeros((SIZE[0] - 1, SIZE[1], 4), np.float32),
+            "no answer to the tile; expected float32 scores, 16 x 24 x 4",
+        ),
+        (np.zeros((*SIZE, 3), np.float32), "no answer to the tile"),
+        (np.zeros((*SIZE, 4), np.int32), "no answer to the tile"),
+        (np.zeros(SIZE, np.uint8), "no answer to the tile.*found uint8"),
+        ("scores", "no answer to the tile.*found str"),
+        (None, "no answer to the tile.*found NoneType"),
+    ],
+    ids=["nan", "size", "classes", "numbers", "labels for scores", "text", "nothing"],
+)
+@pytest.mark.parametrize("shape", [SIZE, (40, 50)])
+def test_what_is_no_answer_is_refused(answer, says: str, shape: tuple[int, int]) -> None:
+    engine = RunOnly()
+    engine.run = lambda tile: answer
+    with Segmenter(None, card=CARD, engine=engine) as segmenter, pytest.raises(ModelError, match=says):
+        segmenter.segment(np.zeros((*shape, 3), np.uint8))
+
+
+def test_ids_that_the_card_does_not_name_are_refused() -> None:
+    engine = RunOnly()
+    for head, method in (("logits", "run_labels"), ("argmax", "run")):
+        setattr(engine, method, lambda tile: np.full(tile.shape[:2], 4, np.uint8))
+        card = make_card(SIZE, 3, 4, head=head)
+        with Segmenter(None, card=card, engine=engine) as segmenter, pytest.raises(ModelError, match="does not name"):
+            segmenter.segment(picture())
+
+
 def test_an_engine_of_ones_own_stays_open() -> None:
     engine = Shifted(0.0)
     Segmenter(None, card=CARD, engine=engine).close()

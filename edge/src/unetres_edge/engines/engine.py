@@ -70,35 +70,6 @@ class Engine(Protocol):
         return
 
 
-class _RunOnly(Engine):
-    """An object that has no more than a `run`, completed with the contract's defaults."""
-
-    def __init__(self, runner: Engine) -> None:
-        self._runner = runner
-        self.name = str(getattr(runner, "name", ""))
-        self.agreement = getattr(runner, "agreement", None)
-        self.reason = str(getattr(runner, "reason", ""))
-
-    def run(self, tile: np.ndarray) -> np.ndarray:
-        return self._runner.run(tile)
-
-    def run_labels(self, tile: np.ndarray) -> np.ndarray:
-        given = getattr(self._runner, "run_labels", None)
-        return argmax_labels(self.run(tile) if given is None else given(tile))
-
-    def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-        given = getattr(self._runner, "run_sampled", None)
-        return super().run_sampled(tile, step) if given is None else given(tile, step)
-
-    def close(self) -> None:
-        getattr(self._runner, "close", lambda: None)()
-
-
-def complete(engine: Engine) -> Engine:
-    """Return an engine as it is, or, where it has a `run` and lacks other parts of the contract, with the defaults."""
-    return engine if isinstance(engine, Engine) else _RunOnly(engine)
-
-
 def argmax_labels(values: np.ndarray) -> np.ndarray:
     """Return the labels (h, w) uint8 of (h, w, classes) scores, a few rows at a time; labels as they are."""
     if values.ndim == 2:

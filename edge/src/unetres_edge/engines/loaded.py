@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 from ..errors import CardMissingError, ModelError, UnetresError, UsageError
 from ..files import Contents, read_contents
 from ..model.card import Card, read_card
-from .engine import Engine, complete
+from .engine import Engine
+from .own import OwnEngine
 from .table import open_engine
 
 _Loaded = TypeVar("_Loaded", bound="LoadedModel")
@@ -65,7 +66,7 @@ class LoadedModel:
             raise UsageError("an engine needs a card")
         else:
             assert engine is not None and not isinstance(engine, str)
-            self._engine = complete(engine)
+            self._engine = OwnEngine(engine, card)
             self._arguments = {"model": None}
         if card.task != self.task:
             raise ModelError(f"the model is not a {self.role}", expected=f"task {self.task!r}", found=card.task)
