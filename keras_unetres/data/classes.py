@@ -12,13 +12,13 @@ import numpy as np
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE
-from unetres_edge.model.background import find_background
+from unetres_edge.model.background import find_background, is_background
 from unetres_edge.model.card import default_colors
 
 from .colortables import Color, camvid_table, unpack, voc_table
 from .dataset import Dataset
 from .findings import shorten
-from .fixes import declare, values_patch
+from .fixes import declare, to_yaml, values_patch
 from .forms import FORMATS
 from .mask_shapes import blend_at_edges, number_in_order
 from .smears import FIX as SMEARED_FIX
@@ -28,6 +28,7 @@ _MOST_UNNAMED_CLASSES = 32
 _FEW_NAMES = 10
 _FEW_OBJECTS = 4  # values of a mask of two classes; more, without a gap, number objects
 _ODD_SHARE = 0.9
+_OWN_SHARE = 0.8  # of the masks that number their values, of which it is said
 _FEW_MASKS = 100  # a value that no more than one mask in this many holds is taken for a stray, unless it has a name
 _ENOUGH_MASKS = 20
 _WIDEST_TABLE = 1 << 17
@@ -282,6 +283,7 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         and 2 <= count <= _MOST_UNNAMED_CLASSES
         and len(ids) - count <= _MOST_UNNAMED_CLASSES
         and max(ids) < 2**16
+        and not _are_in_many([value for value in ids[count:] if value not in _WHITE], stored)
     ):
         return count
     if len(ids) > _MOST_UNNAMED_CLASSES and blend_at_edges(dataset):
@@ -317,14 +319,27 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         file=dataset.root,
         expected="contiguous ids from 0, at least two",
         found=shorten(ids),
-        fix=declare(
-            values_patch({value: i for i, value in enumerate(ids)})
-            if len(ids) > 1
-            else {"classes": ["background", "object"]},
-            dataset.root,
-        ),
+        fix=declare(_number(ids), dataset.root),
         kind="not-contiguous",
     )
+
+
+def _are_in_many(values: Collection[int], stored: Sequence[Collection[int]]) -> bool:
+    """Whether one of some values is in at least half as many masks as the value that is in most."""
+    seen = Counter(value for of_mask in stored for value in set(of_mask))
+    return any(2 * seen[value] >= max(seen.values()) for value in values)
+
+
+def _number(ids: Sequence[int]) -> dict[str, Any]:
+    """Return the change that makes classes 0, 1, 2, ... of mask values in order; one below 0 is not labelled."""
+    below = [value for value in ids if value < 0]
+    void = below if len(below) == 1 else []
+    classes = [value for value in ids if value not in void]
+    if len(classes) < 2:
+        return {"classes": ["background", "object"]}
+    if void and classes == list(range(len(classes))):
+        return {"ignore": void[0]}
+    return values_patch(dict.fromkeys(void, IGNORE) | {value: i for i, value in enumerate(classes)})
 
 
 def halves(top: int) -> dict[str, Any]:
@@ -355,12 +370,13 @@ def find_smeared_white(found: Sequence[Collection[int]]) -> int:
 
 
 def _say_numbered(masks: Sequence[set[int]]) -> str:
-    """Return what to do if masks number objects, where each holds 0, 1, ... up to a number of its own; else ""."""
+    """Return what to do if masks number objects, where most hold 0, 1, ... up to a number of their own; else ""."""
     own = [values == set(range(len(values))) for values in masks]
     counts = {len(values) for values in masks}
-    if not all(own) or len(counts) < _FEWEST_COUNTS or max(counts) < _FEWEST_BLENDS:
+    if sum(own) < _OWN_SHARE * len(own) or len(counts) < _FEWEST_COUNTS or max(counts) < _FEWEST_BLENDS:
         return ""
-    return "each mask holds 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
+    which = "each mask holds" if all(own) else "most masks hold"
+    return f"{which} 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
 
 
 def number_in_colors(masks: Sequence[Collection[int]]) -> bool:
@@ -384,7 +400,7 @@ def _number_over_images(found: Sequence[Collection[int]]) -> bool:
 def _number_objects(masks: Sequence[set[int]]) -> bool:
     """Whether masks look like numbered objects: each holds 0, 1, ... up to its own number, and these differ widely."""
     counts = [len(values) for values in masks if values == set(range(len(values)))]
-    return len(counts) >= 10 and len(counts) > 0.95 * len(masks) and len(set(counts)) >= 5
+    return len(counts) >= 10 and len(counts) > 0.9 * len(masks) and len(set(counts)) >= 5
 
 
 def fix_values(
@@ -427,11 +443,20 @@ def _fix_numbers(
         return declare(values_patch(known | {1: 1}))
     if len(unknown) == 1 and not ignored and unknown[0] != count:
         return declare({"ignore": unknown[0]})
+    if unknown == [count] and 0 in classes.masks and _name_no_background(classes):
+        named = {"classes": ["background", *classes.names]}
+        counted_from_1 = {"values": {0: "ignore"} | dict(enumerate(classes.names, 1))}
+        return Fix(f"{to_yaml(named).strip()}, or, if 0 is not labelled, {to_yaml(counted_from_1).strip()}")
     if unknown == [count] and sound[0] > 0:  # counted from 1: this mask alone, or all of them
         if 0 in classes.used:
             return Fix("subtract 1 from all values of this mask")
         return declare(values_patch({value + 1: value for value in range(count)}))
     return declare(values_patch(known | dict.fromkeys(unknown, IGNORE)))
+
+
+def _name_no_background(classes: Classes) -> bool:
+    """Whether classes have names of which none says background; then 0 may be what they do not name."""
+    return classes.names != _unnamed(len(classes.names)) and not any(map(is_background, classes.names))
 
 
 def _absent(classes: Classes) -> set[int]:

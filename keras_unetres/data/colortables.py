@@ -11,6 +11,7 @@ from pathlib import Path
 from unetres_edge.errors import DataError
 
 Color = tuple[int, int, int]
+CSV_TABLES = ("class_dict.csv", "label_class_dict.csv")
 _IGNORED = {"ignored", "ignore", "void", "_ignore_", "__ignore__", "unlabelled", "unlabeled"}
 
 _VOC = (
@@ -113,8 +114,8 @@ def find_table(base: Path) -> ColorTable | None:
         if file.is_file():
             lines = [line for line in _text(file).splitlines() if line.strip() and not line.startswith("#")]
             return _check(_table(_line(line, pattern, order, file) for line in lines), file)
-    file = base / "class_dict.csv"
-    return _check(_table(_csv_rows(file)), file) if file.is_file() else None
+    file = next((file for name in CSV_TABLES if (file := base / name).is_file()), None)
+    return None if file is None else _check(_table(_csv_rows(file)), file)
 
 
 def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None] | None:
@@ -152,7 +153,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read: {error}", file=file) from error
+        raise DataError(f"cannot read: {error}", file=file, fix="save it as text in UTF-8") from error
 
 
 def _line(line: str, pattern: str, first: str, file: Path) -> tuple[str, Color]:

@@ -19,7 +19,7 @@ from unetres_edge.terminal import counted
 
 from ..choices.arguments import checks_kinds
 from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
-from .declaration import Declaration, Reading, check_names, read_declaration
+from .declaration import Declaration, Reading, check_names, is_called, read_declaration
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, OME_ZARR, class_masks, find_format, has_masks, shards, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
@@ -197,10 +197,10 @@ def _refuse_unknown(declared: Declaration, layout: Layout) -> None:
     """
     names = {sample.name for found in layout.samples.values() for sample in found}
     names |= {name for fault in layout.faults for name in (fault.file, fault.where.image) if name}
-    strange = {name for name in declared.excluded if not any(_is_called(known, name) for known in names)}
+    strange = {name for name in declared.excluded if not any(is_called(known, name) for known in names)}
     if strange:  # what a reader has passed over already
         files = [path.as_posix() for path in list_files(declared.base, None)]
-        strange = {name for name in strange if not any(file.endswith(f"/{name}") for file in files)}
+        strange = {name for name in strange if not any(_ends_in(file, name) for file in files)}
     if not strange:
         return
     first = min(strange)
@@ -215,9 +215,8 @@ def _refuse_unknown(declared: Declaration, layout: Layout) -> None:
     )
 
 
-def _is_called(name: str, given: str) -> bool:
-    path = Path(name)
-    return given in (path.name, path.as_posix())
+def _ends_in(file: str, given: str) -> bool:
+    return file.endswith(f"/{given}") or is_called(file, given)
 
 
 def _with_pages_stacked(sample: Sample) -> Sample:

@@ -15,8 +15,8 @@ background: background       # the class of which no objects are made; else that
 ignore: 255                  # the label that means "not labelled"
 masks_are: classes           # or: instances
 target: semantic             # or, of instances: separated, borders
-exclude: [broken.png]        # image names that are left out
-without_masks: leave out     # images that have no mask yet are left out, and not faults
+exclude: [broken.png]        # image names that are left out; "*_old.png" for all that end so
+without_masks: leave out     # images that have no mask yet are left out, and not faults; background: nothing is on them
 masks_on: stored             # masks of images that EXIF turns lie on the pixels as stored; or seen
 pages: channels              # of a TIFF with several: its channels; else each file is to have one
 val_from: "slice_1*"         # image names of the validation part
@@ -26,6 +26,7 @@ group_by: "patient[0-9]+"    # what of an image's name says which ones belong to
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import math
 import os
@@ -42,7 +43,7 @@ from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
 
-LEAVE_OUT = "leave out"  # the only value of without_masks
+LEAVE_OUT, BACKGROUND = "leave out", "background"  # the values of without_masks
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "format": (str, "the name of a format"),
     "path": (str, "a folder"),
@@ -56,7 +57,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "colors": (list, "a list of [red, green, blue]"),
     "values": (dict, "value: class lines"),
     "exclude": (list, "a list of image names"),
-    "without_masks": (str, LEAVE_OUT),
+    "without_masks": (str, f"{LEAVE_OUT}, or {BACKGROUND}"),
 }
 _KEYS = {
     *_KINDS,
@@ -225,10 +226,19 @@ class Declaration:
         """The names that are left out."""
         return set(map(str, self.given.get("exclude", ())))
 
+    @functools.cached_property
+    def _patterns(self) -> tuple[str, ...]:
+        return tuple(name for name in self.excluded if "*" in name)
+
     @property
     def leaves_out_unlabelled(self) -> bool:
         """Whether images without masks are left out."""
         return self.given.get("without_masks") == LEAVE_OUT
+
+    @property
+    def has_empty_masks(self) -> bool:
+        """Whether images without masks show the background alone."""
+        return self.given.get("without_masks") == BACKGROUND
 
     @property
     def has_ranges(self) -> bool:
@@ -238,7 +248,8 @@ class Declaration:
     def excludes(self, name: str | Path) -> bool:
         """Whether a file is left out, by its name or its name with the folders above it."""
         path = Path(name)
-        return bool(self.excluded & {path.name, path.as_posix()})
+        known = bool(self.excluded & {path.name, path.as_posix()})
+        return known or any(is_called(path, pattern) for pattern in self._patterns)
 
     def splits(self) -> dict[str, Path]:
         """Return the declared place of each part; empty if none are declared."""
@@ -337,6 +348,16 @@ class Declaration:
         )
 
 
+def is_called(name: str | Path, given: str) -> bool:
+    """Return whether a file is meant by a name, with or without the folders above it; * stands for any text."""
+    path = Path(name)
+    ways = (path.name, path.as_posix())
+    if "*" not in given or given in ways:
+        return given in ways
+    pattern = given.replace("[", "[[]").replace("?", "[?]")
+    return any(fnmatch.fnmatchcase(way, pattern) for way in ways)
+
+
 def read_declaration(root: Path) -> Declaration:
     """Return what `root`, a folder or a `dataset.yaml`, declares.
 
@@ -353,15 +374,22 @@ def read_declaration(root: Path) -> Declaration:
     unknown = sorted(set(map(str, values)) - _KEYS)
     if unknown:
         raise DataError(
-            "unknown keys", file=root, expected=", ".join(sorted(_KEYS)), found=shortened(", ".join(unknown), 200)
+            "unknown keys",
+            file=root,
+            expected=", ".join(sorted(_KEYS)),
+            found=shortened(", ".join(unknown), 200),
+            fix="it is YOLO's: rename it to data.yaml" if {"names", "train"} <= set(unknown) else None,
         )
     for key, (kinds, expected) in _KINDS.items():
         if values.get(key) is None:
             values.pop(key, None)
         elif not isinstance(values[key], kinds):
             raise DataError(f"{key} is wrong", file=root, expected=expected, found=shortened(values[key], 200))
-    if values.get("without_masks", LEAVE_OUT) != LEAVE_OUT:
-        raise DataError("without_masks is wrong", file=root, expected=LEAVE_OUT, found=values["without_masks"])
+    if values.get("without_masks", LEAVE_OUT) not in (LEAVE_OUT, BACKGROUND):
+        expected = _KINDS["without_masks"][1]
+        raise DataError("without_masks is wrong", file=root, expected=expected, found=values["without_masks"])
+    if any(len(str(name)) > _LONGEST for name in values.get("exclude", ())):
+        raise DataError("exclude is wrong", file=root, expected=f"names of at most {_LONGEST} characters")
     splits = values.get("splits") or {}
     if not set(splits) <= set(SPLITS) or not all(isinstance(place, str) for place in splits.values()):
         raise DataError(
@@ -523,7 +551,11 @@ def _fix_names(names: tuple[str, ...], file: Path) -> Fix | None:
     if len(names) == 1:  # of what is drawn; the background is a class, too
         both = ["background", names[0]]
         return Fix(f"classes: [background, {yaml.safe_dump(names[0]).splitlines()[0]}]", {"classes": both}, place)
-    return Fix("merge classes, by values: {VALUE: CLASS, ...}", place=place) if len(names) > 255 else None
+    if len(names) <= 255:
+        return None
+    first = yaml.safe_dump(names[0]).splitlines()[0]
+    merged = f'classes: [{first}, other] and values: {{0: 0, "1-{len(names) - 1}": 1}}'
+    return Fix(f"merge classes until 255 are left, such as {merged}", place=place)
 
 
 def _yaml_of(file: Path) -> Path:

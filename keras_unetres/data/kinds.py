@@ -214,6 +214,7 @@ KINDS = {
                 "which are not labelled",
                 "outlines of single objects",
             ),
+            ("no class but {only} in any of {images} masks", "pixels of two classes or more"),
             ("no image", "images of the class"),
         ),
     ),
@@ -305,7 +306,10 @@ KINDS = {
     "few-levels": Kind(
         "images that use a small part of their scale",
         "the network sees 8 bits, in which they are nearly flat",
-        (("{kept} of {stored} grey levels are left at 8 bits (median of {images} images)", "{least} or more"),),
+        (
+            ("{kept} of {stored} grey levels are left at 8 bits (median of {images} images)", "{least} or more"),
+            ("{dark} of {images} images of 8 bits hold no value but 0 and 1", "0 to 255"),
+        ),
         "warning",
     ),
     "unread-file": Kind(

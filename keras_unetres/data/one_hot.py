@@ -47,7 +47,8 @@ def class_ids(values: np.ndarray, rest: bool, file: Path) -> np.ndarray:
     if not are_channels(values) or values.shape[-1] >= MOST_CLASSES:
         levels = np.unique(values)
         found = f"{values.shape[-1]} channels of {len(levels)} values, from {levels[0]:g} to {levels[-1]:g}"
-        fix = "if each channel is a class, save the number of the largest one: masks.argmax(-1)"
+        one_class = "if each channel is a class, save the number of the largest one: masks.argmax(-1)"
+        fix = one_class + ("" if len(levels) < 3 else "; if it numbers objects, save one: masks[..., 0]")
         raise MaskError("a mask of several channels", file=file, expected=expected, found=found, fix=fix)
     channels = (values != 0).sum(-1)
     if channels.max() > 1:

@@ -123,7 +123,8 @@ class Records:
 
     `samples` says where each comes from, `sizes` holds (height, width) of each in px, `in_memory` whether it was kept,
     `grey` whether no image has colour, `channels` the most that an image has, `labelled` whether any pixel has a class,
-    `contents` the digests of the pixels of images that have one class each.
+    `present` the ids of the classes that some pixel of a mask has (of objects: 0 and 1), `contents` the digests of the
+    pixels of images that have one class each.
     """
 
     def __init__(
@@ -143,7 +144,10 @@ class Records:
         self.channels = max((look.channels for look in looks), default=1)
         ignored = {value for value, class_id in (classes.values or {}).items() if class_id == IGNORE}
         ignored |= {classes.ignore} if classes.ignore is not None else set()
-        self.labelled = any(look.counts is None or not look.counts.keys() <= ignored for look in looks)
+        stored = {value for look in looks for value in look.counts or ()} - ignored
+        ids = classes.values or {}
+        self.present = frozenset(int(value != 0) if classes.values is None else ids.get(value, 0) for value in stored)
+        self.labelled = bool(self.present) or any(look.counts is None for look in looks)
         self._dataset = dataset
         self._kept: list[Record | None] = []
         kept = 0

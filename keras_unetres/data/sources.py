@@ -117,6 +117,16 @@ class ColorFile(Source):
 
 
 @dataclass(frozen=True)
+class EmptyMask(Source):
+    """The mask of an image on which nothing is: 0 in every pixel. `file` is the image's."""
+
+    file: Path
+
+    def read(self) -> np.ndarray:
+        return np.zeros(read_image(self.file).shape[:2], np.uint8)
+
+
+@dataclass(frozen=True)
 class WeightFile(Source):
     """A file of weights; gives (H, W) float32."""
 

@@ -54,7 +54,12 @@ def find_splits(
             )
     splits = {name: tuple(samples[name]) for name in SPLITS if samples.get(name)}
     if "train" not in splits:
-        raise DataError("the data set has splits but no train part", file=base, found=", ".join(splits))
+        raise DataError(
+            "the data set has splits but no train part",
+            file=base,
+            found=", ".join(splits),
+            fix="name its folder in a dataset.yaml: splits: {train: NAME, ...}",
+        )
     if "val" not in splits:
         splits |= make_splits(splits["train"], replace(reading, test_from="none"), base)
     _refuse_torn(splits, reading.group_by, base)

@@ -23,7 +23,12 @@ def find_class_pixels(summary: DatasetSummary) -> Iterator[Finding]:
             where = Where(relative(image.sample.target.file, dataset.base), image.sample.name)
             yield Finding("all-ignored", where, {}, leave_out(image.sample.name))
     here = Where(relative(dataset.base, dataset.base))
-    for row in summary.class_rows():
+    rows = summary.class_rows()
+    there = [row for row in rows if row["pixels"]]
+    if len(there) == 1 and len(rows) > 1 and not dataset.faults:  # which say why
+        only = {"only": there[0]["name"], "images": there[0]["images"]}
+        yield Finding("empty-class", here, only, Fix("add masks in which something is drawn"))
+    for row in rows:
         figures = {"class_id": row["id"], "class_name": row["name"]}
         for part in dataset.splits:
             if row["parts"].get(part, {"pixels": 0})["pixels"] == 0:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from unetres_edge.errors import Fix
 
+from ..data.classes import fix_colors
 from ..data.findings import Finding, Where, relative
 from ..data.fixes import declare, values_patch
 from .summaries import DatasetSummary
@@ -31,9 +32,22 @@ def find_other_palettes(summary: DatasetSummary) -> Iterator[Finding]:
 
 
 def _fix(summary: DatasetSummary, usual: Mapping[int, int]) -> Fix:
-    """Return the fix that reads all masks by their colours, where each colour is a class in all of them."""
+    """Return the fix that reads all masks by their colours, each of which is a class of its own."""
+    if not all(image.palette for image in summary.images if image.counts is not None):
+        return Fix("save this mask with the palette of the others")
     known = {} if summary.classes is None else summary.classes.values or {}
     values = {color: known[index] for color, index in usual.items() if index in known}
-    if len(values) == len(usual) and all(image.palette for image in summary.images if image.counts is not None):
+    if len(values) == len(usual) == len(set(usual.values())):
         return declare(values_patch(values, by_color=True))
-    return Fix("save this mask with the palette of the others")
+    if summary.dataset.class_names is not None:  # which of them has which colour is not known
+        return Fix('say which class each colour is: values: {"#rrggbb": CLASS, ...}')
+    return fix_colors(_pixels_of_colors(summary))
+
+
+def _pixels_of_colors(summary: DatasetSummary) -> Counter[int]:
+    """Return packed colour -> pixels of it in all masks."""
+    pixels: Counter[int] = Counter()
+    for image in summary.images:
+        for color, index in (image.palette or {}).items():
+            pixels[color] += (image.counts or {}).get(index, 0)
+    return pixels

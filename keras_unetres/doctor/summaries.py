@@ -55,6 +55,7 @@ class ImageSummary:
         mode: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded image.
         constant: whether the image has one value.
+        dark: whether it is of 8 bits and holds 0 and 1 alone.
         picture: RGB thumbnail of the image, (h, w, 3) uint8, of a few images; else None.
         mask: the stored mask at the thumbnail's size, where that is large, or None.
         steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
@@ -75,6 +76,7 @@ class ImageSummary:
     mode: str = ""
     content: str = ""
     constant: bool = False
+    dark: bool = False
     picture: np.ndarray | None = None
     mask: np.ndarray | None = None
     steps: tuple[int, int] = (0, 0)
@@ -172,6 +174,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *,
     picture = _picture(image)
     small[:] = _small(picture)
     height, width = picture.shape[:2]
+    constant = all(bool((piece == image.reshape(-1)[0]).all()) for piece in pieces(image))
     of_class = sample.class_id is not None
     small_mask = None if of_class else look.mask[np.ix_(_spread(look.size[0], height), _spread(look.size[1], width))]
     return ImageSummary(
@@ -182,7 +185,8 @@ def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *,
         look.size,
         _mode(image),
         _content(image),
-        all(bool((piece == image.reshape(-1)[0]).all()) for piece in pieces(image)),
+        constant,
+        image.dtype == np.uint8 and not constant and int(image.max()) <= 1,
         picture if large else None,
         small_mask if large else None,
         (0, 0) if of_class else _steps(look, dataset),

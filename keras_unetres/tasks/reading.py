@@ -124,6 +124,15 @@ def _read(
             expected="masks in which something is labelled",
             fix="look at `ignore` and `values` of the dataset.yaml, or at the masks",
         )
+    present, names = records["train"].present, records["train"].classes.names
+    if len(present) == 1 and class_names is None:
+        raise DataError(
+            f"no pixel of the train part is of another class than {names[min(present)]}",
+            file=dataset.root,
+            expected="pixels of two classes or more",
+            fix="look at the masks and at `values` of the dataset.yaml, or add masks in which something is drawn",
+            kind="empty-class",
+        )
     return records
 
 

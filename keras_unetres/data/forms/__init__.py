@@ -103,7 +103,13 @@ def find_format(base: Path) -> tuple[Path, str]:
     below = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
     sets = [path.name for path in below if has_masks(path)]
     if sets:
-        raise DataError("the folder holds several data sets", file=base, expected="one of them", found=", ".join(sets))
+        raise DataError(
+            "the folder holds several data sets",
+            file=base,
+            expected="one of them",
+            found=", ".join(sets),
+            fix=f"name one, such as {(base / sets[0]).as_posix()}",
+        )
     if list_files(base, (".xml",)):
         raise boxes_alone(base)
     refuse_packed(base)

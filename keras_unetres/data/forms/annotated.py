@@ -10,16 +10,17 @@ from pathlib import Path
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.unread import is_unread
 
+from ..colortables import CSV_TABLES
 from ..findings import relative
 from ..fixes import declare
 from .class_folders import EXPECTED
-from .layout import list_files, list_images
-from .looks import look_like_masks
+from .layout import key_of, list_files, list_images
+from .looks import is_mask_alone, look_like_masks
 from .parallel import find_parallel, is_called_masks
 
-_TABLES = ("class_dict.csv", "_classes.csv", "labelmap.txt", "label_colors.txt")
+_TABLES = (*CSV_TABLES, "_classes.csv", "labelmap.txt", "label_colors.txt")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-_ANNOTATIONS = (".txt", ".json", ".xml")
+_ANNOTATIONS = (".txt", ".json", ".xml", ".geojson")
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
 _LOOKED_AT = 400  # images
 _OF_MASKS = ("annot", "gt", "label", "mask", "seg", "truth")  # in names of folders
@@ -35,8 +36,17 @@ def refuse_annotated(root: Path) -> None:
     below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     fix = "name the folders in a dataset.yaml: images: NAME and masks: NAME"
     images = [image for folder in below for image in list_images(folder)]
+    _refuse_unread(below, {image.stem for image in images}, fix)
     _refuse_annotations(root, below, images)
+    without_images = [folder for folder in below if folder.name == "SegmentationClass"]
     for table in (place / name for place in (root, *below) for name in _TABLES):
+        if table.is_file() and without_images:
+            raise DataError(
+                "masks without their images",
+                file=without_images[0],
+                expected="the images in JPEGImages/ beside it",
+                fix="export again with the images (CVAT: Save images), or copy them to JPEGImages/",
+            )
         if table.is_file():
             raise DataError(
                 "a table of the classes of masks lies among the images, but no masks that belong to them",
@@ -45,6 +55,8 @@ def refuse_annotated(root: Path) -> None:
                 fix=fix,
             )
     _refuse_masks(root, images, fix)
+    _refuse_called(root, below)
+    _refuse_bands(root, images)
     sides = find_parallel(root, called=False)
     if sides:
         raise DataError(
@@ -56,6 +68,41 @@ def refuse_annotated(root: Path) -> None:
             kind="mask-like",
         )
     _refuse_strangers(root, below)
+
+
+def _refuse_called(root: Path, below: list[Path]) -> None:
+    """Raise DataError if a folder is called masks and has the names of the files of one that is not, as mattes have."""
+    names = {folder.name: {key_of(image.stem) for image in list_images(folder)} for folder in below}
+    for masks, stems in names.items():
+        for images, others in names.items():
+            if is_called_masks(masks) and not is_called_masks(images) and len(stems) > 1 and stems <= others:
+                raise DataError(
+                    "a folder of masks lies among those of a classifier",
+                    file=root / masks,
+                    expected=EXPECTED,
+                    found=f"{len(stems)} files named like those in {images}/, but of many values, as mattes have",
+                    fix=f"save class ids there, and name both: {declare({'images': images, 'masks': masks}).text}",
+                    kind="mask-like",
+                )
+
+
+def _refuse_bands(root: Path, images: list[Path]) -> None:
+    """Raise DataError if most folders hold a file called mask beside several others, as bands of one image."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for image in images:
+        by_folder[image.parent].append(image)
+    masks = {folder: [file for file in files if is_mask_alone(file.stem)] for folder, files in by_folder.items()}
+    several = [folder for folder, found in masks.items() if len(found) == 1 and len(by_folder[folder]) > 2]
+    if len(several) > 1 and 2 * len(several) > len(by_folder):
+        mask, folder = masks[several[0]][0], relative(several[0], root)
+        raise DataError(
+            "a mask lies beside several images of its folder",
+            file=mask,
+            expected="one image and one mask in a folder",
+            found=f"{len(by_folder[several[0]]) - 1} images and {mask.name} in {folder}/",
+            fix="if they are bands of one image, save them as one TIFF of so many channels",
+            kind="mask-like",
+        )
 
 
 def _refuse_strangers(root: Path, below: list[Path]) -> None:
@@ -87,6 +134,9 @@ def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> No
     if any(file.suffix == ".xml" for file in apart) and not by_suffix:
         raise boxes_alone(root)  # their images lie elsewhere
     files = max(by_suffix.values(), key=len, default=[])
+    without_names = [file for file in apart if file.suffix != ".txt"]
+    if not files and 2 * len(without_names) > len(shown) > 0:  # one for each image, of other names
+        files = without_names
     if 2 * len(files) < len(shown) or not files:
         return
     if files[0].suffix == ".xml":
@@ -98,6 +148,24 @@ def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> No
         found=f"{_form(files[0])} for {len(files)} of {len(shown)} images",
         fix="export them as masks, COCO or labelme; for a classifier, move them away",
     )
+
+
+def _refuse_unread(below: list[Path], stems: set[str], fix: str) -> None:
+    """Raise DataError if a folder without images holds files named like the images, of a format that is not read."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in (file for folder in below for file in list_files(folder, None) if is_unread(file)):
+        by_folder[file.parent].append(file)
+    for folder, files in by_folder.items():
+        named = [file for file in files if file.stem in stems]
+        if len(named) > _SHARE * len(stems) > 0 and not list_images(folder):
+            raise DataError(
+                "files named like the images are of a format that is not read",
+                file=folder,
+                expected="masks as PNG or TIFF, or as .npy in masks/",
+                found=f"{len(named)} files *{named[0].suffix}, such as {named[0].name}",
+                fix=f"save them as PNG of class ids, in a folder of their own; {fix}",
+                kind="mask-like",
+            )
 
 
 def boxes_alone(root: Path) -> DataError:

@@ -184,7 +184,8 @@ def read(declared: Declaration) -> Layout:
     whole_arrays = _whole_arrays(base)
     if whole_arrays:
         for part, (images, masks) in whole_arrays.items():
-            layout.samples[part] = list(_of_many(images, masks, base))
+            of_files = len({images[0] for images, _ in whole_arrays.values()}) > 1
+            layout.samples[part] = list(_of_many(images, masks, by_file=of_files))
         if list(layout.samples) == ["train"] or not {"train", UNPARTED} & set(layout.samples):
             layout.samples = {UNPARTED: [sample for part in layout.samples.values() for sample in part]}
     elif cases := _cases(base):
@@ -197,10 +198,6 @@ def read(declared: Declaration) -> Layout:
         raise DataError(
             "no arrays of images and masks", file=base, expected="X.npy and Y.npy, or an .npz with images and masks"
         )
-    layout.samples = {
-        part: [sample for sample in of_part if not declared.excludes(sample.name)]
-        for part, of_part in layout.samples.items()
-    }
     return _with_rest(layout)
 
 
@@ -292,7 +289,8 @@ def _are_many(array: Array) -> bool:
     return len(shape) == 4 or (len(shape) == 3 and shape[-1] > _MOST_CHANNELS) or len(shape) <= 1
 
 
-def _of_many(images: Array, masks: Array, base: Path) -> Iterator[Sample]:
+def _of_many(images: Array, masks: Array, *, by_file: bool) -> Iterator[Sample]:
+    """Yield a sample for each place of two arrays, named after the file if there are several, else after the array."""
     values = [load(*array) for array in (images, masks)]
     if len(values[0]) != len(values[1]):
         raise DataError(
@@ -301,7 +299,7 @@ def _of_many(images: Array, masks: Array, base: Path) -> Iterator[Sample]:
             expected=f"{len(values[0])}, as in {images[0].name}",
             found=len(values[1]),
         )
-    stem = images[1] or images[0].stem
+    stem = images[0].stem if by_file or not images[1] else images[1]
     digits = max(4, len(str(len(values[0]) - 1)))
     for index in range(len(values[0])):
         name = f"{stem}_{index:0{digits}d}"

@@ -1,6 +1,6 @@
 """Masks beside their images in one folder, told by their names: `a.png` with `a_mask.png`, perhaps in `train/ val/`.
 
-    scans/ p01/p01_1.tif p01/p01_1_mask.tif  p02/...        benign/ a.png a_mask.png a_mask_1.png
+    scans/ p01/p01_1.tif p01/p01_1_mask.tif  p02/...        benign/ a.png a_mask.png a_mask_1.png        a.jpg a.png
 
 Several masks of one image are its objects. Folders with a number in their names, such as one a patient, stay whole
 where the parts are drawn.
@@ -8,18 +8,19 @@ where the parts are drawn.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from unetres_edge.errors import DataError
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.terminal import counted
 
 from ..colortables import find_table, find_value_names
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
-from ..fixes import leave_out
-from ..sources import ColorFile, ImageFile, MaskFile, Sample, Source
+from ..fixes import leave_out, leave_out_or_empty
+from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, Source
 from .layout import (
     UNPARTED,
     Layout,
@@ -30,7 +31,15 @@ from .layout import (
     list_images,
     refuse_other_background,
 )
-from .looks import is_drawing, is_mask_alone, is_of_cellpose, is_second_rater, partner_of, picture_of
+from .looks import (
+    is_drawing,
+    is_mask_alone,
+    is_of_cellpose,
+    is_second_rater,
+    look_like_masks,
+    partner_of,
+    picture_of,
+)
 from .objects import ObjectMasks
 
 Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of the picture -> masks
@@ -38,7 +47,7 @@ Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of t
 
 def recognises(base: Path) -> bool:
     """Whether most pictures have a mask in their own folder."""
-    return base.is_dir() and _are_pairs(_pile(base))
+    return base.is_dir() and (_are_pairs(_pile(base)) or bool(_find_ending(base)))
 
 
 def read(declared: Declaration) -> Layout:
@@ -60,11 +69,14 @@ def read(declared: Declaration) -> Layout:
     _take_classes(layout, declared, list(places.values()), masks, several)
     for part, place in places.items():
         pictures, masks_of = piles[part]
-        _tell_apart(layout, base, pictures, masks_of)
+        empty = set(pictures) - set(masks_of) if declared.has_empty_masks else set[str]()
+        if empty:
+            layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
+        _tell_apart(layout, base, {key: file for key, file in pictures.items() if key not in empty}, masks_of)
         layout.samples[part] = [
-            _sample(pictures[key], place, masks_of[key], layout.by_color, several)
+            _sample(pictures[key], place, masks_of.get(key, ()), layout.by_color, several)
             for key in sorted(
-                set(pictures) & set(masks_of), key=lambda key: pictures[key].relative_to(place).as_posix()
+                set(pictures) & {*masks_of, *empty}, key=lambda key: pictures[key].relative_to(place).as_posix()
             )
         ]
     if masks and all(is_of_cellpose(file.stem) for file in masks):
@@ -83,6 +95,9 @@ def read(declared: Declaration) -> Layout:
 
 def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
     """Return the pictures of a folder, and of each the masks in the picture's own folder."""
+    ending = _find_ending(folder)
+    if ending:
+        return _by_ending(folder, ending, declared)
     pictures: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
     alone: dict[Path, list[Path]] = defaultdict(list)
@@ -106,6 +121,41 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
         masks[keys[0] if len(keys) == 1 else f"{place}/"] += files
     shorter = {f"{file.parent}/{picture_of(file.stem)}": key for key, file in pictures.items()}
     return pictures, {key if key in pictures else shorter.get(key, key): files for key, files in masks.items()}
+
+
+def _find_ending(folder: Path) -> str:
+    """Return the ending of masks that have the names of their images, as `a.png` beside `a.jpg`; "" for none.
+
+    Most names are there twice then, once with that ending, and these files alone look like masks.
+    """
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for file in list_images(folder):
+        by_name[f"{file.parent}/{key_of(file.stem)}"].append(file)
+    twins = [files for files in by_name.values() if len(files) == 2]
+    if len(twins) < max(2, len(by_name) / 2):
+        return ""
+    endings = Counter(file.suffix.lower() for files in twins for file in files)
+    common = [ending for ending, count in endings.items() if count == len(twins)]
+    looks = {
+        ending: look_like_masks([file for files in twins for file in files if file.suffix.lower() == ending])
+        for ending in common
+    }
+    masks = [ending for ending, looks_so in looks.items() if looks_so]
+    return masks[0] if len(masks) == 1 else ""
+
+
+def _by_ending(folder: Path, ending: str, declared: Declaration | None) -> Pile:
+    """Return the pictures of a folder, and of each the mask that has its name and this ending."""
+    pictures: dict[str, Path] = {}
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for file in list_images(folder):
+        if declared is None or not declared.excludes(file.relative_to(folder)):
+            key = f"{file.parent}/{key_of(file.stem)}"
+            if file.suffix.lower() == ending:
+                masks[key].append(file)
+            else:
+                pictures[key] = file
+    return pictures, masks
 
 
 def _are_pairs(pile: Pile) -> bool:
@@ -137,7 +187,7 @@ def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: di
         file = pictures[key]
         figures = {"stem": f"{file.stem}_mask", "folder": relative(file.parent, base)}
         layout.faults.append(
-            Finding("missing-mask", Where(relative(file, base), file.name), figures, leave_out(file.name))
+            Finding("missing-mask", Where(relative(file, base), file.name), figures, leave_out_or_empty(file.name))
         )
     for key in sorted(set(masks) - set(pictures)):
         for file in masks[key]:
@@ -148,6 +198,8 @@ def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: di
 
 def _sample(picture: Path, folder: Path, files: Sequence[Path], by_color: bool, several: bool) -> Sample:
     name = picture.relative_to(folder).as_posix()
+    if not files:
+        return Sample(name, ImageFile(picture), EmptyMask(picture), EmptyMask(picture) if several else None)
     if not several:
         return Sample(name, ImageFile(picture), ColorFile(files[0]) if by_color else MaskFile(files[0]))
     classes = (1,) * len(files)

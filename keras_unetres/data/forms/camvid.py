@@ -6,13 +6,19 @@ Paths in a list start from the list's folder, also where they begin with / or wi
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from unetres_edge.errors import DataError
+import numpy as np
+
+from unetres_edge.errors import DataError, UnetresError
 from unetres_edge.files import parse_json
-from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.images.decode import IMAGE_SUFFIXES, read_colors
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.terminal import counted
 
 from ..colortables import camvid_table, find_table
 from ..declaration import Declaration
@@ -20,6 +26,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
 from .layout import PART_NAMES, UNPARTED, Layout, find_file, have_colors, repeated
+from .lists import PART_COLUMNS, PARTS
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)
@@ -45,15 +52,17 @@ def read(declared: Declaration) -> Layout:
     if not lists:
         raise DataError("no lists of images and masks", file=base, expected="train.txt with lines IMAGE MASK")
     layout = Layout()
-    pairs = {part: _pairs(file, base, layout) for part, file in lists.items()}
+    told = {part: _pairs(file, base, layout) for part, file in lists.items()}
+    pairs = _by_column(told.get(UNPARTED, ())) or {part: [pair[:2] for pair in of] for part, of in told.items()}
     table = find_table(base)
     masks = [[mask for _, mask in part] for part in pairs.values()]
     colored = declared.by_color or (not declared.by_number and any(have_colors(files, table) for files in masks))
-    if table is None and colored and not declared.by_color:
+    if table is None and colored and not declared.by_color and _are_camvids(masks):
         table = camvid_table()
         layout.notes.append("no table of colours, so they are the 32 of CamVid (Brostow 2009), Void not labelled")
     if table is not None:
         layout.take_table(table, by_color=colored, ignore=IGNORE)
+    colored = colored and (table is not None or declared.by_color)  # else it is a fault where masks have hues
     layout.by_color = colored
     for part, files in pairs.items():
         unique = not repeated(image.name for image, _ in files)
@@ -66,6 +75,18 @@ def read(declared: Declaration) -> Layout:
             for image, mask in files
         ]
     return layout
+
+
+def _are_camvids(masks: Sequence[Sequence[Path]]) -> bool:
+    """Whether the first mask that can be read has CamVid's colours, and more than black."""
+    known = camvid_table().values(IGNORE)
+    for mask in (mask for of_part in masks for mask in of_part):
+        try:
+            found = set(np.unique(read_colors(mask)).tolist())
+        except UnetresError:
+            continue
+        return found <= set(known) and found != {0}
+    return True
 
 
 def _find_lists(base: Path) -> dict[str, Path]:
@@ -123,18 +144,62 @@ def _names_of_row(line: str) -> tuple[str, str] | None:
     return (image, masks[0]) if isinstance(image, str) and len(masks) == 1 else None
 
 
-def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
+def _by_column(pairs: Sequence[tuple[Path, Path, str]]) -> dict[str, list[tuple[Path, Path]]]:
+    """Return part -> pairs of a table that says the part of each line; empty where it does not."""
+    said = {part for _, _, part in pairs}
+    if "train" not in said or UNPARTED in said or len(said) < 2:
+        return {}
+    return {part: [pair[:2] for pair in pairs if pair[2] == part] for part in PART_NAMES if part in said}
+
+
+class _Columns(NamedTuple):
+    """What the columns of a table are, by place; None where the lines tell, or nothing does."""
+
+    image: int | None = None
+    mask: int | None = None
+    part: int | None = None
+
+
+def _columns(lines: Sequence[str]) -> _Columns:
+    """Return the columns of a table whose first line names them; of several forms of one file, the first is taken."""
+    if len(lines) < 2 or _names(lines[0]) is not None:
+        return _Columns()
+    head = [cell.lower() for cell in _cells(lines[0])]
+    row = dict(enumerate(_cells(lines[1])))
+    files = [place for place in range(len(head)) if row.get(place, "").lower().endswith(IMAGE_SUFFIXES)]
+    masks = [place for place in files if any(word in head[place] for word in _MASK_WORDS)]
+    images = [place for place in files if place not in masks]
+    part = next((head.index(name) for name in PART_COLUMNS if name in head), None)
+    if len(files) < 3 or not masks or not images:
+        return _Columns(part=part)
+    return _Columns(images[0], masks[0], part)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line]), [])]
+
+
+def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path, str]]:
+    """Return (image, mask, part or `UNPARTED`) of each line; what is not there is a fault."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="lines of an image and its mask") from error
-    pairs = []
+    pairs, alone = [], 0
+    columns = _columns(lines) if file.suffix == ".csv" else _Columns()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        cells = _cells(line) if file.suffix == ".csv" else []
         names = _names(line)
+        if number > 1 and columns.image is not None and columns.mask is not None:
+            image_and_mask = [cells[place] if place < len(cells) else "" for place in columns[:2]]
+            names = (image_and_mask[0], image_and_mask[1]) if all(image_and_mask) else None
         if names is None and number == 1 and file.suffix == ".csv":
             continue  # what the columns are called
+        if names is None and file.suffix == ".csv" and _lacks_a_mask(line):
+            alone += 1
+            continue
         if names is None:
             raise DataError(f"line {number} is no pair", file=file, expected="IMAGE MASK", found=line.strip())
         image, mask = (_find(file, name, base) for name in names)
@@ -145,8 +210,17 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path]]:
                 figures = {"line": number, "list": file.name, "named": relative(path, base)}
                 layout.faults.append(Finding(kind, where, figures, leave_out(there.name)))
         if image.is_file() and mask.is_file():
-            pairs.append((image, mask))
+            part = cells[columns.part] if columns.part is not None and columns.part < len(cells) else ""
+            pairs.append((image, mask, PARTS.get(part.lower(), UNPARTED)))
+    if alone:
+        layout.notes.append(f"{counted(alone, 'line')} of {file.name} without a mask left out")
     return pairs
+
+
+def _lacks_a_mask(line: str) -> bool:
+    """Whether a line of a table names one image, and has an empty cell where others have the mask."""
+    cells = [cell.strip().strip('"').lower() for cell in line.split(",")]
+    return "" in cells and sum(cell.endswith(IMAGE_SUFFIXES) for cell in cells) == 1
 
 
 def _find(file: Path, name: str, base: Path) -> Path:

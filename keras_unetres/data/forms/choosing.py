@@ -13,7 +13,7 @@ from .layout import key_of, list_images
 from .looks import MASK_FOLDERS, look_like_masks
 
 _WORD = re.compile(r"[^\W_]+")
-TRUTHS = ("1st_manual", "manual", "ground_truth", "groundtruth", "gt")
+TRUTHS = ("1st_manual", "manual", "manual1", "ground_truth", "groundtruth", "gt")
 _OTHER_USES = ("instances", "weights", "color", "colors", "overlay", "overlays", "preview", "previews")
 
 

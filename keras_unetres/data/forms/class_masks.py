@@ -6,17 +6,18 @@ classes overlap, the one of fewer pixels is on top.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, Fix
 from unetres_edge.model.background import is_background
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
-from ..fixes import leave_out
-from ..sources import ImageFile, Sample
+from ..fixes import leave_out_or_empty
+from ..sources import EmptyMask, ImageFile, Sample
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images, refuse_other_background
 from .looks import partner_of
 from .objects import ObjectMasks
@@ -25,6 +26,7 @@ _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "original", "original
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "gt", "ground_truth", "groundtruth")
 _PARTS = {name for names in PART_NAMES.values() for name in names}
 _MOST_CLASSES = 64
+_PEOPLE = re.compile(r"annotat|rater|expert|reader|observer|grader|doctor|user|radiolog|patholog", re.IGNORECASE)
 
 Marks = dict[str, dict[str, Path]]  # key of a picture -> class -> mask
 
@@ -53,6 +55,7 @@ def read(declared: Declaration) -> Layout:
             "no masks of single classes", file=declared.base, expected="images/ with masks/CLASS/ or masks/a_CLASS.png"
         )
     found = sorted({name for of_picture in marks.values() for name in of_picture if not is_background(name)})
+    _refuse_people(declared, both[1], found)
     given = declared.classes()[0]
     refuse_other_background(given, declared.file)
     names = given or ("background", *found)
@@ -76,14 +79,36 @@ def read(declared: Declaration) -> Layout:
             continue
         of_picture = marks.get(key_of(image.stem), {})
         masks = [(mask, names.index(label)) for label, mask in of_picture.items() if not is_background(label)]
+        if not masks and declared.has_empty_masks:
+            layout.samples[UNPARTED].append(Sample(name, ImageFile(image), EmptyMask(image)))
+            continue
         if not masks:
             figures = {"stem": image.stem, "folder": relative(both[1], declared.base)}
             where = Where(relative(image, declared.base), image.name)
-            layout.faults.append(Finding("missing-mask", where, figures, leave_out(image.name)))
+            layout.faults.append(Finding("missing-mask", where, figures, leave_out_or_empty(image.name)))
             continue
         target = ObjectMasks(masks[0][0], tuple(mask for mask, _ in masks), tuple(label for _, label in masks))
         layout.samples[UNPARTED].append(Sample(name, ImageFile(image), target))
     return layout
+
+
+def _refuse_people(declared: Declaration, masks: Path, names: Sequence[str]) -> None:
+    """Raise DataError if masks are called after those who drew them, of whom one is to be chosen.
+
+    Raises:
+        DataError: they are.
+    """
+    if declared.classes()[0] is not None or not names or not all(map(_PEOPLE.match, names)):
+        return
+    folders = [relative(masks / name, declared.base) for name in names if (masks / name).is_dir()]
+    lines = " or ".join(f"masks: {folder}" for folder in folders)
+    raise DataError(
+        "the masks are of several people, not of several classes",
+        file=masks,
+        expected="the masks of one",
+        found=", ".join(names),
+        fix=Fix(lines, place=f"in {declared.base / 'dataset.yaml'}") if lines else "keep the masks of one of them",
+    )
 
 
 def find_marks(images: Path, masks: Path) -> Marks:

@@ -14,6 +14,7 @@ from typing import Any
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import is_background
+from unetres_edge.terminal import counted
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
@@ -66,11 +67,29 @@ def read(declared: Declaration) -> Layout:
                     found=f"{categories[key]} and {category['name']}",
                 )
     layout = Layout(ignore=IGNORE)
+    group = _group_of_all(list(loaded.values()), declared)
+    if group is not None:
+        name = categories.pop(group)
+        layout.notes.append(f"category {group} ({name}) is the group of all others and has no objects: left out")
     class_of = _classes(layout, declared, categories, any(content.panoptic for content in loaded.values()))
     for part, content in loaded.items():
         layout.samples[part] = list(_samples(layout, declared, part, content, class_of))
     _refuse_crowds(layout, list(loaded.values()), declared)
     return layout
+
+
+def _group_of_all(loaded: Sequence[Annotations], declared: Declaration) -> int | None:
+    """Return the id of a category that is but the name of the group of all others, as Roboflow writes one, or None."""
+    categories = {key: category for content in loaded for key, category in content.categories.items()}
+    groups = {str(category.get("supercategory")) for category in categories.values()}
+    found = [key for key, category in categories.items() if category["name"] in groups]
+    used = {annotation.get("category_id") for content in loaded for annotation in content.annotations}
+    others = [category for key, category in categories.items() if key not in found]
+    if len(found) != 1 or found[0] in used or not others or any(content.panoptic for content in loaded):
+        return None
+    name = categories[found[0]]["name"]
+    same = all(category.get("supercategory") == name for category in others)
+    return found[0] if same and name not in (declared.classes()[0] or ()) else None
 
 
 def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], declared: Declaration) -> None:
@@ -153,6 +172,10 @@ def _samples(
         if name and not (annotation.get("segmentation") or "segments_info" in annotation):
             fix = Fix(f"draw its outline, or {leave_out(name)}")
             layout.warnings.append(Finding("box-only", Where(name, Path(name).name), {"part": which}, fix))
+    bare = sum(not of_image for of_image in by_image.values())
+    if bare and not content.panoptic:
+        where = f" of {part}" if part else ""
+        layout.notes.append(f"{counted(bare, 'image')}{where} without an annotation: background alone")
     places = _places(declared, part, file)
     within = [base, base / declared.images, file.parent]
     used: dict[Path, str] = {}

@@ -6,21 +6,23 @@ each pixel in the loss, such as float TIFF).
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.images.unread import is_unread
 from unetres_edge.terminal import counted
 
 from ..colortables import find_table
 from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
-from ..fixes import leave_out
-from ..sources import ColorFile, ImageFile, MaskFile, Sample, WeightFile
-from ..unread import unread_in, unread_note
+from ..fixes import declare, leave_out, leave_out_or_empty, say_place
+from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, WeightFile
+from ..unread import FIX, unread_in, unread_note
 from .choosing import choose_masks, pair_by_difference
 from .layout import (
     PART_NAMES,
@@ -29,13 +31,14 @@ from .layout import (
     find_parts,
     group_by_folder,
     have_colors,
+    is_image,
     key_of,
     list_images,
     repeated,
 )
 from .lists import declared_lists, part_by_lists
-from .looks import MASK_FOLDERS
-from .parallel import Parallel, choose_parallel, named_below, parts_of, passed_over
+from .looks import MASK_FOLDERS, partner_of
+from .parallel import Parallel, choose_parallel, is_called_masks, named_below, parts_of, passed_over
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets") + (
@@ -50,7 +53,8 @@ _RENAME = Fix("name every mask like its image: a.png for a.jpg, or a_mask.png")
 _OF_TASKS = re.compile(r"task-\d+-annotation-\d+")  # Label Studio's brushes as PNG, which name no image
 _EXPORT = Fix("export JSON from Label Studio, and put it beside images/: it is read")
 _MOST_SHOWN = 4  # folders in a note
-_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xml")
+_LOOKED_AT = 100  # images, whose names may stand in a file
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml")
 _PEEK, _SHOWN = 1 << 14, 80  # bytes that are looked at, and characters of them in an error
 _OTHER_MAPS = ("_gtfine_color", "_gtfine_instanceids")  # of Cityscapes, beside those with class ids
 _IMAGE_ENDINGS = ("_image", "_img", "_sat", "_leftimg8bit")
@@ -180,23 +184,48 @@ def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple
     for name, there in ((declared.images, images is not None), (declared.masks, False)):
         if not there:
             _refuse_unread_annotations(folder)
+            deeper = (
+                [declare({name: each}).text for each in _called_masks_below(folder)] if name == declared.masks else []
+            )
             raise DataError(
                 f"there is no folder {name}/",
                 file=folder,
-                expected="images/ and masks/, or a dataset.yaml",
-                fix="name the folders in a dataset.yaml: images: NAME and masks: NAME",
+                expected="images/ and masks/, a.png with a_mask.png, or a dataset.yaml",
+                fix=Fix(" or ".join(deeper), place=say_place({"masks": ""}, declared.file))
+                if deeper
+                else "name the folders in a dataset.yaml: images: NAME and masks: NAME; or list pairs in a train.csv",
             )
     raise AssertionError  # one of the two is missing
 
 
+def _called_masks_below(folder: Path) -> list[str]:
+    """Return the folders called masks below another that hold images themselves, by their paths from it."""
+    parents = {path.parent for path in list_images(folder)} if folder.is_dir() else set[Path]()
+    found = [path for path in sorted(parents) if path != folder and is_called_masks(path.name)]
+    return [path.relative_to(folder).as_posix() for path in found[:_MOST_SHOWN]]
+
+
 def _refuse_unread_annotations(folder: Path) -> None:
-    """Raise DataError if a file among the images names some of them, in a form that is not read."""
+    """Raise DataError if a file among the images names some of them, or is named like one, in a form not read."""
+    stems = {key_of(path.stem) for path in folder.iterdir() if is_image(path)} if folder.is_dir() else set[str]()
+    arrays = [file for file in (sorted(folder.iterdir()) if stems else ()) if is_unread(file) and file.is_file()]
+    named = [file for file in arrays if {key_of(file.stem), partner_of(file.stem)} & stems]
+    if named:
+        raise DataError(
+            "files named like the images are of a format that is not read",
+            file=named[0],
+            expected="masks as PNG or TIFF: a.png with a_mask.png",
+            found=f"{len(named)} files, such as {named[0].name}",
+            fix="in Cellpose, save masks as PNG (a_cp_masks.png)" if named[0].stem.endswith("_seg") else FIX,
+        )
+    below = {key_of(path.stem) for path in list_images(folder)[:_LOOKED_AT]}
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
         if file.suffix.lower() not in _TABLES or not file.is_file():
             continue
         with file.open("rb") as stream:
             head = stream.read(_PEEK).decode("utf-8", "replace")
-        if any(ending in head.lower() for ending in IMAGE_SUFFIXES):
+        named = sum(len(stem) > 2 and stem in key_of(head) for stem in stems | below)
+        if any(ending in head.lower() for ending in IMAGE_SUFFIXES) or named > 1:
             raise DataError(
                 "the file names images, but is of no form of masks that is read",
                 file=file,
@@ -264,6 +293,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
             file=images,
             expected="files ending in " + " ".join(IMAGE_SUFFIXES),
             found="; ".join(passed_over) or None,
+            fix=FIX if passed_over else None,
         )
     left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True, without=masks)
     left_out = {key: file for key, file in left_out.items() if key not in pictures}
@@ -284,28 +314,73 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         first = pictures[waiting[0]].name
         layout.notes.append(f"{counted(len(waiting), 'image')} without a mask left out, such as {first}")
         pictures = {key: file for key, file in pictures.items() if key in labels}
+    empty = sorted(set(pictures) - set(labels)) if declared.has_empty_masks else []
+    if empty:
+        layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
     rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
-    for kind, files, others, folder in (
-        ("missing-mask", pictures, labels, masks),
-        ("missing-image", labels, pictures, images),
+    rename = _name_folders(pictures, labels, declared) or rename
+    for kind, files, others, folder, own in (
+        ("missing-mask", pictures, labels, masks, images),
+        ("missing-image", labels, pictures, images, masks),
     ):
-        for key in sorted(set(files) - set(others)):
+        for key in sorted(set(files) - set(others) - set(empty)):
             file = files[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
-            fix = leave_out(file.name) if set(pictures) & set(labels) else rename  # not all of them
-            layout.faults.append(Finding(kind, Where(relative(file, base), file.name), figures, fix))
+            name = file.name if file.parent == own else file.relative_to(own).as_posix()  # another may be called so
+            mend = leave_out_or_empty if kind == "missing-mask" else leave_out
+            fix = mend(name) if set(pictures) & set(labels) else rename  # not all of them
+            layout.faults.append(Finding(kind, Where(relative(file, base), name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
     layout.samples[part] = layout.samples.get(part, []) + [
         Sample(
             above + pictures[key].relative_to(images).as_posix(),
             ImageFile(pictures[key]),
-            source(labels[key]),
+            source(labels[key]) if key in labels else EmptyMask(pictures[key]),
             MaskFile(instances[key]) if key in instances else None,
             WeightFile(weights[key]) if key in weights else None,
         )
-        for key in sorted(set(pictures) & set(labels), key=lambda key: pictures[key].name)
+        for key in sorted(set(pictures) & {*labels, *empty}, key=lambda key: pictures[key].name)
     ]
+
+
+def _refuse_kinds(twins: Mapping[str, Sequence[Path]], folder: Path, declared: Declaration) -> None:
+    """Raise DataError if there are several files for each name, told by their ends, as `a_labelIds`, `a_labelTrainIds`.
+
+    Raises:
+        DataError: they are; which kind is meant is for a person to say.
+    """
+    kinds = {
+        tuple(sorted(file.stem[len(Path(key).name) :] + file.suffix for file in files)) for key, files in twins.items()
+    }
+    ends = next(iter(kinds))
+    if len(kinds) > 1 or any(end.startswith(".") for end in ends):
+        return
+    others = ([f"*{other}" for other in ends if other != end] for end in ends)
+    lines = " or ".join(declare({"exclude": patterns}).text for patterns in others)
+    raise DataError(
+        "several files belong to each name",
+        file=folder,
+        expected="a mask for each image",
+        found=" and ".join(f"*{end}" for end in ends),
+        fix=Fix(lines, place=say_place({"exclude": []}, declared.file)),
+        kind="ambiguous-names",
+    )
+
+
+def _name_folders(images: Mapping[str, Path], masks: Mapping[str, Path], declared: Declaration) -> Fix | None:
+    """Return the lines that name the folders in which images and masks of the same names lie, or None.
+
+    They lie deeper than those that were looked into, as in `images/10k/train/` and `labels/sem_seg/masks/train/`.
+    """
+    first = next(iter(images.values()))
+    lines = []
+    for mask in (file for file in masks.values() if key_of(file.stem) == key_of(first.stem)):
+        places = [file.parent.relative_to(declared.base).parts for file in (first, mask)]
+        shared = os.path.commonprefix([place[::-1] for place in places])  # their parts, such as train/
+        above = ["/".join(place[: len(place) - len(shared)]) for place in places]
+        lines.append(declare({"images": above[0], "masks": above[1]}).text)
+    return Fix(" or ".join(lines[:_MOST_SHOWN]), place=say_place({"masks": ""}, declared.file)) if lines else None
 
 
 def _beside(
@@ -353,6 +428,8 @@ def _by_key(
         if key in by_key:
             twins.setdefault(key, [by_key[key]]).append(path)
         by_key[key] = path
+    if 2 * len(twins) > len(by_key):
+        _refuse_kinds(twins, folder, declared)
     for files in twins.values():
         last = files[-1]
         figures = {"files": sorted(file.name for file in files)}

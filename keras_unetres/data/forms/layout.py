@@ -33,6 +33,7 @@ PART_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+_TRAIN_AND_VAL = ("trainval", "train_val", "train-val")  # folders of both, of which the validation part is drawn
 
 
 @dataclass
@@ -149,6 +150,9 @@ def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
         place = next((folder for folder in folders if fits(folder)), None)
         if place is not None:
             found[part] = place
+    both = next((there[name] for name in _TRAIN_AND_VAL if name in there and fits(there[name])), None)
+    if both is not None and not {"train", "val"} & set(found):
+        found["train"] = both
     return found
 
 

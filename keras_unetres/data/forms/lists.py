@@ -25,8 +25,8 @@ _MOST_SHOWN = 4
 _MOST_TABLE = 64 << 20  # bytes
 _LONGEST = 4096  # characters of a cell
 _TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
-_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
-_PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
+PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
+PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,13 @@ def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
-    place = next((head.index(name) for name in _COLUMNS if name in head), None)
+    place = next((head.index(name) for name in PART_COLUMNS if name in head), None)
     if place is None or len(head) < 2:
         return {}
     said = [(number, row) for number, row in enumerate(rows[1:], 2) if len(row) == len(head)]
     parts: dict[str, list[tuple[int, str]]] = {}
     for number, row in said:
-        part = _PARTS.get(row[place].strip().lower())
+        part = PARTS.get(row[place].strip().lower())
         if part is None:
             notes.append(f'{file.name} is passed over: "{row[place][:40]}" in line {number} is not train, val or test')
             return {}
@@ -146,16 +146,16 @@ def _read_json(file: Path, notes: list[str]) -> dict[str, NameList]:
         said: Any = parse_json(file.read_bytes())
     except (OSError, RecursionError, ValueError):
         return {}
-    known = isinstance(said, dict) and all(str(name).lower() in _PARTS for name in said)
+    known = isinstance(said, dict) and all(str(name).lower() in PARTS for name in said)
     if isinstance(said, dict) and not known and "train" in said:
-        other = next(name for name in said if name.lower() not in _PARTS)
+        other = next(name for name in said if name.lower() not in PARTS)
         notes.append(f'{file.name} is passed over: "{other[:40]}" is not train, val or test')
     if not known or not all(
         isinstance(names, list) and all(isinstance(n, str) for n in names) for names in said.values()
     ):
         return {}
     return {
-        _PARTS[name.lower()]: NameList(file, [(number, _as_name(n)) for number, n in enumerate(names, 1)])
+        PARTS[name.lower()]: NameList(file, [(number, _as_name(n)) for number, n in enumerate(names, 1)])
         for name, names in said.items()
     }
 

@@ -21,7 +21,7 @@ MASK_FOLDERS = (
 )
 _WORDS = "mask|masks|label|labels|gt|groundtruth|ground_truth|seg|segmentation|annotation|anno|matte|1stho|manual1"
 _MASK_NAME = re.compile(rf"(.+?)(?:[ _.-]+cp)?[ _.-]+(?:{_WORDS})(?:[ _-]?\d+)?")
-_PICTURE_NAME = re.compile(r"(.+?)[ _.-]+(?:img|image|sat|leftimg8bit)")
+_PICTURE_NAME = re.compile(r"(.+?)[ _.-]+(?:img|image|sat|rgb|leftimg8bit)")
 _MASK_ALONE = re.compile(rf"(?:{_WORDS})(?:[ _-]?\d+)?")
 _SECOND_RATERS = ("_2ndho", "_manual2")
 _DRAWINGS = ("_viz", "_overlay", "_vis", "_color")

@@ -146,7 +146,17 @@ def _features(layout: Layout, file: Path, image: str) -> list[Shape]:
             bad_shape(layout, image, f"feature {place} of {file.name}", str(row)[:60], "a polygon in px")
         elif shape.rings:
             shapes.append(shape)
+    if shapes and max(map(_extent, shapes)) < 1:
+        expected = "px; draw places on the earth into masks first, as gdal_rasterize does"
+        bad_shape(layout, image, file.name, f"all shapes within {max(map(_extent, shapes)):.2g} px: degrees?", expected)
+        return []
     return shapes
+
+
+def _extent(shape: Shape) -> float:
+    """Return the longer side of what a shape covers."""
+    corners = [np.reshape(ring, (-1, 2)) for ring in shape.rings]
+    return max(float(np.ptp(ring, axis=0).max()) for ring in corners)
 
 
 def _feature(row: Any) -> Shape | None:

@@ -27,8 +27,11 @@ from .looks import MASK_FOLDERS, look_like_masks
 
 _CALLED = re.compile(r"annot|label|mas[kq]|segment|truth|trimap|manual", re.IGNORECASE)
 _CALLED_WORDS = {"ann", "anno", "gt", "seg", "semantic", "lbl", "matte", "target", "targets", "roads"}
-_PICTURES = re.compile(r"im(age|g)|orig|pic|photo|input|raw|scan|slice|tissue|jpe?g", re.IGNORECASE)
+_PICTURES = re.compile(r"im(age|g)|orig|pic|photo|input|raw|scan|slice|tissue|jpe?g|rgb|ortho|frame", re.IGNORECASE)
 _OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|rgb|instance|weight|bound|edge|contour|depth", re.IGNORECASE)
+_NO_PICTURES = re.compile(
+    r"overlay|preview|visuali|instance|weight|bound|edge|contour|depth|d[est]m\b|height", re.IGNORECASE
+)
 _WORDS = re.compile(r"[^\W\d_]+")
 _MOST_FOLDERS = 3000
 _MOST_STEMS = 2000  # of a folder, by which it is told what belongs to what
@@ -45,11 +48,13 @@ class Parallel:
     Args:
         images, masks: the names in which their paths differ.
         pairs: (folder of images, folder of masks, path above them without part and without that name).
+        parted: whether the names of the folders themselves say the parts, as `Training_Input` and `Test_Input`.
     """
 
     images: str
     masks: str
     pairs: tuple[tuple[Path, Path, str], ...]
+    parted: bool = False
 
     @property
     def fix(self) -> Fix:
@@ -94,7 +99,7 @@ def choose_parallel(base: Path) -> Parallel | None:
         DataError: several that no name decides between, or folders that may be data sets of their own.
     """
     found = find_parallel(base)
-    found = [each for each in found if not _OTHER_USES.search(each.images)] or found
+    found = [each for each in found if not _NO_PICTURES.search(each.images)] or found
     pictures = {each.images for each in found}
     if len(pictures) > 1:
         found = [each for each in found if _PICTURES.search(each.images)] or found
@@ -102,6 +107,7 @@ def choose_parallel(base: Path) -> Parallel | None:
     found = truths if len(truths) == 1 else [e for e in found if not _OTHER_USES.search(e.masks)] or found
     if not found:
         return None
+    found = _join_parts(found) or found
     if len(found) > 1:
         raise DataError(
             "several folders may hold the masks" if len({e.images for e in found}) == 1 else "it is not known which",
@@ -113,15 +119,45 @@ def choose_parallel(base: Path) -> Parallel | None:
     chosen = found[0]
     if not _is_one_set(chosen, base):
         above = [pair[2] for pair in chosen.pairs]
-        one = base / above[0]
+        one = Fix(f"name one, such as {(base / above[0]).as_posix()}")
+        for_all = Fix(f"{one.text}, or, for all: {chosen.fix.text}", chosen.fix.patch)
         raise DataError(
             "the folder holds several data sets",
             file=base,
             expected="one of them, or a dataset.yaml that says that they are one",
             found=", ".join(dict.fromkeys(above)),
-            fix=Fix(f"name one, such as {one.as_posix()}, or, for all: {chosen.fix.text}", chosen.fix.patch),
+            fix=one if _are_twins(chosen) else for_all,
         )
     return chosen
+
+
+def _are_twins(found: Parallel) -> bool:
+    """Whether the first two folders of images hold files of the same names, as of one set in two formats."""
+    first, second = ({key_of(file.stem) for file in _files(pair[0])} for pair in found.pairs[:2])
+    return 2 * len(first & second) > len(first)
+
+
+def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
+    """Return the one pair that those are whose names differ by that of a part alone; empty where they do not."""
+    by_part: dict[str, Parallel] = {}
+    kinds = set()
+    for each in found:
+        (part, images), (other, masks) = map(_split_name, (each.images, each.masks))
+        if part == other != "":
+            by_part[part] = each
+            kinds.add((images, masks))
+    if len(kinds) != 1 or "train" not in by_part or len(by_part) < 2:
+        return []
+    joined = [by_part[part] for part in PART_NAMES if part in by_part]
+    images, masks = (", ".join(getattr(each, which) for each in joined) for which in ("images", "masks"))
+    return [Parallel(images, masks, tuple(pair for each in joined for pair in each.pairs), parted=True)]
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Return the part that a word of a folder's name says, or "", and the name without that word."""
+    words = {word.casefold(): word for word in _WORDS.findall(name)}
+    said = [(part, words[known]) for part, names in PART_NAMES.items() for known in names if known in words]
+    return (said[0][0], name.replace(said[0][1], "")) if len(said) == 1 else ("", name)
 
 
 def named_below(base: Path, images: str, masks: str) -> Parallel | None:
@@ -145,6 +181,7 @@ def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, st
     for pair in found.pairs:
         names = [name.casefold() for name in pair[0].relative_to(base).parts]
         part = next((part for part, known in PART_NAMES.items() if not set(known).isdisjoint(names)), UNPARTED)
+        part = _split_name(pair[0].name)[0] if found.parted else part
         by_part[part].append(pair)
     if len(by_part) == 1 or "train" not in by_part or UNPARTED in by_part:
         return {UNPARTED: list(found.pairs)}

@@ -22,8 +22,9 @@ import numpy as np
 
 from unetres_edge.errors import DataError, MaskError, UnetresError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
+from unetres_edge.terminal import counted
 
-from ..declaration import Declaration
+from ..declaration import BACKGROUND, Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import declare, leave_out
 from ..sources import ImageFile, Sample, Source
@@ -167,6 +168,10 @@ def _as_number(label: str) -> tuple[int, str]:
     return (int(label), "") if label.isdigit() else (-1, label)
 
 
+def _key(named: str) -> str:
+    return key_of(Path(named).stem if Path(named).suffix.lower() in IMAGE_SUFFIXES else named)
+
+
 def _samples(
     layout: Layout,
     declared: Declaration,
@@ -178,23 +183,38 @@ def _samples(
 ) -> list[Sample]:
     """Return the samples of a table; images that are not there are faults."""
     objects: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    if images and rows and not any(_key(named) in images for named, _, _ in rows):
+        raise DataError(
+            "no line of the table names an image",
+            file=table.file,
+            expected=f"names of images, such as {next(iter(images.values())).name}",
+            found=rows[0][0],
+            fix="name the images as the table does, or write their names into it",
+        )
     for named, label, runs in rows:
-        key = key_of(Path(named).stem) if Path(named).suffix.lower() in IMAGE_SUFFIXES else key_of(named)
+        key = _key(named)
         objects[key] += [(ids[label], runs)] if runs else []
         if key not in images and not declared.excludes(named):
             where = Where(relative(table.file, declared.base), named)
             layout.faults.append(Finding("missing-image", where, {"named": named}, leave_out(named)))
             images[key] = Path()  # said once
+    beside = {images[key].parent for key in objects if key in images} - {Path().parent}
+    empty = [key for key, file in images.items() if key not in objects and file.parent in beside]
+    if empty and declared.has_empty_masks:
+        layout.notes.append(f"{counted(len(empty), 'image')} that no line names: background alone")
+        objects |= {key: [] for key in empty}
     samples = []
     for key in sorted(objects):
-        file = images[key]
+        file = images.get(key, Path())  # none of a name that is left out
         if file != Path() and not declared.excludes(file.name):
             image = ImageFile(file)
             drawn = [RunMask(table.file, image, tuple(objects[key]), order, each) for each in (False, True)]
             samples.append(Sample(file.name, image, *drawn))
     rest = [file.name for key, file in images.items() if key not in objects]
     if rest:
-        layout.notes.append(f"{len(rest)} images that no line of {table.file.name} names are left out, as {rest[0]}")
+        more = f"; if nothing is on them: without_masks: {BACKGROUND}" if empty and not declared.has_empty_masks else ""
+        said = f"{len(rest)} images that no line of {table.file.name} names are left out, as {rest[0]}"
+        layout.notes.append(said + more)
     return samples
 
 
