@@ -317,6 +317,24 @@ def test_samples_of_several_arrays_have_names_of_their_own(tmp_path: Path) -> No
     assert faults_of(tmp_path) == []
 
 
+def test_frames_of_the_cell_tracking_challenge(tmp_path: Path) -> None:
+    root = tmp_path / "Fluo"
+    for sequence in ("01", "02", "03"):
+        gold, silver = (root / f"{sequence}_{truth}" for truth in ("GT", "ST"))
+        for number in range(4):
+            save(root / sequence / f"t{number:03d}.tif", picture()[..., 0])
+            save(gold / "TRA" / f"man_track{number:03d}.tif", np.eye(SIDE, dtype=np.uint16))
+            save(silver / "SEG" / f"man_seg{number:03d}.tif", drawn(number) * np.uint16(9))
+            if number % 2 and sequence != "02":
+                save(gold / "SEG" / f"man_seg{number:03d}.tif", drawn(number) * np.uint16(7))
+    dataset = open_dataset(tmp_path)
+    parts = {part: sorted({sample.name.split("/")[0] for sample in found}) for part, found in dataset.splits.items()}
+    assert sorted(sum(parts.values(), [])) == ["01", "02", "03"]
+    records = read_records(dataset, ["all"], progress=False)["all"]
+    assert len(records) == 2 + 4 + 2 and records.classes.names == ("background", "object")
+    assert all((record.mask == drawn(int(record.name[-5]))).all() for record in records)
+
+
 def test_folders_deeper_than_usual_are_named(tmp_path: Path) -> None:
     for number in range(4):
         save(tmp_path / "images" / "10k" / "train" / f"{number}.png", picture())

@@ -17,7 +17,9 @@ from PIL import Image
 from keras_unetres.data.dataset import Dataset, open_dataset
 from keras_unetres.data.forms import label_studio as label_studio_form
 from keras_unetres.data.forms import outline_files
+from keras_unetres.data.forms.drawn import DrawnMask, Shape
 from keras_unetres.data.records import read_records
+from keras_unetres.data.sources import ImageFile
 from keras_unetres.doctor.check import check
 from unetres_edge.errors import DataError
 
@@ -424,3 +426,12 @@ def test_a_name_in_exclude_that_is_not_there_is_refused(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     (tmp_path / "dataset.yaml").write_text("exclude: [a0.png, a1.png]\n")
     assert len(open_dataset(tmp_path).split("all")) == 2
+
+
+def test_polygons_of_pixels_are_filled_as_opencv_fills_them() -> None:
+    with np.load(Path(__file__).with_name("golden") / "opencv_polygons.npz") as golden:
+        corners, masks = golden["corners"].astype(float), np.unpackbits(golden["masks"]).reshape(-1, 32, 32)
+    shapes = [Shape("cell", (tuple(a.ravel()),), (tuple(b.ravel()),), closed=True) for a, b in corners]
+    for shape, mask in zip(shapes, masks, strict=True):
+        drawn = DrawnMask(Path("a.json"), ImageFile(Path("a.png")), (32, 32), (shape,), {"cell": 1})
+        assert np.array_equal(drawn.read(), mask)

@@ -37,6 +37,8 @@ TOOLS = {
     "supervision_yolo": "yolo",
     "supervision_coco": "coco",
     "supervision_voc": "xml",
+    "ultralytics_masks": "yolo",
+    "ultralytics_coco": "yolo",
 }
 QUICK = ("labelme", "datumaro_cvat", "label_studio", "supervision_yolo", "ome_cyx")
 
@@ -67,7 +69,7 @@ def test_files_of_the_tools_are_read_exactly(written: Path, tool: str) -> None:
         truth = np.asarray(Image.open(written / f"truth/pic{number}.png"))
         if tool == "imagej":  # whose ROIs have no class
             truth = truth > 0
-        if tool.startswith("supervision"):  # whose outlines go through the middle of the outermost pixels
+        if tool.startswith(("supervision", "ultralytics_masks")):  # outlines through the middle of the outermost pixels
             inner = np.where(ndimage.minimum_filter(truth, 3) == ndimage.maximum_filter(truth, 3), truth, 255)
             assert np.array_equal(mask[inner < 255], truth[inner < 255])
             assert np.isin(mask[inner == 255], (0, 1, 2)).all()
@@ -118,13 +120,14 @@ def via(root: Path) -> None:
 
 def supervisely(root: Path) -> None:
     (root / "ds/ann").mkdir(parents=True)
+    pixels = [(x - (x == BOXES["cat"][3]), y - (y == BOXES["cat"][2])) for x, y in corners("cat")]  # at the corners
     for file in pictures(root / "ds/img"):
         top, left, bottom, right = BOXES["dog"]
         packed = io.BytesIO()
         Image.fromarray(np.full((bottom - top, right - left), 255, np.uint8)).convert("1").save(packed, "PNG")
         data = base64.b64encode(zlib.compress(packed.getvalue())).decode()
         objects = [
-            {"classTitle": "cat", "geometryType": "polygon", "points": {"exterior": corners("cat"), "interior": []}},
+            {"classTitle": "cat", "geometryType": "polygon", "points": {"exterior": pixels, "interior": []}},
             {"classTitle": "dog", "geometryType": "bitmap", "bitmap": {"data": data, "origin": [left, top]}},
         ]
         size = {"height": SIZE[0], "width": SIZE[1]}

@@ -114,8 +114,8 @@ def find_table(base: Path) -> ColorTable | None:
         if file.is_file():
             lines = [line for line in _text(file).splitlines() if line.strip() and not line.startswith("#")]
             return _check(_table(_line(line, pattern, order, file) for line in lines), file)
-    file = next((file for name in CSV_TABLES if (file := base / name).is_file()), None)
-    return None if file is None else _check(_table(_csv_rows(file)), file)
+    named = next((table for name in CSV_TABLES if (table := base / name).is_file()), None)
+    return None if named is None else _check(_table(_csv_rows(named)), named)
 
 
 def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None] | None:

@@ -1,16 +1,21 @@
 """Writes `tool_files.zip`: one drawn data set, as the annotation tools themselves write it, with the true class ids.
 
 Made once, by Python 3.11 with labelme 6.3.1, datumaro 1.13.12, label-studio-converter 0.0.59, supervision 0.31.2,
-roifile 2026.2.10 and tifffile 2026.3.3:
+roifile 2026.2.10 and tifffile 2026.3.3, and later, of the two of its own alone, with ultralytics 8.4.190:
 
     python -m venv tools && tools/bin/pip install labelme datumaro label-studio-converter supervision roifile tifffile
     tools/bin/python tests/golden/make_tool_files.py
+    tools/bin/pip install ultralytics
+    tools/bin/python tests/golden/make_tool_files.py ultralytics_masks ultralytics_coco
+
+With names of tools, these are added to the file, and the others stay as they are.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -19,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 HEIGHT, WIDTH, COUNT = 24, 32, 4
+_PACKED = zipfile.ZIP_DEFLATED
 NAMES = ("background", "cat", "dog")
 RNG = np.random.default_rng(5)
 
@@ -141,6 +147,43 @@ def supervision(root: Path, form: str) -> None:
         data.as_pascal_voc(str(root / "images"), str(root / "annotations"))
 
 
+def ultralytics_masks(root: Path) -> None:
+    from ultralytics.data.converter import convert_segment_masks_to_yolo_seg
+
+    save_images(root / "images")
+    (root / "labels").mkdir()
+    with tempfile.TemporaryDirectory() as masks:
+        for stem, _, ids, _ in SCENES:
+            Image.fromarray(ids).save(Path(masks) / f"{stem}.png")
+        convert_segment_masks_to_yolo_seg(masks, str(root / "labels"), len(NAMES) - 1)
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: {0: cat, 1: dog}\n")
+
+
+def ultralytics_coco(root: Path) -> None:
+    from ultralytics.data.converter import convert_coco
+
+    images = [
+        {"id": number, "file_name": f"{stem}.png", "height": HEIGHT, "width": WIDTH}
+        for number, (stem, _, _, _) in enumerate(SCENES)
+    ]
+    rows = [
+        {"id": 10 * number + box[0], "image_id": number, "category_id": box[0], "iscrowd": 0, "area": box[3] * box[4]}
+        | {"bbox": [box[2], box[1], box[4], box[3]], "segmentation": [sum(corners(box), [])]}
+        for number, (_, _, _, boxes) in enumerate(SCENES)
+        for box in boxes
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES[1:], 1)]
+    with tempfile.TemporaryDirectory() as place:
+        told = {"images": images, "annotations": rows, "categories": categories}
+        (Path(place) / "coco").mkdir()
+        (Path(place) / "coco" / "instances.json").write_text(json.dumps(told))
+        made = Path(place) / "made"
+        convert_coco(str(Path(place) / "coco"), str(made), use_segments=True, cls91to80=False)
+        shutil.copytree(made / "labels" / "instances", root / "labels")
+    save_images(root / "images")
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: {0: cat, 1: dog}\n")
+
+
 def imagej(root: Path) -> None:
     import roifile
 
@@ -177,6 +220,8 @@ WRITERS = {
     "supervision_yolo": lambda root: supervision(root, "yolo"),
     "supervision_coco": lambda root: supervision(root, "coco"),
     "supervision_voc": lambda root: supervision(root, "voc"),
+    "ultralytics_masks": ultralytics_masks,
+    "ultralytics_coco": ultralytics_coco,
     "imagej": imagej,
     "ome_yxs": lambda root: ome(root, "YXS"),
     "ome_cyx": lambda root: ome(root, "CYX"),
@@ -184,16 +229,17 @@ WRITERS = {
 
 
 def main() -> None:
+    asked = sys.argv[1:]
     file = Path(__file__).with_name("tool_files.zip")
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, write in WRITERS.items():
+    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(file, "a" if asked else "w", _PACKED) as packed:
+        for name in asked or WRITERS:
             root = Path(place) / name
             root.mkdir()
-            write(root)
+            WRITERS[name](root)
             for path in sorted(root.rglob("*")):
                 packed.write(path, path.relative_to(place))
             shutil.rmtree(root)
-        for stem, _, ids, _ in SCENES:
+        for stem, _, ids, _ in () if asked else SCENES:
             Image.fromarray(ids).save(Path(place) / f"{stem}.png")
             packed.write(Path(place) / f"{stem}.png", f"truth/{stem}.png")
 

@@ -179,6 +179,10 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line]), [])]
 
 
+def _cell(cells: Sequence[str], place: int | None) -> str:
+    return cells[place] if place is not None and place < len(cells) else ""
+
+
 def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path, str]]:
     """Return (image, mask, part or `UNPARTED`) of each line; what is not there is a fault."""
     try:
@@ -193,8 +197,8 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path, str
         cells = _cells(line) if file.suffix == ".csv" else []
         names = _names(line)
         if number > 1 and columns.image is not None and columns.mask is not None:
-            image_and_mask = [cells[place] if place < len(cells) else "" for place in columns[:2]]
-            names = (image_and_mask[0], image_and_mask[1]) if all(image_and_mask) else None
+            image_and_mask = _cell(cells, columns.image), _cell(cells, columns.mask)
+            names = image_and_mask if all(image_and_mask) else None
         if names is None and number == 1 and file.suffix == ".csv":
             continue  # what the columns are called
         if names is None and file.suffix == ".csv" and _lacks_a_mask(line):
@@ -210,8 +214,7 @@ def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path, str
                 figures = {"line": number, "list": file.name, "named": relative(path, base)}
                 layout.faults.append(Finding(kind, where, figures, leave_out(there.name)))
         if image.is_file() and mask.is_file():
-            part = cells[columns.part] if columns.part is not None and columns.part < len(cells) else ""
-            pairs.append((image, mask, PARTS.get(part.lower(), UNPARTED)))
+            pairs.append((image, mask, PARTS.get(_cell(cells, columns.part).lower(), UNPARTED)))
     if alone:
         layout.notes.append(f"{counted(alone, 'line')} of {file.name} without a mask left out")
     return pairs

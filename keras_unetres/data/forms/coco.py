@@ -174,8 +174,8 @@ def _samples(
             layout.warnings.append(Finding("box-only", Where(name, Path(name).name), {"part": which}, fix))
     bare = sum(not of_image for of_image in by_image.values())
     if bare and not content.panoptic:
-        where = f" of {part}" if part else ""
-        layout.notes.append(f"{counted(bare, 'image')}{where} without an annotation: background alone")
+        in_part = f" of {part}" if part else ""
+        layout.notes.append(f"{counted(bare, 'image')}{in_part} without an annotation: background alone")
     places = _places(declared, part, file)
     within = [base, base / declared.images, file.parent]
     used: dict[Path, str] = {}

@@ -24,6 +24,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
+from .filled import fill
 from .layout import Layout, refuse_other_background
 from .outlines import LONGEST, number, places_of, places_of_runs
 
@@ -43,6 +44,7 @@ class Shape:
         runs: lengths of what is not and what is the object, row by row in the box.
         level: of several that overlap, the higher one is on top.
         relative: whether rings are shares of the width and the height.
+        closed: whether corners are pixels, so that the outline belongs to it.
     """
 
     label: str | None
@@ -52,6 +54,7 @@ class Shape:
     runs: tuple[int, ...] = ()
     level: int = 0
     relative: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +197,8 @@ class _Drawn:
 def _draw(shape: Shape, size: tuple[int, int], file: Path) -> _Drawn:
     if shape.runs:
         return _from_runs(shape, size, file)
+    if shape.closed:
+        return _from_pixels(shape, size, file)
     from pycocotools import mask as drawing
 
     outer = _filled(shape.rings, size, shape.relative, file)
@@ -216,12 +221,36 @@ def _filled(rings: Sequence[Ring], size: tuple[int, int], shares: bool, file: Pa
     scale = np.array([width, height]) if shares else np.ones(2)
     drawn = [np.reshape(ring, (-1, 2)) * scale for ring in rings]
     for ring in drawn:
-        length = float(np.abs(np.diff(ring, axis=0, append=ring[:1])).sum())
-        if length > LONGEST:
-            raise MaskError(
-                "an outline is too long", file=file, expected=f"at most {LONGEST:g} px", found=f"{length:g}"
-            )
+        _refuse_long(ring, file)
     return drawing.merge(drawing.frPyObjects([ring.ravel().tolist() for ring in drawn], height, width))
+
+
+def _refuse_long(ring: np.ndarray, file: Path) -> None:
+    length = float(np.abs(np.diff(ring, axis=0, append=ring[:1])).sum())
+    if length > LONGEST:
+        raise MaskError("an outline is too long", file=file, expected=f"at most {LONGEST:g} px", found=f"{length:g}")
+
+
+def _from_pixels(shape: Shape, size: tuple[int, int], file: Path) -> _Drawn:
+    """Return the pixels of polygons whose outlines belong to them; a hole takes its outline with it.
+
+    Raises:
+        MaskError: an outline is too long.
+    """
+    corners = [np.reshape(ring, (-1, 2)) for ring in (*shape.rings, *shape.holes)]
+    for ring in corners:
+        _refuse_long(ring, file)
+    first, last = (np.rint(np.concatenate(corners)).clip(0, size[::-1])).min(0), np.concatenate(corners).max(0)
+    left, top = (int(value) for value in first)
+    right, bottom = (int(value) for value in np.minimum(np.rint(last) + 1, size[::-1]))
+    box = (left, top, max(0, right - left), max(0, bottom - top))
+    inside = np.zeros((box[3], box[2]), bool)
+    for ring in shape.rings:
+        inside |= fill(ring, box)
+    for ring in shape.holes:
+        inside &= ~fill(ring, box)
+    rows, columns = np.nonzero(inside)
+    return _Drawn(len(rows), lambda: (rows + top) * size[1] + columns + left)
 
 
 def _along_rows(runs: Any, size: tuple[int, int]) -> np.ndarray:

@@ -224,8 +224,8 @@ def _refuse_unread_annotations(folder: Path) -> None:
             continue
         with file.open("rb") as stream:
             head = stream.read(_PEEK).decode("utf-8", "replace")
-        named = sum(len(stem) > 2 and stem in key_of(head) for stem in stems | below)
-        if any(ending in head.lower() for ending in IMAGE_SUFFIXES) or named > 1:
+        mentioned = sum(len(stem) > 2 and stem in key_of(head) for stem in stems | below)
+        if any(ending in head.lower() for ending in IMAGE_SUFFIXES) or mentioned > 1:
             raise DataError(
                 "the file names images, but is of no form of masks that is read",
                 file=file,

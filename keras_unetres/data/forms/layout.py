@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 import warnings
@@ -23,6 +24,9 @@ from ..declaration import Declaration, lies_in
 from ..findings import Finding
 from ..fixes import declare
 from ..sources import Sample
+
+# Pillow logs each TIFF of more channels than it draws, which are read without it; unhandled, that goes to the screen.
+logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())
 
 UNPARTED = ""
 HELD_OUT = "held-out"  # the key of samples that are all there to be scored

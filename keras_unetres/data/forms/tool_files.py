@@ -177,7 +177,9 @@ def _shape(row: Any, level: int) -> Shape | None:
         return Shape(None)
     rings = [ring_of(ring) for ring in (outer, *points.get("interior", ()))]
     found: list[Ring] = [ring for ring in rings if ring is not None]
-    return Shape(label, (found[0],), tuple(found[1:]), level=level) if len(found) == len(rings) else None
+    if len(found) != len(rings):
+        return None
+    return Shape(label, (found[0],), tuple(found[1:]), level=level, closed=True)  # corners are pixels
 
 
 def _bitmap(told: Any, label: str, level: int) -> Shape | None:
