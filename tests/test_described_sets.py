@@ -247,7 +247,7 @@ def test_images_without_a_mask_show_the_background_where_that_is_declared(
 def test_the_other_line_for_images_without_a_mask_is_told(tmp_path: Path) -> None:
     _without("folders")(tmp_path)
     fault = faults_of(tmp_path)[0]
-    assert fault.fix.text == 'exclude: ["0.png"], or, if nothing is on it, without_masks: background'
+    assert fault.fix.text == 'exclude: ["0.png"]  # or, if nothing is on it, without_masks: background'
 
 
 def test_an_image_and_its_mask_may_differ_in_the_ending_alone(tmp_path: Path) -> None:
@@ -297,8 +297,9 @@ def test_numbers_of_objects_may_have_a_gap_in_a_few_masks(tmp_path: Path) -> Non
 
 def test_one_set_in_two_formats_is_not_joined(tmp_path: Path) -> None:
     for number in range(4):
+        image = picture()
         for form, ending in (("PNG", "png"), ("TIF", "tif")):
-            save(tmp_path / form / "Original" / f"{number}.{ending}", picture())
+            save(tmp_path / form / "Original" / f"{number}.{ending}", image)
             save(tmp_path / form / "Ground Truth" / f"{number}.{ending}", drawn(number))
     (fault,) = faults_of(tmp_path)
     assert fault.fix.patch is None and fault.fix.text.startswith("name one, such as")

@@ -37,7 +37,7 @@ def leave_out(name: str) -> Fix:
 def leave_out_or_empty(name: str) -> Fix:
     """Return the fix that leaves an image without a mask out; its text names the other way, too."""
     fix = leave_out(name)
-    return replace(fix, text=f"{fix.text}, or, if nothing is on it, without_masks: background")
+    return replace(fix, text=f"{fix.text}  # or, if nothing is on it, without_masks: background")
 
 
 def values_patch(values: Mapping[int, int], *, by_color: bool = False) -> dict[str, Any]:

@@ -14,6 +14,13 @@ from .summaries import DatasetSummary
 _RARE = 1e-4  # share of the labelled pixels
 
 
+def _are_all_known(summary: DatasetSummary) -> bool:
+    """Whether every mask was read, and all its values are classes or not labelled; else other faults say why."""
+    counts = ((image.counts or {}, summary.class_counts(image)) for image in summary.images)
+    known = all(sum(stored.values()) == sum(of_classes.values()) for stored, of_classes in counts)
+    return known and not summary.dataset.faults and not any(image.finding for image in summary.images)
+
+
 def find_class_pixels(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield masks that label nothing, and classes that are absent or rare."""
     dataset = summary.dataset
@@ -25,7 +32,7 @@ def find_class_pixels(summary: DatasetSummary) -> Iterator[Finding]:
     here = Where(relative(dataset.base, dataset.base))
     rows = summary.class_rows()
     there = [row for row in rows if row["pixels"]]
-    if len(there) == 1 and len(rows) > 1 and not dataset.faults:  # which say why
+    if len(there) == 1 and len(rows) > 1 and _are_all_known(summary):
         only = {"only": there[0]["name"], "images": there[0]["images"]}
         yield Finding("empty-class", here, only, Fix("add masks in which something is drawn"))
     for row in rows:

@@ -83,7 +83,7 @@ def _group_of_all(loaded: Sequence[Annotations], declared: Declaration) -> int |
     categories = {key: category for content in loaded for key, category in content.categories.items()}
     groups = {str(category.get("supercategory")) for category in categories.values()}
     found = [key for key, category in categories.items() if category["name"] in groups]
-    used = {annotation.get("category_id") for content in loaded for annotation in content.annotations}
+    used = [annotation.get("category_id") for content in loaded for annotation in content.annotations]
     others = [category for key, category in categories.items() if key not in found]
     if len(found) != 1 or found[0] in used or not others or any(content.panoptic for content in loaded):
         return None

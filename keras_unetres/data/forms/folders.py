@@ -428,7 +428,7 @@ def _by_key(
         if key in by_key:
             twins.setdefault(key, [by_key[key]]).append(path)
         by_key[key] = path
-    if 2 * len(twins) > len(by_key):
+    if len(twins) > 1 and 2 * len(twins) > len(by_key):
         _refuse_kinds(twins, folder, declared)
     for files in twins.values():
         last = files[-1]

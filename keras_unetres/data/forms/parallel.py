@@ -132,9 +132,13 @@ def choose_parallel(base: Path) -> Parallel | None:
 
 
 def _are_twins(found: Parallel) -> bool:
-    """Whether the first two folders of images hold files of the same names, as of one set in two formats."""
-    first, second = ({key_of(file.stem) for file in _files(pair[0])} for pair in found.pairs[:2])
-    return 2 * len(first & second) > len(first)
+    """Whether the first two folders hold the same image by the same name, as of one set in two formats."""
+    first, second = ({key_of(file.stem): file for file in _files(pair[0])} for pair in found.pairs[:2])
+    shared = sorted(first.keys() & second.keys())
+    try:
+        return bool(shared) and np.array_equal(read_image(first[shared[0]]), read_image(second[shared[0]]))
+    except UnetresError:
+        return False
 
 
 def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
