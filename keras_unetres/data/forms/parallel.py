@@ -135,8 +135,10 @@ def _are_twins(found: Parallel) -> bool:
     """Whether the first two folders hold the same image by the same name, as of one set in two formats."""
     first, second = ({key_of(file.stem): file for file in _files(pair[0])} for pair in found.pairs[:2])
     shared = sorted(first.keys() & second.keys())
+    if not shared or first[shared[0]].suffix == second[shared[0]].suffix:
+        return False
     try:
-        return bool(shared) and np.array_equal(read_image(first[shared[0]]), read_image(second[shared[0]]))
+        return np.array_equal(read_image(first[shared[0]]), read_image(second[shared[0]]))
     except UnetresError:
         return False
 
