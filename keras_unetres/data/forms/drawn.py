@@ -245,10 +245,10 @@ def _from_pixels(shape: Shape, size: tuple[int, int], file: Path) -> _Drawn:
     right, bottom = (int(value) for value in np.minimum(np.rint(last) + 1, size[::-1]))
     box = (left, top, max(0, right - left), max(0, bottom - top))
     inside = np.zeros((box[3], box[2]), bool)
-    for ring in shape.rings:
-        inside |= fill(ring, box)
-    for ring in shape.holes:
-        inside &= ~fill(ring, box)
+    for outer in shape.rings:
+        inside |= fill(outer, box)
+    for hole in shape.holes:
+        inside &= ~fill(hole, box)
     rows, columns = np.nonzero(inside)
     return _Drawn(len(rows), lambda: (rows + top) * size[1] + columns + left)
 
