@@ -24,7 +24,7 @@ from unetres_edge.errors import WeightsError
 from unetres_edge.files import make_folder, write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "imagenet.json"
-SETS: dict[str, dict[str, Any]] = {"camvid": {}, "dsb2018": {"masks_are": "instances"}}
+SETS: dict[str, dict[str, Any]] = {"camvid": {"ignore": 11}, "dsb2018": {"masks_are": "instances"}}
 COMMON = {"fit": "resize", "plan": False, "augment": "light", "ema": 0.9, "learning_rate": 1e-3}
 
 
