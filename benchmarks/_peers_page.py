@@ -15,8 +15,9 @@ Rows = list[dict[str, Any]]
 _HEAD = """# Beside other tools
 
 What you would take instead, on the same machine, with the same minutes, pictures and parts, and one count of the
-pixels for all. Each tool trains from nothing, by the settings of its makers, until the minutes are over. It is scored
-on pictures that no tool saw: its network in floats, and the file that its own export makes for a device.
+pixels for all. Each tool trains by the settings of its makers until the minutes are over, and downloads nothing: it
+starts from weights only where they come with its installation, as ours do for photographs, and the row says so. It is
+scored on pictures that no tool saw: its network in floats, and the file that its own export makes for a device.
 """
 
 _HOW = """

@@ -37,12 +37,13 @@ write_own_maps(file, "int8")
 with Segmenter(file, num_threads=job.threads) as segmenter:
     ms = job.milliseconds(lambda image: segmenter.segment(image.squeeze()))
 told = json.loads((run / "run.json").read_text())
+start = ", from ImageNet weights" if told["settings"]["network"]["weights"] else ""
 report(
     job,
     ("keras-unetres", "keras", "tensorflow"),
     seconds=seconds,
     steps=told["plan"]["epochs"] * told["plan"]["steps_per_epoch"],
     parameters=None,
-    settings=shlex.join(["unetres", "train", "DATA", "--out", "RUN", *settings]),
+    settings=shlex.join(["unetres", "train", "DATA", "--out", "RUN", *settings]) + start,
     files=[{"form": "int8", "kind": "LiteRT int8", "int8": True, "kb": kilobytes(file), "ms": ms}],
 )
