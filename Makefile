@@ -47,7 +47,7 @@ test-long: $(VENV)/.dev ## run the campaigns: hours
 
 test-web: $(VENV)/.dev $(WEB)/node_modules/.installed ## run the tests of the browser runtime and of the page for painting, in Node and in Chromium
 	@echo "==> test-web"
-	$(PYTEST) -m "slow or not slow" edge/tests/test_web.py edge/tests/test_web_browser.py tests/test_annotate_page.py tests/test_annotate_browser.py
+	$(PYTEST) -m "slow or not slow" edge/tests/test_web.py edge/tests/test_web_browser.py tests/test_annotate_page.py tests/test_annotate_browser.py tests/test_annotate_review_browser.py
 
 test-arm64: $(VENV)/.dev ## run the tests of the runtime on an emulated arm64 processor (needs Debian or Ubuntu on x86-64)
 	@echo "==> test-arm64"

@@ -5,7 +5,8 @@
 The sets are drawn cells, and dsb2018, isbi2012 and camvid (in four classes) below the folder that UNETRES_DATA names.
 Of each, 20 images are kept for the test; the robot paints on `--images` others, chosen at random. It draws as people
 do: `--strokes` strokes an image with a brush of 5 px, each a path of 20 to 60 px that stays in the region of one class
-where it can, jittered by 1 px; classes take turns, so that rare ones are painted; 2 in 100 are of a wrong class.
+where it can, jittered by 1 px; first one of each class, then each in the largest region that the forest, which answers
+every stroke, gets wrong; with `--blind` at random places, classes in turn. 2 in 100 are of a wrong class.
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
 `--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Minutes
@@ -84,10 +85,10 @@ def read_set(name: str, count: int, seed: int) -> tuple[tuple[str, ...], list[Pa
     return names, [pairs[at] for at in order[kept : kept + count]], [pairs[at] for at in order[:kept]]
 
 
-def draw_stroke(inside: np.ndarray, rng: np.random.Generator) -> list[list[float]]:
-    """Return the points of a path of 20 to 60 px that begins in a mask and stays in it where it can."""
-    deep = ndimage.binary_erosion(inside, iterations=BRUSH // 2)
-    ys, xs = np.nonzero(deep if deep.any() else inside)
+def draw_stroke(inside: np.ndarray, start: np.ndarray, rng: np.random.Generator) -> list[list[float]]:
+    """Return the points of a path of 20 to 60 px that begins in a part of a mask and stays in the mask where it can."""
+    deep = ndimage.binary_erosion(inside, iterations=BRUSH // 2) & start
+    ys, xs = np.nonzero(deep if deep.any() else start)
     at = rng.integers(len(ys))
     x, y, angle = float(xs[at]), float(ys[at]), rng.uniform(0, 2 * np.pi)
     points = [[x, y]]
@@ -106,18 +107,53 @@ def draw_stroke(inside: np.ndarray, rng: np.random.Generator) -> list[list[float
     return points
 
 
-def paint(project: Project, masks: dict[str, np.ndarray], strokes: int, rng: np.random.Generator) -> None:
-    """Paint on every image of a project."""
-    count = len(project.classes)
+def paint(project: Project, masks: dict[str, np.ndarray], given: argparse.Namespace, rng: np.random.Generator) -> None:
+    """Paint on every image of a project: each class once or twice, then, unless blind, where the forest is wrong."""
+    count, forest = len(project.classes), Corrected()
     for index, state in enumerate(project.images):
-        mask = masks[state.picture.stem]
+        mask, image = masks[state.picture.stem], read_image(project.picture_file(index))
         there = [value for value in range(count) if (mask == value).any()]
-        for number in range(strokes):
+        for number in range(given.strokes):
             value = there[number % len(there)]
-            points = draw_stroke(mask == value, rng)
+            start = mask == value
+            if not given.blind and number >= len(there):
+                start = forest.wrong(image, mask)
+                value = int(np.bincount(mask[start]).argmax())
+                start &= mask == value
+            points = draw_stroke(mask == value, start, rng)
             said = int(rng.integers(count)) if rng.random() < WRONG else value
             request = {"id": f"{index}-{number}", "tool": "brush", "class": said, "object": 0, "size": BRUSH}
             project.stroke(index, request | {"points": points})
+            if not given.blind:
+                forest.see(index, image, project.canvas(index).classes)
+
+
+class Corrected:
+    """The forest that answers every stroke, as far as a robot looks at it: where it is wrong on the image at hand."""
+
+    def __init__(self) -> None:
+        self._samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._of: tuple[np.ndarray, np.ndarray] | None = None  # the image that was described last
+
+    def _described(self, image: np.ndarray) -> np.ndarray:
+        if self._of is None or self._of[0] is not image:
+            self._of = (image, described(image))
+        return self._of[1]
+
+    def see(self, index: int, image: np.ndarray, classes: np.ndarray) -> None:
+        """Take note of what is painted on an image."""
+        self._samples[index] = samples_of(self._described(image), classes)
+
+    def wrong(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return the largest region (H, W) of one class that the forest gets wrong; of none, all that is known."""
+        found = predicted(fit_samples(list(self._samples.values())), self._described(image))
+        best, most = mask != IGNORE, 0
+        for value in np.unique(mask[mask != IGNORE]):
+            regions, count = ndimage.label((found != value) & (mask == value))
+            sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+            if count and sizes.max() > most:
+                best, most = regions == sizes.argmax() + 1, int(sizes.max())
+        return best
 
 
 def score(predict: Any, test: list[Pair], names: tuple[str, ...]) -> float:
@@ -128,19 +164,35 @@ def score(predict: Any, test: list[Pair], names: tuple[str, ...]) -> float:
     return float(confusion.mean_iou() or 0)
 
 
+def samples_of(whole: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and classes of at most 1500 painted pixels of each class of an image."""
+    rng, found = np.random.default_rng(0), []
+    for value in np.unique(classes[classes != IGNORE]):
+        at = np.argwhere(classes == value)
+        found.append(at[rng.permutation(len(at))[:1500]])
+    at = np.concatenate(found)
+    return whole[at[:, 0], at[:, 1]], classes[at[:, 0], at[:, 1]]
+
+
+def fit_samples(samples: list[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """Return the forest of the page, fitted to samples of several images."""
+    return fit_forest(np.concatenate([each[0] for each in samples]), np.concatenate([each[1] for each in samples]))
+
+
 def forest_of(project: Project) -> Any:
-    """Return a function from images to class maps, by a forest fitted to at most 1500 pixels of a class and image."""
-    rng, found, labels = np.random.default_rng(0), [], []
-    for index in range(len(project.images)):
-        whole = described(read_image(project.picture_file(index)))
-        classes = project.canvas(index).classes
-        for value in np.unique(classes[classes != IGNORE]):
-            at = np.argwhere(classes == value)
-            at = at[rng.permutation(len(at))[:1500]]
-            found.append(whole[at[:, 0], at[:, 1]])
-            labels.append(np.full(len(at), value))
-    model = fit_forest(np.concatenate(found), np.concatenate(labels))
-    return lambda image: model.predict(described(image).reshape(-1, found[0].shape[1])).reshape(image.shape[:2])
+    """Return a function from images to class maps, by a forest fitted to what is painted."""
+    model = fit_samples(
+        [
+            samples_of(described(read_image(project.picture_file(index))), project.canvas(index).classes)
+            for index in range(len(project.images))
+        ]
+    )
+    return lambda image: predicted(model, described(image))
+
+
+def predicted(model: Any, whole: np.ndarray) -> np.ndarray:
+    """Return the class map (H, W) of features (H, W, F)."""
+    return np.asarray(model.predict(whole.reshape(-1, whole.shape[-1])).reshape(whole.shape[:2]))
 
 
 def described(image: np.ndarray) -> np.ndarray:
@@ -220,7 +272,7 @@ def measure(name: str, given: argparse.Namespace, seed: int, folder: Path) -> di
     silent = lambda line: None  # noqa: E731
     make_project(folder / "project", pictures, names, None, find_pictures(pictures, silent), silent)
     with Project(folder / "project") as project:
-        paint(project, masks, given.strokes, np.random.default_rng(seed))
+        paint(project, masks, given, np.random.default_rng(seed))
         share = np.mean([(project.canvas(i).classes != IGNORE).mean() for i in range(len(project.images))])
         row: dict[str, Any] = {"images": len(to_paint), "test": len(test), "strokes": given.strokes * len(to_paint)}
         row["painted_percent"] = round(100 * float(share), 2)
@@ -241,6 +293,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--strokes", type=int, default=12, help="of an image")
+    parser.add_argument("--blind", action="store_true", help="strokes at random places, not where the forest is wrong")
     parser.add_argument("--minutes", type=float, default=5.0, help="of each training; 0 for none")
     parser.add_argument("--epochs", type=int, help="of each training, instead of minutes")
     parser.add_argument("--seeds", type=int, default=3)

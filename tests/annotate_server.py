@@ -16,6 +16,7 @@ from keras_unetres.painting import raster
 from keras_unetres.painting.access import Gate
 from keras_unetres.painting.pictures import png
 from keras_unetres.painting.project import Project, nearest_tile
+from keras_unetres.painting.review import Review
 from keras_unetres.painting.server import Helpers, make_app
 
 BRIGHT = 100  # of 255, from which a pixel is suggested to be class 1
@@ -85,6 +86,7 @@ def main() -> None:
     with Project(folder) as project:
         helpers = Helpers()
         helpers.forest = helpers.learner = Bright(project)
+        helpers.review, helpers.site = Review(folder), folder / "exports" / "site"
         helpers.order = lambda: [
             {"index": number, "score": 1.0 - number / 10, "why": why}
             for number, why in ((2, "the file is least sure here"), (1, "unlike what is painted"))

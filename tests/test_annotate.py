@@ -805,7 +805,7 @@ def test_a_network_learns_from_the_third_image_on_and_each_round_begins_with_the
         assert own.state()["state"] == "waiting" and "2 of 3 images" in own.state()["reason"]
         paint_images(project, 2, 4)
         wait_for(lambda: own.file.is_file() and own.predictions.ready)
-        wait_for(lambda: 5 in own.predictions.doubts)
+        wait_for(lambda: 5 in own.predictions.opinions)
         assert own.state()["round"] == 1 and "of 20 actions" in own.state()["reason"]
         data, _ = own.tile(5, "confidence", 0, (0, 0))
         assert np.asarray(Image.open(io.BytesIO(data))).shape == SHAPE

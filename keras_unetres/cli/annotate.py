@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> None:
         browser=settings.browser,
         learn=settings.learn,
         minutes=settings.minutes,
+        review=settings.review,
     )
 
 

@@ -76,6 +76,10 @@ class Classes:
             return self.ignore is not None
         return len(self.names) <= IGNORE and IGNORE in self.values.values()  # of images there may be more classes
 
+    def strange(self, stored: np.ndarray) -> np.ndarray:
+        """Return where stored mask values (H, W) are no class, (H, W) bool."""
+        return np.zeros(stored.shape, bool) if self.values is None else ~np.isin(stored, list(self.values))
+
     def ids(self, stored: np.ndarray) -> np.ndarray:
         """Map stored mask values (H, W) to uint8 class ids."""
         if self.values is None:

@@ -153,7 +153,7 @@ class Records:
         kept = 0
         for sample, look in zip(samples, looks, strict=True):
             kept += look.nbytes
-            self._kept.append(_record(sample, look, classes) if look.image is not None and kept <= _MEMORY else None)
+            self._kept.append(record_of(sample, look, classes) if look.image is not None and kept <= _MEMORY else None)
         self.in_memory = tuple(record is not None for record in self._kept)
 
     @property
@@ -174,13 +174,14 @@ class Records:
         look = look_at(sample, self._dataset, self.scaled)
         fault = look.fault or find_strange(sample, look.counts, self.classes, self._dataset)
         refuse([fault] if fault else [], "a sample has changed", self._dataset.root)
-        return _record(sample, look, self.classes)
+        return record_of(sample, look, self.classes)
 
     def __iter__(self) -> Iterator[Record]:
         return (self[i] for i in range(len(self)))
 
 
-def _record(sample: Sample, look: Look, classes: Classes) -> Record:
+def record_of(sample: Sample, look: Look, classes: Classes) -> Record:
+    """Return the record of a sample that was looked at, without a fault."""
     assert look.image is not None and look.mask is not None
     instances = look.mask if classes.values is None else look.instances
     if instances is not None and classes.ignore is not None:

@@ -97,13 +97,14 @@ class Found:
         path: the file.
         name: by which it is called.
         page: of a stack, or None.
-        mask: gives class ids and objects, or objects None, that painting starts from; None for nothing painted.
+        mask: gives class ids and objects, or objects None, that painting starts from, or None where they cannot be
+            read; None for nothing painted.
     """
 
     path: Path
     name: str
     page: int | None = None
-    mask: Callable[[], tuple[Any, Any]] | None = None
+    mask: Callable[[], tuple[Any, Any] | None] | None = None
 
 
 def is_project(folder: Path) -> bool:

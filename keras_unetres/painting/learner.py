@@ -24,7 +24,7 @@ from unetres_edge.files import make_folder, write_json
 
 from ..runs import RunFolder
 from .folder import FOLDER
-from .order import unpainted
+from .order import MOST_WANTED, unpainted
 from .predictions import Predictions
 from .project import Project
 from .snapshot import Snapshot, painted_images, write_snapshot
@@ -274,5 +274,5 @@ class Learner:
         except UnetresError as error:
             self._reason = str(error)
             return
-        for index in unpainted(self._project):
+        for index in (*unpainted(self._project), *painted_images(self._project)[:MOST_WANTED]):
             self.predictions.want(index, first=False)

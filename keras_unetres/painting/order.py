@@ -1,8 +1,8 @@
 """Which image to paint next: where the network is least sure, and what is unlike what is painted; each with a reason.
 
-Doubt is the share of pixels whose class has less than three quarters of the probability, by the newest file. How unlike
-an image is, is told without a network: by the distances between statistics of pictures, from each to the nearest
-painted one (farthest-first, Gonzalez 1985; Sener and Savarese 2018).
+The choice is that of `unetres next`, see `trust.choosing`: by the newest file, those of the lowest expected IoU that
+differ most from each other and from the painted ones. Without a file, those that differ, by the same statistics of
+pictures that tell unfamiliar ones.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unetres_edge.images.features import picture_features
+
+from ..trust.choosing import Pick, choose
 from .project import Project
 
 if TYPE_CHECKING:
-    from .predictions import Predictions
+    from .predictions import Opinion, Predictions
 
 MOST_WANTED = 200  # images that the network is asked about
 MOST_DESCRIBED = 2000
-_SIDE = 64  # px, of the picture that is described
+AT_A_TIME = 10  # that are chosen together; the others follow by their expected IoU
 _PATIENCE = 2.0  # seconds in which pictures are described for one answer; the next one goes on
-_SHARE = 0.5  # that distance counts beside doubt
+_UNLIKE = 0.5  # of the distance of the farthest
+_MOST_WARNINGS = 2
 
 
 def unpainted(project: Project) -> list[int]:
@@ -52,79 +56,76 @@ class Order:
         images = self._project.images
         count = min(len(images), MOST_DESCRIBED)
         painted = [i for i in range(count) if images[i].done or images[i].picture.ground]
-        begun = set(painted)
-        open_ones = [i for i in range(count) if i not in begun and not images[i].changed and not images[i].complete]
-        far = self._distances(open_ones, painted)
-        doubts = {} if self._predictions is None else dict(self._predictions.doubts)
-        rows = []
-        for index in open_ones:
-            distance, doubt = far.get(index, 0.0), doubts.get(index)
-            score = distance if doubt is None else (1 - _SHARE) * min(1.0, 4 * doubt[0]) + _SHARE * distance
-            why = []
-            if doubt is not None:
-                why.append(f"the network is unsure of {doubt[0]:.0%} of its pixels")
-            if index not in far:
-                why.append("its picture is not looked at yet: ask again")
-            elif not painted:
-                why.append("nothing is painted yet" + ("; it is the most like all others" if distance == 1 else ""))
-            elif distance >= 0.5:
-                why.append("it is unlike all that is painted")
-            if not why:
-                why.append("it is like what is painted")
-            box = None if doubt is None or doubt[0] == 0 else list(doubt[1])
-            rows.append({"index": index, "score": round(float(score), 4), "why": "; ".join(why), "box": box})
-        for index in painted:  # what is begun, where the network is unsure of the rest
-            doubt = doubts.get(index)
-            if doubt is not None and not images[index].complete:
-                score = min(1.0, 4 * doubt[0]) / 2
-                why_text = f"begun; the network is unsure of {doubt[0]:.0%} of its pixels"
-                rows.append({"index": index, "score": round(score, 4), "why": why_text, "box": list(doubt[1])})
-        return sorted(rows, key=lambda row: (-row["score"], row["index"]))
-
-    def _distances(self, others: list[int], painted: list[int]) -> dict[int, float]:
-        """Return how far each image is from the nearest painted one, the farthest 1; with none, how near the middle."""
-        known = {index: self._described(index) for index in (*painted, *others)}
-        usable = [index for index in others if known[index] is not None]
-        rows = np.array([known[index] for index in usable], np.float64)
-        if not len(usable):
-            return {}
-        base = np.array([known[index] for index in painted if known[index] is not None], np.float64)
-        everything = np.concatenate([rows, base]) if len(base) else rows
-        spread = everything.std(0)
-        spread[spread == 0] = 1
-        rows = rows / spread
-        if len(base):
-            found = np.sqrt(((rows[:, None] - (base / spread)[None]) ** 2).sum(-1)).min(1)
+        begun = [i for i in painted if not images[i].complete]
+        others = set(painted)
+        free = [i for i in range(count) if i not in others and not images[i].changed and not images[i].complete]
+        opinions = {} if self._predictions is None else dict(self._predictions.opinions)
+        told = [index for index in free if index in opinions]
+        if told:
+            rows = _by_network(told, [index for index in painted if index in opinions], opinions)
+            rows[AT_A_TIME:AT_A_TIME] = _of_begun(begun, opinions)
+            rows += [_row(index, "the network has not looked at it yet") for index in free if index not in opinions]
         else:
-            away = np.sqrt(((rows - np.median(rows, 0)) ** 2).sum(-1))
-            found = away.max() - away
-        most = found.max()
-        return {index: float(value / most) if most else 0.0 for index, value in zip(usable, found, strict=True)}
+            rows = [*self._by_pictures(free, painted), *_of_begun(begun, opinions)]
+        for place, row in enumerate(rows):
+            row["score"] = round(1 - place / len(rows), 4)
+        return rows
+
+    def _by_pictures(self, free: list[int], painted: list[int]) -> list[dict[str, Any]]:
+        """Return images in the order in which their pictures differ from the painted ones and from each other."""
+        known = {index: self._described(index) for index in (*painted, *free)}
+        usable = [index for index in free if known[index] is not None]
+        labelled = [known[index] for index in painted if known[index] is not None]
+        rows = []
+        if usable:
+            looks = np.array([known[index] for index in usable])
+            picks = choose(None, looks, np.array(labelled).reshape(-1, looks.shape[1]), len(usable))
+            most = max((pick.distance or 0.0 for pick in picks), default=0.0)
+            rows = [_row(usable[pick.place], _of_picture(pick, most, bool(labelled))) for pick in picks]
+        unseen = [index for index in free if known[index] is None]
+        return rows + [_row(index, "its picture is not looked at yet: ask again") for index in unseen]
 
     def _described(self, index: int) -> np.ndarray | None:
-        """Return statistics of a picture, made once: means, spreads and slopes of its channels, and of its quarters."""
+        """Return statistics of a picture, made once; None where there is no time for it, or it cannot be read."""
         if index not in self._known:
             if time.monotonic() > self._until:
                 return None
             try:
-                self._known[index] = describe(self._small(index))
+                file = self._project.picture_file(index)
+                self._known[index] = picture_features(self._project.pictures.in_colours(file))
             except Exception:  # a picture that cannot be read is named when it is opened
                 return None
         return self._known[index]
 
-    def _small(self, index: int) -> np.ndarray:
-        path, picture = self._project.picture_file(index), self._project.image(index).picture
-        level = max(0, (min(picture.width, picture.height) // _SIDE).bit_length() - 1)
-        values = self._project.pictures.level(path, level).astype(np.float32)
-        return values / np.float32(255 if picture.dtype == "uint8" else 65535 if picture.dtype == "uint16" else 1)
+
+def _row(index: int, why: str, box: Any = None) -> dict[str, Any]:
+    return {"index": index, "score": 0.0, "why": why, "box": None if box is None else list(box)}
 
 
-def describe(values: np.ndarray) -> np.ndarray:
-    """Return statistics of (H, W, C) float32 that tell kinds of pictures apart, the same number for any size."""
-    grey = values[..., :3].mean(-1)
-    down, right = np.diff(grey, axis=0), np.diff(grey, axis=1)
-    marks = np.percentile(grey, (1, 10, 25, 50, 75, 90, 99))
-    colour = values[..., :3].mean((0, 1))
-    colour = np.pad(colour, (0, 3 - len(colour)), mode="edge")
-    slopes = [np.abs(part).mean() if part.size else 0.0 for part in (down, right)]
-    return np.array([*marks, *colour, grey.std(), *slopes], np.float64)
+def _of_picture(pick: Pick, most: float, beside: bool) -> str:
+    if pick.distance is None:
+        return "nothing is painted yet; it is the most like all others"
+    if pick.distance >= _UNLIKE * most:
+        return "it is unlike all that is painted" if beside else "it is unlike those before it"
+    return "it is like what is painted" if beside else "it is like those before it"
+
+
+def _by_network(told: list[int], painted: list[int], opinions: dict[int, Opinion]) -> list[dict[str, Any]]:
+    """Return images by what the newest file thinks of them."""
+    values = np.array([opinions[index].expected_iou for index in told])
+    looks = np.array([opinions[index].look for index in told])
+    labelled = np.array([opinions[index].look for index in painted]).reshape(-1, looks.shape[1])
+    chosen = [told[pick.place] for pick in choose(values, looks, labelled, AT_A_TIME)]
+    rest = [told[place] for place in np.argsort(values, kind="stable") if told[place] not in set(chosen)]
+    return [_row(index, _opinion(opinions[index]), opinions[index].where) for index in (*chosen, *rest)]
+
+
+def _opinion(opinion: Opinion) -> str:
+    return "; ".join([f"the network expects an IoU of {opinion.expected_iou:.2f}", *opinion.warnings[:_MOST_WARNINGS]])
+
+
+def _of_begun(begun: list[int], opinions: dict[int, Opinion]) -> list[dict[str, Any]]:
+    """Return images that are painted in part, where the network is unsure of the rest."""
+    known = [index for index in begun if index in opinions and opinions[index].where is not None]
+    known.sort(key=lambda index: opinions[index].expected_iou)
+    return [_row(index, f"begun; {_opinion(opinions[index])}", opinions[index].where) for index in known]

@@ -137,6 +137,17 @@ class Pictures:
         """Return the usual contrast of each channel: 0 and 255 of 8 bits, else the 1st and the 99th percentile."""
         return self._find(path).limits
 
+    def in_colours(self, path: Path) -> np.ndarray:
+        """Return (H, W, 3) uint8 of a picture in its usual contrast: its first three channels, or one three times.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        held = self._find(path)
+        values = held.levels[0]
+        shown = (0, 1, 2) if values.shape[2] > 2 else (0, 0, 0)
+        return np.stack([_stretched(values[..., channel], *held.limits[channel]) for channel in shown], axis=-1)
+
     def tile(
         self,
         path: Path,

@@ -1,6 +1,7 @@
 """What the newest file of the network says of images: predicted one at a time, in a thread, through the runtime.
 
-The runtime is the one that a device runs, so that what is seen here is what it will give.
+The runtime is the one that a device runs, so that what is seen here is what it will give. Pictures of more than
+`MOST_PIXELS` are predicted block by block, those blocks first that are on the screen: see `blocks`.
 """
 
 from __future__ import annotations
@@ -15,20 +16,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import UnetresError, UsageError
+from unetres_edge.images.decode import read_image
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.objects.morphology import connected
 
+from .blocks import Blocks, Place, shown_part
 from .forest import choose_part
 from .pictures import png
 from .project import Project, nearest_tile
 from .raster import Box
 
 if TYPE_CHECKING:
-    from unetres_edge import Segmenter
+    from unetres_edge import Result, Segmenter
 
 MOST_PIXELS = 16_000_000  # of a picture that is predicted as a whole
 _MOST_KEPT = 12  # predictions
 _DOUBTFUL = 0.75  # a pixel whose class has less probability is one to look at
 _REGION = 256  # px, side of the parts of an image that are compared
+_SAMPLED = 3  # blocks down and across a large picture by which it is judged
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a file thinks of an image.
+
+    Args:
+        expected_iou: that its probabilities promise, see `Result.expected_iou`.
+        look: (F,) what the image looks like to it, see `trust.choosing.look_of`.
+        warnings: what is unlike the training images, in words.
+        where: the box in which most pixels are doubtful; None where none is.
+    """
+
+    expected_iou: float
+    look: np.ndarray
+    warnings: tuple[str, ...]
+    where: Box | None
 
 
 @dataclass(frozen=True)
@@ -39,15 +61,13 @@ class Prediction:
         classes: (H, W) uint8.
         confidence: (H, W) uint8, the probability of the class in 255ths.
         objects: (H, W) uint16 numbers of objects.
-        doubt: share of pixels whose class is doubtful.
-        where: the box in which most of them are.
+        opinion: what it thinks of the image.
     """
 
     classes: np.ndarray
     confidence: np.ndarray
     objects: np.ndarray
-    doubt: float
-    where: Box
+    opinion: Opinion
 
 
 class Predictions:
@@ -64,7 +84,8 @@ class Predictions:
         self._segmenter: Segmenter | None = None
         self._version = 0
         self._made: OrderedDict[int, Prediction] = OrderedDict()
-        self.doubts: dict[int, tuple[float, Box]] = {}
+        self._blocks = Blocks()
+        self.opinions: dict[int, Opinion] = {}
         self._wanted: deque[int] = deque()
         self._failed: dict[int, str] = {}
         self._ended = False
@@ -99,15 +120,17 @@ class Predictions:
             self._segmenter, _old = made, self._segmenter
             self._version += 1
             self._made.clear()
-            self.doubts.clear()
+            self._blocks.clear()
+            self.opinions = {}
             self._failed.clear()
             self._condition.notify()
         self._project.tell({"network": None, "version": self._version})
 
     def want(self, index: int, first: bool = True) -> None:
-        """Ask for the prediction of an image; an event tells when it is there."""
+        """Ask for the prediction of an image, of a large one for what the file thinks of it; an event tells of it."""
         with self._condition:
-            if index in self._made or (index in self._wanted and not first) or index in self._failed:
+            known = index in self.opinions if self._is_large(index) else index in self._made
+            if known or (index in self._wanted and not first) or index in self._failed:
                 return
             if index in self._wanted:
                 self._wanted.remove(index)
@@ -117,25 +140,38 @@ class Predictions:
                 self._wanted.append(index)
             self._condition.notify()
 
+    def _is_large(self, index: int) -> bool:
+        picture = self._project.image(index).picture
+        return picture.width * picture.height > MOST_PIXELS
+
+    def _shape(self, index: int) -> tuple[int, int]:
+        picture = self._project.image(index).picture
+        return picture.height, picture.width
+
+    def _check_can(self, index: int) -> None:
+        """Raise UsageError if there is no file, or it cannot see an image.
+
+        Raises:
+            UsageError: so it is.
+        """
+        if not self.ready:
+            raise UsageError("no network is trained yet", fix="paint more, or start the training", kind="no-answer")
+        failed = self._failed.get(index)
+        if failed:
+            raise UsageError(f"the network cannot see this image: {failed}", kind="no-answer")
+
     def find(self, index: int) -> Prediction:
-        """Return the prediction of an image.
+        """Return the prediction of an image that is not large.
 
         Raises:
             UsageError: there is none yet; it is asked for.
         """
-        picture = self._project.image(index).picture
         with self._condition:
             found = self._made.get(index)
             if found is not None:
                 self._made.move_to_end(index)
                 return found
-            failed = self._failed.get(index)
-        if not self.ready:
-            raise UsageError("no network is trained yet", fix="paint more, or start the training", kind="no-answer")
-        if failed:
-            raise UsageError(f"the network cannot see this image: {failed}", kind="no-answer")
-        if picture.width * picture.height > MOST_PIXELS:
-            raise UsageError("the picture is too large to be predicted as a whole", kind="no-answer")
+        self._check_can(index)
         self.want(index)
         raise UsageError("the prediction is being made", fix="wait for the event", kind="no-answer")
 
@@ -145,6 +181,14 @@ class Predictions:
         Raises:
             UsageError: there is no prediction yet, or no such tile.
         """
+        if self._is_large(index):
+            self._check_can(index)
+            with self._condition:
+                values, missing = self._blocks.tile(index, self._shape(index), of, level, place)
+                if missing:
+                    self._blocks.want(missing)
+                    self._condition.notify()
+            return png(values), self._version
         found = self.find(index)
         values = found.classes if of == "network" else found.confidence
         return png(nearest_tile(values, level, place)), self._version
@@ -155,24 +199,10 @@ class Predictions:
         Raises:
             UsageError: there is no prediction.
         """
-        found = self.find(index)
         with_objects = values.get("objects", False) is True
-        point = values.get("point")
-        classes = found.classes
-        if with_objects and isinstance(point, list) and len(point) == 2 and all(type(n) in (int, float) for n in point):
-            x, y = int(point[0]), int(point[1])
-            inside = 0 <= x < classes.shape[1] and 0 <= y < classes.shape[0]
-            number = int(found.objects[y, x]) if inside else 0
-            if number:
-                classes = np.where(found.objects == number, classes, IGNORE).astype(np.uint8)
-                rows, columns = (np.flatnonzero((classes != IGNORE).any(axis)) for axis in (1, 0))
-                box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-                values = {"box": box}
-        part, _, place = choose_part(classes, values)
+        part, numbers, place = self._chosen(index, values, with_objects)
         if not with_objects:
             return part, None, place
-        x0, y0, x1, y1 = place
-        numbers = found.objects[y0:y1, x0:x1].astype(np.int64)
         numbers[part == IGNORE] = 0
         with self._project.lock:
             last = self._project.canvas(index).last_object
@@ -182,30 +212,130 @@ class Predictions:
             raise UsageError("no numbers are left for so many objects", found=int(fresh.max()))
         return part, fresh[at].reshape(numbers.shape).astype(np.uint16), place
 
+    def _chosen(self, index: int, values: Mapping[str, Any], with_objects: bool) -> tuple[np.ndarray, np.ndarray, Box]:
+        """Return the classes that are to be accepted, 255 elsewhere, numbers of objects, and where they lie."""
+        if self._is_large(index):
+            self._check_can(index)
+            seen = shown_part(values, self._shape(index))
+            with self._condition:
+                classes = self._blocks.classes(index, seen)
+            part, _, (x0, y0, x1, y1) = choose_part(classes, _moved(values, seen))
+            inside = (part != IGNORE) & (part != self._project.background)
+            place = (x0 + seen[0], y0 + seen[1], x1 + seen[0], y1 + seen[1])
+            return part, connected(inside, 8).astype(np.int64), place
+        found, point = self.find(index), values.get("point")
+        classes = found.classes
+        if with_objects and isinstance(point, list) and len(point) == 2 and all(type(n) in (int, float) for n in point):
+            x, y = int(point[0]), int(point[1])
+            inside_it = 0 <= x < classes.shape[1] and 0 <= y < classes.shape[0]
+            number = int(found.objects[y, x]) if inside_it else 0
+            if number:
+                classes = np.where(found.objects == number, classes, IGNORE).astype(np.uint8)
+                rows, columns = (np.flatnonzero((classes != IGNORE).any(axis)) for axis in (1, 0))
+                box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+                values = {"box": box}
+        part, _, place = choose_part(classes, values)
+        x0, y0, x1, y1 = place
+        return part, found.objects[y0:y1, x0:x1].astype(np.int64), place
+
     def _work(self) -> None:
         while True:
             with self._condition:
-                while not self._ended and not (self._wanted and self._segmenter is not None):
+                while not self._ended and not (self._segmenter and (self._wanted or self._blocks.wanted)):
                     self._condition.wait()
                 if self._ended:
                     return
-                index, segmenter, version = self._wanted.popleft(), self._segmenter, self._version
+                segmenter, version = self._segmenter, self._version
+                block = self._blocks.next()
+                index = block[0] if block else self._wanted.popleft()
             assert segmenter is not None
             try:
-                made = predict(segmenter, self._project.picture_file(index))
+                if block:
+                    self._predict_block(segmenter, version, block)
+                elif self._is_large(index):
+                    self._judge_large(segmenter, version, index)
+                else:
+                    self._predict(segmenter, version, index)
             except UnetresError as error:
                 with self._condition:
                     self._failed[index] = error.message
-                continue
-            with self._condition:
-                if version != self._version:
-                    self._wanted.append(index)
-                    continue
-                self._made[index] = made
-                self.doubts[index] = (made.doubt, made.where)
-                while len(self._made) > _MOST_KEPT:
-                    self._made.popitem(last=False)
-            self._project.tell({"network": index, "version": version})
+                    self._blocks.forget(index)
+
+    def _predict(self, segmenter: Segmenter, version: int, index: int) -> None:
+        made = predict(segmenter, self._project.picture_file(index))
+        with self._condition:
+            if version != self._version:
+                self._wanted.append(index)
+                return
+            self._made[index] = made
+            self.opinions[index] = made.opinion
+            while len(self._made) > _MOST_KEPT:
+                self._made.popitem(last=False)
+        self._project.tell({"network": index, "version": version})
+
+    def _pixels(self, index: int) -> np.ndarray:
+        pixels = self._project.pictures.level(self._project.picture_file(index), 0)
+        return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+
+    def _predict_block(self, segmenter: Segmenter, version: int, block: Place) -> None:
+        """Predict a block of a large picture, and tell of those that are done, a few at a time."""
+        result, inner, _ = block_result(segmenter, self._pixels(block[0]), block)
+        assert result.confidence is not None
+        with self._condition:
+            if version != self._version:
+                return
+            self._blocks.put(block, result.class_map[inner], levels_of(result.confidence[inner]))
+            boxes = self._blocks.say()
+        for box in boxes:
+            self._project.tell({"network": block[0], "version": version, "box": list(box)})
+
+    def _judge_large(self, segmenter: Segmenter, version: int, index: int) -> None:
+        """Judge a large picture by some of its blocks."""
+        pixels, found = self._pixels(index), []
+        for place in Blocks.spread(index, self._shape(index), _SAMPLED):
+            result, inner, part = block_result(segmenter, pixels, place, scores=True)
+            found.append((opinion_of(segmenter, result, part), place, inner, result))
+        opinion, place, inner, result = min(found, key=lambda each: each[0].expected_iou)
+        assert result.confidence is not None
+        x, y = Blocks.corner(place)
+        where = _densest(result.confidence[inner] < _DOUBTFUL)
+        box = None if where is None else (where[0] + x, where[1] + y, where[2] + x, where[3] + y)
+        mean = float(np.mean([each[0].expected_iou for each in found]))
+        look = np.mean([each[0].look for each in found], axis=0)
+        with self._condition:
+            if version == self._version:
+                self.opinions[index] = Opinion(mean, look, opinion.warnings, box)
+        self._project.tell({"network": index, "version": version, "box": None})
+
+
+def block_result(
+    segmenter: Segmenter, pixels: np.ndarray, place: Place, scores: bool = False
+) -> tuple[Result, tuple[slice, slice], np.ndarray]:
+    """Return what a file says of a block, where the block lies in that, and the pixels that it saw.
+
+    A network that sees the world at its own scale gets what is around the block, too; one for whose size pictures are
+    scaled gets the block alone, which is what it was trained on (`snapshot`).
+    """
+    rows, columns = Blocks.slices(place, pixels.shape[:2])
+    rim = 0 if segmenter.card.preprocessing.fit != "crop" else max(segmenter.card.halo or 0, segmenter.overlap)
+    top, left = max(0, rows.start - rim), max(0, columns.start - rim)
+    part = pixels[top : rows.stop + rim, left : columns.stop + rim]
+    inner = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    return segmenter.segment(part, confidence=True, scores=scores), inner, part
+
+
+def levels_of(confidence: np.ndarray) -> np.ndarray:
+    """Return probabilities in 255ths, uint8."""
+    return np.rint(255 * np.clip(confidence, 0, 1)).astype(np.uint8)
+
+
+def opinion_of(segmenter: Segmenter, result: Result, image: np.ndarray) -> Opinion:
+    """Return what a file thinks of an image (H, W) or (H, W, C), of which it gave a result with scores."""
+    from ..trust.choosing import look_of
+
+    assert result.confidence is not None
+    look = look_of(segmenter.card, image, result.class_map)
+    return Opinion(result.expected_iou(), look, result.warnings, _densest(result.confidence < _DOUBTFUL))
 
 
 def predict(segmenter: Segmenter, file: Path) -> Prediction:
@@ -216,17 +346,30 @@ def predict(segmenter: Segmenter, file: Path) -> Prediction:
     """
     from unetres_edge.objects.separate import find_instances
 
-    result = segmenter.segment(file, scores=True, confidence=True)
+    image = read_image(file, stacked=segmenter.card.stacked)
+    result = segmenter.segment(image, scores=True, confidence=True)
     assert result.confidence is not None
-    confidence = np.rint(255 * np.clip(result.confidence, 0, 1)).astype(np.uint8)
     objects = find_instances(result).labels
     objects = np.where(objects < 2**16, objects, 0).astype(np.uint16)
-    doubtful = result.confidence < _DOUBTFUL
-    return Prediction(result.class_map, confidence, objects, float(doubtful.mean()), _densest(doubtful))
+    opinion = opinion_of(segmenter, result, image)
+    return Prediction(result.class_map, levels_of(result.confidence), objects, opinion)
 
 
-def _densest(doubtful: np.ndarray) -> Box:
-    """Return the square in which most of a mask is true."""
+def _moved(values: Mapping[str, Any], seen: Box) -> dict[str, Any]:
+    """Return a request whose places are those of a part of the picture."""
+    point, box = values.get("point"), values.get("box")
+    moved = dict(values)
+    if point is not None:
+        moved["point"] = [point[0] - seen[0], point[1] - seen[1]]
+    if box is not None:
+        moved["box"] = [box[0] - seen[0], box[1] - seen[1], box[2] - seen[0], box[3] - seen[1]]
+    return moved
+
+
+def _densest(doubtful: np.ndarray) -> Box | None:
+    """Return the square in which most of a mask is true; None where nothing is."""
+    if not doubtful.any():
+        return None
     height, width = doubtful.shape
     best, place = -1, (0, 0)
     for y in range(0, height, _REGION // 2):

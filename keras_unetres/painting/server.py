@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
 from unetres_edge.images.preprocessing import IGNORE
+from unetres_edge.web.server import HEADERS as RUN_HEADERS  # with a camera, threads and WebAssembly
 
 from .access import Gate
 from .project import Project
@@ -42,7 +44,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-_TYPES |= {".json": "application/json", ".png": "image/png"}
+_TYPES |= {".json": "application/json", ".png": "image/png", ".wasm": "application/wasm"}
 _STATUS = {
     "no-such-image": 404,
     "no-such-tile": 404,
@@ -62,6 +64,8 @@ class Helpers:
     learner: Any = None
     order: Any = None
     export: Any = None
+    review: Any = None
+    site: Path | None = None  # where the page lies that runs the exported file
 
 
 def make_app(project: Project, gate: Gate, helpers: Helpers | None = None) -> ASGIApp:
@@ -132,6 +136,9 @@ class _Server:
             ("POST", "/api/learner", self._steer_learner),
             ("GET", "/api/next", self._next),
             ("POST", "/api/export", self._export),
+            ("GET", "/api/review", self._review),
+            ("POST", "/api/review", self._mark),
+            ("GET", "/run/{name:path}", self._run),
         ]
         app = Starlette(routes=[Route(path, _answering(handler), methods=[method]) for method, path, handler in routes])
         app.add_exception_handler(404, _refuse_unknown)
@@ -155,6 +162,7 @@ class _Server:
             return made | {
                 "token": self._gate.token,
                 "forest": self._helpers.forest is not None,
+                "runs": self._helpers.site is not None and (self._helpers.site / "index.html").is_file(),
                 "learner": {"state": "none"} if learner is None else learner.state(),
             }
 
@@ -251,6 +259,32 @@ class _Server:
         if self._helpers.export is None:
             raise UsageError("this server exports nothing", kind="no-answer")
         return JSONResponse(await run_in_threadpool(self._helpers.export, values.get("form")))
+
+    async def _review(self, request: Request) -> Response:
+        review = self._helpers.review
+        return JSONResponse([] if review is None else await run_in_threadpool(review.rows))
+
+    async def _mark(self, request: Request) -> Response:
+        values = await _body(request)
+        if self._helpers.review is None:
+            raise UsageError("there is nothing to look at", kind="no-answer")
+        row = await run_in_threadpool(self._helpers.review.mark, values)
+        self._project.tell({"review": row})
+        return JSONResponse(row)
+
+    async def _run(self, request: Request) -> Response:
+        """Return a file of the page that runs the exported network in the browser: the runtime's own page."""
+        folder, name = self._helpers.site, request.path_params["name"] or "index.html"
+        here = set()
+        if folder is not None:
+            found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+            here = {path.relative_to(folder).as_posix() for path in found}
+        if folder is None or name not in here:
+            raise UsageError(
+                "no such part of the page that runs a file", found=name, fix="export a .tflite", kind="no-answer"
+            )
+        kind = _TYPES.get(Path(name).suffix, "application/octet-stream")
+        return Response((folder / name).read_bytes(), media_type=kind, headers=RUN_HEADERS)
 
     async def _events(self, request: Request) -> Response:
         loop = asyncio.get_running_loop()

@@ -467,3 +467,6 @@ class AnnotateSettings(Settings):
     minutes: float = like(
         FitSettings, "minutes", default=3.0, help="length of each training beside the painting", unset=""
     )
+    review: tuple[str, ...] | None = setting(
+        None, "reports of `check --json` and `suspects --json`: the page goes from place to place", metavar="JSON"
+    )

@@ -14,22 +14,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.errors import DataError, FileSystemError, ModelError, UsageError
+from unetres_edge.errors import FileSystemError, ModelError, UnetresError, UsageError
 from unetres_edge.files import make_folder
 from unetres_edge.terminal import counted
 from unetres_edge.web.access import LOOPBACK, is_loopback
 
 from ..choices.arguments import checks_kinds
-from ..painting.folder import CLASSES, Found, check_classes, find_pictures, is_project, make_project, read_project
+from ..painting.folder import CLASSES, check_classes, find_pictures, is_project, make_project, read_project
+from ..painting.review import Review, add_places, places_of, read_reports
 from ..settings import AnnotateSettings
+from .annotate_source import Opened, open_to_correct
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..data.records import Records
     from ..painting.learner import Learner
     from ..painting.project import Project
 
+EXPORTS, SITE = "exports", "site"  # folders of a project
+MOST_SAMPLE = 4_000_000  # px of the picture that the page offers to try
 _EXTRA = "pip install 'keras-unetres[annotate]'"
 
 
@@ -44,6 +45,7 @@ def annotate(
     browser: bool = AnnotateSettings.browser,
     learn: bool = AnnotateSettings.learn,
     minutes: float = AnnotateSettings.minutes,
+    review: Sequence[str | os.PathLike[str]] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Paint masks in a browser, until Ctrl-C; the project's folder is a data set that `check` and `train` read.
@@ -57,6 +59,7 @@ def annotate(
         browser: open the page in the browser of this machine.
         learn: train a network beside the painting.
         minutes: length of each such training.
+        review: reports of `unetres check --json` and `unetres suspects --json`, whose places are to be looked at.
         say: called with lines for the user.
 
     Raises:
@@ -73,6 +76,9 @@ def annotate(
     from ..painting.start import Start, read_start, write_start
 
     folder = prepare_project(pictures, out, classes, say)
+    if review:
+        added = add_places(folder, read_reports(folder, [Path(file) for file in review]))
+        say(f"review     {counted(added, 'new place')} to look at")
     with Project(folder, say) as project, ExitStack() as closing:
         about = f"{counted(len(project.images), 'image')}, {', '.join(project.classes)}"
         say(f"project    {folder}: {about}")
@@ -97,6 +103,8 @@ def annotate(
             closing.callback(helpers.learner.close)
             predictions = helpers.learner.predictions
         helpers.order = Order(project, predictions)
+        helpers.review = Review(folder)
+        helpers.site = folder / EXPORTS / SITE
         helpers.export = lambda form: export_form(project, form, helpers.learner)
         app = make_app(project, gate, helpers)
         say(f"serving    {address} (Ctrl-C ends it)")
@@ -128,7 +136,7 @@ def export_form(project: Project, form: object, learner: Learner | None) -> dict
     run = None if learner is None else learner.finished_run()
     if run is None:
         raise UsageError("no network is trained yet", fix="paint more, and start the training", kind="no-answer")
-    file = project.folder / "exports" / "model.tflite"
+    file = project.folder / EXPORTS / "model.tflite"
     make_folder(file.parent)
     words = [sys.executable, "-m", "keras_unetres.cli", "export", str(run), "--out", str(file), "--overwrite"]
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -138,7 +146,33 @@ def export_form(project: Project, form: object, learner: Learner | None) -> dict
         fix = "paint more and train on; or export it as it is: unetres export RUN --out model.tflite --max-drop 5"
         raise ModelError(said.removeprefix("error: "), file=run, fix=fix)
     receipt = file.with_name("model.receipt.html")
-    return {"path": str(file), "images": 0, "note": f"the receipt is {receipt}"}
+    page, why = write_site(file, project)
+    return {"path": str(file), "images": 0, "note": f"the receipt is {receipt}{why and f'; {why}'}", "page": page}
+
+
+def write_site(file: Path, project: Project) -> tuple[str, str]:
+    """Write the runtime's page with a file, for the server to show; return its address, and why there is none.
+
+    Args:
+        file: the `.tflite`.
+        project: of which the page offers an image to try.
+    """
+    from unetres_edge.web import write_web
+
+    folder = file.with_name(SITE)
+    sample = next(
+        (
+            project.picture_file(index)
+            for index, state in enumerate(project.images)
+            if state.picture.dtype == "uint8" and state.picture.width * state.picture.height <= MOST_SAMPLE
+        ),
+        None,
+    )
+    try:
+        write_web(file, folder, overwrite=True, offline=False, sample=sample, say=lambda line: None)
+    except UnetresError as error:
+        return "", f"no page that runs it here: {error}; unetres-edge web {shlex.quote(str(file))} makes one"
+    return "/run/", ""
 
 
 def has_forest() -> bool:
@@ -186,21 +220,32 @@ def prepare_project(
         if inner.resolve().is_relative_to(outer.resolve()):
             fix = "name a folder beside the pictures"
             raise UsageError("the project and the pictures lie in each other", file=folder, found=source, fix=fix)
-    own_names, colors, found = _find(source, say)
+    opened = _open_source(source, say)
     if is_project(folder):
         _refuse_other_classes(folder, classes)
         names = read_project(folder).classes
-        if own_names is not None and names != own_names:
-            raise UsageError("the project has other classes", file=folder, expected=names, found=own_names)
+        if opened.classes is not None and names != opened.classes:
+            raise UsageError("the project has other classes", file=folder, expected=names, found=opened.classes)
     else:
-        names = check_classes(classes or own_names or CLASSES, folder)
-        if own_names is not None and names != own_names:
-            expected = ", ".join(own_names)
+        names = check_classes(classes or opened.classes or CLASSES, folder)
+        if opened.classes is not None and names != opened.classes:
+            expected = ", ".join(opened.classes)
             raise UsageError(
                 "the data set has classes of its own", file=source, expected=expected, fix="drop --classes"
             )
-    make_project(folder, source, names, colors, found, say)
+    make_project(folder, source, names, opened.colors, opened.found, say)
+    if opened.report is not None:
+        add_places(folder, places_of(folder, opened.report, opened.boxes))
     return folder
+
+
+def _open_source(source: Path, say: Callable[[str], None]) -> Opened:
+    """Return the pictures of a folder, or the images of a data set with its masks."""
+    from ..data.forms import has_masks
+
+    if source.is_dir() and not (source / "dataset.yaml").is_file() and not has_masks(source):
+        return Opened(find_pictures(source, say))
+    return open_to_correct(source, say)
 
 
 def _refuse_other_classes(folder: Path, classes: Sequence[str] | None) -> None:
@@ -209,63 +254,6 @@ def _refuse_other_classes(folder: Path, classes: Sequence[str] | None) -> None:
         fix = "drop --classes, or make another project with --out"
         found = " ".join(classes)
         raise UsageError("the project has other classes", file=folder, expected=" ".join(own), found=found, fix=fix)
-
-
-def _find(
-    source: Path, say: Callable[[str], None]
-) -> tuple[tuple[str, ...] | None, Sequence[tuple[int, int, int]] | None, list[Found]]:
-    """Return class names and colours, None where there are no masks, and the pictures."""
-    from ..data.forms import has_masks
-
-    if source.is_dir() and not (source / "dataset.yaml").is_file() and not has_masks(source):
-        return None, None, find_pictures(source, say)
-    return _of_data_set(source, say)
-
-
-def _of_data_set(
-    source: Path, say: Callable[[str], None]
-) -> tuple[tuple[str, ...], Sequence[tuple[int, int, int]], list[Found]]:
-    """Return what a data set with masks begins with."""
-    from ..data.dataset import open_dataset
-    from ..data.records import read_records
-    from ..data.sources import ImageFile
-
-    dataset = open_dataset(source, task="segment")
-    parts = list(dataset.splits)
-    by_part = read_records(dataset, parts, progress=False)
-    classes = by_part[parts[0]].classes
-    names = [sample.name for records in by_part.values() for sample in records.samples]
-    say(f"note       {source} has masks: {len(names)} are read and copied, to be corrected in the project")
-    found = []
-    for part, records in by_part.items():
-        for index, sample in enumerate(records.samples):
-            image = sample.image
-            if not isinstance(image, ImageFile):
-                fix = "save them as PNG or TIFF"
-                raise DataError("pictures that are no files cannot be linked to", file=image.file, fix=fix)
-            name = f"{part}/{sample.name}" if names.count(sample.name) > 1 else sample.name
-            found.append(Found(image.file, name, image.page, _mask_of(records, index)))
-    return classes.names, classes.colors, found
-
-
-def _mask_of(records: Records, index: int) -> Callable[[], tuple[np.ndarray, np.ndarray | None]]:
-    """Return what reads the class ids and the objects of a sample."""
-
-    def read() -> tuple[np.ndarray, np.ndarray | None]:
-        record = records[index]
-        return record.mask, None if record.instances is None else _numbered(record.instances)
-
-    return read
-
-
-def _numbered(numbers: np.ndarray) -> np.ndarray:
-    """Return objects numbered from 1 in uint16, whatever their numbers were; 0 and below are none."""
-    import numpy as np
-
-    found, places = np.unique(numbers, return_inverse=True)
-    made = np.zeros(len(found), np.uint16)
-    made[found > 0] = np.arange(1, (found > 0).sum() + 1)
-    return made[places].reshape(numbers.shape)
 
 
 def listen(host: str, port: int, is_wish: bool = False) -> socket.socket:

@@ -133,6 +133,8 @@ def _look(
     opened: Segmenter, files: Sequence[Path], names: Sequence[str], say: Callable[[str], None]
 ) -> list[_Seen | None]:
     """Return what the network says of each image; None of those that cannot be read."""
+    from ..trust.choosing import look_of
+
     seen: list[_Seen | None] = []
     for place in with_progress(range(len(files)), "looking", "image", len(files)):
         try:
@@ -142,22 +144,14 @@ def _look(
             say(shown(f"note  left out: {error}"))
             seen.append(None)
             continue
-        features = _features(opened.card, image, result.class_map)
+        features = look_of(opened.card, image, result.class_map)
         seen.append(_Seen(files[place], names[place], result.expected_iou(), features))
     return seen
 
 
-def _features(card: Card, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
-    """Return what an image looks like to the network, and the shares of the classes, (F + classes,)."""
-    from ..trust.familiarity import seen_features
-
-    names = len(card.class_names)
-    shares = np.bincount(class_map[class_map < names], minlength=names) / max(1, class_map.size)
-    return np.concatenate([seen_features(card.preprocessing, image), np.sqrt(shares)])
-
-
 def _labelled(model: str | os.PathLike[str], card: Card, data: Any, say: Callable[[str], None]) -> np.ndarray:
     """Return the features of labelled images, (M, F); none where they are not asked for and not there."""
+    from ..trust.choosing import look_of
     from ..trust.familiarity import spread_places
 
     nothing = np.zeros((0, 0))
@@ -178,7 +172,7 @@ def _labelled(model: str | os.PathLike[str], card: Card, data: Any, say: Callabl
         return nothing
     places = spread_places(len(records), MOST_LABELLED)
     shown_places = with_progress(places, "labelled images", "image", len(places))
-    return np.array([_features(card, records[place].image, records[place].mask) for place in shown_places])
+    return np.array([look_of(card, records[place].image, records[place].mask) for place in shown_places])
 
 
 def _write(

@@ -11,7 +11,7 @@
  *   file?: string | null, counts?: Record<string, number>, round?: number, flattered?: boolean}} Learner
  * @typedef {{name: string, revision: number, classes: ClassRow[], images: ImageRow[], ignore: number, learner: Learner | null,
  *   background?: number | null, unwritten?: string, place?: string,
- *   forest: boolean, token?: string}} Project
+ *   forest: boolean, runs?: boolean, token?: string}} Project
  * @typedef {{revision: number, box: Box | null, boxes?: Box[], object?: number | null,
  *   complete?: boolean, can_undo?: boolean, can_redo?: boolean}} Changed what an action changed
  * @typedef {{index: number, score: number, why: string, box?: Box | null}} Suggestion
@@ -115,23 +115,18 @@ export class Api {
     return this.post(`/api/images/${image}/forest`, { box, level });
   }
 
-  /** @param {string} form */
+  /** @param {string} form @returns {Promise<{path: string, note?: string, page?: string}>} */
   export(form) {
     return this.post("/api/export", { form });
   }
 
-  /**
-   * Hear of what others change, and of what the server computes, again and again where the connection ends.
-   * @param {(event: any) => void} heard
-   * @param {(open: boolean) => void} connected
-   */
-  events(heard, connected) {
-    const source = new EventSource("/api/events");
-    source.onopen = () => connected(true);
-    source.onerror = () => {
-      connected(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.events(heard, connected), 2000); // it was refused
-    };
-    source.onmessage = ({ data }) => heard(JSON.parse(data));
+  /** @returns {Promise<import("./review.js").Place[]>} */
+  review() {
+    return this.json("/api/review");
+  }
+
+  /** @param {string} key @param {boolean} done @returns {Promise<import("./review.js").Place>} */
+  settle(key, done) {
+    return this.post("/api/review", { key, done });
   }
 }

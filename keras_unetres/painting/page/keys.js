@@ -69,6 +69,11 @@ export function keyTable(page) {
       ["N", "the image that teaches most", sign("n"), () => page.suggested()],
       ["C", "complete, or not yet", sign("c"), () => page.complete()],
     ]],
+    ["What is to be looked at", [
+      ["J  K", "next, previous fault or suspect", (event) => plain(event) && /^[jk]$/i.test(event.key), (event) => page.place(/j/i.test(event.key) ? 1 : -1)],
+      ["D", "it is done, and on to the next; or open again", sign("d"), () => page.settle()],
+      ["U", "what is in its frame is unknown", sign("u"), () => page.eraseFramed()],
+    ]],
     ["View", [
       ["Arrows", "move the picture", (event) => plain(event) && !event.shiftKey && event.key.startsWith("Arrow"), (event) => page.pan(event.key)],
       ["Shift Arrows", "move a crosshair; Enter paints there", (event) => plain(event) && event.shiftKey && event.key.startsWith("Arrow"), (event) => page.aim(event.key)],

@@ -2,12 +2,14 @@
 
 import { Api, ServerError } from "./api.js";
 import { $, element, figure, many, mark, radios } from "./elements.js";
+import { listenTogether } from "./events.js";
 import { Hand } from "./hand.js";
 import { keyTable, showKeys } from "./keys.js";
 import { Kept, newId, Outbox } from "./outbox.js";
 import { classColor } from "./palette.js";
-import { listClasses, listImages, markClass, markImage, showLearner } from "./panels.js";
+import { listClasses, listImages, markClass, markImage, MOST_PIXELS, showLearner } from "./panels.js";
 import { drawRegion, findRegions, holds } from "./regions.js";
+import { Review } from "./review.js";
 import { Scene } from "./scene.js";
 import { LabelTiles, PictureTiles } from "./tiles.js";
 import { Tools, UNKNOWN } from "./tools.js";
@@ -74,11 +76,14 @@ const tools = new Tools(brush, view, labels, $("ring"), {
   hovered: showWhere,
 });
 const hand = new Hand($("stage"), view, tools);
+const review = new Review(api, { show: showPlace, draw: () => scene.draw("over"), say });
 scene.over = (/** @type {() => CanvasRenderingContext2D} */ clear) => {
   tools.placeRing();
   hand.cursor();
-  if (!region && !tools.drawn) return false;
+  const framed = review.framed(image?.index ?? -1);
+  if (!region && !tools.drawn && !framed) return false;
   const context = clear();
+  if (framed) review.draw(context, view);
   if (region) drawRegion(context, view, region);
   tools.draw(context);
   return true;
@@ -185,7 +190,7 @@ function commit(action) {
   scene.draw("paint");
 }
 
-/** @param {"undo" | "redo" | "accept" | "complete"} kind @param {object} [more] */
+/** @param {"strokes" | "undo" | "redo" | "accept" | "complete"} kind @param {object} [more] */
 function act(kind, more = {}) {
   if (!image) return;
   commit({ id: newId(), image: image.index, name: image.name, kind, ...more });
@@ -251,14 +256,19 @@ function hear(event) {
     scene.draw();
   }
   if (event.network !== undefined) {
-    if (event.network === null || event.network === image?.index) newAnswers();
+    const here = event.network === null || event.network === image?.index;
+    if (here && event.box) { // a part of a large picture
+      labels.change([event.box], ["network", "confidence"]);
+      scene.draw();
+    } else if (here && event.box === undefined) newAnswers();
     if (event.network === null) say("The network has learned more: what it suggests is new.");
-    orderSoon();
+    if (!event.box) orderSoon();
   }
   if (event.learner) {
     project.learner = event.learner;
     showLearner(project.learner);
   }
+  if (event.review) review.hear(event.review);
   if (event.image === undefined) return;
   const row = project.images[event.image];
   take(row, event);
@@ -296,6 +306,7 @@ async function reload() {
         revisions.set(image.index, image.revision);
       }
     }
+    await review.load();
     pictures.loader.again();
     labels.loader.again();
     looked();
@@ -368,6 +379,25 @@ function suggested() {
     looked();
   }
   say(`${project.images[next.index].name}: ${next.why}`);
+}
+
+/** @param {import("./review.js").Place} place */
+function showPlace({ index, box }) {
+  if (index === null) return;
+  openImage(index);
+  if (box) view.show(box);
+  else view.fit();
+  looked();
+}
+
+/** What is under the frame of a place is not known: it counts in no loss and no score. */
+function eraseFramed() {
+  const box = review.at?.box;
+  if (!box || !image || !review.framed(image.index)) return;
+  const [x0, y0, x1, y1] = box;
+  const points = /** @type {[number, number][]} */ ([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]);
+  act("strokes", { tool: "polygon", points, class: UNKNOWN, object: 0 });
+  say("What is in the frame is not known now.");
 }
 
 function showImage() {
@@ -599,10 +629,14 @@ function underPointer() {
 
 function acceptAll() {
   if (!look.guess || !image) return say("Show a suggestion first: G or W.");
-  const whole = view.shows([0, 0, image.width, image.height]);
-  act("accept", { of: look.guess, box: [0, 0, image.width, image.height], unseen: !whole, objects: brush.objects });
+  const all = /** @type {Box} */ ([0, 0, image.width, image.height]);
+  const parts = look.guess === "network" && image.width * image.height > MOST_PIXELS; // of which the network has seen some
+  const box = parts ? view.box : all;
+  const whole = parts || view.shows(all);
+  act("accept", { of: look.guess, box, unseen: !whole, objects: brush.objects });
   chooseRegion(null);
-  say(whole ? "Everything that is suggested is accepted." : "Everything that is suggested is accepted, also what was not in sight.");
+  if (parts) say("Everything that is suggested in sight is accepted.");
+  else say(whole ? "Everything that is suggested is accepted." : "Everything that is suggested is accepted, also what was not in sight.");
 }
 
 /** @param {"" | "forest" | "network"} guess */
@@ -744,6 +778,9 @@ const keys = keyTable({
   image: step,
   suggested,
   complete: toggleComplete,
+  place: (/** @type {1 | -1} */ by) => review.step(by),
+  settle: () => attempt(() => review.settle()),
+  eraseFramed,
   pan: (/** @type {string} */ key) => {
     const [x, y] = MOVES[key];
     view.pan(x * view.across / 8, y * view.down / 8);
@@ -833,6 +870,10 @@ const click = (id, does) => $(id).addEventListener("click", (/** @type {MouseEve
 click("previous", () => step(-1));
 click("next", () => step(1));
 click("suggested", suggested);
+click("reviewBack", () => review.step(-1));
+click("reviewOn", () => review.step(1));
+click("reviewDone", () => attempt(async () => review.settle()));
+click("reviewUnknown", eraseFramed);
 click("complete", toggleComplete);
 click("undo", () => act("undo"));
 click("redo", () => act("redo"));
@@ -874,8 +915,9 @@ click("learn", () => attempt(async () => {
 click("export", () => attempt(async () => {
   $("exported").textContent = $("form").value === "tflite" ? "Writing and verifying, which takes minutes …" : "Writing …";
   try {
-    const { path, note } = await api.export($("form").value);
+    const { path, note, page } = await api.export($("form").value);
     $("exported").textContent = [`Written to ${path}.`, note].filter(Boolean).join(" ");
+    if ($("form").value === "tflite") $("runHere").hidden = !page;
   } catch (error) {
     $("exported").textContent = "";
     throw error;
@@ -961,10 +1003,12 @@ async function begin() {
     $("start").textContent = "This project has no images.";
     return;
   }
+  $("runHere").hidden = !project.runs;
+  await attempt(() => review.load());
   openPlace(location.hash);
   addEventListener("hashchange", () => openPlace(location.hash));
   if (project.unwritten) notice(`masks cannot be written: ${project.unwritten}`, "all strokes are in the journal");
-  api.events(hear, connection);
+  listenTogether(hear, connection);
   $("stage").focus({ preventScroll: true });
   document.documentElement.dataset.ready = "yes";
 }

@@ -27,7 +27,8 @@ export function markClass(id) {
   $("cycle").setAttribute("aria-label", `Class: ${chosen?.childNodes[1]?.textContent ?? "none"}. Press for the next one`);
 }
 
-const MOST_PIXELS = 16_000_000; // of a picture whose thumbnail is worth its reading
+/** Of a picture whose thumbnail is worth its reading, and that the network sees as a whole. */
+export const MOST_PIXELS = 16_000_000;
 
 /** The rows of the list, which stay as they are where nothing has changed. @type {Map<number, {row: any, button: any, thumbnail: any, says: any, mark: any}>} */
 const listed = new Map();
