@@ -1,4 +1,4 @@
-"""What sparse paint is worth, by a robot that paints; figures to results/annotate.json.
+"""What sparse paint is worth, by a robot that paints; figures to results/annotate.json, where other sets' rows stay.
 
     python benchmarks/annotate.py [--sets NAME ...] [--images N] [--strokes N] [--minutes M | --epochs N] [--seeds N]
 
@@ -9,9 +9,10 @@ where it can, jittered by 1 px; first one of each class, then each in the larges
 every stroke, gets wrong; with `--blind` at random places, classes in turn. 2 in 100 are of a wrong class.
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
-`--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Minutes
-of painting are at a human's speed, a stroke in 2 s. With `--times`, the answer time: from a stroke to the last part of
-a view of 512 px, of a forest with the features at hand, over 20 strokes, on a machine that does nothing else.
+`--minutes` on that, in the parts that the page makes; and one that is trained as long, or as many epochs, on the full
+masks of the same images in the same parts. Minutes of painting are at a human's speed, a stroke in 2 s. With
+`--times`, the answer time: from a stroke to the last part of a view of 512 px, of a forest with the features at hand,
+over 20 strokes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from scipy import ndimage
 from keras_unetres.painting.folder import find_pictures, make_project
 from keras_unetres.painting.forest import Forest, features, fit_forest
 from keras_unetres.painting.project import Project
+from keras_unetres.painting.snapshot import write_snapshot
 from keras_unetres.scores.confusion import Confusion
 from unetres_edge import Segmenter
 from unetres_edge.files import make_folder, write_json
@@ -217,13 +219,11 @@ def network(file: Path) -> Any:
     return lambda image: segmenter.segment(image).class_map
 
 
-def write_full(folder: Path, project: Path, masks: dict[str, np.ndarray], names: tuple[str, ...]) -> Path:
-    """Write the same images with their full masks."""
-    shutil.copytree(project / "images", folder / "images")
-    shutil.copy(project / "dataset.yaml", folder / "dataset.yaml")
-    make_folder(folder / "masks")
-    for name, mask in masks.items():
-        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+def write_full(folder: Path, painted: Path, masks: dict[str, np.ndarray]) -> Path:
+    """Write the same images in the same parts with their full masks."""
+    shutil.copytree(painted, folder)
+    for file in folder.glob("*/masks/*.png"):
+        Image.fromarray(masks[file.stem]).save(file)
     return folder
 
 
@@ -280,9 +280,11 @@ def measure(name: str, given: argparse.Namespace, seed: int, folder: Path) -> di
         row["forest"] = round(score(forest_of(project), test, names), 4)
         if given.times:
             row["answer"] = answer_times(project)
+        painted = make_folder(folder / "painted")
+        write_snapshot(project, painted)
     if given.minutes or given.epochs:
-        full = write_full(make_folder(folder / "full"), folder / "project", masks, names)
-        for key, data in (("network_on_paint", folder / "project"), ("network_on_full_masks", full)):
+        full = write_full(folder / "full", painted, masks)
+        for key, data in (("network_on_paint", painted), ("network_on_full_masks", full)):
             row[key] = round(score(network(train(data, folder / key, given)), test, names), 4)
         row["share_of_full"] = round(row["network_on_paint"] / row["network_on_full_masks"], 3)
     return row
@@ -301,17 +303,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    rows: dict[str, list[dict[str, Any]]] = {}
+    about = {"command": given_command(), "cores": os.cpu_count(), "seed": 0}
+    about |= {"epochs": given.epochs} if given.epochs else {"minutes": given.minutes}
+    known = json.loads(given.out.read_text()) if given.out.is_file() else {"sets": {}}
     for name in given.sets:
+        rows = []
         for seed in range(given.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 row = measure(name, given, seed, Path(folder))
             if row is not None:
                 print(name, json.dumps(row), flush=True)
-                rows.setdefault(name, []).append(row)
-    known: dict[str, Any] = {"command": given_command(), "cores": os.cpu_count(), "sets": rows}
-    known |= {"epochs": given.epochs} if given.epochs else {"minutes": given.minutes}
-    write_json(given.out, known)
+                rows.append(about | {"seed": seed} | row)
+        if rows:
+            known["sets"][name] = rows
+            write_json(given.out, known)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         Image.fromarray((picture > 100).astype(np.uint8)).save(data / "masks" / f"cells_{number}.png")
     (data / "classes.txt").write_text("background\ncell\n")
     project = prepare_project(data, folder / "project", None, lambda line: None)
-    says = "the mask says cell, a network that has not seen it background"
+    says = "mask: cell; a network that was not trained on it: background"
     add_places(
         project,
         [

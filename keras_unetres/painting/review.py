@@ -18,6 +18,7 @@ from unetres_edge.errors import DataError, UsageError
 from unetres_edge.files import read_bytes, write_json
 
 from ..data.kinds import KINDS
+from ..runs.lock import hold
 from .folder import FOLDER, Picture, is_project, read_project
 from .raster import Box
 
@@ -110,7 +111,7 @@ def _suspects(report: Mapping[str, Any], names: _Names) -> list[Place]:
     made = []
     for row in [row for row in report["images"] if row["score"] >= LEAST_SCORE][:MOST_SUSPECTS]:
         box = row["box"] and (row["box"][1], row["box"][0], row["box"][3], row["box"][2])  # rows come first there
-        says = f"the mask says {row['given']}, a network that has not seen it {row['answered']}"
+        says = f"mask: {row['given']}; a network that was not trained on it: {row['answered']}"
         says = says if box else "the mask fits the image worse than others do"
         image = names.find(f"{row['part']}/{row['image']}", row["image"])
         made.append(Place(image, box, SUSPECT, f"{says} ({row['score']:.1f} spreads above the usual)"))
@@ -149,14 +150,16 @@ def add_places(folder: Path, places: Iterable[Place]) -> int:
     """Add to what is to be looked at in a project that no server has open; return how many are new.
 
     Raises:
+        RunFolderError: a server has it open.
         DataError: `review.json` is damaged.
         FileSystemError: it cannot be written.
     """
-    known = _read(folder)
-    keys = {place.key for place in known}
-    new = list({place.key: place for place in places if place.key not in keys}.values())
-    if new:
-        _write(folder, [*known, *new])
+    with hold(folder / FOLDER):
+        known = _read(folder)
+        keys = {place.key for place in known}
+        new = list({place.key: place for place in places if place.key not in keys}.values())
+        if new:
+            _write(folder, [*known, *new])
     return len(new)
 
 

@@ -7,12 +7,12 @@ one by one that are farthest from what is labelled and chosen already (k-centre,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unetres_edge import Card
-
-from .familiarity import seen_features
+if TYPE_CHECKING:
+    from unetres_edge import Card
 
 KEPT = 4  # times as many doubtful images are kept as are chosen
 _FLOOR = 0.02  # of a feature's spread, as in `familiarity`
@@ -37,6 +37,8 @@ class Pick:
 
 def look_of(card: Card, image: np.ndarray, class_map: np.ndarray) -> np.ndarray:
     """Return what an image looks like to a network, and the roots of the shares of the classes, (F + classes,)."""
+    from .familiarity import seen_features
+
     names = len(card.class_names)
     shares = np.bincount(class_map[class_map < names], minlength=names) / max(1, class_map.size)
     return np.concatenate([seen_features(card.preprocessing, image), np.sqrt(shares)])

@@ -75,6 +75,7 @@ def open_to_correct(source: Path, say: Callable[[str], None]) -> Opened:
         path, page = _image_file(sample)
         found.append(Found(path, name, page, _mask_of(sample, dataset, classes)))
     found += _without_masks(checkup, dataset)
+    found.sort(key=lambda each: each.name)
     boxes = dict(_boxes(checkup, dict(zip(names, (sample for _, sample in samples), strict=True)), dataset, classes))
     return Opened(found, classes.names, classes.colors, checkup.to_dict(), boxes)
 
