@@ -1,18 +1,18 @@
-"""What sparse paint is worth, by a robot that paints; figures to results/annotate.json, where other sets' rows stay.
+"""What sparse paint is worth, by a robot that paints; figures to results/annotate.json.
 
     python benchmarks/annotate.py [--sets NAME ...] [--images N] [--strokes N] [--minutes M | --epochs N] [--seeds N]
 
 The sets are drawn cells, and dsb2018, isbi2012 and camvid (in four classes) below the folder that UNETRES_DATA names.
 Of each, 20 images are kept for the test; the robot paints on `--images` others, chosen at random. It draws as people
 do: `--strokes` strokes an image with a brush of 5 px, each a path of 20 to 60 px that stays in the region of one class
-where it can, jittered by 1 px; first one of each class, then each in the largest region that the forest, which answers
-every stroke, gets wrong; with `--blind` at random places, classes in turn. 2 in 100 are of a wrong class.
+where it can, jittered by 1 px; classes take turns, so that rare ones are painted; 2 in 100 are of a wrong class. With
+`--correcting`, those after the first of each class lie in the largest region that the forest, which answers every
+stroke, gets wrong: what one sees on the page.
 
 Scored on the test images by their full masks: the forest, fitted to what is painted; a network that is trained
-`--minutes` on that, in the parts that the page makes; and one that is trained as long, or as many epochs, on the full
-masks of the same images in the same parts. Minutes of painting are at a human's speed, a stroke in 2 s. With
-`--times`, the answer time: from a stroke to the last part of a view of 512 px, of a forest with the features at hand,
-over 20 strokes, on a machine that does nothing else.
+`--minutes` on that; and one that is trained as long, or as many epochs, on the full masks of the same images. Minutes
+of painting are at a human's speed, a stroke in 2 s. With `--times`, the answer time: from a stroke to the last part of
+a view of 512 px, of a forest with the features at hand, over 20 strokes, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from scipy import ndimage
 from keras_unetres.painting.folder import find_pictures, make_project
 from keras_unetres.painting.forest import Forest, features, fit_forest
 from keras_unetres.painting.project import Project
-from keras_unetres.painting.snapshot import write_snapshot
 from keras_unetres.scores.confusion import Confusion
 from unetres_edge import Segmenter
 from unetres_edge.files import make_folder, write_json
@@ -110,7 +109,7 @@ def draw_stroke(inside: np.ndarray, start: np.ndarray, rng: np.random.Generator)
 
 
 def paint(project: Project, masks: dict[str, np.ndarray], given: argparse.Namespace, rng: np.random.Generator) -> None:
-    """Paint on every image of a project: each class once or twice, then, unless blind, where the forest is wrong."""
+    """Paint on every image of a project: classes in turn, or after the first of each where the forest is wrong."""
     count, forest = len(project.classes), Corrected()
     for index, state in enumerate(project.images):
         mask, image = masks[state.picture.stem], read_image(project.picture_file(index))
@@ -118,7 +117,7 @@ def paint(project: Project, masks: dict[str, np.ndarray], given: argparse.Namesp
         for number in range(given.strokes):
             value = there[number % len(there)]
             start = mask == value
-            if not given.blind and number >= len(there):
+            if given.correcting and number >= len(there):
                 start = forest.wrong(image, mask)
                 value = int(np.bincount(mask[start]).argmax())
                 start &= mask == value
@@ -126,7 +125,7 @@ def paint(project: Project, masks: dict[str, np.ndarray], given: argparse.Namesp
             said = int(rng.integers(count)) if rng.random() < WRONG else value
             request = {"id": f"{index}-{number}", "tool": "brush", "class": said, "object": 0, "size": BRUSH}
             project.stroke(index, request | {"points": points})
-            if not given.blind:
+            if given.correcting:
                 forest.see(index, image, project.canvas(index).classes)
 
 
@@ -219,11 +218,13 @@ def network(file: Path) -> Any:
     return lambda image: segmenter.segment(image).class_map
 
 
-def write_full(folder: Path, painted: Path, masks: dict[str, np.ndarray]) -> Path:
-    """Write the same images in the same parts with their full masks."""
-    shutil.copytree(painted, folder)
-    for file in folder.glob("*/masks/*.png"):
-        Image.fromarray(masks[file.stem]).save(file)
+def write_full(folder: Path, project: Path, masks: dict[str, np.ndarray]) -> Path:
+    """Write the same images with their full masks."""
+    shutil.copytree(project / "images", folder / "images")
+    shutil.copy(project / "dataset.yaml", folder / "dataset.yaml")
+    make_folder(folder / "masks")
+    for name, mask in masks.items():
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
     return folder
 
 
@@ -280,11 +281,9 @@ def measure(name: str, given: argparse.Namespace, seed: int, folder: Path) -> di
         row["forest"] = round(score(forest_of(project), test, names), 4)
         if given.times:
             row["answer"] = answer_times(project)
-        painted = make_folder(folder / "painted")
-        write_snapshot(project, painted)
     if given.minutes or given.epochs:
-        full = write_full(folder / "full", painted, masks)
-        for key, data in (("network_on_paint", painted), ("network_on_full_masks", full)):
+        full = write_full(make_folder(folder / "full"), folder / "project", masks)
+        for key, data in (("network_on_paint", folder / "project"), ("network_on_full_masks", full)):
             row[key] = round(score(network(train(data, folder / key, given)), test, names), 4)
         row["share_of_full"] = round(row["network_on_paint"] / row["network_on_full_masks"], 3)
     return row
@@ -295,7 +294,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--strokes", type=int, default=12, help="of an image")
-    parser.add_argument("--blind", action="store_true", help="strokes at random places, not where the forest is wrong")
+    parser.add_argument("--correcting", action="store_true", help="strokes where the forest is wrong, not anywhere")
     parser.add_argument("--minutes", type=float, default=5.0, help="of each training; 0 for none")
     parser.add_argument("--epochs", type=int, help="of each training, instead of minutes")
     parser.add_argument("--seeds", type=int, default=3)
@@ -303,20 +302,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    about = {"command": given_command(), "cores": os.cpu_count(), "seed": 0}
-    about |= {"epochs": given.epochs} if given.epochs else {"minutes": given.minutes}
-    known = json.loads(given.out.read_text()) if given.out.is_file() else {"sets": {}}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    known: dict[str, Any] = {"command": given_command(), "cores": os.cpu_count(), "sets": rows}
+    known |= {"epochs": given.epochs} if given.epochs else {"minutes": given.minutes}
     for name in given.sets:
-        rows = []
         for seed in range(given.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 row = measure(name, given, seed, Path(folder))
             if row is not None:
                 print(name, json.dumps(row), flush=True)
-                rows.append(about | {"seed": seed} | row)
-        if rows:
-            known["sets"][name] = rows
-            write_json(given.out, known)
+                rows.setdefault(name, []).append(row)
+                write_json(given.out, known)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,21 @@ const browser = await chromium.launch({ executablePath: job.chromium, args: ["--
 const context = await browser.newContext({ viewport: { width: 1280, height: 820 } });
 context.setDefaultTimeout(30_000);
 
+const STREAMS = /\/(api\/events|page\/events\.js)/; // which do not end
+const asked = new Map();
+/** Nothing was asked for half a second, but for streams: `networkidle` never comes while a shared worker has one. */
+async function quiet(tab) {
+  for (let since = Date.now(); Date.now() - since < 500; await pause(50)) if (asked.get(tab).size) since = Date.now();
+}
+
 /** A tab, at one pixel to a pixel, in which points of the picture are known. */
 async function open(hash = "") {
   const page = await context.newPage();
   page.on("pageerror", (error) => report.console.push(error.message));
+  const running = new Set();
+  asked.set(page, running);
+  page.on("request", (request) => { if (!STREAMS.test(request.url())) running.add(request); });
+  for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => running.delete(request));
   page.on("console", (line) => { if (/Content Security Policy/.test(line.text())) report.console.push(line.text()); });
   await page.goto(job.url + hash);
   await page.waitForSelector("html[data-ready]");
@@ -64,7 +75,7 @@ const click = async (point, tab = page) => tab.mouse.click(...await place(point,
 const saved = (tab = page) => tab.waitForFunction(() => document.getElementById("saved").dataset.state === "saved");
 const settled = async (tab = page) => {
   await saved(tab);
-  await tab.waitForLoadState("networkidle");
+  await quiet(tab);
   await tab.waitForTimeout(150);
 };
 /** What the canvas of the paint shows at one pixel to a pixel: the colour of every pixel of the picture. */
@@ -239,7 +250,7 @@ await press("PageDown", "End");
 await saved();
 report.keys = { image: page.url(), says: [] };
 await press("w");
-await page.waitForLoadState("networkidle");
+await quiet(page);
 await page.waitForTimeout(300);
 await shot("suggested");
 for (const names of [["."], ["Enter"], ["Backspace"], ["2"], ["."], ["Escape"]]) {

@@ -79,6 +79,7 @@ def test_the_manifest_names_what_there_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what napari depends on
 def test_the_widget_goes_through_a_project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("napari", reason="needs pip install -e '.[napari]' and a Qt such as PyQt6")
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
