@@ -181,6 +181,25 @@ def test_models_as_people_write_them_keep_their_labels(name: str, tmp_path: Path
     assert (found == expected).mean() > 0.998
 
 
+class TwoMaps(keras.Model):
+    """A model of the user's own class that gives a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.mask, self.edge = (layers.Conv2D(n, 3, padding="same") for n in (4, 3, 2))
+
+    def call(self, x: Any) -> Any:
+        x = self.inner(x)
+        return {"mask": self.mask(x), "edge": self.edge(x)}
+
+
+def test_of_several_outputs_of_an_own_class_one_is_compared(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    model = TwoMaps()
+    model(seen(1))
+    assert exported(model, tmp_path, recipe="float32", calibration=None, output="mask").agreement > 0.99
+
+
 def test_a_log_softmax_ends_in_the_scores_of_a_softmax() -> None:
     form = inference_form(functional(lambda image: body(image, activation="log_softmax")))
     assert form.activation == "softmax"

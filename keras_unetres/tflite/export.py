@@ -131,7 +131,7 @@ def export_tflite(
             pixels=preprocessing if ends.raw else None,
         )
     data = _sealed(model, data, checked)
-    reference = model if aware or not _can_be_asked(given) else given
+    reference = model if aware or output is not None or not _can_be_asked(given) else given
     agreement = label_agreement(reference, model, data, checked.card, preprocessing, images)
     check_agreement(agreement, allowed=allow_disagreement)
     publish(path, data)
