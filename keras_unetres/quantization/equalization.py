@@ -181,6 +181,11 @@ class _Forest:
         return np.array([self.root(number) for number in range(len(self._parents))], int)
 
 
+def _is_mean(layer: Any) -> bool:
+    """Whether a layer is what folding makes of a pooling: equal weights, before and behind which the range is one."""
+    return isinstance(layer, layers.DepthwiseConv2D) and not layer.trainable and not np.ptp(np.asarray(layer.kernel))
+
+
 class _Grouping:
     """One pass over a folded network, in which channels are numbered and joined."""
 
@@ -205,8 +210,7 @@ class _Grouping:
         """Return the numbers of the channels of what a layer gives."""
         layer, alike = call.layer, len({len(each) for each in taken}) == 1
         if isinstance(layer, (layers.Conv2D, layers.Conv2DTranspose, layers.Dense, layers.DepthwiseConv2D)):
-            kept = isinstance(layer, layers.DepthwiseConv2D) and not layer.trainable  # a mean, of equal weights
-            return taken[0] if kept else self._new(call.output)
+            return taken[0] if _is_mean(layer) else self._new(call.output)
         if isinstance(layer, _KEEP) or isinstance(layer, layers.ReLU) and layer.max_value is None:
             return taken[0]
         if isinstance(layer, (layers.Flatten, layers.Reshape)) and call.output.shape[-1] == len(taken[0]):

@@ -22,7 +22,7 @@ from .folding import Folded, fold
 from .graph import Call, read_calls
 from .native import build_native, range_name, set_ranges
 from .ranges import find_ranges
-from .rounding import Sums, learn_rounding
+from .rounding import MOST_INPUTS, Sums, learn_rounding
 
 _RANGES = ("minmax", "mse")
 _JUDGED = 4  # every fourth image is left aside
@@ -91,9 +91,7 @@ class _Refining:
         self._points = {name: range_name(point.name) for point in folded.points for name in point.layers}
         self._calls = read_calls(folded.model)
         self._uses = Counter(id(tensor) for call in self._calls for tensor in call.inputs)
-        self._rectified = {
-            id(call.inputs[0]): call.layer for call in self._calls if isinstance(call.layer, layers.ReLU)
-        }
+        self._rectified = {id(call.inputs[0]) for call in self._calls if isinstance(call.layer, layers.ReLU)}
         name = self._source.inputs[0]._keras_history.operation.name
         self._values = {id(self._source.inputs[0]): _Values(images, self._round(name, images))}
 
@@ -103,7 +101,7 @@ class _Refining:
             layer = self._quantized.get_layer(call.layer.name)
             inputs = [self._values[id(tensor)] for tensor in call.inputs]
             exact = _apply(call.layer, [each.exact for each in inputs])
-            if isinstance(layer, KERNELS) and layer.trainable:
+            if isinstance(layer, KERNELS):  # frozen ones, too
                 self._refine(layer, inputs[0].rounded, exact, id(call.output) in self._rectified and self._alone(call))
             bilinear = getattr(layer, "interpolation", None) == "bilinear"
             rounded = _apply(layer, [each.rounded for each in inputs])
@@ -127,7 +125,8 @@ class _Refining:
         """Learn how the kernel of a layer is rounded, and correct its bias by what its sums are off in the mean."""
         kernel, bias = (np.asarray(each, np.float32) for each in (layer.kernel, layer.bias))
         shaped = Kernel(layer)
-        patches = shaped.samples(inputs, exact)
+        learns = len(shaped.flat(kernel)) <= MOST_INPUTS
+        patches = shaped.samples(inputs, exact) if learns else None
         if patches is not None:
             taken, targets = patches
             _, _, step = layer.rounded(layer.kernel)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST_INPUTS = 8192  # of a filter, whose products are held; one of more is rounded to the nearest
 _MOST_CHANGES = 400  # of a filter
 
 
