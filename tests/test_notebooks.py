@@ -22,7 +22,7 @@ SCRIPT = ROOT / "notebooks" / "make.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALLEST = "0.1"
 # About a minute of CPU or more in the smallest setting: many networks are traced, many files converted.
-LONG = {"02_why_residuals", "03_your_own_data", "04_quantize_and_export"}
+LONG = {"02_why_residuals", "03_your_own_data", "04_quantize_and_export", "06_your_own_keras_model"}
 RUNS = [
     pytest.param(path, marks=pytest.mark.long if path.stem in LONG else pytest.mark.slow, id=path.stem)
     for path in NOTEBOOKS
