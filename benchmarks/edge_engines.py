@@ -108,7 +108,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             reference = maps["LiteRT float32" if "float32" in name else "LiteRT int8"]
             equal[name].append(float((found == reference).mean()))
             if masks:
-                kept = masks[number] != IGNORE
+                kept = (masks[number] != IGNORE) & (masks[number] < classes)  # some sets leave out another id
                 pairs = masks[number][kept].astype(np.int64) * classes + found[kept]
                 confusion[name] += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     with Segmenter(options.int8, num_threads=threads, engine="auto") as segmenter:

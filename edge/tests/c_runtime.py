@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models import make_card, make_conv, make_identity
-from nets import make_net
+from nets import make_net, make_unpadded
 
 SOURCES = Path(__file__).resolve().parents[1] / "c"
 CROSS = "aarch64-linux-gnu-gcc"
@@ -212,6 +212,17 @@ def draw_case(rng: np.random.Generator) -> tuple[bytes, int | None, np.ndarray]:
         data = make_identity(card, (1, *size, channels), kind, (float(np.float32(rng.uniform(0.2, 3))), zero))
     overlap = None if rng.random() < 0.6 else int(rng.integers(0, min(size)))
     return data, overlap, draw_image(rng, channels, size, "per_image" in pre)
+
+
+def draw_unpadded(rng: np.random.Generator) -> tuple[bytes, None, np.ndarray]:
+    """Draw a network without padding, whose tiles are cut with what is around them, and an image that it takes."""
+    channels, classes, features = int(rng.choice([1, 3])), int(rng.integers(2, 6)), 4
+    size = (2 * int(rng.integers(4, 20)), 2 * int(rng.integers(4, 20)))
+    head = str(rng.choice(["logits", "argmax"]))
+    card = make_card(size, channels, classes, head=head, stride=2, crop=3, halo=5)
+    shapes = ((features, 3, 3, channels), (features, 3, 3, features), (classes, 1, 1, features))
+    first, second, last = (rng.integers(-2, 3, shape) for shape in shapes)
+    return make_unpadded(card, (first, second, last)), None, draw_image(rng, channels, size, False)
 
 
 def draw_image(rng: np.random.Generator, channels: int, size: tuple[int, int], stretched: bool) -> np.ndarray:

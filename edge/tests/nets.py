@@ -38,6 +38,45 @@ def make_resize(card: Card) -> bytes:
     return finish(graph, card, [source], [up])
 
 
+def make_unpadded(card: Card, kernels: tuple[np.ndarray, np.ndarray, np.ndarray]) -> bytes:
+    """Return convolution, pooling, convolution, twice the size, classes, without padding: crop 3, stride 2.
+
+    Args:
+        card: with that crop and stride, and sides that are even.
+        kernels: (features, 3, 3, channels), (features, 3, 3, features) and (classes, 1, 1, features).
+    """
+    graph, valid = Graph(), schema.Padding.VALID
+
+    def conv(source: int, kernel: np.ndarray, size: tuple[int, int], name: str) -> int:
+        options = schema.Conv2DOptionsT()
+        options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+        options.padding = valid
+        values = [graph.tensor(f"{name}_kernel", kernel.shape, "float32", values=kernel)]
+        values.append(graph.tensor(f"{name}_bias", (len(kernel),), "float32", values=np.zeros(len(kernel))))
+        made = graph.tensor(name, (1, *size, len(kernel)), "float32")
+        graph.op(OPS.CONV_2D, [source, *values], [made], KINDS.Conv2DOptions, options)
+        return made
+
+    first, second, last = kernels
+    height, width = card.preprocessing.size
+    image = graph.tensor("image", (1, height, width, card.preprocessing.channels), "float32")
+    x = conv(image, first, (height - 2, width - 2), "one")
+    pool = schema.Pool2DOptionsT()
+    pool.strideH = pool.strideW = pool.filterHeight = pool.filterWidth = 2
+    pool.padding = valid
+    half = (height - 2) // 2, (width - 2) // 2
+    pooled = graph.tensor("pooled", (1, *half, len(first)), "float32")
+    graph.op(OPS.MAX_POOL_2D, [x], [pooled], KINDS.Pool2DOptions, pool)
+    x = conv(pooled, second, (half[0] - 2, half[1] - 2), "two")
+    out = card.output_size
+    side = graph.tensor("side", (2,), "int32", values=np.array(out))
+    wide = graph.tensor("wide", (1, *out, len(second)), "float32")
+    resize = schema.ResizeNearestNeighborOptionsT()
+    graph.op(OPS.RESIZE_NEAREST_NEIGHBOR, [x, side], [wide], KINDS.ResizeNearestNeighborOptions, resize)
+    scores = conv(wide, last, out, "scores")
+    return finish(graph, card, [image], [add_argmax(graph, scores, out) if card.head == "argmax" else scores])
+
+
 def make_net(card: Card, *, seed: int = 0) -> bytes:
     """Return 3x3 conv, max pool, 3x3 conv of stride 2, 3x3 conv, bilinear x4, joined with the first, 3x3 conv.
 

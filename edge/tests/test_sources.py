@@ -11,6 +11,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,7 @@ from unetres_edge.frames.source import Frames, find_frames, open_frames, shown_w
 from unetres_edge.images.decode import read_mask
 from unetres_edge.segment.files import predict_files
 from unetres_edge.segment.inputs import find_inputs
+from unetres_edge.web import live
 from unetres_edge.web.live import LivePage
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
@@ -299,6 +301,25 @@ def test_the_page_shows_the_newest_frame_to_who_may_see_it() -> None:
             page.show(lambda: jpeg(60), "frame 1", [])
             reader.join(0.02)
         assert abs(float(shown[0][:, :8].mean()) - 60) < 2
+
+
+def test_who_watches_and_never_reads_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live._Handler, "timeout", 0.2)
+    with LivePage() as page, ExitStack() as stack:
+        port = int(page.address.rsplit(":", 1)[1].strip("/"))
+        for request in (b"GET /stream.mjpg HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n", b"GET / HT"):
+            for _ in range(live._WATCHERS):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(request)
+        while page.watchers < live._WATCHERS:
+            threading.Event().wait(0.01)
+        while page.watchers:  # each waits for bytes that nobody takes
+            page.show(lambda: bytes(1 << 22), "frame", [])
+            threading.Event().wait(0.01)
+        with urllib.request.urlopen(page.address, timeout=10) as answer:
+            assert answer.status == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_a_page_that_others_reach_has_a_token() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from c_runtime import Library, build
-from models import Graph, add_argmax, finish, make_card
+from models import make_card
+from nets import make_unpadded
 from node import need_package, run_node, script
 
 from unetres_edge import Card, Segmenter
@@ -35,39 +35,8 @@ def weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make_file(head: str = "logits") -> bytes:
-    """Return the network as a sealed file: convolution, pooling, convolution, twice the size, classes."""
-    card = make_card(SIZE, CHANNELS, CLASSES, head=head, stride=STRIDE, crop=CROP, halo=5)
-    graph = Graph()
-    kinds, ops = schema.BuiltinOptions, schema.BuiltinOperator
-
-    def conv(source: int, kernel: np.ndarray, size: tuple[int, int], name: str) -> int:
-        options = schema.Conv2DOptionsT()
-        options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
-        options.padding = schema.Padding.VALID
-        values = [graph.tensor(f"{name}_kernel", kernel.shape, "float32", values=kernel)]
-        values.append(graph.tensor(f"{name}_bias", (len(kernel),), "float32", values=np.zeros(len(kernel))))
-        made = graph.tensor(name, (1, *size, len(kernel)), "float32")
-        graph.op(ops.CONV_2D, [source, *values], [made], kinds.Conv2DOptions, options)
-        return made
-
-    first, second, last = weights()
-    height, width = SIZE
-    image = graph.tensor("image", (1, height, width, CHANNELS), "float32")
-    x = conv(image, first, (height - 2, width - 2), "one")
-    pool = schema.Pool2DOptionsT()
-    pool.strideH = pool.strideW = pool.filterHeight = pool.filterWidth = 2
-    pool.padding = schema.Padding.VALID
-    half = (height - 2) // 2, (width - 2) // 2
-    pooled = graph.tensor("pooled", (1, *half, FEATURES), "float32")
-    graph.op(ops.MAX_POOL_2D, [x], [pooled], kinds.Pool2DOptions, pool)
-    x = conv(pooled, second, (half[0] - 2, half[1] - 2), "two")
-    out = height - 2 * CROP, width - 2 * CROP
-    side = graph.tensor("side", (2,), "int32", values=np.array(out))
-    wide = graph.tensor("wide", (1, *out, FEATURES), "float32")
-    resize = schema.ResizeNearestNeighborOptionsT()
-    graph.op(ops.RESIZE_NEAREST_NEIGHBOR, [x, side], [wide], kinds.ResizeNearestNeighborOptions, resize)
-    scores = conv(wide, last, out, "scores")
-    return finish(graph, card, [image], [add_argmax(graph, scores, out) if head == "argmax" else scores])
+    """Return the network of these weights as a sealed file."""
+    return make_unpadded(make_card(SIZE, CHANNELS, CLASSES, head=head, stride=STRIDE, crop=CROP, halo=5), weights())
 
 
 def whole_scores(image: np.ndarray) -> np.ndarray:

@@ -3,10 +3,11 @@
 Needs `pip install openvino`. OpenVINO reads `.tflite` by path alone, so it gets a private copy of the verified bytes,
 removed at once.
 
-Of quantized files it rounds otherwise than LiteRT in two places. The mean of a bilinear resize often lies in the middle
-of two levels, from where LiteRT goes up and OpenVINO to the even one: `_round_ties_up` mends that. And of the sums of a
-convolution, one in some 100,000 lies so near the middle that the order in which floats are multiplied decides; what
-follows carries it on. `agreement` compares what is left. `benchmarks/edge_rounding.py` measures both, op by op.
+Of quantized files it rounds otherwise than LiteRT in three places. The mean of a bilinear resize often lies in the
+middle of two levels, from where LiteRT goes up and OpenVINO to the even one: `_round_ties_up` mends that. A sum is
+joined with the convolution before it, whose own rounding is left out. And of the sums of a convolution, one or two in
+a million lie so near the middle that the order in which floats are multiplied decides. What follows carries it on;
+`agreement` compares. `benchmarks/edge_rounding.py` measures it, op by op.
 """
 
 from __future__ import annotations

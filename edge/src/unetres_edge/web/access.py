@@ -11,6 +11,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 30.0  # s without a byte, after which one who asks or watches is let go
 
 
 @dataclass(frozen=True)

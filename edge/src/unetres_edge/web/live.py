@@ -14,7 +14,7 @@ from types import TracebackType
 
 from ..errors import FileSystemError
 from ..files import read_bytes
-from .access import LOOPBACK, Access
+from .access import LOOPBACK, PATIENCE, Access
 
 _FILES = {"": "text/html; charset=utf-8", "live.css": "text/css", "live.js": "text/javascript"}
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
@@ -92,8 +92,13 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of one who went away."""
+
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = PATIENCE
+
     def __init__(self, page: LivePage, access: Access, *arguments: object) -> None:
         self._page, self._access = page, access
         super().__init__(*arguments)  # type: ignore[arg-type]

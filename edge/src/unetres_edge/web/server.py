@@ -21,7 +21,7 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FileSystemError, UsageError
-from .access import LOOPBACK, Access
+from .access import LOOPBACK, PATIENCE, Access
 from .site import POLICY, WORKER, WORKER_POLICY, write_web
 
 HEADERS = {
@@ -137,6 +137,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(SimpleHTTPRequestHandler):
     server: _Server
+    timeout = PATIENCE
     extensions_map = {  # not of the machine's own tables, which may call .js plain text
         ".css": "text/css",
         ".html": "text/html; charset=utf-8",
