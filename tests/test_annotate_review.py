@@ -16,8 +16,8 @@ from keras_unetres.painting.folder import read_project
 from keras_unetres.painting.project import Project
 from keras_unetres.painting.review import Review, add_places, read_reports
 from keras_unetres.painting.server import Helpers, make_app
-from keras_unetres.workflows.annotate import prepare_project
-from unetres_edge.errors import DataError, UsageError
+from keras_unetres.workflows.annotate import EXPORTS, SITE, prepare_project, write_site
+from unetres_edge.errors import DataError, FileSystemError, UsageError
 
 SHAPE = (24, 32)
 IGNORE = 255
@@ -143,6 +143,23 @@ def test_the_server_lists_and_marks_and_tells(data: Path, tmp_path: Path) -> Non
         assert (status, json.loads(row)["done"]) == (200, True)
         assert told[-1]["review"]["key"] == rows[0]["key"]
         assert ask(app, gate, "/api/review", {"key": rows[0]["key"], "done": "yes"})[0] == 400
+
+
+def test_no_page_runs_an_earlier_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import unetres_edge.web
+
+    def write_web(model: Path, folder: Path, **about: Any) -> None:
+        raise FileSystemError("LiteRT.js cannot be fetched")
+
+    monkeypatch.setattr(unetres_edge.web, "write_web", write_web)
+    folder = prepare_project(data, tmp_path / "project", None, silent)
+    site = folder / EXPORTS / SITE
+    site.mkdir(parents=True)
+    (site / "index.html").write_text("that of an earlier file")
+    with Project(folder, silent) as project:
+        address, why = write_site(folder / EXPORTS / "model.tflite", project)
+    assert address == "" and "LiteRT.js cannot be fetched" in why and "unetres-edge web" in why
+    assert not (site / "index.html").exists()
 
 
 def test_the_page_that_runs_a_file_is_served_with_its_own_policy(data: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.errors import FileSystemError, ModelError, UnetresError, UsageError
+from unetres_edge.errors import ExistsError, FileSystemError, ModelError, UnetresError, UsageError
 from unetres_edge.files import make_folder
 from unetres_edge.terminal import counted
 from unetres_edge.web.access import LOOPBACK, is_loopback
@@ -171,6 +171,8 @@ def write_site(file: Path, project: Project) -> tuple[str, str]:
     try:
         write_web(file, folder, overwrite=True, offline=False, sample=sample, say=lambda line: None)
     except UnetresError as error:
+        if not isinstance(error, ExistsError):  # a page of ours that is there runs an earlier file
+            (folder / "index.html").unlink(missing_ok=True)
         return "", f"no page that runs it here: {error}; unetres-edge web {shlex.quote(str(file))} makes one"
     return "/run/", ""
 
