@@ -110,15 +110,16 @@ def test_the_objects_are_those_of_the_file() -> None:
 
 
 def test_the_figures_of_sparse_paint_are_those_of_the_file() -> None:
-    results = json.loads((RESULTS / "annotate.json").read_text())
     section = MEASURED[MEASURED.index("## Sparse paint") :]
-    assert f"`{results['command']}`" in section
     keys = ("forest", "network_on_paint", "network_on_full_masks")
-    for name, (row,) in results["sets"].items():  # of one seed
-        line = next(line for line in section.splitlines() if line.startswith(f"| {name} |"))
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[1:4] == [str(row["images"]), str(row["strokes"]), f"{row['painted_percent']:.1f} %"]
-        assert cells[4:] == [*(f"{row[key]:.3f}" for key in keys), f"{100 * row['share_of_full']:.1f} %"]
+    for file, how in (("annotate", ""), ("annotate_corrected", ", corrected")):
+        results = json.loads((RESULTS / f"{file}.json").read_text())
+        assert f"`{results['command']}`" in section
+        for name, (row,) in results["sets"].items():  # of one seed
+            line = next(line for line in section.splitlines() if line.startswith(f"| {name}{how} |"))
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            assert cells[1:4] == [str(row["images"]), str(row["strokes"]), f"{row['painted_percent']:.1f} %"]
+            assert cells[4:] == [*(f"{row[key]:.3f}" for key in keys), f"{100 * row['share_of_full']:.1f} %"]
 
 
 def test_the_figures_of_smaller_files_are_those_of_the_file() -> None:
