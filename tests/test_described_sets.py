@@ -257,6 +257,24 @@ def test_an_image_and_its_mask_may_differ_in_the_ending_alone(tmp_path: Path) ->
     assert are_drawn(tmp_path) and faults_of(tmp_path) == []
 
 
+def test_masks_of_two_people_in_one_folder_are_asked_about(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / "images" / f"s{number}.png", picture())
+        for person in (1, 2):
+            save(tmp_path / "masks" / f"s{number}_anno{person}.png", drawn(number + person - 1) * np.uint8(255))
+    paste(tmp_path, faults_of(tmp_path)[0].fix.text)
+    assert are_drawn(tmp_path)
+
+
+def test_folders_below_images_and_masks_may_say_the_part(tmp_path: Path) -> None:
+    for part, numbers in (("train", range(4)), ("val", range(4, 6))):
+        for n in numbers:
+            save(tmp_path / "images" / f"{part}_images" / f"{n}.jpg", picture())
+            save(tmp_path / "labels" / f"{part}_segmentations" / f"{n}.png", drawn(n))
+    assert {part: len(found) for part, found in read(tmp_path).items()} == {"train": 4, "val": 2}
+    assert are_drawn(tmp_path)
+
+
 def test_names_of_folders_may_say_the_part(tmp_path: Path) -> None:
     for part, numbers in (("Training", range(4)), ("Validation", range(4, 6)), ("Test", range(6, 8))):
         for n in numbers:

@@ -38,7 +38,7 @@ from .layout import (
 )
 from .lists import declared_lists, part_by_lists
 from .looks import MASK_FOLDERS, partner_of
-from .parallel import Parallel, choose_parallel, is_called_masks, named_below, parts_of, passed_over
+from .parallel import Parallel, choose_parallel, is_called_masks, named_below, parts_of, passed_over, split_name
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets") + (
@@ -249,8 +249,17 @@ def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, t
         return {}
     images, masks = (find_parts(folder, lambda _: True) for folder in both)
     if "train" not in images or "train" not in masks:
+        images, masks = map(_parts_by_word, both)
+    if "train" not in images or "train" not in masks:
         return {}
     return {part: (pictures, masks.get(part, both[1] / part)) for part, pictures in images.items()}
+
+
+def _parts_by_word(folder: Path) -> dict[str, Path]:
+    """Return part -> folder, as `train_images` and `val_images`; empty where two folders are of one part."""
+    said = [(split_name(path.name)[0], path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    found = {part: path for part, path in said if part}
+    return found if len(found) == sum(bool(part) for part, _ in said) else {}
 
 
 def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:
@@ -318,7 +327,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     if empty:
         layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
     rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
-    rename = _name_folders(pictures, labels, declared) or rename
+    rename = _name_folders(pictures, labels, declared) or _choose_kind(pictures, labels, declared) or rename
     for kind, files, others, folder, own in (
         ("missing-mask", pictures, labels, masks, images),
         ("missing-image", labels, pictures, images, masks),
@@ -356,16 +365,35 @@ def _refuse_kinds(twins: Mapping[str, Sequence[Path]], folder: Path, declared: D
     ends = next(iter(kinds))
     if len(kinds) > 1 or any(end.startswith(".") for end in ends):
         return
-    others = ([f"*{other}" for other in ends if other != end] for end in ends)
-    lines = " or ".join(declare({"exclude": patterns}).text for patterns in others)
     raise DataError(
         "several files belong to each name",
         file=folder,
         expected="a mask for each image",
         found=" and ".join(f"*{end}" for end in ends),
-        fix=Fix(lines, place=say_place({"exclude": []}, declared.file)),
+        fix=_keep_one_kind(ends, declared),
         kind="ambiguous-names",
     )
+
+
+def _keep_one_kind(ends: Sequence[str], declared: Declaration) -> Fix:
+    """Return the lines of which each keeps the files of one end of their names, and leaves out the others."""
+    others = ([f"*{other}" for other in ends if other != end] for end in ends)
+    lines = " or ".join(declare({"exclude": patterns}).text for patterns in others)
+    return Fix(lines, place=say_place({"exclude": []}, declared.file))
+
+
+def _choose_kind(images: Mapping[str, Path], masks: Mapping[str, Path], declared: Declaration) -> Fix | None:
+    """Return the lines that keep one of the masks of each image, as `a_anno1` and `a_anno2` of `a`, or None."""
+    stems = {key_of(file.stem) for file in images.values()}
+    ends: dict[str, set[str]] = {}
+    for mask in masks.values():
+        stem = key_of(mask.stem)
+        cut = next((cut for cut in range(len(stem) - 1, 0, -1) if stem[:cut] in stems), 0)
+        ends.setdefault(stem[:cut], set()).add(mask.stem[cut:] + mask.suffix)
+    kinds = {tuple(sorted(of_image)) for of_image in ends.values()}
+    if len(kinds) != 1 or set(ends) != stems or len(kind := next(iter(kinds))) < 2:
+        return None
+    return _keep_one_kind(kind, declared)
 
 
 def _name_folders(images: Mapping[str, Path], masks: Mapping[str, Path], declared: Declaration) -> Fix | None:

@@ -148,7 +148,7 @@ def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
     by_part: dict[str, Parallel] = {}
     kinds = set()
     for each in found:
-        (part, images), (other, masks) = map(_split_name, (each.images, each.masks))
+        (part, images), (other, masks) = map(split_name, (each.images, each.masks))
         if part == other != "":
             by_part[part] = each
             kinds.add((images, masks))
@@ -159,7 +159,7 @@ def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
     return [Parallel(images, masks, tuple(pair for each in joined for pair in each.pairs), parted=True)]
 
 
-def _split_name(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Return the part that a word of a folder's name says, or "", and the name without that word."""
     words = {word.casefold(): word for word in _WORDS.findall(name)}
     said = [(part, words[known]) for part, names in PART_NAMES.items() for known in names if known in words]
@@ -187,7 +187,7 @@ def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, st
     for pair in found.pairs:
         names = [name.casefold() for name in pair[0].relative_to(base).parts]
         part = next((part for part, known in PART_NAMES.items() if not set(known).isdisjoint(names)), UNPARTED)
-        part = _split_name(pair[0].name)[0] if found.parted else part
+        part = split_name(pair[0].name)[0] if found.parted else part
         by_part[part].append(pair)
     if len(by_part) == 1 or "train" not in by_part or UNPARTED in by_part:
         return {UNPARTED: list(found.pairs)}
