@@ -493,6 +493,15 @@ def test_outputs_mirror_the_folders_that_a_pattern_enters(folder: Path, pattern:
     assert list(find_inputs([str(folder / pattern)]).names) == names
 
 
+def test_lines_name_images_by_their_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in" / "p1" / "left").mkdir(parents=True)
+    (folder / "in" / "p1" / "left" / "a.png").write_bytes((folder / "in" / "a.png").read_bytes())
+    (folder / "m.tflite").write_bytes(make_conv(make_card((16, 24)), np.array([[0], [1]]), np.array([9, 0])))
+    assert main(["predict", "m.tflite", "in/a.png", "in/p1", "--out", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["a.png", os.path.join("left", "a.png")]
+
+
 def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
     (folder / "in" / "deep").mkdir()
     for name in ("x.HEIC", "deep/y.heic", "z.npy", "deep/v.nii.gz", "notes.txt", "Thumbs.db", "a.json", "cell.0001"):

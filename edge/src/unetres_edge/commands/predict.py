@@ -164,10 +164,12 @@ def run_predict(
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
     taken: dict[Path, float] = {}
+    folders = {image: Path(name).parent for image, name in zip(inputs.images, inputs.names, strict=True)}
 
     def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
         taken[image] = timing["total"]
-        print_progress(done, total, image, timing)
+        called = os.fspath(folders.get(image, Path()) / image.name)
+        print(shown(progress_line(done, total, image, timing, called=called)), flush=True)
 
     if more:
         refuse_collisions(inputs.images, [counts], settings.overwrite)
@@ -294,8 +296,8 @@ def print_progress(done: int, total: int, image: Path, timing: dict[str, float])
     print(shown(progress_line(done, total, image, timing)), flush=True)
 
 
-def progress_line(done: int, total: int, image: Path, timing: dict[str, float]) -> str:
-    """Return the line of `print_progress`; arguments as `predict_files` gives them."""
+def progress_line(done: int, total: int, image: Path, timing: dict[str, float], *, called: str | None = None) -> str:
+    """Return the line of `print_progress`; arguments as `predict_files` gives them, and how the image is called."""
     frames = int(timing.get("frames", 1))
     many = f"{frames} frames, {timing['total'] / frames:.0f} ms each" if frames > 1 else f"{timing['total']:.0f} ms"
-    return f"[{done}/{total}] {image.name}  {many}"
+    return f"[{done}/{total}] {called or image.name}  {many}"
