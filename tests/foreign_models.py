@@ -599,6 +599,126 @@ def resized_inside() -> keras.Model:
     return keras.Model(start, L.Resizing(64, 64)(scores(double(x, 8), "softmax")))
 
 
+def linknet_of_any_size() -> keras.Model:
+    start = keras.Input((None, None, 3))
+    maps = [conv(start, 8, 7, norm=True, strides=2)]
+    for filters in (16, 32):
+        maps.append(conv(maps[-1], filters, norm=True, strides=2))
+    x = maps[-1]
+    for skip in (maps[1], maps[0], None):
+        x = conv(x, x.shape[-1] // 4, 1, norm=True)
+        x = L.Conv2DTranspose(x.shape[-1], 3, strides=2, padding="same", use_bias=False)(x)
+        x = conv(L.ReLU()(L.BatchNormalization()(x)), 8 if skip is None else skip.shape[-1], 1, norm=True)
+        x = x if skip is None else L.add([x, skip])
+    return keras.Model(start, L.Conv2D(3, 2, padding="same", activation="softmax")(x))
+
+
+class OwnSoftmax(L.Layer):
+    def call(self, x: Any) -> Any:
+        powers = keras.ops.exp(x - keras.ops.max(x, axis=-1, keepdims=True))
+        return powers / keras.ops.sum(powers, axis=-1, keepdims=True)
+
+
+def own_softmax() -> keras.Model:
+    return u_shaped(double, nearest, depth=1, end=lambda x: OwnSoftmax()(scores(x, None)))
+
+
+def softmax_before_resizing() -> keras.Model:
+    start = image()
+    return keras.Model(start, bilinear(scores(conv(start, 8, norm=True, strides=2)), 0))
+
+
+def clipped_softmax() -> keras.Model:
+    return u_shaped(double, nearest, depth=1, end=lambda x: keras.ops.clip(scores(x), 1e-7, 1 - 1e-7))
+
+
+def log_softmax() -> keras.Model:
+    return u_shaped(double, nearest, depth=1, end=lambda x: scores(x, "log_softmax"))
+
+
+class ScalesItself(keras.Model):
+    def call(self, x: Any, training: Any = None) -> Any:
+        return super().call(2 * x - 1, training=training)
+
+
+def scaled_by_its_class() -> keras.Model:
+    start = image()
+    return ScalesItself(start, scores(conv(start, 8, norm=True)))
+
+
+class Turned(L.Layer):
+    """A transposed convolution with the kernel of another layer."""
+
+    def __init__(self, forward: L.Conv2D) -> None:
+        super().__init__()
+        self.forward = forward
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.conv_transpose(x, self.forward.kernel, strides=2, padding="same")
+
+
+def tied_autoencoder() -> keras.Model:
+    start, forward = image(), L.Conv2D(8, 3, strides=2, padding="same", activation="relu")
+    return keras.Model(start, Turned(forward)(forward(start)))
+
+
+class Affine(L.Layer):
+    def build(self, input_shape: Any) -> None:
+        self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+        self.shift = self.add_weight(shape=(input_shape[-1],))
+
+    def call(self, x: Any) -> Any:
+        return self.scale * x + self.shift
+
+
+def own_weights() -> keras.Model:
+    start = image()
+    return keras.Model(start, scores(L.ReLU()(Affine()(conv(start, 8, act=None)))))
+
+
+class ResizedAs(L.Layer):
+    def call(self, pair: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.image.resize(pair[0], tf.shape(pair[1])[1:3])
+
+    def compute_output_shape(self, shapes: Any) -> Any:
+        return (*shapes[1][:3], shapes[0][-1])
+
+
+def resized_as_the_skip() -> keras.Model:
+    start = keras.Input((None, None, 3))
+    first = conv(start, 8, norm=True)
+    x = ResizedAs()([conv(L.MaxPooling2D()(first), 16, norm=True), first])
+    return keras.Model(start, scores(L.Concatenate()([x, first]), None))
+
+
+def batches_of_two() -> keras.Model:
+    start = keras.Input(batch_shape=(2, 64, 64, 3))
+    return keras.Model(start, scores(conv(start, 8, norm=True)))
+
+
+def prelu_of_each_pixel() -> keras.Model:
+    start = image()
+    return keras.Model(start, scores(L.PReLU(alpha_initializer="uniform")(conv(start, 8, act=None)), None))
+
+
+def hard_swish_of_keras() -> keras.Model:
+    def block(x: Any, filters: int) -> Any:
+        x = conv(x, filters, norm=True, act="hard_silu")
+        gate = conv(L.GlobalAveragePooling2D(keepdims=True)(x), filters // 4, 1)
+        return L.Multiply()([x, L.Conv2D(filters, 1, activation="hard_sigmoid")(gate)])
+
+    return u_shaped(block, bilinear, depth=2)
+
+
+def nested_in_sequential() -> keras.Model:
+    base = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None, alpha=0.35)
+    rises = [L.Conv2DTranspose(f, 4, strides=s, padding="same", activation="relu") for f, s in ((32, 4), (16, 4))]
+    last = L.Conv2DTranspose(3, 4, strides=2, padding="same", activation="softmax")
+    return keras.Sequential([image(), L.Rescaling(2.0, -1.0), base, *rises, last])
+
+
 def backbone(name: str, **more: Any) -> Any:
     size = SIZES.get(name, 64)
     small = {"alpha": 0.35} if name in ("MobileNetV2",) else {"alpha": 0.25} if name == "MobileNet" else {}
@@ -642,6 +762,9 @@ NETWORKS: dict[str, Callable[[], keras.Model]] = {
         *(divam_fcn8, segnet, keras_io_pets, keras_io_deeplab, bisenet, enet, pix2pix_tutorial, fast_scnn),
         *(kaggle_nuclei, multires_unet, residual_unet, tiramisu, hard_swish_unet, squeeze_excite_unet, cbam_unet),
         *(group_norm_unet, instance_norm_unet, convnext_unet, transformer_unet, pixel_shuffle_unet, hrnet, selu_fcn),
+        *(linknet_of_any_size, own_softmax, softmax_before_resizing, clipped_softmax, log_softmax, scaled_by_its_class),
+        *(tied_autoencoder, own_weights, resized_as_the_skip, batches_of_two, prelu_of_each_pixel),
+        *(hard_swish_of_keras, nested_in_sequential),
         *(subclassed_of_keras, subclassed_of_tensorflow, sequential_autoencoder, own_blocks, resized_inside),
     )
 }
