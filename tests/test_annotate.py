@@ -883,6 +883,26 @@ def test_of_large_pictures_the_blocks_with_paint_are_trained_on(
     assert (records[1].image == picture[32:40, 48:60]).all() and (records[1].mask == classes[32:40, 48:60]).all()
 
 
+def test_what_a_network_is_sure_of_is_learned_where_nothing_is_painted(tmp_path: Path) -> None:
+    from keras_unetres.painting.snapshot import write_snapshot
+
+    with Project(make(tmp_path), silent) as project:
+        for index in range(2):
+            project.stroke(index, stroke(2 * index))
+            project.stroke(index, stroke(2 * index + 1, points=[[50, 35]], **{"class": 0}))
+        paint = project.canvas(0).classes.copy()
+        sure = np.full(SHAPE, 255, np.uint8)
+        sure[:20] = 2
+        write_snapshot(project, make_folder(tmp_path / "data"), lambda index: sure if index == 0 else None)
+    learned, validating = (read_mask(tmp_path / "data" / part / "masks" / "p0.png") for part in ("train", "val"))
+    np.testing.assert_array_equal(learned, np.where(paint == 255, sure, paint))
+    np.testing.assert_array_equal(validating, paint)
+    np.testing.assert_array_equal(
+        read_mask(tmp_path / "data" / "train" / "masks" / "p1.png"),
+        read_mask(tmp_path / "data" / "val" / "masks" / "p1.png"),
+    )
+
+
 def test_what_is_unlike_the_painted_comes_first(tmp_path: Path) -> None:
     from keras_unetres.painting.order import Order
 

@@ -1,6 +1,7 @@
 """The network that learns beside the painting: rounds of training in a process of its own, at low priority.
 
-A round trains on a snapshot of what is painted, and begins with the weights of the round before. It starts at the third
+A round trains on a snapshot of what is painted, and of what the last file is sure of on these images where nothing is
+painted (self-training), and begins with the weights of the round before. It starts at the third
 painted image or the fiftieth stroke, then whenever enough was painted since, or when it is asked for. One that was
 stopped, or whose server was killed, goes on where it was; a failed one says why and leaves the file as it is.
 """
@@ -19,19 +20,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unetres_edge.errors import UnetresError
 from unetres_edge.files import make_folder, write_json
+from unetres_edge.images.preprocessing import IGNORE
 
 from ..runs import RunFolder
 from .folder import FOLDER
 from .order import MOST_WANTED, unpainted
 from .predictions import Predictions
 from .project import Project
-from .snapshot import Snapshot, painted_images, write_snapshot
+from .snapshot import LARGE, Snapshot, painted_images, write_snapshot
 
 FEWEST_IMAGES = 3
 FEWEST_STROKES = 50
 FEWEST_NEW = 20  # actions since the last round after which there is another
+SURE = 0.95  # probability of a class from which on a network learns from what it says itself
+MOST_ASKED = 60  # painted images that it is asked about before a round, the last ones
 _PATIENCE = 1.0  # seconds between two looks
 _NICE = 10
 _ROUNDS_KEPT = 2
@@ -229,7 +235,7 @@ class Learner:
         number = self._round + 1
         folder = self._round_folder(number)
         shutil.rmtree(folder, ignore_errors=True)  # of one that was killed while it was made
-        snapshot: Snapshot = write_snapshot(self._project, make_folder(folder / "data"))
+        snapshot = self._write_snapshot(make_folder(folder / "data"))
         self._round = number
         about = {"images": snapshot.images, "complete": snapshot.complete, "flattered": snapshot.flattered}
         self._keep(ended=False, start=start, revision=snapshot.revision, begun=round(time.time()), **about)
@@ -239,6 +245,28 @@ class Learner:
         for old in self._folder.glob("round-*"):
             if old.name not in kept:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def _write_snapshot(self, folder: Path) -> Snapshot:
+        """Write what is painted, and beside it what the newest file is sure of, if there is one."""
+        if not self.predictions.ready:
+            return write_snapshot(self._project, folder)
+        from unetres_edge import Segmenter
+
+        with Segmenter(self.file) as opened:
+            few = set(painted_images(self._project)[-MOST_ASKED:])
+
+            def sure(index: int) -> np.ndarray | None:
+                picture = self._project.image(index).picture
+                if index not in few or picture.width * picture.height > LARGE:
+                    return None
+                try:
+                    result = opened.segment(self._project.picture_file(index), confidence=True)
+                except UnetresError:
+                    return None
+                assert result.confidence is not None
+                return np.where(result.confidence >= SURE, result.class_map, np.uint8(IGNORE))
+
+            return write_snapshot(self._project, folder, sure)
 
     def _finish(self, code: int) -> None:
         made = self._round_folder(self._round) / "model.tflite"

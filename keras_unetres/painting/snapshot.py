@@ -2,6 +2,7 @@
 
 Of pictures of more than `LARGE` pixels, only the blocks that hold paint are written. What validates are images that are
 marked complete, one in three; without such, one painted image in six; of fewer than four, all of them, which flatters.
+What the last network is sure of may be learned where nothing is painted (self-training); only paint validates.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +70,15 @@ def validating(project: Project, painted: list[int]) -> set[int]:
     return set(sorted(painted, key=drawn)[: max(1, len(painted) // 6)])
 
 
-def write_snapshot(project: Project, folder: Path) -> Snapshot:
+def write_snapshot(
+    project: Project, folder: Path, sure: Callable[[int], np.ndarray | None] = lambda index: None
+) -> Snapshot:
     """Write what is painted as a data set.
 
     Args:
         folder: an empty folder.
+        sure: gives the class ids (H, W) that a network is sure of on an image, 255 elsewhere, or None; they are learned
+            where nothing is painted.
 
     Raises:
         DataError: nothing is painted, or one class alone.
@@ -97,7 +102,9 @@ def write_snapshot(project: Project, folder: Path) -> Snapshot:
         complete += state.complete
         parts = ("train", "val") if flattered else ("val",) if index in held_out else ("train",)
         for part in parts:
-            _write_image(project, index, folder / part, classes, objects)
+            added = sure(index) if part == "train" and objects is None else None
+            shown = classes if added is None else np.where(classes == IGNORE, added, classes)
+            _write_image(project, index, folder / part, shown, objects)
     if len(found) < 2:
         raise DataError(
             "a network needs two classes", file=project.folder, found=f"{len(found)} painted", fix="paint another class"
