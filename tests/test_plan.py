@@ -204,6 +204,7 @@ def test_photographs_start_from_imagenet() -> None:
     assert "filters" not in found
     settings = made_for(STREET, PRETRAINED).apply(TrainSettings())
     assert settings.network.model(3, 11)[1]["encoder"] == "efficientnet_lite0"
+    assert settings.network.starts_installed, "so that a run stopped before its first checkpoint is gone on with"
     assert values(STREET).get("encoder") is None, "no weights are at hand"
     lesion = replace(LESION, grey=False)
     assert values(lesion, PRETRAINED)["encoder"] == "efficientnet_lite0", "a large object on a photograph"
