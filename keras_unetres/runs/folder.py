@@ -261,7 +261,10 @@ class RunFolder:
             return []
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+                table = csv.DictReader(file)
+                rows = [{key: float(value) for key, value in row.items() if value} for row in table]
+            if table.fieldnames and "epoch" not in table.fieldnames:
+                raise KeyError("epoch")
             if not all(float(row["epoch"]).is_integer() and row["epoch"] >= 1 for row in rows):
                 raise ValueError("an epoch has no number")
         except (KeyError, OSError, OverflowError, TypeError, ValueError, csv.Error) as error:

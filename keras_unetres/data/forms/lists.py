@@ -23,7 +23,6 @@ from .layout import PART_NAMES, UNPARTED, Layout, key_of
 
 _MOST_SHOWN = 4
 _MOST_TABLE = 64 << 20  # bytes
-_LONGEST = 4096  # characters of a cell
 _TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
 PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
@@ -119,7 +118,6 @@ def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
 
 def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
     """Return the parts of a table with a column of parts; the names are those of the first other column."""
-    csv.field_size_limit(_LONGEST)
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.reader(lines) if row]

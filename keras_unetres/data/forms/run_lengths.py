@@ -298,7 +298,7 @@ def _rows(table: _Table) -> Iterator[tuple[str, str, str]]:
     Raises:
         DataError: a line that has too few columns, or is no text.
     """
-    csv.field_size_limit(_LONGEST)
+    before = csv.field_size_limit(_LONGEST)  # of the whole process
     last = max(table.image, table.runs, table.label or 0)
     try:
         with table.file.open(encoding="utf-8-sig", newline="") as lines:
@@ -314,3 +314,5 @@ def _rows(table: _Table) -> Iterator[tuple[str, str, str]]:
                 yield named, label, "" if runs in ("-1", "nan", "None", "1 1 -1") else runs
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read: {error}", file=table.file, expected="a table of run lengths") from error
+    finally:
+        csv.field_size_limit(before)
