@@ -9,16 +9,12 @@ import base64
 import io
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from node import need_package, node_path
+from annotate_page import find_browser, look_at_page
 from PIL import Image
 from scipy import ndimage
 from test_annotate_page import inside_brush, inside_polygon
@@ -27,20 +23,15 @@ pytestmark = pytest.mark.long
 
 SIZES = [(400, 300)] * 5 + [(3000, 2200)]
 STROKES = int(os.environ.get("UNETRES_STROKES", "100"))
-TOKEN = "a-token-of-the-test"
 UNKNOWN = 255
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The project that was painted, and what the browser saw."""
-    pytest.importorskip("starlette", reason="needs pip install -e '.[annotate]'")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or name it in CHROMIUM")
+    find_browser()
     from keras_unetres.painting import folder as folders
 
-    playwright = need_package("playwright-core") / "index.mjs"
     folder = tmp_path_factory.mktemp("annotate")
     (folder / "pictures").mkdir()
     for number, (width, height) in enumerate(SIZES):
@@ -49,30 +40,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     names = ("background", "cell", "debris", "dust")
     found = folders.find_pictures(folder / "pictures", print)
     folders.make_project(project, folder / "pictures", names, None, found, print)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    job = {
-        "playwright": f"{playwright}",
-        "axe": f"{need_package('axe-core') / 'axe.min.js'}",
-        "chromium": chromium,
-        "serve": [sys.executable, f"{Path(__file__).with_name('annotate_server.py')}", f"{project}", f"{port}", TOKEN],
-        "url": f"http://127.0.0.1:{port}/?token={TOKEN}",
-        "token": TOKEN,
-        "sizes": SIZES,
-        "strokes": STROKES,
-        "out": f"{folder}",
-    }
-    (folder / "job.json").write_text(json.dumps(job))
-    command = [node_path(), f"{Path(__file__).with_name('annotate_browser.mjs')}", f"{folder / 'job.json'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=540)
-    keep = os.environ.get("UNETRES_SCREENSHOTS")
-    if keep:
-        Path(keep).mkdir(parents=True, exist_ok=True)
-        for path in (*folder.glob("*.png"), *folder.glob("*.jpg")):
-            shutil.copy(path, Path(keep) / f"annotate_{path.name}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project, json.loads((folder / "report.json").read_text())
+    report = look_at_page("annotate_browser.mjs", project, folder, timeout=540, sizes=SIZES, strokes=STROKES)
+    return project, report
 
 
 def draw_cells(width: int, height: int, seed: int) -> np.ndarray:

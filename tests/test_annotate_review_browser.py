@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from node import WEB, need_package, node_path
+from annotate_page import find_browser, look_at_page
+from node import WEB, need_package
 from PIL import Image
 from test_annotate_browser import decoded, draw_cells
 
 pytestmark = pytest.mark.long
 
 SIZE = (400, 300)
-TOKEN = "a-token-of-the-test"
 BOX = (120, 60, 180, 130)
 MODEL = Path(__file__).resolve().parents[1] / "edge" / "tests" / "golden" / "web_cells.tflite"
 PATIENCE = int(os.environ.get("UNETRES_PATIENCE", "30"))  # seconds for one thing on the page
@@ -29,10 +24,7 @@ PATIENCE = int(os.environ.get("UNETRES_PATIENCE", "30"))  # seconds for one thin
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the browser saw."""
-    pytest.importorskip("starlette", reason="needs pip install -e '.[annotate]'")
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or name it in CHROMIUM")
+    find_browser()
     from keras_unetres.painting.review import Place, add_places
     from keras_unetres.workflows.annotate import prepare_project
     from unetres_edge.web import write_web
@@ -59,30 +51,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert litert == WEB
     sample = data / "images" / "cells_0.png"
     write_web(MODEL, project / "exports" / "site", litert=litert, offline=False, sample=sample, say=lambda line: None)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    job = {
-        "playwright": f"{need_package('playwright-core') / 'index.mjs'}",
-        "axe": f"{need_package('axe-core') / 'axe.min.js'}",
-        "chromium": chromium,
-        "serve": [sys.executable, f"{Path(__file__).with_name('annotate_server.py')}", f"{project}", f"{port}", TOKEN],
-        "url": f"http://127.0.0.1:{port}/?token={TOKEN}",
-        "image": 1,
-        "patience": 1000 * PATIENCE,
-        "out": f"{folder}",
-    }
-    (folder / "job.json").write_text(json.dumps(job))
-    command = [node_path(), f"{Path(__file__).with_name('annotate_review_browser.mjs')}", f"{folder / 'job.json'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10 * PATIENCE + 120)
-    keep = os.environ.get("UNETRES_SCREENSHOTS")
-    if keep:
-        Path(keep).mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.png"):
-            shutil.copy(path, Path(keep) / f"annotate_{path.name}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return report
+    timeout = 10 * PATIENCE + 120
+    return look_at_page(
+        "annotate_review_browser.mjs", project, folder, timeout=timeout, image=1, patience=1000 * PATIENCE
+    )
 
 
 def test_more_tabs_than_connections_hear_of_a_stroke(seen: dict[str, Any]) -> None:

@@ -42,15 +42,16 @@ def plan_training(
     minutes = settings.fit.minutes
     gpu = find_processor(several=not devices.xla).kind == "gpu"
     budget = Budget(minutes, gpu, pretrained=_are_weights_at_hand(records, settings))
+    data = None
     if settings.limits.any:
         say("plan      measuring what files take ...")
-        budget = _within_limits(budget, fingerprint, settings, prepare)
+        budget, data = _within_limits(budget, fingerprint, settings, prepare)
     plan = decide(fingerprint, budget, settings)
     if minutes is None:
         return plan
     open_size = plan.decides("filters")
     usual = plan.apply(settings)
-    data = prepare(usual)  # the same for networks of all filters
+    data = data or prepare(usual)  # the same for networks of all filters
     sizes = TRIED if open_size else (settings.network.filters or 0,)
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
     measured, compilation = _measure(sizes, usual, data, devices, min(SHARE * 60 * minutes, MOST_SECONDS))
@@ -74,19 +75,22 @@ def _within_limits(
     fingerprint: Fingerprint,
     settings: TrainSettings,
     prepare: Callable[[TrainSettings], TrainingData],
-) -> Budget:
-    """Return a budget that knows what files take; without pretrained weights where their network takes too much.
+) -> tuple[Budget, TrainingData]:
+    """Return a budget that knows what files take, and the data that they were measured with.
+
+    Pretrained weights are no part of it where the file of their network takes too much.
 
     Raises:
         UsageError: no network keeps the limits.
     """
     plan = decide(fingerprint, budget, settings)
     usual = plan.apply(settings)
-    files = measure_files(LIMITED if plan.decides("filters") else (0,), usual, prepare(usual))
+    data = prepare(usual)
+    files = measure_files(LIMITED if plan.decides("filters") else (0,), usual, data)
     if plan.decides("weights") and settings.limits.exceeded_by(files[0], LIMIT_SHARE) is not None:
         return _within_limits(replace(budget, pretrained=False), fingerprint, settings, prepare)
     sizes_within(files, settings.limits)
-    return replace(budget, files=files)
+    return replace(budget, files=files), data
 
 
 def _measure(
