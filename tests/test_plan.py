@@ -93,6 +93,18 @@ def test_streets_are_scaled_and_stay_upright() -> None:
     assert values(STREET, balance=0.5)["fit"] == "crop"
 
 
+@pytest.mark.parametrize(
+    ("objects", "fit"),
+    [
+        (Objects(4.0, 200.0, 2.3, 12.0), "resize"),  # poles, and cars
+        (Objects(1.2, 150.0, 5.0, 5.0), "crop"),  # cracks or vessels alone: 2.7 px would be left
+        (Objects(1.2, 150.0, 5.0), "resize"),  # from a plan in which nobody looked
+    ],
+)
+def test_lines_alone_are_seen_at_their_own_scale(objects: Objects, fit: str) -> None:
+    assert values(replace(STREET, objects=objects))["fit"] == fit
+
+
 LESION = replace(GREY, sizes=(768, 1024) * 3, objects=Objects(1.0, 400.0, 200.0))
 
 

@@ -39,11 +39,13 @@ class Objects:
             (sum of squared areas), so that specks beside a large object count little.
         extent: equivalent diameter of the object that a foreground pixel is of, the mean over the pixels, px.
         width: median width of the class whose objects are thinnest, px; of a disc its radius, of a line its thickness.
+        widest: the same of the class whose objects are widest, px; 0 in plans of earlier versions.
     """
 
     an_image: float
     extent: float
     width: float
+    widest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def _summarize(classes: list[list[np.ndarray]]) -> Objects:
     if not len(every):
         return Objects(0.0, 0.0, 0.0)
     extent = (every * 2 * np.sqrt(every / np.pi)).sum() / every.sum()
-    return Objects(_rounded(np.median(counts)), _rounded(extent), _rounded(min(widths)))
+    return Objects(_rounded(np.median(counts)), _rounded(extent), _rounded(min(widths)), _rounded(max(widths)))
 
 
 def _rounded(value: float) -> float:

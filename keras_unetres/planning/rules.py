@@ -33,7 +33,7 @@ _SMALL_CROP = 128  # px
 _LEAST_SIZE = 32  # px
 _ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-Net alone of 2**depth
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
-_LEAST_WIDTH = 4.0  # px that the thinnest class keeps where images are scaled down
+_LEAST_WIDTH = 4.0  # px that is seen well where images are scaled down
 _SEVERAL_CLASSES = 3
 _RARE = 0.3  # of its equal share: that a class is rare
 _LEAST_STEPS_A_PASS = 8
@@ -90,9 +90,16 @@ class _Question:
     def few_large_objects(self) -> bool:
         """Whether a few objects that no crop shows whole fill the images, and are wide enough to be scaled."""
         objects, size = self.fingerprint.objects, self.settings.network.input_size
-        left = objects.width * size / max(self.fingerprint.sizes[2:4])
         few = objects.extent > size and objects.an_image <= _FEW_OBJECTS
-        return self.is_larger and few and left >= _LEAST_WIDTH
+        return self.is_larger and few and self._scaled(objects.width) >= _LEAST_WIDTH
+
+    @property
+    def only_thin(self) -> bool:
+        """Whether all there is would be too thin to be seen in images that are scaled down to the input."""
+        return self.is_larger and 0 < self._scaled(self.fingerprint.objects.widest) < _LEAST_WIDTH
+
+    def _scaled(self, width: float) -> float:
+        return width * self.settings.network.input_size / max(self.fingerprint.sizes[2:4])
 
     @property
     def steps_a_pass(self) -> int:
@@ -165,6 +172,9 @@ def _fit(asked: _Question) -> Decision:
     if asked.settings.network.crop:
         return Decision("fit", "crop", "a network without padding sees crops")
     height, width = asked.fingerprint.sizes[2:4]
+    if asked.only_thin:
+        widest, size = asked.fingerprint.objects.widest, asked.settings.network.input_size
+        return Decision("fit", "crop", f"lines of {widest:.0f} px would be lost in images of {size} px")
     if asked.fingerprint.upright and asked.is_larger:
         why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
         return Decision("fit", "resize", why)
