@@ -79,7 +79,9 @@ def run_set(name: str, folder: Path) -> dict[str, Any]:
     forms = {"keras": str(run)}
     for form, recipe in (("float32", "float32"), ("int8", "static_wi8_ai8")):
         forms[form] = f"{run}_{form}.tflite"
-        unetres("export", run, "--out", forms[form], "--recipe", recipe, "--no-gate", "--overwrite")
+        unetres(
+            "export", run, "--out", forms[form], "--recipe", recipe, "--no-gate", "--allow-disagreement", "--overwrite"
+        )
     for form, model in forms.items():
         row[form] = scored(model, data)
         if form != "keras":

@@ -611,10 +611,23 @@ def test_a_classifier_that_answers_otherwise_is_refused_by_its_scores(tmp_path: 
     ku.export_tflite(sound, tmp_path / "c.tflite", recipe=INT8, preprocessing=pre, calibration=seen())
 
 
-def test_a_network_that_quantization_changes_is_warned_of() -> None:
+def test_a_network_that_quantization_changes_is_refused_or_warned_of() -> None:
     """Scores of 1000 leave no level of int8 for a difference of 0.2."""
     head = layers.Conv2D(3, 1)
     model = functional(lambda x: head(layers.Conv2D(4, 3, padding="same", activation="relu")(x)))
     head.set_weights([0.01 * head.kernel, np.float32([1000, 1000.2, 1000.4])])
-    with pytest.warns(UserWarning, match="quantized, the network gives .* of the labels of which it was sure"):
+    with pytest.raises(ConversionError, match="the quantized network answers otherwise") as refused:
+        ku.quantize_aware(model, seen())
+    assert refused.value.fix is not None and "refine=True" in refused.value.fix
+    with pytest.warns(UserWarning, match="agreement: of the quantized network, .* % of the labels are those of Keras"):
+        ku.quantize_aware(model, seen(), allow_disagreement=True)
+
+
+def test_one_sigmoid_channel_is_compared_as_two_classes() -> None:
+    """Beside 10000 times the image, int8 has one level for what tells."""
+    head = layers.Conv2D(1, 1, activation="sigmoid")
+    model = functional(lambda x: head(layers.Concatenate()([layers.Conv2D(3, 1, name="wide")(x), x])))
+    model.get_layer("wide").set_weights([np.full((1, 1, 3, 3), 1e4, np.float32), np.zeros(3, np.float32)])
+    head.set_weights([np.float32([0, 0, 0, 4, -4, 0]).reshape(1, 1, 6, 1), np.zeros(1, np.float32)])
+    with pytest.raises(ConversionError, match="the quantized network answers otherwise"):
         ku.quantize_aware(model, seen())

@@ -31,7 +31,7 @@ settings = ["--minutes", f"{job.minutes:g}", "--seed", str(job.seed)]
 begun = time.perf_counter()
 unetres("train", job.data, "--out", run, *settings)
 seconds = round(time.perf_counter() - begun, 1)
-unetres("export", run, "--out", file, "--no-gate")
+unetres("export", run, "--out", file, "--no-gate", "--allow-disagreement")
 write_own_maps(run, "float")
 write_own_maps(file, "int8")
 with Segmenter(file, num_threads=job.threads) as segmenter:

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         head=settings.head,
         size=settings.size,
         overwrite=settings.overwrite,
-        allow_disagreement=not scoring.gate,
+        allow_disagreement=settings.allow_disagreement,
         preprocessing=preprocessing,
         classes=keras_file.classes,
         output=keras_file.output,

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +16,11 @@ from unetres_edge.images.preprocessing import Preprocessing
 from ..choices.arguments import checks_kinds
 from ..choices.quantization import ENGINES
 from ..data.calibration import collect_calibration, image_batches
+from ..data.fresh import fresh_images
 from ..machine.backend import check_tensorflow
-from ..models.inference import flat_form
+from ..models.answers import can_be_asked, labels_of
+from ..models.inference import flat_form, inference_form
+from ..scores.agreement import Agreement, LabelComparison, check_agreement
 from ..settings import QuantizeSettings
 from .folding import fold
 from .native import build_native, note_images, set_ranges
@@ -29,9 +31,7 @@ if TYPE_CHECKING:
     import keras
 
 _IMAGES = 64
-_COMPARED = 2  # of them, on which labels are compared
-_CLEAR = 0.05  # margin over the second class, of the range of scores, from which a network is sure
-_LEAST_SAME = 0.9  # of the labels of which the network is sure
+_COMPARED = 8  # images made of them, on which labels are compared
 
 
 @checks_kinds
@@ -45,6 +45,7 @@ def quantize_aware(
     preprocessing: Preprocessing | None = None,
     output: str | None = None,
     refine: bool = False,
+    allow_disagreement: bool = False,
 ) -> Any:
     """Return a copy of a trained network that computes as its int8 file will, for an ordinary `compile` and `fit`.
 
@@ -70,11 +71,15 @@ def quantize_aware(
         refine: without labels and in minutes, from the calibration images: equalize channels that share a scale, choose
             how ranges are found, learn how kernels are rounded, and correct biases (`refine_network`). For export as it
             is, or to train from there. Of the engine "native".
+        allow_disagreement: give a network whose labels are not those of the float one, to be trained, with a warning.
+            Without it, one that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 % of all is
+            a warning. Both are of images that calibrated nothing. A file is compared with the quantized network alone.
 
     Raises:
         UsageError: a layer has no int8 form, it is named; an unknown engine or estimator; another backend than
             TensorFlow, which makes the file; `refine` with another engine, or with ranges, which it chooses.
-        ConversionError: calibration images that are none, of another shape, or not finite.
+        ConversionError: calibration images that are none, of another shape, or not finite; or the quantized network
+            answers otherwise.
     """
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
@@ -85,20 +90,22 @@ def quantize_aware(
             found=f"{engine}, {ranges}",
         )
     check_tensorflow()
-    model = flat_form(model, output, shape=_shape(preprocessing))
+    given, model = model, flat_form(model, output, shape=_shape(preprocessing))
     folded = fold(model)
     images = _first_images(calibration, model, preprocessing)
     if refine:
-        refined = refine_network(model, images, keep_zeros=keep_zeros)
-        note_images(refined, images)
-        _warn_of_other_labels(model, refined, images[:_COMPARED])
-        return refined
-    found = find_ranges(folded, images, method=ranges)
-    if engine == "native":
+        quantized = refine_network(model, images, keep_zeros=keep_zeros)
+    else:
+        found = find_ranges(folded, images, method=ranges)
         quantized = build_native(folded, keep_zeros=keep_zeros)
         set_ranges(quantized, found)
-        note_images(quantized, images)
-        _warn_of_other_labels(model, quantized, images[:_COMPARED])
+    note_images(quantized, images)
+    reference = given if output is None and can_be_asked(given) else model
+    agreement = _compare(reference, model, quantized, fresh_images(images, preprocessing, _COMPARED))
+    if agreement is not None:
+        fix = f"pass {'' if refine else 'refine=True, or '}allow_disagreement=True, and train it"
+        check_agreement(agreement, allowed=allow_disagreement, fix=fix, form="the quantized network")
+    if engine == "native":
         return quantized
     from .tfmot.engine import quantize_tfmot
 
@@ -109,23 +116,24 @@ def quantize_aware(
     return trained
 
 
-def _warn_of_other_labels(model: keras.Model, quantized: keras.Model, images: np.ndarray) -> None:
-    """Warn where the network, as quantized, gives other labels than before where that was sure of them.
+def _compare(
+    reference: keras.Model, model: keras.Model, quantized: keras.Model, images: np.ndarray
+) -> Agreement | None:
+    """Compare the labels that networks give as they are exported; None of one that gives no scores of classes.
 
-    A file of it is compared with the quantized network alone, so nothing would say that later.
+    Args:
+        reference: the user's model, which says what is right.
+        model: the same, flat and in float32.
     """
-    before, after = (np.asarray(each(images, training=False), np.float32) for each in (model, quantized))
-    if before.shape != after.shape or before.shape[-1] < 2:
-        return
-    second, first = np.moveaxis(np.partition(before, -2, axis=-1)[..., -2:], -1, 0)
-    sure = first - second > _CLEAR * np.ptp(before)
-    same = (before.argmax(-1) == after.argmax(-1))[sure]
-    if same.size and same.mean() < _LEAST_SAME:
-        warnings.warn(
-            f"quantized, the network gives {same.mean():.0%} of the labels of which it was sure; train it, and compare "
-            "its answers with those of the float network",
-            stacklevel=4,
-        )
+    forms = [inference_form(each, shape=images.shape[1:]) for each in (model, quantized)]
+    if forms[0].model.output_shape[-1] < 2:
+        return None
+    compared = LabelComparison(forms[0].activation)
+    for image in images:
+        before, after = (np.asarray(form.model(image[None], training=False), np.float32)[0] for form in forms)
+        asked = before.argmax(-1) if reference is model else labels_of(reference.predict_on_batch(image[None]))
+        compared.add(asked.reshape(before.shape[:-1]), before, after.argmax(-1), after)
+    return compared.agreement()
 
 
 def to_keras(quantized: Any) -> keras.Model:

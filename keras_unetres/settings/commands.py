@@ -312,6 +312,9 @@ class ExportSettings(Settings):
     refine: bool = setting(
         False, "where plain int8 loses: equalize channels, learn how kernels are rounded, correct biases; no labels"
     )
+    allow_disagreement: bool = setting(
+        False, "write a file that is not scored though fewer than 95 % of its clear labels are those of Keras"
+    )
     scoring: GateSettings = GateSettings()
     keras_file: KerasFileSettings = KerasFileSettings()
 

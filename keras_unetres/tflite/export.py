@@ -19,7 +19,7 @@ from ..choices.heads import Head, check_head, find_head
 from ..choices.recipes import MIXED, Recipe, find_recipe
 from ..data.calibration import check_range, collect_calibration, to_levels
 from ..machine.backend import check_tensorflow
-from .agreement import check_agreement, label_agreement
+from .agreement import check_labels, label_agreement
 from .constants import check_constants
 from .convert import convert
 from .inspect import Graph, Op, read_ops, refuse_float_islands
@@ -93,7 +93,8 @@ def export_tflite(
         floats: names of the layers that compute in float32; for "mixed_wi8_ai8_afp32".
         output: of several outputs of the model, the name of the one that is exported.
         allow_disagreement: write a file whose labels are not those of the Keras model, with a warning. Without it, one
-            that gives fewer than 95 % of those of which the network is sure is refused; below 99 % of all is a warning.
+            that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 % of all is a warning. Of a
+            quantization-aware model these are its own; `quantize_aware` has compared it with the float one.
 
     Returns:
         What was written, and how far it agrees with the Keras model.
@@ -105,6 +106,8 @@ def export_tflite(
             otherwise than the model.
         FloatIslandError: an op of a quantized file would stay float; nothing is written.
     """
+    from ..models.answers import can_be_asked
+
     chosen, ends = find_recipe(recipe or _usual_recipe(model, calibration)), find_head(head)
     if chosen.name == MIXED and not floats:
         raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
@@ -131,9 +134,9 @@ def export_tflite(
             pixels=preprocessing if ends.raw else None,
         )
     data = _sealed(model, data, checked)
-    reference = model if aware or output is not None or not _can_be_asked(given) else given
+    reference = model if aware or output is not None or not can_be_asked(given) else given
     agreement = label_agreement(reference, model, data, checked.card, preprocessing, images)
-    check_agreement(agreement, allowed=allow_disagreement)
+    check_labels(agreement, allowed=allow_disagreement)
     publish(path, data)
     used = len(images) if calibrates and images is not None else 0
     return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement.share, ends.name, used)
@@ -263,14 +266,6 @@ def _is_aware(model: keras.Model, recipe: Recipe) -> bool:
             fix="export with that recipe, or export the model it was made from",
         )
     return aware
-
-
-def _can_be_asked(model: keras.Model) -> bool:
-    """Return whether a model gives one answer for a batch of one image."""
-    outputs, inputs = getattr(model, "outputs", None), getattr(model, "inputs", None)
-    if outputs is None or inputs is None:
-        return True  # subclassed: `check_model` has seen its answer
-    return len(outputs) == 1 and inputs[0].shape[0] in (None, 1)
 
 
 def _check_input_range(model: keras.Model, preprocessing: Preprocessing) -> None:

@@ -206,10 +206,11 @@ def _publish(
     if receipt.passed is False:
         lost = receipt.drop is not None and receipt.drop.points > receipt.max_drop
         other = "quantize while training, take another recipe, or allow more with --max-drop"
+        all_the_same = "train longer, or write it all the same with --no-gate --allow-disagreement"
         raise GateError(
             receipt.verdict.line.removeprefix("Rejected. ").removesuffix("."),
             file=receipt.path,
-            fix=f"see {page}; {other if lost else 'train longer, or write it all the same with --no-gate'}",
+            fix=f"see {page}; {other if lost else all_the_same}",
         )
     say(f"wrote      {out}: {len(data) / 1000:.0f} kB, {len(receipt.contents['ops'])} ops")
     return receipt

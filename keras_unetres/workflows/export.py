@@ -7,7 +7,7 @@ import os
 import shlex
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     import keras
 
     from ..tflite import Exported
+
+
+_AGREEMENT = "agreement: "  # begins a warning of `check_agreement`
 
 
 @checks_kinds
@@ -163,7 +166,14 @@ def export(
     if refine:
         opened = _refined(opened, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
-    options |= {"refine": refine or None, "max_ms": max_ms, "max_kb": max_kb, "max_arena": max_arena, "device": device}
+    options |= {
+        "refine": refine or None,
+        "allow_disagreement": allow_disagreement or None,
+        "max_ms": max_ms,
+        "max_kb": max_kb,
+        "max_arena": max_arena,
+        "device": device,
+    }
     given = LimitSettings(max_ms, max_kb, max_arena, None if device is None else os.fspath(device))
     limits = _limits(opened, recipe, given) if gate else LimitSettings()
     candidate = Candidate(
@@ -193,8 +203,9 @@ def export(
                 candidate = _calibrated(candidate, done, opened.info, risk, say)
             return prove(candidate, done, reference, Path(path), say)
         done = converter.convert("model", candidate.loaded.model, recipe, head)
-        if refine and isinstance(held, str):
-            _check_labels(done, origin, opened.calibration, allow_disagreement)
+        if refine:
+            with _told(say):
+                done = _compared(done, origin, opened.calibration, allow_disagreement or not isinstance(held, str))
         if calibrate:
             candidate = _calibrated(candidate, done, opened.info, risk, say)
         compared = not isinstance(held, str) and chosen.name != "float32"
@@ -218,23 +229,44 @@ def _refined(source: Source, say: Callable[[str], None]) -> Source:
     if source.calibration is None:
         raise UsageError("refinement needs calibration images", fix="pass calibration=, images without labels")
     say("refining for int8 ...")
-    model = quantize_aware(loaded.model, source.calibration, preprocessing=loaded.card.preprocessing, refine=True)
+    with _told(lambda line: None):  # its file is compared
+        model = quantize_aware(
+            loaded.model,
+            source.calibration,
+            preprocessing=loaded.card.preprocessing,
+            refine=True,
+            allow_disagreement=True,
+        )
     return replace(source, loaded=replace(loaded, model=model))
 
 
-def _check_labels(done: Exported, origin: Loaded, calibration: Any, allowed: bool) -> None:
-    """Compare a refined file, whose own network is quantized, with the float network where no score judges it.
+def _compared(done: Exported, origin: Loaded, calibration: Any, allowed: bool) -> Exported:
+    """Return a refined file, which was compared with its own quantized network, as compared with the float one.
 
     Raises:
         ConversionError: it answers otherwise.
     """
     from ..data.calibration import collect_calibration
-    from ..tflite.agreement import check_agreement, label_agreement
+    from ..tflite.agreement import check_labels, label_agreement
 
     pre, model = origin.card.preprocessing, origin.model
     images = collect_calibration(calibration, pre)
     found = label_agreement(model, model, read_bytes(done.path), done.card, pre, images)
-    check_agreement(found, allowed=allowed)
+    check_labels(found, allowed=allowed)
+    return replace(done, agreement=found.share)
+
+
+@contextlib.contextmanager
+def _told(say: Callable[[str], None]) -> Iterator[None]:
+    """Say what is warned of agreement while this is open; other warnings stay what they are."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for each in caught:
+        if str(each.message).startswith(_AGREEMENT):
+            say(str(each.message).removeprefix(_AGREEMENT))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 class _Converter:
@@ -251,8 +283,8 @@ class _Converter:
         card = self._source.loaded.card
         pre = card.preprocessing
         self._say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
-        with warnings.catch_warnings(record=True) as caught:
-            done = export_tflite(
+        with _told(self._say):
+            return export_tflite(
                 model,
                 self._folder / f"{name}.tflite",
                 recipe=recipe,
@@ -263,12 +295,6 @@ class _Converter:
                 floats=floats,
                 allow_disagreement=self._allow_disagreement,
             )
-        for each in caught:
-            if str(each.message).startswith("agreement: "):
-                self._say(str(each.message).removeprefix("agreement: "))
-            else:
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        return done
 
     def convert_float(self, model: keras.Model) -> bytes:
         """Return the bytes of a model's float32 file, with which others are compared."""
