@@ -391,6 +391,8 @@ def test_up_is_up_where_skies_are_above() -> None:
     assert is_upright(sky)
     assert not is_upright(noise)
     assert not is_upright(disc)
+    lit = disc * np.linspace(1, 0.9, 32)[None, :, None]
+    assert not is_upright(lit), "a lamp that is not centred"
     assert not is_upright(np.rot90(sky, axes=(1, 2)))
     assert not is_upright(sky[:5])
 

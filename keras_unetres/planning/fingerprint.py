@@ -26,6 +26,7 @@ _GRID = 32  # rows and columns of the picture that tells which way is up
 _LEAST_IMAGES = 8  # from which that can be told
 _CONSISTENT = 0.4  # share of the images' own difference of top and bottom that is common to all
 _UPRIGHT = 4.0  # how much stronger that is than the common difference of left and right
+_VISIBLE = 0.3  # of the contrast in an image, what is common; less is a lamp that is not centred
 _ALIKE = 0.1  # distance of (mean, spread, colour), each 0 to 1, within which two images are of one kind
 _KIND_SHARE = 0.05  # of the images that make a kind
 
@@ -177,14 +178,17 @@ def small_picture(image: np.ndarray) -> np.ndarray:
 def is_upright(pictures: np.ndarray) -> bool:
     """Return whether top and bottom differ in all pictures (N, H, W) alike, and more than left and right do.
 
-    A street has its sky above; a disc or a vignette looks the same upside down, and tissue has no up at all.
+    A street has its sky above; a disc or a vignette looks the same upside down, light from one side is not what is up,
+    and tissue has no up at all.
     """
     if len(pictures) < _LEAST_IMAGES:
         return False
     vertical, horizontal = pictures.mean(2), pictures.mean(1)
     down, across = vertical - vertical[:, ::-1], horizontal - horizontal[:, ::-1]
     energy, common, sideways = (down**2).mean(), (down.mean(0) ** 2).mean(), (across.mean(0) ** 2).mean()
-    return bool(energy > 0 and common >= _CONSISTENT * energy and common >= _UPRIGHT * sideways)
+    contrast = pictures.var((1, 2)).mean()
+    is_seen = energy > 0 and common >= _VISIBLE**2 * contrast
+    return bool(is_seen and common >= _CONSISTENT * energy and common >= _UPRIGHT * sideways)
 
 
 def count_kinds(looks: np.ndarray) -> int:
