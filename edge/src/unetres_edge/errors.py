@@ -21,7 +21,7 @@ class Fix:
     Args:
         text: a line to paste, or a sentence that says what to do.
         patch: keys of `dataset.yaml` with the values they should have, or None where no declaration helps.
-        place: where the line goes ("in mydata/dataset.yaml, or pass --masks instances"), or "".
+        place: home of the line ("in mydata/dataset.yaml, or pass --masks instances"), or "".
     """
 
     text: str
@@ -33,14 +33,14 @@ class Fix:
 
 
 class UnetresError(Exception):
-    """A mistake with a name.
+    """A mistake that a user can make or meet, with a stable kind and what to do about it.
 
     Args:
-        message: what is wrong, in one sentence without a full stop.
+        message: the mistake, in one sentence without a full stop.
         file: the file or folder concerned.
-        expected: what would have been right.
-        found: what was there instead.
-        fix: what to do about it. `fix` is its text, `remedy` the whole of it.
+        expected: values that would have been right.
+        found: value that was there instead.
+        fix: remedy of the mistake. The attribute `fix` is its text, `remedy` the whole of it.
         kind: a stable name, finer than the code of the class; the code where there is none.
     """
 

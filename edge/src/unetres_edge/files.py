@@ -162,18 +162,18 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {name[:100]!r} stands twice")
-    return made
+    return values
 
 
 def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:
     """Return the content of `path`.
 
     Args:
-        what: how the error names the file ("model file", "image").
+        what: kind of file, as errors say it ("model file", "image").
 
     Raises:
         FileSystemError: the file is missing, not a regular file, or cannot be read.
@@ -193,7 +193,7 @@ def read_contents(source: Contents, what: str = "file") -> tuple[bytes, str | No
     Args:
         source: a path; bytes or what holds them in memory (bytearray, memoryview, mmap); or a file opened for reading
             bytes, which is read from where it stands to its end.
-        what: how the error names the file.
+        what: kind of file, as errors say it.
 
     Raises:
         UsageError: it is none of these, or a file opened as text.
@@ -243,7 +243,7 @@ def _no_file(path: str | os.PathLike[str], what: str) -> FileSystemError:
 
 
 def name_key(name: str, system: str = sys.platform) -> str:
-    """Return what names have in common that are one file in a folder of a system.
+    """Return a key that two names share where a system takes them for one file of a folder.
 
     Windows and macOS take capitals and small letters for the same, and so are accents that are composed in one name and
     not in the other; Windows leaves out dots and blanks at the end.

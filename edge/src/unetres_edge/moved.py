@@ -44,7 +44,7 @@ def keep_names(package: str, names: Container[str]) -> None:
 
     Args:
         package: its name; it is imported.
-        names: of the functions.
+        names: names of the functions.
     """
 
     class Package(ModuleType):

@@ -38,15 +38,15 @@ class Setting:
     """What a field says of itself beside its type and its default.
 
     Args:
-        help: what it is, a phrase that begins with a noun or a verb.
+        help: meaning of the field, a phrase that begins with a noun or a verb.
         choices: the values it takes, or a function that returns them; None for any value of its type.
         least, above: bounds from below, the one allowed and the other not.
         most, below: bounds from above, likewise.
-        metavar: how a value is called on the command line; one name for each of a fixed number of values.
+        metavar: name of a value on the command line; one name for each of a fixed number of values.
         unit: unit of a number, such as "px".
         option: its name on the command line, where that is not the field's.
         positional: whether the command line takes it without a name.
-        unset: what holds where it is None.
+        unset: words for what holds where it is None.
         bare: the value of an option that is given without one; None if it needs one.
         check: raises a `UsageError` for a value that is wrong in a way that choices and bounds cannot say.
         repeats: whether one number stands for both of a pair, such as the side of a square.
@@ -124,7 +124,7 @@ class Option:
         path: names of fields, from outside to inside, such as ("fit", "batch").
         kind: its type.
         default: its default, or `dataclasses.MISSING`.
-        setting: what it says of itself.
+        setting: setting of the field: its help, bounds and words.
         section: title of the group it belongs to, or "".
     """
 
@@ -273,15 +273,15 @@ def make(cls: type[_S], values: Mapping[tuple[str, ...], Any]) -> _S:
         UsageError: a value is none that its field takes.
     """
     hints: dict[str, Any] = typing.get_type_hints(cls)
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for each in fields(cls):  # type: ignore[arg-type]
         if is_dataclass(hints[each.name]):
             inner = {path[1:]: value for path, value in values.items() if path[0] == each.name}
             if inner or each.default is MISSING:
-                given[each.name] = make(hints[each.name], inner)
+                arguments[each.name] = make(hints[each.name], inner)
         elif (each.name,) in values:
-            given[each.name] = values[(each.name,)]
-    return cls(**given)
+            arguments[each.name] = values[(each.name,)]
+    return cls(**arguments)
 
 
 def change(settings: _S, values: Mapping[tuple[str, ...], Any]) -> _S:

@@ -24,7 +24,7 @@ def shown(text: str, encoding: str | None = None, *, keep: str = "") -> str:
 
     Args:
         text: a line, with names in it.
-        encoding: of the stream; None for that of standard output.
+        encoding: encoding of the stream; None for that of standard output.
         keep: controls that stay.
     """
     encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -49,7 +49,7 @@ class Writer:
     """A stream that escapes, and that goes on where the stream below it cannot.
 
     Args:
-        stream: what is written to; None where there is none.
+        stream: stream that is written to; None where there is none.
         lines: whether each piece that is written is one line, so that a line break within it is a name's.
     """
 

@@ -49,7 +49,7 @@ class Classifier(LoadedModel):
 
     Args:
         model: path or bytes of a `.tflite`, or the file opened with mode "rb".
-        card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
+        card: card of a file that has none of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, as for `Segmenter`; or an `unetres_edge.Engine`, with `card` and without
             `model`.
@@ -87,7 +87,7 @@ class Classifier(LoadedModel):
         Args:
             image: an array as `Preprocessing.prepare` takes it, a Pillow image, or a file: its path, its bytes, or the
                 file opened with mode "rb".
-            top: how many classes `Classification.top` has; at most all.
+            top: number of classes that `Classification.top` has; at most all.
 
         Raises:
             UsageError: `top` is below 1.

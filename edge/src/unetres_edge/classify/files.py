@@ -1,4 +1,4 @@
-"""Classifying image files: many images in, one table of their classes out."""
+"""Classification of image files: many images in, one table of their classes out."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def predict_classes(
     """Classify image files and write `classes.csv`, one row an image: image, class_1, probability_1, class_2, ...
 
     Args:
-        top: how many classes of each image are written.
-        overwrite: replace files that exist; without it, any collision is refused before the first image.
-        progress: called after each image with (done, all, image, its classes).
-        json_file: where to write {"images": [{"image", "top": [{"id", "name", "probability"}], "ms", "error"}]}.
+        top: number of classes that are written of each image.
+        overwrite: whether to replace files that exist; without it, any collision is refused before the first image.
+        progress: callback, called after each image with (done, all, image, its classes).
+        json_file: file for {"images": [{"image", "top": [{"id", "name", "probability"}], "ms", "error"}]}.
 
     Returns:
         The classes of each image, None for one that could not be read.
@@ -59,7 +59,9 @@ def predict_classes(
                 status.append({"image": os.fspath(image), "top": None, "ms": None, "error": str(error)})
                 continue
             answers.append(answer)
-            best = [{"id": place, "name": name, "probability": round(share, 6)} for place, name, share in answer.top]
+            best = [
+                {"id": class_id, "name": name, "probability": round(share, 6)} for class_id, name, share in answer.top
+            ]
             ms = {stage: round(value, 3) for stage, value in answer.timing.items()}
             status.append({"image": os.fspath(image), "top": best, "ms": ms, "error": None})
             if progress:

@@ -38,8 +38,8 @@ _SIZE = re.compile(r"(\d{1,9})[xX\u00d7](\d{1,9})")
 
 
 def _check_size(text: str) -> None:
-    found = _SIZE.fullmatch(text)
-    width, height = (int(side) for side in found.groups()) if found else (0, 0)
+    match = _SIZE.fullmatch(text)
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
     if not 0 < width * height <= MAX_PIXELS:
         raise UsageError(
             "--image is wrong",
@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> None:
         cells = (f"{row[stage]['p50']:.2f} / {row[stage]['p95']:.2f}" for stage in STAGES)
         energy = "" if row["millijoules"] is None else f"{row['millijoules']:>9.1f} mJ"
         print(f"{row['threads']:<11}" + "".join(f"{cell:>20}" for cell in cells) + f"{row['load_ms']:>12.1f}{energy}")
-    told = figures["energy_source"]
-    print("energy     " + (f"of a call, by {told}, the whole of it" if told else "no sensor tells it here"))
+    source = figures["energy_source"]
+    print("energy     " + (f"of a call, by {source}, the whole of it" if source else "no sensor tells it here"))
     if figures["peak_memory_bytes"] is not None:
         print(f"memory     {figures['peak_memory_bytes'] / 1e6:.0f} MB resident at most, Python and all")
     for row in figures["ops"]:
@@ -126,7 +126,7 @@ def bench(
         image: size of the frame, "1920x1080" for its width and height in px; None for one tile.
         count: timed calls for each number of threads, after a few that are not; None for 50, of a frame 10.
         threads: numbers of threads to try; None for 1, 2, 4, ... up to the cores of this process.
-        engine: one of `engines.table.NAMES`; None for what `predict` takes of itself.
+        engine: name of `engines.table.NAMES`; None for what `predict` takes of itself.
 
     Returns:
         JSON values: "times" (what, in words), "image_px" ([width, height]), "tiles" (of an image), "engine",
@@ -186,9 +186,9 @@ def _picture(card: Card, size: str | None) -> np.ndarray:
         image = np.ascontiguousarray(image[..., ::-1])
     if size is None:
         return image
-    found = _SIZE.fullmatch(size)
-    assert found is not None  # it has been checked
-    width, height = (int(side) for side in found.groups())
+    match = _SIZE.fullmatch(size)
+    assert match is not None  # it has been checked
+    width, height = (int(side) for side in match.groups())
     times = -(-height // image.shape[0]), -(-width // image.shape[1]), 1
     return np.ascontiguousarray(np.tile(image, times)[:height, :width])
 
@@ -206,9 +206,9 @@ def _tiles(segmenter: Segmenter, image: np.ndarray) -> int:
     return high * wide
 
 
-def _in_words(card: Card, width: int, height: int, tiles: int, own: bool) -> str:
+def _in_words(card: Card, width: int, height: int, tiles: int, own_size: bool) -> str:
     rows, columns = card.preprocessing.size
-    if own:
+    if own_size:
         return f"one tile of {width} x {height} px, the network's own size; --image WxH times a frame"
     if card.preprocessing.fit != "crop":
         return f"a frame of {width} x {height} px through everything, scaled to {columns} x {rows} px"

@@ -21,11 +21,11 @@ class EnergyMeter:
     is looked at every 20 ms.
 
     Args:
-        system: where the system shows its devices.
+        system: folder in which the system shows its devices.
 
     Attributes:
-        source: which sensors are read, such as "RAPL package-0"; None where there is none that may be read.
-        joules: what was taken, after the end; None where nothing was told.
+        source: sensors that are read, such as "RAPL package-0"; None where there is none that may be read.
+        joules: energy that was taken, after the end; None where nothing was told.
     """
 
     def __init__(self, system: Path = _SYSTEM) -> None:
@@ -81,11 +81,13 @@ def _find(system: Path) -> tuple[list[tuple[Path, int]], list[Path], str | None]
     if packages:
         return [each[:2] for each in packages], [], "RAPL " + ", ".join(each[2] for each in packages)
     for kind in ("energy", "power"):
-        found = [file for file in sorted((system / "hwmon").glob(f"hwmon*/{kind}*_input")) if _number(file) is not None]
-        if found:
-            names = ", ".join(f"{_text(file.parent / 'name')} {file.name.removesuffix('_input')}" for file in found)
-            counters = [(file, 2**64) for file in found] if kind == "energy" else []
-            return counters, found if kind == "power" else [], f"hwmon {names}"
+        sensors = [
+            file for file in sorted((system / "hwmon").glob(f"hwmon*/{kind}*_input")) if _number(file) is not None
+        ]
+        if sensors:
+            names = ", ".join(f"{_text(file.parent / 'name')} {file.name.removesuffix('_input')}" for file in sensors)
+            counters = [(file, 2**64) for file in sensors] if kind == "energy" else []
+            return counters, sensors if kind == "power" else [], f"hwmon {names}"
     return [], [], None
 
 

@@ -35,10 +35,10 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def engine_lines(engine: Engine, asked: str | None) -> list[str]:
+def engine_lines(engine: Engine, wanted: str | None) -> list[str]:
     """Return the line that says why "auto" took an engine, where it is another than LiteRT or "auto" was asked for."""
-    told = engine.reason and (engine.name != "litert" or asked == AUTO)
-    return [f"engine     {engine.name}: {engine.reason}"] if told else []
+    explain = engine.reason and (engine.name != "litert" or wanted == AUTO)
+    return [f"engine     {engine.name}: {engine.reason}"] if explain else []
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -86,12 +86,12 @@ def separation_of(settings: PredictSettings) -> Separation | None:
     Raises:
         UsageError: settings were given that are of objects, and no objects are wanted.
     """
-    given = settings.separation.given()
+    values = settings.separation.given()
     if settings.instances is not None:
         from ..objects.separate import Separation
 
-        return Separation(**given)
-    words = [*given, *["rois"] * settings.rois]
+        return Separation(**values)
+    words = [*values, *["rois"] * settings.rois]
     if words:
         raise UsageError(f"{', '.join(words)} given, but no objects are asked for", fix="add --instances")
     return None
@@ -114,10 +114,10 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
             raise UsageError(f"--{word} does not go with --dask", fix="drop one of the two")
     usual = {"engine": None, "fallback": False, "threads": None}
     separation_of(settings)
-    given = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
-    given += [name for name, value in usual.items() if getattr(options, name, value) != value]
-    if given:
-        raise UsageError(f"--{given[0]} does not go with --dask", fix="drop one of the two")
+    refused = [name for name in ("tta", "instances") if getattr(settings, name) != getattr(PredictSettings, name)]
+    refused += [name for name, value in usual.items() if getattr(options, name, value) != value]
+    if refused:
+        raise UsageError(f"--{refused[0]} does not go with --dask", fix="drop one of the two")
     inputs = find_inputs(settings.images).images_alone("--dask")
     print_notes(inputs.notes)
     predict_on_cluster(
@@ -142,8 +142,8 @@ def run_predict(
 
     Args:
         open_segmenter: opens it, test-time augmentation and all.
-        settings: what to read and to write.
-        asked_engine: what `--engine` says.
+        settings: images to read, and outputs to write.
+        asked_engine: engine that `--engine` names; None without.
     """
     from ..files import write_bytes
     from ..objects.files import COUNTS, InstanceFiles
@@ -210,10 +210,10 @@ def run_predict(
     print(shown(sum_up(kinds, sum(taken.values()) / len(written), settings.out)), flush=True)
 
 
-def _print_engine(model: LoadedModel, asked: str | None) -> None:
+def _print_engine(model: LoadedModel, wanted: str | None) -> None:
     from .options import engine_lines
 
-    for line in engine_lines(model.engine, asked):
+    for line in engine_lines(model.engine, wanted):
         print(shown(line), flush=True)
 
 
@@ -234,8 +234,8 @@ def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:
     """Return what was written in one line, such as "10 class maps and 10 overlays in maps, 84 ms each".
 
     Args:
-        kinds: how many of what was written, class maps first; of what there is none, nothing is said.
-        ms: of an image, in the mean.
+        kinds: number of files of each kind that were written, class maps first; of what there is none, nothing is said.
+        ms: milliseconds of an image, in the mean.
         out: the folder.
     """
     words = [
@@ -254,8 +254,8 @@ def run_classify(
 
     Args:
         open_classifier: opens it once the images are found.
-        settings: what to read and to write.
-        asked_engine: what `--engine` says.
+        settings: images to read, and outputs to write.
+        asked_engine: engine that `--engine` names; None without.
 
     Raises:
         UsageError: an option for masks.

@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> None:
             ended = None
         if not total.frames:
             raise ended or UsageError("no frame came")
-        for told in engine_lines(segmenter.engine, options.engine):
-            print(shown(told), flush=True)
+        for line in engine_lines(segmenter.engine, options.engine):
+            print(shown(line), flush=True)
     print(shown(total.line(settings.out)), flush=True)
     if ended:
         raise ended

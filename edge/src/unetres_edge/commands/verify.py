@@ -54,8 +54,8 @@ def verify(
     card = read_card(data, file=os.fspath(model))
     test = _read_selftest(data, card, os.fspath(model))
     runs = open_engine(engine or "litert", data, card, num_threads=num_threads)
-    found = expected_labels(runs, make_images(card, seed=test.seed, count=len(test.labels)))
-    equal = float((found == test.labels).mean())
+    labels = expected_labels(runs, make_images(card, seed=test.seed, count=len(test.labels)))
+    equal = float((labels == test.labels).mean())
     return {
         "same": equal >= test.least_equal,
         "equal": equal,

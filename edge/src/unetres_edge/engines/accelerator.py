@@ -64,10 +64,10 @@ class AcceleratorEngine(Engine):
             try:
                 inputs[0].write(source)
                 model.run_by_index(0, inputs, outputs)
-                found: np.ndarray = outputs[0].read(int(np.prod(self.codec.output_shape)), self.codec.dtype)
+                values: np.ndarray = outputs[0].read(int(np.prod(self.codec.output_shape)), self.codec.dtype)
             except Exception as error:  # RuntimeError and whatever a vendor's library raises
                 raise EngineError(f"{self.name} cannot run the model: {error}") from error
-        return found.reshape(self.codec.output_shape)
+        return values.reshape(self.codec.output_shape)
 
     def close(self) -> None:
         """Free the model."""

@@ -54,10 +54,10 @@ class Allowed:
         """
         return cls(1 - max(2 * (1 - share), 1 - LEAST_EQUAL), None)
 
-    def holds(self, found: Agreement) -> bool:
-        """Whether a comparison is within it."""
-        close = self.steps is None or found.steps is None or found.steps <= self.steps + 1e-3
-        return found.equal >= self.equal - 1e-9 and close
+    def holds(self, agreement: Agreement) -> bool:
+        """Return whether a comparison is within what is allowed."""
+        close = self.steps is None or agreement.steps is None or agreement.steps <= self.steps + 1e-3
+        return agreement.equal >= self.equal - 1e-9 and close
 
 
 def compare(reference: np.ndarray, values: np.ndarray, step: float | None) -> Agreement:
@@ -66,7 +66,7 @@ def compare(reference: np.ndarray, values: np.ndarray, step: float | None) -> Ag
     Args:
         reference: LiteRT's scores (..., classes) float32, or labels uint8.
         values: the other's.
-        step: how far apart neighbouring scores of a quantized output are; None for float scores.
+        step: distance of neighbouring scores of a quantized output; None for float scores.
     """
     if reference.dtype == np.uint8:
         return Agreement(float((reference == values).mean()), None)
@@ -94,7 +94,7 @@ class CheckedEngine(Engine):
         litert: the reference.
         other: the faster one.
         equal: share of labels that were equal on the self-test.
-        allowed: how far the labels of the first tile may be apart.
+        allowed: most by which the labels of the first tile may differ.
         reason: why the other is taken, in words.
     """
 
@@ -146,7 +146,7 @@ class CheckedEngine(Engine):
             self._litert = None
 
     def close(self) -> None:
-        """Free both."""
+        """Close both engines."""
         litert, self._litert = self._litert, None
         self._engine.close()
         if litert is not None:

@@ -37,7 +37,7 @@ _SECONDS = 3.0  # after which no more are timed
 def choose(
     litert: LiteRTEngine, open_candidate: Callable[[], Engine], data: bytes, card: Card, num_threads: int | None
 ) -> Engine:
-    """Return LiteRT, or the other engine beside it.
+    """Return what "auto" runs a file on: LiteRT, or another engine that is checked against it.
 
     Args:
         litert: the loaded file.

@@ -19,7 +19,7 @@ class TensorCodec:
     """Writes the pixels of a tile into a network's input tensor, and reads scores or labels from its output tensor.
 
     Args:
-        card: what the file says about itself.
+        card: card of the file.
         source: the input tensor's "shape", "dtype" and "quantization", (scale, zero point).
         target: the output tensor's, likewise.
 

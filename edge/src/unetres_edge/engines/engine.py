@@ -20,7 +20,7 @@ class Engine(Protocol):
     Subclass it and write `run`; the rest has a default. One engine may be called by several threads at a time.
 
     Attributes:
-        name: what ran the network, as `Result.engine` says it; "" for an engine that says nothing.
+        name: name of what ran the network, as `Result.engine` says it; "" for an engine that says nothing.
         agreement: share of labels, 0 to 1, that equal LiteRT's, where that was compared; else None.
         reason: why "auto" took it, in words; "" where it was asked for by name.
 

@@ -28,7 +28,7 @@ class LiteRTEngine(Engine):
 
     Args:
         data: the file's bytes, verified.
-        card: what the file says about itself; input and output are checked against it.
+        card: card of the file; input and output are checked against it.
         num_threads: threads of one inference; None for every core this process may use.
 
     Raises:

@@ -25,7 +25,7 @@ class LoadedModel:
 
     Args:
         model: path or bytes of a `.tflite`, or the open file; None with an engine of your own.
-        card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
+        card: card of a file that has none of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, one of `engines.table.NAMES`; None for "litert". Or an `Engine`, which
             stays open when this is closed; `model` is None then, and `card` is needed.
@@ -115,7 +115,7 @@ def load_model(
 
     Args:
         data: the file's bytes.
-        file: how errors name it.
+        file: name of the file in errors.
 
     Returns:
         The file's card, or the given one where it has none, and the engine.

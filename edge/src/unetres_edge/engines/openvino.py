@@ -106,13 +106,13 @@ def _round_ties_up(graph: Any) -> None:
         source = node.input_value(0).get_node()
         while source.get_type_name() in _MOVES:
             source = source.input_value(0).get_node()
-        ends = [node.input_value(place).get_node() for place in (1, 2)]
+        ends = [node.input_value(port).get_node() for port in (1, 2)]
         if source.get_type_name() != "Interpolate" or any(end.get_type_name() != "Constant" for end in ends):
             continue
         low, high = (end.data.astype(np.float64) for end in ends)
         little = _LITTLE * (high - low) / (node.get_attributes()["levels"] - 1)
-        for place, value in ((1, low - little), (2, high - little)):
-            node.input(place).replace_source_output(opset13.constant(value.astype(np.float32)).output(0))
+        for port, value in ((1, low - little), (2, high - little)):
+            node.input(port).replace_source_output(opset13.constant(value.astype(np.float32)).output(0))
 
 
 def _infer(request: Any) -> None:

@@ -19,7 +19,7 @@ class OwnEngine(Engine):
 
     Args:
         engine: the engine.
-        card: what its answers have to be.
+        card: card of the file, against which its answers are held.
     """
 
     def __init__(self, engine: Any, card: Card) -> None:
@@ -37,7 +37,7 @@ class OwnEngine(Engine):
 
     @property
     def reason(self) -> str:  # type: ignore[override]
-        """Why it was taken."""
+        """Why it was taken, in words; "" for an engine that does not say it."""
         return str(getattr(self._engine, "reason", ""))
 
     def run(self, tile: np.ndarray) -> np.ndarray:
@@ -46,15 +46,15 @@ class OwnEngine(Engine):
 
     def run_labels(self, tile: np.ndarray) -> np.ndarray:
         """Return labels, as `Engine.run_labels`; raise ModelError for what is none."""
-        given = getattr(self._engine, "run_labels", None)
-        return argmax_labels(self.run(tile)) if given is None else self._labels(given(tile))
+        method = getattr(self._engine, "run_labels", None)
+        return argmax_labels(self.run(tile)) if method is None else self._labels(method(tile))
 
     def run_sampled(self, tile: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return labels and some scores, as `Engine.run_sampled`; raise ModelError for what is none."""
-        given = getattr(self._engine, "run_sampled", None)
-        if given is None:
+        method = getattr(self._engine, "run_sampled", None)
+        if method is None:
             return super().run_sampled(tile, step)
-        labels, scores = given(tile, step)
+        labels, scores = method(tile, step)
         self._check_numbers(scores)
         return self._labels(labels), scores
 

@@ -26,7 +26,7 @@ class Pool(Generic[_T]):
 
     @contextmanager
     def borrow(self) -> Iterator[_T]:
-        """Lend one to this thread; wait while all are lent.
+        """Lend a runtime to this thread; wait while all are lent.
 
         Raises:
             ModelError: closed, or this process is a fork of the one that loaded the model.
@@ -48,7 +48,7 @@ class Pool(Generic[_T]):
                 self._idle.append(runtime)
 
     def close(self) -> None:
-        """Let go of those that are idle; `borrow` raises from then on."""
+        """Free the runtimes that are idle; `borrow` raises from then on."""
         self._closed = True
         if os.getpid() == self._process:
             self._idle.clear()

@@ -18,7 +18,7 @@ _DELEGATE = "DELEGATE"
 
 
 def find_partitions(data: bytes) -> list[tuple[int, ...]]:
-    """Return the pieces of a graph that XNNPACK takes when the model is loaded, each as the places of its ops.
+    """Return the parts of a graph that XNNPACK takes when the model is loaded, each as the indices of its ops.
 
     An op that is in no piece is run by the runtime's own kernel. Each piece costs a change of hands.
 
@@ -33,14 +33,14 @@ def find_partitions(data: bytes) -> list[tuple[int, ...]]:
     maker = {int(tensor): index for index, op in enumerate(ops) for tensor in op["outputs"]}
     pieces = []
     for node in nodes[len(ops) :]:
-        given = {int(tensor) for tensor in node["inputs"]}
+        inputs = {int(tensor) for tensor in node["inputs"]}
         waiting, piece = [int(tensor) for tensor in node["outputs"]], set()
         while waiting:
             index = maker.get(waiting.pop())
             if index is None or index in piece:
                 continue
             piece.add(index)
-            waiting += [int(tensor) for tensor in ops[index]["inputs"] if int(tensor) not in given]
+            waiting += [int(tensor) for tensor in ops[index]["inputs"] if int(tensor) not in inputs]
         pieces.append(tuple(sorted(piece)))
     return pieces
 

@@ -21,7 +21,7 @@ class EngineEntry:
     Args:
         open: (bytes, LiteRT with the same file, threads of one inference or None for all cores) -> the engine. LiteRT
             is loaded first: it says what the file's tensors hold, and is what other engines are compared with.
-        needs: what has to be there, in words.
+        needs: libraries and devices that have to be there, in words.
     """
 
     open: Callable[[bytes, LiteRTEngine, int | None], Engine]
@@ -71,9 +71,9 @@ def open_engine(
     """Load a verified model file on an engine.
 
     Args:
-        name: one of `NAMES`.
+        name: name of an engine, one of `NAMES`.
         data: the file's bytes, verified.
-        card: what the file says about itself.
+        card: card of the file.
         num_threads: threads of one inference; None for every core this process may use.
         fallback: load it on LiteRT where the engine cannot run it, instead of raising.
 

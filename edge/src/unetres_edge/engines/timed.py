@@ -18,8 +18,8 @@ class TimedEngine:
     Args:
         engine: runs the network.
         total: number of tiles that it will run.
-        progress: called after each tile with (tiles done, all tiles).
-        cancel: asked before each tile; true ends it with a CancelledError.
+        progress: callback, called after each tile with (tiles done, all tiles).
+        cancel: callback, asked before each tile; true ends the work with a CancelledError.
 
     Attributes:
         seconds: running time so far.

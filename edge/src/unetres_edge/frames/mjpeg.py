@@ -36,7 +36,7 @@ def open_http(address: str, seconds: float) -> Opened | None:
 
     Args:
         address: http:// or https://; `user:password@` before the host is sent as basic authentication.
-        seconds: how long may pass without an answer, or between two pieces of it.
+        seconds: most time without an answer, or between two pieces of it.
 
     Raises:
         FileSystemError: nobody answers, or with an error.

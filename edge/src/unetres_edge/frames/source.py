@@ -37,7 +37,7 @@ class FrameSource:
 
     Args:
         word: a number of a camera, a video file, or an address.
-        name: of the outputs, without an ending.
+        name: name of the outputs, without an ending.
         found: whether it was found in a folder or by a pattern, and not named itself.
     """
 
@@ -62,7 +62,7 @@ class Frames:
         images: the frames.
         live: whether they come by themselves, so that one who is slow misses some.
         rate: frames a second of a file, or None.
-        every: take every n-th frame only.
+        every: step from one frame that is taken to the next.
         count: end after so many; None for all.
     """
 

@@ -32,7 +32,8 @@ class VideoWriter:
 
         Args:
             image: (H, W, 3) uint8, of one size in a video; an odd side gets one more row or column.
-            seconds: when it is shown, from the first on; a frame is shown 1 ms after the last at the earliest.
+            seconds: time at which it is shown, from the first frame on; a frame is shown 1 ms after the last at the
+                earliest.
 
         Raises:
             ImageError: it has another size than the first.

@@ -11,7 +11,7 @@ def bands(shape: tuple[int, ...], pixels: int = AT_ONCE) -> Iterator[slice]:
     """Yield the rows of an array (H, W) or (H, W, ...) from the top down, as slices.
 
     Args:
-        shape: of the array.
+        shape: shape of the array.
         pixels: about as many are in a band; it has one row at least.
     """
     height, width = shape[:2]

@@ -203,10 +203,10 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
                 tags = Image.Image.getexif(image)  # that of PNG decodes all pixels, for what may come after them
             else:
                 tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
-            found = tags.get(_EXIF_ORIENTATION, 1)
+            orientation = tags.get(_EXIF_ORIENTATION, 1)
     except Exception:  # of Pillow's readers: any kind; whoever reads the pixels names it
         return 1
-    return found if type(found) is int and 1 <= found <= 8 else 1
+    return orientation if type(orientation) is int and 1 <= orientation <= 8 else 1
 
 
 def has_palette(path: str | os.PathLike[str]) -> bool:
@@ -453,16 +453,16 @@ def _stacked(data: bytes, pages: int) -> np.ndarray:
         raise ImageError(
             "too many pages for channels", expected=f"at most {tiff.MAX_CHANNELS}", found=pages, kind="frames"
         )
-    found = [_tiff_image(data, *_find_page(data, number)) for number in range(pages)]
-    forms = sorted({f"{values.shape} {values.dtype}" for values in found})
-    if len(forms) > 1 or found[0].ndim != 2:
+    planes = [_tiff_image(data, *_find_page(data, number)) for number in range(pages)]
+    forms = sorted({f"{values.shape} {values.dtype}" for values in planes})
+    if len(forms) > 1 or planes[0].ndim != 2:
         raise ImageError(
             "the pages are no channels",
             expected="grey pages of one size and depth",
             found=", ".join(forms),
             kind="frames",
         )
-    return np.stack(found, axis=-1)
+    return np.stack(planes, axis=-1)
 
 
 def _check_page(page: int | None, pages: int, fix: str | Fix = _AS_FILES) -> None:
@@ -586,8 +586,8 @@ def _mask_array(image: Image.Image) -> np.ndarray:
         return _grey(_array(image.convert(image.mode[:-1])))
     if image.mode == "RGB":
         return _grey(_array(image))
-    own = "float-mask" if image.mode == "F" else None
-    raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode, kind=own)
+    kind = "float-mask" if image.mode == "F" else None
+    raise MaskError("mask mode is not supported", expected="palette or grey", found=image.mode, kind=kind)
 
 
 def whole_numbers(values: np.ndarray) -> np.ndarray:

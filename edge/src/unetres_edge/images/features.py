@@ -60,14 +60,14 @@ def picture_features(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
     sums, counts = np.zeros(len(_STEPS) + 3, np.int64), np.zeros(len(_STEPS) + 3, np.int64)
     for each in (grey, np.ascontiguousarray(grey.swapaxes(1, 2))):
         _add_differences(each, sums, counts)
-    found = [*_of_levels(np.bincount(grey.ravel(), minlength=256)), *_of_differences(sums / np.maximum(counts, 1))]
+    features = [*_of_levels(np.bincount(grey.ravel(), minlength=256)), *_of_differences(sums / np.maximum(counts, 1))]
     if channels == 3:
         red, green, blue = (plane.astype(np.int16) for plane in planes)
         warm, leaf = red - blue, 2 * green - red - blue
         totals = (_sum(warm), _sum(leaf), _sum(np.abs(warm)), _sum(np.abs(leaf)))
         means = [total / max(grey.size, 1) for total in totals]
-        found += [means[0] / 255, means[1] / 510, math.log(means[2] + 0.5), math.log(means[3] + 0.5)]
-    return np.array(found)
+        features += [means[0] / 255, means[1] / 510, math.log(means[2] + 0.5), math.log(means[3] + 0.5)]
+    return np.array(features)
 
 
 def swapped(features: np.ndarray) -> np.ndarray:
@@ -96,11 +96,11 @@ def _spans(size: int, window: int) -> list[tuple[int, int]]:
 
 def _add_differences(grey: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> None:
     """Add the differences along the last axis of (windows, h, w) int16."""
-    for place, step in enumerate(_STEPS):
+    for index, step in enumerate(_STEPS):
         difference = grey[..., step:] - grey[..., :-step]
         apart = np.abs(difference)
-        sums[place] += _sum(apart)
-        counts[place] += apart.size
+        sums[index] += _sum(apart)
+        counts[index] += apart.size
         if step == 1:
             edges = apart[..., BLOCK - 1 :: BLOCK]
             bent = np.abs(difference[..., 1:] - difference[..., :-1])

@@ -30,12 +30,12 @@ MOST_CHANNELS = 1024
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images meet the network.
+    """What is done to an image before the network sees it: size, colours and the range of values.
 
     Args:
         channels: channels of the network's input. Grey and colour images are converted to 1 or 3.
         color_order: "rgb" or "bgr", the order the network expects.
-        value_range: what 0 and full scale become.
+        value_range: numbers that 0 and full scale become.
         mean: subtracted after that, one number or one a channel, in units of `value_range`.
         std: divided by after that, likewise.
         per_image: None, or two percentiles (low, high) of each whole image, stretched to 0 and full scale first.
@@ -267,12 +267,12 @@ def _eight_bits(image: np.ndarray, full: int, limits: tuple[float, float] | None
 
 
 def _channels(image: np.ndarray, channels: int) -> np.ndarray:
-    found = image.shape[-1]
-    if found == channels:
+    present = image.shape[-1]
+    if present == channels:
         return image
-    if found == 1 and channels == 3:
+    if present == 1 and channels == 3:
         return np.repeat(image, 3, axis=-1)
-    if found == 3 and channels == 1:
+    if present == 3 and channels == 1:
         weighted = image.astype(np.uint32) @ np.array([299, 587, 114], np.uint32)  # ITU-R BT.601 luma
         return ((weighted + 500) // 1000).astype(np.uint8)[..., None]
-    raise ImageError("number of channels does not fit the model", expected=channels, found=found)
+    raise ImageError("number of channels does not fit the model", expected=channels, found=present)

@@ -52,17 +52,17 @@ class Page:
 
     Args:
         number: number of the page in the file's chain, counted from 0.
-        at: where its tags begin in the file, in bytes.
+        at: offset of its tags in the file, in bytes.
         order: order of the bytes, "<" or ">".
         big: BigTIFF.
         bits: number of bits of one sample.
         kind: "uint", "int" or "float".
         photometric: 0 and 1 grey (0: white is zero), 2 RGB, 3 palette, 6 YCbCr.
         extra: the meaning of the channels after those of `photometric`: 0 not said, 1 and 2 alpha.
-        offsets, counts: where the strips or tiles lie in the file, in bytes.
+        offsets, counts: offset and length of each strip or tile in the file, in bytes.
         piece: (rows, columns) of a strip or tile.
         reversed: the first pixel is in the lowest bits of a byte.
-        images: that this page stands for, 1 except in stacks of ImageJ.
+        images: number of images that this page stands for, 1 except in stacks of ImageJ.
         table: the largest number in the colour table, 0 without one.
     """
 
@@ -206,8 +206,8 @@ def check_strips(data: bytes, page: Page) -> None:
     pieces = math.ceil(page.height / rows)
     for number, (start, count) in enumerate(zip(page.offsets, page.counts, strict=True)):
         here = rows if page.tiled else min(rows, page.height - number % pieces * rows)
-        found = len(zlib.decompressobj().decompress(data[start : start + count], rows * row + 1))
-        if not here * row <= found <= rows * row:
+        length = len(zlib.decompressobj().decompress(data[start : start + count], rows * row + 1))
+        if not here * row <= length <= rows * row:
             raise ImageError(
                 "TIFF is damaged: a strip or tile of another length",
                 fix="replace or remove the file",

@@ -28,7 +28,7 @@ def to_view(image: np.ndarray, show: Sequence[int] = ()) -> np.ndarray:
         return Preprocessing(channels=3).prepare(image)
     planes = image[..., None] if image.ndim == 2 else image
     stretch = Preprocessing(channels=1, per_image=_STRETCH)
-    drawn = [stretch.prepare(planes[..., place])[..., 0] for place in range(planes.shape[-1])]
+    drawn = [stretch.prepare(planes[..., channel])[..., 0] for channel in range(planes.shape[-1])]
     return np.stack(drawn * (3 // len(drawn)), axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""The latency of a graph on a device: the sum of what its operations take, each told by those that were timed.
+"""Estimates the latency of a graph on a device: the sum over its operations, each told by those that were timed there.
 
 An operation's time is first told by its work: so much a multiply-add, so much an element that is moved, so much by
 itself, fitted for each kind and type. What its nearest neighbours among those timed took more or less than that, as
@@ -27,7 +27,7 @@ class Latency:
     """What a network takes.
 
     Args:
-        ms: of one call.
+        ms: milliseconds of one call.
         by_kind: ms of each kind of operation, the largest first.
     """
 
@@ -40,7 +40,7 @@ def predict_latency(graph: bytes | Sequence[Op], profile: Profile) -> Latency:
 
     Args:
         graph: bytes of a `.tflite`, or its operations.
-        profile: of the device.
+        profile: profile of the device.
 
     Raises:
         ModelError: the profile knows no operations of a kind and type that the graph has; or LiteRT refuses the file.
@@ -61,7 +61,7 @@ def predict_latency(graph: bytes | Sequence[Op], profile: Profile) -> Latency:
 
 
 class _Kind:
-    """The operations of one kind and type."""
+    """The timed operations of one kind and type, from which the time of another is told."""
 
     def __init__(self, costs: Sequence[Cost]) -> None:
         self._places = np.array([_place(cost.op) for cost in costs])
@@ -90,7 +90,7 @@ def _models(costs: tuple[Cost, ...]) -> dict[tuple[str, str], _Kind]:
 
 
 def _place(op: Op) -> np.ndarray:
-    """Return where an operation lies among others: each step is a doubling."""
+    """Return an operation as a point (5,), in doublings of its sizes, so that those of its like lie near."""
     sizes = (op.pixels, op.channels_in, op.channels_out, op.kernel, op.stride)
     return np.log2(np.maximum(sizes, 1e-6)) * (0.5, 1, 1, 1, 1)
 
@@ -100,7 +100,7 @@ def _work(op: Op) -> np.ndarray:
 
 
 def _fit(works: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return what each sort of work takes, none below 0, with the least relative error."""
+    """Return the ms of a unit of each sort of work, none below 0: least squares of the relative error."""
     rates = np.zeros(works.shape[1])
     used = [n for n in range(works.shape[1]) if works[:, n].any()]
     if len(times) < _FEWEST:
@@ -108,9 +108,9 @@ def _fit(works: np.ndarray, times: np.ndarray) -> np.ndarray:
     while used:
         rows = works[:, used] / times[:, None]
         scale = np.maximum(rows.max(0), 1e-30)
-        found = np.linalg.lstsq(rows / scale, np.ones(len(times)), rcond=None)[0] / scale
-        if (found >= 0).all():
-            rates[used] = found
+        solution = np.linalg.lstsq(rows / scale, np.ones(len(times)), rcond=None)[0] / scale
+        if (solution >= 0).all():
+            rates[used] = solution
             break
-        used.pop(int(np.argmin(found * scale)))
+        used.pop(int(np.argmin(solution * scale)))
     return rates

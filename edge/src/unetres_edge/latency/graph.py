@@ -1,4 +1,4 @@
-"""The operations of a model file, by what their cost hangs on. No weights are read and nothing is run."""
+"""The operations of a model file: their kinds and sizes, on which their cost hangs. Nothing is run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Op:
 
     Args:
         kind: its name in the TFLite schema, such as "CONV_2D".
-        dtype: of its output: "float32", "int8", ...
+        dtype: type of its output: "float32", "int8", ...
         pixels: height times width of its output.
         channels_in: channels of its first input that is no weight.
         channels_out: channels of its output.
         kernel: height times width of its kernel; 1 for operations without.
-        stride: how many times its input is higher than its output; below 1 where the output is the larger one.
-        multiply_adds: of convolutions and fully connected layers; 0 of others.
-        elements: of inputs and output together, weights left out.
+        stride: ratio of the sides of its input and its output; below 1 where the output is the larger one.
+        multiply_adds: number of multiply-adds of convolutions and fully connected layers; 0 of others.
+        elements: number of elements of inputs and output together, weights left out.
         weights: elements of its kernel.
     """
 
@@ -59,19 +59,19 @@ def read_ops(data: bytes) -> list[Op]:
         inputs = {int(each["index"]) for each in interpreter.get_input_details()}
     except Exception as error:  # the runtime raises ValueError, RuntimeError, MemoryError and others
         raise ModelError(f"LiteRT refuses the model: {error}") from error
-    made = inputs | {int(n) for op in ops for n in op["outputs"]}
-    return [_op(op, tensors, made) for op in ops if op["op_name"] not in FREE]
+    computed = inputs | {int(n) for op in ops for n in op["outputs"]}
+    return [_op(op, tensors, computed) for op in ops if op["op_name"] not in FREE]
 
 
-def _op(op: dict[str, Any], tensors: dict[int, dict[str, Any]], made: set[int]) -> Op:
+def _op(op: dict[str, Any], tensors: dict[int, dict[str, Any]], computed: set[int]) -> Op:
     kind = str(op["op_name"])
     output = tensors[int(op["outputs"][0])]
     to = _shape(output)
-    given = [_shape(tensors[int(n)]) for n in op["inputs"] if int(n) in made] or [to]
-    place = KERNEL_INPUT.get(kind)
-    kernel = _shape(tensors[int(op["inputs"][place])]) if place is not None else [1, 1, 1, 1]
+    inputs = [_shape(tensors[int(n)]) for n in op["inputs"] if int(n) in computed] or [to]
+    kernel_input = KERNEL_INPUT.get(kind)
+    kernel = _shape(tensors[int(op["inputs"][kernel_input])]) if kernel_input is not None else [1, 1, 1, 1]
     area = math.prod(kernel[1:3]) if len(kernel) == 4 else 1
-    pixels, first = math.prod(to[1:-1]), given[0]
+    pixels, first = math.prod(to[1:-1]), inputs[0]
     channels_in, channels_out = (first[-1] if first else 1), (to[-1] if to else 1)
     work = {
         "CONV_2D": pixels * area * channels_out * kernel[-1],
@@ -88,8 +88,8 @@ def _op(op: dict[str, Any], tensors: dict[int, dict[str, Any]], made: set[int]) 
         area,
         math.sqrt(math.prod(first[1:-1]) / pixels),
         work,
-        sum(map(math.prod, given)) + math.prod(to),
-        0 if place is None else math.prod(kernel),
+        sum(map(math.prod, inputs)) + math.prod(to),
+        0 if kernel_input is None else math.prod(kernel),
     )
 
 

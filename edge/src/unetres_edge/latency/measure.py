@@ -34,9 +34,9 @@ def measure_profile(
     A time is that of `time_call`, so that what else runs on the device hardly counts.
 
     Args:
-        threads: of one inference.
+        threads: number of threads of one inference.
         seconds: about how long it may take; less time means fewer calls of each.
-        progress: called with (operations done, all).
+        progress: callback, called with (operations done, all).
 
     Raises:
         UsageError: `threads` or `seconds` not above 0.
@@ -86,17 +86,17 @@ def _build(case: _Case) -> bytes:
     """Return a network of one operation, or of the few that cannot be alone."""
     from .writer import NetworkWriter
 
-    dtype, shape, build, given = case
+    dtype, shape, build, input_dtype = case
     writer = NetworkWriter(dtype)
-    source = writer.activation(shape, given)
+    source = writer.activation(shape, input_dtype)
     return writer.to_bytes([source], [build(writer, source)])
 
 
 def _cases() -> Iterator[_Case]:
-    """Yield what is timed: the operations of U-Nets and ResNets, of both types."""
+    """Yield the operations that are timed: those of U-Nets and ResNets, of both types."""
     for dtype in _DTYPES:
-        for side, taken, made, size, stride in _convolutions():
-            yield dtype, (1, side, side, taken), lambda w, s, m=made, k=size, d=stride: w.conv(s, m, k, d), None
+        for side, channels, filters, size, stride in _convolutions():
+            yield dtype, (1, side, side, channels), lambda w, s, m=filters, k=size, d=stride: w.conv(s, m, k, d), None
         for side, width in (
             (4, 512),
             (8, 256),
@@ -156,15 +156,15 @@ def _convolutions() -> Iterator[tuple[int, int, int, int, int]]:
                 yield side // 2, width, 2 * width, 3, 1
                 yield side, width, 3, 1, 1
     rng = np.random.default_rng(_SEED)
-    found = 0
-    while found < _CONVS:
-        side, taken, made = (int(rng.choice(each)) for each in (_SIDES, _WIDTHS, _WIDTHS))
+    count = 0
+    while count < _CONVS:
+        side, channels, filters = (int(rng.choice(each)) for each in (_SIDES, _WIDTHS, _WIDTHS))
         size, stride = ((3, 1), (3, 1), (3, 1), (1, 1), (3, 2), (1, 2))[int(rng.integers(6))]
         pixels = math.ceil(side / stride) ** 2
-        work = pixels * taken * made * size * size
-        if 1e5 <= work <= _MOST_WORK and pixels * made + side * side * taken <= _MOST_ELEMENTS:
-            found += 1
-            yield side, taken, made, size, stride
+        work = pixels * channels * filters * size * size
+        if 1e5 <= work <= _MOST_WORK and pixels * filters + side * side * channels <= _MOST_ELEMENTS:
+            count += 1
+            yield side, channels, filters, size, stride
 
 
 def _nothing() -> bytes:

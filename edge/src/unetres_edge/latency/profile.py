@@ -34,11 +34,11 @@ class Profile:
     """What operations cost on a device.
 
     Args:
-        device: what it is: "system", "machine", "processor", "cores", "runtime" (and version), "made" (the day).
-        threads: of one inference; a profile holds for one number of them.
-        call_ms: what calling a network takes by itself.
+        device: description: "system", "machine", "processor", "cores", "runtime" (and version), "made" (the day).
+        threads: number of threads of one inference; a profile holds for one number of them.
+        call_ms: milliseconds that calling a network takes by itself.
         load: {"model_bytes", "load_ms", "memory_bytes"} of some networks: what loading takes, and how much memory.
-        costs: of the operations that were timed.
+        costs: costs of the operations that were timed.
     """
 
     device: dict[str, str]

@@ -62,25 +62,25 @@ class NetworkWriter:
 
     def conv(self, source: int, channels: int, size: int = 3, stride: int = 1) -> int:
         """Add a convolution with a bias and ReLU; the border is padded."""
-        taken = self.shape(source)
-        kernel = self._weights((channels, size, size, taken[-1]), 0)
-        made = self.activation((1, -(-taken[1] // stride), -(-taken[2] // stride), channels))
+        shape = self.shape(source)
+        kernel = self._weights((channels, size, size, shape[-1]), 0)
+        output = self.activation((1, -(-shape[1] // stride), -(-shape[2] // stride), channels))
         options = schema.Conv2DOptionsT()
         options.strideW = options.strideH = stride
         options.dilationWFactor = options.dilationHFactor = 1
         self._relu(options)
-        return self._op("CONV_2D", [source, kernel, self._bias(channels)], made, options)
+        return self._op("CONV_2D", [source, kernel, self._bias(channels)], output, options)
 
     def depthwise_conv(self, source: int, size: int = 3, stride: int = 1) -> int:
         """Add a depthwise convolution with a bias and ReLU."""
-        taken = self.shape(source)
-        kernel = self._weights((1, size, size, taken[-1]), 3)
-        made = self.activation((1, -(-taken[1] // stride), -(-taken[2] // stride), taken[-1]))
+        shape = self.shape(source)
+        kernel = self._weights((1, size, size, shape[-1]), 3)
+        output = self.activation((1, -(-shape[1] // stride), -(-shape[2] // stride), shape[-1]))
         options = schema.DepthwiseConv2DOptionsT()
         options.strideW = options.strideH = stride
         options.dilationWFactor = options.dilationHFactor = options.depthMultiplier = 1
         self._relu(options)
-        return self._op("DEPTHWISE_CONV_2D", [source, kernel, self._bias(taken[-1])], made, options)
+        return self._op("DEPTHWISE_CONV_2D", [source, kernel, self._bias(shape[-1])], output, options)
 
     def transpose_conv(self, source: int, channels: int, size: int = 2, stride: int = 2) -> int:
         """Add a transposed convolution with a bias."""
@@ -95,17 +95,17 @@ class NetworkWriter:
     def fully_connected(self, source: int, units: int) -> int:
         """Add a fully connected layer."""
         kernel = self._tensor((units, self.shape(source)[-1]), self.dtype, weights=True)
-        made = self.activation((1, units))
-        return self._op("FULLY_CONNECTED", [source, kernel, self._bias(units)], made, schema.FullyConnectedOptionsT())
+        output = self.activation((1, units))
+        return self._op("FULLY_CONNECTED", [source, kernel, self._bias(units)], output, schema.FullyConnectedOptionsT())
 
     def pool(self, source: int, size: int = 2, stride: int = 2, kind: str = "MAX_POOL_2D") -> int:
         """Add max or average pooling."""
-        taken = self.shape(source)
+        shape = self.shape(source)
         options = schema.Pool2DOptionsT()
         options.padding, options.strideW, options.strideH = _SAME, stride, stride
         options.filterWidth = options.filterHeight = size
-        made = self.activation((1, -(-taken[1] // stride), -(-taken[2] // stride), taken[-1]))
-        return self._op(kind, [source], made, options)
+        output = self.activation((1, -(-shape[1] // stride), -(-shape[2] // stride), shape[-1]))
+        return self._op(kind, [source], output, options)
 
     def resize(self, source: int, times: int = 2, kind: str = "RESIZE_BILINEAR") -> int:
         """Add an enlargement with half-pixel centres."""
@@ -120,8 +120,8 @@ class NetworkWriter:
         """Add a concatenation of channels."""
         options = schema.ConcatenationOptionsT()
         options.axis = 3
-        made = self.activation((*self.shape(sources[0])[:-1], sum(self.shape(each)[-1] for each in sources)))
-        return self._op("CONCATENATION", list(sources), made, options)
+        output = self.activation((*self.shape(sources[0])[:-1], sum(self.shape(each)[-1] for each in sources)))
+        return self._op("CONCATENATION", list(sources), output, options)
 
     def join(self, one: int, other: int, kind: str = "ADD") -> int:
         """Add a sum or a product of two tensors of one shape."""
@@ -138,17 +138,17 @@ class NetworkWriter:
         """Add a border of zeros."""
         _, height, width, channels = self.shape(source)
         paddings = self._numbers((0, 0, border, border, border, border, 0, 0), (4, 2))
-        made = self.activation((1, height + 2 * border, width + 2 * border, channels))
-        return self._op("PAD", [source, paddings], made, schema.PadOptionsT())
+        output = self.activation((1, height + 2 * border, width + 2 * border, channels))
+        return self._op("PAD", [source, paddings], output, schema.PadOptionsT())
 
     def activate(self, source: int, kind: str) -> int:
         """Add a softmax or a logistic function."""
-        made = self._tensor(self.shape(source), self.dtype, quantization=(1 / 256, -128))
+        output = self._tensor(self.shape(source), self.dtype, quantization=(1 / 256, -128))
         if kind == "LOGISTIC":
-            return self._op(kind, [source], made, None)
+            return self._op(kind, [source], output, None)
         options = schema.SoftmaxOptionsT()
         options.beta = 1.0
-        return self._op(kind, [source], made, options)
+        return self._op(kind, [source], output, options)
 
     def argmax(self, source: int) -> int:
         """Add the choice of the class, as uint8."""
@@ -162,10 +162,10 @@ class NetworkWriter:
 
     def convert(self, source: int, dtype: str) -> int:
         """Add a quantization, a requantization, or what makes float32 of int8."""
-        made = self.activation(self.shape(source), dtype)
+        output = self.activation(self.shape(source), dtype)
         kind = "DEQUANTIZE" if dtype == "float32" else "QUANTIZE"
         options = schema.DequantizeOptionsT() if dtype == "float32" else schema.QuantizeOptionsT()
-        return self._op(kind, [source], made, options)
+        return self._op(kind, [source], output, options)
 
     def to_bytes(self, inputs: list[int], outputs: list[int]) -> bytes:
         """Return the file."""

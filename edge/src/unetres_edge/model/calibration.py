@@ -1,4 +1,4 @@
-"""What makes the probabilities that a file claims those that it earns: a temperature, and perhaps a bias a class.
+"""Calibration of probabilities, so that they are right as often as they say: a temperature, and perhaps a bias a class.
 
 The scores of a network say more than it knows, and those of its int8 file say it otherwise. Divided by a temperature
 (Guo 2017) and moved by a bias of each class (Alexandari 2020), both found on labelled images that the network was not
@@ -18,15 +18,15 @@ MOST_BIAS = 64.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the scores of a file become probabilities that can be read as such.
+    """A temperature and biases by which the scores of a file become calibrated probabilities.
 
     The probabilities are those that the card's activation makes of `scores / temperature + bias`. Scores that are
     probabilities already are taken by their logarithm, and a softmax follows.
 
     Args:
-        temperature: what scores are divided by, 1/64 to 64; 1 leaves them as they are.
-        bias: what is added after that, one a class, from -64 to 64; () for none.
-        images: on how many labelled images it was found.
+        temperature: divisor of the scores, 1/64 to 64; 1 leaves them as they are.
+        bias: number added to the scores of each class after that, from -64 to 64; () for none.
+        images: number of labelled images on which it was found.
         split: the part of the data set that they are.
 
     Raises:

@@ -39,29 +39,29 @@ class Card:
     """What a model file says about itself (schema 1).
 
     Args:
-        class_names: one name a class; the class id is the position.
+        class_names: names of the classes; the class id is the position.
         class_colors: (red, green, blue) of each class, 0..255.
-        preprocessing: how images meet the network.
+        preprocessing: preparation of images for the network.
         task: "segment" (a class for every pixel) or "classify" (a class for the image).
         head: "logits" (scores for every class) or "argmax" (class ids made in the graph).
         ignore_index: the id that means "not labelled" in the masks it was scored on, or None.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         show: the three channels that pictures show as red, green and blue, counted from 1; () for the usual ones.
-        halo: how far, in px, an input pixel can influence the output.
+        halo: distance, in px, at which an input pixel can influence the output.
         stride: px of the input between neighbouring elements of the network's smallest map, or 0 if not known.
-        crop: how many px of each side of the input have no output: 0, or of an unpadded network more (92 of Ronneberger
+        crop: px of each side of the input that have no output: 0, or of an unpadded network more (92 of Ronneberger
             2015), whose tiles are cut with that much around them.
-        activation: what makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by itself, or
-            "none" where they are probabilities already.
-        calibration: what makes the probabilities right, of a file of which it was found; None for the network's own.
-        familiarity: what tells pictures unlike those that the network was trained on; None for nothing.
-        promises: which pixels are given up, so that a risk stays as low as was promised.
-        engines: what other engines than LiteRT cost on held-out images; () where that was not measured.
-        recipe: how the file was quantized.
-        scores: what was measured on held-out images.
-        dataset: how the data set was read (options of `unetres train`), so that scoring reads it likewise.
+        activation: function that makes probabilities of the scores: "softmax" over the classes, "sigmoid" of each by
+            itself, or "none" where they are probabilities already.
+        calibration: calibration of the probabilities, of a file of which it was found; None for the network's own.
+        familiarity: statistics that tell pictures unlike those of the training; None where there are none.
+        promises: risks that are promised, each with the doubt above which a pixel is given up for it.
+        engines: cost of other engines than LiteRT on held-out images; () where that was not measured.
+        recipe: name of the recipe by which the file was quantized.
+        scores: scores on held-out images.
+        dataset: reading of the data set (options of `unetres train`), so that scoring reads it likewise.
         versions: package name -> version that made the file.
-        resealed: how often the file was sealed again after another tool had changed it, up to 9.
+        resealed: number of times that the file was sealed again after another tool had changed it, up to 9.
         sha256: hexadecimal digest of the sealed file; zeros before sealing.
     """
 
@@ -287,7 +287,7 @@ def read_card(data: bytes, *, file: str | None = None) -> Card:
 
     Args:
         data: the file's bytes.
-        file: how errors name it.
+        file: name of the file in errors.
 
     Raises:
         ModelError: not a `.tflite`, or a card of another schema.
@@ -331,7 +331,7 @@ def reseal(data: bytes, *, file: str | None = None) -> bytes:
     The card is changed in its place, so that nothing else in the file moves.
 
     Args:
-        file: how errors name it.
+        file: name of the file in errors.
 
     Raises:
         ModelError: not a `.tflite` with a card that can be read, or one whose card has no room to say so.

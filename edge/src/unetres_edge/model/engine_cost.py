@@ -16,9 +16,9 @@ class EngineCost:
 
     Args:
         engine: its name, such as "openvino".
-        version: of its package.
-        images: how many held-out images.
-        points: by how much the score of these images is lower than by LiteRT, in points; negative where it is higher.
+        version: version of its package.
+        images: number of held-out images.
+        points: loss of score on these images against LiteRT, in points; negative where the score is higher.
         equal: share of their labels that are LiteRT's.
         least_equal: the same of the image where it is least.
         selftest_equal: the same of the images of the self-test, by which a device knows whether its engine computes

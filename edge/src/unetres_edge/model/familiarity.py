@@ -1,4 +1,4 @@
-"""Whether a picture is like those that a network was trained on, and the network as sure of it as of others.
+"""Familiarity: whether a picture is like those of the training, and the network as sure of it as of others.
 
 No image is kept, but of each feature the mean, the spread and the range, and how features go together. Of held-out
 pictures there are two numbers each: the distance of the picture by these, and the doubt of the network. A picture is
@@ -42,7 +42,7 @@ class Familiarity:
         mean, spread, low, high: (F,) of the training pictures; the spread is the standard deviation, with a floor.
         whiten: (F, F) upper triangular W: W'W is the inverse of the shrunk correlation; its rows from the diagonal on.
         distances: those of held-out pictures.
-        images: how many training pictures there were.
+        images: number of training pictures.
         window: px, as `unetres_edge.images.features` takes it.
         doubts: the doubt of the network about each of the held-out pictures, in their order; () where it is not told.
         held_out: how many pictures the network was not trained on; 0 if not known. Of fewer than 19, the numbers are
@@ -93,8 +93,8 @@ class Familiarity:
     @cached_property
     def _upper(self) -> np.ndarray:
         upper = np.zeros((len(self.whiten), len(self.whiten)))
-        for place, row in enumerate(self.whiten):
-            upper[place, place:] = row
+        for index, row in enumerate(self.whiten):
+            upper[index, index:] = row
         return upper
 
     def features_of(self, image: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ class Familiarity:
 
         Args:
             features: (F,) of the picture.
-            doubt: of the network; None where it gives no scores, and then the picture alone is judged.
+            doubt: doubt of the network; None where it gives no scores, and then the picture alone is judged.
         """
         usual = self.usualness(features, doubt)
         return int((usual <= usual[-1]).sum()) / len(usual)
@@ -142,9 +142,9 @@ class Familiarity:
             elif below > sum(each < self.distance(features) for each in self.distances):
                 words.append(LESS_SURE)
         beyond = self._beyond(features)
-        for place in np.argsort(-beyond, kind="stable"):
-            word = FEATURES[self.features[place]][int(features[place] > self.high[place])]
-            if beyond[place] > 0 and word and word not in words:
+        for index in np.argsort(-beyond, kind="stable"):
+            word = FEATURES[self.features[index]][int(features[index] > self.high[index])]
+            if beyond[index] > 0 and word and word not in words:
                 words.append(word)
         return tuple(words[:_REASONS]) or (TOGETHER,)
 
@@ -187,17 +187,17 @@ class Familiarity:
 
 
 def tails(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return how many are as large as each of (N,) values, itself counted in, and for the largest how far it is off.
+    """Return, for each of (N,) values, how many are at least as large, itself counted in.
 
-    That is the share that the second is of it, from 0 to 1. So a number can stand out so far that the picture is
-    strange whatever the other number says.
+    For the largest it is the share that the second is of it, from 0 to 1. So a number can stand out so far that the
+    picture is strange whatever the other number says.
     """
     array = np.asarray(values, np.float64)
     ascending = np.sort(array)
-    found = len(array) - np.searchsorted(ascending, array).astype(np.float64)
+    counts = len(array) - np.searchsorted(ascending, array).astype(np.float64)
     if len(array) > 1 and ascending[-1] > max(0.0, ascending[-2]):
-        found[array.argmax()] = max(0.0, ascending[-2]) / ascending[-1]
-    return found
+        counts[array.argmax()] = max(0.0, ascending[-2]) / ascending[-1]
+    return counts
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

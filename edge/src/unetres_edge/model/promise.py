@@ -21,14 +21,14 @@ RISKS = {
 
 @dataclass(frozen=True)
 class Promise:
-    """What is promised, and the doubt from which a pixel is given up for it.
+    """A risk that is promised at a level, and the doubt above which a pixel is given up for it.
 
     Args:
         risk: a name of `RISKS`.
         classes: ids of the classes that it is about; () for "error".
         level: the mean over images that is promised, above 0 and below 1.
         threshold: a pixel whose doubt is larger is given up; 0 to 1.
-        images: on how many images it was found. So few cannot promise less than 1 / (images + 1).
+        images: number of images on which it was found. So few cannot promise less than 1 / (images + 1).
 
     Raises:
         ValueError: a number or a name that cannot be meant.

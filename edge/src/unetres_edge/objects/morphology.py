@@ -181,20 +181,20 @@ def watershed_by_numpy(image: np.ndarray, markers: np.ndarray, mask: np.ndarray,
         heap.push((level[start], 0, start))
     age = 0
     while heap.items:
-        reached, _, place = heap.pop()
+        reached, _, pixel = heap.pop()
         for step in around:
-            there = place + step
+            there = pixel + step
             if taken[there]:
                 continue
             taken[there] = True
-            owner[there] = owner[place]
+            owner[there] = owner[pixel]
             age += 1
             heap.push((max(level[there], reached), age, there))  # a way costs no less than what it led over
     return np.array(owner, np.int32).reshape(padded.shape)[1:-1, 1:-1]
 
 
 class _Heap:
-    """A binary heap of (level, age, place), compared by level and age alone."""
+    """A binary heap of (level, age, pixel), compared by level and age alone."""
 
     def __init__(self) -> None:
         self.items: list[tuple[float, int, int]] = []
@@ -222,17 +222,17 @@ class _Heap:
         at = 0
         level, age, _ = item
         while (child := 2 * at + 1) < count:
-            least, place = (level, age), at
+            least, smallest = (level, age), at
             other = items[child]
             if other[0] < least[0] or (other[0] == least[0] and other[1] < least[1]):
-                least, place = (other[0], other[1]), child
+                least, smallest = (other[0], other[1]), child
             if child + 1 < count:
                 other = items[child + 1]
                 if other[0] < least[0] or (other[0] == least[0] and other[1] < least[1]):
-                    place = child + 1
-            if place == at:
+                    smallest = child + 1
+            if smallest == at:
                 break
-            items[at] = items[place]
-            at = place
+            items[at] = items[smallest]
+            at = smallest
         items[at] = item
         return top

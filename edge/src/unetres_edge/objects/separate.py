@@ -30,8 +30,8 @@ class Separation:
         objects: names of the classes whose pixels are objects; None for every class but the background and the border.
         border: name of the class between touching objects, or None: "border" where the model has such a class.
         threshold: probability of object, interior and border together, above which a pixel belongs to one.
-        marker: how much more probable interior must be than border for a pixel to be part of a marker. Of models with
-            a border class.
+        marker: least by which interior must be more probable than border for a pixel to be part of a marker. Of models
+            with a border class.
         split: whether to part objects that touch. Without it, what is connected is one object.
         neck: width of a neck, as a share of the thinner of the two parts that it joins, below which they are two
             objects. A higher value splits more. None for 0.8, or for 0.65 of models with a border class, whose
@@ -118,20 +118,20 @@ def separate(
     how = how or Separation()
     chances = np.asarray(chances)
     _check_chances(chances, class_names)
-    own, border = object_classes(class_names, how, background), border_class(class_names, how, background)
+    object_ids, border = object_classes(class_names, how, background), border_class(class_names, how, background)
     labels = np.zeros(chances.shape[:2], np.int32)
     class_ids: list[int] = []
     if not labels.size:
         return Instances(labels, (), tuple(class_names))
-    likeliest = np.asarray(own)[chances[..., own].argmax(-1)]
-    for number in own:
+    likeliest = np.asarray(object_ids)[chances[..., object_ids].argmax(-1)]
+    for number in object_ids:
         interior = chances[..., number]
         rim = None if border is None else chances[..., border]
         inside = (likeliest == number) & ((interior if rim is None else interior + rim) > how.threshold)
-        found = _tidy(_part(inside, interior, rim, how), how)
-        free = (found > 0) & (inside | (labels == 0))  # what fills a hole replaces no object in it
-        labels[free] = found[free] + len(class_ids)
-        class_ids += [number] * int(found.max(initial=0))
+        parts = _tidy(_part(inside, interior, rim, how), how)
+        free = (parts > 0) & (inside | (labels == 0))  # what fills a hole replaces no object in it
+        labels[free] = parts[free] + len(class_ids)
+        class_ids += [number] * int(parts.max(initial=0))
     return Instances(labels, tuple(class_ids), tuple(class_names))
 
 
@@ -228,11 +228,11 @@ def _foreground(class_names: Sequence[str], background: int) -> list[int]:
 
 
 def _find(name: str, class_names: Sequence[str], among: Sequence[int]) -> int:
-    found = next((number for number in among if class_names[number] == name), None)
-    if found is None:
+    class_id = next((number for number in among if class_names[number] == name), None)
+    if class_id is None:
         known = ", ".join(class_names[number] for number in among)
         raise UsageError("the model has no such class of objects", expected=known, found=name)
-    return found
+    return class_id
 
 
 def _check_chances(chances: np.ndarray, class_names: Sequence[str]) -> None:

@@ -34,8 +34,8 @@ class Doubt:
 
     Args:
         height, width: px of the image.
-        activation: what makes probabilities of the scores, as the card says it.
-        calibration: what makes them right, as the card says it.
+        activation: function that makes probabilities of the scores, as the card says it.
+        calibration: calibration of the probabilities, as the card says it.
     """
 
     def __init__(

@@ -56,8 +56,8 @@ def overlay(
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3) uint8.
         class_map: (H, W) uint8.
-        colors: one a class.
-        opacity: of the tint, 0 to 1.
+        colors: colours of the classes, by id.
+        opacity: opacity of the tint, 0 to 1.
         background: the class that is left as it is.
 
     Returns:

@@ -33,8 +33,8 @@ class Result:
             engine was chosen by "auto"; None where nothing was compared.
         engine_reason: why "auto" took that engine, in words; "" where it was asked for by name.
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
-        activation: what makes probabilities of the scores, as the card says it.
-        calibration: what makes them right, as the card says it; None where they are the network's own.
+        activation: function that makes probabilities of the scores, as the card says it.
+        calibration: calibration of the probabilities, as the card says it; None where they are the network's own.
         familiarity: share of held-out images that are as strange as this one, above 0 to 1: as unlike the training
             images, or as much in doubt; None where the card cannot tell. Of images of the same kind, at most one in
             twenty has 0.05 or less.
@@ -84,13 +84,13 @@ class Result:
             UsageError: the scores were not asked for.
         """
         chances = self.probabilities()
-        found = []
+        ious = []
         for class_id in np.unique(self.class_map[self.class_map < len(self.class_names)]):
             inside = self.class_map == class_id
             right = float(chances[inside, class_id].sum(dtype=np.float64))
             missed = float(chances[..., class_id].sum(dtype=np.float64)) - right
-            found.append(right / (int(inside.sum()) + missed))
-        return float(np.mean(found)) if found else 0.0
+            ious.append(right / (int(inside.sum()) + missed))
+        return float(np.mean(ious)) if ious else 0.0
 
     def overlay(self, image: np.ndarray, *, opacity: float = 0.35) -> np.ndarray:
         """Return (H, W, 3) uint8: the uint8 image with every class but the background tinted and outlined."""
@@ -100,7 +100,7 @@ class Result:
         """Return the regions with their holes, exact to the pixel, class by class.
 
         Args:
-            class_ids: which classes; None for every class but the background.
+            class_ids: ids of the classes; None for every class but the background.
         """
         return vector.find_polygons(self.class_map, self._ids(class_ids))
 
@@ -116,13 +116,13 @@ class Result:
 
         Args:
             transform: (a, b, c, d, e, f), from px to the map: X = a x + b y + c and Y = d x + e y + f; None keeps px.
-            class_ids: which classes; None for every class but the background.
+            class_ids: ids of the classes; None for every class but the background.
         """
         return vector.geojson(self.polygons(class_ids), self.class_names, self.class_colors, transform)
 
-    def _ids(self, given: Sequence[int] | None) -> list[int]:
+    def _ids(self, chosen: Sequence[int] | None) -> list[int]:
         count = len(self.class_names)
-        ids = [each for each in range(count) if each != self.background] if given is None else list(given)
+        ids = [each for each in range(count) if each != self.background] if chosen is None else list(chosen)
         wrong = [each for each in ids if each not in range(count)]
         if wrong:
             raise UsageError("no such class", expected=f"0 to {count - 1}", found=wrong[0])

@@ -17,7 +17,7 @@ def probabilities(
     Args:
         activation: "softmax" over the last axis, "sigmoid" of each score by itself, or "none" of what are
             probabilities, as `Card.activation` says.
-        calibration: what makes them right; None for those that the network claims.
+        calibration: calibration of the probabilities; None for those that the network claims.
     """
     scores, activation = calibrated_scores(scores, activation, calibration)
     if activation == "none":

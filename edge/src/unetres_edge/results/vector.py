@@ -86,7 +86,7 @@ def trace_rings(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _following(codes: np.ndarray, side: int) -> np.ndarray:
-    """Return for each step the place of the step that goes on from its end, a turn to the right before others."""
+    """Return for each step the index of the step that goes on from its end, a turn to the right before others."""
     ahead = np.array([1, side, -1, -side])
     turn = codes % 4
     end = codes // 4 + ahead[turn]

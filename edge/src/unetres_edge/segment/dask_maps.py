@@ -125,7 +125,7 @@ def predict_on_cluster(
     Args:
         address: address of the scheduler, such as tcp://10.0.0.1:8786.
         overlap: px shared by neighbouring tiles; None for the segmenter's own choice.
-        names: of the outputs, as `predict_files` takes them.
+        names: names of the outputs, as `predict_files` takes them.
 
     Raises:
         UsageError: dask.distributed is not installed, or no scheduler answers.
@@ -137,10 +137,10 @@ def predict_on_cluster(
     folder = Path(out)
     names = [image.stem for image in images] if names is None else names
     pages = [stack_pages(image, stacked=card.stacked) for image in images]
-    places = [output_files(folder, name, count) for name, count in zip(names, pages, strict=True)]
-    targets = [place[0] for place in places]
-    overlays = [place[1] for place in places] if overlay else []
-    shapes = [place[2] for place in places] if geojson else []
+    outputs = [output_files(folder, name, count) for name, count in zip(names, pages, strict=True)]
+    targets = [each[0] for each in outputs]
+    overlays = [each[1] for each in outputs] if overlay else []
+    shapes = [each[2] for each in outputs] if geojson else []
     refuse_collisions(images, [*targets, *overlays, *shapes, *([Path(json_file)] if json_file else [])], overwrite)
     make_folder(folder)
     try:
@@ -156,12 +156,12 @@ def predict_on_cluster(
             )
             for image, name in zip(images, names, strict=True)
         ]
-        place = {future.key: number for number, future in enumerate(futures)}
+        numbers = {future.key: number for number, future in enumerate(futures)}
         answers: list[tuple[dict[str, float], UnetresError | None] | None] = [None] * len(images)
         with written_status(json_file, images, {"class_map": None, "ms": None}) as status:
             try:
                 for done, (future, answer) in enumerate(distributed.as_completed(futures, with_results=True), 1):
-                    number = place[future.key]
+                    number = numbers[future.key]
                     answers[number] = answer
                     if progress and answer[1] is None:
                         progress(done, len(images), images[number], answer[0])

@@ -1,4 +1,4 @@
-"""Whether frames, taken together, became unlike the held-out pictures: a bet against it that must not win.
+"""Drift: whether frames, taken together, became unlike the held-out pictures. A sequential test, by a bet against it.
 
 Of each frame it is only asked whether it is warned of. As long as frames are like the held-out pictures, the share of
 warnings is at most some limit, and a fair bet that it is more does not gain. The gain is a martingale: that it ever
@@ -24,10 +24,10 @@ _MOST = 1e12  # a gain above it is this; a float has room for it
 
 @dataclass(frozen=True)
 class Drift:
-    """What a bet says after some frames.
+    """Whether frames have drifted, as the bet of a `DriftTest` says it after some of them.
 
     Args:
-        gain: of the bet, 1 at first; at 100 frames have drifted.
+        gain: gain of the bet, 1 at first; at 100 frames have drifted.
         fired_at: index of the frame at which it first did; None if it did not.
         since: index of the frame from which on frames are probably unlike; None if it did not fire.
     """
@@ -42,13 +42,13 @@ class Drift:
 
 
 class DriftTest:
-    """Looks at one frame after the other; `drift` is what it says.
+    """A sequential test for drift: takes one frame after the other; `drift` is its answer so far.
 
     Frames of a video follow each other and are less than they count: a scene that is warned of throughout fires, as it
     should, and that scenes are warned of is as rare as the held-out pictures promise, one in twenty, not one in 100.
 
     Args:
-        known: what the card knows of held-out pictures.
+        known: statistics of held-out pictures, from the card.
     """
 
     def __init__(self, known: Familiarity) -> None:

@@ -1,4 +1,4 @@
-"""Asking more than once: a network on the turned and mirrored tile, several networks on one tile, and one answer.
+"""Test-time augmentation and ensembles: one answer of a network on turns of a tile, or of several networks on one tile.
 
 The answers are joined as the logarithm of their mean softmax probability, so that scores go on being logits. What has
 no scores, an argmax head, cannot be joined.
@@ -207,8 +207,8 @@ def _check_joins(first: Card, other: Card, file: str | os.PathLike[str] | None) 
             found=other.activation,
             fix="join models that end alike",
         )
-    own, theirs = first.preprocessing.to_dict(), other.preprocessing.to_dict()
-    for name, expected in own.items():
+    ours, theirs = first.preprocessing.to_dict(), other.preprocessing.to_dict()
+    for name, expected in ours.items():
         if name not in _MAY_DIFFER and theirs[name] != expected:
             raise UsageError(
                 f"models that differ in the preprocessing's {name} cannot be joined",

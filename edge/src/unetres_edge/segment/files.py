@@ -1,4 +1,4 @@
-"""Segmenting image files: many images in, one indexed PNG each out."""
+"""Segmentation of image files: many images in, one indexed PNG each out."""
 
 from __future__ import annotations
 
@@ -99,25 +99,27 @@ def predict_files(
 
     Args:
         images: files of images, and sources of frames.
-        names: of the outputs of each image, without an ending, perhaps in folders below `out`; None for the stems.
-        overlay: also write `<name>_overlay.png`; of frames `<name>_overlay.mp4`, which needs PyAV.
-        geojson: also write `<name>.geojson`, the polygons of every class but the background, in px.
-        overwrite: replace files that exist; without it, any collision is refused before the first image.
-        progress: called after each image with (done, all, image, milliseconds by stage); of frames now and then, too,
-            with the sums, and their number as "frames".
-        json_file: where to write what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
+        names: names of the outputs of each image, without an ending, perhaps in folders below `out`; None for the
+            stems.
+        overlay: whether to write `<name>_overlay.png`, too; of frames `<name>_overlay.mp4`, which needs PyAV.
+        geojson: whether to write `<name>.geojson`, too, the polygons of every class but the background, in px.
+        overwrite: whether to replace files that exist; without it, any collision is refused before the first image.
+        progress: callback, called after each image with (done, all, image, milliseconds by stage); of frames now and
+            then, too, with the sums, and their number as "frames".
+        json_file: file for what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
             and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
             Where the model can tell, "familiarity", "doubt" and "warnings" of a result, and "drift", what `DriftTest`
             says of the images so far; of frames, how many are "unfamiliar", and their "drift" by the last one.
         more: makes more files of each image's scores.
-        every: of frames, every n-th is taken.
-        count: of frames, how many are taken; None for all, of a camera until Ctrl-C.
-        on_unfamiliar: what becomes of an image unlike the training images: "warn", "skip" (nothing is written of it) or
+        every: step from one frame that is taken to the next.
+        count: number of frames that are taken; None for all, of a camera until Ctrl-C.
+        on_unfamiliar: treatment of an image unlike the training images: "warn", "skip" (nothing is written of it) or
             "fail" (nothing is written of it, and it is an error once all others are done).
-        warn: called with the name of such an image and its result.
-        drifted: called with the name of an image, or a source of frames, at which images became unlike the held-out
-            ones, all in all, and with since when.
-        abstain: give up the pixels that the model's promises give up; the status has "given_up", their share.
+        warn: callback, called with the name of such an image and its result.
+        drifted: callback, called with the name of an image, or a source of frames, at which images became unlike the
+            held-out ones, all in all, and with since when.
+        abstain: whether to give up the pixels that the model's promises give up; the status has "given_up", their
+            share.
 
     Returns:
         The class map files.
@@ -144,8 +146,8 @@ def predict_files(
     paths = [image.file if isinstance(image, FrameSource) else image for image in images]
     said = [shown_word(image.word) if isinstance(image, FrameSource) else os.fspath(image) for image in images]
     refuse_collisions(paths, [*targets, *outputs, *status_files], overwrite)
-    for place in dict.fromkeys(target.parent for target in targets):
-        make_folder(place)
+    for folder in dict.fromkeys(target.parent for target in targets):
+        make_folder(folder)
     written: list[Path] = []
     faults: list[UnetresError] = []
     known = segmenter.card.familiarity
@@ -158,9 +160,9 @@ def predict_files(
             if progress:
                 progress(number + done, len(images), paths[number], timing)
 
-        def say_drift(found: Drift) -> None:
+        def say_drift(latest: Drift) -> None:
             if drifted:
-                drifted(said[number], found)
+                drifted(said[number], latest)
 
         extra: dict[str, Any] = {}
         if isinstance(image, FrameSource):

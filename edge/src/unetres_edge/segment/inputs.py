@@ -26,7 +26,7 @@ class Inputs:
         images: the files.
         names: of the outputs of each, without an ending: the image's stem, below a folder given, or that in which a
             pattern begins, with the folders between, joined by /.
-        notes: what is passed over, in sentences.
+        notes: sentences about what is passed over.
         frames: sources of frames, with names of their own.
     """
 
@@ -77,8 +77,8 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
     pictures: list[tuple[Path, str]] = []
     frames: list[FrameSource] = []
     unread: list[Path] = []
-    given = [os.fspath(path) for path in paths]
-    for word in given:
+    words = [os.fspath(path) for path in paths]
+    for word in words:
         path = Path(word)
         if path.is_dir():
             files = [(file, _name_below(file, path)) for file in _files_below(path)]
@@ -100,7 +100,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
     if not pictures and not frames:
         raise UsageError(
             "no image found",
-            file=", ".join(given),
+            file=", ".join(words),
             expected=" ".join(IMAGE_SUFFIXES),
             found="; ".join(notes) or None,
             fix=_FIX if notes else None,
@@ -128,12 +128,12 @@ def _files_below(folder: Path) -> list[Path]:
     seen: set[str] = set()
     waiting = [folder]
     while waiting:
-        place = waiting.pop()
-        real = os.path.realpath(place)
+        current = waiting.pop()
+        real = os.path.realpath(current)
         if real in seen:
             continue
         seen.add(real)
-        inside = [path for path in place.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+        inside = [path for path in current.iterdir() if not path.name.startswith((".", "__MACOSX"))]
         waiting += [path for path in inside if path.is_dir()]
         files += [path for path in inside if path.is_file()]
     return sorted(files)

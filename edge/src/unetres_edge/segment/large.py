@@ -77,7 +77,7 @@ class Strips:
 
     Args:
         source: the image.
-        preprocessing: how it is prepared.
+        preprocessing: preparation of the image.
         size: (height, width) px of the whole, at least the source's.
         height: rows of the strip.
         limits: as `Preprocessing.prepare` takes them.
@@ -96,9 +96,9 @@ class Strips:
         self._strip = np.empty((height, size[1], preprocessing.channels), np.uint8)
         self._first = -height
 
-    def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
+    def __getitem__(self, tile: tuple[slice, slice]) -> np.ndarray:
         """Return the pixels of a tile, as high as the strip; a view that is good until the next strip is read."""
-        rows, columns = place
+        rows, columns = tile
         if rows.start != self._first:
             self._read(rows.start)
         return self._strip[:, columns]
@@ -156,13 +156,13 @@ def segment_large(
 
     Args:
         engine: runs the network.
-        card: what the model says about itself.
+        card: card of the model.
         source: the image.
         out: (H, W) uint8, what the class map is written into; None makes an array.
         mode: "blend" or "exact".
         overlap: px shared by neighbouring tiles in the mode "blend"; None in the mode "exact".
-        progress: called after each tile with (tiles done, all tiles).
-        cancel: asked before each tile; true ends it.
+        progress: callback, called after each tile with (tiles done, all tiles).
+        cancel: callback, asked before each tile; true ends the work.
     """
     start = time.perf_counter()
     shape = image_shape(source)

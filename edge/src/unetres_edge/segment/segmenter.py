@@ -32,7 +32,7 @@ class Segmenter(LoadedModel):
 
     Args:
         model: path or bytes of a `.tflite`, or the file opened with mode "rb".
-        card: how to feed a file that has no card of its own. A file with a card must match its digest regardless.
+        card: card of a file that has none of its own. A file with a card must match its digest regardless.
         num_threads: threads of one inference; None for every core this process may use.
         overlap: px shared by neighbouring tiles; None for the halo, at most a quarter of the tile. Those of an unpadded
             network share none.
@@ -91,9 +91,9 @@ class Segmenter(LoadedModel):
         Args:
             image: an array as `Preprocessing.prepare` takes it, a Pillow image, or a file: its path, its bytes, or the
                 file opened with mode "rb".
-            scores: also return the scores, (H, W, classes) float32.
-            confidence: also return the probability of each pixel's class, (H, W) float32.
-            abstain: give up the pixels that the card's promises give up: they are 255 in the class map.
+            scores: whether to return the scores, too, (H, W, classes) float32.
+            confidence: whether to return the probability of each pixel's class, (H, W) float32.
+            abstain: whether to give up the pixels that the card's promises give up: they are 255 in the class map.
 
         Raises:
             ImageError: the image cannot be used.
@@ -177,8 +177,8 @@ class Segmenter(LoadedModel):
             mode: "blend" averages the scores where tiles overlap. "exact" gives in every pixel what the network gives
                 of the whole image, mirrored outwards to a multiple of the card's stride; it takes more tiles.
             overlap: px shared by neighbouring tiles in the mode "blend"; None for the segmenter's.
-            progress: called after each tile with (tiles done, all tiles).
-            cancel: asked before each tile; true ends it. `out` then holds the rows that were done.
+            progress: callback, called after each tile with (tiles done, all tiles).
+            cancel: callback, asked before each tile; true ends the work. `out` then holds the rows that were done.
 
         Returns:
             The result, whose class map is `out`, without scores.

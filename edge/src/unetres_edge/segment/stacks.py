@@ -47,13 +47,14 @@ def segment_stack(
     """Write the class maps of all pages as one TIFF of uint8 pages, and what else is asked for; return the times, ms.
 
     Args:
-        segmenter: of the model.
+        segmenter: segmenter of the model.
         image: the stack.
         pages: images in it.
         target: file of the class maps.
         overlay: file of the overlays, pages of RGB, or None.
         shapes: GeoJSON file, in which each feature has its page, or None.
-        each: called with the number of each page, the page as (H, W, 3) uint8 to draw on, and its result with scores.
+        each: callback, called with the number of each page, the page as (H, W, 3) uint8 to draw on, and its result with
+            scores.
 
     Raises:
         ImageError: pages that differ in size, or cannot be read.

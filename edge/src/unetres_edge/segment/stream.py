@@ -1,4 +1,4 @@
-"""Frames of a camera or a video: the latest one segmented as soon as the last is done, and how long that took.
+"""Streams: the newest frame of a camera or a video segmented as soon as the last is done, and how long that took.
 
 A thread reads the frames and keeps only the newest that nobody has taken, so that results never fall behind a camera
 (`drop=False` takes every frame, for files). Scores of successive frames may be averaged, which calms the class map.
@@ -32,7 +32,7 @@ class FrameResult:
         index: index of the frame among those that the source gave, from 0.
         image: the frame.
         result: its class map and times.
-        latency_ms: from the moment the frame was read to its result.
+        latency_ms: milliseconds from the moment the frame was read to its result.
         dropped: frames that were passed over so far.
         drift: whether the frames up to this one became unlike the held-out pictures; None where the model cannot tell.
         drifts: whether it is this frame at which they did; then the user should know.
@@ -54,7 +54,7 @@ class Stream:
         segmenter: segments each frame.
         frames: (H, W) or (H, W, C) arrays, RGB, as `Segmenter.segment` takes them: any iterable.
         drop: pass over frames that came while another was segmented. False waits with reading instead.
-        scores: keep the scores of each frame in its result.
+        scores: whether to keep the scores of each frame in its result.
         smoothing: 0 to below 1, how much of a score is kept from the frame before: s = smoothing * before + (1 -
             smoothing) * new. 0 takes each frame for itself.
 
@@ -90,11 +90,11 @@ class Stream:
         self._reader.start()
         try:
             while True:
-                asked = time.perf_counter()
+                started = time.perf_counter()
                 taken = self._reader.take()
                 if taken is None:
                     return
-                yield self._segment(taken, time.perf_counter() - asked)
+                yield self._segment(taken, time.perf_counter() - started)
         finally:
             self._reader.stop()
 

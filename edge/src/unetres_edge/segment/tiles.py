@@ -20,7 +20,7 @@ class Pixels(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, place: tuple[slice, slice], /) -> np.ndarray: ...
+    def __getitem__(self, tile: tuple[slice, slice], /) -> np.ndarray: ...
 
 
 class Core(NamedTuple):
@@ -184,7 +184,7 @@ def exact_cores(length: int, tile: int, halo: int, stride: int) -> list[Core]:
 
     Args:
         length: length of the axis, px; a multiple of the stride, at least a tile.
-        halo: how far an input pixel can influence the output, px.
+        halo: distance at which an input pixel can influence the output, px.
         stride: px of the input between neighbouring elements of the network's smallest map, on which tiles lie.
 
     Raises:

@@ -20,7 +20,7 @@ class Access:
 
     Args:
         host: address that it listens on.
-        token: what the path of every request has to begin with, where others than this machine reach the host; "" for
+        token: first part of the path of every request, where others than this machine reach the host; "" for
             none.
     """
 

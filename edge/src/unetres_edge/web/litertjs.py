@@ -32,7 +32,7 @@ def runtime_files(litert: str | os.PathLike[str] | None, say: Callable[[str], No
 
     Args:
         litert: a folder that holds `node_modules` with @litertjs/core; None for the user's cache, filled where needed.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Raises:
         UsageError: another version than the one that was tested.

@@ -56,12 +56,12 @@ class LivePage:
         return self._access.address(self._server.server_address[1])
 
     def show(self, encode: Callable[[], bytes], line: str, classes: list[dict[str, object]]) -> None:
-        """Show a frame to who watches.
+        """Send a frame to every browser that watches.
 
         Args:
-            encode: returns the JPEG; called only if somebody watches.
-            line: what is said beside it.
-            classes: of each its "name", "color" and "share" of the pixels.
+            encode: callback that returns the JPEG; called only if somebody watches.
+            line: text that is shown beside it.
+            classes: "name", "color" and "share" of the pixels of each class.
         """
         self.now = json.dumps({"line": line, "classes": classes}).encode()
         jpeg = encode() if self.watchers else b""
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of one who went away."""
+        """Print nothing about a browser that went away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -164,4 +164,4 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""

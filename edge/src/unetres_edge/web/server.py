@@ -57,7 +57,7 @@ def serve(
         litert: as for `write_web`.
         sample: as for `write_web`.
         certificate: files of a certificate and its key (PEM), for https; None for plain http.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Raises:
         UnetresError: as for `write_web`.
@@ -85,10 +85,10 @@ def make_server(
     """Return a server of a folder, with the headers that threads in a page need.
 
     Args:
-        folder: what `write_web` wrote.
+        folder: folder that `write_web` wrote.
         port: port to listen on; 0 for any that is free.
         host: address to listen on.
-        access: who may see it; None for everyone who reaches the host.
+        access: rule for who may see it; None for everyone who reaches the host.
 
     Raises:
         FileSystemError: the host is not one of this machine, or the port is taken.
@@ -132,7 +132,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of one who went away, or who spoke plain http to https."""
+        """Print nothing about a browser that went away, or that spoke plain http to https."""
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -177,4 +177,4 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""

@@ -68,7 +68,7 @@ def web_folder() -> Path:
 
 
 def page_file(name: str) -> bytes:
-    """Return one of PAGE_FILES."""
+    """Return the content of a file of the page, one of PAGE_FILES."""
     return read_bytes(web_folder() / name, "part of the page")
 
 
@@ -88,11 +88,11 @@ def write_web(
         model: a `.tflite` of a segmenter with a card, of a head with uint8 or float input and output.
         out: the folder.
         litert: a folder that holds `node_modules` with @litertjs/core; None to fetch it from the npm registry once.
-        overwrite: write into a folder that is not empty.
-        offline: let browsers keep the page for use without a network; without, a worker that they have kept of an
+        overwrite: whether to write into a folder that is not empty.
+        offline: whether browsers keep the page for use without a network; without, a worker that they have kept of an
             earlier page at this address is taken away.
         sample: an image that the page offers to try.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         The folder.
