@@ -35,10 +35,10 @@ def checks_kinds(function: _F) -> _F:
             return function(*args, **kwargs)
         except _BARE as error:
             try:
-                given = signature.bind(*args, **kwargs).arguments
+                arguments = signature.bind(*args, **kwargs).arguments
             except TypeError:  # an argument that is missing, or one too many, which Python names
                 raise error from None
-            wrong = _find_wrong(function, given)
+            wrong = _find_wrong(function, arguments)
             if wrong is None:
                 raise
             raise wrong from error
@@ -46,9 +46,9 @@ def checks_kinds(function: _F) -> _F:
     return typing.cast(_F, checked)
 
 
-def _find_wrong(function: Callable[..., Any], given: Mapping[str, Any]) -> UsageError | None:
+def _find_wrong(function: Callable[..., Any], arguments: Mapping[str, Any]) -> UsageError | None:
     """Return the error of the first argument that is of a wrong kind, or None."""
-    for name, value in given.items():
+    for name, value in arguments.items():
         kinds = _kinds(function, name)
         if not any(_fits(value, kind) for kind in kinds):
             return UsageError(
@@ -66,15 +66,15 @@ def _kinds(function: Callable[..., Any], name: str) -> tuple[Any, ...]:
     if not isinstance(annotation, str):
         return _parts(annotation)
     module = vars(sys.modules[function.__module__])
-    found: list[Any] = []
+    kinds: list[Any] = []
     for part in _alternatives(ast.parse(annotation, mode="eval").body):
         try:
             root = ast.unparse(part).partition(".")[0]  # such as keras, imported for type checkers alone
             known = {root: sys.modules[root], **module} if root in sys.modules else dict(module)
-            found += _parts(eval(ast.unparse(part), known))  # the annotation of this package's own function
+            kinds += _parts(eval(ast.unparse(part), known))  # the annotation of this package's own function
         except (AttributeError, NameError):
-            found.append(_ANY)
-    return tuple(found)
+            kinds.append(_ANY)
+    return tuple(kinds)
 
 
 def _alternatives(node: ast.expr) -> Iterable[ast.expr]:

@@ -34,9 +34,9 @@ def preprocessing_of(
     """
     from ..tasks.loading import needs_own
 
-    given = settings.preprocessing()
+    values = settings.preprocessing()
     if not any(needs_own(model) or Path(model).suffix in (".h5", ".hdf5") for model in models):
-        named = [*given, *(["size"] if size is not None and not size_is_own else [])]
+        named = [*values, *(["size"] if size is not None and not size_is_own else [])]
         if named:
             raise UsageError(
                 "options for models that do not say it, .keras files and .tflite without a card: "
@@ -45,9 +45,9 @@ def preprocessing_of(
                 fix="drop them: this model says it itself",
             )
         return None
-    if size is None or "channels" not in given or "value_range" not in given:
+    if size is None or "channels" not in values or "value_range" not in values:
         return None
-    return Preprocessing(size=size, **given)
+    return Preprocessing(size=size, **values)
 
 
 def own_objects(settings: KerasFileSettings) -> dict[str, Any] | None:
@@ -79,9 +79,9 @@ def refuse_incomplete(
         return
     for model in models:
         if needs_own(model) and Path(model).is_file():
-            told = options_of(model, own_objects(own), own.output)
+            options = options_of(model, own_objects(own), own.output)
             words = ["unetres", command, *words_of(settings)]
-            for option, values in {**told, **{name: [value] for name, value in (more or {}).items()}}.items():
+            for option, values in {**options, **{name: [value] for name, value in (more or {}).items()}}.items():
                 words += [] if option in words else [option, *values]
             raise UsageError(
                 "the file does not say how images are fed to it",

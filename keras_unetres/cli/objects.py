@@ -18,11 +18,11 @@ def separation_of(settings: ObjectSettings, wanted: bool) -> Separation | None:
     Raises:
         UsageError: settings were given, and no objects are wanted.
     """
-    given = settings.given()
+    values = settings.given()
     if wanted:
         from ..objects import Separation
 
-        return Separation(**given)
-    if given:
-        raise UsageError(f"{', '.join(given)} given, but no objects are asked for", fix="add --instances")
+        return Separation(**values)
+    if values:
+        raise UsageError(f"{', '.join(values)} given, but no objects are asked for", fix="add --instances")
     return None

@@ -35,14 +35,14 @@ def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield pictures of the validation and test parts that are nearly one of an earlier part."""
     images = summary.images
     seen: dict[str, list[int]] = {part: [] for part in ("train", "val", "test")}
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         if image.content and image.part in seen:
-            seen[image.part].append(place)
+            seen[image.part].append(index)
     known = seen["train"]
     for part in ("val", "test"):
         others = seen[part]
-        for place, other_place in _alike(summary.smalls, known, others):
-            one, other = images[place], images[other_place]
+        for index, other_index in _alike(summary.smalls, known, others):
+            one, other = images[index], images[other_index]
             if one.content != other.content:
                 twin, file = (relative(image.sample.image.file, summary.dataset.base) for image in (one, other))
                 figures = {"part": other.part, "twin": twin, "twin_part": one.part}
@@ -52,16 +52,16 @@ def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
 
 
 def _alike(smalls: np.ndarray, known: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (known, other), places in `smalls`, for the best match of each other picture, if both fingerprints match.
+    """Yield (known, other), indices in `smalls`, for the best match of each other picture, if both fingerprints match.
 
     Of many pictures, each is compared with those alone that are nearest to it by figures that no flip changes.
     """
     if not known or not others:
         return
-    there, asked = Chosen(smalls, known), Chosen(smalls, others)
-    nearest = find_nearest(there, asked, _NEAREST) if len(known) * len(others) > _ALL_PAIRS else None
+    there, queries = Chosen(smalls, known), Chosen(smalls, others)
+    nearest = find_nearest(there, queries, _NEAREST) if len(known) * len(others) > _ALL_PAIRS else None
     for start in range(0, len(others), _ROWS):
-        coarse, fine = fingerprints(asked[start : start + _ROWS])
+        coarse, fine = fingerprints(queries[start : start + _ROWS])
         telling = _telling(fine)
         if nearest is None:
             best, score = _best_of_all(there, coarse, fine)
@@ -73,18 +73,18 @@ def _alike(smalls: np.ndarray, known: Sequence[int], others: Sequence[int]) -> I
 
 
 def _best_of_all(there: Chosen, coarse: np.ndarray, fine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place of the picture in `there` (M, 32, 32) that is most like each other one, and how much."""
+    """Return the index of the picture in `there` (M, 32, 32) that is most like each other one, and how much."""
     best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)
     ways = list(zip(flips(coarse), flips(fine), strict=True))
     for start in range(0, len(there), _COLUMNS):
         known_coarse, known_fine = fingerprints(there[start : start + _COLUMNS])
-        found = np.full((len(coarse), len(known_coarse)), -1.0, np.float32)
+        similarity = np.full((len(coarse), len(known_coarse)), -1.0, np.float32)
         for way_coarse, way_fine in ways:
             rough, sharp = way_coarse @ known_coarse.T, way_fine @ known_fine.T
-            found = np.maximum(found, np.where((rough >= _ALIKE[0]) & known_fine.any(1), sharp, -1.0))
-        place = found.argmax(1)
-        value = found[np.arange(len(found)), place]
-        best = np.where(value > score, start + place, best)
+            similarity = np.maximum(similarity, np.where((rough >= _ALIKE[0]) & known_fine.any(1), sharp, -1.0))
+        nearest = similarity.argmax(1)
+        value = similarity[np.arange(len(similarity)), nearest]
+        best = np.where(value > score, start + nearest, best)
         score = np.maximum(score, value)
     return best, score
 

@@ -14,7 +14,7 @@ from .check import Checkup
 _MOST_LEFT_OUT = 0.5  # share of the samples with findings of one kind; of more a person decides
 
 
-def apply_fixes(given: Mapping[str, Any], checkup: Checkup) -> tuple[dict[str, Any], list[str]]:
+def apply_fixes(declaration: Mapping[str, Any], checkup: Checkup) -> tuple[dict[str, Any], list[str]]:
     """Return (declaration with the fixes merged into it, lines about what a person has to decide).
 
     A sample whose fault no declaration mends is left out, and so is one whose fix would read the other masks in
@@ -22,10 +22,10 @@ def apply_fixes(given: Mapping[str, Any], checkup: Checkup) -> tuple[dict[str, A
     the samples of the others are left out.
 
     Args:
-        given: the declaration so far.
+        declaration: the declaration so far.
         checkup: the faults.
     """
-    merged = _Merged(given, checkup)
+    merged = _Merged(declaration, checkup)
     faults = checkup.faults
     way = _way_for_all([f.fix.patch for f in faults], by_color=merged.by_color)
     for fault in faults:
@@ -43,21 +43,21 @@ class _Merged:
     """A declaration in the making.
 
     Args:
-        given: the declaration so far.
+        declaration: the declaration so far.
         checkup: the faults.
     """
 
-    def __init__(self, given: Mapping[str, Any], checkup: Checkup) -> None:
+    def __init__(self, declaration: Mapping[str, Any], checkup: Checkup) -> None:
         summary = checkup.summary
         classes = None if summary is None else summary.classes
         self.by_color = summary is not None and summary.dataset.by_color
-        self.exclude = set(map(str, given.get("exclude", ())))
+        self.exclude = set(map(str, declaration.get("exclude", ())))
         self.undecided: list[str] = []
-        self._given = dict(given)
+        self._given = dict(declaration)
         self._names = () if classes is None else classes.names
         self._known = {} if classes is None else classes.values or {}
-        self._values = {value: self._id(target) for value, target in given.get("values", {}).items()}
-        self._ignored = {given["ignore"]} if given.get("ignore") is not None else set()
+        self._values = {value: self._id(target) for value, target in declaration.get("values", {}).items()}
+        self._ignored = {declaration["ignore"]} if declaration.get("ignore") is not None else set()
         self._faults = checkup.faults
         self._samples = len(checkup.images)
 

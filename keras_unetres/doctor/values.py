@@ -21,8 +21,8 @@ def find_unknown_values(summary: DatasetSummary) -> Iterator[Finding]:
         yield from _without_classes(summary)
         return
     classes, dataset = summary.classes, summary.dataset
-    found = [find_strange(image.sample, image.counts, classes, dataset) for image in summary.images]
-    strange = [finding for finding in found if finding is not None]
+    findings = [find_strange(image.sample, image.counts, classes, dataset) for image in summary.images]
+    strange = [finding for finding in findings if finding is not None]
     patches = {f.fix.text: f.fix.patch for f in strange if f.fix.patch and f.fix.patch.keys() <= {"values", "ignore"}}
     merged = merge_patches(patches.values(), classes) if len(patches) > 1 and not dataset.by_color else None
     for finding in strange:

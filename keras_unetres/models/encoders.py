@@ -56,11 +56,11 @@ def feature_pyramid(model: keras.Model) -> dict[int, Any]:
     Raises:
         ModelError: the network has no such maps.
     """
-    found = strides(model)
+    stride_of = strides(model)
     outs = [layer for layer in model.layers if _FEATURE.fullmatch(layer.name)]
     if not outs:
         raise ModelError("the model has no feature maps", expected="a network of this package", found=model.name)
     maps: dict[int, Any] = {}
     for layer in outs:
-        maps[int(found[layer.name])] = layer.output
+        maps[int(stride_of[layer.name])] = layer.output
     return dict(sorted(maps.items()))

@@ -118,8 +118,8 @@ def strides(model: keras.Model) -> dict[str, Fraction]:
     Layers behind one whose reach is not known are left out.
     """
     lines = follow(model, _some_size(model), 0)
-    found = {layer.name: lines.get(id(layer.output)) for layer in model.layers}
-    return {name: line.stride for name, line in found.items() if isinstance(line, Line)}
+    lines_of = {layer.name: lines.get(id(layer.output)) for layer in model.layers}
+    return {name: line.stride for name, line in lines_of.items() if isinstance(line, Line)}
 
 
 def map_sizes(model: keras.Model, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
@@ -190,8 +190,8 @@ def _line(lines: dict[int, Line | Unknown], tensor: Any) -> Line:
     return line
 
 
-def _not_known(found: Unknown) -> ModelError:
-    layer = found.layer
+def _not_known(unknown: Unknown) -> ModelError:
+    layer = unknown.layer
     return ModelError(
         f"the reach of layer {layer.name!r} ({type(layer).__name__}) is not known", fix="pass halo= when exporting"
     )

@@ -88,9 +88,9 @@ def inference_form(model: keras.Model, output: str | None = None, *, shape: tupl
 
 
 def _gives_probabilities(graph: Any, scores: Any, shape: tuple[Any, ...] | None) -> bool:
-    made = keras.Model(graph.inputs[0], scores)
+    model = keras.Model(graph.inputs[0], scores)
     try:
-        return gives_probabilities([each[0] for each in answers(made, shape or made.input_shape[1:])])
+        return gives_probabilities([each[0] for each in answers(model, shape or model.input_shape[1:])])
     except Exception:  # another size than the model takes, which its check will say
         return False
 
@@ -165,8 +165,8 @@ def _graph_of_call(model: Any, shape: tuple[Any, ...] | None) -> Any:
 def image_shape(model: Any) -> tuple[Any, ...] | None:
     """Return (h, w, C) of the images that a model was built for, or None."""
     shapes = getattr(model, "_build_shapes_dict", None) or {}
-    given = [tuple(each) for each in shapes.values() if isinstance(each, (tuple, list)) and len(each) == 4]
-    return given[0][1:] if len(given) == 1 else None
+    shapes_of_images = [tuple(each) for each in shapes.values() if isinstance(each, (tuple, list)) and len(each) == 4]
+    return shapes_of_images[0][1:] if len(shapes_of_images) == 1 else None
 
 
 def _without_own(graph: Any, shape: tuple[Any, ...] | None) -> Any:
@@ -178,13 +178,13 @@ def _without_own(graph: Any, shape: tuple[Any, ...] | None) -> Any:
         source = flat.inputs[0]
         image = keras.Input(batch_shape=source.shape, dtype=source.dtype, name="image")
         try:
-            made = {id(source): image}
+            symbols = {id(source): image}
             for operation, inputs, outputs in ordered_nodes(flat):
                 node = outputs[0]._keras_history.operation._inbound_nodes[outputs[0]._keras_history.node_index]
-                args, kwargs = node.arguments.fill_in({id(each): made[id(each)] for each in inputs})
+                args, kwargs = node.arguments.fill_in({id(each): symbols[id(each)] for each in inputs})
                 called = call_of(operation, *args, **kwargs) if is_own(operation) else operation(*args, **kwargs)
-                made.update(zip(map(id, outputs), keras.tree.flatten(called), strict=True))
-            ends = [made[id(each)] for each in flat.outputs]
+                symbols.update(zip(map(id, outputs), keras.tree.flatten(called), strict=True))
+            ends = [symbols[id(each)] for each in flat.outputs]
             flat = keras.Model(image, keras.tree.pack_sequence_as(flat._outputs_struct, ends), name=graph.name)
         except Exception:  # of the user's own code, which is not made for symbols
             return graph
@@ -216,8 +216,10 @@ def _output(graph: Any, name: str | None) -> Any:
     if name is None and len(graph.outputs) == 1:
         return graph.outputs[0]
     if name is None:
-        given = " or ".join(f'output="{each}"' for each in names)
-        raise UsageError(f"the model has {len(names)} outputs", expected="one tensor of scores", fix=f"pass {given}")
+        arguments = " or ".join(f'output="{each}"' for each in names)
+        raise UsageError(
+            f"the model has {len(names)} outputs", expected="one tensor of scores", fix=f"pass {arguments}"
+        )
     if name not in names:
         raise UsageError("the model has no such output", expected=" or ".join(names), found=name)
     return graph.outputs[names.index(name)]
@@ -228,7 +230,7 @@ def _output_names(graph: Any) -> list[str]:
     if isinstance(graph._outputs_struct, dict):
         return [str(key) for key in keras.tree.flatten({key: key for key in graph._outputs_struct})]
     names = list(graph.output_names)
-    return names if len(set(names)) == len(names) else [str(place) for place in range(len(names))]
+    return names if len(set(names)) == len(names) else [str(index) for index in range(len(names))]
 
 
 def _all_layers(graph: Any) -> Iterator[Any]:
@@ -280,8 +282,8 @@ def _rebuilt(graph: Any, chosen: Any) -> tuple[Any, Any]:
     """Return a copy of a graph, flat and in float32, and the output in it."""
     source = graph.inputs[0]
     image = keras.Input(source.shape[1:], name=source.name if source.name.isidentifier() else "image")
-    made = _Rebuilding().follow(graph, {id(source): image})
-    flat = keras.Model(image, made[id(chosen)], name=graph.name)
+    symbols = _Rebuilding().follow(graph, {id(source): image})
+    flat = keras.Model(image, symbols[id(chosen)], name=graph.name)
     return flat, flat.outputs[0]
 
 
@@ -292,17 +294,17 @@ class _Rebuilding:
         self._copies: dict[int, Any] = {}
         self._names: set[str] = set()
 
-    def follow(self, graph: Any, made: dict[int, Any], prefix: str = "") -> dict[int, Any]:
+    def follow(self, graph: Any, symbols: dict[int, Any], prefix: str = "") -> dict[int, Any]:
         """Return the new symbols of a graph, by the id of the old ones."""
         for operation, inputs, outputs in ordered_nodes(graph):
             node = outputs[0]._keras_history.operation._inbound_nodes[outputs[0]._keras_history.node_index]
             inner = find_graph(operation)
             if inner is not None:
-                within = dict(zip(map(id, inner.inputs), (made[id(each)] for each in inputs), strict=True))
-                found = self.follow(inner, within, f"{operation.name}_")
-                results = [found[id(each)] for each in inner.outputs]
+                within = dict(zip(map(id, inner.inputs), (symbols[id(each)] for each in inputs), strict=True))
+                inner_symbols = self.follow(inner, within, f"{operation.name}_")
+                results = [inner_symbols[id(each)] for each in inner.outputs]
             else:
-                args, kwargs = node.arguments.fill_in({id(each): made[id(each)] for each in inputs})
+                args, kwargs = node.arguments.fill_in({id(each): symbols[id(each)] for each in inputs})
                 kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
                 same = as_layer(operation, args, kwargs)
                 if same is not None:
@@ -311,8 +313,8 @@ class _Rebuilding:
                     called = self._copy(operation, prefix)(*args, **kwargs)
                     self._give_weights(operation)
                 results = keras.tree.flatten(called)
-            made.update(zip(map(id, outputs), results, strict=True))
-        return made
+            symbols.update(zip(map(id, outputs), results, strict=True))
+        return symbols
 
     def _copy(self, operation: Any, prefix: str) -> Any:
         if id(operation) in self._copies and _has_weights(operation):

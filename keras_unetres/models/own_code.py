@@ -74,8 +74,8 @@ def answers(model: keras.Model, shape: tuple[Any, ...]) -> Iterator[list[np.ndar
     size = tuple(_MOST_SIZE if side is None else side for side in shape)
     for low, high in _RANGES:
         image = random.uniform(low, high, (1, *size)).astype(np.float32)
-        given = model(image, training=False) if _takes_training(model) else model(image)
-        yield [np.asarray(keras.ops.convert_to_numpy(each), np.float32) for each in keras.tree.flatten(given)]
+        outputs = model(image, training=False) if _takes_training(model) else model(image)
+        yield [np.asarray(keras.ops.convert_to_numpy(each), np.float32) for each in keras.tree.flatten(outputs)]
 
 
 def gives_probabilities(scores: list[np.ndarray]) -> bool:

@@ -82,20 +82,20 @@ def build_own(
         RunFolderError: a kind that is not in the table, a layer that takes what is not there, or another end.
     """
     source = keras.Input(tuple(input_shape), name=image)
-    made, end = {image: source}, source
+    tensors, end = {image: source}, source
     for row in layers:
         if row["layer"] not in LAYERS:
             raise RunFolderError(
                 "the network has a layer of another kind", expected=", ".join(LAYERS), found=row["layer"]
             )
         config = row["config"]
-        missing = [each for each in row["inputs"] if each not in made]
-        if missing or not row["inputs"] or config["name"] in made:
+        missing = [each for each in row["inputs"] if each not in tensors]
+        if missing or not row["inputs"] or config["name"] in tensors:
             raise RunFolderError(f"layer {config['name']} of the network is joined wrongly", found=missing)
         kind = LAYERS[row["layer"]]
-        inputs = [made[each] for each in row["inputs"]]
+        inputs = [tensors[each] for each in row["inputs"]]
         several = len(inputs) > 1 or kind is keras.layers.Concatenate
-        end = made[config["name"]] = kind(**config)(inputs if several else inputs[0])
+        end = tensors[config["name"]] = kind(**config)(inputs if several else inputs[0])
     if end.shape[-1] != num_classes:
         raise RunFolderError("the network ends otherwise", expected=f"{num_classes} channels", found=end.shape)
     return keras.Model(source, end, name=name)

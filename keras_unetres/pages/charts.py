@@ -309,14 +309,14 @@ def reliability_chart(title: str, bins: Mapping[str, Sequence[float | None]]) ->
     """Return the diagram of bins, each with "share" of the pixels, "claimed" and "right" (None where it is empty)."""
     count = len(bins["right"])
     side, bars = ReliabilityChart.side, []
-    for place, (share, claimed, right) in enumerate(zip(bins["share"], bins["claimed"], bins["right"], strict=True)):
+    for index, (share, claimed, right) in enumerate(zip(bins["share"], bins["claimed"], bins["right"], strict=True)):
         if right is None or claimed is None or not share:
             continue
         tall = side * right
         tip = f"{100 * share:.1f} % of the answers: {claimed:.3f} claimed, {right:.3f} right"
         bars.append(
             ReliabilityBar(
-                ReliabilityChart.left + side * place / count,
+                ReliabilityChart.left + side * index / count,
                 ReliabilityChart.top + side - tall,
                 tall,
                 round(min(1.0, 0.25 + share), 3),

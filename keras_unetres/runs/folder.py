@@ -186,10 +186,10 @@ class RunFolder:
         chosen = self.candidate(name).path
         entries = sorted(chosen.iterdir(), key=lambda entry: entry.name == "run.json") if chosen.is_dir() else []
         for entry in entries:  # run.json, with which this folder is a run, is the last one
-            place = self.path / entry.name
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
-            os.replace(entry, place)
+            target = self.path / entry.name
+            if target.is_dir() and not any(target.iterdir()):
+                target.rmdir()
+            os.replace(entry, target)
         replacement.drop_replaced(self.path)
         shutil.rmtree(self.path / "search", ignore_errors=True)
 

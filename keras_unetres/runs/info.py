@@ -255,8 +255,8 @@ class RunInfo:
         info = cls(
             model=_model(top.section("model")),
             classes=_classes(top.section("classes"), reading.get("ignore", (int, type(None)), None) is not None),
-            preprocessing=top.section("preprocessing").made(lambda given: Preprocessing.from_dict(dict(given))),
-            reading=reading.made(lambda given: _of_known(Reading, given)),
+            preprocessing=top.section("preprocessing").made(lambda section: Preprocessing.from_dict(dict(section))),
+            reading=reading.made(lambda section: _of_known(Reading, section)),
             data=_data(top.section("data")),
             settings=top.get("settings", dict),
             augment=top.one_of("augment", tuple(AUGMENTATIONS), "none"),
@@ -265,7 +265,9 @@ class RunInfo:
             seed=top.number("seed", 0, _MOST_SEED),
             versions=top.get("versions", dict, {}),
             speed=top.optional("speed", Speed),
-            compress=tuple(step.made(lambda given: _of_known(Compression, given)) for step in top.sections("compress")),
+            compress=tuple(
+                step.made(lambda section: _of_known(Compression, section)) for step in top.sections("compress")
+            ),
             source=top.get("source", (str, type(None)), None),
             compilation=top.optional("compilation", Compilation) or Compilation(),
             distil=top.optional("distil", Distillation),
@@ -320,7 +322,7 @@ class _Section:
         """Return a dataclass of numbers and words, or None where there is none."""
         if self._values.get(key) is None:
             return None
-        return self.section(key).made(lambda given: _of_known(kind, given))
+        return self.section(key).made(lambda section: _of_known(kind, section))
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
@@ -351,10 +353,10 @@ class _Section:
         )
 
 
-def _of_known(kind: type[T], given: Mapping[str, Any]) -> T:
+def _of_known(kind: type[T], section: Mapping[str, Any]) -> T:
     """Return a dataclass of those values that it has fields for, after checking that they are of the fields' types."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    values = {name: value for name, value in given.items() if name in known}
+    values = {name: value for name, value in section.items() if name in known}
     for name, value in values.items():
         kinds = _KINDS.get(str(known[name].type))
         if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
@@ -403,10 +405,10 @@ def _check_network(info: RunInfo, top: _Section) -> None:
     """Refuse a network that gives another number of classes, or takes another input, than the rest of the file says."""
     arguments, count = info.model.arguments, len(info.classes.names)
     shape = [*info.preprocessing.size, info.preprocessing.channels]
-    given = arguments.get("input_shape", shape)
-    fits = isinstance(given, list) and len(given) == len(shape)
-    if not fits or any(mine not in (None, other) for mine, other in zip(given, shape, strict=True)):
-        top.refuse("model", f"input_shape {shape}", found=f"input_shape {shortened(given, 60)}")
+    input_shape = arguments.get("input_shape", shape)
+    fits = isinstance(input_shape, list) and len(input_shape) == len(shape)
+    if not fits or any(mine not in (None, other) for mine, other in zip(input_shape, shape, strict=True)):
+        top.refuse("model", f"input_shape {shape}", found=f"input_shape {shortened(input_shape, 60)}")
     if arguments.get("num_classes", count) != count:
         top.refuse("model", f"{count} classes", found=f"num_classes {shortened(arguments['num_classes'], 40)}")
 

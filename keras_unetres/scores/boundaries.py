@@ -59,8 +59,8 @@ class BoundaryCounts:
     def f1(self) -> list[float | None]:
         """Return F1 by class; None for a class without a boundary in the truth."""
         scores: list[float | None] = []
-        for right, guess, found, truth in self.counts.T.tolist():
-            precision, recall = right / max(guess, 1), found / max(truth, 1)
+        for right, guess, recalled, truth in self.counts.T.tolist():
+            precision, recall = right / max(guess, 1), recalled / max(truth, 1)
             both = precision + recall
             scores.append(None if not truth else 2 * precision * recall / both if both else 0.0)
         return scores

@@ -31,14 +31,14 @@ def score_classes(labels: np.ndarray, scores: np.ndarray, class_names: Sequence[
     order = np.argsort(-scores, axis=-1, kind="stable")
     confusion = np.zeros((count, count), np.int64)
     np.add.at(confusion, (labels, order[:, 0]), 1)
-    hits, truth, given = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    hits, truth, answered = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     recall = [float(h / t) if t else None for h, t in zip(hits, truth, strict=True)]
-    precision = [float(h / g) if g else None for h, g in zip(hits, given, strict=True)]
+    precision = [float(h / g) if g else None for h, g in zip(hits, answered, strict=True)]
     present = [value for value in recall if value is not None]
-    found = (order[:, :_TOP] == labels[:, None]).any(1)
+    in_top = (order[:, :_TOP] == labels[:, None]).any(1)
     return {
         "top1": float(hits.sum() / len(labels)) if len(labels) else None,
-        "top5": float(found.mean()) if count > _TOP and len(labels) else None,
+        "top5": float(in_top.mean()) if count > _TOP and len(labels) else None,
         "mean_class_accuracy": float(np.mean(present)) if present else None,
         "per_class": {
             name: {"images": int(t), "accuracy": r, "precision": p}
@@ -75,5 +75,5 @@ def score_classifier(
         times.append(answer.timing["total"])
     names = classifier.card.class_names
     values = np.stack(scores) if scores else np.zeros((0, len(names)), np.float32)
-    found = score_classes(np.array(labels, np.int64), values, names)
-    return {**found, "ms_per_image": round(float(np.median(times)), 3) if times else None}
+    figures = score_classes(np.array(labels, np.int64), values, names)
+    return {**figures, "ms_per_image": round(float(np.median(times)), 3) if times else None}

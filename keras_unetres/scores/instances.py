@@ -150,8 +150,8 @@ class InstanceScores:
         nothing = np.full(len(true), np.nan)
         precision = np.divide(true, true + false + missed, out=nothing.copy(), where=some)
         quality = np.divide(2 * ious, 2 * true + false + missed, out=nothing, where=some)  # eq. 1: SQ x RQ
-        found = (precision, quality, off / len(self.images))
-        return {name: interval_of(values) for name, values in zip(names, found, strict=True)}
+        draws = (precision, quality, off / len(self.images))
+        return {name: interval_of(values) for name, values in zip(names, draws, strict=True)}
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Return the scores as JSON values."""

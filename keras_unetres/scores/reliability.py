@@ -31,10 +31,10 @@ class Bins:
     @classmethod
     def of(cls, claimed: np.ndarray, right: np.ndarray) -> Bins:
         """Sort (N,) probabilities and (N,) whether they came true."""
-        place = np.clip(np.ceil(claimed * BINS).astype(int) - 1, 0, BINS - 1)  # (0, 1/15], ..., (14/15, 1]
+        bins = np.clip(np.ceil(claimed * BINS).astype(int) - 1, 0, BINS - 1)  # (0, 1/15], ..., (14/15, 1]
 
         def summed(weights: np.ndarray | None) -> np.ndarray:
-            return np.bincount(place, weights, BINS)
+            return np.bincount(bins, weights, BINS)
 
         return cls(summed(None), summed(claimed.astype(np.float64)), summed(right.astype(np.float64)))
 
@@ -105,8 +105,8 @@ def measure_reliability(
         parts: which pixels, (N,) bool, are calibrated how; None for none of them.
     """
     chances = np.empty(scores.shape, np.float32)
-    for own, calibration in parts or [(np.ones(len(labels), bool), None)]:
-        chances[own] = probabilities(scores[own], activation, calibration)
+    for chosen, calibration in parts or [(np.ones(len(labels), bool), None)]:
+        chances[chosen] = probabilities(scores[chosen], activation, calibration)
     answers = scores.argmax(-1)
     claimed = np.take_along_axis(chances, answers[:, None], -1)[:, 0]
     classes = {name: Bins.of(chances[:, class_id], labels == class_id) for class_id, name in enumerate(class_names)}

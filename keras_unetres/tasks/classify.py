@@ -62,14 +62,14 @@ class Classify:
         """Return copies that make scores better or worse than they are, and classes that are not there."""
         from ..data.copies import find_copies
 
-        copies = find_copies(dataset, {part: found.contents for part, found in records.items()})
+        copies = find_copies(dataset, {part: each.contents for part, each in records.items()})
         titles = {"leak": "are in two parts, so scores are too good", "two-classes": "are in two classes"}
         notes = []
         for kind, title in titles.items():
-            found = [f"{fault.file} ({fault.found})" for fault in copies if fault.kind == kind]
-            if found:
-                more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-                notes.append(f"{len(found)} pictures {title}: {'; '.join(found[:_SHOWN])}{more}")
+            files = [f"{fault.file} ({fault.found})" for fault in copies if fault.kind == kind]
+            if files:
+                more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+                notes.append(f"{len(files)} pictures {title}: {'; '.join(files[:_SHOWN])}{more}")
         return [*notes, *dataset.notes] + [f"{fault.file}: {fault.found}" for fault in dataset.warnings]
 
     def build_network(self, info: RunInfo) -> keras.Model:

@@ -23,12 +23,14 @@ def import_objects(modules: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: one cannot be imported.
     """
-    found: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
     for name in modules:
         module = _imported(name)
-        own = {each: value for each, value in vars(module).items() if callable(value) and not each.startswith("_")}
-        found |= {each: value for each, value in own.items() if getattr(value, "__module__", "") == module.__name__}
-    return found
+        public = {each: value for each, value in vars(module).items() if callable(value) and not each.startswith("_")}
+        objects |= {
+            each: value for each, value in public.items() if getattr(value, "__module__", "") == module.__name__
+        }
+    return objects
 
 
 def _imported(name: str) -> ModuleType:

@@ -79,9 +79,9 @@ def read_ends(contents: Contents, file: str) -> Ends:
     if last == "ARG_MAX" or (answer.kind in _IDS and answer.quantization is None and shape[1:3] == size):
         return Ends(size, image.shape[3], None, "segment", "argmax", "softmax")
     if len(shape) == 2 and shape[1] > 1 or len(shape) == 4 and shape[1:3] == size:
-        made = {"SOFTMAX": "none", "LOGISTIC": "none"}.get(last, "softmax" if shape[-1] > 1 else "")
+        activation = {"SOFTMAX": "none", "LOGISTIC": "none"}.get(last, "softmax" if shape[-1] > 1 else "")
         return Ends(
-            size, image.shape[3], max(2, shape[-1]), "segment" if len(shape) == 4 else "classify", "logits", made
+            size, image.shape[3], max(2, shape[-1]), "segment" if len(shape) == 4 else "classify", "logits", activation
         )
     raise ModelError(
         "the file gives no score for every class at every pixel",
@@ -108,9 +108,11 @@ def describe_file(
             found=f"an input of {ends.size[0]} x {ends.size[1]} x {ends.channels}",
             fix="pass --size, --channels, --value-range and --classes; in Python preprocessing=ku.Preprocessing(...)",
         )
-    given = (*preprocessing.size, preprocessing.channels)
-    if given != (*ends.size, ends.channels):
-        raise UsageError("the model takes another input", file=file, expected=(*ends.size, ends.channels), found=given)
+    input_shape = (*preprocessing.size, preprocessing.channels)
+    if input_shape != (*ends.size, ends.channels):
+        raise UsageError(
+            "the model takes another input", file=file, expected=(*ends.size, ends.channels), found=input_shape
+        )
     if ends.activation == "":
         raise ModelError(
             "the file gives one channel, and no sigmoid at its end says what it means",

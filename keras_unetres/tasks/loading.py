@@ -31,13 +31,13 @@ PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy
 
 def package_versions() -> dict[str, str]:
     """Return package name -> installed version, for what decides a result."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def card_of_run(info: RunInfo, *, halo: int, stride: int = 0, crop: int = 0) -> Card:
@@ -160,9 +160,9 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
         model = keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        own = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
-        if own:
-            name = own.group(1)
+        match = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
+        if match:
+            name = match.group(1)
             raise ModelError(
                 f"the model holds {name!r}, of your own code, which a file cannot bring along",
                 file=path,
@@ -279,8 +279,8 @@ def options_of(
         return options_of_file(file)
     model = read_keras(file, custom_objects)
     form = _form_or_none(model, output)
-    given = getattr(form.model if form else model, "input_shape", None)
-    height, width, channels = given[1:] if isinstance(given, tuple) and len(given) == 4 else (None, None, None)
+    shape = getattr(form.model if form else model, "input_shape", None)
+    height, width, channels = shape[1:] if isinstance(shape, tuple) and len(shape) == 4 else (None, None, None)
     sides = ["PX" if side is None else str(side) for side in (height, width)]
     options = {"--size": sides[:1] if sides[0] == sides[1] else sides}
     options |= {"--channels": ["N" if channels is None else str(channels)], "--value-range": ["LOW", "HIGH"]}
@@ -303,8 +303,8 @@ def _form_or_none(model: keras.Model, output: str | None) -> Any:
 
 
 def _shapes(model: keras.Model) -> str:
-    given, made = (getattr(model, name, "?") for name in ("input_shape", "output_shape"))
-    return f"a model of {given} -> {made}"
+    input_shape, output_shape = (getattr(model, name, "?") for name in ("input_shape", "output_shape"))
+    return f"a model of {input_shape} -> {output_shape}"
 
 
 def _refuse_h5(path: str | os.PathLike[str]) -> None:
@@ -322,21 +322,21 @@ def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike
     """Refuse a size or a number of channels that the model does not take."""
     from ..models import check_size
 
-    given = (*pre.size, pre.channels)
+    wanted = (*pre.size, pre.channels)
     taken = getattr(model, "input_shape", None)
     if taken is None:  # not built, as its conversion will say
         return
     if not isinstance(taken, tuple) or len(taken) != 4:
         raise ModelError("the model does not take images", file=file, expected="(N, H, W, C)", found=taken)
-    if any(own not in (None, value) for own, value in zip(taken[1:], given, strict=True)):
-        raise UsageError("the model takes another input", file=file, expected=taken[1:], found=given)
+    if any(side not in (None, value) for side, value in zip(taken[1:], wanted, strict=True)):
+        raise UsageError("the model takes another input", file=file, expected=taken[1:], found=wanted)
     with contextlib.suppress(ModelError):  # not functional, so its graph does not tell
         check_size(model, pre.size)
 
 
-def refuse_for_own(model: Model, *others: Model, **given: object) -> None:
+def refuse_for_own(model: Model, *others: Model, **arguments: object) -> None:
     """Raise UsageError if anything is given that only a model of your own needs, and none of the models is one."""
-    names = [name for name, value in given.items() if value is not None]
+    names = [name for name, value in arguments.items() if value is not None]
     for each in (model, *others):
         if isinstance(each, (str, os.PathLike)):
             _refuse_h5(each)

@@ -169,8 +169,8 @@ def prepare_data(
 def _channels(settings: TrainSettings, records: Mapping[str, Records]) -> int:
     if settings.network.channels:
         return settings.network.channels
-    found = {part.usual_channels for part in records.values()}
-    return max(found)
+    counts = {part.usual_channels for part in records.values()}
+    return max(counts)
 
 
 def read_again(
@@ -199,11 +199,11 @@ def read_again(
     if source is None:
         raise UsageError("the run was trained on arrays", fix="pass data= with the same ones")
     source = dataset_of(source, card_of_run(info, halo=0))
-    own = info.model.builder not in _OF_SETTINGS
-    given: dict[str, Any] = {"model": info.model} if own else {}
-    if own or info.classes.names == _UNNAMED:
-        given["class_names"] = info.classes.names
-    again = read_training_data(task, source, settings, say, pre, again=True, **given)
+    is_own = info.model.builder not in _OF_SETTINGS
+    overrides: dict[str, Any] = {"model": info.model} if is_own else {}
+    if is_own or info.classes.names == _UNNAMED:
+        overrides["class_names"] = info.classes.names
+    again = read_training_data(task, source, settings, say, pre, again=True, **overrides)
     refuse_changed(again.info, info.data.fingerprint, source)
     return replace(again, info=info)
 
@@ -249,7 +249,7 @@ def recorded_place(info: RunInfo) -> str | None:
     return place_in_file(info.data.path, "run.json")
 
 
-def place_in_file(place: str | None, file: str) -> str | None:
+def place_in_file(source: str | None, file: str) -> str | None:
     """Return the place of a data set that a file of a run names, or None for one of arrays.
 
     Raises:
@@ -258,11 +258,11 @@ def place_in_file(place: str | None, file: str) -> str | None:
     from ..data.forms import tfds
     from ..data.shards.store import is_address, refuse_unasked
 
-    if tfds.is_asked_for(place):
-        tfds.refuse_unasked(place, file, "the run was trained on a data set of TensorFlow Datasets")
-    if is_address(place):
-        refuse_unasked(place, file, "the run was trained on a data set at an address")
-    return place
+    if tfds.is_asked_for(source):
+        tfds.refuse_unasked(source, file, "the run was trained on a data set of TensorFlow Datasets")
+    if is_address(source):
+        refuse_unasked(source, file, "the run was trained on a data set at an address")
+    return source
 
 
 def read_for(card: Card, data: Any, split: str, changes: Mapping[str, Any] | None = None) -> Records:

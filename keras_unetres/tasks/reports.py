@@ -64,11 +64,11 @@ def make_report(
 
     page = page_file(run, model, out)
     info = None if run is None else run.read_info()
-    told = list(notes)
+    all_notes = list(notes)
     if split == "val":
-        told.append(_CHOSE_WEIGHTS + ("" if info is None or info.data.splits.get("test") else _KEEP_APART))
+        all_notes.append(_CHOSE_WEIGHTS + ("" if info is None or info.data.splits.get("test") else _KEEP_APART))
     elif split in ("train", "all"):
-        told.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
+        all_notes.append(_LEARNED if split == "train" else _LEARNED.replace("these images", "a part of these images"))
     history, kept = ([], None) if run is None or info is None else (_history(run, info.plan), _kept_epoch(run))
     content = ReportContent(
         title=f"Report of {os.path.basename(os.path.abspath(run.path if run is not None else model))}",
@@ -77,7 +77,7 @@ def make_report(
         class_names=segmenter.card.class_names,
         class_colors=segmenter.card.class_colors,
         review=review(segmenter, records, total=len(records)),
-        notes=told,
+        notes=all_notes,
         history=history,
         kept_epoch=kept,
         facts={**_search_facts(run), **_facts(info, segmenter)},
@@ -91,8 +91,8 @@ def make_report(
     between = f" (95 %: {around[0]:.3f} to {around[1]:.3f})" if around else ""
     objects = figures["objects"]
     if objects is not None and objects["ap50"] is not None:
-        found = f"{objects['num_proposed']} of {counted(objects['num_objects'], 'object')}"
-        score = f"AP@0.5 {objects['ap50']:.4f}, {found}, {score}"
+        matched = f"{objects['num_proposed']} of {counted(objects['num_objects'], 'object')}"
+        score = f"AP@0.5 {objects['ap50']:.4f}, {matched}, {score}"
     say(f"report    {page}: {score}{between} on {counted(len(records), 'image')} ({split})")
     return figures
 
@@ -207,14 +207,14 @@ def _search_facts(run: RunFolder | None) -> dict[str, dict[str, object]]:
     search = None if run is None else run.read_search()
     if search is None:
         return {}
-    told: dict[str, object] = {}
+    facts: dict[str, object] = {}
     for tried in filter(lambda tried: tried.rungs, search.candidates):
         last, cost = tried.rungs[-1], tried.cost
-        told[tried.words] = (
+        facts[tried.words] = (
             f"validation {last.score:.4f} after {last.share:.0%} of its training; {cost.ms:.3g} ms a tile, "
             f"{cost.kb:.4g} kB{'; chosen' if tried.name == search.best else ''}"
         )
-    return {"Networks compared": told}
+    return {"Networks compared": facts}
 
 
 def _is_own(info: RunInfo) -> bool:

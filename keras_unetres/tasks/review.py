@@ -59,7 +59,7 @@ class Sample(Protocol):
 class Indexed(Protocol):
     """Samples, each of which is read when it is asked for."""
 
-    def __getitem__(self, place: int, /) -> Sample:
+    def __getitem__(self, index: int, /) -> Sample:
         """Return one."""
 
 
@@ -84,9 +84,9 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
         result = segmenter.segment(sample.image, scores=card.head != "argmax" and few)
         if how is not None and sample.instances is not None:
             objects.add(sample.instances, find_instances(result, how).labels, sample.mask == IGNORE)
-        found = _reliability(result, sample.mask, card, len(names))
-        if found is not None:
-            reliable = found if reliable is None else reliable + found
+        reliability = _reliability(result, sample.mask, card, len(names))
+        if reliability is not None:
+            reliable = reliability if reliable is None else reliable + reliability
         count = Confusion.of(sample.mask, result.class_map, classes)
         confusion += count
         rows.append(Margins.of(count))
@@ -143,14 +143,14 @@ class Watched:
     def __init__(self, segmenter: Segments, samples: Indexed, places: Iterable[int]) -> None:
         self._segmenter, self._samples = segmenter, samples
         self._places = tuple(places)
-        self.truths = dict(self._draw(place, predicted=False) for place in self._places)
+        self.truths = dict(self._draw(index, predicted=False) for index in self._places)
 
     def __call__(self) -> dict[str, np.ndarray]:
         """Return name -> the image with the prediction laid over it, (h, w, 3) uint8."""
-        return dict(self._draw(place, predicted=True) for place in self._places)
+        return dict(self._draw(index, predicted=True) for index in self._places)
 
-    def _draw(self, place: int, *, predicted: bool) -> tuple[str, np.ndarray]:
-        sample = self._samples[place]
+    def _draw(self, index: int, *, predicted: bool) -> tuple[str, np.ndarray]:
+        sample = self._samples[index]
         class_map = self._segmenter.segment(sample.image).class_map if predicted else sample.mask
         return sample.name, self._drawn(sample.image, class_map)
 

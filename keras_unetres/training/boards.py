@@ -104,7 +104,7 @@ def forget_events(folder: Path, last_step: int) -> None:
     import tensorflow as tf
 
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        kept, dropped, told = [], False, False
+        kept, dropped, has_summary = [], False, False
         try:
             for data in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
                 event = tf.compat.v1.Event.FromString(data)
@@ -112,11 +112,11 @@ def forget_events(folder: Path, last_step: int) -> None:
                     dropped = True
                 else:
                     kept.append(data)
-                    told = told or event.HasField("summary")
+                    has_summary = has_summary or event.HasField("summary")
         except tf.errors.DataLossError:  # the write that a kill cut off
             dropped = True
         try:
-            if not told:
+            if not has_summary:
                 path.unlink()
             elif dropped:
                 whole = path.with_name(f".{path.name}.tmp")

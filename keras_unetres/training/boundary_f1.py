@@ -67,15 +67,15 @@ class BoundaryF1(keras.metrics.Metric):
         truth = self._boundaries(masks, known)
         guess = self._boundaries(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), known)
         reach = math.ceil(self.tolerance) + 1  # one more, so that what is clipped is out of tolerance
-        found = ops.logical_and(truth, distance_within(guess, reach) <= self.tolerance)
+        recalled = ops.logical_and(truth, distance_within(guess, reach) <= self.tolerance)
         right = ops.logical_and(guess, distance_within(truth, reach) <= self.tolerance)
-        sums = [ops.sum(ops.cast(each, "int32"), axis=(0, 1, 2)) for each in (right, guess, found, truth)]
+        sums = [ops.sum(ops.cast(each, "int32"), axis=(0, 1, 2)) for each in (right, guess, recalled, truth)]
         self.counts.assign_add(ops.cast(ops.stack(sums), self.counts.dtype))
 
     def result(self) -> Any:
         """Return the mean over classes as a float32 scalar."""
-        right, guess, found, truth = (ops.cast(self.counts[row], "float32") for row in range(4))
-        precision, recall = ops.divide_no_nan(right, guess), ops.divide_no_nan(found, truth)
+        right, guess, recalled, truth = (ops.cast(self.counts[row], "float32") for row in range(4))
+        precision, recall = ops.divide_no_nan(right, guess), ops.divide_no_nan(recalled, truth)
         scores = ops.divide_no_nan(2 * precision * recall, precision + recall)
         present = ops.cast(truth > 0, "float32")
         mean = ops.divide_no_nan(ops.sum(scores * present), ops.sum(present))

@@ -166,15 +166,15 @@ class Averaged(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Put the average, and what goes with it, in place."""
-        with contextlib.ExitStack() as place:
-            place.enter_context(averaged(self.model))
-            place.enter_context(self._statistics())
-            self._place = place.pop_all()
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(averaged(self.model))
+            contexts.enter_context(self._statistics())
+            self._place = contexts.pop_all()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Run the inner callbacks, then take the average out again."""
-        place, self._place = self._place, None
-        with averaged(self.model) if place is None else place:  # None after an epoch without validation
+        in_place, self._place = self._place, None
+        with averaged(self.model) if in_place is None else in_place:  # None after an epoch without validation
             for callback in self._inner:
                 callback.on_epoch_end(epoch, logs)
 

@@ -202,8 +202,8 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
     cluster = read_cluster(os.environ.get("TF_CONFIG"))
     gpus = find_gpus()
     if cluster is not None:
-        found = max(1, len(gpus))
-        _check_devices(devices, found, "CPU" if not gpus else "GPU")
+        available = max(1, len(gpus))
+        _check_devices(devices, available, "CPU" if not gpus else "GPU")
         if gpus:
             tf.config.set_visible_devices(gpus[:devices], "GPU")
         say(f"machines  waiting for all {cluster[1]} of TF_CONFIG; this is number {cluster[0]}")
@@ -238,10 +238,10 @@ def read_cluster(text: str | None) -> tuple[int, int] | None:
         machines = [(kind, number) for kind in ("chief", "worker") for number in range(len(kinds.get(kind, [])))]
         if set(kinds) - {"chief", "worker"}:
             raise ValueError(f"only chief and worker, not {', '.join(sorted(set(kinds) - {'chief', 'worker'}))}")
-        place = machines.index((task["type"], int(task["index"])))
+        index = machines.index((task["type"], int(task["index"])))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"TF_CONFIG is wrong: {error!r}", expected=example, found=text) from error
-    return (place, len(machines)) if len(machines) > 1 else None
+    return (index, len(machines)) if len(machines) > 1 else None
 
 
 class ReplicatedModel(keras.Model):

@@ -75,14 +75,14 @@ def timed_step(model: keras.Model, train: tf.data.Dataset) -> Callable[[], float
         train: batches without end.
     """
     ticks: list[float] = []
-    found: list[float] = []
+    seconds: list[float] = []
 
     def measure() -> float:
         ticks.clear()
-        steps = int(np.clip(_TIMED_SECONDS / found[-1], 1, _TIMED_STEPS)) if found else 1
+        steps = int(np.clip(_TIMED_SECONDS / seconds[-1], 1, _TIMED_STEPS)) if seconds else 1
         model.fit(train, steps_per_epoch=1 + steps, shuffle=False, verbose=0, callbacks=[_noting(ticks)])
-        found.append(max(1e-4, float(np.median(np.diff(ticks)))))
-        return found[-1]
+        seconds.append(max(1e-4, float(np.median(np.diff(ticks)))))
+        return seconds[-1]
 
     return measure
 
@@ -210,4 +210,4 @@ class _Trained(keras.callbacks.Callback):
             put(self._trainable(), self._after)
 
     def _trainable(self) -> dict[str, keras.Variable]:
-        return {str(place): variable for place, variable in enumerate(self.model.trainable_variables)}
+        return {str(index): variable for index, variable in enumerate(self.model.trainable_variables)}

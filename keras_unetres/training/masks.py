@@ -46,14 +46,16 @@ def to_class_ids(masks: Any, logits: Any, name: str) -> tuple[Any, Any]:
     masks = ops.convert_to_tensor(masks)
     if len(masks.shape) == 4 and masks.shape[-1] == 1:
         masks = ops.squeeze(masks, -1)
-    given, scores = tuple(masks.shape), tuple(logits.shape)
-    fits = len(given) == 3 and len(scores) == 4
-    if not fits or any(None not in pair and pair[0] != pair[1] for pair in zip(given, scores[:3], strict=True)):
+    mask_shape, logits_shape = tuple(masks.shape), tuple(logits.shape)
+    fits = len(mask_shape) == 3 and len(logits_shape) == 4
+    if not fits or any(
+        None not in pair and pair[0] != pair[1] for pair in zip(mask_shape, logits_shape[:3], strict=True)
+    ):
         raise UsageError(
             f"the shapes of {name} cannot be used",
             expected="masks (N, H, W) of class ids and logits (N, H, W, C)",
-            found=f"masks {given} and logits {scores}",
-            fix=_ONE_HOT if len(given) == 4 else None,
+            found=f"masks {mask_shape} and logits {logits_shape}",
+            fix=_ONE_HOT if len(mask_shape) == 4 else None,
         )
     ids = ops.cast(masks, "int32")
     if "float" not in str(masks.dtype):

@@ -88,8 +88,8 @@ class PixelLoss(Summable):
         check_ignored(logits[-1], self.ignore_index, self.name)
         check(logits[-1] != 1, f"one channel of logits in {self.name}", wanted, 1)
         if self.class_weights is not None:
-            given = len(self.class_weights)
-            check(given == logits[-1], "class_weights", f"{logits[-1]} numbers, one a class", f"{given} of them")
+            count = len(self.class_weights)
+            check(count == logits[-1], "class_weights", f"{logits[-1]} numbers, one a class", f"{count} of them")
 
 
 @keras.saving.register_keras_serializable("keras_unetres")
@@ -138,12 +138,12 @@ def pixel_weights(masks: Any, sample_weight: Any, ignore_index: int | None, num_
     """
     weights = ops.ones_like(masks, dtype="float32")
     if sample_weight is not None:
-        given = ops.cast(sample_weight, "float32")
-        if len(given.shape) == 4:
-            given = ops.squeeze(given, -1)
-        while len(given.shape) < 3:  # not a reshape: in `fit` the batch size is unknown
-            given = ops.expand_dims(given, -1)
-        weights = weights * given
+        factors = ops.cast(sample_weight, "float32")
+        if len(factors.shape) == 4:
+            factors = ops.squeeze(factors, -1)
+        while len(factors.shape) < 3:  # not a reshape: in `fit` the batch size is unknown
+            factors = ops.expand_dims(factors, -1)
+        weights = weights * factors
     if ignore_index is not None:
         weights = ops.where(ops.logical_and(masks == ignore_index, whole), 0.0, weights)
     known = ops.logical_and(ops.logical_and(masks >= 0, masks < num_classes), whole)

@@ -46,8 +46,8 @@ class PreciseStatistics:
     def in_place(self) -> Iterator[None]:
         """Put the statistics that fit the weights in the place of the moving averages, for as long as it lasts."""
         variables = {
-            f"{place}/{name}": variable
-            for place, layer in enumerate(self.layers)
+            f"{index}/{name}": variable
+            for index, layer in enumerate(self.layers)
             for name, variable in (("mean", layer.moving_mean), ("variance", layer.moving_variance))
         }
         before = arrays(variables)
@@ -58,20 +58,20 @@ class PreciseStatistics:
             put(variables, before)
 
     def measure(self) -> dict[str, np.ndarray]:
-        """Return mean and variance (C,) float32 of each layer's input, by "place/mean" and "place/variance"."""
+        """Return mean and variance (C,) float32 of each layer's input, by "index/mean" and "index/variance"."""
         means: list[list[np.ndarray]] = [[] for _ in self.layers]
         squares: list[list[np.ndarray]] = [[] for _ in self.layers]
         for start in range(0, len(self._crops) - self._batch_size + 1, self._batch_size) or (0,):
             batch = self._normalise(self._crops[start : start + self._batch_size])
-            for place, moments in enumerate(self._moments(tf.constant(batch))):
+            for index, moments in enumerate(self._moments(tf.constant(batch))):
                 for mean, variance in moments:  # of each time that the layer is used
-                    means[place].append(mean.numpy().astype(np.float64))
-                    squares[place].append(variance.numpy() + means[place][-1] ** 2)
+                    means[index].append(mean.numpy().astype(np.float64))
+                    squares[index].append(variance.numpy() + means[index][-1] ** 2)
         statistics = {}
-        for place, (mean, square) in enumerate(zip(means, squares, strict=True)):
+        for index, (mean, square) in enumerate(zip(means, squares, strict=True)):
             average = np.mean(mean, 0)
-            statistics[f"{place}/mean"] = average.astype(np.float32)
-            statistics[f"{place}/variance"] = np.maximum(np.mean(square, 0) - average**2, 0).astype(np.float32)
+            statistics[f"{index}/mean"] = average.astype(np.float32)
+            statistics[f"{index}/variance"] = np.maximum(np.mean(square, 0) - average**2, 0).astype(np.float32)
         return statistics
 
     def _moments_of(self, images: tf.Tensor) -> list[list[tuple[tf.Tensor, tf.Tensor]]]:

@@ -346,8 +346,8 @@ def _score(
     trained: keras.Model, data: TrainingData, validation: Any, devices: Devices, say: Callable[[str], None]
 ) -> float:
     """Return the score of the weights that training starts with."""
-    found = trained.evaluate(devices.spread(validation, whole=True), verbose=0, return_dict=True)
-    score = float(found[data.task.monitor.removeprefix("val_")])
+    logs = trained.evaluate(devices.spread(validation, whole=True), verbose=0, return_dict=True)
+    score = float(logs[data.task.monitor.removeprefix("val_")])
     say(f"start     validation {score:.4f}, before any training")
     return score
 

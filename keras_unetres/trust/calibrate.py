@@ -35,15 +35,15 @@ def fit_calibration(pixels: ScoredPixels, *, biases: bool = True, split: str = "
     """
     if not len(pixels.labels):
         return None
-    found = _fit(pixels, False)
+    best = _fit(pixels, False)
     if pixels.num_images > 1:
-        tried = {found: log_loss_of(pixels, left_out_calibrations(pixels, like=found))}
+        tried = {best: log_loss_of(pixels, left_out_calibrations(pixels, like=best))}
         tried[Calibration()] = log_loss(pixels)
         if biases:
             biased = _fit(pixels, True)
             tried[biased] = log_loss_of(pixels, left_out_calibrations(pixels, like=biased))
-        found = min(tried, key=lambda each: tried[each])
-    return replace(found, images=pixels.num_images, split=split)
+        best = min(tried, key=lambda each: tried[each])
+    return replace(best, images=pixels.num_images, split=split)
 
 
 Parts = Sequence[tuple[np.ndarray, Calibration | None]]  # which pixels, (N,) bool, are calibrated how
@@ -57,7 +57,7 @@ def log_loss(pixels: ScoredPixels, calibration: Calibration | None = None) -> fl
 
 def log_loss_of(pixels: ScoredPixels, parts: Parts) -> float:
     """Return the mean negative log likelihood of all parts."""
-    return sum(float(own.sum()) * log_loss(pixels.of(own), how) for own, how in parts) / len(pixels.labels)
+    return sum(float(chosen.sum()) * log_loss(pixels.of(chosen), how) for chosen, how in parts) / len(pixels.labels)
 
 
 def left_out_calibrations(pixels: ScoredPixels, *, like: Calibration) -> Parts:
@@ -72,7 +72,7 @@ def left_out_calibrations(pixels: ScoredPixels, *, like: Calibration) -> Parts:
     folds = [np.isin(pixels.image, images[number::FOLDS]) for number in range(min(FOLDS, len(images)))]
     if len(folds) < 2 or (like.temperature == 1 and not like.bias):
         return [(np.ones(len(pixels.labels), bool), like)]
-    return [(own, _fit(pixels.of(~own), bool(like.bias))) for own in folds]
+    return [(fold, _fit(pixels.of(~fold), bool(like.bias))) for fold in folds]
 
 
 def _fit(pixels: ScoredPixels, biases: bool) -> Calibration:
@@ -88,8 +88,8 @@ def _fit(pixels: ScoredPixels, biases: bool) -> Calibration:
 
     start = np.array([1.0, *[0.0] * (classes * biases)])
     bounds = [(1 / MOST, 1 / LEAST), *[(-MOST_BIAS, MOST_BIAS)] * (classes * biases)]
-    found = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 200})
-    inverse, bias = float(found.x[0]), tuple(round(float(value), 6) for value in found.x[1:])
+    optimum = minimize(objective, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": 200})
+    inverse, bias = float(optimum.x[0]), tuple(round(float(value), 6) for value in optimum.x[1:])
     return Calibration(round(min(MOST, max(LEAST, 1 / inverse)), 6), bias)
 
 

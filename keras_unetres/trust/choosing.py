@@ -70,10 +70,10 @@ def choose(expected_iou: np.ndarray | None, features: np.ndarray, labelled: np.n
         at = int(np.argmax(np.where(free, near, -1.0)))  # of equal ones the most doubtful
         if expected_iou is None and np.isinf(near[at]):
             at = int(np.argmin(_distances(pool[kept], np.median(pool, 0))))
-        place = int(kept[at])
-        picks.append(Pick(place, int(rank[place]), float(near[at]) if np.isfinite(near[at]) else None))
+        index = int(kept[at])
+        picks.append(Pick(index, int(rank[index]), float(near[at]) if np.isfinite(near[at]) else None))
         free[at] = False
-        near = np.minimum(near, _distances(pool[kept], pool[place]))
+        near = np.minimum(near, _distances(pool[kept], pool[index]))
     return picks
 
 

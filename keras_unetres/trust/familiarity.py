@@ -37,7 +37,7 @@ def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tup
     def table(records: Any, title: str) -> np.ndarray:
         places = spread_places(len(records), MOST_PICTURES)
         shown = with_progress(places, title, "image", len(places))
-        return np.array([seen_features(pre, records[place].image) for place in shown]).reshape(-1, len(names))
+        return np.array([seen_features(pre, records[index].image) for index in shown]).reshape(-1, len(names))
 
     return names, table(training, "training images"), table(held_out, "held-out images")
 
@@ -47,12 +47,12 @@ def network_doubts(opened: Segmenter, held_out: Any) -> list[int]:
     card = opened.card
     if card.head == "argmax":
         return []
-    places, found = spread_places(len(held_out), MOST_PICTURES), []
-    for place in with_progress(places, "doubts", "image", len(places)):
-        scores = opened.segment(held_out[place].image, scores=True).scores
+    places, doubts = spread_places(len(held_out), MOST_PICTURES), []
+    for index in with_progress(places, "doubts", "image", len(places)):
+        scores = opened.segment(held_out[index].image, scores=True).scores
         assert scores is not None  # they were asked for
-        found.append(doubt_of(scores, card.activation, card.calibration))
-    return found
+        doubts.append(doubt_of(scores, card.activation, card.calibration))
+    return doubts
 
 
 def spread_places(count: int, most: int) -> list[int]:
@@ -84,21 +84,21 @@ def fit_familiarity(
         doubts: (M,) of the network about the latter; () where it gives no scores.
     """
     if len(held_out) >= FEWEST and len(training) > 1:
-        found = _statistics(training, names)
-        distances = [found.distance(held_out[place]) for place in spread_places(len(held_out), _MOST)]
-        known = [int(doubts[place]) for place in spread_places(len(doubts), _MOST)]
+        statistics = _statistics(training, names)
+        distances = [statistics.distance(held_out[index]) for index in spread_places(len(held_out), _MOST)]
+        known = [int(doubts[index]) for index in spread_places(len(doubts), _MOST)]
     else:
         both = np.concatenate([training, held_out])
         if len(both) < FEWEST:
             return None
-        found, kept = _statistics(both, names), []
+        statistics, kept = _statistics(both, names), []
         for number in range(FOLDS):
             others = _statistics(np.delete(both, np.s_[number::FOLDS], 0), names)
             kept += [others.distance(each) for each in both[number::FOLDS]]
         distances = kept[:: -(-len(kept) // _MOST)]
         known = _next_doubts(doubts, len(distances))
     return replace(
-        found,
+        statistics,
         distances=tuple(round(float(value), _DIGITS) for value in distances),
         doubts=tuple(known),
         held_out=len(held_out),
@@ -141,7 +141,7 @@ def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
         rounded(spread),
         rounded(features.min(0)),
         rounded(features.max(0)),
-        tuple(rounded(row[place:]) for place, row in enumerate(upper)),
+        tuple(rounded(row[index:]) for index, row in enumerate(upper)),
         (0.0,),
         len(features),
         WINDOW,

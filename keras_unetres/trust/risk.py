@@ -102,10 +102,10 @@ def image_curve(
     """
     if not len(truth):
         return None
-    place = np.ceil(np.clip(doubt, 0, 1) * STEPS - 1e-6).astype(int)  # kept from this threshold on
+    first_kept = np.ceil(np.clip(doubt, 0, 1) * STEPS - 1e-6).astype(int)  # kept from this threshold on
 
     def kept(chosen: np.ndarray) -> np.ndarray:
-        return np.bincount(place[chosen], minlength=STEPS + 1).cumsum()
+        return np.bincount(first_kept[chosen], minlength=STEPS + 1).cumsum()
 
     all_kept = kept(np.ones(len(truth), bool))
     if promise.risk == "error":

@@ -62,14 +62,14 @@ def score_pixels(
     """
     places = np.unique(np.linspace(0, len(records) - 1, min(len(records), images)).astype(int))
     scores, labels, numbers = [], [], []
-    for place in with_progress(places.tolist(), name, "image", len(places)):
-        found, truth = task.labelled_scores(opened, records[place])
+    for index in with_progress(places.tolist(), name, "image", len(places)):
+        pixel_scores, truth = task.labelled_scores(opened, records[index])
         if len(truth) > pixels:
-            some = np.sort(np.random.default_rng(place).choice(len(truth), pixels, replace=False))
-            found, truth = found[some], truth[some]
-        scores.append(np.asarray(found, np.float32))
+            some = np.sort(np.random.default_rng(index).choice(len(truth), pixels, replace=False))
+            pixel_scores, truth = pixel_scores[some], truth[some]
+        scores.append(np.asarray(pixel_scores, np.float32))
         labels.append(truth)
-        numbers.append(np.full(len(truth), place, np.int32))
+        numbers.append(np.full(len(truth), index, np.int32))
     classes = len(opened.card.class_names)
     if not scores:
         return ScoredPixels(

@@ -45,12 +45,12 @@ def contradict(chances: np.ndarray, mask: np.ndarray) -> Contradiction:
     if not labelled.any():
         return Contradiction(0.0, 0.0)
     chances = np.clip(chances, _LEAST, 1)
-    own = np.take_along_axis(chances, np.where(labelled, mask, 0)[..., None], -1)[..., 0]
-    surprise = -np.log(own) + (chances * np.log(chances)).sum(-1)
+    mask_chances = np.take_along_axis(chances, np.where(labelled, mask, 0)[..., None], -1)[..., 0]
+    surprise = -np.log(mask_chances) + (chances * np.log(chances)).sum(-1)
     excess = float(surprise[labelled].mean())
     answers = chances.argmax(-1)
     against = labelled & (answers != mask)
-    sure = np.where(against, chances.max(-1) - own, 0)
+    sure = np.where(against, chances.max(-1) - mask_chances, 0)
     regions, count = ndimage.label(ndimage.binary_opening(against, _RIM))
     if not count:
         return Contradiction(excess, 0.0)
@@ -67,7 +67,7 @@ def contradict(chances: np.ndarray, mask: np.ndarray) -> Contradiction:
     )
 
 
-def suspicion(found: Sequence[Contradiction]) -> np.ndarray:
+def suspicion(contradictions: Sequence[Contradiction]) -> np.ndarray:
     """Return how suspicious each mask is, (N,): spreads above what is usual, by the stranger of its two numbers.
 
     The usual is the median, and the spread 1.48 times the median distance from it, which faults of some do not move.
@@ -77,5 +77,5 @@ def suspicion(found: Sequence[Contradiction]) -> np.ndarray:
         middle = np.median(values)
         return (values - middle) / max(1.4826 * float(np.median(np.abs(values - middle))), _NARROWEST)
 
-    excess = spreads(np.array([each.excess for each in found]))
-    return np.maximum(excess, spreads(np.log1p([each.weight for each in found])))
+    excess = spreads(np.array([each.excess for each in contradictions]))
+    return np.maximum(excess, spreads(np.log1p([each.weight for each in contradictions])))

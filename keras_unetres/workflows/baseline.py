@@ -11,12 +11,12 @@ from ..tasks import TASKS
 from ..training.training_data import TrainingData
 
 
-def say_baseline(found: TrainingData, say: Callable[[str], None]) -> None:
+def say_baseline(data: TrainingData, say: Callable[[str], None]) -> None:
     """Say what always answering one class scores on the validation part, as a network has to be better than that."""
-    names = found.info.classes.names
+    names = data.info.classes.names
     counts = np.zeros(len(names), np.int64)
-    for place in range(len(found.records["val"])):  # one by one, as each may be large
-        counts += count_ids(found.records["val"][place].mask, len(names))
-    baseline = TASKS[found.info.task].baseline(counts, names)
+    for index in range(len(data.records["val"])):  # one by one, as each may be large
+        counts += count_ids(data.records["val"][index].mask, len(names))
+    baseline = TASKS[data.info.task].baseline(counts, names)
     if baseline is not None:
         say(f"baseline  {baseline}")

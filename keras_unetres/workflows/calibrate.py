@@ -68,9 +68,9 @@ def calibrate(
         raise UsageError("the output is not a .tflite", file=target, expected="a name ending in .tflite")
     if out is not None and target.exists() and not overwrite:
         raise ExistsError("the output exists already", file=target, fix="pass --overwrite, or another --out")
-    for place in (target, json_file):
-        if place is not None and not Path(place).absolute().parent.is_dir():
-            raise FileSystemError("the folder does not exist", file=Path(place).parent)
+    for output in (target, json_file):
+        if output is not None and not Path(output).absolute().parent.is_dir():
+            raise FileSystemError("the folder does not exist", file=Path(output).parent)
     content = read_bytes(model, "model file")
     card = read_card(content, file=os.fspath(model))
     if card.head != "logits":
@@ -114,15 +114,15 @@ def calibrate_file(
     card = replace(read_card(data), calibration=None, promises=())
     with validation.task.open_file(data) as opened:
         pixels = score_pixels(opened, validation.task, validation.records)
-        found = fit_calibration(pixels, biases=validation.task.biased, split=validation.about.split)
-        if found is None:
+        calibration = fit_calibration(pixels, biases=validation.task.biased, split=validation.about.split)
+        if calibration is None:
             raise DataError("nothing in these images is labelled", file=validation.about.path)
-        parts = left_out_calibrations(pixels, like=found)
+        parts = left_out_calibrations(pixels, like=calibration)
         measured, about = pixels, f"{validation.about}, each by what the others gave"
         if test is not None:
             tested = score_pixels(opened, test.task, test.records, name="measuring")
             if len(tested.labels):
-                measured, about, parts = tested, str(test.about), [(tested.labels == tested.labels, found)]
+                measured, about, parts = tested, str(test.about), [(tested.labels == tested.labels, calibration)]
 
     def figures_of(how: Any) -> dict[str, Any]:
         reliability = measure_reliability(
@@ -130,7 +130,7 @@ def calibrate_file(
         ).to_dict()
         return {"log_loss": round(log_loss_of(measured, how), 6), **reliability}
 
-    before, after = figures_of([(own, None) for own, _ in parts]), figures_of(parts)
+    before, after = figures_of([(chosen, None) for chosen, _ in parts]), figures_of(parts)
     if measured is not pixels and after["log_loss"] > before["log_loss"]:
         why = (
             f"what was found on {validation.about} makes the probabilities of {about} worse (log loss "
@@ -138,13 +138,13 @@ def calibrate_file(
         )
         say(f"not calibrated: {why}")
         return add_card(data, card), {"why_not": why}
-    biased = " and a bias a class" if found.bias else ""
+    biased = " and a bias a class" if calibration.bias else ""
     say(
-        f"calibrated on {validation.about}: temperature {found.temperature:.3g}{biased}; "
+        f"calibrated on {validation.about}: temperature {calibration.temperature:.3g}{biased}; "
         f"calibration error {before['ece']:.4f}, now {after['ece']:.4f} ({about})"
     )
-    figures = {"calibration": found.to_dict(), "measured_on": about, "before": before, "after": after}
-    return add_card(data, replace(card, calibration=found)), figures
+    figures = {"calibration": calibration.to_dict(), "measured_on": about, "before": before, "after": after}
+    return add_card(data, replace(card, calibration=calibration)), figures
 
 
 def read_training(card: Card, data: Any, info: RunInfo | None = None) -> HeldOut | None:
@@ -176,14 +176,14 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
     with held.task.open_file(add_card(data, card)) as opened:
         assert isinstance(opened, Segmenter)
         doubts = network_doubts(opened, held.records)
-    found = fit_familiarity(first, second, names, doubts)
-    if found is None:
+    familiarity = fit_familiarity(first, second, names, doubts)
+    if familiarity is None:
         say(f"unlike the training images: not told, of fewer than {FEWEST} images in all")
         return data
-    say(f"unlike the training images: told by {found.images} images and {found.held_out} held out")
-    if not found.promised:
-        say(f"note       {found.held_out} held out cannot promise that false alarms are few: it takes {FEWEST}")
-    return add_card(data, replace(card, familiarity=found))
+    say(f"unlike the training images: told by {familiarity.images} images and {familiarity.held_out} held out")
+    if not familiarity.promised:
+        say(f"note       {familiarity.held_out} held out cannot promise that false alarms are few: it takes {FEWEST}")
+    return add_card(data, replace(card, familiarity=familiarity))
 
 
 def promise(data: bytes, held: HeldOut, risk: Sequence[str], *, say: Callable[[str], None]) -> bytes:
@@ -211,15 +211,15 @@ def promise(data: bytes, held: HeldOut, risk: Sequence[str], *, say: Callable[[s
     with held.task.open_file(data) as opened:
         assert isinstance(opened, Segmenter)
         for text in risk:
-            asked = read_promise(text, card.class_names, card.background)
-            curves = risk_curves(opened, held.records, asked, len(held.records))
-            found = keep_promise(asked, curves)
-            share = curves.given_up[:, int(np.searchsorted(THRESHOLDS, found.threshold - 1e-9))].mean()
+            wanted = read_promise(text, card.class_names, card.background)
+            curves = risk_curves(opened, held.records, wanted, len(held.records))
+            fitted = keep_promise(wanted, curves)
+            share = curves.given_up[:, int(np.searchsorted(THRESHOLDS, fitted.threshold - 1e-9))].mean()
             say(
-                f"promised   {text}, by {found.images} images: pixels with a doubt above {found.threshold:.3f} are "
+                f"promised   {text}, by {fitted.images} images: pixels with a doubt above {fitted.threshold:.3f} are "
                 f"given up, {100 * share:.1f} % of those of these images"
             )
-            kept.append(found)
+            kept.append(fitted)
     return add_card(data, replace(card, promises=tuple(kept)))
 
 
@@ -233,7 +233,7 @@ def _tell_receipt(model: Path, before: Card, data: bytes, figures: dict[str, Any
         say(f"note       {json_file.name} is of another file, and stays as it is")
         return
     facts = replace(receipt.file, sha256=read_card(data).sha256, num_bytes=len(data))
-    told = replace(receipt, file=facts, reliability=figures)
-    write_json(json_file, told.to_dict())
-    write_bytes(page, told.page())
+    updated = replace(receipt, file=facts, reliability=figures)
+    write_json(json_file, updated.to_dict())
+    write_bytes(page, updated.page())
     say(f"receipt    {page}: tells of it, without the pictures of images")

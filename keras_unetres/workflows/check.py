@@ -85,9 +85,9 @@ def check(
 def _refuse_for_masks(data: str | os.PathLike[str], outputs: Mapping[str, bool], reading: Mapping[str, Any]) -> None:
     """Raise UsageError for options that are for masks, where the data set is one of class folders."""
     options = dict(outputs) | {name: reading.get(name) is not None for name in ("masks_are", "target", "ignore")}
-    given = [name.replace("masks_are", "masks") for name, is_given in options.items() if is_given]
-    if given:
-        raise UsageError(f"--{given[0]} is for masks, and these are class folders", file=data, fix="drop it")
+    named = [name.replace("masks_are", "masks") for name, is_given in options.items() if is_given]
+    if named:
+        raise UsageError(f"--{named[0]} is for masks, and these are class folders", file=data, fix="drop it")
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -154,11 +154,11 @@ def _fix(
     file = root / "dataset.yaml" if root.is_dir() else root
     if file.suffix.lower() not in (".yaml", ".yml"):
         raise DataError("--fix needs a folder or a dataset.yaml", file=data)
-    given = dict(read_declaration(file).given) if file.is_file() else {}
-    chosen, undecided = apply_fixes(given, checkup)
+    declaration = dict(read_declaration(file).given) if file.is_file() else {}
+    chosen, undecided = apply_fixes(declaration, checkup)
     for line in undecided:
         say(shown(f"undecided {line}"))
-    if chosen == given:
+    if chosen == declaration:
         say("result    no declaration mends this")
         return checkup
     if file.is_file():

@@ -61,10 +61,10 @@ def distil(
     how = name_teachers(teachers, temperature, share)
     info = RunFolder(how.teachers[0]).read_info()
     options = _options(info, info.train_settings(how.teachers[0]), filters, epochs, minutes, limits or LimitSettings())
-    place = data if data is not None else recorded_place(info)
-    if place is None:
+    source = data if data is not None else recorded_place(info)
+    if source is None:
         raise UsageError("the teacher was trained on arrays", file=how.teachers[0], fix="pass data= with the same ones")
-    return train(place, out, options, overwrite=overwrite, distil=how, say=say)
+    return train(source, out, options, overwrite=overwrite, distil=how, say=say)
 
 
 def _options(

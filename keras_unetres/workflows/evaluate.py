@@ -80,8 +80,8 @@ def evaluate(
     with task.open_model(models[0], how) as opened:
         records = read_for(opened.card, data, split, reading)
         name = f"scoring {os.path.basename(name_of(model))}"
-        found = task.score(opened, records, name=name, separation=separation)
-    scores = {**found, "model": name_of(model), "split": split}
+        figures = task.score(opened, records, name=name, separation=separation)
+    scores = {**figures, "model": name_of(model), "split": split}
     if tta != "none":
         scores["turns"] = tta
     if others:

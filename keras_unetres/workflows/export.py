@@ -160,8 +160,8 @@ def export(
         _check_auto(opened, head)
     held: HeldOut | str = "--no-gate was given"
     if gate:
-        asked = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
-        held = _find_images(opened, data, split, asked, say)
+        required = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
+        held = _find_images(opened, data, split, required, say)
     origin = find_origin(opened, size) if gate else opened.loaded
     if refine:
         opened = _refined(opened, say)
@@ -174,8 +174,8 @@ def export(
         "max_arena": max_arena,
         "device": device,
     }
-    given = LimitSettings(max_ms, max_kb, max_arena, None if device is None else os.fspath(device))
-    limits = _limits(opened, recipe, given) if gate else LimitSettings()
+    user_limits = LimitSettings(max_ms, max_kb, max_arena, None if device is None else os.fspath(device))
+    limits = _limits(opened, recipe, user_limits) if gate else LimitSettings()
     candidate = Candidate(
         opened.name,
         opened.loaded,
@@ -384,7 +384,7 @@ def _choose_floats(
     return chosen.layers(calibrated), chosen.to_dict(calibrated)
 
 
-def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
+def _limits(source: Source, recipe: str, user_limits: LimitSettings) -> LimitSettings:
     """Return what the file may take: as it is given, else, of an int8 file, as the run was planned for.
 
     The profile of the device that a run was planned for is in its folder.
@@ -400,21 +400,21 @@ def _limits(source: Source, recipe: str, given: LimitSettings) -> LimitSettings:
         if planned.device is not None:
             planned = replace(planned, device=os.fspath(RunFolder(source.name).device))
     limits = LimitSettings(
-        planned.max_ms if given.max_ms is None else given.max_ms,
-        planned.max_kb if given.max_kb is None else given.max_kb,
-        planned.max_arena if given.max_arena is None else given.max_arena,
-        planned.device if given.device is None else given.device,
+        planned.max_ms if user_limits.max_ms is None else user_limits.max_ms,
+        planned.max_kb if user_limits.max_kb is None else user_limits.max_kb,
+        planned.max_arena if user_limits.max_arena is None else user_limits.max_arena,
+        planned.device if user_limits.device is None else user_limits.device,
     )
     if limits.max_ms is not None and not TASKS[source.loaded.card.task].planned:
         raise UsageError("--max-ms is of segmenters", found=source.loaded.card.task, fix="drop it")
     return limits
 
 
-def _check_gate(gate: bool, **given: object) -> None:
-    names = [name for name, value in given.items() if value is not None]
+def _check_gate(gate: bool, **options: object) -> None:
+    names = [name for name, value in options.items() if value is not None]
     if not gate and names:
         raise UsageError(f"{', '.join(names)} given, but the file is not to be scored", fix="drop --no-gate")
-    drop = given["max_drop"]
+    drop = options["max_drop"]
     if drop is not None and not (isinstance(drop, (int, float)) and 0 <= drop <= 100):
         raise UsageError("the largest loss is wrong", expected="0 to 100 points", found=drop)
 
@@ -423,7 +423,7 @@ def _find_images(
     source: Source,
     data: Any,
     split: str | None,
-    asked: bool,
+    required: bool,
     say: Callable[[str], None],
 ) -> HeldOut | str:
     """Return the images to score on, or why there are none, unless they were asked for."""
@@ -432,11 +432,11 @@ def _find_images(
     if path is None:
         nameless = "a model" if source.in_memory else "a .keras file"
         why = f"{nameless} names no data set" if info is None else "the data set of the run was never a file"
-        if asked:
+        if required:
             raise UsageError("nothing says which images to score", found=why, fix="name the data set with --data")
     elif isinstance(path, (str, os.PathLike)) and not _may_be_data(path):
         why = f"there is no data set at {path}"
-        if asked:
+        if required:
             raise DataError("there is no such data set", file=path, fix="name it with --data")
     else:
         try:
@@ -444,7 +444,7 @@ def _find_images(
                 recorded_place(info)  # refuses what a file does not open
             return read_held_out(source.loaded.card, path, split, info)
         except DataError as error:
-            if asked:
+            if required:
                 raise
             why = f"the data set of the run cannot be scored on: {error}"
     say(f"not scored: {why}; name the data set with --data to have it scored")

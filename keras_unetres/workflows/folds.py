@@ -79,8 +79,8 @@ def train_folds(
     folder = Path(out)
     if not find_network(options.network.name).task.per_pixel:
         raise UsageError("--folds is for segmenters", expected="a U-Net or an FCN", found=options.network.name)
-    for word, given in (("--fold", options.data.fold), ("--val-from", options.data.val_from)):
-        if given is not None:
+    for word, value in (("--fold", options.data.fold), ("--val-from", options.data.val_from)):
+        if value is not None:
             raise UsageError(f"--folds and {word} exclude each other", fix=f"drop {word}")
     RunFolder.check_new(out)
     make_folder(folder)
@@ -181,8 +181,8 @@ def _go_on(
                 data = data if data is not None else recorded_place(RunFolder(folder / "fold1").read_info())
             if data is None:
                 raise UsageError("nothing says where the data set is", file=folder, fix="name it again")
-            given = options if number == 1 else _as_planned(folder)
-            train(data, run.path, replace(given, data=replace(given.data, fold=(number, folds))), say=say)
+            planned = options if number == 1 else _as_planned(folder)
+            train(data, run.path, replace(planned, data=replace(planned.data, fold=(number, folds))), say=say)
         done.append(number)
         _write(folder, folds, options, done)
     return _report(folder, data, say)
@@ -221,10 +221,10 @@ def _report(folder: Path, data: Any, say: Callable[[str], None]) -> dict[str, An
     """Score all folds and write the report of them together."""
     runs = fold_runs(folder)
     folds = len(runs)
-    place = data if data is not None else recorded_place(RunFolder(runs[0]).read_info())
-    found = [_records_of(run, place) for run in runs]
-    records = [each for each, _ in found]
-    base, pattern = found[0][1].base, found[0][1].reading.group_by
+    source = data if data is not None else recorded_place(RunFolder(runs[0]).read_info())
+    parts = [_records_of(run, source) for run in runs]
+    records = [each for each, _ in parts]
+    base, pattern = parts[0][1].base, parts[0][1].reading.group_by
     segmenter = _OutOfFold(runs, records)
     total = sum(len(each) for each in records)
     scored = _by_group(review(segmenter, segmenter.images(), total=total), pattern, base)
@@ -264,9 +264,9 @@ def _report(folder: Path, data: Any, say: Callable[[str], None]) -> dict[str, An
     return figures
 
 
-def _records_of(run: str, place: Any) -> tuple[Records, Dataset]:
+def _records_of(run: str, source: Any) -> tuple[Records, Dataset]:
     with open_segmenter(run) as segmenter:
-        dataset = open_for(segmenter.card, place)
+        dataset = open_for(segmenter.card, source)
         return read_for(segmenter.card, dataset, "test"), dataset
 
 

@@ -136,16 +136,16 @@ def _look(
     from ..trust.choosing import look_of
 
     seen: list[_Seen | None] = []
-    for place in with_progress(range(len(files)), "looking", "image", len(files)):
+    for index in with_progress(range(len(files)), "looking", "image", len(files)):
         try:
-            image = read_image(files[place], stacked=opened.card.stacked)
+            image = read_image(files[index], stacked=opened.card.stacked)
             result = opened.segment(image, scores=True)
         except (DataError, FileSystemError) as error:
             say(shown(f"note  left out: {error}"))
             seen.append(None)
             continue
         features = look_of(opened.card, image, result.class_map)
-        seen.append(_Seen(files[place], names[place], result.expected_iou(), features))
+        seen.append(_Seen(files[index], names[index], result.expected_iou(), features))
     return seen
 
 
@@ -172,7 +172,7 @@ def _labelled(model: str | os.PathLike[str], card: Card, data: Any, say: Callabl
         return nothing
     places = spread_places(len(records), MOST_LABELLED)
     shown_places = with_progress(places, "labelled images", "image", len(places))
-    return np.array([look_of(card, records[place].image, records[place].mask) for place in shown_places])
+    return np.array([look_of(card, records[index].image, records[index].mask) for index in shown_places])
 
 
 def _write(

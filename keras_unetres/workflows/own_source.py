@@ -86,15 +86,15 @@ def open_own_source(
     model = flat_form(opened.model, shape=shape)
     fold(model)  # refuses by name what has no int8 form
     described = {**describe_network(model), "input_shape": list(shape)}
-    made = build("build_own", described)
-    copy_weights(model, made)
-    if not same_answers(model, made, shape):
+    rebuilt = build("build_own", described)
+    copy_weights(model, rebuilt)
+    if not same_answers(model, rebuilt, shape):
         raise UsageError(
             "the model made anew of its layers answers otherwise",
             file=name_of(source),
             fix="use quantize_aware and fit in Python",
         )
-    return OwnSource(made, ModelInfo("build_own", described), card, None if classes is None else card.class_names)
+    return OwnSource(rebuilt, ModelInfo("build_own", described), card, None if classes is None else card.class_names)
 
 
 def read_own_data(
@@ -125,12 +125,12 @@ def read_own_data(
     prepared = read_training_data(
         TASKS[card.task], dataset, settings, say, pre, again=True, model=source.info, class_names=names
     )
-    found = prepared.info.classes.names
-    if len(found) != len(card.class_names):
+    class_names = prepared.info.classes.names
+    if len(class_names) != len(card.class_names):
         raise UsageError(
             "the data set has another number of classes than the model",
             expected=len(card.class_names),
-            found=f"{len(found)}: {', '.join(found)}",
+            found=f"{len(class_names)}: {', '.join(class_names)}",
             fix="declare the classes of the masks in a dataset.yaml, or name those of the model: --classes",
         )
     return replace(prepared, info=replace(prepared.info, compress=(step,), compilation=Compilation()))

@@ -90,9 +90,9 @@ def quantize(
     begun = time.perf_counter()
     if engine not in ENGINES:
         raise UsageError("the engine is unknown", expected=" or ".join(ENGINES), found=engine)
-    own: dict[str, Any] = {"preprocessing": preprocessing, "classes": classes}
-    own |= {"output": output, "custom_objects": custom_objects}
-    refuse_for_own(source, **own)
+    model_options: dict[str, Any] = {"preprocessing": preprocessing, "classes": classes}
+    model_options |= {"output": output, "custom_objects": custom_objects}
+    refuse_for_own(source, **model_options)
     step = Compression(QUANTIZE_AWARE, engine, ranges, keep_zeros)
     budget: dict[str, Any] = {"epochs": epochs, "minutes": minutes, "learning_rate": learning_rate}
     if isinstance(source, (str, os.PathLike)) and RunFolder.is_run(source):
@@ -100,7 +100,7 @@ def quantize(
         folded = fold(opened.model)  # refuses what has no int8 form before the data is read
         prepared = read_data(opened, data, step, **budget, say=say)
     else:
-        model = open_own_source(source, out, **own, overwrite=overwrite)
+        model = open_own_source(source, out, **model_options, overwrite=overwrite)
         folded = fold(model.model)
         prepared = read_own_data(model, data, step, **budget, say=say)
     crops = prepared.calibration

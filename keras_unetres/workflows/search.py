@@ -37,13 +37,13 @@ _Say = Callable[[str], None]
 
 
 def search(
-    data: Any, out: Any, given: TrainSettings, devices: Devices, begun: float, say: _Say, *, overwrite: bool
+    data: Any, out: Any, options: TrainSettings, devices: Devices, begun: float, say: _Say, *, overwrite: bool
 ) -> dict[str, Any]:
     """Compare networks on a data set, and train the best.
 
     Args:
         data, out, overwrite: as for `train`.
-        given: the settings, of which `search` says how much is compared.
+        options: settings of the command, of which `search` says how much is compared.
         devices: the devices to train on.
         begun: when the command was given, by `time.perf_counter`.
         say: called with lines for the user.
@@ -56,34 +56,34 @@ def search(
     """
     if devices.shard[1] > 1:
         raise UsageError("several machines cannot search", fix="search on one, and train what it chooses on all")
-    made: list[tuple[TrainingPlan, _Prepare]] = []
+    plans: list[tuple[TrainingPlan, _Prepare]] = []
 
     def choose(records: Mapping[str, Records], settings: TrainSettings, prepare: _Prepare) -> TrainSettings:
         plan = plan_training(records, settings, prepare, devices, say)
         for line in plan.lines():
             say(line)
-        made.append((plan, prepare))
+        plans.append((plan, prepare))
         return plan.apply(settings)
 
-    found = read_training_data(TASKS[given.network.task], data, given, say, choose=choose)
-    plan, prepare = made[0]
-    level, chosen = given.fit.search, found.settings
-    costs = _costs(find_candidates(given, chosen, level), chosen, prepare, say)
-    minutes = given.fit.minutes
+    training_data = read_training_data(TASKS[options.network.task], data, options, say, choose=choose)
+    plan, prepare = plans[0]
+    level, chosen = options.fit.search, training_data.settings
+    costs = _costs(find_candidates(options, chosen, level), chosen, prepare, say)
+    minutes = options.fit.minutes
     if minutes is not None:
         chosen = chosen.with_flat({"minutes": round(minutes * training_share(len(costs), RUNGS[level]), 3)})
     state = Search(
         level=level,
-        data=found.info.data.path,
-        fingerprint=found.info.data.fingerprint,
-        given=given,
+        data=training_data.info.data.path,
+        fingerprint=training_data.info.data.fingerprint,
+        given=options,
         chosen=chosen.with_flat({"search": "none"}),
         plan=plan.to_dict(),
         candidates=tuple(costs),
         left=tuple(tried.name for tried in costs),
     )
-    say_baseline(found, say)
-    profile = given.limits.read_profile()
+    say_baseline(training_data, say)
+    profile = options.limits.read_profile()
     run = RunFolder.create(out, overwrite=overwrite)
     with run.lock():
         run.write_search(state)
@@ -116,8 +116,8 @@ def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, s
         prepares.append(prepare)
         return state.chosen
 
-    found = read_training_data(TASKS[state.given.network.task], source, state.given, say, choose=choose)
-    refuse_changed(found.info, state.fingerprint, source)
+    training_data = read_training_data(TASKS[state.given.network.task], source, state.given, say, choose=choose)
+    refuse_changed(training_data.info, state.fingerprint, source)
     begun_runs = [run.candidate(tried.name) for tried in state.candidates]
     infos = [each.read_info() for each in begun_runs if each.is_begun]
     return _go_on(run, state, prepares[0], infos[0].compilation if infos else None, devices, begun, say)
@@ -179,8 +179,8 @@ def _go_on(
                 folder = folder if folder.is_begun else RunFolder.create(folder.path)
                 folder.write_info(data.info)
                 folder.write_calibration(data.calibration)
-            told = train_run(folder, data, devices, begun, say, until=partial(last_epoch, share=share))
-            score = told[f"best_{data.task.monitor.removeprefix('val_')}"]
+            figures = train_run(folder, data, devices, begun, say, until=partial(last_epoch, share=share))
+            score = figures[f"best_{data.task.monitor.removeprefix('val_')}"]
             state = state.with_rung(name, Rung(share, score))
             run.write_search(state)
         ranked = sorted(state.left, key=lambda name: -state[name].rungs[-1].score)
@@ -207,5 +207,5 @@ def _decisions(state: Search, changes: Mapping[str, Any]) -> dict[str, Any]:
     why = f"the best of {len(state.candidates)} networks that were compared"
     changed = [Decision(name, value, why) for name, value in changes.items()]
     kept = [row for row in state.plan["decisions"] if row["setting"] not in changes]
-    made = [{**asdict(decision), "option": decision.option} for decision in changed]
-    return {**state.plan, "decisions": [*kept, *made]}
+    rows = [{**asdict(decision), "option": decision.option} for decision in changed]
+    return {**state.plan, "decisions": [*kept, *rows]}

@@ -104,11 +104,11 @@ def suspects(
         for number, fold in enumerate(_folds(dataset, folds), 1):
             say(shown(f"fold      {number} of {folds}: {counted(len(fold['val']), 'image')} left out"))
             run = Path(folder) / f"fold{number}"
-            names, found = _judge(dataset, fold, run, settings)
-            judged += found
+            names, judgements = _judge(dataset, fold, run, settings)
+            judged += judgements
     scores = suspicion([each.found for each in judged])
     order = np.argsort(-scores, kind="stable").tolist()
-    rows = [_row(judged[place], float(scores[place]), names) for place in order]
+    rows = [_row(judged[index], float(scores[index]), names) for index in order]
     for row in rows[:10]:
         say(shown(f"suspect   {_words(row)}"))
     if json_file is not None:
@@ -119,7 +119,7 @@ def suspects(
         from ..pages.frame import write_page
         from ..pages.suspects import SuspectFigures, suspects_page
 
-        seen = [(_words(rows[at]), judged[place].picture) for at, place in enumerate(order[:SEEN_MOST])]
+        seen = [(_words(rows[at]), judged[index].picture) for at, index in enumerate(order[:SEEN_MOST])]
         write_page(html_file, suspects_page(SuspectFigures(os.fspath(dataset.root), len(rows), folds, seen)))
         say(shown(f"page      {html_file}"))
     return rows
@@ -134,9 +134,9 @@ def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...
 
     samples, pattern = dataset.split("all"), dataset.reading.group_by
     groups: dict[str, list[int]] = {}
-    for place, sample in enumerate(samples):
+    for index, sample in enumerate(samples):
         group = sample.name if pattern is None else group_of(sample.name, pattern, dataset.base)
-        groups.setdefault(group, []).append(place)
+        groups.setdefault(group, []).append(index)
     if len(groups) < 2 * folds:
         raise DataError(
             "too few images to leave some out" if pattern is None else "too few groups to leave some out",
@@ -148,10 +148,10 @@ def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...
     order = np.random.default_rng(0).permutation(len(groups))
     members = list(groups.values())
     for number in range(folds):
-        out = {place for group in order[number::folds].tolist() for place in members[group]}
+        out = {index for group in order[number::folds].tolist() for index in members[group]}
         yield {
-            "train": tuple(each for place, each in enumerate(samples) if place not in out),
-            "val": tuple(samples[place] for place in sorted(out)),
+            "train": tuple(each for index, each in enumerate(samples) if index not in out),
+            "val": tuple(samples[index] for index in sorted(out)),
         }
 
 
@@ -174,38 +174,38 @@ def _judge(
     with open_segmenter(run) as segmenter:
         card = segmenter.card
         records = read_records(parted, ["val"], class_names=card.class_names)["val"]
-        for place in with_progress(range(len(records)), "judging", "image", len(records)):
-            record = records[place]
+        for index in with_progress(range(len(records)), "judging", "image", len(records)):
+            record = records[index]
             result = segmenter.segment(record.image, scores=True)
-            found = contradict(result.probabilities(), record.mask)
+            contradiction = contradict(result.probabilities(), record.mask)
             view = to_view(record.image, card.show)
             both = [
                 draw.overlay(view, each, card.class_colors, background=card.background)
                 for each in (record.mask, result.class_map)
             ]
-            if found.box is not None:
-                top, left, bottom, right = found.box
+            if contradiction.box is not None:
+                top, left, bottom, right = contradiction.box
                 for each in both:
                     each[[max(0, top - 1), min(len(each), bottom) - 1], left:right] = 255
                     each[top:bottom, [max(0, left - 1), min(each.shape[1], right) - 1]] = 255
             step = max(1, -(-max(view.shape[:2]) // _SIDE))
             gap = np.full((view.shape[0], 2 * step, 3), 255, np.uint8)
             picture = np.concatenate([both[0], gap, both[1]], 1)[::step, ::step]
-            judged.append(_Judged(record.name, part_of[id(fold["val"][place])], found, picture))
+            judged.append(_Judged(record.name, part_of[id(fold["val"][index])], contradiction, picture))
     return card.class_names, judged
 
 
 def _row(judged: _Judged, score: float, names: tuple[str, ...]) -> dict[str, Any]:
-    found = judged.found
+    contradiction = judged.found
     return {
         "image": judged.name,
         "part": judged.part,
         "score": round(score, 3),
-        "excess": round(found.excess, 4),
-        "weight": round(found.weight, 1),
-        "box": None if found.box is None else list(found.box),
-        "given": None if found.box is None else names[found.given],
-        "answered": None if found.box is None else names[found.answered],
+        "excess": round(contradiction.excess, 4),
+        "weight": round(contradiction.weight, 1),
+        "box": None if contradiction.box is None else list(contradiction.box),
+        "given": None if contradiction.box is None else names[contradiction.given],
+        "answered": None if contradiction.box is None else names[contradiction.answered],
     }
 
 

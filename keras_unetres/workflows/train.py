@@ -89,36 +89,36 @@ def train(
     plans: list[TrainingPlan] = []
 
     def choose(
-        records: Mapping[str, Records], given: TrainSettings, prepare: Callable[[TrainSettings], TrainingData]
+        records: Mapping[str, Records], settings: TrainSettings, prepare: Callable[[TrainSettings], TrainingData]
     ) -> TrainSettings:
-        plans.append(plan_training(records, given, prepare, devices, say))
+        plans.append(plan_training(records, settings, prepare, devices, say))
         for line in plans[0].lines():
             say(line)
-        return plans[0].apply(given)
+        return plans[0].apply(settings)
 
     task = TASKS[options.network.task]
     planned = options.fit.plan and task.planned
-    found = read_training_data(task, data, options, say, choose=choose if planned else None)
+    training_data = read_training_data(task, data, options, say, choose=choose if planned else None)
     for plan in plans:
         if plan.compilation is not None:
-            found = replace(found, info=replace(found.info, compilation=plan.compilation))
+            training_data = replace(training_data, info=replace(training_data.info, compilation=plan.compilation))
     if start is not None and begins_with is not None:
-        found = _beginning_with(RunFolder(start), begins_with, found)
+        training_data = _beginning_with(RunFolder(start), begins_with, training_data)
     if distil is not None:
-        found = with_teachers(replace(found, info=replace(found.info, distil=distil)), say)
-    say_baseline(found, say)
-    devices.check_same(_decides(found), "settings, data or versions")
+        training_data = with_teachers(replace(training_data, info=replace(training_data.info, distil=distil)), say)
+    say_baseline(training_data, say)
+    devices.check_same(_decides(training_data), "settings, data or versions")
     run = RunFolder.create(out, overwrite=overwrite) if devices.is_chief else RunFolder(out)
     devices.any_machine(False)  # all wait here for the folder
     with run.lock() if devices.is_chief else contextlib.nullcontext():
         if devices.is_chief:
-            run.write_info(found.info)
-            run.write_calibration(found.calibration)
+            run.write_info(training_data.info)
+            run.write_calibration(training_data.calibration)
             if profile is not None:
                 profile.save(run.device)
             for plan in plans:
                 run.write_decisions(plan.to_dict())
-        return train_run(run, found, devices, begun, say)
+        return train_run(run, training_data, devices, begun, say)
 
 
 @checks_kinds
@@ -177,13 +177,13 @@ def resume(
                 file=run.path,
                 fix=f"name them again: --weights {options.network.weights}",
             )
-        found = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)
-        found = with_teachers(found, say)
+        training_data = read_again(TASKS[info.task], info, data, options, say, info.preprocessing if started else None)
+        training_data = with_teachers(training_data, say)
         if not started and info.source is not None:
-            found = replace(found, initial=RunFolder(info.source).read_weights())
+            training_data = replace(training_data, initial=RunFolder(info.source).read_weights())
         if devices.is_chief and not run.has_calibration:
-            run.write_calibration(found.calibration)
-        return train_run(run, found, devices, begun, say)
+            run.write_calibration(training_data.calibration)
+        return train_run(run, training_data, devices, begun, say)
 
 
 def _of_network(start: RunFolder, info: RunInfo, options: TrainSettings) -> TrainSettings:
@@ -196,21 +196,21 @@ def _of_network(start: RunFolder, info: RunInfo, options: TrainSettings) -> Trai
     if info.compress:
         fix = "name the run that it was made from" + (f": {info.source}" if info.source else "")
         raise RunFolderError("a compressed run is not trained on in this way", file=start.path, fix=fix)
-    own = replace(info.train_settings(start.path).network, weights=None, channels=info.preprocessing.channels)
-    if options.network not in (NetworkSettings(), own):
+    network = replace(info.train_settings(start.path).network, weights=None, channels=info.preprocessing.channels)
+    if options.network not in (NetworkSettings(), network):
         raise UsageError("the network is that of --start", file=start.path, fix="drop the options of the network")
-    return replace(options, network=own)
+    return replace(options, network=network)
 
 
-def _beginning_with(start: RunFolder, info: RunInfo, found: TrainingData) -> TrainingData:
+def _beginning_with(start: RunFolder, info: RunInfo, data: TrainingData) -> TrainingData:
     """Return data for a network that begins with the weights of a run.
 
     Raises:
         UsageError: the run has other classes, or the data asks for another network.
     """
     for what, expected, got in (
-        ("classes", info.classes.names, found.info.classes.names),
-        ("layers", info.model, found.info.model),
+        ("classes", info.classes.names, data.info.classes.names),
+        ("layers", info.model, data.info.model),
     ):
         if expected != got:
             raise UsageError(
@@ -220,8 +220,8 @@ def _beginning_with(start: RunFolder, info: RunInfo, found: TrainingData) -> Tra
                 found=got,
                 fix="drop --start",
             )
-    own = replace(found.info, source=os.path.abspath(start.path))
-    return replace(found, info=own, initial=start.read_weights())
+    begun = replace(data.info, source=os.path.abspath(start.path))
+    return replace(data, info=begun, initial=start.read_weights())
 
 
 def _resume_search(
@@ -247,9 +247,9 @@ def _check_devices(devices: Devices, options: TrainSettings) -> None:
         raise UsageError("several machines cannot agree on a wall-clock budget", fix="pass --epochs, not --minutes")
 
 
-def _decides(found: TrainingData) -> str:
+def _decides(data: TrainingData) -> str:
     """Return what has to be the same on all machines."""
-    return repr((found.settings.fixed(), found.info.data.fingerprint, sorted(found.info.versions.items())))
+    return repr((data.settings.fixed(), data.info.data.fingerprint, sorted(data.info.versions.items())))
 
 
 def same_settings(run: RunFolder, options: TrainSettings, settings: Mapping[str, Any]) -> TrainSettings:
@@ -258,15 +258,15 @@ def same_settings(run: RunFolder, options: TrainSettings, settings: Mapping[str,
     Raises:
         UsageError: one does.
     """
-    asked = options.with_flat(settings)
-    fixed, given = options.fixed(), asked.fixed()
+    changed = options.with_flat(settings)
+    fixed, values = options.fixed(), changed.fixed()
     for option in flat_options().values():
-        if option.path in fixed and given[option.path] != fixed[option.path]:
+        if option.path in fixed and values[option.path] != fixed[option.path]:
             raise UsageError(
                 f"the run was started with another {option.word}",
                 file=run.path,
                 expected=fixed[option.path],
-                found=given[option.path],
+                found=values[option.path],
                 fix="drop the option, or start a new run",
             )
-    return asked
+    return changed
