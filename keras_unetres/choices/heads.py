@@ -17,13 +17,13 @@ from .tasks import TASK_TRAITS
 
 @dataclass(frozen=True)
 class Head:
-    """The two ends of a file.
+    """The form in which a file takes its image and gives its answer.
 
     Args:
         name: the head's name.
         image: dtype of the input where activations are int8. Elsewhere it is float32.
         answer: dtype of the output where activations are int8. Elsewhere it is float32, or uint8 for class ids.
-        about: one line for people.
+        about: description, one line for people.
         argmax: whether the answer is class ids (1, h, w), made in the graph, instead of scores (1, h, w, classes).
         needs_int8: whether it has no meaning where activations are float.
         raw: whether the input is pixels 0..255, so that what normalises them is part of the graph.
@@ -90,7 +90,7 @@ def _scores() -> str:
 
 
 def _check_mediapipe(preprocessing: Preprocessing) -> None:
-    """MediaPipe hands over RGB pixels as they are and looks at no other image."""
+    """Refuse a network that MediaPipe cannot feed: it hands over RGB pixels as they are and looks at no other image."""
     for wrong, expected, found in (
         (preprocessing.channels != 3, "3 channels", preprocessing.channels),
         (preprocessing.color_order != "rgb", "colour order 'rgb'", preprocessing.color_order),

@@ -73,11 +73,11 @@ class InvertedStage:
     """A row of Tan 2019, table 1: a stage of inverted residual blocks.
 
     Args:
-        kernel_size: of the depthwise convolutions.
-        blocks: how many.
+        kernel_size: side of the kernels of the depthwise convolutions.
+        blocks: number of blocks.
         filters: channels at the end of each.
-        strides: of the first.
-        expansion: how many times the channels a depthwise convolution sees; 1 without a convolution before it.
+        strides: strides of the first block.
+        expansion: factor by which a depthwise convolution sees more channels; 1 without a convolution before it.
     """
 
     kernel_size: int
@@ -103,8 +103,9 @@ class EfficientNet:
     """A form of EfficientNet-Lite0; published weights fit one of them, which differ in no tensor.
 
     Args:
-        centred: with strides, half a kernel of zeros on every side, as PyTorch pads; else TensorFlow's "same".
-        epsilon: of BatchNormalization.
+        centred: whether strided convolutions pad half a kernel on every side, as PyTorch does; else TensorFlow's
+            "same".
+        epsilon: epsilon of BatchNormalization.
         stem: channels of the stem.
     """
 
@@ -127,10 +128,10 @@ ENCODERS: Mapping[str, tuple[int, str] | EfficientNet] = ChainMap(EFFICIENTNETS,
 
 @dataclass(frozen=True)
 class Network:
-    """What `--network` names.
+    """A network that `--network` names.
 
     Args:
-        task: what it does.
+        task: name of its task.
         lacks: tag of settings that it does not take -> what takes them.
     """
 

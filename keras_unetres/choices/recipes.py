@@ -20,10 +20,11 @@ class Recipe:
 
     Args:
         name: the recipe's name, kept in the card.
-        weights: what kernels are stored as: "float32", "float16", "int8" (a scale for every output channel) or "int4".
-        activations: what is between the ops: "float32", "int8", "int16", or "mixed" of int8 and float32.
-        tool: what makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `LITERT_QUANTIZER`.
-        about: one line for people.
+        weights: type in which kernels are stored: "float32", "float16", "int8" (a scale for every output channel) or
+            "int4".
+        activations: type of the tensors between ops: "float32", "int8", "int16", or "mixed" of int8 and float32.
+        tool: program that makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `LITERT_QUANTIZER`.
+        about: description, one line for people.
         why: why that tool.
     """
 

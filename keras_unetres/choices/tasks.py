@@ -9,14 +9,14 @@ from unetres_edge.images.preprocessing import FITS
 
 @dataclass(frozen=True)
 class TaskTraits:
-    """A row of the table.
+    """The properties of a task that networks, files and data sets ask about.
 
     Args:
         name: name in `run.json`, cards and data sets.
-        noun: what a network of the task is called.
+        noun: word for a network of the task.
         per_pixel: whether each pixel has a class; else the image has one.
-        fits: how images can become inputs, see `Preprocessing.fit`; the usual way first.
-        data: what the network learns from.
+        fits: ways in which images become inputs, see `Preprocessing.fit`; the usual way first.
+        data: words for the data that the network learns from.
         network: a network of the task, as `--network` takes it.
     """
 

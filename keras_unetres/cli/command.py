@@ -13,11 +13,11 @@ from unetres_edge.settings import Settings
 
 @dataclass(frozen=True)
 class Command:
-    """What a module of this room offers as `COMMAND`.
+    """A command of `unetres`: its settings, an example, and the function that runs it.
 
     Args:
         settings: the class of its settings.
-        run: called with the parsed options; it reads the settings, calls one workflow and prints.
+        run: callback, called with the parsed options; it reads the settings, calls one workflow and prints.
         example: a command line that stands under the help text.
     """
 

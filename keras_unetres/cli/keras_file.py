@@ -21,10 +21,10 @@ from ..settings import KerasFileSettings
 def preprocessing_of(
     settings: KerasFileSettings, models: Sequence[str], size: tuple[int, int] | None, *, size_is_own: bool = False
 ) -> Preprocessing | None:
-    """Return how images meet the network, or None where the settings leave it open.
+    """Return the preparation of images for the network, or None where the settings leave it open.
 
     Args:
-        settings: what was given.
+        settings: settings of the command.
         models: the model files and folders of the command.
         size: (height, width) of the input, px.
         size_is_own: whether other models take a size, too.

@@ -1,4 +1,4 @@
-"""The commands by name, and what each does. Its module has the name; only that of the called one is imported."""
+"""The table of commands: name and one line of help. Only the module of the command that is called is imported."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ class Checkup:
     """What a check found.
 
     Args:
-        data: what was checked.
-        summary: what was looked at, or None if the data set could not be opened.
+        data: data set that was checked.
+        summary: figures of the images that were looked at, or None if the data set could not be opened.
         findings: all there is to say, by file.
-        hashes: what became of the files' hashes, in words.
+        hashes: sentence about the files' hashes.
     """
 
     data: str

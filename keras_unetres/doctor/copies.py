@@ -92,7 +92,7 @@ def _best_of_all(there: Chosen, coarse: np.ndarray, fine: np.ndarray) -> tuple[n
 def _best_of_nearest(
     there: Chosen, nearest: np.ndarray, coarse: np.ndarray, fine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_best_of_all` does, of the pictures alone whose places (N, k) are given for each; -1 for none."""
+    """Return what `_best_of_all` does, of the pictures alone whose indices (N, k) are given for each; -1 for none."""
     best, score = np.zeros(len(coarse), np.int64), np.full(len(coarse), -1.0, np.float32)
     ways = list(zip(flips(coarse), flips(fine), strict=True))
     for column in nearest.T:

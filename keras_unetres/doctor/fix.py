@@ -40,7 +40,7 @@ def apply_fixes(declaration: Mapping[str, Any], checkup: Checkup) -> tuple[dict[
 
 
 class _Merged:
-    """A declaration in the making.
+    """A declaration into which patches are merged one by one.
 
     Args:
         declaration: the declaration so far.

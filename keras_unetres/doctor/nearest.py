@@ -23,11 +23,11 @@ _ROWS = 512  # pictures at a time
 
 
 class Chosen:
-    """Some of many pictures, (N, 32, 32) as a slice or an array of places is asked for, of which no copy is kept.
+    """A selection of many small pictures, (N, 32, 32) by a slice or an array of indices, without a copy of them.
 
     Args:
-        pictures: all of them.
-        places: of the chosen ones.
+        pictures: all pictures.
+        places: indices of the selected ones.
     """
 
     def __init__(self, pictures: np.ndarray, places: Sequence[int]) -> None:
@@ -41,7 +41,7 @@ class Chosen:
 
 
 def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
-    """Return for each of `others`, N pictures, the places (N, count) of the nearest in `known`; -1: none.
+    """Return for each of `others`, N pictures, the indices (N, count) of the nearest in `known`; -1: none.
 
     Those that are left out by distance are not alike. Of more than `count` that may be, the nearest are taken.
     """

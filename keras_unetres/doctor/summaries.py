@@ -1,4 +1,4 @@
-"""What the checks know of a data set: of each sample figures, fingerprints and a small picture, but no pixels."""
+"""Summaries of images, on which the checks work: figures, fingerprints and a small picture of each, but no pixels."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ _MAGIC = (
 
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
-    """What is kept of a sample: its image and its mask.
+    """The summary of a sample: what a check keeps of its image and its mask.
 
     Args:
         part: name of a part of the data set.
-        sample: where it comes from.
+        sample: sample that it is the summary of.
         finding: why it cannot be used, or None.
         counts: stored mask value -> pixels, or None.
         size: (height, width) in px.
@@ -61,8 +61,8 @@ class ImageSummary:
         steps: (direct, rim) of the mask, see `steps_over_classes`; (0, 0) where values have no order.
         palette: packed colour -> index of the values in a palette mask, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
-        levels: of an image of more than 8 bits, or None.
-        turn: of an image that EXIF turns, or None.
+        levels: grey levels of an image of more than 8 bits, or None.
+        turn: turn of an image by EXIF, or None.
         colored: whether the numbers of objects in the mask are its colours.
         endings: (file, the ending that its format would have) of those files that have another.
         files: (file, SHA-256 of its bytes) of each.
@@ -91,13 +91,13 @@ class ImageSummary:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What the checks look at.
+    """The summaries of all samples of a data set, on which the checks work.
 
     Args:
-        dataset: as it was opened.
-        images: one a sample.
+        dataset: data set as it was opened.
+        images: summary of each sample.
         smalls: (N, 32, 32) uint8, the images made small and grey; `fingerprints` tells from them which are alike.
-        classes: what mask values mean, or None where that could not be told.
+        classes: meaning of the mask values, or None where that could not be told.
         error: why it could not, or None.
     """
 

@@ -15,10 +15,10 @@ def with_progress(items: Iterable[T], title: str, unit: str, total: int | None =
     """Return the items, with a bar that goes on as they are taken; none without a terminal, or without a stream.
 
     Args:
-        items: what is gone through.
-        title: what is done, before the bar.
-        unit: what an item is called.
-        total: how many there are; None to ask `items`.
+        items: items that are gone through.
+        title: words for the work, before the bar.
+        unit: word for an item.
+        total: number of items; None to ask `items`.
     """
     silent = True if sys.stderr is None else None  # None leaves it to whether it is a terminal
     bar: Iterable[T] = tqdm(items, total=total, desc=title, unit=unit, disable=silent, leave=False, file=sys.stderr)

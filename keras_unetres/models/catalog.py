@@ -31,7 +31,7 @@ class Network:
         builder: the builder's name.
         arguments: arguments of the builder, without `input_shape`.
         input_shape: (height, width, channels) at which it is usually quoted.
-        about: one line for people.
+        about: description, one line for people.
     """
 
     name: str

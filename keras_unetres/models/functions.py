@@ -14,7 +14,7 @@ def as_layer(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
 
     Args:
         operation: the function in the graph.
-        args, kwargs: what it is called on; symbols and numbers.
+        args, kwargs: arguments that it is called on; symbols and numbers.
     """
     if isinstance(operation, layers.Layer) or type(operation).__module__.partition(".")[0] != "keras" or kwargs:
         return None
@@ -55,7 +55,7 @@ def _merge(
     """Return how a function of two becomes a layer.
 
     Args:
-        layer: of two tensors.
+        layer: layer of two tensors.
         scaled: (number, whether it comes first) -> the scale and offset that do the same to the other, a tensor.
     """
 

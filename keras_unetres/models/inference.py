@@ -40,8 +40,8 @@ class Inference:
 
     Args:
         model: gives scores, one channel a class.
-        activation: what makes probabilities of its scores: "softmax" over the classes, "sigmoid" of each by itself, or
-            "none" where they are probabilities, of which the graph does not tell how they are made.
+        activation: function that makes probabilities of its scores: "softmax" over the classes, "sigmoid" of each by
+            itself, or "none" where they are probabilities, of which the graph does not tell how they are made.
         binary: whether the model had one channel of probabilities, before which the background's score was put.
     """
 
@@ -57,7 +57,7 @@ def inference_form(model: keras.Model, output: str | None = None, *, shape: tupl
     TensorFlow, it stays as it is, and its answers to noise tell whether they are probabilities.
 
     Args:
-        output: of several outputs, the name of the one that is meant.
+        output: name of the output that is meant, of a model with several.
         shape: (h, w, C) of an image; None for what the model says itself.
 
     Raises:

@@ -74,7 +74,7 @@ def build_own(
         input_shape: (H, W, C) of an image, px.
         num_classes: channels of the scores.
         image: name of the input.
-        layers: of each layer its kind, a key of `LAYERS`, its configuration and the names of what it takes, in an order
+        layers: kind of each layer, a key of `LAYERS`, its configuration and the names of what it takes, in an order
             in which they can be computed.
         name: name of the network.
 

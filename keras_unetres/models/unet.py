@@ -43,13 +43,13 @@ def build_unet(
         encoder: None for the paper's contracting path, or a name of `ENCODERS` such as "resnet34". ImageNet forms have
             no map at stride 1, so the finest level of the expanding path has no skip.
         filters: channels of the finest level, doubled at each level below; None for 64, or 16 with an encoder.
-        depth: how many times the size is halved; None for 4, or as often as the encoder does.
+        depth: number of times that the size is halved; None for 4, or as often as the encoder does.
         padding: "same", or "valid" for the paper's unpadded convolutions and cropped skips, whose output is smaller
             than the input (`output_size`, `crop_offset`).
         upsampling: "transpose" (2x2 up-convolution, as in the paper), "bilinear" or "nearest" (not int8-clean).
         norm: "batch", or None for the paper's form without normalisation; encoders need "batch".
         dropout: fraction dropped at the end of the contracting path (paper, section 3.1).
-        residual: make the blocks of both paths residual (an encoder is as it is).
+        residual: whether the blocks of both paths are residual (an encoder is as it is).
         head_activation: None for logits, or "softmax" as in the paper.
         name: the model's name.
 

@@ -61,7 +61,7 @@ class Extremes:
     """Keeps the cases of the best and of the worst images as they come, and no more.
 
     Args:
-        most: how many of each at most; no image is kept twice in what `best` and `worst` return.
+        most: largest number of each; no image is kept twice in what `best` and `worst` return.
         colors: colours of the classes.
         background: the class that is not drawn.
         show: the channels that are shown, see `to_view`.

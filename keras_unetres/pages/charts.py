@@ -67,7 +67,7 @@ class LineChart:
         title: title of the chart.
         values, epochs: ticks of the two axes.
         mark: a vertical line, or None.
-        lines: what is drawn.
+        lines: lines that are drawn.
     """
 
     title: str
@@ -149,8 +149,8 @@ class Cell:
     Args:
         hit: whether the class was recognised.
         share: share of the row's pixels, 0 to 1.
-        text: what stands in it: percent.
-        tip: what a pointer over it shows.
+        text: text in it: percent.
+        tip: text that a pointer over it shows.
     """
 
     hit: bool
@@ -241,7 +241,7 @@ class NoiseChart:
 
     @property
     def width(self) -> int:
-        """Of the whole chart, px."""
+        """Extent of the whole chart, px."""
         return self.left + self.bar_width * len(self.bars) + self.right
 
 
@@ -286,7 +286,7 @@ class ReliabilityBar:
 
 @dataclass(frozen=True)
 class ReliabilityChart:
-    """Of answers with such a probability, how many are right: a bar a bin, and the diagonal of equal shares."""
+    """A reliability diagram: a bar for each bin of probability, the share of answers that are right; the diagonal."""
 
     title: str
     bars: tuple[ReliabilityBar, ...]
@@ -296,12 +296,12 @@ class ReliabilityChart:
 
     @property
     def width(self) -> int:
-        """Of the whole chart, px."""
+        """Extent of the whole chart, px."""
         return self.left + self.side + 12
 
     @property
     def height(self) -> int:
-        """Of the whole chart, px."""
+        """Extent of the whole chart, px."""
         return self.top + self.side + self.below
 
 

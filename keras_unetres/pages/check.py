@@ -22,10 +22,10 @@ class FaultRow:
 
     Args:
         kind: stable name of what is wrong.
-        file: where it is.
-        found: what is there.
-        expected: what should be there.
-        fix: what to do.
+        file: file that it is in.
+        found: value that is there.
+        expected: value that should be there.
+        fix: remedy.
         picture: picture of the image, (h, w, 3) uint8, or None.
     """
 
@@ -47,13 +47,13 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class CheckFigures:
-    """All that the page of a check says.
+    """The figures of the page of a check.
 
     Args:
         report: the report, as in the JSON file.
         kinds: kind of fault -> what it means.
-        faults, warnings: one row each.
-        class_colors: one a class of `report`; empty where the classes are not known.
+        faults, warnings: rows of the page.
+        class_colors: colours of the classes of `report`, by id; empty where the classes are not known.
         gallery: pictures with their masks.
     """
 

@@ -40,7 +40,7 @@ def thinned(side: int, shown: int) -> tuple[slice, slice]:
     """Return the rows and columns to take of an image, so that one of many pixels is drawn from a part of them.
 
     Args:
-        side: of the image, px.
+        side: side of the image, px.
         shown: the same side of the picture, px; twice as many are left at least, for whoever makes it small.
     """
     every = slice(None, None, max(1, side // (2 * shown)))
@@ -55,7 +55,7 @@ class Filmstrip:
     once more are replaced.
 
     Args:
-        folder: where the pictures go.
+        folder: folder that the pictures go to.
         name: name of the sample.
         truth: (h, w, 3) uint8, the first picture of the strip.
     """

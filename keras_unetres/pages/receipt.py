@@ -51,7 +51,7 @@ def receipt_page(figures: Mapping[str, Any], images: Sequence[ChangedImage], cla
     Args:
         figures: figures of the receipt, as in its .json.
         images: those that lost most, the worst first.
-        class_colors: one a class.
+        class_colors: colours of the classes, by id.
     """
     return render("receipt.html.j2", **_values(figures, images, class_colors)).encode()
 
@@ -65,7 +65,7 @@ def speed_line(titles: Sequence[str], ms: Sequence[float | None], file: str) -> 
     """Return how long a file takes beside its float32 form, on the machine that scored both; "" where one was not.
 
     Args:
-        titles: of the forms.
+        titles: titles of the forms.
         ms: milliseconds an image of each, or None.
         file: title of the file.
     """

@@ -32,7 +32,7 @@ _STAGES = {"total": "an image", "infer": "of it, the network", "prepare": "of it
 
 @dataclass(frozen=True)
 class Review:
-    """What scoring told.
+    """The scores of a model on labelled images, and the cases that a report shows of them.
 
     Args:
         confusion: the count over all images.
@@ -42,9 +42,9 @@ class Review:
         timing: stage -> milliseconds of each image, (N,) float64.
         cases: the worst and the best images, the worst first.
         objects: scores of objects, image by image, where the data set tells them apart; else None.
-        reliability: how right the probabilities are, as `Reliability.to_dict` gives it, and whether they were
-            "calibrated"; None where there are none.
-        drawn: what the draws of the intervals drew: "images", or "groups" of them that depend on each other.
+        reliability: figures of how right the probabilities are, as `Reliability.to_dict` gives them, and whether they
+            were "calibrated"; None where there are none.
+        drawn: units that the draws of the intervals drew: "images", or "groups" of them that depend on each other.
     """
 
     confusion: Confusion
@@ -60,20 +60,20 @@ class Review:
 
 @dataclass(frozen=True)
 class ReportContent:
-    """All that a report says.
+    """The figures and pictures of a report.
 
     Args:
         title: title of the page.
-        summary: one line below it.
+        summary: line below the title.
         split: name of the part that was scored.
-        class_names: one a class.
+        class_names: names of the classes, by id.
         class_colors: likewise.
-        review: what scoring told.
-        notes: what a reader has to know before the figures are believed.
+        review: scores, and the cases that are shown.
+        notes: sentences that a reader has to know before the figures are believed.
         history: one mapping an epoch, with "epoch" and figures, such as "loss", "val_loss", "miou", "learning_rate".
         kept_epoch: the epoch of the weights that were scored, or None.
         facts: title of a table -> rows of it.
-        command: that makes the model again, or "".
+        command: command line that makes the model again, or "".
     """
 
     title: str

@@ -12,13 +12,13 @@ from .frame import render
 
 @dataclass(frozen=True)
 class SuspectFigures:
-    """All that the page says.
+    """The figures of the page of suspicious masks.
 
     Args:
-        data: where the data set is.
+        data: place of the data set.
         count: images that were judged.
         folds: trainings that each left some out.
-        suspects: what is said of the first ones, and (h, w, 3) uint8 pictures: the mask, and beside it the network's.
+        suspects: words about the first ones, and (h, w, 3) uint8 pictures: the mask, and beside it the network's.
     """
 
     data: str

@@ -42,7 +42,7 @@ class ClassInfo:
     Args:
         names: the position is the class id.
         colors: (red, green, blue) of each.
-        note: what was mapped, in words, or "".
+        note: mapping of the values, in words, or "".
         ignored: whether some pixels are not labelled.
     """
 
@@ -57,7 +57,7 @@ class DataInfo:
     """The data set of a run.
 
     Args:
-        path: where it was, or None for arrays.
+        path: place of the data set, or None for arrays.
         fingerprint: digest of its files and of what they mean.
         splits: part -> names of its images.
     """
@@ -69,7 +69,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Compilation:
-    """How steps are computed.
+    """The way in which steps are computed: precision, XLA, kind of normalisation.
 
     Args:
         precision: dtype policy of Keras, such as "float32" or "mixed_bfloat16"; None where it is left to the machine,
@@ -103,7 +103,7 @@ class Compression:
     Args:
         step: a name of `STEPS`.
         engine: "native" or "tfmot".
-        ranges: how ranges were found, for quantization.
+        ranges: way in which ranges were found, for quantization.
         keep_zeros: whether weights that were 0 stayed 0.
         sparsity: share of zeros in each kernel, for pruning.
         clusters: number of different values in each kernel, for clustering.
@@ -123,13 +123,13 @@ class Compression:
 
 @dataclass(frozen=True)
 class Distillation:
-    """What a network learns from beside the labels.
+    """The teachers of a network that learns from others beside the labels.
 
     Args:
         teachers: run folders.
         digests: SHA-256 of the weights of each, in hexadecimal.
-        temperature: by which scores are divided before they are compared.
-        share: of the loss that the teachers have.
+        temperature: number by which scores are divided before they are compared.
+        share: share of the loss that the teachers have.
     """
 
     teachers: tuple[str, ...]
@@ -162,23 +162,23 @@ class RunInfo:
     """The content of `run.json`.
 
     Args:
-        model: how to build the network.
-        classes: what its outputs mean.
-        preprocessing: how images meet it.
-        reading: how the data set was read.
+        model: builder of the network, with its arguments.
+        classes: classes that its outputs mean.
+        preprocessing: preparation of images for the network.
+        reading: way in which the data set was read.
         data: the data set.
         settings: settings of the training, as JSON values; see `train_settings`.
         augment: name of the random changes of the images.
         task: "segment" or "classify".
-        plan: what the run does, in steps; None before it is made.
+        plan: plan of the run, in steps; None before it is made.
         seed: seed of all random draws.
         versions: package -> version, for what decides a result.
-        speed: what was measured for the plan; None where nothing was.
+        speed: times that were measured for the plan; None where nothing was.
         compress: steps of compression applied to the network, in order.
         source: the run folder that it was compressed from.
-        compilation: how steps are computed.
+        compilation: way in which steps are computed.
         distil: the teachers of the training; None without.
-        later: what later versions wrote.
+        later: values that later versions wrote.
     """
 
     model: ModelInfo
@@ -233,11 +233,11 @@ class RunInfo:
 
     @classmethod
     def from_dict(cls, values: Any, *, file: str | os.PathLike[str] | None = None) -> RunInfo:
-        """Return what JSON values of any version say.
+        """Return the content of a `run.json` of any version, from its JSON values.
 
         Args:
             values: the content of `run.json`.
-            file: where it was read, for errors.
+            file: file that it was read from, for errors.
 
         Raises:
             RunFolderError: another schema, or a value that is missing or wrong; its key is named.
@@ -332,7 +332,7 @@ class _Section:
         return tuple(texts)
 
     def made(self, make: Callable[[Mapping[str, Any]], T]) -> T:
-        """Return what `make` makes of the part."""
+        """Return the object that `make` makes of the part; an error that it raises is named by the part's key."""
         try:
             return make(self._values)
         except (AttributeError, KeyError, TypeError, ValueError, UnetresError) as error:

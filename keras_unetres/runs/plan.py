@@ -28,7 +28,7 @@ class Plan:
         validate_every: epochs between two validations; the last epoch always validates.
         warmup_steps: steps over which the learning rate rises to its peak.
         learning_rate: the peak.
-        schedule: how it falls from there: "cosine" to 0, "poly" to 0, or "constant".
+        schedule: course of the rate from there: "cosine" to 0, "poly" to 0, or "constant".
     """
 
     epochs: int

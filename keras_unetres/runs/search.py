@@ -20,11 +20,11 @@ _NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*\Z")  # of a folder
 
 @dataclass(frozen=True)
 class Rung:
-    """How a network did after a share of its training.
+    """The score of a network after a share of its training.
 
     Args:
-        share: of its steps.
-        score: of the validation part.
+        share: share of its steps.
+        score: score of the validation part.
     """
 
     share: float
@@ -36,10 +36,10 @@ class Tried:
     """A network that is compared.
 
     Args:
-        name: of the folder of its run.
+        name: name of the folder of its run.
         changes: setting -> value, where it differs from what the rules chose.
-        cost: what its int8 file takes.
-        rungs: how it did, so far.
+        cost: time and size of its int8 file.
+        rungs: its scores so far.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Search:
     """The networks that are compared for a run.
 
     Args:
-        level: how much is compared.
-        data: where the data set was, or None for arrays.
+        level: extent of the search, a name of `--search`.
+        data: place of the data set, or None for arrays.
         fingerprint: digest of the data set.
-        given: what the user gave.
-        chosen: that, with what the rules decided.
-        plan: as `plan.json` keeps it.
+        given: settings that the user gave.
+        chosen: these settings, with what the rules decided.
+        plan: plan as `plan.json` keeps it.
         candidates: the networks.
         left: names of those that are still compared, the best first.
         best: name of the one that is the run now, or None.
@@ -107,7 +107,7 @@ class Search:
 
     @classmethod
     def from_dict(cls, values: Any, *, file: str | os.PathLike[str] | None = None) -> Search:
-        """Return what JSON values say.
+        """Return the search that JSON values of a `search.json` describe.
 
         Raises:
             RunFolderError: a value is missing or wrong.

@@ -25,10 +25,10 @@ class Agreement:
     """How many labels of one form of a network are those of another.
 
     Args:
-        share: of all labels, 0 to 1.
+        share: share of all labels, 0 to 1.
         clear: of the labels of which the network is sure, or of those at which a class is clearly wrong, whichever is
             less; 1 where there are none. Clear is a difference of scores of a tenth of its widest margins.
-        classes: how many classes the network gives on the images.
+        classes: number of classes that the network gives on the images.
         count: at how many labels a class is clearly wrong.
         distance: root mean square of what the scores differ by, in parts of their spread; None of labels alone.
     """
@@ -59,7 +59,8 @@ class LabelComparison:
     """Collects images of which a network and another form of it give labels.
 
     Args:
-        activation: what makes probabilities of the scores; a softmax does not see what is added to all of them.
+        activation: function that makes probabilities of the scores; a softmax does not see what is added to all of
+            them.
     """
 
     def __init__(self, activation: str) -> None:
@@ -97,7 +98,7 @@ class LabelComparison:
         self._largest = max(self._largest, float(np.abs(scores).max()))
 
     def agreement(self) -> Agreement:
-        """Return what was found."""
+        """Return the agreement over all images so far."""
         right, margins, widths, losses = map(np.stack, (self._right, self._margins, self._widths, self._losses))
         least = _CLEAR * float(np.quantile(margins, _WIDEST))
         wrong, sure, able = losses > least, margins > least, widths > least
@@ -112,7 +113,7 @@ class LabelComparison:
 
 
 def _judging(sure: np.ndarray, able: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the places that are judged by: those of which the network is sure only where they are enough."""
+    """Return the masks of the labels that are judged by: those the network is sure of only where they are enough."""
     return (sure, able) if sure.sum() >= _ENOUGH or able.sum() < _ENOUGH else (able,)
 
 
@@ -121,7 +122,7 @@ def check_agreement(agreement: Agreement, *, allowed: bool, fix: str, form: str 
 
     Args:
         allowed: warn only.
-        fix: what to do instead.
+        fix: remedy.
         form: the name of the form.
 
     Raises:

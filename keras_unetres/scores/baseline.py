@@ -29,7 +29,7 @@ def baseline_of_miou(pixels: np.ndarray, class_names: Sequence[str]) -> Baseline
 
     Args:
         pixels: (classes,) labelled pixels of each class.
-        class_names: one a class.
+        class_names: names of the classes, by id.
     """
     share = baseline_of_share(pixels, class_names)
     if share is None:
@@ -43,7 +43,7 @@ def baseline_of_share(counts: np.ndarray, class_names: Sequence[str]) -> Baselin
 
     Args:
         counts: (classes,) images of each class.
-        class_names: one a class.
+        class_names: names of the classes, by id.
     """
     if np.count_nonzero(counts) < 2:
         return None

@@ -61,7 +61,7 @@ def score_classifier(
 
     Args:
         images: (image as `read_image` gives it, class id).
-        name: what the progress bar says.
+        name: text of the progress bar.
         total: number of images, for the progress bar.
 
     Returns:

@@ -34,7 +34,7 @@ def signed(points: float, *, minus: str = "-") -> str:
 
     Args:
         points: the change: below 0 where something was lost.
-        minus: how a minus is written, such as "\u2212" on a page.
+        minus: sign of a minus, such as "\u2212" on a page.
     """
     return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", minus)
 

@@ -74,8 +74,8 @@ def segments_of_membrane(membrane: np.ndarray, threshold: float = 0.5, *, thin: 
 
     Args:
         membrane: (H, W) float scores in [0, 1].
-        threshold: from here on a score is membrane.
-        thin: let the segments grow by watershed of the map until they meet, so that no membrane is left, as the
+        threshold: score from which on a pixel is membrane.
+        thin: whether segments grow by watershed of the map until they meet, so that no membrane is left, as the
             challenge thins borders before it scores. Where no segment is found, the whole image is one.
     """
     segments = ndimage.label(membrane < threshold)[0].astype(np.int32)

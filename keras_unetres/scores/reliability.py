@@ -16,7 +16,7 @@ BINS = 15  # of equal width, as in Guo 2017
 
 @dataclass(frozen=True)
 class Bins:
-    """Probabilities in bins of equal width, and how often what they claim was so.
+    """Probabilities in bins of equal width, and how often they came true.
 
     Args:
         counts: (BINS,) pixels in each.
@@ -67,7 +67,7 @@ class Reliability:
     """The bins of the answers, and of the probability of each class.
 
     Args:
-        answers: of the probability of the class that was answered.
+        answers: bins of the probability of the class that was answered.
         classes: class name -> bins of its probability, whether it was answered or not.
     """
 
@@ -100,9 +100,9 @@ def measure_reliability(
     Args:
         scores: (N, classes) float32 of labelled pixels.
         labels: (N,) class ids.
-        activation: what makes probabilities of the scores, as the card says it.
-        class_names: one a class.
-        parts: which pixels, (N,) bool, are calibrated how; None for none of them.
+        activation: function that makes probabilities of the scores, as the card says it.
+        class_names: names of the classes, by id.
+        parts: calibrations, each with the pixels, (N,) bool, that it is for; None for none.
     """
     chances = np.empty(scores.shape, np.float32)
     for chosen, calibration in parts or [(np.ones(len(labels), bool), None)]:

@@ -30,9 +30,9 @@ def score(
     Args:
         records: (image, (H, W) uint8 mask with `IGNORE` for pixels that do not count). For scores of objects, also the
             true ones, an (H, W) integer map with 0 for none.
-        name: what the progress bar says.
+        name: text of the progress bar.
         total: number of records, for the progress bar.
-        separation: how pixels become objects, if objects are scored too.
+        separation: settings by which pixels become objects, if objects are scored too.
 
     Returns:
         JSON values: those of `Confusion.to_dict` (None for a class absent from the masks), "num_images",

@@ -55,7 +55,7 @@ class Classify:
         )
 
     def usual_augment(self, channels: int) -> str:
-        """Return "street"."""
+        """Return "street", the random changes for photographs."""
         return "street"
 
     def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:

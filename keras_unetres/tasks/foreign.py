@@ -34,11 +34,11 @@ class Ends:
 
     Args:
         size: (height, width) of the input, px.
-        channels: of the input.
+        channels: channels of the input.
         classes: number of classes; None where it gives ids.
         task: "segment" or "classify".
         head: "logits" or "argmax".
-        activation: as the card calls it; "" of one channel without a sigmoid, which may be anything.
+        activation: activation, as the card calls it; "" of one channel without a sigmoid, which may be anything.
     """
 
     size: tuple[int, int]

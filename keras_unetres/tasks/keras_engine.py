@@ -19,7 +19,7 @@ class KerasEngine(Engine):
 
     Args:
         model: (N, h, w, channels) -> (N, h, w, classes); a softmax or sigmoid that is seen at its end is left out.
-        pre: how images meet the network.
+        pre: preparation of images for the network.
     """
 
     name = "keras"

@@ -124,9 +124,9 @@ def load_keras(
     """Load a `.keras` file in Keras's safe mode.
 
     Args:
-        preprocessing: how images meet the network, which the file does not say.
+        preprocessing: preparation of images for the network, which the file does not say.
         classes: class names; None for their numbers.
-        output: of several outputs of the model, the name of the one that is meant.
+        output: name of the output that is meant, of a model with several.
         custom_objects: name -> layer, model or function of your own code that the file names.
 
     Raises:
@@ -186,7 +186,7 @@ def describe_model(
 
     Args:
         preprocessing, classes, output: as for `load_keras`.
-        file: how errors name it.
+        file: name of the file in errors.
 
     Raises:
         UsageError: another input, or another number of classes.
@@ -361,7 +361,7 @@ def open_segmenter(
     """Return a segmenter for a run folder, a `.keras` file, a model or a `.tflite` file, or for several together.
 
     Args:
-        preprocessing: how images meet the network; for `.keras` files and models.
+        preprocessing: preparation of images for the network; for `.keras` files and models.
         classes: class names; for `.keras` files and models.
         overlap: px shared by neighbouring tiles.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.

@@ -34,7 +34,7 @@ _SHOWN = 20  # classes named on a line
 
 
 def _silent(line: str) -> None:
-    """Say nothing of data that is only tried."""
+    """Print nothing: a `say` for data that is read on trial."""
 
 
 def read_training_data(
@@ -52,12 +52,12 @@ def read_training_data(
     """Read a data set to train on.
 
     Args:
-        task: what the network is to learn.
-        data: what `open_dataset` takes.
+        task: task that the network is to learn.
+        data: data set, as `open_dataset` takes it.
         settings: settings of the run.
-        say: called with lines for the user.
-        pre: how images meet the network, of a run that has its published weights behind it; None to decide it and to
-            read the weights.
+        say: callback for lines to the user.
+        pre: preparation of images for the network, of a run that has its published weights behind it; None to decide it
+            and to read the weights.
         again: whether a run has begun with these settings, so that nothing is chosen that they leave open.
         choose: decides what the settings leave open, once the data is read.
         model: the network, where it is there already; None for what the settings say.
@@ -148,11 +148,11 @@ def prepare_data(
     """Return decoded data, ready for the network that the settings describe.
 
     Args:
-        task: what the network is to learn.
+        task: task that the network is to learn.
         dataset, records: as `open_records` gives them.
-        settings: of the run.
+        settings: settings of the run.
         pre, model: as `read_training_data`.
-        say: called with lines for the user.
+        say: callback for lines to the user.
     """
     channels = _channels(settings, records)
     if model is None:
@@ -185,10 +185,10 @@ def read_again(
 
     Args:
         task: task of the run.
-        info: what `run.json` says.
-        data: where the data set is now, or what it is, as `dataset_of` takes it; None for where it was.
+        info: content of `run.json`.
+        data: present place of the data set, or the set itself, as `dataset_of` takes it; None for where it was.
         settings: settings of the run.
-        say: called with lines for the user.
+        say: callback for lines to the user.
         pre: as `read_training_data`.
 
     Raises:
@@ -212,9 +212,9 @@ def refuse_changed(info: RunInfo, fingerprint: str, source: Any) -> None:
     """Refuse a data set that is not the one a run was started with.
 
     Args:
-        info: of the data set as it is now.
+        info: content of `run.json` for the data set as it is now.
         fingerprint: digest of what it was.
-        source: where it is, for errors.
+        source: place of the data set, for errors.
 
     Raises:
         RunFolderError: it changed.
@@ -285,7 +285,8 @@ def open_for(card: Card, data: Any, changes: Mapping[str, Any] | None = None) ->
     """Open a data set as the training data of a model was opened, except for `changes`.
 
     Args:
-        data: what `open_dataset` takes, or images with their labels, as `data.pairs.dataset_of_pairs` takes them.
+        data: data set, as `open_dataset` takes it, or images with their labels, as `data.pairs.dataset_of_pairs` takes
+            them.
     """
     from ..data import Dataset, Reading, open_dataset
     from ..data.pairs import dataset_of_pairs
@@ -310,7 +311,7 @@ def _stretch(dataset: Dataset, settings: TrainSettings, say: Callable[[str], Non
 
 
 def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, dict[str, np.ndarray]]:
-    """Return how images meet the network, and the published weights it starts from, by variable."""
+    """Return the preparation of images, and the published weights that the network starts from, by variable."""
     from ..models import build
     from ..weights import load_published
 

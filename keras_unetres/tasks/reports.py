@@ -50,9 +50,9 @@ def make_report(
         segmenter: a segmenter of the weights that were kept.
         records: the images, in memory or not; each is looked at once.
         split: the part they are.
-        say: called with lines for the user.
+        say: callback for lines to the user.
         out: the .html to write; None for `report.html` in the run folder.
-        notes: what a reader has to know beside what the part's name tells.
+        notes: sentences that a reader has to know, beside what the part's name tells.
         model: the file, where there is no run.
 
     Returns:
@@ -114,7 +114,7 @@ def command_of(info: RunInfo, run: str | os.PathLike[str]) -> str:
     """Return the command line that trains such a run again, with every setting that is not the default.
 
     Args:
-        info: what `run.json` says.
+        info: content of `run.json`.
         run: the run folder.
     """
     words = ["unetres", "train", os.fspath(info.data.path or "DATA"), "--out", os.fspath(run)]

@@ -60,7 +60,7 @@ class Indexed(Protocol):
     """Samples, each of which is read when it is asked for."""
 
     def __getitem__(self, index: int, /) -> Sample:
-        """Return one."""
+        """Read a sample."""
 
 
 def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None = None) -> Review:
@@ -134,7 +134,7 @@ class Watched:
     Args:
         segmenter: a segmenter of the weights of the moment.
         samples: the validation part, such as `Records`; each is taken from it when it is drawn, and none is kept.
-        places: of those that are looked at.
+        places: indices of those that are looked at.
 
     Attributes:
         truths: name -> the image with its mask laid over it, (h, w, 3) uint8.

@@ -51,7 +51,7 @@ class Segment:
         return None
 
     def usual_augment(self, channels: int) -> str:
-        """Return "microscopy" for grey images."""
+        """Return "microscopy" for grey images, else "street", the random changes for photographs."""
         return "microscopy" if channels == 1 else "street"
 
     def notes(self, dataset: Dataset, records: Mapping[str, Records], settings: TrainSettings) -> list[str]:

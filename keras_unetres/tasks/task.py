@@ -44,15 +44,15 @@ Model = Any  # a path of a run folder, a .tflite or a .keras file; a keras.Model
 
 @dataclass(frozen=True)
 class Opening:
-    """How a model is opened.
+    """The options with which a model is opened.
 
     Args:
-        preprocessing: how images meet the network; for models that do not say it.
+        preprocessing: preparation of images for the network; for models that do not say it.
         classes: class names; for models that do not say it.
         overlap: px shared by neighbouring tiles; None for what the model needs.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
-        separation: how pixels become objects, where they shall.
+        separation: settings by which pixels become objects, where they shall.
     """
 
     preprocessing: Preprocessing | None = None
@@ -70,12 +70,12 @@ class Outputs:
     Args:
         overlay: the image with its classes, or its objects, laid over it.
         geojson: outlines of the classes.
-        instances: what writes its objects, or None.
+        instances: writer of its objects, or None.
         overwrite: whether files that exist are replaced.
-        json_file: where to write what became of each image, or None.
-        every: of a video or a camera, take every n-th frame.
-        frames: of a video or a camera, end after so many frames; None for all.
-        on_unfamiliar: what becomes of images unlike the training images.
+        json_file: file for what became of each image, or None.
+        every: step from one frame of a video or a camera that is taken to the next.
+        frames: number of frames of a video or a camera that are taken; None for all.
+        on_unfamiliar: treatment of images unlike the training images.
         abstain: whether pixels are given up as the model promises.
     """
 
@@ -144,7 +144,7 @@ class Task(TrainingTask, Protocol):
 
         Args:
             counts: (classes,) labelled pixels, or images, of each class.
-            class_names: one a class.
+            class_names: names of the classes, by id.
         """
 
     def score_lines(self, scores: Mapping[str, Any]) -> list[str]:

@@ -38,7 +38,7 @@ class TensorBoard(keras.callbacks.Callback):
     `validation`, so that TensorBoard draws them in one chart. The step is the epoch, counted from 1.
 
     Args:
-        folder: that TensorBoard is pointed at, as in `tensorboard --logdir RUN/tensorboard`.
+        folder: folder that TensorBoard is pointed at, as in `tensorboard --logdir RUN/tensorboard`.
         names: class names; a figure "iou_<name>" has the tag "iou/<name>".
         truths: name -> (H, W, 3) uint8 that `show` puts on the left of the picture of that name.
     """
@@ -133,7 +133,7 @@ class DrawPictures(keras.callbacks.Callback):
 
     Args:
         make: () -> pictures (H, W, 3) uint8 by name, drawn with the weights of the moment.
-        receivers: called with (epoch counted from 1, the pictures), such as `TensorBoard.show`.
+        receivers: callback, called with (epoch counted from 1, the pictures), such as `TensorBoard.show`.
         share: share of the time since this was made. The first drawing does not count: it compiles what the
             pictures at the end of training need anyway.
         clock: seconds.

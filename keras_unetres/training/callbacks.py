@@ -134,7 +134,8 @@ class Averaged(keras.callbacks.Callback):
 
     Args:
         inner: callbacks whose `on_epoch_end` reads the weights.
-        statistics: returns a context in which what goes with the average is in place, too; asked for validations.
+        statistics: callback that returns a context in which what goes with the average is in place, too; asked for
+            validations.
     """
 
     def __init__(
@@ -148,19 +149,19 @@ class Averaged(keras.callbacks.Callback):
         self._place: contextlib.ExitStack | None = None
 
     def set_model(self, model: keras.Model) -> None:
-        """Hand the model on."""
+        """Hand the model on to the inner callbacks."""
         super().set_model(model)
         for callback in self._inner:
             callback.set_model(model)
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Hand the parameters on."""
+        """Hand the parameters on to the inner callbacks."""
         super().set_params(params)
         for callback in self._inner:
             callback.set_params(params)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Hand the end on."""
+        """Tell the inner callbacks of the end."""
         for callback in self._inner:
             callback.on_train_end(logs)
 
@@ -186,7 +187,7 @@ class KeepBest(keras.callbacks.Callback):
     Among epochs that are equally good within the tolerance the latest is kept, as its rate was the lowest.
 
     Args:
-        keep: called with (epoch counted from 1, score).
+        keep: callback, called with (epoch counted from 1, score).
         best: the highest score of earlier epochs.
         tolerance: difference of the score that does not count; 0 keeps the highest score itself.
         monitor: the score's name in the logs; higher is better.
@@ -237,11 +238,11 @@ class Checkpoints(keras.callbacks.Callback):
     step of an epoch and the end of its validation there is none: a stop asked for then waits for the validation.
 
     Args:
-        save: called with (steps done, whether that is within an epoch).
+        save: callback, called with (steps done, whether that is within an epoch).
         steps: steps of the whole training.
         steps_per_epoch: steps of an epoch.
         seconds: between two checkpoints; longer where saving takes more than a twentieth of the time.
-        stop: who asks for a stop.
+        stop: request of a stop.
         first_step: the step that training starts with.
         agree: flag -> whether this process, or another one that trains in step and asks the same, has it set.
     """

@@ -30,7 +30,7 @@ class CheckpointWriter:
         plan: plan of the run.
         monitor: the score of the validation part, higher is better.
         patience: validations without a better score after which training ends, or None.
-        devices: on which the model is trained; only the chief writes to the folder.
+        devices: devices on which the model is trained; only the chief writes to the folder.
         tolerance: difference of the score within which the later epoch is kept; None for that of `KeepBest`.
         statistics: as `Averaged` takes it.
 
@@ -111,9 +111,9 @@ class CheckpointWriter:
         Args:
             first_step: the step that training starts with.
             seconds: between two checkpoints.
-            stop: who asks for a stop.
+            stop: request of a stop.
             pictures: callbacks that look at the averaged weights after an epoch.
-            last_epoch: that this call of `fit` ends with, or None for that of the plan.
+            last_epoch: epoch that this call of `fit` ends with, or None for that of the plan.
         """
         start = self.best if self.best_epoch == 0 else -1.0
         highest = max((row[self.monitor] for row in self.history if self.monitor in row), default=-1.0)

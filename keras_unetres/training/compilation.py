@@ -38,7 +38,7 @@ _ORDER = {
 
 @dataclass(frozen=True)
 class Processor:
-    """What decides how steps are best computed.
+    """The processors of this machine, as far as they decide how steps are computed fastest.
 
     Args:
         kind: "gpu"; or of CPUs "bfloat16" where the processor multiplies such numbers, "avx512", or "cpu".
@@ -61,7 +61,7 @@ def find_gpus() -> list[Any]:
 
 
 def find_processor(*, several: bool = False) -> Processor:
-    """Return what is at hand."""
+    """Return the processors of this machine."""
     gpus = find_gpus()
     usual = keras.config.dtype_policy().name
     if gpus:
@@ -104,7 +104,7 @@ def as_before(known: Compilation, *, several: bool = False, mixed: bool = True) 
     """Return how the first version computed the steps of a run, where `run.json` leaves it open.
 
     Args:
-        known: what `run.json` says.
+        known: content of `run.json`.
         several: whether several devices share each batch.
         mixed: whether half precision may be used.
     """
@@ -134,7 +134,7 @@ def try_ways(
         ways: the ways to try, the likely best first.
         make_step: way -> a function that trains the network of the run a little and returns the seconds of a step.
         times: measures. A way that there is no time left to compile is left out.
-        filters: of the network, by which `times` tells it.
+        filters: filters of the network, by which `times` tells it.
     """
     for way in ways:
         if not times.lowest or times.left > _COMPILING[bool(way.jit_compile)] * max(times.compiling.values()):

@@ -24,8 +24,8 @@ class Deadline(keras.callbacks.Callback):
     `fit` goes on with `changed` from the last checkpoint. It comes after what may end training for another reason.
 
     Args:
-        plan: what is being done.
-        begun, end: of the budget, by `clock`.
+        plan: plan that is followed.
+        begun, end: start and end of the budget, by `clock`.
         clock: seconds.
 
     Attributes:

@@ -104,7 +104,7 @@ def find_devices(count: int = 1, say: Callable[[str], None] = print) -> Devices:
 
     Args:
         count: devices of this machine. Other machines are those of the environment variable `TF_CONFIG`.
-        say: called with a line for the user before waiting for other machines.
+        say: callback for a line to the user before waiting for other machines.
 
     Raises:
         UsageError: more devices than there are, or a `TF_CONFIG` that does not say who takes part.

@@ -26,8 +26,8 @@ class Teachers:
     Args:
         networks: (network, scale (C,), offset (C,)): images of the student times scale plus offset are the network's,
             (N, H, W, C) float32 -> (N, H, W, classes) logits.
-        temperature: by which scores are divided before the softmax; above 1, small probabilities count more.
-        share: of the loss that the teachers have; the labels have the rest.
+        temperature: number by which scores are divided before the softmax; above 1, small probabilities count more.
+        share: share of the loss that the teachers have; the labels have the rest.
     """
 
     networks: tuple[tuple[keras.Model, np.ndarray, np.ndarray], ...]
@@ -83,7 +83,7 @@ class DistilledLoss(keras.losses.Loss):
         loss: loss of masks and (N, H, W, num_classes) logits.
         num_classes: channels of the network's logits, behind which as many of the teachers follow.
         temperature: T.
-        share: of the teachers, 0 to 1.
+        share: share of the teachers, 0 to 1.
     """
 
     def __init__(

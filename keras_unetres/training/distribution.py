@@ -87,7 +87,7 @@ class Distribution:
         The batch normalisation of these layers is synchronised from here on.
 
         Args:
-            model: what `build` returned. Call this outside of `scope()`, and `compile` inside.
+            model: model that `build` returned. Call this outside of `scope()`, and `compile` inside.
         """
         if tf.distribute.has_strategy():
             raise ValueError("replicate() was called inside scope()")
@@ -144,7 +144,7 @@ class Distribution:
         """Raise UsageError on every machine if a text is not the same on all; all must call this at the same place.
 
         Args:
-            what: what the text describes, for the message.
+            what: words for what the text describes, for the message.
         """
         digest = float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))  # exact as a float64
         if self.any_machine(self.from_chief([digest]) != [digest]):
@@ -194,7 +194,7 @@ def find_distribution(devices: int = 1, say: Callable[[str], None] = print) -> D
 
     Args:
         devices: devices of this machine. GPUs where there are any, else CPU devices.
-        say: called with a line for the user before waiting for other machines, which has no end.
+        say: callback for a line to the user before waiting for other machines, which has no end.
 
     Raises:
         UsageError: more devices than there are, or a `TF_CONFIG` that does not say who takes part.

@@ -154,7 +154,7 @@ def fit(
 
     Args:
         train: first step -> the batches from there on.
-        callbacks: keep their own count of steps, as an epoch that is resumed is a `fit` of its own.
+        callbacks: callbacks that keep their own count of steps, as an epoch that is resumed is a `fit` of its own.
         first_step: steps done.
         validation_steps: batches of a validation, where the data set does not tell.
         last_epoch: the last one to be run, or None for that of the plan.

@@ -56,7 +56,7 @@ class Focal(PixelLoss):
     """Cross-entropy times (1 - score)^gamma, a weighted mean over pixels (Lin 2017 eq. 5); see `PixelLoss`.
 
     Args:
-        gamma: how much less a pixel counts that is nearly right; 0 for cross-entropy.
+        gamma: exponent by which a pixel that is nearly right counts less; 0 for cross-entropy.
         class_weights: factors on the weights of pixels, by their class.
     """
 
@@ -118,8 +118,8 @@ class Tversky(PixelLoss):
     """1 - Tversky index over the batch, a mean over the classes in it (Salehi 2017); see `PixelLoss`.
 
     Args:
-        alpha: what a pixel claimed wrongly costs.
-        beta: what a pixel missed costs. With 0.5 and 0.5 it is Dice.
+        alpha: cost of a pixel claimed wrongly.
+        beta: cost of a pixel missed. With 0.5 and 0.5 it is Dice.
         smooth: pixels added to numerator and denominator.
         class_weights: weights of the mean over the classes.
     """
@@ -154,8 +154,8 @@ class FocalTversky(Tversky):
     """(1 - Tversky index)^gamma over the batch, a mean over the classes in it (Abraham 2018); see `PixelLoss`.
 
     Args:
-        alpha: what a pixel claimed wrongly costs.
-        beta: what a pixel missed costs.
+        alpha: cost of a pixel claimed wrongly.
+        beta: cost of a pixel missed.
         gamma: the exponent; the paper's is 1 / gamma, at best 3/4. Below 1 it stresses classes that are nearly right.
         smooth: pixels added to numerator and denominator of the index.
         class_weights: weights of the mean over the classes.

@@ -18,7 +18,7 @@ def check_ignored(num_classes: int | None, ignore_index: int | None, name: str) 
     Args:
         num_classes: channels of the logits, None where unknown.
         ignore_index: the id that is left out, or None. Another one than 255 is a choice.
-        name: of the loss or the metric, for errors.
+        name: name of the loss or the metric, for errors.
 
     Raises:
         UsageError: 255 is left out, and there are more than 255 classes.
@@ -38,7 +38,7 @@ def to_class_ids(masks: Any, logits: Any, name: str) -> tuple[Any, Any]:
     Args:
         masks: (N, H, W) or (N, H, W, 1) of any number type.
         logits: (N, H, W, C).
-        name: of the loss or the metric, for errors.
+        name: name of the loss or the metric, for errors.
 
     Raises:
         UsageError: other shapes, such as one-hot masks.

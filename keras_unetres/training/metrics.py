@@ -205,8 +205,8 @@ class SegmentationScores(ConfusionMetric):
 
     Args:
         num_classes: number of classes.
-        class_names: one name a class, any text; None for their ids.
-        name: not a key in the logs.
+        class_names: names of the classes, any text; None for their ids.
+        name: name of the metric, which is no key in the logs.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class PixelLoss(Summable):
 
     Args:
         ignore_index: the id that means "not labelled", or None if there is none.
-        class_weights: one number a class, or None for all 1. What they weigh is said by each loss.
+        class_weights: weight of each class, or None for all 1. What they weigh is said by each loss.
         name: the name in logs of models with several outputs.
 
     Call with masks (N, H, W) or (N, H, W, 1) of whole numbers, logits (N, H, W, C) of any float type, and optionally
@@ -98,7 +98,7 @@ class WeightedSum(Summable):
 
     Args:
         losses: any Keras losses that return a scalar.
-        factors: one number a loss.
+        factors: factor of each loss.
     """
 
     def __init__(

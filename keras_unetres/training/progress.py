@@ -34,8 +34,8 @@ class Progress(keras.callbacks.Callback):
         steps_per_epoch: number of steps of a whole epoch.
         batch_size: images a step.
         first_epoch: epochs done before this process.
-        say: called with the line of every epoch; one without escape codes, fit for a log file.
-        stream: where the live line goes, if it is a terminal; None for standard error.
+        say: callback, called with the line of every epoch; one without escape codes, fit for a log file.
+        stream: stream of the live line, if it is a terminal; None for standard error.
         validations: epoch, counted from 1 -> how many validations are run after it and all that follow; None if every
             epoch is alike.
         kept: () -> the epoch of the weights that are kept, 0 before there are any; None to mark no epoch.

@@ -25,7 +25,7 @@ def make_plan(
 
     Args:
         warmup: steps; None for a tenth of all, at most 100.
-        step_seconds, validation_seconds: only their ratio counts.
+        step_seconds, validation_seconds: times of a step and a validation; only their ratio counts.
     """
     every = math.ceil(validation_seconds / (_VALIDATION_SHARE * step_seconds * steps_per_epoch))
     every = max(1, min(every, epochs))

@@ -13,8 +13,8 @@ class StepTimes:
     """The lowest time of each of several steps.
 
     Args:
-        seconds: that all of it may take.
-        clock: returns seconds.
+        seconds: time that all of it may take.
+        clock: function that returns seconds.
 
     Attributes:
         lowest: key -> seconds of the fastest step so far, without the first one, which compiles.

@@ -16,7 +16,7 @@ class StopRequest:
     """Notes the first Ctrl-C, SIGTERM or closed terminal.
 
     Args:
-        say: called with a line for the user when it comes.
+        say: callback for a line to the user when it comes.
 
     Attributes:
         signal: its number, or 0 while there was none.

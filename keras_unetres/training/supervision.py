@@ -16,7 +16,7 @@ def add_side_heads(model: keras.Model, num_classes: int) -> keras.Model:
     """Return a model that shares the layers of a U-Net and appends scores made from coarser levels.
 
     Args:
-        model: what `build_unet` returns, (N, H, W, C) -> (N, H, W, num_classes) logits.
+        model: network that `build_unet` returns, (N, H, W, C) -> (N, H, W, num_classes) logits.
 
     Returns:
         (N, H, W, C) -> (N, H, W, num_classes * (1 + levels)) float32: the model's own logits first, then those of the

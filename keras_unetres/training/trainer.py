@@ -57,8 +57,8 @@ def train_run(
         run: the folder, locked, with its `run.json`.
         data: ready for the network.
         devices: the devices to train on.
-        begun: when the command was given, by `time.perf_counter`.
-        say: called with lines for the user.
+        begun: time at which the command was given, by `time.perf_counter`.
+        say: callback for lines to the user.
         until: plan -> the epoch after which it is left, to be gone on with later; None to train to its end.
         minutes: since `begun`, that a run which is gone on with is held to; one that begins is held to its own.
 

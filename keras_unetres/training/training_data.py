@@ -62,11 +62,11 @@ class TrainingData:
     """A data set, ready for a network.
 
     Args:
-        task: what the network is to learn.
+        task: task that the network is to learn.
         settings: settings of the run.
         info: `run.json`; without its plan where the run begins.
         records: part -> decoded images and what is known of them.
-        order: which crop comes when; its samples are those trained on.
+        order: order of the crops; its samples are those trained on.
         validation: samples of the validation part.
         calibration: training crops (N, h, w, C) uint8, before normalisation.
         initial: variable path -> published weights that the network starts from.

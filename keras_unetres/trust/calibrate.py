@@ -29,7 +29,7 @@ def fit_calibration(pixels: ScoredPixels, *, biases: bool = True, split: str = "
     finding it. With one image there are none to leave out, and it is a temperature.
 
     Args:
-        pixels: what the file says of images that it was not trained on.
+        pixels: scores of the file on images that it was not trained on.
         biases: whether each class may have a bias.
         split: the part of the data set that they are.
     """
@@ -66,7 +66,7 @@ def left_out_calibrations(pixels: ScoredPixels, *, like: Calibration) -> Parts:
     With a single image there is nothing to leave out, and it has its own.
 
     Args:
-        like: what kind of calibration; one that leaves scores as they are is the same for all.
+        like: kind of calibration; one that leaves scores as they are is the same for all.
     """
     images = np.unique(pixels.image)
     folds = [np.isin(pixels.image, images[number::FOLDS]) for number in range(min(FOLDS, len(images)))]

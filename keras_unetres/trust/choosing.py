@@ -26,7 +26,7 @@ class Pick:
     Args:
         place: its number in the pool.
         doubt_rank: its place by expected IoU, from 1 for the lowest; by its number, where that of none is known.
-        distance: how far it was from the nearest labelled or chosen image, in mean spreads of a feature; None for one
+        distance: distance from the nearest labelled or chosen image, in mean spreads of a feature; None for one
             that had nothing to be far from.
     """
 
@@ -52,7 +52,7 @@ def choose(expected_iou: np.ndarray | None, features: np.ndarray, labelled: np.n
             and where nothing is labelled it begins with the image that is most like the others.
         features: (N, F) of the pool.
         labelled: (M, F) of images that are labelled already; M may be 0.
-        count: how many are chosen; all, if there are no more.
+        count: number of images that are chosen; all, if there are no more.
     """
     order = np.arange(len(features)) if expected_iou is None else np.argsort(expected_iou, kind="stable")
     rank = np.empty(len(order), int)

@@ -29,7 +29,7 @@ def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tup
     """Return the names of the features, and those of training and held-out pictures, (N, F) and (M, F).
 
     Args:
-        pre: how pictures meet the network; features are of what it sees.
+        pre: preparation of pictures for the network; features are of what it sees.
         training, held_out: pictures, each with its `image`; of more than 255, as many are looked at, spread over all.
     """
     names = feature_names(pre.channels)
@@ -80,7 +80,7 @@ def fit_familiarity(
     Args:
         training: (N, F) features of the pictures that the network was trained on.
         held_out: (M, F) of others.
-        names: of the features.
+        names: names of the features.
         doubts: (M,) of the network about the latter; () where it gives no scores.
     """
     if len(held_out) >= FEWEST and len(training) > 1:

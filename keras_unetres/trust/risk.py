@@ -45,7 +45,7 @@ def read_promise(text: str, class_names: Sequence[str], background: int) -> Prom
 
     Args:
         text: a name of `RISKS`, perhaps class names in parentheses, parted by commas; without, all but the background.
-        class_names: one a class.
+        class_names: names of the classes, by id.
         background: id of that class.
 
     Raises:
@@ -94,7 +94,7 @@ def image_curve(
     """Return the risk of one image at each threshold and the share that is given up, (STEPS + 1,) each.
 
     Args:
-        promise: what is promised.
+        promise: risk that is promised, with its level.
         doubt, labels, truth: (N,) of the labelled pixels.
 
     Returns:

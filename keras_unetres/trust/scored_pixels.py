@@ -23,7 +23,7 @@ class ScoredPixels:
         scores: (N, classes) float32, as `Result.scores` has them.
         labels: (N,) class ids.
         image: (N,) the number of the image of each.
-        activation: what makes probabilities of the scores, as the card says it.
+        activation: function that makes probabilities of the scores, as the card says it.
     """
 
     scores: np.ndarray
@@ -54,11 +54,11 @@ def score_pixels(
 
     Args:
         opened: the model, which gives scores.
-        task: what it says of an image.
+        task: task of the model.
         records: the images, in an order.
         images: the most that are looked at, spread over all.
         pixels: the most that are kept of an image, drawn from a seed without replacement.
-        name: what the progress bar says.
+        name: text of the progress bar.
     """
     places = np.unique(np.linspace(0, len(records) - 1, min(len(records), images)).astype(int))
     scores, labels, numbers = [], [], []

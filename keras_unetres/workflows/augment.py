@@ -40,15 +40,16 @@ def augment(
     """Draw a contact sheet: training images with their masks, and random crops of each as training would see them.
 
     Args:
-        data: what `open_dataset` takes.
+        data: data set, as `open_dataset` takes it.
         out: the .png to write.
         augment: a name of `AUGMENTATIONS`, or "auto": microscopy for grey images, street for colour.
         preprocessing: fields of `Preprocessing` that are not the defaults.
-        class_weights: as in `DataSettings`; with this or `border_weight`, the weights are drawn, too.
-        border_weight: as in `DataSettings`.
+        class_weights: weights of the classes, as in `DataSettings`; with this or `border_weight`, the weights are
+            drawn, too.
+        border_weight: weight of the borders between objects, as in `DataSettings`.
         seed: seed of the random draws.
         reading: fields of `Reading` that differ from what the data set says.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         "augment", "crops" drawn, and "crops_per_second" of the whole pipeline.

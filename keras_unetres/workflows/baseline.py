@@ -1,4 +1,4 @@
-"""What a network has to be better than."""
+"""The baseline of a data set: the score of always answering one class, which a network has to beat."""
 
 from __future__ import annotations
 

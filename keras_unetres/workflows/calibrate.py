@@ -1,4 +1,4 @@
-"""`unetres calibrate`, and what export does of it: the probabilities of a file become as right as they say."""
+"""`unetres calibrate`, and its part in an export: probabilities that are right, familiarity, promised risks."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def calibrate(
 
     Args:
         model: `.tflite` with a card and scores.
-        data: what `open_dataset` takes; read as the training data was.
+        data: data set, as `open_dataset` takes it; read as the training data was.
         split: "train", "val", "test" or "all", which the network was not trained on.
-        risk: what is promised of the pixels that are not given up, such as "miss<=0.05", "false(cell)<=0.1" or
+        risk: promises about the pixels that are not given up, such as "miss<=0.05", "false(cell)<=0.1" or
             "error<=0.02": the mean over images of the share of the classes' pixels that are taken for others, of others
             that are taken for the classes, or of kept pixels that are wrong.
         out: the `.tflite` to write; None for the file itself. A receipt beside that file then tells of it, too.
-        overwrite: replace an earlier file at `out`.
-        json_file: where to write the figures, too.
-        say: called with lines for the user.
+        overwrite: whether to replace an earlier file at `out`.
+        json_file: file for the figures, too.
+        say: callback for lines to the user.
 
     Returns:
         JSON values: the "calibration" of the card, the calibration error "before" and "after", in all and by class,
@@ -101,7 +101,7 @@ def calibrate_file(
         data: bytes of a `.tflite` with scores.
         validation: the images that it is found on.
         test: other images to measure it on; None for those of `validation`, each by what the others gave.
-        say: called with a line for the user.
+        say: callback for a line to the user.
 
     Raises:
         DataError: nothing in `validation` is labelled.
@@ -164,7 +164,7 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
         data: bytes of a `.tflite`.
         training: the pictures that the network was trained on; None without.
         held: pictures that it was not trained on.
-        say: called with a line for the user.
+        say: callback for a line to the user.
     """
     from ..tflite.seal import add_card
     from ..trust.familiarity import fit_familiarity, network_doubts, picture_table
@@ -193,7 +193,7 @@ def promise(data: bytes, held: HeldOut, risk: Sequence[str], *, say: Callable[[s
         data: bytes of a calibrated `.tflite` of a segmenter.
         held: images that the network was not trained on.
         risk: texts, as `calibrate` takes them.
-        say: called with a line for each.
+        say: callback for the line of each.
 
     Raises:
         UsageError: a text is not understood, or the file is a classifier.

@@ -37,12 +37,13 @@ def check(
 
     Args:
         data: a folder, a `dataset.yaml`, an annotation file or `tfds:NAME`; or a folder of class folders.
-        json_file: where to write the report.
-        html_file: where to write it as a page with pictures.
-        fix: write a `dataset.yaml` that mends what a declaration can mend; images and masks are never touched.
+        json_file: file for the report.
+        html_file: file for the report as a page with pictures.
+        fix: whether to write a `dataset.yaml` that mends what a declaration can mend; images and masks are never
+            touched.
         hashes: "keep", "renew" or "off", see `keras_unetres.doctor.check.check`.
         reading: fields of `Reading` that differ from what the data set says.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         The report, as in the JSON file: "faults" and "warnings", each with its kind, file, figures and fix, and what

@@ -43,12 +43,12 @@ def cluster(
         clusters: number of different values in a kernel; 16 make 4 bits a weight.
         keep_zeros: weights that are 0, as those of a pruned run, stay 0; 0 is one of the values then.
         layers: names of the layers to cluster; None for all with large kernels but those that give the scores.
-        data: where the data set of the run is now; None for where it was.
+        data: present place of the data set of the run; None for where it was.
         epochs: passes over the data; 5 if `minutes` is not given either.
         minutes: wall-clock budget instead of `epochs`.
         learning_rate: peak of the schedule.
-        overwrite: replace an earlier run folder.
-        say: called with lines for the user.
+        overwrite: whether to replace an earlier run folder.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.

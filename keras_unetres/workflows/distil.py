@@ -41,15 +41,15 @@ def distil(
     Args:
         teachers: run folders of segmenters of the same classes; they are not changed.
         out: the run folder to make.
-        data: where the data set of the first is now; None for where it was.
+        data: present place of the data set of the first; None for where it was.
         filters: channels of the finest level; None to decide it from `limits` and the minutes.
         epochs: passes over the data.
         minutes: wall-clock budget instead of `epochs`.
-        temperature: by which scores are divided before they are compared.
-        share: of the loss that the teachers have.
-        limits: what the int8 file may take on its device; None for no limit.
-        overwrite: replace an earlier run folder.
-        say: called with lines for the user.
+        temperature: number by which scores are divided before they are compared.
+        share: share of the loss that the teachers have.
+        limits: limits of the int8 file on its device; None for no limit.
+        overwrite: whether to replace an earlier run folder.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.

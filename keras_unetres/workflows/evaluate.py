@@ -44,19 +44,20 @@ def evaluate(
 
     Args:
         model: run folder, `.tflite` or `.keras` file, or a Keras model.
-        data: what `open_dataset` takes; or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset` or an
-            iterable of such, in batches or one by one, all of which is the part "test". Images are pixels, floats in
-            [0, 1], or what the network sees, which is undone by its preprocessing; labels are class ids or one-hot.
+        data: data set, as `open_dataset` takes it; or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset`
+            or an iterable of such, in batches or one by one, all of which is the part "test". Images are pixels, floats
+            in [0, 1], or what the network sees, which is undone by its preprocessing; labels are class ids or one-hot.
         split: "train", "val", "test" or "all".
-        json_file: where to write the scores, too.
-        preprocessing: how images meet the network; for `.keras` files, models, and `.tflite` files without a card.
+        json_file: file for the scores, too.
+        preprocessing: preparation of images for the network; for `.keras` files, models, and `.tflite` files without a
+            card.
         classes: class names; for the same.
         overlap: px shared by neighbouring tiles.
         reading: fields of `Reading` that differ from how the model's training data was read.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is scored.
-        separation: how pixels become objects, if objects are scored too.
-        output: of several outputs of a model of your own, the name of the one that is scored.
+        separation: settings by which pixels become objects, if objects are scored too.
+        output: name of the output that is scored, of a model of your own with several.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
 
     Returns:

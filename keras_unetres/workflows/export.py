@@ -86,19 +86,19 @@ def export(
             `max_drop`, else with as many layers in float32 as that takes, chosen on the validation part.
         head: a name of `keras_unetres.tflite.HEADS`.
         size: (height, width) of the exported tile in px; None for the size it was trained with.
-        preprocessing: how images meet the network; for `.keras` files and models. Nothing is guessed.
+        preprocessing: preparation of images for the network; for `.keras` files and models. Nothing is guessed.
         classes: class names, for `.keras` files and models; None for "0", "1", ...
         calibration: for `.keras` files and models: a folder of training images, an array (N, h, w, C) float32 as the
             model sees them, or batches of such. Runs have kept their own.
-        data: what `open_dataset` takes, to score on, or (images, labels), `tf.data` or a generator, as for `evaluate`;
-            None for the data set of the run.
+        data: data set, as `open_dataset` takes it, to score on, or (images, labels), `tf.data` or a generator, as for
+            `evaluate`; None for the data set of the run.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
         gate: score the file; without, neither `data` nor `split` nor `max_drop` may be given.
-        overwrite: replace an earlier file and its receipt.
-        allow_disagreement: write a file that is not scored and whose labels are not those of the Keras model, with a
-            warning. One that is scored is judged by its score.
-        output: of several outputs of a model of your own, the name of the one that is exported.
+        overwrite: whether to replace an earlier file and its receipt.
+        allow_disagreement: whether to write a file that is not scored and whose labels are not those of the Keras
+            model, with a warning. One that is scored is judged by its score.
+        output: name of the output that is exported, of a model of your own with several.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
         max_ms: milliseconds that the file may take for a tile; None for the limit of the run, if it has one. Of
             segmenters.
@@ -109,11 +109,11 @@ def export(
         calibrate: find, on the validation part, what makes the file's probabilities right, and with the training part
             what tells pictures unlike those, and write both into its card. Labels stay what they are. Without that
             part, or a head that gives scores, it is left, and the receipt says why.
-        risk: what is promised of pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
+        risk: promises about the pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
         refine: without labels, from the calibration images and in minutes: equalize channels, choose how ranges are
             found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8", where plain int8
             loses. The network has to have layers that `quantize_aware` takes.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         The receipt, as it was written beside the file.

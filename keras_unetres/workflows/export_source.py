@@ -27,17 +27,17 @@ _MOST_CROPS = 256
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """The model that is exported, with its card and its calibration images.
 
     Args:
         name: absolute path of the run folder or `.keras` file, or what stands for a model in memory.
         in_memory: whether it is a model in memory.
         loaded: the model and its card.
-        info: what `run.json` says, or None.
+        info: content of `run.json`, or None.
         crops: calibration images (N, h, w, C) uint8, before normalisation; None without, or of a model in memory that
             has its own.
         calibration: calibration images as the model sees them, or None.
-        calibration_from: where they come from.
+        calibration_from: words for where the calibration images come from.
     """
 
     name: str
@@ -60,7 +60,7 @@ def open_source(
     output: str | None = None,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Load what is exported.
+    """Load the model that is exported.
 
     Args:
         source, preprocessing, classes, calibration, size, output, custom_objects: as for `keras_unetres.export`.

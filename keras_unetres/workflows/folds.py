@@ -61,11 +61,11 @@ def train_folds(
     test are in no fold. `resume_folds` goes on with what was stopped.
 
     Args:
-        data: what `open_dataset` takes.
+        data: data set, as `open_dataset` takes it.
         out: the folder to make.
         options: settings of each run; what they leave open is decided in the first, for all.
-        folds: how many, from 2.
-        say: called with lines for the user.
+        folds: number of folds, from 2.
+        say: callback for lines to the user.
 
     Returns:
         The figures of the report, as in its .json, with "folds": a row of "run", "miou" and "images" for each.
@@ -101,10 +101,10 @@ def resume_folds(
 
     Args:
         out: the folder that `train_folds` made.
-        folds: how many, if that is given again.
-        data: where the data set is now; None for where it was.
+        folds: number of folds, if that is given again.
+        data: present place of the data set; None for where it was.
         settings: settings by name that must be those of the runs, as `resume` takes them.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         As `train_folds`.

@@ -37,9 +37,9 @@ def inspect(
     Args:
         model: a `.tflite`; of one without a card, what its graph tells.
         ops: list every op with the Keras layers in it.
-        tools: also ask the targets' own tools that are installed; they run the file on noise.
-        json_file: where to write what is returned.
-        say: called with lines for the user.
+        tools: whether also to ask the targets' own tools that are installed; they run the file on noise.
+        json_file: file for what is returned.
+        say: callback for lines to the user.
 
     Returns:
         JSON values: "card" (None without one), "contents" (see `Contents.to_dict`), "targets" and "receipt": the

@@ -27,9 +27,9 @@ def list_models(
     Args:
         name: name of the network; None for all.
         size: (height, width) of the input, px; None for the one at which each network is usually quoted.
-        plot: write a picture of the network to this .png, .svg or .pdf file.
-        json_file: write the figures to this file.
-        say: called with lines for the user.
+        plot: .png, .svg or .pdf file for a picture of the network.
+        json_file: file for the figures.
+        say: callback for lines to the user.
 
     Returns:
         A row for each network: "name", "about", "size", and the fields of `Cost`.

@@ -64,12 +64,12 @@ def next_images(
             most.
         pool: unlabelled images, folders of them, or patterns.
         out: the folder to make, a data set of the chosen images.
-        count: how many images.
-        form: what the masks are written as: "masks" (PNG of class ids), "labelme", "coco" or "label-studio".
+        count: number of images.
+        form: form in which the masks are written: "masks" (PNG of class ids), "labelme", "coco" or "label-studio".
         data: labelled images, to which the chosen ones shall add something; None for those of a run folder.
-        json_file: where to write the list as JSON.
-        csv_file: where to write it as a table.
-        say: called with lines for the user.
+        json_file: file for the list as JSON.
+        csv_file: file for the list as a table.
+        say: callback for lines to the user.
 
     Returns:
         JSON values of each image, the first first: "image", "expected_iou", "doubt_rank" (1 for the lowest expected

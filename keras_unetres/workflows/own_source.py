@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OwnSource:
-    """A model of the user's own.
+    """A model of the user's own that a training begins with.
 
     Args:
         model: flat, in float32, of layers that a run folder keeps; gives logits.
-        info: what makes it again.
-        card: how images meet it, and its classes.
-        class_names: as they were given, or None.
+        info: builder and arguments that make it again.
+        card: card with its preprocessing and its classes.
+        class_names: names of the classes as they were given, or None.
     """
 
     model: keras.Model

@@ -29,10 +29,10 @@ def plan(
     """Decide how a segmenter is trained on a data set.
 
     Args:
-        data: what `keras_unetres.train` takes.
+        data: data set, as `keras_unetres.train` takes it.
         out: a .json to write, or None.
-        options: what is decided already; `train` with the same would do what this says.
-        say: called with lines for the user.
+        options: settings that are decided already; `train` with the same would do what this says.
+        say: callback for lines to the user.
 
     Returns:
         The plan as JSON values: "decisions", each with "setting", "value", "reason" and "option"; "fingerprint", what

@@ -55,26 +55,28 @@ def predict(
             number of a camera, an address of one, or several of these. What is not read is said.
         out: folder for the class maps, `<name>.png`, in folders as the images are: indexed PNGs of the class ids at the
             image's own size; of frames in a folder `<name>`. Of a classifier for `classes.csv`.
-        overlay: also write each image with its classes, or its objects, laid over it, `<name>_overlay.png`.
-        geojson: also write `<name>.geojson`, the outlines of every class but the background, in px.
-        instances: also write each object: "tif" or "png", of the label map; with `geojson`, an outline an object, too.
-        rois: of instances, also write `<name>_rois.zip`, which ImageJ's ROI manager opens.
-        separation: how pixels become objects; None for the usual way.
-        overwrite: replace files that exist.
-        json_file: where to write what became of each image.
-        preprocessing: how images meet the network; for `.keras` files, models, and `.tflite` files without a card.
+        overlay: whether also to write each image with its classes, or its objects, laid over it, `<name>_overlay.png`.
+        geojson: whether also to write `<name>.geojson`, the outlines of every class but the background, in px.
+        instances: whether also to write each object: "tif" or "png", of the label map; with `geojson`, an outline an
+            object, too.
+        rois: whether also to write, of instances, `<name>_rois.zip`, which ImageJ's ROI manager opens.
+        separation: settings by which pixels become objects; None for the usual way.
+        overwrite: whether to replace files that exist.
+        json_file: file for what became of each image.
+        preprocessing: preparation of images for the network; for `.keras` files, models, and `.tflite` files without a
+            card.
         classes: class names; for the same.
         overlap: px shared by neighbouring tiles; None for what the model needs.
         tta: test-time augmentation: "none", or the mean over the "flips" of each tile or "all" its flips and turns.
         others: more models, whose mean with the first is the answer.
-        say: called with lines for the user.
-        output: of several outputs of a model of your own, the name of the one that is meant.
+        say: callback for lines to the user.
+        output: name of the output that is meant, of a model of your own with several.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
-        every: of a video or a camera, take every n-th frame.
-        frames: of a video or a camera, end after so many frames; None for all, of a camera until Ctrl-C.
-        on_unfamiliar: what becomes of images unlike the training images, where a model file can tell: "warn" is a line,
+        every: step from one frame of a video or a camera that is taken to the next.
+        frames: number of frames of a video or a camera that are taken; None for all, of a camera until Ctrl-C.
+        on_unfamiliar: treatment of images unlike the training images, where a model file can tell: "warn" is a line,
             "skip" writes nothing of them, "fail" is an error beside that. Of segmenters.
-        abstain: give up pixels, which are 255 then, as a model file promises.
+        abstain: whether to give up pixels, which are 255 then, as a model file promises.
 
     Returns:
         The files of the class maps, or the one table of a classifier.

@@ -60,21 +60,21 @@ def quantize(
         source: a run folder, a `.keras` file or a `keras.Model`, (N, h, w, C) -> (N, h, w, classes) or (N, classes);
             it is not changed. The run that is made of a model keeps its layers, and needs no code of yours any more.
         out: the run folder to make.
-        data: where the data set of the run is now; None for where it was. A model needs one: what `open_dataset` takes,
-            or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset` or an iterable of such, as for
+        data: present place of the data set of the run; None for where it was. A model needs one: what `open_dataset`
+            takes, or (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset` or an iterable of such, as for
             `evaluate`, of which seeded parts are trained on, validate, and are kept for the receipt.
-        preprocessing: how images meet the network; for `.keras` files and models. Nothing is guessed.
+        preprocessing: preparation of images for the network; for `.keras` files and models. Nothing is guessed.
         classes: class names, for `.keras` files and models; None for those of the data set.
-        output: of several outputs of a model of your own, the name of the one that is trained.
+        output: name of the output that is trained, of a model of your own with several.
         custom_objects: name -> layer, model or function of your own code that a `.keras` file names.
         engine: "native" or "tfmot", see `keras_unetres.quantization.quantize_aware`.
-        ranges: how ranges are found, see `keras_unetres.quantization.find_ranges`.
+        ranges: way in which ranges are found, see `keras_unetres.quantization.find_ranges`.
         keep_zeros: weights that are 0 stay 0.
         epochs: passes over the data; 5 if `minutes` is not given either.
         minutes: wall-clock budget instead of `epochs`.
         learning_rate: peak of the schedule.
-        overwrite: replace an earlier run folder.
-        say: called with lines for the user.
+        overwrite: whether to replace an earlier run folder.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.

@@ -31,10 +31,10 @@ def report(
 
     Args:
         model: run folder; or a `.tflite`, whose report has no curves and which needs `data` and `out`.
-        data: what `open_dataset` takes; None for where the run's data set was.
+        data: data set, as `open_dataset` takes it; None for where the run's data set was.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         out: the .html to write, a .json with the same figures beside it; None for `report.html` in the run folder.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         The figures, as in the .json; see `keras_unetres.pages.report.report_figures`.

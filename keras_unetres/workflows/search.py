@@ -45,8 +45,8 @@ def search(
         data, out, overwrite: as for `train`.
         options: settings of the command, of which `search` says how much is compared.
         devices: the devices to train on.
-        begun: when the command was given, by `time.perf_counter`.
-        say: called with lines for the user.
+        begun: time at which the command was given, by `time.perf_counter`.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.
@@ -97,7 +97,7 @@ def go_on_searching(run: RunFolder, data: Any, devices: Devices, begun: float, s
 
     Args:
         run: its folder, locked.
-        data: where the data set is now, or what it is; None for where it was.
+        data: present place of the data set, or the set itself; None for where it was.
         devices, begun, say: as for `search`.
 
     Raises:

@@ -64,17 +64,17 @@ def suspects(
     an unusual image is contradicted, too.
 
     Args:
-        data: what `open_dataset` takes, with masks; all its parts are judged.
-        folds: how many short trainings, each without one part of the images.
+        data: data set, as `open_dataset` takes it, with masks; all its parts are judged.
+        folds: number of short trainings, each without one part of the images.
         epochs: passes over the data of each.
-        filters: of the first level of the U-Net.
+        filters: filters of the first level of the U-Net.
         size: side of the crops in px; None for what the data set asks for.
-        runs: where to keep the run folders; None throws them away.
-        json_file: where to write the list as JSON.
-        csv_file: where to write it as a table.
-        html_file: where to write it as a page with pictures.
+        runs: folder in which run folders are kept; None throws them away.
+        json_file: file for the list as JSON.
+        csv_file: file for the list as a table.
+        html_file: file for the list as a page with pictures.
         reading: fields of `Reading` that differ from what the data set says.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         JSON values of each image, the most suspicious first: "image", "part", "score" (spreads above the usual),

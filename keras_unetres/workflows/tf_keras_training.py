@@ -29,7 +29,7 @@ class TfKerasNetwork:
     Args:
         model: a model of tf_keras, to `compile` and `fit`.
         to_keras: () -> the Keras 3 model with the weights as they are now.
-        callbacks: that `fit` must have.
+        callbacks: callbacks that `fit` must have.
         settled: steps after which the weights have the form that was asked for; those of earlier epochs are not kept.
     """
 
@@ -53,10 +53,10 @@ def train_in_tf_keras(
 
     Args:
         run: the run folder; its `run.json` gets the plan.
-        data: what it is trained on.
+        data: data that it is trained on.
         make: number of steps -> a network to be trained for as many.
-        begun: when the command began, of `time.perf_counter`.
-        say: called with lines for the user.
+        begun: time at which the command began, by `time.perf_counter`.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.

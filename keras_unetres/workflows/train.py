@@ -45,15 +45,16 @@ def train(
     Ctrl-C or SIGTERM end it after the step at hand; `resume` goes on from there.
 
     Args:
-        data: what `open_dataset` takes: a folder, a `dataset.yaml`, an annotation file, `tfds:NAME`, or a `Dataset`.
+        data: data set, as `open_dataset` takes it: a folder, a `dataset.yaml`, an annotation file, `tfds:NAME`, or a
+            `Dataset`.
         out: the run folder to make.
         options: settings.
         start: a run of the same classes whose network and weights this one begins with, such as that of the data set
             before more was labelled. Its folder has to stay until the first checkpoint.
-        overwrite: replace an earlier run, which is removed when the new one has weights, and comes back if the new one
-            ends before it has anything to go on from.
+        overwrite: whether to replace an earlier run, which is removed when the new one has weights, and comes back if
+            the new one ends before it has anything to go on from.
         distil: teachers that the network learns from beside the labels, as `distil` names them.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         "run" (folder), "best_miou" (validation; "best_accuracy" of a classifier), "epochs", "steps", "seconds".
@@ -135,11 +136,11 @@ def resume(
 
     Args:
         run_path: the run folder.
-        data: where its data set is now, or the images and labels themselves, as `quantize` takes them; None for where
-            it was.
+        data: present place of its data set, or the images and labels themselves, as `quantize` takes them; None for
+            where it was.
         settings: settings by name that must be those of the run; "checkpoint_seconds", "cache", "tensorboard" and
             "devices" may differ.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Returns:
         As `train`.

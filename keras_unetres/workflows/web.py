@@ -37,7 +37,7 @@ def serve_demo(
         port: port to listen on; 0 for any that is free.
         browser: open the page.
         litert: as for `write_web`.
-        say: called with lines for the user.
+        say: callback for lines to the user.
 
     Raises:
         UnetresError: as for `write_web`.
