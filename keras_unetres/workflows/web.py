@@ -5,21 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from unetres_edge.web import (
-    PAGE_FILES,
-    check_folder,
-    make_server,
-    page_file,
-    serve,
-    service_worker,
-    web_folder,
-    write_web,
-)
+from unetres_edge.web import PAGE_FILES, check_folder, make_server, page_file, serve, web_folder, write_web
 
 from ..settings import ServeDemoSettings
 
 __all__ = ["PAGE_FILES", "check_folder", "make_server", "page_file", "serve_demo", "web_folder", "write_web"]
-_service_worker = service_worker  # its name in the version before
 
 
 def serve_demo(
