@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import socket
 import sys
 import threading
@@ -491,6 +492,18 @@ HOSTILE: tuple[tuple[str, str, Any, dict[str, Any], int, str], ...] = (
     ("GET", "/page//etc/passwd", None, {}, 404, "no such file"),
     ("GET", "/masks/p0.png", None, {}, 404, "no such address"),
     ("PUT", "/api/project", None, {}, 405, "no such address"),
+    ("GET", f"/api/images/{'9' * 5000}/levels", None, {}, 414, "too long"),
+    ("GET", f"/api/images/0/tile/0/{'9' * 5000}/0.png", None, {}, 414, "too long"),
+    ("GET", f"/api/images/0/tile/0/{'9' * 400}/0.png", None, {}, 404, "no such tile"),
+    ("GET", f"/api/images/0/tile/0/0/0.png?show={'9' * 400}", None, {}, 400, "show is wrong"),
+    ("GET", "/api/project", None, {"Origin": "http://["}, 403, "page of http://["),
+    ("GET", "/api/project", None, {"Host": "evil@127.0.0.1"}, 421, "not called"),
+    ("GET", "/api/project", None, {"Host": "127.0.0.1/evil"}, 421, "not called"),
+    ("POST", "/api/images/0/strokes", b'{"id": "x", "tool": "\\ud800"}', {}, 400, "the tool is unknown"),
+    ("POST", "/api/images/0/strokes", b'{"id": "x", "size": 1e400}', {}, 400, "1e400 is no number"),
+    ("POST", "/api/images/0/undo", b'{"id": "x", "base": 1%s}' % (b"0" * 400), {}, 400, "is no number"),
+    ("POST", "/api/images/0/undo", b'{"id": "x", "id": "y"}', {}, 400, "stands twice"),
+    ("POST", "/api/review", {"key": [1], "done": True}, {}, 404, "nothing to look at"),
 )
 
 
@@ -500,6 +513,38 @@ def test_hostile_requests_are_refused_by_name(served: tuple[Project, Client]) ->
         found, _, data = client.ask(method, path.replace("TOKEN", client.token), body, **headers)
         assert (found, said in json.loads(data)["error"]) == (status, True), (method, path, body, headers, data)
     assert project.revision == 0
+
+
+def test_who_goes_away_in_the_middle_of_a_request_is_no_error(
+    served: tuple[Project, Client], capfd: pytest.CaptureFixture[str]
+) -> None:
+    project, client = served
+    head = f"POST /api/images/0/strokes HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Unetres-Token: {client.token}\r\n"
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        time.sleep(0.1)
+    assert client.ask("GET", "/api/project")[0] == 200
+    time.sleep(0.1)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names that are no text, as on Linux")
+def test_a_picture_whose_name_is_no_text_is_painted_on(tmp_path: Path) -> None:
+    from keras_unetres.painting.exports import FORMS, export_project
+    from keras_unetres.painting.server import _json
+
+    pictures, folder = draw_pictures(tmp_path / "pictures"), tmp_path / "project"
+    os.rename(pictures / "p0.png", os.fsencode(pictures) + b"/caf\xe9.png")
+    make_project(folder, pictures, ("background", "cell"), None, find_pictures(pictures, silent), silent)
+    with Project(folder, silent) as project:
+        said = json.loads(bytes(_json(project.summary()).body))
+        assert [image["name"] for image in said["images"]] == ["caf\udce9.png", "p1.png"]
+        project.stroke(0, stroke(0))
+        project.complete(0, {"complete": True})
+        for form in FORMS:
+            assert export_project(project, form)["images"] == 1
+    with Project(folder, silent) as project:
+        assert project.images[0].complete
 
 
 @pytest.mark.parametrize(

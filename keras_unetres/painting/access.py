@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from unetres_edge.web.access import LOOPBACK, Access, is_loopback
 COOKIE = "unetres"
 HEADER = "x-unetres-token"
 READING = ("GET", "HEAD")
+_HOST = re.compile(r"[A-Za-z0-9._\-:\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Gate:
             fix = "open the address that the server said when it started"
             return Refusal(421, f"this server is not called {host or 'nothing'}", fix)
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place(origin) != host.lower():
             return Refusal(403, f"the request comes from a page of {origin}", "use the page of this server")
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and path != "/":
             return Refusal(403, "the request comes from a page of another site", "use the page of this server")
@@ -93,10 +95,7 @@ class Gate:
         return hmac.compare_digest(text.encode("utf-8", "surrogateescape"), self.token.encode())
 
     def _is_own(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-        except ValueError:
-            return False
+        name = _name(host)
         if is_loopback(name):  # also through a tunnel, whose end has another port
             return True
         if is_loopback(self.host):
@@ -106,6 +105,22 @@ class Gate:
     def _own_names(self) -> set[str]:
         own = urlsplit(Access(self.host).address(80)).hostname or ""
         return {name.lower() for name in (self.host, own, socket.gethostname(), socket.getfqdn(), *self.names)}
+
+
+def _place(origin: str) -> str:
+    """Return host and port of an Origin, "" where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host, "" where more is in it than a name and a port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower() if _HOST.fullmatch(host) else ""
+    except ValueError:
+        return ""
 
 
 def _is_address(name: str) -> bool:

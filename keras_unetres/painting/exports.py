@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from .snapshot import painted_images
 FORMS = ("png", "coco", "labelme", "labelstudio", "geojson", "rois")
 _KEEP_UNKNOWN = ("png", "coco", "labelme")
 _MARK = ".unetres-export"  # of a folder that may be replaced
+_ONE = threading.Lock()  # two pages may ask for one form at a time
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,15 @@ def export_project(project: Project, form: object) -> dict[str, Any]:
     """
     if form not in FORMS:
         raise UsageError("the form is unknown", expected=", ".join(FORMS), found=form)
+    with _ONE:
+        return _export(project, str(form))
+
+
+def _export(project: Project, form: str) -> dict[str, Any]:
     place = make_folder(project.folder / "exports")
-    made, old, final = (place / f".{form}.new", place / f".{form}.old", place / str(form))
+    made, old, final = (place / f".{form}.new", place / f".{form}.old", place / form)
+    if old.is_dir() and not final.exists():  # of a server that was killed between the two
+        os.replace(old, final)
     for left in (made, old):
         shutil.rmtree(left, ignore_errors=True)
     if final.exists() and not (final / _MARK).is_file():
@@ -83,7 +92,7 @@ def export_project(project: Project, form: object) -> dict[str, Any]:
     make_folder(made)
     write_bytes(made / _MARK, b"")
     count = unknown = 0
-    writer = _WRITERS[str(form)](project, made)
+    writer = _WRITERS[form](project, made)
     for image in _images(project):
         _copy(image, made / "images" if form not in ("labelme", "geojson", "rois") else made)
         writer.add(image)

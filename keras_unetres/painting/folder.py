@@ -10,24 +10,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from unetres_edge.errors import DataError, ExistsError, UnetresError, UsageError
-from unetres_edge.files import is_portable, make_folder, name_key, read_bytes, write_bytes, write_json
+from unetres_edge.errors import DataError, ExistsError, UnetresError, UsageError, shortened
+from unetres_edge.files import (
+    is_portable,
+    make_folder,
+    name_key,
+    parse_state,
+    read_bytes,
+    write_bytes,
+    write_json,
+)
 from unetres_edge.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, read_image
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 
 from ..data.declaration import check_names
-from .pictures import pages_of, read_picture
-from .stored import store_pixels
+from ..runs.typed import of_known
+from .pictures import MOST_PIXELS, pages_of, read_picture
+from .stored import is_digest, store_pixels
 
 FOLDER = "painting"
 FILE = "project.json"
@@ -120,14 +129,14 @@ def read_project(folder: Path) -> About:
     """
     path = folder / FOLDER / FILE
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_state(path.read_bytes())
     except FileNotFoundError as error:
         fix = f"unetres annotate PICTURES --out {folder}"
         raise DataError("not a project for painting", file=folder, expected=f"{FOLDER}/{FILE}", fix=fix) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot be read: {error}", file=path, fix="put back a copy of it", kind="project") from error
     try:
-        if values["version"] > VERSION:
+        if type(values["version"]) is int and values["version"] > VERSION:
             raise DataError(
                 "the project is of a later version",
                 file=path,
@@ -135,14 +144,60 @@ def read_project(folder: Path) -> About:
                 found=values["version"],
                 kind="project",
             )
-        return About(
-            str(values["source"]),
-            check_names(tuple(values["classes"]), path),
-            tuple((int(r), int(g), int(b)) for r, g, b in values["colors"]),
-            tuple(Picture(**picture) for picture in values["pictures"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return _about(values, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"a value is wrong: {error}", file=path, fix="put back a copy of it", kind="project") from error
+
+
+def _about(values: Any, path: Path) -> About:
+    """Return what the values of `project.json` say; ValueError, KeyError or TypeError where they cannot be meant."""
+    if values["version"] != VERSION or type(values["source"]) is not str:
+        raise ValueError("version or source")
+    classes, colors = values["classes"], values["colors"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError("classes")
+    if not (isinstance(colors, list) and len(colors) == len(classes) and all(map(_is_color, colors))):
+        raise ValueError("colors")
+    pictures = tuple(map(_picture, values["pictures"]))
+    for what in ([each.name for each in pictures], [name_key(each.stem, "win32") for each in pictures]):
+        if len(set(what)) < len(what):
+            raise ValueError("two pictures have one name")
+    return About(values["source"], check_names(tuple(classes), path), tuple(map(tuple, colors)), pictures)
+
+
+def _is_color(color: Any) -> bool:
+    return isinstance(color, list) and len(color) == 3 and all(type(v) is int and 0 <= v <= 255 for v in color)
+
+
+def _picture(values: Mapping[str, Any]) -> Picture:
+    """Return a picture of `project.json`, whose file lies in `images/` whoever wrote it."""
+    picture = of_known(Picture, values)
+    wrong = [
+        name
+        for name, right in {
+            "name": bool(picture.name) and "\0" not in picture.name and _is_text(picture.name),
+            "file": is_portable(picture.file) and not picture.file.startswith(".") and _is_text(picture.file),
+            "width": picture.width > 0 < picture.height and picture.width * picture.height <= MOST_PIXELS,
+            "channels": 0 < picture.channels < 2**16,
+            "dtype": re.fullmatch("[a-z0-9]{1,16}", picture.dtype) is not None,
+            "size": picture.size >= 0,
+            "sha256": is_digest(picture.sha256),
+            "ground": picture.ground == "" or is_digest(picture.ground),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        raise ValueError(f"{wrong[0]} of the picture {shortened(picture.name, 60)}")
+    return picture
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file can have a name: no halves of characters but those that stand for bytes that are no text."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_classes(names: Sequence[str], file: Path) -> tuple[str, ...]:
@@ -293,7 +348,9 @@ def _free_stem(each: Found, taken: set[str]) -> str:
     ending = path.suffix.removeprefix(".").lower()
     tries = [plain, f"{plain}_{ending}", *(f"{plain}_{number}" for number in range(2, 10_000))]
     for stem in tries:
-        if name_key(stem, "win32") not in taken and is_portable(f"{stem}.png") and len(stem.encode()) <= _LONGEST_STEM:
+        length = len(stem.encode("utf-8", "replace"))
+        fits = length <= _LONGEST_STEM and is_portable(f"{stem}.png") and stem.isprintable()
+        if fits and name_key(stem, "win32") not in taken:
             return stem
     digest = hashlib.sha256(each.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"picture_{digest}"

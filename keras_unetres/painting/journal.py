@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import DataError, FileSystemError
-from unetres_edge.files import write_bytes
+from unetres_edge.files import open_in_place, parse_state, write_bytes
 
 FILE = "journal.jsonl"
 _MARK = ',"crc":"'
@@ -39,7 +39,7 @@ def decode(line: bytes) -> dict[str, Any]:
     if not mark or crc != f'{zlib.crc32(text.encode()):08x}"}}':
         raise ValueError("its checksum is another")
     try:
-        action = json.loads(text + "}")
+        action = parse_state(text + "}")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
     if not isinstance(action, dict):
@@ -63,9 +63,9 @@ class Journal:
         self._lock = threading.Lock()
         self._must_cut = False
         try:
-            if not path.exists():
+            if not os.path.lexists(path):
                 write_bytes(path, b"")
-            self._handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            self._handle = open_in_place(path, os.O_RDWR)
         except OSError as error:
             raise FileSystemError(f"cannot open the journal: {error.strerror or error}", file=path) from error
         try:

@@ -9,21 +9,21 @@ stopped, or whose server was killed, goes on where it was; a failed one says why
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unetres_edge.errors import UnetresError
-from unetres_edge.files import make_folder, write_json
+from unetres_edge.files import make_folder, open_in_place, parse_state, write_json
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..runs import RunFolder
@@ -42,6 +42,7 @@ _PATIENCE = 1.0  # seconds between two looks
 _NICE = 10
 _ROUNDS_KEPT = 2
 _STATE = "learner.json"
+_MOST_ROUNDS = 1_000_000
 
 
 class Learner:
@@ -156,9 +157,14 @@ class Learner:
     def _read(self) -> tuple[int, dict[str, Any]]:
         """Return the number of the last round, and what is known of it."""
         try:
-            known = json.loads((self._folder / _STATE).read_bytes())
-            return int(known["round"]), dict(known)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            known = parse_state((self._folder / _STATE).read_bytes())
+            start = known.get("start")
+            if not _is_sound(known) or not isinstance(start, (str, type(None))):
+                return 0, {}
+            if start:  # of this project, wherever it lies by now
+                known["start"] = str(self._folder / Path(start).parent.name / "run")
+            return known["round"], known
+        except (AttributeError, OSError, ValueError, KeyError, TypeError, RecursionError):
             return 0, {}
 
     def _keep(self, **changes: Any) -> None:
@@ -196,7 +202,7 @@ class Learner:
                 if self._process is None and not self._stopped and not self._ended.is_set() and self._is_time():
                     self._asked = False
                     self._begin()
-            except UnetresError as error:
+            except (OSError, UnetresError) as error:
                 self._reason, self._stopped, self._asked = str(error), True, False
 
     def _is_time(self) -> bool:
@@ -220,7 +226,7 @@ class Learner:
         before = self._known.get("start")
         if before:
             words += ["--start", before]
-        with (folder / "log.txt").open("ab") as log:
+        with os.fdopen(open_in_place(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -304,3 +310,15 @@ class Learner:
             return
         for index in (*unpainted(self._project), *painted_images(self._project)[:MOST_WANTED]):
             self.predictions.want(index, first=False)
+
+
+def _is_sound(known: Mapping[str, Any]) -> bool:
+    """Whether `learner.json` says of the last round what a learner writes."""
+    numbers = (known["round"], *(known.get(name, 0) for name in ("revision", "images", "complete", "begun")))
+    start = known.get("start") or "round-0001/run"
+    return (
+        all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+        and known["round"] <= _MOST_ROUNDS
+        and all(type(known.get(name, False)) is bool for name in ("ended", "flattered"))
+        and re.fullmatch(r"round-\d{4,7}", Path(start).parent.name) is not None
+    )

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import secrets
+import stat
 import threading
 import time
 import warnings
@@ -24,26 +26,27 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from unetres_edge.errors import DataError, FileSystemError, MaskError, UnetresError, UsageError
+from unetres_edge.errors import DataError, FileSystemError, MaskError, UnetresError, UsageError, shortened
 from unetres_edge.files import make_folder, write_bytes
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import find_background, is_background
 
 from ..runs.lock import hold
 from . import raster
-from .canvas import TOOLS, Canvas
+from .canvas import MOST_OBJECTS, TOOLS, Canvas
 from .folder import FOLDER, Picture, read_project
 from .journal import FILE as JOURNAL
 from .journal import Journal
 from .pictures import Pictures, check_level, png, tile_slices
 from .raster import Box
-from .stored import pixel_digest, read_pixels, store_pixels
+from .stored import is_digest, pixel_digest, read_pixels, store_pixels
 
 QUIET = 1.0  # seconds after the last stroke after which a mask is written
 LONGEST = 10.0  # seconds after which it is written, however much is painted
 MOST_CANVASES = 600_000_000  # pixels of canvases that are held
 _MARK = "unetres"  # key of the text in a mask that says what it was written from
 _MAX_ID = 64
+_ACTIONS = ("stroke", "accept", "complete", "undo", "redo")
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -151,7 +154,7 @@ class Project:
     def _follow_all(self) -> None:
         for number, action in enumerate(self._journal.actions, 1):
             name = action.get("image")
-            if name not in self._by_name:
+            if not isinstance(name, str) or name not in self._by_name:
                 raise DataError(
                     f"line {number} of the journal is about an image that the project does not have",
                     file=self.folder / FOLDER / JOURNAL,
@@ -159,6 +162,8 @@ class Project:
                     fix=f"put back {self.folder / FOLDER / 'project.json'}, which lists the images",
                     kind="journal",
                 )
+            if action.get("do") not in _ACTIONS or not isinstance(action.get("id", ""), str):
+                raise self._wrong_line(f"line {number}", f"do: {shortened(action.get('do'), 80)}")
             self.images[self._by_name[name]].follow(action)
         self._journal.actions = []
         self.revision = sum(state.revision for state in self.images)
@@ -262,6 +267,9 @@ class Project:
             about = os.stat(path)
         except OSError as error:
             state.changed = f"the picture is not there: {error.strerror or error}"
+            return state.changed
+        if not stat.S_ISREG(about.st_mode):
+            state.changed = "something else than a file is in the place of the picture"
             return state.changed
         now = (about.st_ino, about.st_size, about.st_mtime_ns)
         if state.stat == now:
@@ -459,7 +467,7 @@ class Project:
         canvas = Canvas(shape, self._ground(state.picture), self._read_pixels)
         held = _Open(canvas, [])
         for revision, action in enumerate(state.actions, 1):
-            box = _do(canvas, action)
+            box = self._replayed(canvas, action)
             held.boxes.append((revision, box))
             if "id" in action:
                 state.answers[action["id"]] = _answer_of(action, box)
@@ -468,6 +476,33 @@ class Project:
             if self._pixels_held() > MOST_CANVASES:
                 del self._canvases[other]
         return held
+
+    def _replayed(self, canvas: Canvas, action: dict[str, Any]) -> Box | None:
+        """Do an action of the journal, whoever wrote it.
+
+        Raises:
+            DataError: it is none, or one of a later version; its line is named by its id.
+        """
+        try:
+            if action["do"] == "stroke":
+                self._checked(action)
+                numbers = [action[name] for name in ("object", "new") if name in action]
+                if not all(type(number) is int and 0 <= number <= MOST_OBJECTS for number in numbers):
+                    raise ValueError(f"objects {shortened(numbers, 60)}")
+            elif action["do"] == "accept":
+                _check_accepted(action, canvas.shape)
+            return _do(canvas, action)
+        except (AssertionError, LookupError, OverflowError, TypeError, ValueError, UsageError) as error:
+            raise self._wrong_line(f"the action {shortened(action.get('id'), 80)}", str(error)) from error
+
+    def _wrong_line(self, what: str, found: str) -> DataError:
+        return DataError(
+            f"{what} of the journal cannot be done",
+            file=self.folder / FOLDER / JOURNAL,
+            found=found or None,
+            fix="put back a copy of the file; or open it with the version that wrote it",
+            kind="journal",
+        )
 
     def _pixels_held(self) -> int:
         return sum(each.canvas.classes.size for each in self._canvases.values())
@@ -679,6 +714,18 @@ def _do(canvas: Canvas, action: Mapping[str, Any]) -> Box | None:
     return canvas.paint(action)
 
 
+def _check_accepted(action: Mapping[str, Any], shape: tuple[int, int]) -> None:
+    """Raise ValueError if an accepted prediction lies elsewhere than on the image, or is named by no digest."""
+    box = action["box"]
+    if not (isinstance(box, list) and len(box) == 4 and all(type(n) is int for n in box)):
+        raise ValueError(f"box {shortened(box, 60)}")
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 <= x1 <= shape[1] and 0 <= y0 <= y1 <= shape[0]):
+        raise ValueError(f"box {box} on {shape[1]} x {shape[0]} px")
+    if not is_digest(action["pixels"]):
+        raise ValueError(f"pixels {shortened(action['pixels'], 60)}")
+
+
 def _answer_of(action: Mapping[str, Any], box: Box | None) -> dict[str, Any]:
     return {"box": None if box is None else list(box), "object": action.get("new", action.get("object", 0))}
 
@@ -724,6 +771,8 @@ def _read_written(path: Path) -> tuple[np.ndarray, int | None] | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():
+            raise OSError("not a file")
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
             words = str(getattr(image, "text", {}).get(_MARK, "")).split()
             values = np.asarray(image)
@@ -735,7 +784,7 @@ def _read_written(path: Path) -> tuple[np.ndarray, int | None] | None:
         raise MaskError(
             "not a mask of class ids", file=path, expected="a grey PNG", fix="remove the file: it is made anew"
         )
-    if len(words) == 4 and words[3] == f"{zlib.crc32(values.tobytes()):08x}" and words[1].isdigit():
+    if len(words) == 4 and words[3] == f"{zlib.crc32(values.tobytes()):08x}" and re.fullmatch("[0-9]{1,15}", words[1]):
         return values, int(words[1])
     if values.max(initial=0) > IGNORE:
         return values.astype(np.int32), None

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.errors import DataError, UsageError
-from unetres_edge.files import read_bytes, write_json
+from unetres_edge.errors import DataError, UsageError, shortened
+from unetres_edge.files import parse_state, read_bytes, write_json
 
 from ..data.kinds import KINDS
 from ..runs.lock import hold
@@ -50,6 +50,17 @@ class Place:
     says: str
     fix: str = ""
     done: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no report says, whoever wrote it."""
+        texts = (self.image, self.kind, self.says, self.fix)
+        if not all(isinstance(text, str) for text in texts) or type(self.done) is not bool:
+            raise ValueError("a place to look at has a value of another kind")
+        box = self.box
+        if box is not None and not (
+            isinstance(box, tuple) and len(box) == 4 and all(type(n) is int and abs(n) < 2**31 for n in box)
+        ):
+            raise ValueError(f"the box of a place to look at is {shortened(box, 60)}")
 
     @property
     def key(self) -> str:
@@ -96,9 +107,9 @@ def read_reports(folder: Path, files: Iterable[Path]) -> list[Place]:
     found: list[Place] = []
     for file in files:
         try:
-            report = json.loads(read_bytes(file, "report"))
+            report = parse_state(read_bytes(file, "report"))
             places = _suspects(report, names) if "images" in report else _findings(report, names, {})
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             fix = f"unetres suspects DATA --json {file}; or unetres check DATA --json {file}"
             raise DataError("no report to look through", file=file, found=str(error) or None, fix=fix) from error
         if places and not any(place.image for place in places):
@@ -110,7 +121,8 @@ def read_reports(folder: Path, files: Iterable[Path]) -> list[Place]:
 def _suspects(report: Mapping[str, Any], names: _Names) -> list[Place]:
     made = []
     for row in [row for row in report["images"] if row["score"] >= LEAST_SCORE][:MOST_SUSPECTS]:
-        box = row["box"] and (row["box"][1], row["box"][0], row["box"][3], row["box"][2])  # rows come first there
+        top, left, bottom, right = row["box"] or (0,) * 4
+        box = row["box"] and (left, top, right, bottom)
         says = f"mask: {row['given']}; a network that was not trained on it: {row['answered']}"
         says = says if box else "the mask fits the image worse than others do"
         image = names.find(f"{row['part']}/{row['image']}", row["image"])
@@ -214,10 +226,11 @@ def _read(folder: Path) -> list[Place]:
     if not is_project(folder) or not file.is_file():
         return []
     try:
-        values = json.loads(read_bytes(file, "list"))
-        if values["version"] > VERSION or any(set(row) != _KEYS for row in values["places"]):
+        values = parse_state(read_bytes(file, "list"))
+        version, places = values["version"], values["places"]
+        if type(version) is not int or version > VERSION or any(set(row) != _KEYS for row in places):
             raise ValueError("of a later version")
-        return [Place(**{**row, "box": row["box"] and tuple(row["box"])}) for row in values["places"]]
+        return [Place(**{**row, "box": row["box"] and tuple(row["box"])}) for row in places]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         fix = "remove the file, and name the reports again with --review"
         raise DataError(f"cannot be read: {error}", file=file, fix=fix, kind="project") from error

@@ -17,20 +17,22 @@ from typing import Any
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
+from unetres_edge.files import parse_state
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.web.server import HEADERS as RUN_HEADERS  # with a camera, threads and WebAssembly
 
-from .access import Gate
+from .access import Gate, Refusal
 from .project import Project
 from .raster import Box
 
 MOST_BYTES = 4 << 20  # of a request
+MOST_LETTERS = 1000  # of the path of an address
 KEEP_ALIVE = 15.0  # seconds between two comments in a stream of events
 MOST_EVENTS = 1000  # that wait for a page; one that is further behind reads the project anew
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -104,8 +106,10 @@ class _Guard:
         headers["host"] = hosts[0] if len(hosts) == 1 else ""
         query = dict(request.query_params)
         refusal = self._gate.refused(request.method, headers, request.cookies, query, scope["path"])
+        if refusal is None and len(scope["path"]) > MOST_LETTERS:
+            refusal = Refusal(414, "the address is too long", "open the page at /")
         if refusal is not None:
-            answer = JSONResponse({"error": refusal.error, "fix": refusal.fix}, refusal.status)
+            answer = _json({"error": refusal.error, "fix": refusal.fix}, refusal.status)
             await answer(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)
@@ -166,7 +170,7 @@ class _Server:
                 "learner": {"state": "none"} if learner is None else learner.state(),
             }
 
-        return JSONResponse(await run_in_threadpool(about))
+        return _json(await run_in_threadpool(about))
 
     async def _levels(self, request: Request) -> Response:
         """Say the usual contrast of each channel."""
@@ -174,7 +178,7 @@ class _Server:
         def limits() -> list[tuple[float, float]]:
             return self._project.pictures.limits(self._project.picture_file(request.path_params["index"]))
 
-        return JSONResponse({"limits": await run_in_threadpool(limits)})
+        return _json({"limits": await run_in_threadpool(limits)})
 
     async def _tile(self, request: Request) -> Response:
         values, where = request.query_params, request.path_params
@@ -213,7 +217,7 @@ class _Server:
     def _acts(self, act: Callable[[int, Mapping[str, Any]], dict[str, Any]]) -> Handler:
         async def handle(request: Request) -> Response:
             values = await _body(request)
-            return JSONResponse(await run_in_threadpool(act, request.path_params["index"], values))
+            return _json(await run_in_threadpool(act, request.path_params["index"], values))
 
         return handle
 
@@ -238,7 +242,7 @@ class _Server:
         learner = self._helpers.learner
         if learner is None:
             raise UsageError("this server trains no network", kind="no-answer")
-        return JSONResponse(await run_in_threadpool(learner.state))
+        return _json(await run_in_threadpool(learner.state))
 
     async def _steer_learner(self, request: Request) -> Response:
         learner, values = self._helpers.learner, await _body(request)
@@ -247,22 +251,22 @@ class _Server:
         do = {"start": learner.start, "stop": learner.stop}.get(str(values.get("do")))
         if do is None:
             raise UsageError("do is wrong", expected="start or stop", found=values.get("do"))
-        return JSONResponse(await run_in_threadpool(do))
+        return _json(await run_in_threadpool(do))
 
     async def _next(self, request: Request) -> Response:
         if self._helpers.order is None:
             raise UsageError("this server knows no order", kind="no-answer")
-        return JSONResponse(await run_in_threadpool(self._helpers.order))
+        return _json(await run_in_threadpool(self._helpers.order))
 
     async def _export(self, request: Request) -> Response:
         values = await _body(request)
         if self._helpers.export is None:
             raise UsageError("this server exports nothing", kind="no-answer")
-        return JSONResponse(await run_in_threadpool(self._helpers.export, values.get("form")))
+        return _json(await run_in_threadpool(self._helpers.export, values.get("form")))
 
     async def _review(self, request: Request) -> Response:
         review = self._helpers.review
-        return JSONResponse([] if review is None else await run_in_threadpool(review.rows))
+        return _json([] if review is None else await run_in_threadpool(review.rows))
 
     async def _mark(self, request: Request) -> Response:
         values = await _body(request)
@@ -270,7 +274,7 @@ class _Server:
             raise UsageError("there is nothing to look at", kind="no-answer")
         row = await run_in_threadpool(self._helpers.review.mark, values)
         self._project.tell({"review": row})
-        return JSONResponse(row)
+        return _json(row)
 
     async def _run(self, request: Request) -> Response:
         """Return a file of the page that runs the exported network in the browser: the runtime's own page."""
@@ -335,6 +339,8 @@ def as_shown(
         UsageError: another class is suggested there by now, or `within` is no box.
     """
     predicted, within = values.get("predicted"), values.get("within")
+    if predicted is not None and type(predicted) is not int:
+        raise UsageError("predicted is wrong", expected="a class", found=predicted)
     if predicted is not None and not np.isin(classes, (predicted, IGNORE)).all():
         raise UsageError(
             "the suggestion has changed meanwhile", fix="look again, and accept what is there", kind="busy"
@@ -380,12 +386,14 @@ def _answering(handler: Handler) -> Handler:
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
+        except ClientDisconnect:  # who asked is gone
+            return Response(status_code=400)
         except UnetresError as error:
             status = _STATUS.get(error.kind) or _status_of(error)
             said = error.message if error.found is None else f"{error.message}: found {error.found}"
             said = said if error.expected is None else f"{said}; expected {error.expected}"
             values = {"error": said, "fix": error.fix or "", "kind": error.kind, "file": error.file or ""}
-            return JSONResponse(values, status)
+            return _json(values, status)
 
     return handle
 
@@ -399,7 +407,7 @@ def _status_of(error: UnetresError) -> int:
 async def _refuse_unknown(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
     said = f"no such address: {request.method} {request.url.path}"
-    return JSONResponse({"error": said, "fix": "open the page at /"}, status)
+    return _json({"error": said, "fix": "open the page at /"}, status)
 
 
 async def _body(request: Request) -> Mapping[str, Any]:
@@ -417,7 +425,7 @@ async def _body(request: Request) -> Mapping[str, Any]:
         if len(data) > MOST_BYTES:
             raise UsageError("the request is too large", expected=f"at most {MOST_BYTES} bytes")
     try:
-        values = json.loads(bytes(data), parse_constant=_refuse_constant)
+        values = parse_state(bytes(data))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the request is no JSON: {error}") from error
     if not isinstance(values, dict):
@@ -425,8 +433,9 @@ async def _body(request: Request) -> Mapping[str, Any]:
     return values
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def _json(values: Any, status: int = 200) -> Response:
+    """Return an answer in JSON, in ASCII: names of files may hold bytes that are no text."""
+    return Response(json.dumps(values, allow_nan=False).encode(), status, media_type="application/json")
 
 
 def _numbers(text: str, name: str, whole: bool = False) -> list[float]:
@@ -437,7 +446,7 @@ def _numbers(text: str, name: str, whole: bool = False) -> list[float]:
     """
     try:
         numbers = [float(int(part) if whole else float(part)) for part in text.split(",") if part]
-    except ValueError:
+    except (OverflowError, ValueError):
         numbers = [math.nan]
     if len(numbers) > 16 or not np.isfinite(numbers).all():
         raise UsageError(f"{name} is wrong", expected="numbers with commas between them", found=text)

@@ -16,6 +16,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from unetres_edge.errors import FileSystemError
+from unetres_edge.files import open_in_place
+
 from .folder import FOLDER
 
 FILE = "server.json"
@@ -44,7 +47,7 @@ def read_start(folder: Path, host: str) -> Start | None:
         host: that the next server listens on.
     """
     try:
-        with (folder / FOLDER / FILE).open("rb") as file:
+        with os.fdopen(open_in_place(folder / FOLDER / FILE, os.O_RDONLY), "rb") as file:
             about = os.fstat(file.fileno())
             if os.name == "posix" and (about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077):
                 return None
@@ -52,7 +55,7 @@ def read_start(folder: Path, host: str) -> Start | None:
         port, token = values["port"], values["token"]
         fits = values["of"] == _mark(folder, host) and type(port) is int and 0 < port < 2**16
         return Start(port, token) if fits and type(token) is str and len(token) >= _FEWEST_LETTERS else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, FileSystemError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

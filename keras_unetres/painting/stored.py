@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def pixel_digest(classes: np.ndarray, objects: np.ndarray | None) -> str:
     if objects is not None:
         digest.update(np.ascontiguousarray(objects, np.uint16).astype("<u2").tobytes())
     return digest.hexdigest()
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a digest, and so the name of no other place."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def store_pixels(painting: Path, classes: np.ndarray, objects: np.ndarray | None) -> str:

@@ -18,6 +18,7 @@ from ..choices.tasks import SEGMENT, TASK_TRAITS
 from ..data.declaration import Reading
 from ..settings import TrainSettings
 from .plan import Plan
+from .typed import of_known
 
 SCHEMA = 1
 QUANTIZE_AWARE, PRUNE, CLUSTER = "quantize_aware", "prune", "cluster"
@@ -256,7 +257,7 @@ class RunInfo:
             model=_model(top.section("model")),
             classes=_classes(top.section("classes"), reading.get("ignore", (int, type(None)), None) is not None),
             preprocessing=top.section("preprocessing").made(lambda section: Preprocessing.from_dict(dict(section))),
-            reading=reading.made(lambda section: _of_known(Reading, section)),
+            reading=reading.made(lambda section: of_known(Reading, section)),
             data=_data(top.section("data")),
             settings=top.get("settings", dict),
             augment=top.one_of("augment", tuple(AUGMENTATIONS), "none"),
@@ -266,7 +267,7 @@ class RunInfo:
             versions=top.get("versions", dict, {}),
             speed=top.optional("speed", Speed),
             compress=tuple(
-                step.made(lambda section: _of_known(Compression, section)) for step in top.sections("compress")
+                step.made(lambda section: of_known(Compression, section)) for step in top.sections("compress")
             ),
             source=top.get("source", (str, type(None)), None),
             compilation=top.optional("compilation", Compilation) or Compilation(),
@@ -322,7 +323,7 @@ class _Section:
         """Return a dataclass of numbers and words, or None where there is none."""
         if self._values.get(key) is None:
             return None
-        return self.section(key).made(lambda section: _of_known(kind, section))
+        return self.section(key).made(lambda section: of_known(kind, section))
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
@@ -353,30 +354,8 @@ class _Section:
         )
 
 
-def _of_known(kind: type[T], section: Mapping[str, Any]) -> T:
-    """Return a dataclass of those values that it has fields for, after checking that they are of the fields' types."""
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    values = {name: value for name, value in section.items() if name in known}
-    for name, value in values.items():
-        kinds = _KINDS.get(str(known[name].type))
-        if kinds is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            raise TypeError(f"{name} is {value!r}, not {known[name].type}")
-    return kind(**values)
-
-
 _MOST_SEED = 2**63 - 1
 _LARGEST = 1 << 16  # of the numbers that a network is made from
-_NONE = type(None)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "bool": (bool,),
-    "bool | None": (bool, _NONE),
-    "float": (int, float),
-    "float | None": (int, float, _NONE),
-    "int": (int,),
-    "int | None": (int, _NONE),
-    "str": (str,),
-    "str | None": (str, _NONE),
-}
 
 
 def _model(part: _Section) -> ModelInfo:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from unetres_edge.errors import FileSystemError, RunFolderError
+from unetres_edge.files import open_in_place
 
 FILE = ".lock"
 BEAT = 15.0  # seconds between two touches of a lock on a disk without locks
@@ -74,7 +75,7 @@ def _take(path: Path) -> int | None:
         except FileExistsError:
             created = False
             try:
-                handle = os.open(path, os.O_RDWR)
+                handle = open_in_place(path, os.O_RDWR)
             except FileNotFoundError:
                 continue
         try:

@@ -122,8 +122,8 @@ class Search:
                 raise ValueError("names that are not those of its candidates")
             if values["level"] not in SEARCHES[1:]:
                 raise ValueError(f"the level {values['level']!r}")
-            texts = (values["fingerprint"], values["data"] or "")
-            if not all(isinstance(text, str) for text in texts) or not isinstance(values["plan"], dict):
+            texts = (values["fingerprint"], "" if values["data"] is None else values["data"])
+            if not all(isinstance(text, str) for text in texts) or not _is_plan(values["plan"]):
                 raise ValueError("a value of another kind")
             return cls(
                 level=values["level"],
@@ -141,6 +141,12 @@ class Search:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else error
             raise RunFolderError(f"search.json is damaged: {said}", file=file, fix="train anew") from error
+
+
+def _is_plan(values: Any) -> bool:
+    """Whether `plan.json` could hold these values."""
+    rows = values.get("decisions") if isinstance(values, dict) else None
+    return isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get("setting"), str) for row in rows)
 
 
 def _tried(row: Mapping[str, Any]) -> Tried:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,8 +9,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
 
+from jinja2 import TemplateError
+
 from unetres_edge.errors import ReceiptError
-from unetres_edge.files import read_bytes
+from unetres_edge.files import parse_state, read_bytes
 from unetres_edge.model.card import default_colors
 from unetres_edge.results.draw import Color
 
@@ -282,12 +283,30 @@ def read_receipt(path: str | os.PathLike[str]) -> Receipt:
     """
     json_file = Path(path) if Path(path).suffix == ".json" else receipt_files(path)[0]
     try:
-        values = json.loads(read_bytes(json_file, "receipt"))
+        values = parse_state(read_bytes(json_file, "receipt"))
     except (RecursionError, ValueError) as error:
         raise ReceiptError("the receipt is not JSON", file=json_file) from error
-    receipt = Receipt.from_dict(values, file=json_file)
+    receipt = _read(values, json_file)
     model = json_file.with_name(receipt.file.name)
     return replace(receipt, path=model) if model.is_file() else receipt
+
+
+def _read(values: Any, file: Path) -> Receipt:
+    """Return a receipt of which a page can be made.
+
+    Raises:
+        ReceiptError: it is none, or values deep in it are of another form.
+    """
+    try:
+        receipt = Receipt.from_dict(values, file=file)
+        if Path(receipt.file.name).name != receipt.file.name:
+            raise ValueError("its file has a name that leads elsewhere")
+        receipt.page()
+    except (ArithmeticError, LookupError, TypeError, ValueError, TemplateError) as error:
+        raise ReceiptError(
+            f"the receipt has a value of another form: {error}", file=file, fix="export the file again"
+        ) from error
+    return receipt
 
 
 def receipt_files(out: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..painting.project import Project
 
 EXPORTS, SITE = "exports", "site"  # folders of a project
+_ONE = threading.Lock()  # two pages may ask for a file at a time
 MOST_SAMPLE = 4_000_000  # px of the picture that the page offers to try
 _EXTRA = "pip install 'keras-unetres[annotate]'"
 
@@ -133,6 +135,11 @@ def export_form(project: Project, form: object, learner: Learner | None) -> dict
         if form not in FORMS:
             raise UsageError("the form is unknown", expected=", ".join((*FORMS, "tflite")), found=form)
         return export_project(project, form)
+    with _ONE:
+        return _export_file(project, learner)
+
+
+def _export_file(project: Project, learner: Learner | None) -> dict[str, Any]:
     run = None if learner is None else learner.finished_run()
     if run is None:
         raise UsageError("no network is trained yet", fix="paint more, and start the training", kind="no-answer")

@@ -21,7 +21,7 @@ import numpy as np
 
 from unetres_edge import Card
 from unetres_edge.errors import RunFolderError, UsageError
-from unetres_edge.files import make_folder, parse_json, write_json, write_report
+from unetres_edge.files import make_folder, parse_state, write_json, write_report
 from unetres_edge.results.result import Result
 from unetres_edge.terminal import counted
 
@@ -142,7 +142,9 @@ def _read(folder: Path) -> tuple[int, TrainSettings, list[int]]:
     """Return how many folds there are, the settings that were given, and which folds are trained."""
     path = folder / _FILE
     try:
-        values = parse_json(path.read_bytes())
+        values = parse_state(path.read_bytes())
+        if values["schema"] != _SCHEMA:
+            raise ValueError(f"schema {values['schema']!r}, and {_SCHEMA} is known")
         folds, done = values["folds"], values["done"]
         numbers = type(folds) is int and isinstance(done, list) and all(type(number) is int for number in done)
         if not numbers or not 2 <= folds <= _MOST:

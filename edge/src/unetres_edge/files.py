@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -161,12 +162,57 @@ def parse_json(data: bytes | str) -> Any:
     return json.loads(data, object_pairs_hook=_object)
 
 
+def parse_state(data: bytes | str) -> Any:
+    """Return the value of a JSON text that a command wrote for itself.
+
+    Raises:
+        ValueError, RecursionError: as `parse_json`; or a number is none, or beyond what 64 bits hold.
+    """
+    return json.loads(
+        data, object_pairs_hook=_object, parse_constant=_refuse, parse_float=_parse_float, parse_int=_parse_int
+    )
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word[:40]} is no number of a file like this")
+
+
+def _parse_float(word: str) -> float:
+    value = float(word)
+    return value if math.isfinite(value) else _refuse(word)
+
+
+def _parse_int(word: str) -> int:
+    if len(word) > 20 or not -(2**63) <= int(word) < 2**64:
+        _refuse(word)
+    return int(word)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {name[:100]!r} stands twice")
     return values
+
+
+def open_in_place(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
+    """Open a file that is written or read where it stands; return its handle.
+
+    A link there may lead to a file that is none of ours, and a pipe may have no other end.
+
+    Raises:
+        OSError: it cannot be opened; FileNotFoundError and FileExistsError as of `os.open`.
+        FileSystemError: a link, or no ordinary file, is in its place.
+    """
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    if os.path.islink(path):
+        raise FileSystemError("a link is in the place of a file of ours", file=path, fix="remove the link")
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), mode)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise FileSystemError("no ordinary file is in the place of one of ours", file=path, fix="remove it")
+    return handle
 
 
 def read_bytes(path: str | os.PathLike[str], what: str = "file") -> bytes:

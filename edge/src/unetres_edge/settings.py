@@ -196,13 +196,20 @@ class Option:
         is_text = self.kind.item is str
         if not right[self.kind.item] or is_truth != (self.kind.item is bool) or isinstance(item, str) != is_text:
             raise self._error(whole)
-        if self.kind.item in (int, float) and not (math.isfinite(item) and _within(item, setting)):
+        if self.kind.item in (int, float) and not (_is_finite(item) and _within(item, setting)):
             raise self._error(whole)
         if setting.check is not None:
             setting.check(item)
 
     def _error(self, value: Any) -> UsageError:
         return UsageError(f"{self.word} is wrong", expected=self.expected, found="nothing" if value is None else value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _within(value: float, setting: Setting) -> bool:

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import ModelError
-from ..files import read_bytes, write_json
+from ..files import parse_state, read_bytes, write_json
 from .graph import Op
 
 SCHEMA = 1
@@ -62,7 +60,7 @@ class Profile:
             ModelError: it is no profile, or one of another schema.
         """
         try:
-            return cls.from_values(json.loads(read_bytes(path, "profile")))
+            return cls.from_values(parse_state(read_bytes(path, "profile")))
         except (ValueError, RecursionError) as error:
             raise ModelError(f"not a profile of a device: {error}", file=path) from error
         except ModelError as error:
@@ -127,10 +125,7 @@ def _is_load(values: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and 0 <= value <= _MOST * 1e3
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MOST * 1e3  # False of NaN
     )
 
 

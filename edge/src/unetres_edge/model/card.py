@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CardMissingError, ModelDamagedError, ModelError
+from ..files import parse_state
 from ..images.preprocessing import Preprocessing
 from .background import find_background
 from .calibration import Calibration
@@ -195,7 +196,7 @@ class Card:
             ModelError: not JSON, a newer schema, or fields that are missing or wrong.
         """
         try:
-            values = json.loads(text)
+            values = parse_state(text)
             if values["schema"] != SCHEMA:
                 raise ModelError(
                     "card is of another schema", expected=SCHEMA, found=values["schema"], fix="update unetres-edge"

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engines.engine import Engine
 from ..errors import ModelError
+from ..files import parse_state
 from .card import Card
 
 SELFTEST_NAME = "KERAS_UNETRES_SELFTEST"
@@ -56,13 +57,13 @@ class SelfTest:
         """
         try:
             head, _, packed = data.partition(b"\n")
-            values = json.loads(head)
+            values = parse_state(head)
             if values["schema"] != _SCHEMA:
                 raise ModelError("self-test is of another schema", expected=_SCHEMA, found=values["schema"])
             raw = zlib.decompressobj().decompress(packed, _MOST)
             labels = np.frombuffer(raw, np.uint8).reshape(values["shape"])
             return cls(int(values["seed"]), labels, float(values["least_equal"]))
-        except (KeyError, TypeError, ValueError, RecursionError, zlib.error) as error:
+        except (KeyError, OverflowError, TypeError, ValueError, RecursionError, zlib.error) as error:
             raise ModelError(f"self-test is not readable: {type(error).__name__}: {error}") from error
 
 
