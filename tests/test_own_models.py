@@ -631,3 +631,116 @@ def test_one_sigmoid_channel_is_compared_as_two_classes() -> None:
     head.set_weights([np.float32([0, 0, 0, 4, -4, 0]).reshape(1, 1, 6, 1), np.zeros(1, np.float32)])
     with pytest.raises(ConversionError, match="the quantized network answers otherwise"):
         ku.quantize_aware(model, seen())
+
+
+def quantized_labels(model: keras.Model) -> float:
+    """Return the share of labels that the quantized network gives as the float one does, on other pictures."""
+    images = PRE.normalise(pictures(6, seed=99))
+    expected, found = (np.asarray(each(images)) for each in (model, ku.quantize_aware(model, seen())))
+    if expected.shape[-1] == 1:
+        return float(np.mean((expected > 0.5) == (found > 0.5)))
+    return float(np.mean(expected.argmax(-1) == found.argmax(-1)))
+
+
+def test_a_hard_sigmoid_at_the_end_is_one_of_probabilities_when_quantized_too() -> None:
+    keras.utils.set_random_seed(2)
+    model = functional(lambda image: body(image, 1, activation="hard_sigmoid"))
+    assert quantized_labels(model) > 0.97
+    form = inference_form(ku.quantize_aware(model, seen(), preprocessing=PRE))
+    assert form.binary and form.model.output_shape[-1] == 2
+
+
+MOVED = {
+    "reshaped": lambda x: layers.Reshape((32, 32, 3))(layers.Activation("softmax")(layers.Reshape((32 * 32, 3))(x))),
+    "cropped": lambda x: layers.Cropping2D(2)(layers.ZeroPadding2D(2)(layers.Softmax()(x))),
+    "cropped at once": lambda x: layers.Cropping2D(2)(layers.Softmax()(layers.ZeroPadding2D(2)(x))),
+    "enlarged": lambda x: layers.UpSampling2D(2)(layers.Softmax()(layers.MaxPooling2D()(x))),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_softmax_before_pixels_are_moved_is_left_out(name: str) -> None:
+    keras.utils.set_random_seed(2)
+    model = functional(lambda image: MOVED[name](body(image)))
+    form = inference_form(model)
+    assert form.activation == ("none" if name == "cropped" else "softmax")
+    scores, expected = (np.asarray(each(seen(2))) for each in (form.model, model))
+    if form.activation == "softmax":
+        assert scores.min() < 0
+        scores = np.asarray(keras.ops.softmax(scores))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_one_sigmoid_channel_without_its_axis_is_taken(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    for squeeze in (lambda x: keras.ops.squeeze(x, -1), layers.Reshape((32, 32))):
+        model = functional(lambda image, end=squeeze: end(body(image, 1, activation="sigmoid")))
+        assert exported(model, tmp_path, recipe="float32", calibration=None).agreement > 0.999
+        expected = np.asarray(model(PRE.normalise(pictures(6, seed=99)))) > 0.5
+        with Segmenter(tmp_path / "m.tflite") as segmenter:
+            found = [segmenter.segment(each).class_map for each in pictures(6, seed=99)]
+        assert np.mean(found == expected.astype(np.uint8)) > 0.999
+
+
+def test_functions_of_numbers_and_means_over_maps_are_quantized() -> None:
+    keras.utils.set_random_seed(2)
+    spread = np.linspace(0.5, 1.5, 6, dtype=np.float32)
+
+    def made(image: Any) -> Any:
+        x = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+        gate = keras.ops.sigmoid(layers.Conv2D(6, 1)(keras.ops.mean(x, axis=(1, 2), keepdims=True)))
+        x = (x * gate) * spread + spread.reshape(1, 1, 1, -1)
+        return -layers.Conv2D(3, 1)(x / np.float32(2) - spread.astype(np.float64))
+
+    model = functional(made)
+    assert quantized_labels(model) > 0.97
+    assert not any(type(each).__name__ == "Negative" for each in inference_form(model).model.operations)
+
+
+@pytest.mark.parametrize("end", ["one linear channel", "flattened in another order"])
+def test_what_no_file_takes_as_scores_is_said_before_training(end: str) -> None:
+    def made(image: Any) -> Any:
+        if end == "one linear channel":
+            return body(image, 1)
+        return layers.Permute((2, 1))(layers.Reshape((3, 32 * 32))(body(image)))
+
+    with pytest.warns(UserWarning, match="not exported as scores of classes"):
+        ku.quantize_aware(functional(made), seen())
+
+
+def test_a_map_in_another_order_is_refused_with_the_line_that_mends_it(tmp_path: Path) -> None:
+    model = functional(lambda x: layers.Permute((2, 1))(layers.Reshape((3, 32 * 32))(body(x))))
+    with pytest.raises(ConversionError) as refused:
+        exported(model, tmp_path, recipe="float32", calibration=None)
+    assert refused.value.fix is not None and "leave out Reshape and Permute" in refused.value.fix
+
+
+class StochasticDepth(layers.Layer):
+    """Drops a branch in training, as tutorials write it; without a weight."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return x * keras.ops.floor(0.8 + keras.random.uniform((keras.ops.shape(x)[0], 1, 1, 1))) if training else x
+
+
+class Clips(layers.Layer):
+    """Does something at inference, too, if rarely."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return keras.ops.clip(x, -500, 500)
+
+
+def test_what_computes_in_training_alone_is_left_out_of_the_quantized_network() -> None:
+    keras.utils.set_random_seed(2)
+
+    def made(image: Any) -> Any:
+        augment = keras.Sequential(
+            [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1)]
+        )
+        x = layers.RandomContrast(0.2)(augment(image))
+        return body(layers.Add()([x, StochasticDepth()(layers.Conv2D(3, 3, padding="same")(x))]))
+
+    model = functional(made)
+    assert quantized_labels(model) > 0.9
+    assert not any("Random" in type(each).__name__ for each in ku.quantize_aware(model, seen()).layers)
+    with pytest.raises(UsageError, match="Clips"):
+        ku.quantize_aware(functional(lambda image: body(Clips()(image))), seen())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
+
+from unetres_edge.errors import ConversionError
 
 
 def can_be_asked(model: Any) -> bool:
@@ -16,8 +19,19 @@ def can_be_asked(model: Any) -> bool:
     return len(outputs) == 1 and inputs[0].shape[0] in (None, 1)
 
 
-def labels_of(answer: Any) -> np.ndarray:
-    """Return the labels (N, ...) of a model's answer: of scores (N, ..., classes), or of one sigmoid channel."""
+def labels_of(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the labels (N, ...) of a model's answer: of scores, or of one sigmoid channel.
+
+    Args:
+        answer: (N, ..., classes) in any shape of so many numbers, or a list or dictionary of one such.
+        shape: of the labels of one image.
+
+    Raises:
+        ConversionError: it has another number of labels.
+    """
     (scores,) = keras.tree.flatten(answer)
     values = np.asarray(keras.ops.convert_to_numpy(scores), np.float32)
+    if values[0].size % math.prod(shape):
+        raise ConversionError("the model answers in another shape", expected=shape, found=values.shape[1:])
+    values = values.reshape(len(values), *shape, -1)
     return (values[..., 0] > 0.5).astype(np.int64) if values.shape[-1] == 1 else values.argmax(-1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -50,13 +51,14 @@ def _concatenate(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | Non
 
 
 def _merge(
-    layer: type[layers.Layer], scaled: Callable[[float, bool], tuple[float, float]]
+    layer: type[layers.Layer], scaled: Callable[[Any, bool], tuple[Any, Any]]
 ) -> Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]:
     """Return how a function of two becomes a layer.
 
     Args:
         layer: layer of two tensors.
-        scaled: (number, whether it comes first) -> the scale and offset that do the same to the other, a tensor.
+        scaled: (number or one a channel, whether it comes first) -> the scale and offset that do the same to the other,
+            a tensor.
     """
 
     def make(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
@@ -65,19 +67,42 @@ def _merge(
         tensors = [isinstance(each, keras.KerasTensor) for each in args]
         if all(tensors):
             return (layer(), list(args)) if args[0].shape == args[1].shape or layer is layers.Multiply else None
-        number, first = (args[0], True) if tensors[1] else (args[1], False)
-        if not isinstance(number, (int, float)):
+        first = tensors[1]
+        tensor, number = (args[1], _number(args[0], args[1])) if first else (args[0], _number(args[1], args[0]))
+        if number is None:
             return None
-        scale, offset = scaled(float(number), first)
-        tensor = args[1] if first else args[0]
+        scale, offset = (np.asarray(each).tolist() for each in scaled(number, first))
         return layers.Rescaling(scale, offset), tensor
 
     return make
 
 
+def _number(value: Any, tensor: Any) -> np.ndarray | None:
+    """Return a constant () or (C,) that goes with the channels of a tensor, or None of anything else."""
+    if not isinstance(value, (int, float, np.generic, np.ndarray)):
+        return None
+    found = np.asarray(value, np.float64)
+    if found.size == 1 and found.ndim <= len(tensor.shape):
+        return found.reshape(())
+    return found.ravel() if found.shape[-1:] == (found.size,) == (tensor.shape[-1],) else None
+
+
 def _divide(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
-    numbers = len(args) == 2 and isinstance(args[0], keras.KerasTensor) and isinstance(args[1], (int, float))
-    return (layers.Rescaling(1 / args[1]), args[0]) if numbers and args[1] else None
+    if len(args) != 2 or not isinstance(args[0], keras.KerasTensor):
+        return None
+    number = _number(args[1], args[0])
+    return None if number is None or not number.all() else (layers.Rescaling((1 / number).tolist()), args[0])
+
+
+def _negative(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    return layers.Rescaling(-1.0), args[0]
+
+
+def _mean(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    """Return the mean over a map, as squeeze-and-excite takes it."""
+    axes = (operation.axis,) if isinstance(operation.axis, int) else tuple(operation.axis or ())
+    pooled = len(args[0].shape) == 4 and sorted(axis % 4 for axis in axes) == [1, 2]
+    return (layers.GlobalAveragePooling2D(keepdims=operation.keepdims), args[0]) if pooled else None
 
 
 _LAYERS: dict[str, Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]] = {
@@ -89,7 +114,9 @@ _LAYERS: dict[str, Callable[[Any, tuple[Any, ...]], tuple[Any, Any] | None]] = {
     "HardSigmoid": _activation("hard_sigmoid"),
     "HardSilu": _activation("hard_silu"),
     "LeakyRelu": _leaky,
+    "Mean": _mean,
     "Multiply": _merge(layers.Multiply, lambda number, first: (number, 0.0)),
+    "Negative": _negative,
     "Relu": _activation("relu"),
     "Relu6": _activation("relu6"),
     "Sigmoid": _activation("sigmoid"),

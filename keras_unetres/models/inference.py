@@ -7,6 +7,7 @@ at inference is kept; how they were trained is not.
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,9 +25,13 @@ from .functions import as_layer
 from .graph import Background, OneMinus, ordered_nodes
 from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
 
+_SIDE = 16  # px, of a tensor of any size
 _MOST_LEVELS = 8  # of the user's own models within models
 _ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # of layers and of functions of keras.ops
+_WITHOUT_INT8 = ("Negative",)  # functions that the converter leaves in float32, and whose layer it does not
 _PASS = (layers.Identity, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.ActivityRegularization)
+_REGULARISES = (*_PASS, layers.AlphaDropout, layers.GaussianDropout)
+_PROBES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-1e4, 1e4))  # ranges of tensors
 _MOVES = (layers.UpSampling2D, layers.Resizing, layers.Reshape, layers.Cropping2D, layers.ZeroPadding2D)
 _WITH_KERNEL = (
     *(layers.Conv2D, layers.Conv2DTranspose, layers.Dense),
@@ -263,7 +268,7 @@ def _must_be_rebuilt(graph: Any) -> bool:
     if source.dtype != "float32" or source.shape[0] not in (None, 1):
         return True
     for operation in graph.operations:
-        if find_graph(operation) is not None:
+        if find_graph(operation) is not None or type(operation).__name__ in _WITHOUT_INT8:
             return True
         if isinstance(operation, layers.Layer) and operation.compute_dtype not in ("float32", None):
             return True
@@ -274,8 +279,29 @@ def _has_functions(graph: Any) -> bool:
     """Whether a graph has functions in the place of layers, or layers without weights that are used more than once."""
     uses = Counter(id(operation) for operation, _, _ in ordered_nodes(graph))
     return any(
-        not isinstance(each, layers.Layer) or (uses[id(each)] > 1 and not each.weights) for each in graph.operations
+        not isinstance(each, layers.Layer) or (uses[id(each)] > 1 and not each.weights) or _is_idle(each)
+        for each in graph.operations
     )
+
+
+def _is_idle(operation: Any) -> bool:
+    """Whether a layer computes in training alone, as augmentation within a model does, and no regulariser of Keras."""
+    if isinstance(operation, _REGULARISES) or not isinstance(operation, layers.Layer):
+        return False
+    if operation.trainable_weights or "training" not in inspect.signature(operation.call).parameters:
+        return False
+    shape = getattr(operation.input, "shape", None)
+    if len(operation._inbound_nodes) != 1 or shape is None or operation.output.shape != shape:
+        return False
+    sides, random = [each or _SIDE for each in shape[1:]], np.random.default_rng(0)
+    try:
+        for low, high in _PROBES:
+            given = random.uniform(low, high, (1, *sides)).astype(np.float32)
+            if not np.array_equal(np.asarray(operation(given, training=False), np.float32), given):
+                return False
+    except Exception:  # of the user's own code
+        return False
+    return True
 
 
 def _rebuilt(graph: Any, chosen: Any) -> tuple[Any, Any]:
@@ -307,7 +333,9 @@ class _Rebuilding:
                 args, kwargs = node.arguments.fill_in({id(each): symbols[id(each)] for each in inputs})
                 kwargs = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
                 same = as_layer(operation, args, kwargs)
-                if same is not None:
+                if _is_idle(operation):
+                    called = symbols[id(inputs[0])]
+                elif same is not None:
                     called = same[0](same[1])
                 else:
                     called = self._copy(operation, prefix)(*args, **kwargs)
@@ -366,20 +394,37 @@ def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
         logits = linear(before)
         linear.set_weights(layer.get_weights())
         return logits, kind
-    if isinstance(layer, (*_PASS, FakeQuant)) or _is_linear(layer):
-        logits, kind = _before_activation(graph, before) if len(inputs) == 1 else (tensor, "")
-        return (logits, kind) if kind else (tensor, "")
-    return tensor, ""
+    if len(inputs) != 1 or not (isinstance(layer, (*_PASS, FakeQuant)) or _is_linear(layer) or _moves_pixels(tensor)):
+        return tensor, ""
+    logits, kind = _before_activation(graph, before)
+    if kind and _moves_pixels(tensor):
+        logits = type(layer).from_config(layer.get_config())(logits)
+    return (logits, kind) if kind else (tensor, "")
+
+
+def _moves_pixels(tensor: Any) -> bool:
+    """Whether the layer that gives a tensor puts pixels elsewhere and leaves their channels as they are."""
+    layer, inputs = _layer_of(tensor)
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return False
+    if isinstance(layer, layers.Reshape):
+        return bool(inputs[0].shape[-1] == tensor.shape[-1])
+    nearest = isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest"
+    return nearest or isinstance(layer, layers.Cropping2D)
 
 
 def _as_map(tensor: Any) -> Any:
     """Return scores (N, h, w, classes) that a model has flattened to (N, h * w, classes); others as they are.
 
-    A softmax over the classes that comes after that is put before it.
+    A softmax over the classes that comes after that is put before it. One channel that a model has left out the axis
+    of, (N, h, w), has it again.
     """
     if len(tensor.shape) != 3:
         return tensor
     layer, before = _layer_of(tensor)
+    squeezes = isinstance(layer, layers.Reshape) or type(layer).__name__ == "Squeeze"
+    if squeezes and tuple(before[0].shape) == (*tensor.shape, 1):
+        return before[0]
     kind = _last_activation(layer, 3) if len(before) == 1 and not isinstance(layer, _WITH_KERNEL) else ""
     if kind:
         layer, before = _layer_of(before[0])
@@ -399,6 +444,8 @@ def _may_hide_activation(tensor: Any) -> bool:
     layer, before = _layer_of(tensor)
     if not before or isinstance(layer, layers.BatchNormalization):
         return False
+    if isinstance(layer, layers.DepthwiseConv2D) and layer.kernel_size == (1, 1):
+        return True  # a scale for each channel, such as that of a hard sigmoid
     if type(layer) in _WITH_KERNEL or isinstance(layer, KERNELS):
         return layer.activation not in (None, keras.activations.linear, keras.activations.relu)
     passes = isinstance(layer, (*_PASS, *_MOVES, FakeQuant)) or _is_linear(layer)

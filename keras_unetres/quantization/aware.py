@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     import keras
 
 _IMAGES = 64
+_NO_SCORES = (
+    "the model gives {shape}, which is not exported as scores of classes: before that, end it with one channel a "
+    "class, (N, h, w, classes) or (N, classes), or with one channel and a sigmoid"
+)
 _COMPARED = 8  # images made of them, on which labels are compared
 
 
@@ -126,13 +131,16 @@ def _compare(
         model: the same, flat and in float32.
     """
     forms = [inference_form(each, shape=images.shape[1:]) for each in (model, quantized)]
-    if forms[0].model.output_shape[-1] < 2:
+    shape = forms[0].model.output_shape
+    if len(shape) not in (2, 4) or shape[-1] < 2:
+        warnings.warn(_NO_SCORES.format(shape=shape), stacklevel=4)
         return None
     compared = LabelComparison(forms[0].activation)
     for image in images:
         before, after = (np.asarray(form.model(image[None], training=False), np.float32)[0] for form in forms)
-        asked = before.argmax(-1) if reference is model else labels_of(reference.predict_on_batch(image[None]))
-        compared.add(asked.reshape(before.shape[:-1]), before, after.argmax(-1), after)
+        own = reference is model
+        asked = before.argmax(-1) if own else labels_of(reference.predict_on_batch(image[None]), before.shape[:-1])[0]
+        compared.add(asked, before, after.argmax(-1), after)
     return compared.agreement()
 
 

@@ -25,6 +25,7 @@ from .graph import Call, read_calls
 SIGMOID = (0.0, 255 / 256)
 TANH = (-1.0, 127 / 128)
 
+_UNTRAINED = "or ku.export it, which quantizes without training"
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Conv2DTranspose, layers.Dense)
 _ARITHMETIC = (layers.Add, layers.Multiply, layers.Subtract)
 _SAME_RANGE = (  # kernels that move or compare values and keep their scale, and what does nothing at inference
@@ -126,7 +127,9 @@ class _Folding:
             if id(call.output) in self._made:
                 continue  # folded into an earlier layer
             step = self._steps.get(type(call.layer))
-            if step is None or getattr(call.layer, "data_format", "channels_last") == "channels_first":
+            if getattr(call.layer, "data_format", "channels_last") == "channels_first":
+                raise _refusal(call.layer, "data_format channels_first", "build it for channels last, (H, W, C)")
+            if step is None:
                 raise _refusal(call.layer)
             self._made[id(call.output)] = step(call, self._made[id(call.inputs[0])])
         folded = keras.Model(image, self._made[id(self._source.outputs[0])], name=self._source.name)
@@ -289,6 +292,7 @@ class _Folding:
             f"layer {name} has an activation without an int8 form",
             expected="relu, relu6, leaky_relu, sigmoid, hard_sigmoid, tanh, softmax, silu or hard_silu",
             found=kind,
+            fix=f"use one of those; {_UNTRAINED}",
         )
 
     def _hard(self, name: str, x: Any, *, gates: bool) -> Any:
@@ -411,5 +415,7 @@ def _refusal(layer: Any, found: str | None = None, fix: str | None = None) -> Us
     return UsageError(
         f"layer {layer.name} ({type(layer).__name__}) has no int8 form",
         found=found,
-        fix=fix or "use convolutions, BatchNormalization, ReLU, Add, Concatenate, pooling and upsampling by 2",
+        fix=fix
+        or "use convolutions, BatchNormalization, ReLU, Add, Concatenate, pooling and upsampling by 2; or "
+        "ku.export it, which quantizes without training",
     )

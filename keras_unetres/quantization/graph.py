@@ -63,5 +63,5 @@ def _check_layer(operation: Any) -> None:
         raise UsageError(
             f"{operation.name} is a function, not a layer",
             found=type(operation).__name__,
-            fix="use a layer, such as layers.Add",
+            fix="use a layer in its place, such as layers.Add; or ku.export it, which quantizes without training",
         )

@@ -68,9 +68,10 @@ def label_agreement(
             seen = preprocessing.normalise(tile)[None]
             scores = np.asarray(model.predict_on_batch(seen), np.float32)[0]
             values = engine.run(tile)
-            asked = scores.argmax(-1) if reference is model else labels_of(reference.predict_on_batch(seen))[0]
             labels, given = (values, None) if card.head == "argmax" else (values.argmax(-1), values)
-            compared.add(asked.reshape(labels.shape), scores, labels, given)
+            own = reference is model
+            asked = scores.argmax(-1) if own else labels_of(reference.predict_on_batch(seen), labels.shape)[0]
+            compared.add(asked, scores, labels, given)
     except UnetresError as error:
         raise ConversionError(f"the converted file does not run: {error.message}") from error
     return compared.agreement()

@@ -224,7 +224,12 @@ def _failure(code: int, text: str, folder: Path, layer_names: list[str]) -> Unet
     no_room = re.findall(r"Error: \[Errno \d+\] ([^:\n]+)", text)
     if no_room:
         return _cannot_write(folder, no_room[-1])
-    return ConversionError("the converter refused the model: " + _reason(text, layer_names))
+    reason = _reason(text, layer_names)
+    unknown = "neither a custom op nor a flex op" in reason
+    fix = (
+        "TFLite has no such operation: write it by others there; of resizing, bilinear and nearest" if unknown else None
+    )
+    return ConversionError("the converter refused the model: " + reason, fix=fix)
 
 
 def _reason(text: str, layer_names: list[str]) -> str:

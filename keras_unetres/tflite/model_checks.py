@@ -81,6 +81,10 @@ def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
             "of one class's logits, end with keras.layers.Activation('sigmoid')(logits), one channel; of labels, leave "
             "out the argmax at the end, and pass head='argmax'"
         )
+    if len(output) == 3 and shape[0] * shape[1] in output[1:]:
+        return (
+            "end it with the map, (N, h, w, classes), and a softmax over its last axis; leave out Reshape and Permute"
+        )
     if len(output) == 4 and tuple(output[1:3]) == (1, 1) and output[3] >= 2:
         return "end a classifier with keras.layers.Flatten(), so that it gives (N, classes)"
     sides = zip(shape[:2], output[1:3], strict=True) if len(output) == 4 else ()
