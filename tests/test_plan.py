@@ -53,8 +53,12 @@ GREY = Fingerprint(
     class_shares=(0.8, 0.2),
     object_sizes=(100.0, 20.0),
 )
-STREET = replace(GREY, sizes=(360, 480, 360, 480, 360, 480), grey=False, upright=True, brightness_spread=0.12)
-NUCLEI = replace(GREY, sizes=(256,) * 4 + (520, 696), grey=False, kinds=2, brightness_spread=0.25, used_range=0.3)
+STREET = replace(
+    GREY, sizes=(360, 480, 360, 480, 360, 480), grey=False, colour=0.04, upright=True, brightness_spread=0.12
+)
+NUCLEI = replace(
+    GREY, sizes=(256,) * 4 + (520, 696), grey=False, colour=0.0, kinds=2, brightness_spread=0.25, used_range=0.3
+)
 SMALL = {"size": 32, "depth": 1, "epochs": 2, "seed": 3}
 
 
@@ -218,12 +222,11 @@ def test_photographs_start_from_imagenet() -> None:
     assert settings.network.model(3, 11)[1]["encoder"] == "efficientnet_lite0"
     assert settings.network.starts_installed, "so that a run stopped before its first checkpoint is gone on with"
     assert values(STREET).get("encoder") is None, "no weights are at hand"
-    lesion = replace(LESION, grey=False)
-    assert values(lesion, PRETRAINED)["encoder"] == "efficientnet_lite0", "a large object on a photograph"
-    assert values(replace(lesion, objects=Objects(40.0, 400.0, 200.0)), PRETRAINED)["encoder"] == "none"
+    aerial = values(replace(STREET, upright=False), PRETRAINED)
+    assert (aerial["encoder"], aerial["augment"]) == ("efficientnet_lite0", "microscopy")
 
 
-@pytest.mark.parametrize("fingerprint", [GREY, NUCLEI, replace(STREET, grey=True)])
+@pytest.mark.parametrize("fingerprint", [GREY, NUCLEI, replace(STREET, grey=True, colour=0.0)])
 def test_what_is_no_photograph_has_a_network_of_its_own(fingerprint: Fingerprint) -> None:
     found = values(fingerprint, PRETRAINED)
     assert found["encoder"] == "none"

@@ -68,6 +68,7 @@ class Fingerprint:
         class_shares: of the labelled pixels, one a class.
         object_sizes: median equivalent diameter of what hangs together in the mask, one a class, px; 0 where absent.
         objects: of the classes that are not the background.
+        colour: median over the images of how far their channels are apart, as a share of full scale.
     """
 
     num_images: int
@@ -84,6 +85,7 @@ class Fingerprint:
     class_shares: tuple[float, ...]
     object_sizes: tuple[float, ...]
     objects: Objects = Objects(0.0, 0.0, 0.0)
+    colour: float = 0.0
 
     def crops(self, size: int, fit: str) -> int:
         """Return the samples of an epoch, about as `keras_unetres.data.samples.Samples` draws them."""
@@ -131,6 +133,7 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
         class_shares=tuple(_rounded(share) for share in counts / max(1, counts.sum())),
         object_sizes=tuple(_median_diameter(np.concatenate(of_class)) for of_class in parts),
         objects=_summarize([of_class for class_id, of_class in enumerate(parts) if class_id != background]),
+        colour=_rounded(np.median(figures[:, 2])),
     )
 
 

@@ -32,6 +32,7 @@ _SPREAD = 0.1  # of the brightness between images, of full scale
 _SMALL_CROP = 128  # px
 _LEAST_SIZE = 32  # px
 _ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-Net alone of 2**depth
+_LEAST_COLOUR = 0.01  # of full scale; sensors alone make less of grey
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
 _LEAST_WIDTH = 4.0  # px that is seen well where images are scaled down
 _SEVERAL_CLASSES = 3
@@ -138,13 +139,9 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
 def _encoder(asked: _Question) -> Decision | None:
     if not asked.budget.pretrained:
         return None
-    if asked.fingerprint.grey:
-        return Decision("encoder", NO_ENCODER, "weights from ImageNet are of colour photographs")
-    if asked.fingerprint.upright:
-        return Decision("encoder", LITE, "what is up is up, as on the photographs that its ImageNet weights have seen")
-    if asked.few_large_objects:
-        return Decision("encoder", LITE, "its ImageNet weights have seen photographs of a large object before")
-    return Decision("encoder", NO_ENCODER, "weights from ImageNet are of photographs in which up is up")
+    if asked.fingerprint.colour < _LEAST_COLOUR:
+        return Decision("encoder", NO_ENCODER, "weights from ImageNet are of colour photographs, and these are grey")
+    return Decision("encoder", LITE, "these have colours, as the photographs that its ImageNet weights have seen")
 
 
 def _weights(asked: _Question) -> Decision | None:
