@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ _BLEND_REACH = 0.2  # of the way between them, by which sharpening goes beyond
 _BLEND_ROUNDING = 12  # levels off the line between them
 _MOST_BLENDS = 512  # colours of a declaration
 _WHITE = (255, 65535)  # what programs write for the foreground of a mask of 8 or 16 bits
+_LARGEST_ID = 64  # of values that are taken for class ids and not for grey levels
 _TWO_NAMES = ("background", "foreground")
 
 
@@ -323,9 +324,20 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         file=dataset.root,
         expected="contiguous ids from 0, at least two",
         found=shorten(ids),
-        fix=declare(_number(ids), dataset.root),
+        fix=_fix_order(ids, dataset),
         kind="not-contiguous",
     )
+
+
+def _fix_order(ids: Sequence[int], dataset: Dataset) -> Fix:
+    """Return the fix that numbers mask values in order; its text names the other way where 255 may be no class."""
+    change = _number(ids)
+    fix = declare(change, dataset.root)
+    values = change.get("values", {})
+    if values.get(IGNORE, "ignore") == "ignore" or _are_steps_of(ids, IGNORE):
+        return fix
+    other = to_yaml({"values": values | {IGNORE: "ignore"}}).strip()
+    return replace(fix, text=f"{fix.text}, or, if {IGNORE} is not labelled, {other}")
 
 
 def _are_in_many(values: Collection[int], stored: Sequence[Collection[int]]) -> bool:
@@ -335,9 +347,14 @@ def _are_in_many(values: Collection[int], stored: Sequence[Collection[int]]) -> 
 
 
 def _number(ids: Sequence[int]) -> dict[str, Any]:
-    """Return the change that makes classes 0, 1, 2, ... of mask values in order; one below 0 is not labelled."""
+    """Return the change that makes classes 0, 1, 2, ... of mask values in order.
+
+    One below 0 is not labelled, and neither is 255 behind at least two small numbers, which are class ids.
+    """
     below = [value for value in ids if value < 0]
     void = below if len(below) == 1 else []
+    if not void and len(ids) > 2 and ids[-1] == IGNORE and ids[-2] < _LARGEST_ID:
+        void = [IGNORE]
     classes = [value for value in ids if value not in void]
     if len(classes) < 2:
         return {"classes": ["background", "object"]}
@@ -368,9 +385,21 @@ def find_smeared_white(found: Sequence[Collection[int]]) -> int:
     pixels = sum(total.values())
     low, high = (sum(n for value, n in total.items() if abs(value - end) <= 0.15 * top) for end in (0, top))
     middle = max((n for value, n in total.items() if 0.15 * top < value < 0.85 * top), default=0)
+    if not (_comes_near(total, top) or _are_steps_of(total, top)):
+        return 0  # ids, and white for what is not labelled
     white = [counts for counts in found if max(counts, default=0) >= 0.85 * top]
     blended = 2 * sum(len(counts) >= _FEWEST_BLENDS for counts in white) > len(white)  # not a few 255 among ids
     return top if blended and min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
+
+
+def _comes_near(values: Iterable[int], top: int) -> bool:
+    """Whether a value is nearly white and not white, as blends are and class ids are not."""
+    return any(0.85 * top < value < top for value in values)
+
+
+def _are_steps_of(values: Collection[int], top: int) -> bool:
+    """Whether values lie evenly around the middle of 0 and a top, as the blends of a few steps do."""
+    return all(any(abs(top - value - other) <= 1 for other in values) for value in values)
 
 
 def _say_numbered(masks: Sequence[set[int]]) -> str:

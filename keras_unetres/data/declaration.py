@@ -79,6 +79,7 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 _LONGEST = 1000  # characters of a value that is no text
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_NUMBER = re.compile(r"-?\d{1,10}")
 _SPAN = re.compile(r"(\d{1,5})-(\d{1,5})")
 
 
@@ -323,6 +324,8 @@ class Declaration:
         span = _SPAN.fullmatch(key) if isinstance(key, str) else None
         if isinstance(key, str) and _COLOR.fullmatch(key):
             return (int(key[1:], 16),)
+        if isinstance(key, str) and _NUMBER.fullmatch(key):
+            key = int(key)  # in quotes, as JSON has it
         if type(key) is int and -(2**31) <= key < 2**31 and not self.by_color:
             return (key,)
         if span is not None and not self.by_color and int(span[1]) <= int(span[2]) < 2**16:

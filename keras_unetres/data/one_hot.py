@@ -29,6 +29,18 @@ def are_channels(values: np.ndarray) -> bool:
     return values.ndim == 3 and values.shape[-1] > 1 and len(np.unique(values[values != 0])) <= 1
 
 
+def number_objects(values: np.ndarray) -> bool:
+    """Whether each channel of a mask (H, W, C) numbers objects of a class, and no pixel has two, as PanNuke's do.
+
+    Bytes of three or four channels are not, which may be colours.
+    """
+    colors = values.dtype == np.uint8 and values.shape[-1] in (3, 4)
+    if values.ndim != 3 or values.shape[-1] < 2 or colors:
+        return False
+    whole = values.dtype.kind in "iu" or bool((values == np.floor(values)).all())
+    return whole and bool((values >= 0).all()) and int((values != 0).sum(-1).max(initial=0)) == 1
+
+
 def has_rest(values: np.ndarray) -> bool:
     """Whether a mask (H, W, C) has pixels of no channel."""
     return not bool((values != 0).any(-1).all())
@@ -44,11 +56,12 @@ def class_ids(values: np.ndarray, rest: bool, file: Path) -> np.ndarray:
         MaskError: not one-hot: other values, or pixels of several channels, or of none where each should have one.
     """
     expected = "channels of 0 and one other number, of which each pixel has one"
-    if not are_channels(values) or values.shape[-1] >= MOST_CLASSES:
+    if not (are_channels(values) or number_objects(values)) or values.shape[-1] >= MOST_CLASSES:
         levels = np.unique(values)
         found = f"{values.shape[-1]} channels of {len(levels)} values, from {levels[0]:g} to {levels[-1]:g}"
         one_class = "if each channel is a class, save the number of the largest one: masks.argmax(-1)"
-        fix = one_class + ("" if len(levels) < 3 else "; if it numbers objects, save one: masks[..., 0]")
+        fix = one_class + ("" if len(levels) < 3 else "; if one of them holds class ids, or numbers objects, save it")
+        fix += "" if len(levels) < 3 else " alone: masks[..., 0]"
         raise MaskError("a mask of several channels", file=file, expected=expected, found=found, fix=fix)
     channels = (values != 0).sum(-1)
     if channels.max() > 1:

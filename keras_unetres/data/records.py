@@ -363,7 +363,8 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
             figures = {"width": width, "height": height, "other": other}
             figures |= {"other_width": other_width, "other_height": other_height}
             swapped = (height, width) == (other_width, other_height)
-            fix = Fix("turn the mask by a quarter, as the image" if swapped else "make both the same size")
+            upright = "turn the mask by a quarter, or transpose it, as the image lies"
+            fix = Fix(upright if swapped else "make both the same size")
             where = Where(relative(source.file, base), sample.name)
             return Look(fault=Finding("size-differs", where, figures, fix))
     grey, by_value = is_grey(image), count_values(mask)

@@ -92,6 +92,7 @@ def find_format(base: Path) -> tuple[Path, str]:
         if name == CLASS_FOLDERS and any(has_masks(path) for path in folder.iterdir() if path.is_dir()):
             break  # data sets side by side, not classes
         if name == CLASS_FOLDERS:
+            refuse_packed(folder)
             refuse_annotated(folder)
         if name is not None:
             return folder, name

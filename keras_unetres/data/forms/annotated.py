@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix
@@ -20,6 +21,14 @@ from .parallel import find_parallel, is_called_masks
 
 _TABLES = (*CSV_TABLES, "_classes.csv", "labelmap.txt", "label_colors.txt")
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz")
+_READERS = {
+    ".h5": "h5py.File(FILE)[KEY][()]",
+    ".hdf5": "h5py.File(FILE)[KEY][()]",
+    ".mat": "scipy.io.loadmat(FILE)[KEY]",
+    ".nii": "nibabel.load(FILE).dataobj[..., SLICE]",
+    ".gz": "nibabel.load(FILE).dataobj[..., SLICE]",  # .nii.gz
+    ".dcm": "pydicom.dcmread(FILE).pixel_array",
+}  # of files that hold arrays, by other libraries
 _ANNOTATIONS = (".txt", ".json", ".xml", ".geojson")
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
 _LOOKED_AT = 400  # images
@@ -163,7 +172,7 @@ def _refuse_unread(below: list[Path], stems: set[str], fix: str) -> None:
                 file=folder,
                 expected="masks as PNG or TIFF, or as .npy in masks/",
                 found=f"{len(named)} files *{named[0].suffix}, such as {named[0].name}",
-                fix=f"save them as PNG of class ids, in a folder of their own; {fix}",
+                fix=f"save them as PNG of class ids, in a folder of their own; {fix}; or {save_arrays(named[0])}",
                 kind="mask-like",
             )
 
@@ -188,16 +197,28 @@ def refuse_packed(base: Path) -> None:
     if not base.is_dir() or list_images(base):
         return
     files = [path for path in sorted(base.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    packed = [path.name for path in files if path.name.lower().endswith(_ARCHIVES)]
-    others = [path.name for path in files if is_unread(path)]
+    packed = [path.name for path in files if path.name.lower().endswith(_ARCHIVES) and not _is_volume(path)]
+    others = [path for path in list_files(base, None) if path.is_file() and (is_unread(path) or _is_volume(path))]
     if packed or others:
         raise DataError(
             "the data set is packed" if packed else "no images, but files that are not read",
             file=base,
             expected="a folder with images/ and masks/",
-            found=", ".join((packed or others)[:4]),
-            fix=f"unpack {packed[0]}" if packed else "save them as X.npy and Y.npy, or as PNG or TIFF",
+            found=", ".join((packed or [relative(path, base) for path in others])[:4]),
+            fix=f"unpack {packed[0]}" if packed else save_arrays(others[0]),
         )
+
+
+def _is_volume(file: Path) -> bool:
+    return file.name.lower().endswith(".nii.gz")
+
+
+def save_arrays(file: Path) -> str:
+    """Return how files that other libraries read become some that are read here."""
+    way = _READERS.get(file.suffix.lower())
+    if way is None:
+        return "save them as X.npy and Y.npy, or as PNG or TIFF"
+    return f"save them as X.npy and Y.npy, or one by one in images/ and masks/: numpy.save('images/NAME.npy', {way})"
 
 
 def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:
@@ -205,7 +226,8 @@ def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:
     pictures: dict[str, Path] = {}
     masks = []
     for image in images:
-        called = any(word in image.parent.name.casefold() for word in _OF_MASKS)
+        parts = image.relative_to(root).parts[:-1]
+        called = any(word in name.casefold() for name in parts for word in _OF_MASKS)
         if not called:
             pictures.setdefault(image.stem, image)
         words = re.split(r"[_-]", image.stem)
@@ -217,9 +239,11 @@ def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:
     if look_like_masks(list(dict.fromkeys(named.values()))):
         return  # drawings, or text
     first = next(iter(named))
-    above = [os.path.commonpath([file.parent for file in files]) for files in (named.values(), named)]
-    if above[0] != above[1] and str(root) not in above:
-        images_in, masks_in = (relative(folder, root) for folder in above)
+    above = [Path(os.path.commonpath([file.parent for file in files])) for files in (named.values(), named)]
+    if above[0] == above[1] or root in above:
+        above = _folders_of_one(named)
+    if above:
+        images_in, masks_in = (relative(root / folder, root) for folder in above)
         fix = declare({"images": images_in, "masks": masks_in}, root)
     raise DataError(
         "masks lie among the images of a classifier",
@@ -229,6 +253,18 @@ def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:
         fix=fix,
         kind="mask-like",
     )
+
+
+def _folders_of_one(named: Mapping[Path, Path]) -> list[Path]:
+    """Return the folder of the first picture and that of its masks, from where they part; empty where they do not."""
+    picture = next(iter(named.values()))
+    shared = {mask: os.path.commonpath([mask, picture]) for mask, of in named.items() if of == picture}
+    near = [mask.parent for mask, path in shared.items() if path == max(shared.values(), key=len)]
+    masks = Path(os.path.commonpath(near))
+    top = Path(os.path.commonpath([masks, picture.parent]))
+    if top in (masks, picture.parent):
+        return []
+    return [Path(folder.relative_to(top)) for folder in (picture.parent, masks)]
 
 
 def _form(file: Path) -> str:

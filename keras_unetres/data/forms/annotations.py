@@ -43,13 +43,15 @@ class Annotations:
 
 def list_candidates(base: Path) -> Iterator[tuple[int, str, Path]]:
     """Yield (rank of the kind, part or UNPARTED, file) of what looks like annotations, the most likely first."""
-    places = [base, base / "annotations", *(base / name for names in PART_NAMES.values() for name in names)]
+    top = base / "annotations"
+    deeper = sorted(path for path in top.iterdir() if path.is_dir()) if top.is_dir() else []
+    places = [base, top, *deeper, *(base / name for names in PART_NAMES.values() for name in names)]
     candidates = []
     for folder in places:
         for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
             if file.name.startswith(".") or not file.is_file() or not _looks_right(file):
                 continue
-            part = part_in(folder.name if folder not in (base, base / "annotations") else file.stem)
+            part = part_in(file.stem if folder in (base, top, *deeper) else folder.name)
             rank = next((rank for pattern, rank in _RANKS if re.search(pattern, file.stem.lower())), 1)
             candidates.append((rank, file.as_posix(), part, file))
     for rank, _, part, file in sorted(candidates):
@@ -127,8 +129,12 @@ def load_annotations(file: Path) -> Annotations:
         raise DataError(f"cannot read: {error}", file=file, expected="an annotation file of COCO's form") from error
     for key in ("images", "annotations", "categories"):
         rows = content.get(key) if isinstance(content, dict) else None
+        if isinstance(rows, dict) and rows:  # by id, as some tools write them
+            rows = content[key] = list(rows.values())
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise DataError("not COCO's form", file=file, expected=f'a list "{key}" of objects', fix=_fix(content))
+    for row in content["images"]:
+        _name_by_address(row)
     for key, (right, expected) in _FORMS.items():
         for row in content[key]:
             if not right(row):
@@ -138,6 +144,13 @@ def load_annotations(file: Path) -> Annotations:
             raise DataError(f"{key} share an id", file=file, found=", ".join(twice[:5]))
     images, categories = ({row["id"]: row for row in content[key]} for key in ("images", "categories"))
     return Annotations(file, images, categories, content["annotations"])
+
+
+def _name_by_address(row: dict[str, Any]) -> None:
+    """Give an image that has an address and no name, as LVIS writes them, the last part of the address as its name."""
+    address = row.get("coco_url")
+    if "file_name" not in row and isinstance(address, str):
+        row["file_name"] = address.rpartition("/")[2]
 
 
 def _is_image(row: Mapping[str, Any]) -> bool:

@@ -240,7 +240,18 @@ def _whole_arrays(base: Path) -> dict[str, tuple[Array, Array]]:
     pairs = {}
     for part in (UNPARTED, *PART_NAMES):
         images, masks = named.get((part, False), []), named.get((part, True), [])
-        if len(images) == len(masks) == 1 and _are_many(images[0]) and _are_many(masks[0]):
+        if not len(images) == len(masks) == 1:
+            continue
+        if _are_labels(images[0], masks[0]):
+            raise DataError(
+                "the arrays hold one label for each image, not one for each pixel",
+                file=masks[0][0],
+                expected="masks (N, H, W)",
+                found=f"shape {_shape(masks[0])}",
+                fix="for a classifier, from Python: ku.train on what "
+                "keras_unetres.data.class_folders_from_arrays(images, labels) returns",
+            )
+        if _are_many(images[0]) and _are_many(masks[0]):
             pairs[part] = (images[0], masks[0])
     return pairs
 
@@ -287,6 +298,12 @@ def _are_many(array: Array) -> bool:
     """Whether an array holds many images or masks, or cannot be read, which is said when it is."""
     shape = _shape(array)
     return len(shape) == 4 or (len(shape) == 3 and shape[-1] > _MOST_CHANNELS) or len(shape) <= 1
+
+
+def _are_labels(images: Array, labels: Array) -> bool:
+    """Whether an array has one number for each of many images."""
+    of_images, of_labels = _shape(images), _shape(labels)
+    return len(of_images) > 2 and of_labels in (of_images[:1], (of_images[0], 1))
 
 
 def _of_many(images: Array, masks: Array, *, by_file: bool) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ where the parts are drawn.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out, leave_out_or_empty
 from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, Source
+from .endings import choose_endings, find_endings, shared_ending
 from .layout import (
     UNPARTED,
     Layout,
@@ -31,12 +32,12 @@ from .layout import (
     list_images,
     refuse_other_background,
 )
+from .lists import part_by_lists
 from .looks import (
     is_drawing,
     is_mask_alone,
     is_of_cellpose,
     is_second_rater,
-    look_like_masks,
     partner_of,
     picture_of,
 )
@@ -47,7 +48,7 @@ Pile = tuple[dict[str, Path], dict[str, list[Path]]]  # key -> picture, key of t
 
 def recognises(base: Path) -> bool:
     """Whether most pictures have a mask in their own folder."""
-    return base.is_dir() and (_are_pairs(_pile(base)) or bool(_find_ending(base)))
+    return base.is_dir() and (_are_pairs(_pile(base)) or find_endings(list_images(base)) is not None)
 
 
 def read(declared: Declaration) -> Layout:
@@ -60,12 +61,12 @@ def read(declared: Declaration) -> Layout:
     places = declared.splits() or find_parts(base, recognises)
     if "train" not in places:
         places = {UNPARTED: base}
-    piles = {part: _pile(place, declared) for part, place in places.items()}
+    layout = Layout()
+    piles = {part: _told_by_names(place, declared, layout) for part, place in places.items()}
     masks = [mask for _, masks_of in piles.values() for files in masks_of.values() for mask in files]
     if not masks:
         raise DataError("no image has a mask beside it", file=base, expected="a.png and a_mask.png")
     several = any(len(files) > 1 for _, masks_of in piles.values() for files in masks_of.values())
-    layout = Layout()
     _take_classes(layout, declared, list(places.values()), masks, several)
     for part, place in places.items():
         pictures, masks_of = piles[part]
@@ -90,14 +91,29 @@ def read(declared: Declaration) -> Layout:
         shown = ", ".join(sorted(folders)[:3]) + (", ..." if len(folders) > 3 else "")
         whole = "each stays whole in one part" if layout.group_by and UNPARTED in places else "no classes"
         layout.notes.append(f"masks lie beside their images in {len(folders)} folders ({shown}): {whole}")
+    part_by_lists(layout, declared)
     return layout
+
+
+def _told_by_names(folder: Path, declared: Declaration, layout: Layout) -> Pile:
+    """Return the pictures of a folder and their masks: by words that say "mask", else by the endings that all have.
+
+    Raises:
+        DataError: several files of a picture may be meant.
+    """
+    pile = _pile(folder, declared)
+    if _are_pairs(pile):
+        return pile
+    found = find_endings([f for f in list_images(folder) if not declared.excludes(f.relative_to(folder))])
+    if found is None:
+        return pile
+    picture, mask = choose_endings(found, folder, declared)
+    layout.notes.append(f"of the files of one name, *{picture} are images and *{mask} masks, by their pixels")
+    return found.with_ending(picture), {key: [file] for key, file in found.with_ending(mask).items()}
 
 
 def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
     """Return the pictures of a folder, and of each the masks in the picture's own folder."""
-    ending = _find_ending(folder)
-    if ending:
-        return _by_ending(folder, ending, declared)
     pictures: dict[str, Path] = {}
     masks: dict[str, list[Path]] = defaultdict(list)
     alone: dict[Path, list[Path]] = defaultdict(list)
@@ -121,41 +137,6 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
         masks[keys[0] if len(keys) == 1 else f"{place}/"] += files
     shorter = {f"{file.parent}/{picture_of(file.stem)}": key for key, file in pictures.items()}
     return pictures, {key if key in pictures else shorter.get(key, key): files for key, files in masks.items()}
-
-
-def _find_ending(folder: Path) -> str:
-    """Return the ending of masks that have the names of their images, as `a.png` beside `a.jpg`; "" for none.
-
-    Most names are there twice then, once with that ending, and these files alone look like masks.
-    """
-    by_name: dict[str, list[Path]] = defaultdict(list)
-    for file in list_images(folder):
-        by_name[f"{file.parent}/{key_of(file.stem)}"].append(file)
-    twins = [files for files in by_name.values() if len(files) == 2]
-    if len(twins) < max(2, len(by_name) / 2):
-        return ""
-    endings = Counter(file.suffix.lower() for files in twins for file in files)
-    common = [ending for ending, count in endings.items() if count == len(twins)]
-    looks = {
-        ending: look_like_masks([file for files in twins for file in files if file.suffix.lower() == ending])
-        for ending in common
-    }
-    masks = [ending for ending, looks_so in looks.items() if looks_so]
-    return masks[0] if len(masks) == 1 else ""
-
-
-def _by_ending(folder: Path, ending: str, declared: Declaration | None) -> Pile:
-    """Return the pictures of a folder, and of each the mask that has its name and this ending."""
-    pictures: dict[str, Path] = {}
-    masks: dict[str, list[Path]] = defaultdict(list)
-    for file in list_images(folder):
-        if declared is None or not declared.excludes(file.relative_to(folder)):
-            key = f"{file.parent}/{key_of(file.stem)}"
-            if file.suffix.lower() == ending:
-                masks[key].append(file)
-            else:
-                pictures[key] = file
-    return pictures, masks
 
 
 def _are_pairs(pile: Pile) -> bool:
@@ -183,17 +164,22 @@ def _take_classes(
 
 def _tell_apart(layout: Layout, base: Path, pictures: dict[str, Path], masks: dict[str, list[Path]]) -> None:
     """Add the faults of pictures without masks, and of masks without a picture."""
-    for key in sorted(set(pictures) - set(masks)):
+    alone = sorted(set(pictures) - set(masks))
+    ending = shared_ending([pictures[key] for key in alone], [pictures[key] for key in pictures.keys() & masks.keys()])
+    for key in alone:
         file = pictures[key]
+        fix = leave_out(f"*{ending}") if ending else leave_out_or_empty(file.name)
         figures = {"stem": f"{file.stem}_mask", "folder": relative(file.parent, base)}
-        layout.faults.append(
-            Finding("missing-mask", Where(relative(file, base), file.name), figures, leave_out_or_empty(file.name))
-        )
-    for key in sorted(set(masks) - set(pictures)):
+        layout.faults.append(Finding("missing-mask", Where(relative(file, base), file.name), figures, fix))
+    alone = sorted(set(masks) - set(pictures))
+    paired = [file for key in masks.keys() & pictures.keys() for file in masks[key]]
+    ending = shared_ending([file for key in alone for file in masks[key]], paired)
+    for key in alone:
         for file in masks[key]:
+            fix = leave_out(f"*{ending}" if ending else file.name)
             figures = {"stem": Path(key).name, "folder": relative(file.parent, base)}
             where = Where(relative(file, base), file.name)
-            layout.faults.append(Finding("missing-image", where, figures, leave_out(file.name)))
+            layout.faults.append(Finding("missing-image", where, figures, fix))
 
 
 def _sample(picture: Path, folder: Path, files: Sequence[Path], by_color: bool, several: bool) -> Sample:

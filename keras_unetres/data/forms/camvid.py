@@ -7,6 +7,7 @@ Paths in a list start from the list's folder, also where they begin with / or wi
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +32,17 @@ from .lists import PART_COLUMNS, PARTS
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)
 _WHOLE = ("data", "dataset", "pairs", "metadata", "all")
+_ENDINGS_OF_LISTS = (".csv", ".txt", ".jsonl")
 _TABLES = ("metadata.jsonl", "metadata.csv")
 _MASK_WORDS = ("mask", "label", "annotation", "seg", "truth")
+_DATA_LISTS = ("dataset.json", "datalist.json", "dataset_0.json", "data.json")
+_MOST_LIST = 64 << 20  # bytes
 _LONGEST = 1 << 16  # characters of a first line that may be a pair
 
 
 def recognises(base: Path) -> bool:
-    """Whether there is a list whose first line names an image and a mask."""
-    return bool(_find_lists(base))
+    """Whether there is a list whose first line names an image and a mask, or a MONAI data list."""
+    return bool(_find_lists(base) or _find_data_list(base))
 
 
 def read(declared: Declaration) -> Layout:
@@ -49,10 +53,12 @@ def read(declared: Declaration) -> Layout:
     """
     base = declared.base
     lists = declared.splits() or _find_lists(base)
-    if not lists:
+    rows = {} if lists else _find_data_list(base)
+    if not lists and not rows:
         raise DataError("no lists of images and masks", file=base, expected="train.txt with lines IMAGE MASK")
     layout = Layout()
     told = {part: _pairs(file, base, layout) for part, file in lists.items()}
+    told |= {part: _pairs(file, base, layout, of_part) for part, (file, of_part) in rows.items()}
     pairs = _by_column(told.get(UNPARTED, ())) or {part: [pair[:2] for pair in of] for part, of in told.items()}
     table = find_table(base)
     masks = [[mask for _, mask in part] for part in pairs.values()]
@@ -91,14 +97,32 @@ def _are_camvids(masks: Sequence[Sequence[Path]]) -> bool:
 
 def _find_lists(base: Path) -> dict[str, Path]:
     """Return part -> its list; a list for all is called `data.csv`, `pairs.csv`, ..."""
-    named = ((part, base / f"{part}{ending}") for part in ("train", "val", "test") for ending in (".csv", ".txt"))
+    named = ((part, base / f"{part}{ending}") for part in ("train", "val", "test") for ending in _ENDINGS_OF_LISTS)
     lists = {part: file for part, file in named if _is_list(file)}
     tables = ((part, base / name / table) for part, names in PART_NAMES.items() for name in names for table in _TABLES)
     lists = lists or {part: file for part, file in tables if _is_list(file)}
-    whole = next(
-        (file for name in (*(f"{each}.csv" for each in _WHOLE), *_TABLES) if _is_list(file := base / name)), None
-    )
+    wholes = (f"{each}{ending}" for each in _WHOLE for ending in (".csv", ".jsonl"))
+    whole = next((file for name in (*wholes, *_TABLES) if _is_list(file := base / name)), None)
     return lists or ({} if whole is None else {UNPARTED: whole})
+
+
+def _find_data_list(base: Path) -> dict[str, tuple[Path, list[str]]]:
+    """Return part -> (file, rows as lines of JSON) of MONAI's data list, {"training": [{"image": ..., "label": ...}]}.
+
+    That of nnU-Net, whose names lack the channels, is none.
+    """
+    files = [base / name for name in _DATA_LISTS if (base / name).is_file() and not (base / "imagesTr").is_dir()]
+    for file in files:
+        try:
+            said = parse_json(file.read_bytes()) if file.stat().st_size < _MOST_LIST else None
+        except (OSError, RecursionError, ValueError):
+            continue
+        found = {PARTS[name]: rows for name, rows in said.items() if name in PARTS} if isinstance(said, dict) else {}
+        lines = {part: [json.dumps(row) for row in rows] for part, rows in found.items() if isinstance(rows, list)}
+        lines = {part: of_part for part, of_part in lines.items() if of_part and all(map(_names, of_part))}
+        if "train" in lines:
+            return {part: (file, of_part) for part, of_part in lines.items()}
+    return {}
 
 
 def _is_list(file: Path) -> bool:
@@ -183,10 +207,10 @@ def _cell(cells: Sequence[str], place: int | None) -> str:
     return cells[place] if place is not None and place < len(cells) else ""
 
 
-def _pairs(file: Path, base: Path, layout: Layout) -> list[tuple[Path, Path, str]]:
-    """Return (image, mask, part or `UNPARTED`) of each line; what is not there is a fault."""
+def _pairs(file: Path, base: Path, layout: Layout, lines: Sequence[str] | None = None) -> list[tuple[Path, Path, str]]:
+    """Return (image, mask, part or `UNPARTED`) of each line, given or of the file; what is not there is a fault."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if lines is None else lines
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="lines of an image and its mask") from error
     pairs, alone = [], 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.model.background import is_background
@@ -18,9 +19,19 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out_or_empty
 from ..sources import EmptyMask, ImageFile, Sample
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images, refuse_other_background
+from .layout import (
+    PART_NAMES,
+    UNPARTED,
+    Layout,
+    find_parts,
+    group_by_folder,
+    key_of,
+    list_images,
+    refuse_other_background,
+)
 from .looks import partner_of
 from .objects import ObjectMasks
+from .parallel import named_below, parts_of
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "original", "originals", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "gt", "ground_truth", "groundtruth")
@@ -31,6 +42,23 @@ _PEOPLE = re.compile(r"annotat|rater|expert|reader|observer|grader|doctor|user|r
 Marks = dict[str, dict[str, Path]]  # key of a picture -> class -> mask
 
 
+class Place(NamedTuple):
+    """Where images of a part and their masks lie.
+
+    Args:
+        part: its name, or `UNPARTED`.
+        above: what names of samples start with.
+        images, masks: the folders.
+        marks: what lies in the folder of masks.
+    """
+
+    part: str
+    above: str
+    images: Path
+    masks: Path
+    marks: Marks
+
+
 def recognises(base: Path) -> bool:
     """Whether masks beside a folder of images are of one class each."""
     return are_declared(Declaration(base, base, {}))
@@ -38,8 +66,7 @@ def recognises(base: Path) -> bool:
 
 def are_declared(declared: Declaration) -> bool:
     """Whether masks in the folders that are declared, or usual, are of one class each."""
-    both = _both(declared)
-    return both is not None and bool(find_marks(*both))
+    return bool(_places(declared))
 
 
 def read(declared: Declaration) -> Layout:
@@ -48,14 +75,14 @@ def read(declared: Declaration) -> Layout:
     Raises:
         DataError: no such masks, or classes that are not declared.
     """
-    both = _both(declared)
-    marks = {} if both is None else find_marks(*both)
-    if both is None or not marks:
+    places = _places(declared)
+    if not places:
         raise DataError(
             "no masks of single classes", file=declared.base, expected="images/ with masks/CLASS/ or masks/a_CLASS.png"
         )
-    found = sorted({name for of_picture in marks.values() for name in of_picture if not is_background(name)})
-    _refuse_people(declared, both[1], found)
+    every = (name for place in places for of_picture in place.marks.values() for name in of_picture)
+    found = sorted({name for name in every if not is_background(name)})
+    _refuse_people(declared, places[0].masks, found)
     given = declared.classes()[0]
     refuse_other_background(given, declared.file)
     names = given or ("background", *found)
@@ -72,24 +99,29 @@ def read(declared: Declaration) -> Layout:
         f"a mask for every class: {', '.join(found[:8])}{', ...' * (len(found) > 8)}; where two overlap, "
         "the one of fewer pixels is on top"
     )
-    layout.samples[UNPARTED] = []
-    for image in list_images(both[0]):
-        name = image.relative_to(both[0]).as_posix()
+    for place in places:
+        layout.samples.setdefault(place.part, []).extend(_samples(layout, declared, place, names))
+    group_by_folder(layout, {place.above.rstrip("/") for place in places})
+    return layout
+
+
+def _samples(layout: Layout, declared: Declaration, place: Place, names: Sequence[str]) -> Iterator[Sample]:
+    """Yield the samples of a place in order of name; a picture without a mask is a fault, or empty."""
+    for image in list_images(place.images):
+        name = place.above + image.relative_to(place.images).as_posix()
         if declared.excludes(name):
             continue
-        of_picture = marks.get(key_of(image.stem), {})
+        of_picture = place.marks.get(key_of(image.stem), {})
         masks = [(mask, names.index(label)) for label, mask in of_picture.items() if not is_background(label)]
-        if not masks and declared.has_empty_masks:
-            layout.samples[UNPARTED].append(Sample(name, ImageFile(image), EmptyMask(image)))
-            continue
-        if not masks:
-            figures = {"stem": image.stem, "folder": relative(both[1], declared.base)}
+        if masks:
+            target = ObjectMasks(masks[0][0], tuple(mask for mask, _ in masks), tuple(label for _, label in masks))
+            yield Sample(name, ImageFile(image), target)
+        elif declared.has_empty_masks:
+            yield Sample(name, ImageFile(image), EmptyMask(image))
+        else:
+            figures = {"stem": image.stem, "folder": relative(place.masks, declared.base)}
             where = Where(relative(image, declared.base), image.name)
             layout.faults.append(Finding("missing-mask", where, figures, leave_out_or_empty(image.name)))
-            continue
-        target = ObjectMasks(masks[0][0], tuple(mask for mask, _ in masks), tuple(label for _, label in masks))
-        layout.samples[UNPARTED].append(Sample(name, ImageFile(image), target))
-    return layout
 
 
 def _refuse_people(declared: Declaration, masks: Path, names: Sequence[str]) -> None:
@@ -158,13 +190,36 @@ def _are_classes(found: Mapping[str, Mapping[str, Path]]) -> bool:
     return 2 <= len(words) == len(times) <= _MOST_CLASSES and several and min(times.values()) > 1
 
 
-def _both(declared: Declaration) -> tuple[Path, Path] | None:
-    """Return the folders of images and of masks, those declared or of the usual names."""
-    base = declared.base
-    if not base.is_dir():
+def _places(declared: Declaration) -> list[Place]:
+    """Return where images and masks of single classes lie: in the folder, in its parts, or where their names are."""
+    base, given = declared.base, declared.given
+    whole = _place(base, declared)
+    if whole is not None:
+        return [whole]
+    parts = declared.splits() or find_parts(base, lambda folder: _place(folder, declared) is not None)
+    found = [place for part, folder in parts.items() if (place := _place(folder, declared, part)) is not None]
+    if any(place.part == "train" for place in found):
+        return found
+    deeper = named_below(base, declared.images, declared.masks) if {"images", "masks"} <= set(given) else None
+    by_part = parts_of(deeper, base) if deeper is not None else {}
+    every = [
+        Place(part, f"{above}/" if above else "", images, masks, marks)
+        for part, pairs in by_part.items()
+        for images, masks, above in pairs
+        if (marks := find_marks(images, masks))
+    ]
+    return every if deeper is not None and len(every) == len(deeper.pairs) else []
+
+
+def _place(folder: Path, declared: Declaration, part: str = UNPARTED) -> Place | None:
+    """Return the folders of images and of masks, those declared or of the usual names, and the masks by class."""
+    if not folder.is_dir():
         return None
-    there = {path.name.casefold(): path for path in sorted(base.iterdir()) if path.is_dir()}
+    there = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     usual = [next((there[name] for name in names if name in there), None) for names in (_IMAGES, _MASKS)]
-    named = [base / str(declared.given[key]) if key in declared.given else None for key in ("images", "masks")]
+    named = [folder / str(declared.given[key]) if key in declared.given else None for key in ("images", "masks")]
     images, masks = (given or found for given, found in zip(named, usual, strict=True))
-    return (images, masks) if images and masks and images.is_dir() and masks.is_dir() else None
+    if images is None or masks is None or not images.is_dir() or not masks.is_dir():
+        return None
+    marks = find_marks(images, masks)
+    return Place(part, "", images, masks, marks) if marks else None

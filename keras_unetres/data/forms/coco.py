@@ -7,6 +7,7 @@ only a box is given. Where objects overlap, the smaller one is on top.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from .annotations import (
     part_in,
     refuse_boxes,
 )
-from .layout import PART_NAMES, UNPARTED, Layout, find_file, list_images, refuse_other_background, repeated
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, key_of, list_images, refuse_other_background, repeated
 from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
 
 _ENOUGH_OBJECTS = 5  # of a class beside others; fewer of which none is labelled are but a warning
@@ -179,9 +180,13 @@ def _samples(
     places = _places(declared, part, file)
     within = [base, base / declared.images, file.parent]
     used: dict[Path, str] = {}
+    deeper: dict[str, Path] | None = None
     for key, image in sorted(content.images.items(), key=lambda item: str(item[1]["file_name"])):
         name = str(image["file_name"])
         found_file = find_file(name, places, within)
+        if found_file is None:
+            deeper = _names_below(base) if deeper is None else deeper
+            found_file = deeper.get(key_of(name.replace("\\", "/").rpartition("/")[2]))
         here = Where(name, Path(name).name)
         if found_file is None:
             figures = {"annotations": relative(file, base)}
@@ -201,6 +206,12 @@ def _samples(
             yield Sample(name, ImageFile(found_file), *drawn)
         if found_file is not None:
             used.setdefault(found_file, name)
+
+
+def _names_below(base: Path) -> dict[str, Path]:
+    """Return name -> file of the images wherever they lie, as in `images/train/A172/`, of names that are there once."""
+    times = Counter(key_of(path.name) for path in list_images(base))
+    return {key_of(path.name): path for path in list_images(base) if times[key_of(path.name)] == 1}
 
 
 def _places(declared: Declaration, part: str, file: Path) -> list[Path]:

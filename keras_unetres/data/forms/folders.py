@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix
@@ -24,6 +25,7 @@ from ..fixes import declare, leave_out, leave_out_or_empty, say_place
 from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, WeightFile
 from ..unread import FIX, unread_in, unread_note
 from .choosing import choose_masks, pair_by_difference
+from .endings import shared_ending
 from .layout import (
     PART_NAMES,
     UNPARTED,
@@ -38,7 +40,16 @@ from .layout import (
 )
 from .lists import declared_lists, part_by_lists
 from .looks import MASK_FOLDERS, partner_of
-from .parallel import Parallel, choose_parallel, is_called_masks, named_below, parts_of, passed_over, split_name
+from .parallel import (
+    Parallel,
+    choose_parallel,
+    find_parallel,
+    is_called_masks,
+    named_below,
+    parts_of,
+    passed_over,
+    split_name,
+)
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "annots", "gt", "gtfine", "ground_truth", "targets") + (
@@ -150,6 +161,8 @@ def _usual_places(declared: Declaration) -> dict[str, tuple[Path, Path]] | None:
         by_part = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
         if by_part and not ((base / declared.images).is_dir() and named):
             parts = by_part
+        if parts and not named and not any(map(_both, parts.values())) and find_parallel(base):
+            return None  # masks in folders of other names
     if parts:
         return {part: _folders(folder, declared, part) for part, folder in parts.items()}
     both = _both(base, declared)
@@ -332,12 +345,14 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         ("missing-mask", pictures, labels, masks, images),
         ("missing-image", labels, pictures, images, masks),
     ):
-        for key in sorted(set(files) - set(others) - set(empty)):
+        alone = sorted(set(files) - set(others) - set(empty))
+        ending = shared_ending([files[key] for key in alone], [files[key] for key in files.keys() & others.keys()])
+        for key in alone:
             file = files[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
             name = file.name if file.parent == own else file.relative_to(own).as_posix()  # another may be called so
-            mend = leave_out_or_empty if kind == "missing-mask" else leave_out
-            fix = mend(name) if set(pictures) & set(labels) else rename  # not all of them
+            mend = leave_out_or_empty if kind == "missing-mask" and not ending else leave_out
+            fix = mend(f"*{ending}" if ending else name) if set(pictures) & set(labels) else rename  # not all of them
             layout.faults.append(Finding(kind, Where(relative(file, base), name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
@@ -401,13 +416,15 @@ def _name_folders(images: Mapping[str, Path], masks: Mapping[str, Path], declare
 
     They lie deeper than those that were looked into, as in `images/10k/train/` and `labels/sem_seg/masks/train/`.
     """
-    first = next(iter(images.values()))
+    stem = key_of(next(iter(images.values())).stem)
+    of_one = ([file for file in files.values() if key_of(file.stem) == stem] for files in (images, masks))
     lines = []
-    for mask in (file for file in masks.values() if key_of(file.stem) == key_of(first.stem)):
-        places = [file.parent.relative_to(declared.base).parts for file in (first, mask)]
+    for image, mask in product(*of_one):
+        places = [file.parent.relative_to(declared.base).parts for file in (image, mask)]
         shared = os.path.commonprefix([place[::-1] for place in places])  # their parts, such as train/
         above = ["/".join(place[: len(place) - len(shared)]) for place in places]
         lines.append(declare({"images": above[0], "masks": above[1]}).text)
+    lines = sorted(lines, key=lambda line: "rgb" not in line.casefold())
     return Fix(" or ".join(lines[:_MOST_SHOWN]), place=say_place({"masks": ""}, declared.file)) if lines else None
 
 
@@ -445,7 +462,8 @@ def _by_key(
         stem = key_of(path.stem)
         if within and without is not None and path.is_relative_to(without):
             continue
-        if declared.excludes(path.relative_to(folder)) != excluded or stem.endswith(_OTHER_MAPS):
+        out = declared.excludes(path.relative_to(folder)) or declared.excludes(relative(path, declared.base))
+        if out != excluded or stem.endswith(_OTHER_MAPS):
             continue
         above = key_of(path.parent.relative_to(folder).as_posix()).strip(".")
         key = whole.get((above, stem)) or (flat.get(stem) if not above else None)
@@ -462,5 +480,7 @@ def _by_key(
         last = files[-1]
         figures = {"files": sorted(file.name for file in files)}
         where = Where(relative(last, declared.base), last.name)
-        layout.faults.append(Finding("ambiguous-names", where, figures, leave_out(last.name)))
+        both = without is not None and (without / last.name).exists()  # its mask is called so, too
+        name = relative(last, declared.base) if both else last.name
+        layout.faults.append(Finding("ambiguous-names", where, figures, leave_out(name)))
     return by_key

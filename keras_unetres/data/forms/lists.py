@@ -15,6 +15,7 @@ from typing import Any
 
 from unetres_edge.errors import DataError, Fix
 from unetres_edge.files import parse_json
+from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
@@ -24,6 +25,7 @@ from .layout import PART_NAMES, UNPARTED, Layout, key_of
 _MOST_SHOWN = 4
 _MOST_TABLE = 64 << 20  # bytes
 _TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
+_DEEPER = ("metadata", "annotations", "ImageSets", "ImageSets/Segmentation", "split", "sets")
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
 PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
 
@@ -57,19 +59,20 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
     """
     if UNPARTED not in layout.samples:
         return
-    files = declared_lists(declared) or _find_lists(declared.base)
-    lists = {part: NameList(file, _lines(file)) for part, file in files.items()} or _find_table(layout, declared.base)
-    if "train" not in lists:
-        return
     samples = layout.samples[UNPARTED]
     by_name = _names(samples, declared.base)
+    files = declared_lists(declared) or _find_lists(declared.base)
+    lists = {part: NameList(file, _lines(file)) for part, file in files.items()} or _find_table(layout, declared.base)
+    lists = lists or _lists_below(declared.base, by_name)
+    if "train" not in lists:
+        return
     taken: dict[str, str] = {}
     parts: dict[str, list[Sample]] = {}
     unknown: list[Finding] = []
     for part, names in lists.items():
         parts[part] = []
         for number, line in names.lines:
-            sample = by_name.get(key_of(line)) or by_name.get(key_of(PurePosixPath(line).name))
+            sample = _meant(line, by_name)
             if sample is None:
                 named = {"line": number, "list": names.file.name, "named": line}
                 where = Where(relative(names.file, declared.base), "", number)
@@ -85,7 +88,7 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
             elif sample not in parts[part]:
                 parts[part].append(sample)
     if not taken and not declared_lists(declared):
-        layout.notes.append(f"{lists['train'].file.name} names no image and is passed over")
+        layout.notes.append(f"{lists['train'].file.name} {_say_strange(lists['train'], by_name)} and is passed over")
         return
     layout.faults += unknown
     layout.samples = {part: sorted(found, key=lambda sample: sample.name) for part, found in parts.items()}
@@ -96,8 +99,41 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
         layout.notes.append(f"{len(rest)} images are in no list and are left out: {shown}")
 
 
+def _meant(line: str, by_name: Mapping[str, Sample]) -> Sample | None:
+    """Return the sample that a line names, perhaps by the name of its mask, or before other columns."""
+    path = PurePosixPath(line)
+    ways = [line, path.name]
+    ways += [path.stem] if path.suffix.lower() in IMAGE_SUFFIXES else []
+    ways += [line.split()[0]] if " " in line else []
+    return next((by_name[key] for way in ways if (key := key_of(way)) in by_name), None)
+
+
+def _say_strange(names: NameList, by_name: Mapping[str, Sample]) -> str:
+    """Return what is wrong with a list that names no image, in words."""
+    for _, line in names.lines[:_MOST_SHOWN]:
+        whole = next((line[:at] for at in range(len(line) - 1, 0, -1) if key_of(line[:at]) in by_name), None)
+        if whole is not None and line[len(whole)] in "_-":
+            return f"names pieces of images that are not cut yet, such as {line} of {whole},"
+    return "names no image"
+
+
+def _lists_below(base: Path, by_name: Mapping[str, Sample]) -> dict[str, NameList]:
+    """Return the lists of a folder such as metadata/ or annotations/, where every line names an image."""
+    for folder in (base / name for name in _DEEPER):
+        files = _lists_in((folder,))
+        if not {"train", "val"} & set(files) and (both := folder / "trainval.txt").is_file():
+            files = {"train": both, **files}
+        lists = {part: NameList(file, _lines(file)) for part, file in files.items()}
+        if "train" in lists and all(_meant(line, by_name) for names in lists.values() for _, line in names.lines):
+            return lists
+    return {}
+
+
 def _find_lists(base: Path) -> dict[str, Path]:
-    places = (base, base / "splits", base / "lists")
+    return _lists_in((base, base / "splits", base / "lists"))
+
+
+def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
     return {
         part: file
         for part, names in PART_NAMES.items()

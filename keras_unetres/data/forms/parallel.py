@@ -32,12 +32,14 @@ _OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|rgb|instance|weight|b
 _NO_PICTURES = re.compile(
     r"overlay|preview|visuali|instance|weight|bound|edge|contour|depth|d[est]m\b|height", re.IGNORECASE
 )
+_NUMBER = re.compile(r"\d+")
 _WORDS = re.compile(r"[^\W\d_]+")
 _MOST_FOLDERS = 3000
 _MOST_STEMS = 2000  # of a folder, by which it is told what belongs to what
 _MOST_SIDE_BY_SIDE = 12  # folders of which each is compared with each
 _MOST_UNNAMED = 6  # folders side by side of which one may hold masks although its name says nothing
 _LOOKED_AT = 5  # files of a folder
+_SHORT = {"tr": "train", "te": "test", "ts": "test"}  # words of names of folders that differ in them alone
 _HELD_BACK = {name for part in ("val", "test") for name in PART_NAMES[part]}
 
 
@@ -75,11 +77,22 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
         for place in range(len(parts)):
             groups[place, parts[:place], parts[place + 1 :]].append(folder)
     found: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
+    single: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
     for (place, _, _), folders in groups.items():
         for images, masks in _candidates(folders, base, place, called):
+            names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
+            pair = images, masks, _above(images.relative_to(base).parts, place)
             if _belong(leaves[images], leaves[masks], few=len(folders) <= _MOST_SIDE_BY_SIDE):
-                names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
-                found[names].append((images, masks, _above(images.relative_to(base).parts, place)))
+                found[names].append(pair)
+            elif not set(leaves[images]).isdisjoint(leaves[masks]):
+                single[names].append(pair)  # of one image, which says nothing alone
+    for names, pairs in found.items():
+        pairs += single[names]
+    for images, masks, place in _deeper(leaves, base) if called else ():
+        if _belong(leaves[images], leaves[masks]):
+            of_images, of_masks = (folder.relative_to(base).parts for folder in (images, masks))
+            names = "/".join(of_images[place:]), "/".join(of_masks[place:])
+            found[names].append((images, masks, _above(of_images[: place + 1], place)))
     for masks in leaves:
         images = masks.parent
         in_images = images in leaves or images == base
@@ -90,6 +103,19 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
                 found[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append((images, masks, ""))
     made = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in found.items())
     return [each for each in made if all(_look(each, leaves, called))]
+
+
+def _deeper(leaves: Mapping[Path, Sequence[str]], base: Path) -> Iterator[tuple[Path, Path, int]]:
+    """Yield (images, masks, place) of folders whose paths differ by one name that says masks, and is not the last.
+
+    As `train/images` and `train/Semantic_masks/images`, whose place is 1.
+    """
+    for masks in leaves:
+        parts = masks.relative_to(base).parts
+        for place, name in enumerate(parts[:-1]):
+            images = base.joinpath(*parts[:place], *parts[place + 1 :])
+            if images in leaves and is_called_masks(name) and not any(map(is_called_masks, parts[place + 1 :])):
+                yield images, masks, place
 
 
 def choose_parallel(base: Path) -> Parallel | None:
@@ -107,7 +133,7 @@ def choose_parallel(base: Path) -> Parallel | None:
     found = truths if len(truths) == 1 else [e for e in found if not _OTHER_USES.search(e.masks)] or found
     if not found:
         return None
-    found = _join_parts(found) or found
+    found = _join_parts(found) or _join_numbered(found) or found
     if len(found) > 1:
         raise DataError(
             "several folders may hold the masks" if len({e.images for e in found}) == 1 else "it is not known which",
@@ -159,10 +185,25 @@ def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
     return [Parallel(images, masks, tuple(pair for each in joined for pair in each.pairs), parted=True)]
 
 
+def _join_numbered(found: Sequence[Parallel]) -> list[Parallel]:
+    """Return the one pair that those of one number are, as `Slide_01` and `GT_01`; empty where names differ more."""
+    numbers = [(each, _NUMBER.findall(each.images), _NUMBER.findall(each.masks)) for each in found]
+    same = [each for each, of_images, of_masks in numbers if of_images == of_masks != []]
+    kinds = {(_NUMBER.sub("*", each.images), _NUMBER.sub("*", each.masks)) for each in same}
+    images = [each.images for each in same]
+    if len(kinds) != 1 or len(same) < 2 or len(set(images)) < len(images):
+        return []
+    if {name for each in found for name in (each.images, each.masks)} != {*images, *(each.masks for each in same)}:
+        return []
+    pairs = [(pair[0], pair[1], f"{pair[2]}/{each.images}".strip("/")) for each in same for pair in each.pairs]
+    return [Parallel(*next(iter(kinds)), tuple(sorted(pairs)))]
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Return the part that a word of a folder's name says, or "", and the name without that word."""
     words = {word.casefold(): word for word in _WORDS.findall(name)}
     said = [(part, words[known]) for part, names in PART_NAMES.items() for known in names if known in words]
+    said = said or [(part, words[known]) for known, part in _SHORT.items() if known in words]
     return (said[0][0], name.replace(said[0][1], "")) if len(said) == 1 else ("", name)
 
 
@@ -185,8 +226,10 @@ def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, st
     """Return part -> pairs of folders, by the names above them."""
     by_part: dict[str, list[tuple[Path, Path, str]]] = defaultdict(list)
     for pair in found.pairs:
-        names = [name.casefold() for name in pair[0].relative_to(base).parts]
-        part = next((part for part, known in PART_NAMES.items() if not set(known).isdisjoint(names)), UNPARTED)
+        names = pair[0].relative_to(base).parts
+        lower = {name.casefold() for name in names}
+        part = next((part for part, known in PART_NAMES.items() if not lower.isdisjoint(known)), UNPARTED)
+        part = part or next((said for name in names[:-1] if (said := split_name(name)[0])), UNPARTED)
         part = split_name(pair[0].name)[0] if found.parted else part
         by_part[part].append(pair)
     if len(by_part) == 1 or "train" not in by_part or UNPARTED in by_part:
@@ -235,10 +278,10 @@ def _candidates(folders: Sequence[Path], base: Path, place: int, called: bool) -
     masks = [folder for folder in folders if is_called_masks(names[folder]) == called]
     if not called and len(folders) > _MOST_UNNAMED:
         return
+    others = [folder for folder in folders if not is_called_masks(names[folder])] or (masks if called else [])
     for mask in masks:
-        for images in folders:
-            alone = names[images].casefold() not in _HELD_BACK
-            if images != mask and alone and not is_called_masks(names[images]):
+        for images in others:
+            if images != mask and names[images].casefold() not in _HELD_BACK:
                 yield images, mask
 
 
@@ -268,6 +311,7 @@ def _look(found: Parallel, leaves: Mapping[Path, Sequence[str]], called: bool) -
     """Yield whether the folders of masks look like it; and lie on the images where no name says which is which."""
     for images, masks, _ in (found.pairs[0], found.pairs[-1]):
         yield look_like_masks(_files(masks)) and (called or _lie_on(_files(images), _files(masks)))
+        yield not is_called_masks(found.images) or not look_like_masks(_files(images))
 
 
 def _lie_on(images: Sequence[Path], masks: Sequence[Path]) -> bool:
@@ -289,10 +333,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _above(parts: Sequence[str], place: int) -> str:
-    """Return a path without the name that differs, and without that of a part."""
-    every = {name for names in PART_NAMES.values() for name in names}
-    kept = [name for at, name in enumerate(parts) if at != place and name.casefold() not in every]
-    return "/".join(kept)
+    """Return a path without the name that differs, and without what says a part."""
+    kept = [split_name(name)[1].strip("_-. ") for at, name in enumerate(parts) if at != place]
+    return "/".join(filter(None, kept))
 
 
 def _is_one_set(found: Parallel, base: Path) -> bool:

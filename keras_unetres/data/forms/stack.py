@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from unetres_edge.errors import DataError, Fix, UnetresError
@@ -12,6 +13,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, finding_of, relative
 from ..sources import ImageFile, MaskFile, Sample
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+from .looks import partner_of
 
 _VOLUME = ("volume", "images", "image", "imgs", "img", "raw", "input")
 _LABELS = ("labels", "label", "masks", "mask", "gt", "groundtruth", "seg")
@@ -29,13 +31,7 @@ def _are_stacks(base: Path) -> bool:
         return False
     image = next((path for path in list_images(base / "images") if path.suffix.lower() in _TIFF), None)
     mask = None if image is None else base / "masks" / image.name
-    if image is None or mask is None or not mask.is_file():
-        return False
-    try:
-        pages = count_pages(image)
-        return pages > 1 and count_pages(mask) == pages and not pages_are_channels(image)
-    except UnetresError:
-        return False
+    return image is not None and mask is not None and mask.is_file() and _have_pages(image, mask)
 
 
 def read(declared: Declaration) -> Layout:
@@ -82,8 +78,38 @@ def _declared(declared: Declaration) -> list[tuple[str, Path, Path]]:
 
 
 def _named(base: Path) -> list[tuple[str, Path, Path]]:
-    """Return (part, images, masks) of TIFF files whose names differ in "volume" and "labels" or the like."""
+    """Return (part, images, masks) of TIFF files whose names differ in "volume" and "labels" or the like.
+
+    One of two may have a word more, such as EPFL's `training.tif` and `training_groundtruth.tif`.
+    """
     files = [path for path in sorted(base.iterdir()) if path.suffix.lower() in _TIFF] if base.is_dir() else []
+    return _by_words(files) or _by_a_word_more(files)
+
+
+def _by_a_word_more(files: Sequence[Path]) -> list[tuple[str, Path, Path]]:
+    """Return (part, images, masks) of stacks of which one is called as the other and what says a mask."""
+    there = {key_of(path.stem): path for path in files}
+    pairs = [(there[name], path) for path in files if (name := partner_of(path.stem)) in there]
+    if not pairs or not _have_pages(*pairs[0]):
+        return []
+    return [(_part_of(images.stem), images, masks) for images, masks in pairs]
+
+
+def _have_pages(images: Path, masks: Path) -> bool:
+    """Whether two files have the same number of pages, which are no channels."""
+    try:
+        pages = count_pages(images)
+        return pages > 1 and count_pages(masks) == pages and not pages_are_channels(images)
+    except UnetresError:
+        return False
+
+
+def _part_of(stem: str) -> str:
+    words = re.split(r"[^a-z0-9]+", stem.lower())
+    return next((part for part, names in PART_NAMES.items() if set(names) & set(words)), UNPARTED)
+
+
+def _by_words(files: Sequence[Path]) -> list[tuple[str, Path, Path]]:
     volumes = []
     for path in files:
         words = re.split(r"[^a-z0-9]+", path.stem.lower())
@@ -93,7 +119,6 @@ def _named(base: Path) -> list[tuple[str, Path, Path]]:
         for other in _LABELS:
             partner = [p for p in files if p != path and p.stem.lower() == path.stem.lower().replace(volume, other)]
             if partner:
-                part = next((p for p, names in PART_NAMES.items() if set(names) & set(words)), UNPARTED)
-                volumes.append((part, path, partner[0]))
+                volumes.append((_part_of(path.stem), path, partner[0]))
                 break
     return volumes
