@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,14 @@ from keras_unetres.doctor import copies
 from keras_unetres.doctor.check import check
 from keras_unetres.doctor.nearest import Chosen, find_nearest
 from keras_unetres.doctor.summaries import flips
+from keras_unetres.pages.pictures import sample_sheet
 from keras_unetres.scores.confusion import Confusion
+from keras_unetres.tasks import review
 from unetres_edge import Preprocessing
 from unetres_edge.images import decode
 from unetres_edge.images.bands import bands
 from unetres_edge.images.decode import read_image, read_mask, read_orientation, read_pixel_count
+from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.results import draw
 
 WORDS = (np.dtype(np.int32), 2)
@@ -295,3 +299,30 @@ def test_the_turn_of_a_png_is_read_without_its_pixels(tmp_path: Path, monkeypatc
     assert [read_orientation(tmp_path / f"{name}.png") for name in ("turned", "plain", "late")] == [6, 1, 6]
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", None)
     assert [read_orientation(tmp_path / f"{name}.png") for name in ("turned", "plain")] == [6, 1]
+
+
+@pytest.mark.parametrize(("shape", "share"), [((3, 5), 0.0), ((3, 5), 1.0), ((70, 90), 0.8), ((2100, 900), 0.3)])
+def test_the_pixels_whose_probabilities_are_counted_are_those_of_the_whole(
+    shape: tuple[int, int], share: float
+) -> None:
+    mask = np.where(np.random.default_rng(0).random(shape) < share, 1, IGNORE).astype(np.uint8)
+    places = np.flatnonzero(mask != IGNORE)
+    if len(places) > review._MOST_PIXELS:
+        places = np.sort(np.random.default_rng(7).choice(places, review._MOST_PIXELS, replace=False))
+    assert np.array_equal(review._some_labelled(mask, 7), places)
+
+
+@pytest.mark.parametrize("what", ["places", "pictures"])
+def test_what_is_drawn_and_counted_of_a_large_image_takes_little_beside_it(what: str) -> None:
+    mask = np.ones((4000, 4000), np.uint8)
+    image = np.repeat(mask[..., None], 3, 2)
+    tracemalloc.start()
+    try:
+        if what == "places":
+            review._some_labelled(mask, 0)
+        else:
+            sample_sheet(image, mask, {"one": mask}, [(0, 0, 0), (255, 0, 0)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * mask.nbytes, f"{peak} bytes"  # nine times with all places as int64, four with whole comparisons

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from unetres_edge.files import make_folder, write_bytes
+from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.images.view import to_view
 from unetres_edge.results import draw
@@ -114,10 +115,15 @@ def sample_sheet(
     maps = (mask, *predictions.values())
     pictures = [view, *(draw.overlay(view, ids[thin], colors, background=background) for ids in maps)]
     title, first = next(iter(predictions.items()))
-    wrong = (first != mask) & (mask != IGNORE)
-    pictures.append(np.where(wrong[thin][..., None], np.array([255, 0, 0], np.uint8), view // 2))
-    titles = ["image", "truth", *predictions, f"wrong, {title}: {100 * wrong.mean():.1f} %"]
+    pictures.append(np.where(_wrong(first[thin], mask[thin])[..., None], np.array([255, 0, 0], np.uint8), view // 2))
+    share = sum(np.count_nonzero(_wrong(first[rows], mask[rows])) for rows in bands(mask.shape)) / mask.size
+    titles = ["image", "truth", *predictions, f"wrong, {title}: {100 * share:.1f} %"]
     return draw.panels(pictures, titles, height=height)
+
+
+def _wrong(class_map: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return where a class map is wrong, (H, W) bool; where nothing is labelled it is not."""
+    return (class_map != mask) & (mask != IGNORE)
 
 
 def search_picture(candidates: Sequence[Tried], best: str) -> bytes:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from unetres_edge import Card
+from unetres_edge.images.bands import bands
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.results.result import Result
 
@@ -110,15 +111,31 @@ def review(segmenter: Segments, samples: Iterable[Sample], *, total: int | None 
 
 def _reliability(result: Result, mask: np.ndarray, card: Card, number: int) -> Reliability | None:
     """Return how right the probabilities of some labelled pixels are; None where there are none."""
-    labelled = np.flatnonzero(mask.ravel() != IGNORE)
-    if result.scores is None or not len(labelled):
+    if result.scores is None:
         return None
-    if len(labelled) > _MOST_PIXELS:
-        labelled = np.sort(np.random.default_rng(number).choice(labelled, _MOST_PIXELS, replace=False))
+    labelled = _some_labelled(mask, number)
+    if not len(labelled):
+        return None
     scores = result.scores.reshape(-1, len(card.class_names))[labelled]
     every = np.ones(len(labelled), bool)
     truth = mask.ravel()[labelled]
     return measure_reliability(scores, truth, card.activation, card.class_names, [(every, card.calibration)])
+
+
+def _some_labelled(mask: np.ndarray, number: int) -> np.ndarray:
+    """Return the places (n,) int64 of some labelled pixels of a flat mask, in order: all, or drawn by a number."""
+    pieces = list(bands(mask.shape))
+    counts = np.array([np.count_nonzero(mask[rows] != IGNORE) for rows in pieces])
+    total = int(counts.sum())
+    few = total <= _MOST_PIXELS
+    rng = np.random.default_rng(number)
+    wanted = np.arange(total) if few else np.sort(rng.choice(total, _MOST_PIXELS, replace=False))
+    starts = np.cumsum(counts) - counts
+    found = []
+    for rows, start, count in zip(pieces, starts, counts, strict=True):
+        here = wanted[(wanted >= start) & (wanted < start + count)] - start
+        found.append(rows.start * mask.shape[1] + np.flatnonzero(mask[rows] != IGNORE)[here])
+    return np.concatenate(found)
 
 
 def _separation(card: Card) -> Separation | None:
