@@ -48,23 +48,23 @@ def dataset_from_arrays(
     Raises:
         DataError: lengths, shapes or dtypes that do not fit.
     """
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "images": images,
         "masks": masks,
         "instances": instances,
         "weights": weights,
         "names": names,
     }
-    given |= {"splits": splits, "classes": classes}
-    for what, values in given.items():
+    arguments |= {"splits": splits, "classes": classes}
+    for what, values in arguments.items():
         if not _is_list(values) and (values is not None or what in ("images", "masks")):
             raise DataError(f"{what} is wrong", expected="a list or an array", found=type(values).__name__)
     if not isinstance(reading, (Reading, NoneType)):
         raise DataError("reading is wrong", expected="Reading(...)", found=type(reading).__name__)
     count = len(images)
     for what in ("masks", "instances", "weights", "names"):
-        if given[what] is not None and len(given[what]) != count:
-            raise DataError(f"{what} and images differ in number", expected=count, found=len(given[what]))
+        if arguments[what] is not None and len(arguments[what]) != count:
+            raise DataError(f"{what} and images differ in number", expected=count, found=len(arguments[what]))
     if splits is not None and (len(splits) != count or not set(splits) <= {*SPLITS, HELD_OUT}):
         raise DataError("splits is wrong", expected=f"{count} of {', '.join(SPLITS)}", found=list(splits)[:8])
     called = [f"{i:04d}" for i in range(count)] if names is None else list(map(str, names))

@@ -224,12 +224,12 @@ class _Sampler:
         low, high = (reach - 1) / 2, room - (reach + 1) / 2
         centre = tf.clip_by_value(centre, 0.0, room - 1)
         if self._centred:
-            asked = centre - tf.linalg.matvec(matrix, (draw - 0.5) * size / 2)
+            wanted = centre - tf.linalg.matvec(matrix, (draw - 0.5) * size / 2)
         else:
-            asked = low + draw * (room - reach + 1) - 0.5
+            wanted = low + draw * (room - reach + 1) - 0.5
         fraction = low - tf.floor(low)  # of a pixel; keeps a crop that is not distorted on the pixels of the image
-        asked = tf.where(distorted, asked, tf.round(asked - fraction) + fraction)
-        middle = tf.where(high > low, tf.clip_by_value(asked, low, high), tf.floor((room - reach) / 2) + low)
+        wanted = tf.where(distorted, wanted, tf.round(wanted - fraction) + fraction)
+        middle = tf.where(high > low, tf.clip_by_value(wanted, low, high), tf.floor((room - reach) / 2) + low)
         if not self._centred:
             return middle
         # A turned crop does not fill its bounding box: it may leave the image rather than miss the place.

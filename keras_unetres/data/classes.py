@@ -421,13 +421,13 @@ def number_in_colors(masks: Sequence[Collection[int]]) -> bool:
     return counted and len(every) > _FEWEST_COUNTS
 
 
-def _number_over_images(found: Sequence[Collection[int]]) -> bool:
+def _number_over_images(values_of: Sequence[Collection[int]]) -> bool:
     """Whether numbers go on from mask to mask: most masks have some, and nearly each is in one mask or two."""
-    seen = Counter(value for values in found for value in set(values) if value)
+    seen = Counter(value for values in values_of for value in set(values) if value)
     once = {value for value, masks in seen.items() if masks <= 2}
-    own = sum(not once.isdisjoint(values) for values in found)
-    many = min(len(found), len(seen)) >= _FEWEST_NUMBERED
-    return many and len(once) > 0.9 * len(seen) and 2 * own > len(found)
+    with_unique = sum(not once.isdisjoint(values) for values in values_of)
+    many = min(len(values_of), len(seen)) >= _FEWEST_NUMBERED
+    return many and len(once) > 0.9 * len(seen) and 2 * with_unique > len(values_of)
 
 
 def _number_objects(masks: Sequence[set[int]]) -> bool:
@@ -582,8 +582,8 @@ def _drawn(counts: Mapping[int, int]) -> list[int]:
 def _is_blend(color: int, drawn: Sequence[int]) -> bool:
     """Whether a packed colour lies on the line between two others, nearly."""
     mine, others = np.array(unpack(color), float), [np.array(unpack(other), float) for other in drawn]
-    for place, start in enumerate(others):
-        for end in others[:place]:
+    for index, start in enumerate(others):
+        for end in others[:index]:
             way = end - start
             share = float((mine - start) @ way / max(1.0, way @ way))
             if -_BLEND_REACH < share < 1 + _BLEND_REACH and np.abs(start + share * way - mine).max() <= _BLEND_ROUNDING:

@@ -50,8 +50,8 @@ class ColorTable:
 
     def values(self, ignore: int) -> dict[int, int]:
         """Return packed colour -> class id, or `ignore`."""
-        made = {pack(color): i for i, color in enumerate(self.colors)}
-        return made | {pack(color): ignore for color in self.ignored}
+        class_ids = {pack(color): i for i, color in enumerate(self.colors)}
+        return class_ids | {pack(color): ignore for color in self.ignored}
 
     def levels(self, ignore: int) -> dict[int, int] | None:
         """Return number in a mask without colours -> class id, or `ignore`; None where the numbers are class ids.
@@ -133,7 +133,7 @@ def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None
     rows = rows[1:] if rows and not rows[0][0].isdigit() else rows
     if not rows or any(len(row) != 2 or not row[0].isdigit() for row in rows):
         raise DataError("not a table of classes", file=file, expected="Pixel Value, Class lines")
-    values = {int(value): place for place, (value, _) in enumerate(rows)}
+    values = {int(value): class_id for class_id, (value, _) in enumerate(rows)}
     are_ids = list(values) == list(values.values())
     return tuple(name for _, name in rows), None if are_ids else values
 

@@ -195,7 +195,7 @@ def _refuse_unknown(declared: Declaration, layout: Layout) -> None:
     Raises:
         DataError: it does.
     """
-    names = {sample.name for found in layout.samples.values() for sample in found}
+    names = {sample.name for of_part in layout.samples.values() for sample in of_part}
     names |= {name for fault in layout.faults for name in (fault.file, fault.where.image) if name}
     strange = {name for name in declared.excluded if not any(is_called(known, name) for known in names)}
     if strange:  # what a reader has passed over already
@@ -215,8 +215,8 @@ def _refuse_unknown(declared: Declaration, layout: Layout) -> None:
     )
 
 
-def _ends_in(file: str, given: str) -> bool:
-    return file.endswith(f"/{given}") or is_called(file, given)
+def _ends_in(file: str, name: str) -> bool:
+    return file.endswith(f"/{name}") or is_called(file, name)
 
 
 def _with_pages_stacked(sample: Sample) -> Sample:
@@ -232,8 +232,8 @@ def _with_smears(sample: Sample) -> Sample:
 
 def _unread_notes(samples: Mapping[str, list[Sample]], base: Path) -> list[str]:
     """Return a sentence for each ending of files among the samples that are not read; a check has warnings for them."""
-    found = find_unread(sample for part in samples.values() for sample in part)
-    return [unread_note(each, base) for each in found]
+    unread = find_unread(sample for part in samples.values() for sample in part)
+    return [unread_note(each, base) for each in unread]
 
 
 def _of_classes(

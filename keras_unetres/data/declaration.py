@@ -311,13 +311,13 @@ class Declaration:
         declared = self.given.get("values")
         if declared is None:
             return None
-        made: dict[int, int] = {}
+        class_ids: dict[int, int] = {}
         for key, target in declared.items():
             for stored in self._stored(key):
-                if stored in made:
+                if stored in class_ids:
                     raise DataError("values names a value or a colour twice", file=self.file, found=key)
-                made[stored] = self._target(target, names)
-        return made
+                class_ids[stored] = self._target(target, names)
+        return class_ids
 
     def _stored(self, key: Any) -> Iterable[int]:
         """Return the stored values that a key of `values` stands for: one, a packed colour, or all of a range."""
@@ -351,13 +351,13 @@ class Declaration:
         )
 
 
-def is_called(name: str | Path, given: str) -> bool:
+def is_called(name: str | Path, wanted: str) -> bool:
     """Return whether a file is meant by a name, with or without the folders above it; * stands for any text."""
     path = Path(name)
     ways = (path.name, path.as_posix())
-    if "*" not in given or given in ways:
-        return given in ways
-    pattern = given.replace("[", "[[]").replace("?", "[?]")
+    if "*" not in wanted or wanted in ways:
+        return wanted in ways
+    pattern = wanted.replace("[", "[[]").replace("?", "[?]")
     return any(fnmatch.fnmatchcase(way, pattern) for way in ways)
 
 
@@ -441,13 +441,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping."""
-        own = [key for key, _ in node.value if not key.tag.endswith(":merge")]  # what it merges may be overridden
-        names = [self.construct_object(key, deep=True) for key in own]
-        found: set[Any] = set()
+        keys = [key for key, _ in node.value if not key.tag.endswith(":merge")]  # what it merges may be overridden
+        names = [self.construct_object(key, deep=True) for key in keys]
+        seen: set[Any] = set()
         for name in names:
-            if name in found:
+            if name in seen:
                 raise yaml.YAMLError(f"the key {shortened(name, 100)} stands twice")
-            found.add(name)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
@@ -487,16 +487,16 @@ def _refuse_outside(declared: Declaration, splits: Mapping[str, str]) -> None:
     Raises:
         DataError: there is one.
     """
-    given, home = declared.given, declared.file.parent
-    named = {key: declared.base / given[key] for key in ("images", "masks", "annotations") if key in given}
-    named |= {f"splits: {part}": declared.base / place for part, place in splits.items()}
-    for key, place in {"path": declared.base, **named}.items():
-        if not lies_in(place, home):
+    values, home = declared.given, declared.file.parent
+    named = {key: declared.base / values[key] for key in ("images", "masks", "annotations") if key in values}
+    named |= {f"splits: {part}": declared.base / path for part, path in splits.items()}
+    for key, path in {"path": declared.base, **named}.items():
+        if not lies_in(path, home):
             raise DataError(
                 f"{key} leads out of the folder that the file lies in",
                 file=declared.file,
                 expected=f"a place below {home}",
-                found=place,
+                found=path,
                 fix="put the file into the folder of the data, or link the data to the file's folder",
             )
 
@@ -569,7 +569,7 @@ def _yaml_of(file: Path) -> Path:
 
 
 def _color(color: Any, file: Path) -> tuple[int, int, int]:
-    made = tuple(color) if isinstance(color, (list, tuple)) else ()
-    if len(made) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in made):
+    channels = tuple(color) if isinstance(color, (list, tuple)) else ()
+    if len(channels) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in channels):
         raise DataError("colours are wrong", file=file, expected="[red, green, blue], each 0..255", found=color)
-    return made[0], made[1], made[2]
+    return channels[0], channels[1], channels[2]

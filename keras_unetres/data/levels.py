@@ -68,7 +68,7 @@ def find_few_levels(samples: Sequence[Sample]) -> Levels | None:
             levels.append(count_levels(sample.image.read()))
         except UnetresError:
             continue
-    deep = [found for found in levels if found is not None]
+    deep = [each for each in levels if each is not None]
     if not deep or 2 * len(deep) < len(levels):
         return None
     middle = median_levels(deep)

@@ -20,17 +20,17 @@ _PLATEAU = 0.02  # of a mask's pixels; a value that has as many was drawn
 _MOST_PLATEAUS = 32
 
 
-def number_in_order(dataset: Dataset, found: Sequence[Collection[int]]) -> bool:
+def number_in_order(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool:
     """Return whether small ids number objects, as labelling of what hangs together does.
 
     Each mask then holds 0 and 1, 2, ... up to its own number, each number is one piece, and they come in the order of
     their first pixels. Classes are numbered alike in all masks: some masks lack one that is not the last.
 
     Args:
-        found: values of each mask.
+        masks: values of each mask.
     """
-    counts = [len(values) - 1 for values in found if set(values) == set(range(len(values)))]
-    if len(counts) < max(_FEWEST_MASKS, len(found)) or max(counts) < 3 or sum(counts) < _FEWEST_OBJECTS:
+    counts = [len(values) - 1 for values in masks if set(values) == set(range(len(values)))]
+    if len(counts) < max(_FEWEST_MASKS, len(masks)) or max(counts) < 3 or sum(counts) < _FEWEST_OBJECTS:
         return False
     if Counter(counts).most_common(1)[0][1] > _MOST_ALIKE * len(counts):
         return False

@@ -38,14 +38,14 @@ class Overflow:
         self._places: dict[int, int] = {}
         self._written: set[int] = set()
         self._one = threading.Lock()
-        place = folder or Path(tempfile.gettempdir())
-        room = int(_SHARE * shutil.disk_usage(place).free) if shapes else 0
+        target = folder or Path(tempfile.gettempdir())
+        room = int(_SHARE * shutil.disk_usage(target).free) if shapes else 0
         at = 0
         for index, (height, width) in shapes.items():
             needed = height * width * sum(dtype.itemsize * depth for dtype, depth in forms)
             if at + needed <= room:
                 self._places[index], at = at, at + needed
-        self._file = tempfile.TemporaryFile(dir=place, prefix="unetres-") if self._places else None  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(dir=target, prefix="unetres-") if self._places else None  # noqa: SIM115
         if self._file is not None:
             weakref.finalize(self, self._file.close)
 
@@ -88,7 +88,7 @@ class Overflow:
             return None
         (height, width), (y, x) = self._shapes[index], begin
         rows, columns = size or (height, width)
-        at, found = self._places[index], []
+        at, planes = self._places[index], []
         for dtype, depth in self._forms:
             pixel = dtype.itemsize * depth
             window = np.empty((rows, columns, depth), dtype)
@@ -99,9 +99,9 @@ class Overflow:
                 _read_all(
                     self._file.fileno(), data[row * count : (row + 1) * count], at + ((y + row) * width + x) * pixel
                 )
-            found.append(window)
+            planes.append(window)
             at += height * width * pixel
-        return found
+        return planes
 
 
 def _write_all(file: int, data: memoryview, at: int) -> int:

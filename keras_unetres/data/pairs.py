@@ -105,12 +105,12 @@ def _elements(data: Any) -> Iterator[Any]:
 
 def _array(values: Any) -> np.ndarray:
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except Exception as error:
         raise DataError("not images with their labels", expected=_EXPECTED, found=type(values).__name__) from error
-    if found.dtype.kind not in "fiub" and found.dtype.name != "bfloat16":
-        raise DataError("not images with their labels", expected=_EXPECTED, found=f"values of {found.dtype}")
-    return found
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise DataError("not images with their labels", expected=_EXPECTED, found=f"values of {array.dtype}")
+    return array
 
 
 def _as_ids(label: np.ndarray, card: Card) -> np.ndarray:

@@ -187,8 +187,8 @@ def draw_crop(
     samples: Samples, index: int, augmentation: Augmentation, key: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one random crop of a sample: (h, w, C) float32 as the network sees it, (h, w) uint8 mask."""
-    found = samples[index]
-    pixels, labels, _ = augment_packed(tf.constant(found.words), tf.constant(key, tf.int64), augmentation, samples.pre)
+    sample = samples[index]
+    pixels, labels, _ = augment_packed(tf.constant(sample.words), tf.constant(key, tf.int64), augmentation, samples.pre)
     return pixels.numpy(), labels.numpy().astype(np.uint8)
 
 
@@ -245,9 +245,9 @@ def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20
     total = int(starts[-1])
     chosen = range(total) if total <= count else np.linspace(0, total - 1, count).astype(int)
     crops = []
-    for place in chosen:
-        index = int(np.searchsorted(starts, place, side="right")) - 1
-        crops.append(_cut(samples, index, _origins(samples, index)[place - int(starts[index])])[0])
+    for crop in chosen:
+        index = int(np.searchsorted(starts, crop, side="right")) - 1
+        crops.append(_cut(samples, index, _origins(samples, index)[crop - int(starts[index])])[0])
     return np.stack(crops)
 
 

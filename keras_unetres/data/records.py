@@ -304,10 +304,10 @@ def _look_at_all(
         """Look at a sample, and forget its pixels here, as looks wait to be taken, where there is no room for them."""
         nonlocal kept
         with alone(sample):
-            found = look_at(sample, dataset, scaled)
+            seen = look_at(sample, dataset, scaled)
             with counting:
-                kept += found.nbytes
-                return found if kept <= _MEMORY else _forget(found)
+                kept += seen.nbytes
+                return seen if kept <= _MEMORY else _forget(seen)
 
     return list(in_parallel(look, samples, progress=progress))
 
@@ -452,13 +452,13 @@ def _read_mask(source: Source, sample: Sample, dataset: Dataset) -> tuple[np.nda
     return mask, fault, False
 
 
-def find_colored(found: Iterable[tuple[Sample, dict[int, int] | None, bool]], dataset: Dataset) -> list[Finding]:
+def find_colored(masks: Iterable[tuple[Sample, dict[int, int] | None, bool]], dataset: Dataset) -> list[Finding]:
     """Return a fault for each mask in colours where most masks number their objects.
 
     Args:
-        found: (sample, stored mask value -> pixels, whether the mask is in colours) of each.
+        masks: (sample, stored mask value -> pixels, whether the mask is in colours) of each.
     """
-    rows = [(sample, colored) for sample, counts, colored in found if counts is not None and len(counts) > 1]
+    rows = [(sample, colored) for sample, counts, colored in masks if counts is not None and len(counts) > 1]
     odd = [sample for sample, colored in rows if colored]
     if 2 * len(odd) > len(rows):
         return []
@@ -488,15 +488,15 @@ def suggest_colors(masks: Sequence[dict[int, int]]) -> Fix | None:
 def suggest_ranges(samples: Sequence[Sample]) -> Fix | None:
     """Return the fix for masks in a format that smears, where they are of black and white; None for others."""
     shown = [s.target for s in samples if isinstance(s.target, MaskFile)]
-    found = []
+    value_counts = []
     for source in shown[:: -(-len(shown) // _MOST_LISTED)] if shown else ():
         try:
             values, counts = np.unique(replace(source, smeared=True).read(), return_counts=True)
         except UnetresError:
             return None
-        found.append(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    sharp = bool(found) and set[int]().union(*found) == {0, 255}  # lossless WebP
-    top = 255 if sharp else find_smeared_white(found)
+        value_counts.append(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    sharp = bool(value_counts) and set[int]().union(*value_counts) == {0, 255}  # lossless WebP
+    top = 255 if sharp else find_smeared_white(value_counts)
     return declare(halves(top)) if top else None
 
 

@@ -106,8 +106,8 @@ class Samples:
         masks = (record.mask for record in records) if self.class_ids is None else iter([self.class_ids])
         power = self.weighting.by_class
         self.class_weights = class_weights(masks, len(self.classes.names), power) if power else None
-        given = any(sample.weight is not None for sample in self.samples)
-        self.weighted = given or self.weighting != Weighting()
+        has_weights = any(sample.weight is not None for sample in self.samples)
+        self.weighted = has_weights or self.weighting != Weighting()
         self._kept: list[Prepared | None] = [None] * len(records)
         self.fault: UnetresError | None = None
         # The records of images that have one class hold them at the network's size already.
@@ -167,9 +167,9 @@ class Samples:
         """
         index, (y, x), (height, width) = int(index), begin.tolist(), size.tolist()
         if self._kept[index] is None:
-            found = self._overflow.read(index, (y, x), (height, width))
-            if found is not None:
-                return found
+            planes = self._overflow.read(index, (y, x), (height, width))
+            if planes is not None:
+                return planes
         return [np.ascontiguousarray(plane[y : y + height, x : x + width]) for plane in _planes(self[index])]
 
     def _make_overflow(self) -> Overflow:
@@ -223,8 +223,8 @@ class Samples:
         for index in range(len(self)):
             mask = self[index].mask
             for class_id, places in enumerate(by_class):
-                found = _spread_over(mask, class_id, most)
-                places += [np.insert(found, 0, index, 1)] if len(found) else []
+                pixels = _spread_over(mask, class_id, most)
+                places += [np.insert(pixels, 0, index, 1)] if len(pixels) else []
         return [np.concatenate(places).astype(np.int64) for places in by_class if places]
 
     def _prepare(self, index: int) -> Prepared:
@@ -293,14 +293,14 @@ def _spread_over(mask: np.ndarray, class_id: int, most: int) -> np.ndarray:
     counts = [int(np.count_nonzero(mask[rows] == class_id)) for rows in slices]
     total, before = sum(counts), 0
     wanted = np.linspace(0, total - 1, min(total, most)).astype(int)
-    found = []
+    pixels = []
     for rows, count in zip(slices, counts, strict=True):
         inside = wanted[(wanted >= before) & (wanted < before + count)] - before
         before += count
         if len(inside):
             flat = np.flatnonzero(mask[rows] == class_id)[inside]
-            found.append(np.stack(np.divmod(flat + rows.start * mask.shape[1], mask.shape[1]), 1))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+            pixels.append(np.stack(np.divmod(flat + rows.start * mask.shape[1], mask.shape[1]), 1))
+    return np.concatenate(pixels) if pixels else np.zeros((0, 2), np.int64)
 
 
 def _class_ids(records: Records) -> np.ndarray | None:

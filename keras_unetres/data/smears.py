@@ -19,17 +19,17 @@ def is_smeared(stored: np.ndarray, values: Collection[int], by_color: bool = Fal
     """Whether the values of a mask (H, W) that are no class lie between those around them, as interpolation does."""
     known = list(values)
     strange = between = 0
-    found: set[int] = set()
+    odd_values: set[int] = set()
     for rows in bands(stored.shape, _AT_ONCE):
         above = min(rows.start, _REACH)
         piece = stored[rows.start - above : rows.stop + _REACH]
-        own = slice(above, above + rows.stop - rows.start)
-        odd = ~np.isin(piece[own], known)
+        inner = slice(above, above + rows.stop - rows.start)
+        odd = ~np.isin(piece[inner], known)
         if odd.any():
             strange += int(odd.sum())
-            between += int(_lie_between(piece, by_color)[own][odd].sum())
-            found |= set(np.unique(piece[own][odd]).tolist())
-    return strange > 0 and between > 0.8 * strange and len(found) > 1
+            between += int(_lie_between(piece, by_color)[inner][odd].sum())
+            odd_values |= set(np.unique(piece[inner][odd]).tolist())
+    return strange > 0 and between > 0.8 * strange and len(odd_values) > 1
 
 
 def _lie_between(stored: np.ndarray, by_color: bool) -> np.ndarray:
@@ -59,18 +59,18 @@ def steps_over_classes(stored: np.ndarray, ignore: int | None) -> tuple[int, int
     return direct, rim
 
 
-def _steps_in(stored: np.ndarray, ignore: int | None, own: slice, goes_on: bool) -> tuple[int, int]:
+def _steps_in(stored: np.ndarray, ignore: int | None, inner: slice, goes_on: bool) -> tuple[int, int]:
     """Return what `steps_over_classes` does of the own rows of a piece, and of the step to the row below them."""
     values = stored.astype(np.int64)
     known = np.ones(values.shape, bool) if ignore is None else values != ignore
-    down = slice(own.start, None if goes_on else own.stop)
+    down = slice(inner.start, None if goes_on else inner.stop)
     direct = 0
     for near, far in (
         ((values[down][:-1], known[down][:-1]), (values[down][1:], known[down][1:])),
-        ((values[own][:, :-1], known[own][:, :-1]), (values[own][:, 1:], known[own][:, 1:])),
+        ((values[inner][:, :-1], known[inner][:, :-1]), (values[inner][:, 1:], known[inner][:, 1:])),
     ):
         direct += int(((np.abs(near[0] - far[0]) > 1) & near[1] & far[1]).sum())
     none = np.iinfo(np.int64).max
     low = ndimage.minimum_filter(np.where(known, values, none), 3, mode="nearest")
     high = ndimage.maximum_filter(np.where(known, values, -none), 3, mode="nearest")
-    return direct, int((known & (low < values) & (values < high))[own].sum())
+    return direct, int((known & (low < values) & (values < high))[inner].sum())

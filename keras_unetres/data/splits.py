@@ -75,8 +75,8 @@ def _fold_of(samples: Mapping[str, Sequence[Sample]], reading: Reading, base: Pa
     number, count = reading.fold
     if UNPARTED in samples:
         everything = samples[UNPARTED]
-        given = reading.test_from not in (None, "none")
-        kept = {sample.name for sample in _matching(everything, reading.test_from, base)} if given else set()
+        has_test = reading.test_from not in (None, "none")
+        kept = {sample.name for sample in _matching(everything, reading.test_from, base)} if has_test else set()
         pool = [sample for sample in everything if sample.name not in kept]
     else:
         pool = [*samples.get("train", ()), *samples.get("val", ())]
@@ -196,7 +196,7 @@ def _refuse_torn(splits: Splits, pattern: str | None, base: Path) -> None:
     for part, samples in splits.items():
         for sample in samples:
             parts.setdefault(group_of(sample.name, pattern, base), set()).add(part)
-    torn = sorted(group for group, found in parts.items() if len(found) > 1)
+    torn = sorted(group for group, in_parts in parts.items() if len(in_parts) > 1)
     if torn:
         raise DataError(
             "images of one group are in two parts",

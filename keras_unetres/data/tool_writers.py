@@ -40,8 +40,8 @@ class Region:
     def rings(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Return the outline and the holes, (N, 2) px (x, y) each, along the borders between pixels."""
         (polygon,) = find_polygons(self.inside.astype(np.uint8), [1])
-        place = np.array([self.left, self.top])
-        return polygon.exterior + place, [hole + place for hole in polygon.holes]
+        corner = np.array([self.left, self.top])
+        return polygon.exterior + corner, [hole + corner for hole in polygon.holes]
 
 
 def regions_of(class_map: np.ndarray, class_ids: Sequence[int]) -> Iterator[Region]:
@@ -110,9 +110,9 @@ def coco_annotation(
     height, width = region.inside.shape
     whole = np.zeros(size, bool)
     whole[region.top : region.top + height, region.left : region.left + width] = region.inside
-    own, image, category = numbers
+    annotation_id, image, category = numbers
     return {
-        "id": own,
+        "id": annotation_id,
         "image_id": image,
         "category_id": category,
         "segmentation": encode_rle(whole),
@@ -123,19 +123,19 @@ def coco_annotation(
 
 
 def label_studio_row(
-    own: str, kind: tuple[str, str, str], value: dict[str, Any], size: tuple[int, ...]
+    region_id: str, kind: tuple[str, str, str], value: dict[str, Any], size: tuple[int, ...]
 ) -> dict[str, Any]:
     """Return a region of a task of Label Studio.
 
     Args:
-        own: its id.
+        region_id: its id.
         kind: the type, such as "brushlabels", the name of the control in the labelling interface, and the label.
         value: what it is drawn by.
         size: (height, width) of the image, px.
     """
     form, control, label = kind
     return {
-        "id": own,
+        "id": region_id,
         "type": form,
         "from_name": control,
         "to_name": "image",

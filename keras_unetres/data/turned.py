@@ -75,13 +75,13 @@ def _as_it_is(values: np.ndarray) -> np.ndarray:
 
 def turned_note(turns: Iterable[Turn | None]) -> str:
     """Return a sentence on the images that EXIF turns, or ""."""
-    found = [turn for turn in turns if turn is not None]
-    stored = sum(turn.fits == "stored" for turn in found)
-    if not found:
+    known = [turn for turn in turns if turn is not None]
+    stored = sum(turn.fits == "stored" for turn in known)
+    if not known:
         return ""
-    rest = f"; {len(found) - stored} fit both ways" if len(found) > stored else ""
+    rest = f"; {len(known) - stored} fit both ways" if len(known) > stored else ""
     return (
-        f"EXIF turns {len(found)} images: the masks of {stored} lie on the pixels as stored and are turned, too{rest}"
+        f"EXIF turns {len(known)} images: the masks of {stored} lie on the pixels as stored and are turned, too{rest}"
     )
 
 

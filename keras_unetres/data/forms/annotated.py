@@ -48,7 +48,7 @@ def refuse_annotated(root: Path) -> None:
     _refuse_unread(below, {image.stem for image in images}, fix)
     _refuse_annotations(root, below, images)
     without_images = [folder for folder in below if folder.name == "SegmentationClass"]
-    for table in (place / name for place in (root, *below) for name in _TABLES):
+    for table in (parent / name for parent in (root, *below) for name in _TABLES):
         if table.is_file() and without_images:
             raise DataError(
                 "masks without their images",
@@ -101,7 +101,7 @@ def _refuse_bands(root: Path, images: list[Path]) -> None:
     for image in images:
         by_folder[image.parent].append(image)
     masks = {folder: [file for file in files if is_mask_alone(file.stem)] for folder, files in by_folder.items()}
-    several = [folder for folder, found in masks.items() if len(found) == 1 and len(by_folder[folder]) > 2]
+    several = [folder for folder, in_folder in masks.items() if len(in_folder) == 1 and len(by_folder[folder]) > 2]
     if len(several) > 1 and 2 * len(several) > len(by_folder):
         mask, folder = masks[several[0]][0], relative(several[0], root)
         raise DataError(

@@ -330,8 +330,8 @@ def _cases(base: Path) -> dict[str, list[tuple[ArrayFile, ArrayFile]]]:
     places = find_parts(base, lambda folder: bool(_cases_in(folder)))
     if "train" in places:
         return {part: _cases_in(folder) for part, folder in places.items()}
-    found = _cases_in(base)
-    return {UNPARTED: found} if found else {}
+    cases = _cases_in(base)
+    return {UNPARTED: cases} if cases else {}
 
 
 def _cases_in(folder: Path) -> list[tuple[ArrayFile, ArrayFile]]:

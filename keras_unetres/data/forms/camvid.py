@@ -88,10 +88,10 @@ def _are_camvids(masks: Sequence[Sequence[Path]]) -> bool:
     known = camvid_table().values(IGNORE)
     for mask in (mask for of_part in masks for mask in of_part):
         try:
-            found = set(np.unique(read_colors(mask)).tolist())
+            colors = set(np.unique(read_colors(mask)).tolist())
         except UnetresError:
             continue
-        return found <= set(known) and found != {0}
+        return colors <= set(known) and colors != {0}
     return True
 
 
@@ -190,9 +190,9 @@ def _columns(lines: Sequence[str]) -> _Columns:
         return _Columns()
     head = [cell.lower() for cell in _cells(lines[0])]
     row = dict(enumerate(_cells(lines[1])))
-    files = [place for place in range(len(head)) if row.get(place, "").lower().endswith(IMAGE_SUFFIXES)]
-    masks = [place for place in files if any(word in head[place] for word in _MASK_WORDS)]
-    images = [place for place in files if place not in masks]
+    files = [column for column in range(len(head)) if row.get(column, "").lower().endswith(IMAGE_SUFFIXES)]
+    masks = [column for column in files if any(word in head[column] for word in _MASK_WORDS)]
+    images = [column for column in files if column not in masks]
     part = next((head.index(name) for name in PART_COLUMNS if name in head), None)
     if len(files) < 3 or not masks or not images:
         return _Columns(part=part)
@@ -203,8 +203,8 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in next(csv.reader([line]), [])]
 
 
-def _cell(cells: Sequence[str], place: int | None) -> str:
-    return cells[place] if place is not None and place < len(cells) else ""
+def _cell(cells: Sequence[str], column: int | None) -> str:
+    return cells[column] if column is not None and column < len(cells) else ""
 
 
 def _pairs(file: Path, base: Path, layout: Layout, lines: Sequence[str] | None = None) -> list[tuple[Path, Path, str]]:
@@ -253,5 +253,5 @@ def _lacks_a_mask(line: str) -> bool:
 def _find(file: Path, name: str, base: Path) -> Path:
     """Return the file that a list means: below the list's folder, also with leading folders that are not there."""
     parts = Path(name.replace("\\", "/").lstrip("/")).parts
-    found = (find_file("/".join(parts[start:]), [file.parent], [base, file.parent]) for start in range(len(parts)))
-    return next((path for path in found if path is not None), file.parent / parts[-1])
+    candidates = (find_file("/".join(parts[start:]), [file.parent], [base, file.parent]) for start in range(len(parts)))
+    return next((path for path in candidates if path is not None), file.parent / parts[-1])

@@ -153,7 +153,7 @@ def find_marks(images: Path, masks: Path) -> Marks:
     same = {path.name for path in images.iterdir() if path.is_dir()}
     if len(folders) < 2 or any(path.name in same or path.name.casefold() in _PARTS for path in folders):
         return {}
-    found: Marks = defaultdict(dict)
+    marks: Marks = defaultdict(dict)
     for folder in folders:
         files = list_images(folder)
         ending = _ending_of(stems, files)
@@ -161,8 +161,8 @@ def find_marks(images: Path, masks: Path) -> Marks:
             key = key_of(file.stem).removesuffix(ending)
             if key not in stems:
                 return {}
-            found[key][folder.name] = file
-    return found if 2 * sum(len(of_picture) > 1 for of_picture in found.values()) > len(found) else {}
+            marks[key][folder.name] = file
+    return marks if 2 * sum(len(of_picture) > 1 for of_picture in marks.values()) > len(marks) else {}
 
 
 def _ending_of(stems: set[str], files: Sequence[Path]) -> str:
@@ -172,21 +172,21 @@ def _ending_of(stems: set[str], files: Sequence[Path]) -> str:
 
 
 def _by_ending(stems: set[str], masks: Sequence[Path]) -> Marks:
-    found: Marks = defaultdict(dict)
+    marks: Marks = defaultdict(dict)
     for mask in masks:
         stem = mask.stem
         ends = [end for end in range(1, len(stem)) if stem[end] in "_-" and key_of(stem[:end]) in stems]
         if not ends:
             return {}
-        found[key_of(stem[: ends[-1]])][stem[ends[-1] + 1 :]] = mask
-    return found if _are_classes(found) else {}
+        marks[key_of(stem[: ends[-1]])][stem[ends[-1] + 1 :]] = mask
+    return marks if _are_classes(marks) else {}
 
 
-def _are_classes(found: Mapping[str, Mapping[str, Path]]) -> bool:
+def _are_classes(marks: Mapping[str, Mapping[str, Path]]) -> bool:
     """Whether endings of names are classes: two or more words, most of them at most pictures, and no numbers."""
-    times = Counter(word for of_picture in found.values() for word in of_picture)
+    times = Counter(word for of_picture in marks.values() for word in of_picture)
     words = [word for word in times if not any(c.isdigit() for c in word) and partner_of(f"a_{word}") is None]
-    several = 2 * sum(len(of_picture) > 1 for of_picture in found.values()) > len(found)
+    several = 2 * sum(len(of_picture) > 1 for of_picture in marks.values()) > len(marks)
     return 2 <= len(words) == len(times) <= _MOST_CLASSES and several and min(times.values()) > 1
 
 

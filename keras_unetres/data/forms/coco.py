@@ -83,14 +83,14 @@ def _group_of_all(loaded: Sequence[Annotations], declared: Declaration) -> int |
     """Return the id of a category that is but the name of the group of all others, as Roboflow writes one, or None."""
     categories = {key: category for content in loaded for key, category in content.categories.items()}
     groups = {str(category.get("supercategory")) for category in categories.values()}
-    found = [key for key, category in categories.items() if category["name"] in groups]
+    group_ids = [key for key, category in categories.items() if category["name"] in groups]
     used = [annotation.get("category_id") for content in loaded for annotation in content.annotations]
-    others = [category for key, category in categories.items() if key not in found]
-    if len(found) != 1 or found[0] in used or not others or any(content.panoptic for content in loaded):
+    others = [category for key, category in categories.items() if key not in group_ids]
+    if len(group_ids) != 1 or group_ids[0] in used or not others or any(content.panoptic for content in loaded):
         return None
-    name = categories[found[0]]["name"]
+    name = categories[group_ids[0]]["name"]
     same = all(category.get("supercategory") == name for category in others)
-    return found[0] if same and name not in (declared.classes()[0] or ()) else None
+    return group_ids[0] if same and name not in (declared.classes()[0] or ()) else None
 
 
 def _refuse_crowds(layout: Layout, loaded: Sequence[Annotations], declared: Declaration) -> None:

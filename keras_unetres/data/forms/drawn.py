@@ -83,11 +83,11 @@ class DrawnMask(Source):
         drawn = [_draw(shape, (height, width), self.file) for shape in self.shapes]
         order = sorted(range(len(drawn)), key=lambda i: (self.shapes[i].level, -drawn[i].area, i))
         mask = np.zeros((height, width), np.int32 if self.numbered else np.uint8)
-        for place in order:
-            label = self.shapes[place].label
+        for index in order:
+            label = self.shapes[index].label
             class_id = IGNORE if label is None else self.class_of[label]
-            value = number(place) if self.numbered and class_id not in (0, IGNORE) else class_id
-            mask.reshape(-1)[drawn[place].places()] = value
+            value = number(index) if self.numbered and class_id not in (0, IGNORE) else class_id
+            mask.reshape(-1)[drawn[index].places()] = value
         return mask
 
     def digest(self) -> str:

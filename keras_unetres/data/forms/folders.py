@@ -118,16 +118,16 @@ def _maps_in(folder: Path) -> list[Path]:
 
 def _places(declared: Declaration, layout: Layout) -> dict[str, list[Place]]:
     """Return part -> folders of images and of masks, and what their images' names start with."""
-    found = named_below(declared.base, declared.images, declared.masks) if _lie_deeper(declared) else None
-    if found is None:
+    parallel = named_below(declared.base, declared.images, declared.masks) if _lie_deeper(declared) else None
+    if parallel is None:
         places = _usual_places(declared)
         if places is not None:
             chosen = places if "masks" in declared.given else _choose(places, layout)
             return {part: [(*both, "")] for part, both in chosen.items()}
-        found = choose_parallel(declared.base)
-    if found is None:
+        parallel = choose_parallel(declared.base)
+    if parallel is None:
         return {UNPARTED: [(*_folders(declared.base, declared), "")]}
-    return _take_parallel(found, declared.base, layout)
+    return _take_parallel(parallel, declared.base, layout)
 
 
 def _lie_deeper(declared: Declaration) -> bool:
@@ -136,19 +136,19 @@ def _lie_deeper(declared: Declaration) -> bool:
     return deeper and _usual_places(declared) is None and not (declared.base / declared.images).is_dir()
 
 
-def _take_parallel(found: Parallel, base: Path, layout: Layout) -> dict[str, list[Place]]:
+def _take_parallel(parallel: Parallel, base: Path, layout: Layout) -> dict[str, list[Place]]:
     """Return the places of folders that were found by what lies in them, and say so."""
-    rest = passed_over(found, base)
+    rest = passed_over(parallel, base)
     said = (
         f"; passed over: {', '.join(rest[:_MOST_SHOWN])}" + (", ..." if len(rest) > _MOST_SHOWN else "") if rest else ""
     )
-    layout.notes.append(f"images are those of {found.images}/, masks those of {found.masks}/{said}")
-    above = {pair[2] for pair in found.pairs}
+    layout.notes.append(f"images are those of {parallel.images}/, masks those of {parallel.masks}/{said}")
+    above = {pair[2] for pair in parallel.pairs}
     if len(above) > 1:
         group_by_folder(layout, above)
     return {
         part: [(images, masks, f"{path}/" if len(above) > 1 else "") for images, masks, path in pairs]
-        for part, pairs in parts_of(found, base).items()
+        for part, pairs in parts_of(parallel, base).items()
     }
 
 
@@ -214,8 +214,8 @@ def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple
 def _called_masks_below(folder: Path) -> list[str]:
     """Return the folders called masks below another that hold images themselves, by their paths from it."""
     parents = {path.parent for path in list_images(folder)} if folder.is_dir() else set[Path]()
-    found = [path for path in sorted(parents) if path != folder and is_called_masks(path.name)]
-    return [path.relative_to(folder).as_posix() for path in found[:_MOST_SHOWN]]
+    folders = [path for path in sorted(parents) if path != folder and is_called_masks(path.name)]
+    return [path.relative_to(folder).as_posix() for path in folders[:_MOST_SHOWN]]
 
 
 def _refuse_unread_annotations(folder: Path) -> None:
@@ -249,9 +249,9 @@ def _refuse_unread_annotations(folder: Path) -> None:
 
 
 def _both(folder: Path, declared: Declaration | None = None) -> tuple[Path, Path] | None:
-    given = declared.given if declared else {}
-    images = _find(folder, _IMAGES, given.get("images"))
-    masks = _find(folder, _MASKS, given.get("masks"))
+    values = declared.given if declared else {}
+    images = _find(folder, _IMAGES, values.get("images"))
+    masks = _find(folder, _MASKS, values.get("masks"))
     return None if images is None or masks is None or images == masks else (images, masks)
 
 
@@ -271,8 +271,8 @@ def _split_below(base: Path, declared: Declaration | None = None) -> dict[str, t
 def _parts_by_word(folder: Path) -> dict[str, Path]:
     """Return part -> folder, as `train_images` and `val_images`; empty where two folders are of one part."""
     said = [(split_name(path.name)[0], path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    found = {part: path for part, path in said if part}
-    return found if len(found) == sum(bool(part) for part, _ in said) else {}
+    folders = {part: path for part, path in said if part}
+    return folders if len(folders) == sum(bool(part) for part, _ in said) else {}
 
 
 def _sibling_parts(base: Path) -> dict[str, tuple[Path, Path]]:

@@ -53,7 +53,7 @@ def read(declared: Declaration) -> Layout:
     layout = Layout()
     pictures: list[Picture] = []
     several = 0
-    for place, task in enumerate(map(_full, tasks) if isinstance(tasks, list) else ()):
+    for index, task in enumerate(map(_full, tasks) if isinstance(tasks, list) else ()):
         address = _address(task)
         image = None if address is None else _find_image(address, base, file)
         if image is None:
@@ -65,7 +65,7 @@ def read(declared: Declaration) -> Layout:
             shapes = tuple(shape for row in rows for shape in _shapes(layout, row, image.name))
             size = _size(rows)
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-            bad_shape(layout, image.name, f"task {place} of {file.name}", str(error)[:60], "Label Studio's form")
+            bad_shape(layout, image.name, f"task {index} of {file.name}", str(error)[:60], "Label Studio's form")
             continue
         if not done:
             layout.notes.append(f"{image.name} is not annotated and left out")

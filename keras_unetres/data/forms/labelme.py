@@ -98,10 +98,10 @@ class LabelmeMask(Source):
         mask = np.zeros((height, width), np.int32 if self.numbered else np.uint8)
         canvas = Image.new("L", (width, height))
         numbers: dict[tuple[str, Any], int] = {}
-        for place, shape in enumerate(self.shapes):
+        for index, shape in enumerate(self.shapes):
             (left, top), inside = _draw(shape, canvas, self.file)
             class_id = self.class_of[shape.label]
-            key = (shape.label, (place,) if shape.group is None else shape.group)
+            key = (shape.label, (index,) if shape.group is None else shape.group)
             value = numbers.setdefault(key, number(len(numbers)))
             part = mask[top : top + inside.shape[0], left : left + inside.shape[1]]
             part[inside] = value if self.numbered and class_id not in (0, IGNORE) else class_id
@@ -133,21 +133,21 @@ def read(declared: Declaration) -> Layout:
     apart = None if folders else _folder_of_shapes(base)
     folders = {UNPARTED: apart} if apart is not None else folders
     layout = Layout(ignore=IGNORE)
-    contents = {part: [(file, _load(file)) for file in _files(place)] for part, place in folders.items()}
-    found = {shape["label"] for files in contents.values() for _, content in files for shape in content["shapes"]}
-    behind = {label for label in found if is_background(label)}
+    contents = {part: [(file, _load(file)) for file in _files(folder)] for part, folder in folders.items()}
+    labels = {shape["label"] for files in contents.values() for _, content in files for shape in content["shapes"]}
+    behind = {label for label in labels if is_background(label)}
     names = declared.classes()[0] or read_names(base / "class_names.txt")
     if names is None:
-        names = ["background", *sorted(found - _IGNORED - behind)]
+        names = ["background", *sorted(labels - _IGNORED - behind)]
         layout.notes.append("classes are the labels in alphabetical order: " + ", ".join(names))
     names = tuple(name for name in names if name not in _IGNORED)
     refuse_other_background(names, declared.file)
-    if names[0] in found - behind:
+    if names[0] in labels - behind:
         raise DataError(
             "class 0 is what no shape covers", file=declared.file, expected="the background first", found=names[0]
         )
     class_of = {name: i for i, name in enumerate(names)} | dict.fromkeys(behind, 0) | dict.fromkeys(_IGNORED, IGNORE)
-    unknown = sorted(found - set(class_of))
+    unknown = sorted(labels - set(class_of))
     if unknown:
         raise DataError("labels that are no class", file=base, expected=", ".join(names), found=", ".join(unknown))
     layout.names = names
@@ -170,9 +170,9 @@ def _has_shapes(folder: Path) -> bool:
 def _folder_of_shapes(base: Path) -> Path | None:
     """Return the one folder in `base` that holds files with shapes and no images, which lie beside it."""
     inside = [path for path in sorted(base.iterdir()) if path.is_dir()] if base.is_dir() else []
-    found = [path for path in inside if _has_shapes(path) and not list_images(path)]
-    beside = any(list_images(path) for path in inside if path not in found) or any(map(is_image, base.iterdir()))
-    return found[0] if len(found) == 1 and beside else None
+    candidates = [path for path in inside if _has_shapes(path) and not list_images(path)]
+    beside = any(list_images(path) for path in inside if path not in candidates) or any(map(is_image, base.iterdir()))
+    return candidates[0] if len(candidates) == 1 and beside else None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -120,44 +120,44 @@ def list_files(folder: Path, endings: Collection[str] | None) -> list[Path]:
     Raises:
         DataError: the folder cannot be listed, or links lead to one folder twice or in a circle.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     seen: dict[str, Path] = {}
     waiting = [folder]
     while waiting:
-        place = waiting.pop()
-        real = os.path.realpath(place)
+        current = waiting.pop()
+        real = os.path.realpath(current)
         if real in seen:
             raise DataError(
                 "a link leads to a folder that is read already",
-                file=place,
+                file=current,
                 expected="every folder once",
                 found=seen[real],
                 fix="remove the link",
             )
-        seen[real] = place
+        seen[real] = current
         try:
-            inside = [path for path in place.iterdir() if not path.name.startswith(".")] if place.is_dir() else []
+            inside = [path for path in current.iterdir() if not path.name.startswith(".")] if current.is_dir() else []
             waiting += [path for path in inside if path.is_dir()]
         except OSError as error:
-            raise DataError(f"cannot list the folder: {error.strerror or error}", file=place) from error
-        found += [path for path in inside if endings is None or path.suffix.lower() in endings]
-    return sorted(found)
+            raise DataError(f"cannot list the folder: {error.strerror or error}", file=current) from error
+        files += [path for path in inside if endings is None or path.suffix.lower() in endings]
+    return sorted(files)
 
 
 def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
     """Return part -> the folder in `base` that is named after it and fits."""
-    found = {}
+    parts = {}
     inside = sorted(base.iterdir(), reverse=True) if base.is_dir() else []
     there = {path.name.casefold(): path for path in inside if path.is_dir()}
     for part, names in PART_NAMES.items():
         folders = (there[name] for name in names if name in there)
-        place = next((folder for folder in folders if fits(folder)), None)
-        if place is not None:
-            found[part] = place
+        match = next((folder for folder in folders if fits(folder)), None)
+        if match is not None:
+            parts[part] = match
     both = next((there[name] for name in _TRAIN_AND_VAL if name in there and fits(there[name])), None)
-    if both is not None and not {"train", "val"} & set(found):
-        found["train"] = both
-    return found
+    if both is not None and not {"train", "val"} & set(parts):
+        parts["train"] = both
+    return parts
 
 
 def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path | None:
@@ -167,10 +167,10 @@ def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path
     """
     name = name.replace("\\", "/")
     for tried in (name, name.rpartition("/")[2]):
-        for place in places:
-            found = Path(os.path.normpath(place / tried))
-            if tried and os.path.isfile(found) and any(lies_in(found, folder) for folder in within):
-                return found
+        for parent in places:
+            path = Path(os.path.normpath(parent / tried))
+            if tried and os.path.isfile(path) and any(lies_in(path, folder) for folder in within):
+                return path
     return None
 
 

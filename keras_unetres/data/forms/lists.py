@@ -46,7 +46,7 @@ class NameList:
 def declared_lists(declared: Declaration) -> dict[str, Path]:
     """Return the lists that a `dataset.yaml` names for the parts; empty where it names folders, or nothing."""
     places = declared.splits()
-    return places if places and all(place.suffix.lower() == ".txt" for place in places.values()) else {}
+    return places if places and all(path.suffix.lower() == ".txt" for path in places.values()) else {}
 
 
 def part_by_lists(layout: Layout, declared: Declaration) -> None:
@@ -160,17 +160,17 @@ def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
-    place = next((head.index(name) for name in PART_COLUMNS if name in head), None)
-    if place is None or len(head) < 2:
+    column = next((head.index(name) for name in PART_COLUMNS if name in head), None)
+    if column is None or len(head) < 2:
         return {}
     said = [(number, row) for number, row in enumerate(rows[1:], 2) if len(row) == len(head)]
     parts: dict[str, list[tuple[int, str]]] = {}
     for number, row in said:
-        part = PARTS.get(row[place].strip().lower())
+        part = PARTS.get(row[column].strip().lower())
         if part is None:
-            notes.append(f'{file.name} is passed over: "{row[place][:40]}" in line {number} is not train, val or test')
+            notes.append(f'{file.name} is passed over: "{row[column][:40]}" in line {number} is not train, val or test')
             return {}
-        parts.setdefault(part, []).append((number, _as_name(row[0 if place else 1])))
+        parts.setdefault(part, []).append((number, _as_name(row[0 if column else 1])))
     return {part: NameList(file, lines) for part, lines in parts.items()}
 
 

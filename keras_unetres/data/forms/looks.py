@@ -67,7 +67,7 @@ def look_like_masks(files: Sequence[Path]) -> bool:
     Masks that were saved as JPEG have more values, but nearly all of their pixels have one of two.
     """
     shown = files[:: -(-len(files) // _LOOKED_AT)] if files else ()
-    said = [found for file in shown if (found := _has_few_values(file)) is not None]
+    said = [verdict for file in shown if (verdict := _has_few_values(file)) is not None]
     return bool(said) and all(said)
 
 

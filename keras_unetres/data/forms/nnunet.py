@@ -107,8 +107,8 @@ def read(declared: Declaration) -> Layout:
 def _labels(base: Path) -> dict[str, int] | None:
     """Return name -> number of the labels, or None where `dataset.json` has none; either way round."""
     try:
-        told: Any = json.loads((base / "dataset.json").read_bytes())["labels"]
-        pairs = [(str(name), value) for name, value in told.items()]
+        labels: Any = json.loads((base / "dataset.json").read_bytes())["labels"]
+        pairs = [(str(name), value) for name, value in labels.items()]
         if all(name.isdigit() for name, _ in pairs):  # of version 1: "0": "background"
             return {str(value): int(name) for name, value in pairs}
         return {name: int(value) for name, value in pairs}

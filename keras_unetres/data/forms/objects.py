@@ -80,15 +80,18 @@ def read(declared: Declaration) -> Layout:
     names = sorted({name for pile in piles.values() for _, objects in pile for _, name in objects})
     usual = ("background", *names)
     layout = Layout(names=usual)
-    given = declared.classes()[0]
-    refuse_other_background(given, declared.file)
-    if names == ["object"] and given is not None and len(given) == 2:
-        given = None  # whatever it is called
-    if given is not None and not set(names) <= set(given[1:]):
+    declared_names = declared.classes()[0]
+    refuse_other_background(declared_names, declared.file)
+    if names == ["object"] and declared_names is not None and len(declared_names) == 2:
+        declared_names = None  # whatever it is called
+    if declared_names is not None and not set(names) <= set(declared_names[1:]):
         raise DataError(
-            "objects of a class that is not declared", file=declared.file, expected=", ".join(names), found=given
+            "objects of a class that is not declared",
+            file=declared.file,
+            expected=", ".join(names),
+            found=declared_names,
         )
-    ids = {name: (given or usual).index(name) for name in names}
+    ids = {name: (declared_names or usual).index(name) for name in names}
     for part, pile in piles.items():
         layout.samples[part] = []
         unique = not repeated(image.name for image, _ in pile)
@@ -121,12 +124,12 @@ def _is_pile(folder: Path) -> bool:
 def _piles(folder: Path, most: int | None = None) -> list[tuple[Path, list[tuple[Path, str]]]]:
     """Return (image, masks) of every folder of one picture, without masks where there are none or several pictures."""
     piles: list[tuple[Path, list[tuple[Path, str]]]] = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() not in _PARTS):
-        if not (place / "images").is_dir():
+    for home in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() not in _PARTS):
+        if not (home / "images").is_dir():
             continue
-        images = list_images(place / "images")
-        masks = list_images(place / "masks") if (place / "masks").is_dir() and len(images) == 1 else []
-        piles += [(images[0] if images else place, [(file, "object") for file in masks])]
+        images = list_images(home / "images")
+        masks = list_images(home / "masks") if (home / "masks").is_dir() and len(images) == 1 else []
+        piles += [(images[0] if images else home, [(file, "object") for file in masks])]
         if most is not None and len(piles) == most:
             break
     return piles

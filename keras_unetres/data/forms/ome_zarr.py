@@ -42,10 +42,10 @@ def read(declared: Declaration) -> Layout:
     Raises:
         DataError: no images with labels, labels of another size, or several where nothing says which.
     """
-    asked = declared.given.get("path")
+    address = declared.given.get("path")
     layout = Layout()
-    if is_address(asked):
-        store, places = open_store(str(asked)), {UNPARTED: [""]}
+    if is_address(address):
+        store, places = open_store(str(address)), {UNPARTED: [""]}
     else:
         store = Store(declared.base)
         parts = {} if _is_group(declared.base) else find_parts(declared.base, recognises)
@@ -53,7 +53,7 @@ def read(declared: Declaration) -> Layout:
         places = {part: list(_images_below(store, folder, _DEPTH)) for part, folder in by_part.items()}
     numbers = itertools.count()
     for part, images in places.items():
-        layout.samples[part] = [sample for place in images for sample in _planes(store, place, declared, numbers)]
+        layout.samples[part] = [sample for path in images for sample in _planes(store, path, declared, numbers)]
     if not any(layout.samples.values()):
         raise DataError("no images with labels", file=declared.file, expected="multiscales with labels/NAME in them")
     return layout
@@ -61,10 +61,10 @@ def read(declared: Declaration) -> Layout:
 
 def _images_below(store: Store, folder: Path, depth: int) -> Iterator[str]:
     """Yield the places of images, sorted; what lies in an image is its levels and labels."""
-    place = folder.relative_to(store.base).as_posix()
-    place = "" if place == "." else place
-    if _is_group(folder) and "multiscales" in read_attributes(store, place):
-        yield place
+    image = folder.relative_to(store.base).as_posix()
+    image = "" if image == "." else image
+    if _is_group(folder) and "multiscales" in read_attributes(store, image):
+        yield image
     elif depth:
         for inside in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
             yield from _images_below(store, inside, depth - 1)
@@ -98,15 +98,15 @@ def _planes(store: Store, place: str, declared: Declaration, numbers: Iterator[i
         yield Sample(name, Cell(file, group, "image", 0, "image"), Cell(file, group, "mask", 0, "mask"))
 
 
-def _choose_label(store: Store, place: str, declared: Declaration) -> str:
+def _choose_label(store: Store, path: str, declared: Declaration) -> str:
     """Return the name of the labels that are the masks.
 
     Raises:
         DataError: there are none, or several and nothing says which.
     """
-    file = store.path(_join(place, "labels"))
+    file = store.path(_join(path, "labels"))
     names = [
-        refuse_outside(name, file) for name in _listed(read_attributes(store, _join(place, "labels")).get("labels"))
+        refuse_outside(name, file) for name in _listed(read_attributes(store, _join(path, "labels")).get("labels"))
     ]
     wanted = declared.given.get("masks")
     if wanted in names or (wanted is None and len(names) == 1):

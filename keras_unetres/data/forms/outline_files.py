@@ -83,10 +83,10 @@ def read_outlines(
     parts = find_parts(base, lambda folder: bool(_files(folder, endings)) and bool(list_images(folder)))
     places = parts if "train" in parts else {UNPARTED: base}
     pictures: dict[str, list[Picture]] = {}
-    for part, place in places.items():
-        images = {key_of(path.stem): path for path in list_images(place)}
+    for part, home in places.items():
+        images = {key_of(path.stem): path for path in list_images(home)}
         files: dict[str, list[Path]] = {}
-        for file in _files(place, endings):
+        for file in _files(home, endings):
             if looks_right is not None and not looks_right(file):
                 continue
             files.setdefault(_stem(file, endings), []).append(file)
@@ -98,7 +98,7 @@ def read_outlines(
                 f"{len(without)} images have no file of outlines and are left out, such as {without[0]}"
             )
         for key in sorted(files.keys() & images.keys()):
-            name = images[key].relative_to(place).as_posix()
+            name = images[key].relative_to(home).as_posix()
             shapes = tuple(shape for file in files[key] for shape in shapes_of(layout, file, name))
             pictures.setdefault(part, []).append(Picture(name, images[key], files[key][0], None, shapes))
     if not pictures:
@@ -140,10 +140,10 @@ def _features(layout: Layout, file: Path, image: str) -> list[Shape]:
         return []
     rows = content.get("features", [content]) if isinstance(content, dict) else content
     shapes = []
-    for place, row in enumerate(rows if isinstance(rows, list) else []):
+    for index, row in enumerate(rows if isinstance(rows, list) else []):
         shape = _feature(row)
         if shape is None:
-            bad_shape(layout, image, f"feature {place} of {file.name}", str(row)[:60], "a polygon in px")
+            bad_shape(layout, image, f"feature {index} of {file.name}", str(row)[:60], "a polygon in px")
         elif shape.rings:
             shapes.append(shape)
     if shapes and max(map(_extent, shapes)) < 1:
@@ -162,7 +162,7 @@ def _extent(shape: Shape) -> float:
 def _feature(row: Any) -> Shape | None:
     """Return a polygon or several, or None; points and lines draw nothing."""
     try:
-        geometry, told = row["geometry"], row.get("properties") or {}
+        geometry, properties = row["geometry"], row.get("properties") or {}
         kind = geometry["type"]
         if kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
             return Shape(None)
@@ -174,15 +174,19 @@ def _feature(row: Any) -> Shape | None:
         return None
     outer: tuple[Ring, ...] = tuple(polygon[0] for polygon in rings if polygon)  # type: ignore[misc]
     holes: tuple[Ring, ...] = tuple(ring for polygon in rings for ring in polygon[1:])  # type: ignore[misc]
-    return Shape(_label(told), outer, holes)
+    return Shape(_label(properties), outer, holes)
 
 
-def _label(told: Any) -> str:
+def _label(properties: Any) -> str:
     """Return the class of a feature, as QuPath or others write it."""
-    named = told.get("classification") if isinstance(told, dict) else None
+    named = properties.get("classification") if isinstance(properties, dict) else None
     if isinstance(named, dict) and isinstance(named.get("name"), str):
         return str(named["name"])
-    texts = (told.get(key) for key in ("class", "label", "name", "Name", "category")) if isinstance(told, dict) else ()
+    texts = (
+        (properties.get(key) for key in ("class", "label", "name", "Name", "category"))
+        if isinstance(properties, dict)
+        else ()
+    )
     return next((text for text in texts if isinstance(text, str) and text), OBJECT)
 
 

@@ -157,9 +157,9 @@ def choose_parallel(base: Path) -> Parallel | None:
     return chosen
 
 
-def _are_twins(found: Parallel) -> bool:
+def _are_twins(parallel: Parallel) -> bool:
     """Whether the first two folders hold the same image by the same name, as of one set in two formats."""
-    first, second = ({key_of(file.stem): file for file in _files(pair[0])} for pair in found.pairs[:2])
+    first, second = ({key_of(file.stem): file for file in _files(pair[0])} for pair in parallel.pairs[:2])
     shared = sorted(first.keys() & second.keys())
     if not shared or first[shared[0]].suffix == second[shared[0]].suffix:
         return False
@@ -237,16 +237,16 @@ def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, st
     return {part: by_part[part] for part in PART_NAMES if part in by_part}
 
 
-def passed_over(found: Parallel, base: Path) -> list[str]:
+def passed_over(parallel: Parallel, base: Path) -> list[str]:
     """Return the folders below `base` that hold images and belong to neither."""
-    used = [folder for pair in found.pairs for folder in pair[:2]]
+    used = [folder for pair in parallel.pairs for folder in pair[:2]]
     rest = (f for f in _leaves(base) if not any(f == known or f.is_relative_to(known) for known in used))
     return [folder.relative_to(base).as_posix() + "/" for folder in sorted(rest)]
 
 
 def _leaves(base: Path) -> dict[Path, Sequence[str]]:
     """Return the folders below `base` that hold images themselves -> their keys; none where there are too many."""
-    found: dict[Path, Sequence[str]] = {}
+    keys_of: dict[Path, Sequence[str]] = {}
     seen: set[Path] = set()
     waiting = [base]
     while waiting:
@@ -261,9 +261,9 @@ def _leaves(base: Path) -> dict[Path, Sequence[str]]:
             continue
         stems = [path.stem for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
         if stems and folder != base:
-            found[folder] = [key_of(stem) for stem in stems[:_MOST_STEMS]]
+            keys_of[folder] = [key_of(stem) for stem in stems[:_MOST_STEMS]]
         waiting += [path for path in inside if path.suffix.lower() not in IMAGE_SUFFIXES and path.is_dir()]
-    return found if len(seen) < _MOST_FOLDERS else {}
+    return keys_of if len(seen) < _MOST_FOLDERS else {}
 
 
 def is_called_masks(name: str) -> bool:
@@ -304,7 +304,7 @@ def _belong(images: Sequence[str], masks: Sequence[str], *, few: bool = True) ->
 
 
 def _ends(stem: str) -> list[int]:
-    return [place for place, sign in enumerate(stem) if place and sign in "_-. "]
+    return [index for index, sign in enumerate(stem) if index and sign in "_-. "]
 
 
 def _look(found: Parallel, leaves: Mapping[Path, Sequence[str]], called: bool) -> Iterator[bool]:
@@ -338,10 +338,10 @@ def _above(parts: Sequence[str], place: int) -> str:
     return "/".join(filter(None, kept))
 
 
-def _is_one_set(found: Parallel, base: Path) -> bool:
+def _is_one_set(parallel: Parallel, base: Path) -> bool:
     """Whether folders are of one data set: numbered ones, or the same in every part."""
-    above = {pair[2] for pair in found.pairs}
+    above = {pair[2] for pair in parallel.pairs}
     if len({re.sub(r"\d+", "0", path) for path in above}) == 1:
         return True
-    by_part = parts_of(found, base)
+    by_part = parts_of(parallel, base)
     return len(by_part) > 1 and all({pair[2] for pair in pairs} == above for pairs in by_part.values())

@@ -69,8 +69,8 @@ class RunMask(Source):
         """Return the mask (H, W) for an image of a size."""
         inside = [self._inside(text, (size[0], size[1])) for _, text in self.runs]
         mask = np.zeros(tuple(size), np.int32 if self.numbered else np.uint8)
-        for place in sorted(range(len(inside)), key=lambda i: (-int(inside[i].sum()), i)):
-            mask[inside[place]] = number(place) if self.numbered else self.runs[place][0]
+        for index in sorted(range(len(inside)), key=lambda i: (-int(inside[i].sum()), i)):
+            mask[inside[index]] = number(index) if self.numbered else self.runs[index][0]
         return mask
 
     def digest(self) -> str:
@@ -134,10 +134,10 @@ def read(declared: Declaration) -> Layout:
     layout = Layout()
     rows = {part: list(_rows(table)) for part, table in tables.items()}
     labels = sorted({label for of_part in rows.values() for _, label, _ in of_part}, key=_as_number)
-    own = declared.classes()[0]
-    refuse_other_background(own, declared.file)
-    names = own or ("background", *(("object",) if labels == [""] else labels))
-    if len(names) != 1 + len(labels) or (own and labels != [""] and not _fit(labels, own)):
+    declared_names = declared.classes()[0]
+    refuse_other_background(declared_names, declared.file)
+    names = declared_names or ("background", *(("object",) if labels == [""] else labels))
+    if len(names) != 1 + len(labels) or (declared_names and labels != [""] and not _fit(labels, declared_names)):
         raise DataError(
             "the declared classes are not those of the table",
             file=declared.file,
@@ -145,7 +145,7 @@ def read(declared: Declaration) -> Layout:
             found=", ".join(names),
         )
     by_place = labels == [""] or not set(labels) <= set(names)
-    ids = {label: 1 + place if by_place else names.index(label) for place, label in enumerate(labels)}
+    ids = {label: 1 + index if by_place else names.index(label) for index, label in enumerate(labels)}
     layout.names = tuple(names)
     images = {key_of(path.stem): path for path in list_images(base)}
     for part, table in tables.items():
@@ -159,9 +159,9 @@ def read(declared: Declaration) -> Layout:
     return layout
 
 
-def _fit(labels: Sequence[str], own: Sequence[str]) -> bool:
+def _fit(labels: Sequence[str], declared_names: Sequence[str]) -> bool:
     """Whether declared classes are the labels in any order, or numbers of which they are the names."""
-    return set(labels) == set(own[1:]) or all(label.isdigit() for label in labels)
+    return set(labels) == set(declared_names[1:]) or all(label.isdigit() for label in labels)
 
 
 def _as_number(label: str) -> tuple[int, str]:
@@ -271,8 +271,8 @@ def _by_part(declared: Declaration) -> dict[str, _Table]:
 
 def _tables(base: Path) -> list[_Table]:
     files = sorted(path for path in base.glob("*.csv") if path.is_file() and not path.name.startswith("."))
-    found = [table for file in files if (table := _table(file)) is not None]
-    return [table for table in found if not _NOT_TRUTH.search(table.file.stem)] or found
+    tables = [table for file in files if (table := _table(file)) is not None]
+    return [table for table in tables if not _NOT_TRUTH.search(table.file.stem)] or tables
 
 
 def _table(file: Path) -> _Table | None:
@@ -302,11 +302,11 @@ def _rows(table: _Table) -> Iterator[tuple[str, str, str]]:
     last = max(table.image, table.runs, table.label or 0)
     try:
         with table.file.open(encoding="utf-8-sig", newline="") as lines:
-            for place, row in enumerate(csv.reader(lines)):
-                if place == 0 or not any(row):
+            for line, row in enumerate(csv.reader(lines)):
+                if line == 0 or not any(row):
                     continue
                 if len(row) <= last:
-                    raise DataError(f"line {place + 1} has too few columns", file=table.file, expected=last + 1)
+                    raise DataError(f"line {line + 1} has too few columns", file=table.file, expected=last + 1)
                 runs = row[table.runs].strip()
                 named, label = row[table.image].strip(), row[table.label].strip() if table.label is not None else ""
                 match = _WITH_CLASS.fullmatch(named) if table.label is None else None

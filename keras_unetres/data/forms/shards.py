@@ -63,7 +63,7 @@ def recogniser(name: str) -> Callable[[Path], bool]:
             base / "data",
             *(path for path in sorted(base.iterdir()) if _part_of(path.name) and path.is_dir()),
         ]
-        files = (path for place in places if place.is_dir() for path in place.iterdir())
+        files = (path for folder in places if folder.is_dir() for path in folder.iterdir())
         return any(kind_of(path.name) == name and path.is_file() for path in files)
 
     return recognises
@@ -102,9 +102,9 @@ def read(declared: Declaration) -> Layout:
     Raises:
         DataError: a shard cannot be read, no images with masks are in it, or pyarrow is not installed.
     """
-    asked = declared.given.get("path") if is_address(declared.given.get("path")) else None
-    store = open_store(asked or (declared.base.parent if declared.base.is_file() else declared.base))
-    names = [declared.base.name] if asked is None and declared.base.is_file() else store.files()
+    address = declared.given.get("path") if is_address(declared.given.get("path")) else None
+    store = open_store(address or (declared.base.parent if declared.base.is_file() else declared.base))
+    names = [declared.base.name] if address is None and declared.base.is_file() else store.files()
     form = str(declared.given.get("format") or next((kind for name in names if (kind := kind_of(name))), PARQUET))
     shards = [name for name in names if kind_of(name) == form and "cache-" not in PurePosixPath(name).name]
     if not shards:
@@ -124,8 +124,8 @@ def read(declared: Declaration) -> Layout:
     for part, files in by_part.items():
         samples: list[Sample] = []
         for name in files:
-            found, groups = finder(store, name, groups, layout, declared)
-            samples += found
+            of_file, groups = finder(store, name, groups, layout, declared)
+            samples += of_file
         layout.samples[part] = samples
     return layout
 
@@ -160,12 +160,12 @@ def _find_in_table(
     said = [PurePosixPath(path.replace("\\", "/")).name for path in said]
     known = bool(said) and all(said) and len(set(said)) == len(said)
     samples: list[Sample] = []
-    for place, (rows, _) in enumerate(opened.groups):
-        group = table.TableGroup(store, name, opened, place, groups + place, (columns.image, columns.mask))
+    for index, (rows, _) in enumerate(opened.groups):
+        group = table.TableGroup(store, name, opened, index, groups + index, (columns.image, columns.mask))
         for row in range(rows):
             number = len(samples)
-            own = said[number] if known else f"{number:06d}"
-            samples.append(_sample(store.path(name), f"{_stem(name)}/{own}", group, row, columns, kinds))
+            stem = said[number] if known else f"{number:06d}"
+            samples.append(_sample(store.path(name), f"{_stem(name)}/{stem}", group, row, columns, kinds))
     return samples, groups + len(opened.groups)
 
 
@@ -179,11 +179,11 @@ def _stem(name: str) -> str:
 
 
 def _sample(file: Path, name: str, group: Group, row: int, columns: _Columns, kinds: Mapping[str, str]) -> Sample:
-    own = file / PurePosixPath(name).name
+    path = file / PurePosixPath(name).name
     return Sample(
         name,
-        Cell(own, group, columns.image, row, kinds["image"]),
-        Cell(own, group, columns.mask, row, kinds["mask"]),
+        Cell(path, group, columns.image, row, kinds["image"]),
+        Cell(path, group, columns.mask, row, kinds["mask"]),
     )
 
 
@@ -220,11 +220,11 @@ def _find_in_tar(
     store: Store, name: str, groups: int, layout: Layout, declared: Declaration
 ) -> tuple[list[Sample], int]:
     """Return the samples of a tar, and the number of groups so far."""
-    found = list(tar.list_members(store, name))
-    endings = Counter(ending for _, members in found for ending in members)
+    members_of = list(tar.list_members(store, name))
+    endings = Counter(ending for _, members in members_of for ending in members)
     columns = _choose_endings(endings, store.path(name))
     rows, names = [], []
-    for key, members in found:
+    for key, members in members_of:
         if columns.image in members and columns.mask in members:
             rows.append({"image": members[columns.image], "mask": members[columns.mask]})
             names.append(key)
@@ -306,7 +306,9 @@ def _use_ids(layout: Layout, said: Any, file: Path) -> None:
         raise DataError("not names by number", file=file, expected="whole numbers", found=list(said)[:4]) from error
     order = sorted(ids)
     layout.names = tuple(ids[value] for value in order)
-    layout.values = None if order == list(range(len(order))) else {value: place for place, value in enumerate(order)}
+    layout.values = (
+        None if order == list(range(len(order))) else {value: class_id for class_id, value in enumerate(order)}
+    )
 
 
 def _take_label_names(layout: Layout, feature: Any) -> None:

@@ -75,21 +75,21 @@ def refuse_unasked(source: object, file: str | os.PathLike[str], says: str) -> N
         file: the file or folder concerned.
         says: what it is or says, as the start of a sentence.
     """
-    asked = source if is_asked_for(source) else f"{PREFIX}{source}"
+    name = source if is_asked_for(source) else f"{PREFIX}{source}"
     raise DataError(
         f"{says}, which can download and run code: it is opened only when it is named on the command line",
         file=file,
-        fix=f"if you trust it, name it as the data: {asked}",
+        fix=f"if you trust it, name it as the data: {name}",
         kind="tfds-by-name",
     )
 
 
-def declaration(asked: str) -> Declaration:
+def declaration(name: str) -> Declaration:
     """Return what is declared about a data set that was asked for by a name, a folder, or a `dataset.yaml`."""
-    file = Path(asked.removeprefix(PREFIX))
+    file = Path(name.removeprefix(PREFIX))
     if file.suffix.lower() in (".yaml", ".yml"):
-        return replace(read_declaration(file), file=Path(asked))
-    return Declaration(Path(asked), Path(asked), {})
+        return replace(read_declaration(file), file=Path(name))
+    return Declaration(Path(name), Path(name), {})
 
 
 def read(declared: Declaration) -> Layout:
@@ -142,5 +142,5 @@ def read(declared: Declaration) -> Layout:
 
 
 def _name(example: dict[str, Any], split: str, index: int) -> str:
-    given = example.get("file_name")
-    return given.decode("utf-8", "replace") if isinstance(given, bytes) else f"{split}_{index:06d}"
+    file_name = example.get("file_name")
+    return file_name.decode("utf-8", "replace") if isinstance(file_name, bytes) else f"{split}_{index:06d}"

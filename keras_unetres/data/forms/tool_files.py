@@ -84,10 +84,10 @@ def _xml_shapes(layout: Layout, file: Path, image: str) -> list[Shape]:
         bad_shape(layout, image, file.name, error.message[:60], "XML with polygons")
         return []
     shapes = []
-    for place, (label, points, level) in enumerate((*_of_objects(root), *_of_regions(root), *_of_asap(root))):
+    for index, (label, points, level) in enumerate((*_of_objects(root), *_of_regions(root), *_of_asap(root))):
         ring = ring_of(points)
         if ring is None:
-            bad_shape(layout, image, f"polygon {place} of {file.name}", str(points)[:60], "three corners in px")
+            bad_shape(layout, image, f"polygon {index} of {file.name}", str(points)[:60], "three corners in px")
         else:
             shapes.append(Shape(label, (ring,), level=level))
     return shapes
@@ -176,21 +176,21 @@ def _shape(row: Any, level: int) -> Shape | None:
     if kind != "polygon":
         return Shape(None)
     rings = [ring_of(ring) for ring in (outer, *points.get("interior", ()))]
-    found: list[Ring] = [ring for ring in rings if ring is not None]
-    if len(found) != len(rings):
+    sound: list[Ring] = [ring for ring in rings if ring is not None]
+    if len(sound) != len(rings):
         return None
-    return Shape(label, (found[0],), tuple(found[1:]), level=level, closed=True)  # corners are pixels
+    return Shape(label, (sound[0],), tuple(sound[1:]), level=level, closed=True)  # corners are pixels
 
 
-def _bitmap(told: Any, label: str, level: int) -> Shape | None:
+def _bitmap(bitmap: Any, label: str, level: int) -> Shape | None:
     """Return the object of a packed PNG that lies at an origin."""
-    unpacked = zlib.decompressobj().decompress(base64.b64decode(told["data"]), _MOST)
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(bitmap["data"]), _MOST)
     with Image.open(io.BytesIO(unpacked), formats=("PNG",)) as picture:
         if picture.width * picture.height > _MOST:
             return None
         has_alpha = "A" in picture.getbands()
         values = np.asarray(picture.getchannel("A") if has_alpha else picture.convert("L")) > 0
-    left, top = (int(value) for value in told["origin"])
+    left, top = (int(value) for value in bitmap["origin"])
     flat = values.ravel()
     cuts = np.flatnonzero(np.diff(flat)) + 1
     runs = np.diff(np.concatenate([[0], cuts, [flat.size]])).tolist()

@@ -55,9 +55,9 @@ def _sequences(base: Path) -> Iterator[tuple[Path, str, dict[int, Path]]]:
     """Yield (folder of frames, which truth, number -> mask) of each sequence."""
     for folder in sorted(path for path in base.iterdir() if _SEQUENCE.fullmatch(path.name) and path.is_dir()):
         truths = ((truth, _by_number(base / f"{folder.name}_{truth}" / "SEG", _MASK)) for truth in _TRUTHS)
-        found = next(((truth, masks) for truth, masks in truths if masks), None)
-        if found is not None and _by_number(folder, _FRAME):
-            yield folder, *found
+        first = next(((truth, masks) for truth, masks in truths if masks), None)
+        if first is not None and _by_number(folder, _FRAME):
+            yield folder, *first
 
 
 def _by_number(folder: Path, name: re.Pattern[str]) -> dict[int, Path]:

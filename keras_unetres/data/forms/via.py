@@ -74,26 +74,26 @@ def _load(file: Path) -> list[Mapping[str, Any]]:
 
 
 def _regions(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = entry.get("regions") or ()
-    return [row for row in (found.values() if isinstance(found, Mapping) else found) if isinstance(row, Mapping)]
+    regions = entry.get("regions") or ()
+    return [row for row in (regions.values() if isinstance(regions, Mapping) else regions) if isinstance(row, Mapping)]
 
 
 def _attribute(entries: Iterable[Mapping[str, Any]]) -> str:
     """Return the attribute of regions that is the class; "" where they have none."""
     rows = [row for entry in entries for row in _regions(entry)]
-    told = Counter(name for row in rows for name in (row.get("region_attributes") or {}))
-    called = [name for name in told if name.casefold() in _CALLED]
-    return called[0] if called else told.most_common(1)[0][0] if told else ""
+    counts = Counter(name for row in rows for name in (row.get("region_attributes") or {}))
+    called = [name for name in counts if name.casefold() in _CALLED]
+    return called[0] if called else counts.most_common(1)[0][0] if counts else ""
 
 
 def _pictures(
-    layout: Layout, entries: Iterable[Mapping[str, Any]], place: Path, named: str, base: Path
+    layout: Layout, entries: Iterable[Mapping[str, Any]], folder: Path, named: str, base: Path
 ) -> Iterable[Picture]:
-    source = _find(place) or place
+    source = _find(folder) or folder
     without = 0
     for entry in entries:
         name = str(entry["filename"])
-        image = find_file(name, [place, place / "images", base / "images", base], [base])
+        image = find_file(name, [folder, folder / "images", base / "images", base], [base])
         if image is None:
             missing_image(layout, source, name, base)
             continue
@@ -111,26 +111,26 @@ def _pictures(
         layout.notes.append(f"{without} images have no region, and are background all over")
 
 
-def _label(told: Any, named: str) -> str:
-    value = told.get(named) if isinstance(told, Mapping) else None
+def _label(attributes: Any, named: str) -> str:
+    value = attributes.get(named) if isinstance(attributes, Mapping) else None
     if isinstance(value, Mapping):  # of check boxes: the one that is set
         value = next((key for key, is_set in value.items() if is_set), None)
     return str(value) if value else _OBJECT
 
 
-def _ring(told: Any) -> Ring | None:
+def _ring(shape: Any) -> Ring | None:
     try:
-        kind = told["name"]
+        kind = shape["name"]
         if kind in ("polygon", "polyline"):
-            return ring_of(list(zip(told["all_points_x"], told["all_points_y"], strict=True)))
+            return ring_of(list(zip(shape["all_points_x"], shape["all_points_y"], strict=True)))
         if kind == "rect":
-            left, top, width, height = (float(told[key]) for key in ("x", "y", "width", "height"))
+            left, top, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
             return ring_of([(left, top), (left + width, top), (left + width, top + height), (left, top + height)])
         if kind in ("circle", "ellipse"):
-            radii = (told["r"], told["r"]) if kind == "circle" else (told["rx"], told["ry"])
+            radii = (shape["r"], shape["r"]) if kind == "circle" else (shape["rx"], shape["ry"])
             turns = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-            x = float(told["cx"]) + float(radii[0]) * np.cos(turns)
-            y = float(told["cy"]) + float(radii[1]) * np.sin(turns)
+            x = float(shape["cx"]) + float(radii[0]) * np.cos(turns)
+            y = float(shape["cy"]) + float(radii[1]) * np.sin(turns)
             return ring_of(np.stack([x, y], -1))
     except (KeyError, TypeError, ValueError):
         return None

@@ -117,5 +117,5 @@ def _listed(base: Path, part: str, known: set[str]) -> list[str] | None:
         return None
     last = [key.rpartition("/")[2] for key in known]
     by_last = {name: key for name, key in zip(last, known, strict=True) if last.count(name) == 1}
-    found = (key if (key := key_of(name)) in known else key_of(name.split()[0]) for name in names)
-    return [key if key in known else by_last.get(key, key) for key in found]
+    keys = (key if (key := key_of(name)) in known else key_of(name.split()[0]) for name in names)
+    return [key if key in known else by_last.get(key, key) for key in keys]

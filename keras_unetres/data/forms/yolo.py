@@ -61,19 +61,19 @@ def read(declared: Declaration) -> Layout:
 
 def _places(base: Path) -> dict[str, tuple[Path, Path]]:
     """Return part -> (images, labels): `images/ labels/`, `images/train/ labels/train/` or `train/images/ ...`."""
-    found: dict[str, tuple[Path, Path]] = {}
+    places: dict[str, tuple[Path, Path]] = {}
     for part, words in PART_NAMES.items():
         for word in words:
             for label in _LABELS:
                 for images, labels in ((base / "images" / word, base / label / word),) + (
                     (base / word / "images", base / word / label),
                 ):
-                    if images.is_dir() and labels.is_dir() and part not in found:
-                        found[part] = (images, labels)
+                    if images.is_dir() and labels.is_dir() and part not in places:
+                        places[part] = (images, labels)
     whole = next(((base / "images", base / label) for label in _LABELS if (base / label).is_dir()), None)
-    if "train" not in found:
-        found = {UNPARTED: whole} if whole is not None and whole[0].is_dir() else {}
-    return found
+    if "train" not in places:
+        places = {UNPARTED: whole} if whole is not None and whole[0].is_dir() else {}
+    return places
 
 
 def _hold_polygons(labels: Path) -> bool:
@@ -97,25 +97,25 @@ def _lines(file: Path) -> list[str]:
 
 def _shapes(layout: Layout, file: Path | None, image: str, base: Path) -> tuple[Shape, ...]:
     shapes = []
-    for place, line in enumerate([] if file is None else _lines(file), 1):
+    for number, line in enumerate([] if file is None else _lines(file), 1):
         words = line.split()
         if not _is_row(words) or (len(words) > 5 and (len(words) < 7 or len(words) % 2 == 0)):
             bad_shape(
-                layout, image, f"line {place} of {relative(file or base, base)}", line[:60], "a class and x y ..."
+                layout, image, f"line {number} of {relative(file or base, base)}", line[:60], "a class and x y ..."
             )
             continue
         numbers = [float(word) for word in words[1:]]
         if len(words) == 5:  # a box alone is not labelled
             x, y, w, h = numbers
             corners = [(x - w / 2, y - h / 2), (x + w / 2, y - h / 2), (x + w / 2, y + h / 2), (x - w / 2, y + h / 2)]
-            part = {"part": f"line {place} of {relative(file or base, base)}"}
+            part = {"part": f"line {number} of {relative(file or base, base)}"}
             layout.warnings.append(Finding("box-only", Where(image, Path(image).name), part, leave_out(image)))
             ring = ring_of(corners)
         else:
             ring = ring_of(list(zip(numbers[::2], numbers[1::2], strict=True)))
         if ring is None or max(map(abs, ring)) > 2:
             bad_shape(
-                layout, image, f"line {place} of {relative(file or base, base)}", line[:60], "shares of the sides"
+                layout, image, f"line {number} of {relative(file or base, base)}", line[:60], "shares of the sides"
             )
             continue
         label = None if len(words) == 5 else words[0]

@@ -78,9 +78,9 @@ class Store:
             DataError: it cannot be listed.
         """
         try:
-            found = self._listed_remote(depth) if self.remote is not None else self._listed(self.base, depth)
+            listed = self._listed_remote(depth) if self.remote is not None else self._listed(self.base, depth)
             names = []
-            for name in found:
+            for name in listed:
                 if not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts):
                     names.append(name)
                 if len(names) > _MOST_FILES:

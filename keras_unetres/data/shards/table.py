@@ -80,10 +80,10 @@ def open_table(store: Store, name: str) -> Table:
         with store.open(name) as file:
             if not name.lower().endswith(".parquet"):
                 return _open_arrow(pa, file)
-            found = pa.parquet.ParquetFile(file)
-            meta = found.metadata
+            parquet = pa.parquet.ParquetFile(file)
+            meta = parquet.metadata
             groups = (meta.row_group(n) for n in range(meta.num_row_groups))
-            return Table(found.schema_arrow, tuple((g.num_rows, g.total_byte_size) for g in groups), metadata=meta)
+            return Table(parquet.schema_arrow, tuple((g.num_rows, g.total_byte_size) for g in groups), metadata=meta)
     except (pa.ArrowException, OSError, ValueError, struct.error, IndexError) as error:
         raise DataError(
             f"cannot read: {str(error).splitlines()[0] if str(error) else 'damaged'}",
@@ -146,24 +146,24 @@ class TableGroup(Group):
     Args:
         store, name: the file.
         table: its columns and groups.
-        place: of the group in the file.
+        index: index of the group in the file.
         number: place among all groups.
         columns: those that are read.
     """
 
     __slots__ = ("_columns", "_name", "_place", "_store", "_table")
 
-    def __init__(self, store: Store, name: str, table: Table, place: int, number: int, columns: Sequence[str]) -> None:
-        self._store, self._name, self._table, self._place, self._columns = store, name, table, place, tuple(columns)
-        self.number, self.lock, self.nbytes = number, threading.Lock(), table.groups[place][1]
+    def __init__(self, store: Store, name: str, table: Table, index: int, number: int, columns: Sequence[str]) -> None:
+        self._store, self._name, self._table, self._place, self._columns = store, name, table, index, tuple(columns)
+        self.number, self.lock, self.nbytes = number, threading.Lock(), table.groups[index][1]
 
     def load(self) -> Mapping[str, list[Any]]:
         """Return column -> cells."""
         pa = needs_pyarrow(self._store.path(self._name))
         try:
-            found = self._read(pa)
+            cells = self._read(pa)
             return {
-                column: [_cell(value, _dtype(pa, self._table, column)) for value in found.column(column)]
+                column: [_cell(value, _dtype(pa, self._table, column)) for value in cells.column(column)]
                 for column in self._columns
             }
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
@@ -184,9 +184,9 @@ def read_names(store: Store, name: str, table: Table, column: str) -> Iterator[s
     pa = needs_pyarrow(store.path(name))
     try:
         with store.open(name) as file:
-            found = pa.parquet.ParquetFile(file)
-            for place in range(len(table.groups)):
-                for value in found.read_row_group(place, columns=[f"{column}.path"]).column(column):
+            parquet = pa.parquet.ParquetFile(file)
+            for index in range(len(table.groups)):
+                for value in parquet.read_row_group(index, columns=[f"{column}.path"]).column(column):
                     said = value.as_py()
                     yield str(said["path"]) if said and said.get("path") else ""
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -222,7 +222,7 @@ def _dtype(pa: Any, table: Table, column: str) -> np.dtype | None:
 
 def _cell(value: Any, dtype: np.dtype | None) -> Any:
     """Return the bytes of a file, an array, the name of a file that lies elsewhere, or None of a cell that is empty."""
-    found = value.as_py()
-    if isinstance(found, dict):
-        found = found["bytes"] if found.get("bytes") is not None else found.get("path")
-    return np.array(found, dtype) if isinstance(found, list) else found
+    content = value.as_py()
+    if isinstance(content, dict):
+        content = content["bytes"] if content.get("bytes") is not None else content.get("path")
+    return np.array(content, dtype) if isinstance(content, list) else content

@@ -56,44 +56,44 @@ class PlaneGroup(Group):
         return {column: [read_plane(self._store, plane)] for column, plane in self._planes.items()}
 
 
-def read_attributes(store: Store, place: str) -> dict[str, Any]:
+def read_attributes(store: Store, path: str) -> dict[str, Any]:
     """Return the attributes of a group or an array, those of OME below them; {} where there is none.
 
     Raises:
         DataError: they cannot be read.
     """
     for name in ("zarr.json", ".zattrs"):
-        found = _read_json(store, f"{place}/{name}".lstrip("/"))
-        if found is not None:
-            attributes = found.get("attributes", {}) if name == "zarr.json" else found
+        metadata = _read_json(store, f"{path}/{name}".lstrip("/"))
+        if metadata is not None:
+            attributes = metadata.get("attributes", {}) if name == "zarr.json" else metadata
             below = attributes.get("ome", attributes) if isinstance(attributes, dict) else {}
             return below if isinstance(below, dict) else {}
     return {}
 
 
-def read_shape(store: Store, place: str) -> tuple[tuple[int, ...], int]:
+def read_shape(store: Store, path: str) -> tuple[tuple[int, ...], int]:
     """Return the shape of an array and the bytes of a value, by its metadata.
 
     Raises:
         DataError: it is no array of numbers, or is stored by a codec that is not read.
     """
-    found = _read_json(store, f"{place}/zarr.json")
-    if found is not None:
-        kind, sizes = found.get("data_type"), found.get("shape")
-        codecs = list(_names(found.get("codecs")))
+    metadata = _read_json(store, f"{path}/zarr.json")
+    if metadata is not None:
+        kind, sizes = metadata.get("data_type"), metadata.get("shape")
+        codecs = list(_names(metadata.get("codecs")))
         sound = isinstance(kind, str) and _NUMBERS_3.fullmatch(kind)
     else:
-        found = _read_json(store, f"{place}/.zarray") or {}
-        kind, sizes = found.get("dtype"), found.get("shape")
-        codecs = [str(c.get("id")) for c in [found.get("compressor"), *(found.get("filters") or [])] if c]
+        metadata = _read_json(store, f"{path}/.zarray") or {}
+        kind, sizes = metadata.get("dtype"), metadata.get("shape")
+        codecs = [str(c.get("id")) for c in [metadata.get("compressor"), *(metadata.get("filters") or [])] if c]
         sound = isinstance(kind, str) and _NUMBERS.fullmatch(kind)
     if not sound or not isinstance(sizes, list) or not all(type(n) is int and n > 0 for n in sizes):
-        raise DataError("not an array of numbers", file=store.path(place), found=f"{kind} of {sizes}")
+        raise DataError("not an array of numbers", file=store.path(path), found=f"{kind} of {sizes}")
     strange = sorted({codec for codec in codecs if codec.removeprefix("numcodecs.") not in _CODECS})
     if strange:
         raise DataError(
             "the array is stored by a codec that is not read",
-            file=store.path(place),
+            file=store.path(path),
             expected=", ".join(sorted(_CODECS)),
             found=", ".join(strange),
             fix="write it again with zstd or blosc",
@@ -124,9 +124,9 @@ def read_plane(store: Store, plane: Plane) -> np.ndarray:
     except ImportError as error:
         raise DataError("zarr is not installed", file=store.base, fix="pip install zarr") from error
     base = address_of(store.base) if store.remote is not None else str(store.base)
-    place = "/".join(filter(None, (base.rstrip("/"), plane.array)))
+    path = "/".join(filter(None, (base.rstrip("/"), plane.array)))
     try:
-        array = zarr.open_array(place, mode="r")
+        array = zarr.open_array(path, mode="r")
         values = np.asarray(array[tuple(slice(None) if at is None else at for at in plane.index)])
     except Exception as error:  # of codecs: any kind
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -163,9 +163,9 @@ def _read_json(store: Store, name: str) -> dict[str, Any] | None:
     if store.size(name) > _MOST_METADATA:
         raise DataError("the metadata is too large", file=store.path(name), expected=f"{_MOST_METADATA} bytes")
     try:
-        found = json.loads(store.read(name))
+        values = json.loads(store.read(name))
     except (ValueError, RecursionError) as error:
         raise DataError("cannot read: not JSON", file=store.path(name)) from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise DataError("not the metadata of Zarr", file=store.path(name))
-    return found
+    return values
