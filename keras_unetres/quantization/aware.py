@@ -95,17 +95,17 @@ def quantize_aware(
             found=f"{engine}, {ranges}",
         )
     check_tensorflow()
-    given, model = model, flat_form(model, output, shape=_shape(preprocessing))
+    original, model = model, flat_form(model, output, shape=_shape(preprocessing))
     folded = fold(model)
     images = _first_images(calibration, model, preprocessing)
     if refine:
         quantized = refine_network(model, images, keep_zeros=keep_zeros)
     else:
-        found = find_ranges(folded, images, method=ranges)
+        found_ranges = find_ranges(folded, images, method=ranges)
         quantized = build_native(folded, keep_zeros=keep_zeros)
-        set_ranges(quantized, found)
+        set_ranges(quantized, found_ranges)
     note_images(quantized, images)
-    reference = given if output is None and can_be_asked(given) else model
+    reference = original if output is None and can_be_asked(original) else model
     agreement = _compare(reference, model, quantized, fresh_images(images, preprocessing, _COMPARED))
     if agreement is not None:
         fix = f"pass {'' if refine else 'refine=True, or '}allow_disagreement=True, and train it"
@@ -114,7 +114,7 @@ def quantize_aware(
         return quantized
     from .tfmot.engine import quantize_tfmot
 
-    trained = quantize_tfmot(folded, found, keep_zeros=keep_zeros)
+    trained = quantize_tfmot(folded, found_ranges, keep_zeros=keep_zeros)
     trained.folded = folded  # of which `to_keras` makes the native form
     trained.keeps_zeros = keep_zeros
     trained.calibration_ends = np.array([images.min(), images.max()])
@@ -170,7 +170,7 @@ def _first_images(calibration: Any, model: keras.Model, preprocessing: Preproces
     images: list[np.ndarray] = []
     for batch in image_batches(calibration) if calibration is not None else ():
         expected = model.input_shape[1:]
-        fits = batch.ndim == 4 and all(own in (None, n) for own, n in zip(expected, batch.shape[1:], strict=True))
+        fits = batch.ndim == 4 and all(side in (None, n) for side, n in zip(expected, batch.shape[1:], strict=True))
         if not fits:
             raise ConversionError("calibration has another shape", expected=f"(N, {expected})", found=batch.shape)
         if not np.isfinite(batch.astype(np.float32)).all():

@@ -86,15 +86,15 @@ def scale_channels(model: keras.Model, channels: Channels, doublings: np.ndarray
     for call in read_calls(model):
         if not call.layer.weights:
             continue
-        made, taken = (doublings[channels.of[id(each)]] for each in (call.output, call.inputs[0]))
+        outputs, inputs = (doublings[channels.of[id(each)]] for each in (call.output, call.inputs[0]))
         kernel, bias = call.layer.get_weights()
         if isinstance(call.layer, layers.DepthwiseConv2D):
-            factors = (taken - made)[:, None]
+            factors = (inputs - outputs)[:, None]
         elif isinstance(call.layer, layers.Conv2DTranspose):
-            factors = taken[None, :] - made[:, None]
+            factors = inputs[None, :] - outputs[:, None]
         else:
-            factors = taken[:, None] - made[None, :]
-        call.layer.set_weights([np.ldexp(kernel, factors.astype(int)), np.ldexp(bias, -made.astype(int))])
+            factors = inputs[:, None] - outputs[None, :]
+        call.layer.set_weights([np.ldexp(kernel, factors.astype(int)), np.ldexp(bias, -outputs.astype(int))])
 
 
 def _largest_values(

@@ -232,8 +232,8 @@ class _Folding:
         channels = x.shape[-1]
         kernel = np.full((height, width, channels, 1), 1 / (height * width), np.float32)
         self._weights[layer.name] = [kernel, np.zeros(channels, np.float32)]
-        made = layers.DepthwiseConv2D((height, width), strides=layer.strides, name=layer.name, trainable=False)
-        return self._call(made, [x], shares=True)
+        depthwise = layers.DepthwiseConv2D((height, width), strides=layer.strides, name=layer.name, trainable=False)
+        return self._call(depthwise, [x], shares=True)
 
     def _same_range(self, call: Call, x: Any) -> Any:
         return self._call(_copy(call.layer), [self._made[id(tensor)] for tensor in call.inputs], shares=True)

@@ -51,7 +51,7 @@ def refine_network(model: keras.Model, images: np.ndarray, *, keep_zeros: bool =
     def distance(quantized: keras.Model) -> float:
         return float(np.square(_scores(quantized, judges) - expected).mean())
 
-    found: list[tuple[float, Folded, keras.Model]] = []
+    candidates: list[tuple[float, Folded, keras.Model]] = []
     for equalizes in (False, True):
         folded = fold(model)
         if equalizes and not equalize(folded, seen).any():
@@ -59,8 +59,8 @@ def refine_network(model: keras.Model, images: np.ndarray, *, keep_zeros: bool =
         for method in _RANGES:
             quantized = build_native(folded, keep_zeros=keep_zeros)
             set_ranges(quantized, find_ranges(folded, seen, method=method))
-            found.append((distance(quantized), folded, quantized))
-    before, folded, quantized = min(found, key=lambda each: each[0])
+            candidates.append((distance(quantized), folded, quantized))
+    before, folded, quantized = min(candidates, key=lambda each: each[0])
     weights = quantized.get_weights()
     few = max(_LEAST_IMAGES, _MOST_PIXELS // (seen.shape[1] * seen.shape[2]))
     _Refining(folded, quantized, seen[:few]).run()
@@ -138,11 +138,11 @@ class _Refining:
 
 def _mean_error(layer: Any, inputs: np.ndarray, exact: np.ndarray, rectified: bool) -> np.ndarray:
     """Return (C,) by how much the sums of a layer are too small in the mean; before a ReLU, of those that pass it."""
-    found = _apply(layer, [inputs])
-    error = (exact - found).reshape(-1, exact.shape[-1])
+    sums = _apply(layer, [inputs])
+    error = (exact - sums).reshape(-1, exact.shape[-1])
     if not rectified:
         return error.mean(0)
-    passes = ((exact > 0) | (found > 0)).reshape(error.shape)
+    passes = ((exact > 0) | (sums > 0)).reshape(error.shape)
     return (error * passes).sum(0) / np.maximum(passes.sum(0), 1)
 
 
@@ -151,8 +151,8 @@ def _apply(layer: Any, tensors: list[np.ndarray], **how: bool) -> np.ndarray:
     several = len(tensors) > 1 or isinstance(layer, layers.Concatenate)
     parts = []
     for start in range(0, len(tensors[0]), _BATCH):
-        given = [keras.ops.convert_to_tensor(each[start : start + _BATCH]) for each in tensors]
-        parts.append(np.asarray(layer(given if several else given[0], training=False, **how)))
+        batch = [keras.ops.convert_to_tensor(each[start : start + _BATCH]) for each in tensors]
+        parts.append(np.asarray(layer(batch if several else batch[0], training=False, **how)))
     return np.concatenate(parts)
 
 
@@ -219,10 +219,10 @@ class Kernel:
         if self._transposed:
             first = max(size - stride, 0) // 2 if layer.padding == "same" else 0
             for tap in range(size):
-                place = at + first - (size - 1 - tap)
-                yield place // stride, (place % stride == 0) & (place >= 0) & (place < length * stride)
+                position = at + first - (size - 1 - tap)
+                yield position // stride, (position % stride == 0) & (position >= 0) & (position < length * stride)
             return
         total = max(0, (after[1 + axis] - 1) * stride + extent - length) if layer.padding == "same" else 0
         for tap in range(size):
-            place = at * stride + tap * dilation - total // 2
-            yield place, (place >= 0) & (place < length)
+            position = at * stride + tap * dilation - total // 2
+            yield position, (position >= 0) & (position < length)

@@ -66,20 +66,20 @@ def learn_rounding(kernel: np.ndarray, step: np.ndarray, sums: Sums) -> np.ndarr
     nearest = np.clip(np.rint(levels), -127, 127)
     other = np.where(nearest > levels, nearest - 1, nearest + 1)
     stays = (np.abs(nearest) == 127) | (nearest == levels)  # the largest weight of a filter makes its step
-    found = np.where(stays, nearest, _descend(nearest * step, other * step, stays, sums.part(0, 2)) / step)
+    rounded = np.where(stays, nearest, _descend(nearest * step, other * step, stays, sums.part(0, 2)) / step)
     judges = sums.part(1, 2)
-    return np.where(judges.error(found * step) < judges.error(nearest * step), found, nearest) * step
+    return np.where(judges.error(rounded * step) < judges.error(nearest * step), rounded, nearest) * step
 
 
 def _descend(kernel: np.ndarray, other: np.ndarray, stays: np.ndarray, sums: Sums) -> np.ndarray:
     """Return (K, C) with weights exchanged for their other value, one a filter at a time, while the error falls."""
     products, slopes = sums.products(), sums.slopes(kernel)
-    own = np.diagonal(products, axis1=-2, axis2=-1).T
-    own = own if own.ndim == 2 else own[:, None]
+    curvature = np.diagonal(products, axis1=-2, axis2=-1).T
+    curvature = curvature if curvature.ndim == 2 else curvature[:, None]
     kernel, change = kernel.copy(), np.where(stays, 0, other - kernel)
     filters = np.arange(kernel.shape[1])
     for _ in range(min(2 * len(kernel), _MOST_CHANGES)):
-        gain = -(2 * slopes + own * change) * change
+        gain = -(2 * slopes + curvature * change) * change
         best = gain.argmax(0)
         gains = gain[best, filters] > 0
         if not gains.any():

@@ -627,17 +627,17 @@ class TrainSettings(Settings):
             UsageError: a value is none that its field takes.
         """
         if any(isinstance(value, Mapping) for value in values.values()):
-            given: dict[tuple[str, ...], Any] = {
+            by_path: dict[tuple[str, ...], Any] = {
                 (section, name): value for section, part in values.items() for name, value in part.items()
             }
         else:
             paths = {name: option.path for name, option in flat_options().items()}
-            given = {paths.get(name, (name,)): value for name, value in values.items()}
-        unknown = given.keys() - {option.path for option in all_options(cls)}
+            by_path = {paths.get(name, (name,)): value for name, value in values.items()}
+        unknown = by_path.keys() - {option.path for option in all_options(cls)}
         if unknown:
             named = ", ".join(sorted(".".join(path) for path in unknown))
             raise RunFolderError(f"settings of another version: {named}", file=file)
-        return make(cls, {**_BEFORE, **given})
+        return make(cls, {**_BEFORE, **by_path})
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> TrainSettings:

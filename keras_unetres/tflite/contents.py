@@ -142,11 +142,11 @@ def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Cont
 
 def _joined(ops: tuple[Op, ...], layers: list[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
     """Give ops that name no layer, such as an activation split off or the head's argmax, that of the op before."""
-    told: list[tuple[str, ...]] = []
+    joined: list[tuple[str, ...]] = []
     for op, of_op in zip(ops, layers, strict=True):
-        before = told[-1] if told else ()
-        told.append(of_op if of_op or op.name in BORDERS else before[-1:])
-    return tuple(told)
+        before = joined[-1] if joined else ()
+        joined.append(of_op if of_op or op.name in BORDERS else before[-1:])
+    return tuple(joined)
 
 
 def _constant_bytes(graph: Graph) -> int:

@@ -113,7 +113,7 @@ def export_tflite(
         raise UsageError(f"the recipe {MIXED} needs the names of layers that compute in float32", fix="pass floats=")
     if floats and chosen.name != MIXED:
         raise UsageError("only one recipe keeps some layers in float32", expected=f"recipe {MIXED}", found=recipe)
-    given = model
+    original = model
     model, checked = _prepare(model, chosen, ends, preprocessing, classes, card, output)
     aware = _is_aware(model, chosen)
     if aware:
@@ -134,7 +134,7 @@ def export_tflite(
             pixels=preprocessing if ends.raw else None,
         )
     data = _sealed(model, data, checked)
-    reference = model if aware or output is not None or not can_be_asked(given) else given
+    reference = model if aware or output is not None or not can_be_asked(original) else original
     agreement = label_agreement(reference, model, data, checked.card, preprocessing, images)
     check_labels(agreement, allowed=allow_disagreement)
     publish(path, data)
@@ -214,7 +214,7 @@ def _prepare(
 
     check_tensorflow()
     shape = (*preprocessing.size, preprocessing.channels)
-    given, form = model, inference_form(model, output, shape=shape)
+    original, form = model, inference_form(model, output, shape=shape)
     model = form.model
     num_classes, task = check_model(model, shape)
     check_head(head, recipe, preprocessing, task)
@@ -228,7 +228,7 @@ def _prepare(
         raise UsageError("number of class names differs from the model", expected=num_classes, found=len(names))
     check_names(names)
     full = _card(model, card, names, preprocessing, head, recipe, task)
-    seen = card is None or form.model is not given or form.activation == "none"
+    seen = card is None or form.model is not original or form.activation == "none"
     activation = form.activation if seen or card is None else card.activation
     return model, _Checked(recipe, head, preprocessing, replace(full, task=task, activation=activation))
 

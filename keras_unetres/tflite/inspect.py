@@ -101,10 +101,10 @@ class Graph:
 
     def _op(self, operator: Any) -> Op:
         name = self.op_name(operator)
-        given = [int(tensor) for tensor in operator.inputs if tensor >= 0]
+        inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
         outputs = [int(tensor) for tensor in operator.outputs]
-        constants = [tensor for tensor in given if self.is_constant(tensor)]
-        computed = [tensor for tensor in given if tensor not in constants]
+        constants = [tensor for tensor in inputs if self.is_constant(tensor)]
+        computed = [tensor for tensor in inputs if tensor not in constants]
         at = _KERNEL_AT.get(name)
         kernel = None if at is None else int(operator.inputs[at])
         return Op(
@@ -148,11 +148,11 @@ def refuse_float_islands(data: bytes, layer_names: Iterable[str]) -> None:
         # The borders of an island come from the converter, not from a layer.
         inner = [op for op in islands if op.name not in BORDERS] or islands
         layers = [(op.name, find_layer(op.tensor, names)) for op in inner]
-        found = list(dict.fromkeys(f"{name} (layer {layer})" if layer else name for name, layer in layers))
+        named = list(dict.fromkeys(f"{name} (layer {layer})" if layer else name for name, layer in layers))
         raise FloatIslandError(
             f"{len(islands)} ops of the quantized model stay float",
             expected="every op in int8",
-            found=", ".join(found[:8]),
+            found=", ".join(named[:8]),
             fix="replace these layers by ones that have an int8 form, or export with --recipe float32",
         )
 
@@ -191,8 +191,8 @@ def layers_of(op: Op, layer_names: Iterable[str] | None = None) -> tuple[str, ..
         return ()
     for text in (op.tensor, *op.constants):
         parts = text.split(";")
-        found = [_guess(part) if layer_names is None else find_layer(part, layer_names) for part in parts]
-        known = [layer for layer in found if layer]
+        candidates = [_guess(part) if layer_names is None else find_layer(part, layer_names) for part in parts]
+        known = [layer for layer in candidates if layer]
         if known:
             # "relu;norm;conv;norm": the name that ends it is that of a constant of the norm, and comes a second time.
             return tuple(dict.fromkeys(reversed(list(dict.fromkeys(known)))))

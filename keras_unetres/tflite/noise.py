@@ -42,8 +42,8 @@ def noise_by_layer(
         record_tensors(data, images[1], [rounded[layer] for layer in shared]),
         strict=True,
     )
-    for found in pairs:
-        for index, (true, stored) in enumerate(zip(*found, strict=True)):
+    for tensors in pairs:
+        for index, (true, stored) in enumerate(zip(*tensors, strict=True)):
             value = _real(graphs[1], rounded[shared[index]], stored)
             signal[index] += np.sum(np.square(true, dtype=np.float64))
             error[index] += np.sum(np.square(true - value, dtype=np.float64))

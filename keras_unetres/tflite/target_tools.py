@@ -71,7 +71,7 @@ def ask_vela(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
     if not on_npu:
         return Verdict(target, "no", f"none of its {on_cpu} ops runs on the NPU", by)
     refused = set(re.findall(r"^Warning \(supported operators\) operator: \w+, ofm: '(.*)'$", text, re.MULTILINE))
-    said = [contents.say(place) for place, op in enumerate(contents.ops) if op.tensor in refused]
+    said = [contents.say(index) for index, op in enumerate(contents.ops) if op.tensor in refused]
     rest = ", ".join(list(dict.fromkeys(said))[:_SHOWN])
     reason = f"{on_cpu} of {on_cpu + on_npu} ops (after compilation) stay on the CPU: {rest}{size}"
     return Verdict(target, "partly", reason, by)
@@ -82,11 +82,11 @@ def ask_micro(data: bytes, contents: Contents, images: np.ndarray) -> Verdict:
     target, by = TFLITE_MICRO, f"tflite-micro {installed(MICRO)}"
     graph = Graph(data)
     source, result = graph.inputs[0], graph.outputs[0]
-    pairs = [(given, output) for given, output in record_tensors(data, images, [source, result])]
+    pairs = [(image, output) for image, output in record_tensors(data, images, [source, result])]
     with tempfile.TemporaryDirectory(prefix="unetres-") as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(data)
-        np.save(folder / "inputs.npy", np.concatenate([given for given, _ in pairs]))
+        np.save(folder / "inputs.npy", np.concatenate([image for image, _ in pairs]))
         done = run_python(["-m", "keras_unetres.tflite.tflite_micro_worker", name], seconds=_SECONDS)
         if done is None or done.returncode or not (folder / "outputs.npy").is_file():
             return Verdict(target, "no", f"its kernels do not run it: {failure_reason(done)}", by)

@@ -84,7 +84,7 @@ def compare_segmenters(
             maps.append(result.class_map)
             margins = Margins.of(Confusion.of(sample.mask, result.class_map, classes))
             rows[title].append((margins, float((maps[0] == result.class_map).mean()), result.timing["total"]))
-        ends = [found[-1][0] for found in rows.values()]
+        ends = [counted[-1][0] for counted in rows.values()]
         worst.add(sample, maps[0], maps[-1], 100 * float(ends[0].total().miou - ends[-1].total().miou))
         names.append(sample.name)
         packed.append(pack(maps[-1]))

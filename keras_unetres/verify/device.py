@@ -53,8 +53,8 @@ def _predicted(
         with tempfile.TemporaryDirectory(prefix="unetres-") as name:
             folder = Path(name)
             (folder / "images").mkdir()
-            for place, image in enumerate(some):
-                _write(folder / "images" / f"{place:04}.tif", image)
+            for index, image in enumerate(some):
+                _write(folder / "images" / f"{index:04}.tif", image)
             status = folder / "status.json"
             command = ["-m", "unetres_edge.cli", "predict", os.fspath(file), str(folder / "images")]
             done = run_python([*command, "--engine", "litert", "--out", str(folder / "out"), "--json", str(status)])

@@ -80,7 +80,7 @@ class LabelledImages(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, place: int, /) -> Any: ...
+    def __getitem__(self, index: int, /) -> Any: ...
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -156,8 +156,8 @@ def _score_masks(forms: Mapping[str, Any], records: LabelledImages, names: Seque
 
         counts = count_maps(maps(), records, compared.maps, ms, len(names))
         row = segment_rows({KERAS: compared.forms[KERAS], engine_title(name): counts}, names)[1]
-        told = device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
-        return told, float(counts.equal.min())
+        compared_row = device_row(row, labels_as_file=row.labels_equal, labels_equal=row.labels_equal)
+        return compared_row, float(counts.equal.min())
 
     baseline = baseline_of_miou(compared.forms[KERAS].margins.truth.sum(0), names)
     rows = segment_rows(compared.forms, names)
@@ -180,9 +180,9 @@ def _score_classes(forms: Mapping[str, Any], records: LabelledImages, names: Seq
     def on_engine(data: bytes, name: str) -> tuple[Row, float]:
         title = engine_title(name)
         with Classifier(data, engine=name) as classifier:
-            found = compare_classifiers({title: classifier}, (record.image for record in records))[title]
-        row = classify_rows({KERAS: answers[KERAS], title: found}, truth, names)[1]
-        equal = found[0] == last
+            answered = compare_classifiers({title: classifier}, (record.image for record in records))[title]
+        row = classify_rows({KERAS: answers[KERAS], title: answered}, truth, names)[1]
+        equal = answered[0] == last
         return device_row(row, labels_as_file=float(equal.mean()), labels_equal=None), float(equal.min())
 
     baseline = baseline_of_share(np.bincount(truth, minlength=len(names)), names)

@@ -51,10 +51,10 @@ def ask_targets(data: bytes, contents: Contents, card: Card, images: np.ndarray 
     from ..tflite.target_tools import TOOLS, ask_tools, installed
     from ..tflite.targets import judge
 
-    told = {} if images is None else ask_tools(data, contents, images)
+    asked_tools = {} if images is None else ask_tools(data, contents, images)
     rows = []
     for verdict in judge(contents, card):
-        tool = told.get(verdict.target)
+        tool = asked_tools.get(verdict.target)
         needed = TOOLS.get(verdict.target)
         note = None
         if tool is None and needed is not None:

@@ -118,13 +118,13 @@ def _refuse_deeper(encoder: str, source: Source, tensors: dict[str, np.ndarray],
     """Refuse weights that have more blocks than the network, of which a part would fit."""
     form = find_encoder(encoder)
     if isinstance(form, EfficientNet):
-        counts, place = [stage.blocks for stage in EFFICIENTNET_STAGES], "depthwise"
+        counts, position = [stage.blocks for stage in EFFICIENTNET_STAGES], "depthwise"
     else:
-        counts, place = list(DEPTHS[form[0]].blocks), "1"
+        counts, position = list(DEPTHS[form[0]].blocks), "1"
     for stage, blocks in enumerate(counts, start=1):
         if isinstance(form, EfficientNet) and source.counts_all and stage < len(counts):
             continue  # the next block is the next stage's
-        more = source.find("stage", stage, blocks + 1, place, "conv")
+        more = source.find("stage", stage, blocks + 1, position, "conv")
         if f"{more}/kernel" in tensors:
             raise WeightsError(
                 "the weights are those of a deeper network",

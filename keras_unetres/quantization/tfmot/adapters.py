@@ -91,13 +91,13 @@ def adapt_callback(callback: Any) -> Any:
     return _adapted(callback, *kinds, _callback_class, "keras.callbacks.Callback")
 
 
-def _adapted(given: Any, known: type, adaptable: type, adapter: Callable[[], Any], expected: str) -> Any:
+def _adapted(value: Any, known: type, adaptable: type, adapter: Callable[[], Any], expected: str) -> Any:
     """Return what is of a class of tf_keras as it is, and what is of Keras 3's in the class that adapts it."""
-    if isinstance(given, known):
-        return given
-    if not isinstance(given, adaptable):
-        raise UsageError("the object cannot be adapted to tf_keras", expected=expected, found=repr(given))
-    return adapter()(given)
+    if isinstance(value, known):
+        return value
+    if not isinstance(value, adaptable):
+        raise UsageError("the object cannot be adapted to tf_keras", expected=expected, found=repr(value))
+    return adapter()(value)
 
 
 @functools.cache
@@ -148,15 +148,15 @@ def model_class() -> Any:
     return AdaptingModel
 
 
-def _mapped(adapt: Any, given: Any) -> Any:
+def _mapped(adapt: Any, nested: Any) -> Any:
     """Adapt every object in lists and dicts; None and names are tf_keras's own affair."""
-    if given is None or isinstance(given, str):
-        return given
-    if isinstance(given, dict):
-        return {key: _mapped(adapt, value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [_mapped(adapt, value) for value in given]
-    return adapt(given)
+    if nested is None or isinstance(nested, str):
+        return nested
+    if isinstance(nested, dict):
+        return {key: _mapped(adapt, value) for key, value in nested.items()}
+    if isinstance(nested, list | tuple):
+        return [_mapped(adapt, value) for value in nested]
+    return adapt(nested)
 
 
 def _known(module: Any, name: str) -> Any:

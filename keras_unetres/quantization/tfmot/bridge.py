@@ -157,21 +157,21 @@ def set_weights(values: dict[str, list[np.ndarray]], target: keras.Model) -> ker
     for layer in target.layers:
         if not layer.weights or type(layer).__name__ == "Normalization":  # statistics are arguments in tf_keras
             continue
-        given = values.get(layer.name)
+        arrays = values.get(layer.name)
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        if given is None or [value.shape for value in given] != shapes:
+        if arrays is None or [value.shape for value in arrays] != shapes:
             raise ModelError(
                 f"no weights for layer {layer.name!r} ({type(layer).__name__})",
                 expected=shapes,
-                found="no such layer" if given is None else [value.shape for value in given],
+                found="no such layer" if arrays is None else [value.shape for value in arrays],
                 fix="give the model that was carried to tf_keras, or a clone of it",
             )
-        matched.append((layer, given))
-    missing = sorted({name for name, given in values.items() if given} - {layer.name for layer, _ in matched})
+        matched.append((layer, arrays))
+    missing = sorted({name for name, arrays in values.items() if arrays} - {layer.name for layer, _ in matched})
     if missing:
         raise ModelError(f"the model has no layer {missing[0]!r}", expected="the layers of the model that was carried")
-    for layer, given in matched:
-        layer.set_weights(given)
+    for layer, arrays in matched:
+        layer.set_weights(arrays)
     return target
 
 
@@ -222,10 +222,10 @@ def _nodes(model: Any) -> Iterator[Any]:
 def _call(node: Any, tensors: dict[int, Any]) -> tuple[Any, dict[str, Any]]:
     """Return what a layer is called on, and `training` where it was given."""
     args, kwargs = node.arguments.args, node.arguments.kwargs
-    given = {name: value for name, value in kwargs.items() if value is not None}
-    training = {"training": given.pop("training")} if isinstance(given.get("training"), bool) else {}
+    options = {name: value for name, value in kwargs.items() if value is not None}
+    training = {"training": options.pop("training")} if isinstance(options.get("training"), bool) else {}
     rest = [value for value in args[1:] if value is not None]
-    if rest or given or len(node.outputs) != 1:
+    if rest or options or len(node.outputs) != 1:
         raise _refusal(node.operation, "it is called with other things than tensors to work on")
     if isinstance(args[0], list | tuple):
         return [tensors[id(tensor)] for tensor in args[0]], training

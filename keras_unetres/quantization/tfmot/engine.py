@@ -135,8 +135,8 @@ def trained_ranges(model: Any) -> dict[str, tuple[float, float]]:
 
     configs = [layer.quantize_config for layer in model.layers if hasattr(layer, "quantize_config")]
     shared = [config.output.shared for config in configs if config.output is not None]
-    found = {each.name: each.limits() for each in shared if isinstance(each, SharedRange)}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+    limits = {each.name: each.limits() for each in shared if isinstance(each, SharedRange)}
+    return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
 
 
 def _check_ranges(folded: Folded, ranges: Mapping[str, tuple[float, float]]) -> None:
