@@ -21,6 +21,7 @@ from ..frames.video import written_video
 from ..images.decode import read_image
 from ..images.preprocessing import IGNORE
 from ..images.view import to_view
+from ..model.familiarity import Familiarity
 from ..results import draw
 from ..results.result import Result
 from .drift import Drift, DriftTest
@@ -94,8 +95,8 @@ def predict_files(
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
     Of a TIFF of several pages that are no channels, `<name>.tif` has a page of class ids for each; more files of a page
-    lie in the folder `<name>`. Of a video, a camera
-    or an address, the folder `<name>` has a class map for each frame that was taken, by its number: `000000.png`.
+    lie in the folder `<name>`. Of a video, a camera or an address, the folder `<name>` has a class map for each frame
+    that was taken, by its number: `000000.png`.
 
     Args:
         images: files of images, and sources of frames.
@@ -150,8 +151,7 @@ def predict_files(
         make_folder(folder)
     written: list[Path] = []
     faults: list[UnetresError] = []
-    known = segmenter.card.familiarity
-    drift = None if known is None or not known.known else DriftTest(known)
+    judge = _Judge(segmenter.card.familiarity, on_unfamiliar, warn, drifted)
 
     def one(number: int) -> dict[str, object]:
         image, name, target = images[number], names[number], targets[number]
@@ -182,25 +182,12 @@ def predict_files(
         else:
             pixels = read_image(image, stacked=segmenter.card.stacked)
             result = segmenter.segment(pixels, scores=more is not None, abstain=abstain)
-            extra = _familiarity(result)
-            if drift is not None and result.familiarity is not None:
-                if drift.add(result.familiarity):
-                    say_drift(drift.drift)
-                extra = {**extra, "drift": drift.drift.to_dict()}
+            extra, timing = judge.look(said[number], result), result.timing
             if abstain:
-                extra = {**extra, "given_up": round(float((result.class_map == IGNORE).mean()), 5)}
-            if result.warnings and warn:
-                warn(said[number], result)
-            if result.warnings and on_unfamiliar == "fail":
-                raise ImageError(
-                    "unlike the training images",
-                    found=f"{'; '.join(result.warnings)} (familiarity {result.familiarity:.3f})",
-                    fix="look at it; --on-unfamiliar warn or skip lets it pass",
-                )
-            timing = result.timing
+                extra["given_up"] = round(float((result.class_map == IGNORE).mean()), 5)
             if result.warnings and on_unfamiliar == "skip":
                 return {"image": said[number], "class_map": None, "ms": _rounded(timing), "error": None, **extra}
-            extra = {**extra, **write_result(name, to_view(pixels, segmenter.card.show), result, wanted, written)}
+            extra |= write_result(name, to_view(pixels, segmenter.card.show), result, wanted, written)
             tell(timing)
         return {
             "image": said[number], "class_map": os.fspath(target), "ms": _rounded(timing), "error": None, **extra
@@ -223,7 +210,47 @@ def _rounded(timing: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(value, 3) for stage, value in timing.items()}
 
 
-def _familiarity(result: Result) -> dict[str, object]:
+class _Judge:
+    """Tells of one image after the other how like the training images it is, and refuses one that is to fail.
+
+    Args:
+        known: statistics of the training images, from the card; None where the file has none.
+        on_unfamiliar, warn, drifted: as `predict_files` takes them.
+    """
+
+    def __init__(
+        self,
+        known: Familiarity | None,
+        on_unfamiliar: str,
+        warn: Callable[[str, Result], None] | None,
+        drifted: Callable[[str, Drift], None] | None,
+    ) -> None:
+        self._on_unfamiliar, self._warn, self._drifted = on_unfamiliar, warn, drifted
+        self._test = None if known is None or not known.known else DriftTest(known)
+
+    def look(self, name: str, result: Result) -> dict[str, Any]:
+        """Return what the status of an image says of it.
+
+        Raises:
+            ImageError: it is unlike the training images, and such an image is to fail.
+        """
+        figures = _familiarity(result)
+        if self._test is not None and result.familiarity is not None:
+            if self._test.add(result.familiarity) and self._drifted:
+                self._drifted(name, self._test.drift)
+            figures["drift"] = self._test.drift.to_dict()
+        if result.warnings and self._warn:
+            self._warn(name, result)
+        if result.warnings and self._on_unfamiliar == "fail":
+            raise ImageError(
+                "unlike the training images",
+                found=f"{'; '.join(result.warnings)} (familiarity {result.familiarity:.3f})",
+                fix="look at it; --on-unfamiliar warn or skip lets it pass",
+            )
+        return figures
+
+
+def _familiarity(result: Result) -> dict[str, Any]:
     """Return what the status of an image says of its being like the training images; nothing where nothing is known."""
     if result.familiarity is None:
         return {}
