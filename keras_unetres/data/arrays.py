@@ -43,7 +43,7 @@ def dataset_from_arrays(
         names: N different names; None for "0000", "0001", ...
         splits: "train", "val" or "test" for each; None for seeded parts, or those of the reading's globs.
         classes: names of the classes, or None if the masks decide.
-        reading: what mask values mean, and how parts are made.
+        reading: meaning of mask values, and the way in which parts are made.
 
     Raises:
         DataError: lengths, shapes or dtypes that do not fit.
@@ -100,7 +100,7 @@ def class_folders_from_arrays(
         classes: names of the classes; None for "0", "1", ...
         names: N different names of the images; None for "00000", "00001", ...
         splits: "train", "val" or "test" for each; None for seeded parts, or those of the reading's globs.
-        reading: how parts are made.
+        reading: way in which parts are made.
 
     Raises:
         DataError: lengths, shapes, dtypes or ids that do not fit.

@@ -49,7 +49,7 @@ def augment(
         weight: (H, W) float32, or None.
         centre: None to place the crop anywhere, or (row, column) of a place that it shall contain: in its middle half
             where the border of the image allows.
-        outside: what lies beyond the border. The image is always mirrored there about its outermost pixels. "ignore"
+        outside: content beyond the border. The image is always mirrored there about its outermost pixels. "ignore"
             makes the mask `IGNORE` and the weight 0, "reflect" mirrors them too.
 
     Returns:

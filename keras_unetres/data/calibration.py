@@ -27,9 +27,9 @@ def collect_calibration(
     """Return calibration images (N, h, w, C) float32 as the network sees them.
 
     Args:
-        calibration: what `image_batches` takes. At most the first 1024 images are looked at.
-        preprocessing: how images meet the network; nothing else can have made the values.
-        count: how many images to keep; of more, those that cover the most (`choose_for_coverage`).
+        calibration: images, as `image_batches` takes them. At most the first 1024 images are looked at.
+        preprocessing: preparation of images for the network; nothing else can have made the values.
+        count: number of images to keep; of more, those that cover the most (`choose_for_coverage`).
 
     Raises:
         UsageError: none given, or something that holds no images.
@@ -139,8 +139,8 @@ def check_range(low: float, high: float, pre: Preprocessing, *, of_images: bool 
 
     Args:
         low, high: the range, which holds 0; or the least and the largest value of the images themselves.
-        of_images: which of the two.
-        pre: how images meet the network.
+        of_images: whether images are meant, and not values.
+        pre: preparation of images for the network.
 
     Raises:
         ConversionError: it holds what no image can be, or a small part of what images are.

@@ -52,9 +52,9 @@ class Classes:
         names: class names, by class id.
         colors: (red, green, blue) of each.
         values: mask value, or class id of an image, -> class id or `IGNORE`; None where masks hold instance ids.
-        note: what was mapped, in words, or "".
+        note: mapping of the values, in words, or "".
         ignore: the mask value that means "not labelled" where masks hold instance ids, or None.
-        target: what instance ids become, see `Reading`.
+        target: kind of classes that instance ids become, see `Reading`.
         used: the values in those masks that hold no other value.
         masks: mask value -> number of masks that hold it, also those that are no class.
         background: the class of which no objects are made.

@@ -37,7 +37,7 @@ class ColorTable:
     """Class names with their colours, and the colours that mean "not labelled".
 
     Args:
-        names: one a class.
+        names: names of the classes, by id.
         colors: likewise.
         ignored: colours that are not labelled.
         rows: all colours in the order of the file, which is what masks of numbers count.

@@ -38,16 +38,16 @@ class Dataset:
     Args:
         root: the folder or file it was opened from.
         splits: split name -> samples in order of name.
-        class_names: as declared, or None if the masks themselves decide.
-        class_colors: as declared, or None.
-        reading: how the masks are read and the splits were made.
+        class_names: names of the classes as declared, or None if the masks themselves decide.
+        class_colors: colours of the classes as declared, or None.
+        reading: way in which the masks are read and the splits were made.
         format: the reader's name.
         values: stored mask value (or packed colour) -> class id or `IGNORE`; None where ids are stored as they are.
         by_color: whether the colours of masks are classes.
-        task: what it teaches: "segment", or "classify" where each image has one class.
+        task: task that it teaches: "segment", or "classify" where each image has one class.
         parted: whether arrays came with parts of their own, which no reading changes.
-        notes: what a person should know, in sentences.
-        faults: what is wrong with names and annotations; empty unless it was opened with `strict=False`.
+        notes: sentences that a person should know.
+        faults: findings about names and annotations; empty unless it was opened with `strict=False`.
         warnings: names and annotations that are read, but worth a look.
     """
 
@@ -113,11 +113,11 @@ def open_dataset(
         path: a folder, a `dataset.yaml`, a COCO annotation file, a shard, an address with shards, `hf:NAME`,
             `tfds:NAME`, or a `Dataset`, which is returned with the changes made to its reading. A folder of class
             folders teaches a classifier.
-        reading: how to read it; None for what the folder or file says.
+        reading: way to read it; None for what the folder or file says.
         changes: single fields of `Reading` that differ from that; None as a value leaves a field as it is.
         strict: raise on faults of names and annotations; else they are in `faults`.
-        task: what it shall teach, "segment" or "classify"; None for either.
-        target: what instances become where neither the data set nor `reading` nor `changes` say it.
+        task: task that it shall teach, "segment" or "classify"; None for either.
+        target: kind of classes that instances become where neither the data set nor `reading` nor `changes` say it.
 
     Raises:
         DataError: no such data set, no images, a declaration that is wrong; images or masks without a partner, two

@@ -93,14 +93,14 @@ class Reading:
         val_from: glob on image names that makes the validation part, or None for a seeded 15 %.
         test_from: likewise for the test part; "none" for no test part.
         seed: seed of the seeded parts.
-        target: what instance masks become: "semantic" (every object is class 1), "separated" (likewise, with a line of
-            background between objects that touch) or "borders" (background, interior, touching border).
+        target: kind of classes that instance masks become: "semantic" (every object is class 1), "separated" (likewise,
+            with a line of background between objects that touch) or "borders" (background, interior, touching border).
         fold: (k, n): of all images but those of a test part of their own, the k-th of n folds is the test part, and of
             the rest a seeded 15 % the validation part; None for parts as the other fields make them.
         group_by: a regular expression that finds in an image's name what it belongs to, such as a patient: its first
             group, else all that it matches. Images of one group are in one part. None where each stands for itself.
-        masks_on: where masks of images that EXIF turns lie: on the pixels as "stored" or as "seen"; None for what the
-            sides tell.
+        masks_on: place of the masks of images that EXIF turns: on the pixels as "stored" or as "seen"; None for what
+            the sides tell.
         pages: "channels" where the pages of a TIFF are the channels of one image, or None for what the file says.
         background: the name of the class of which no objects are made, or None for that whose name says so, else 0.
     """
@@ -261,8 +261,8 @@ class Declaration:
 
         Args:
             ignore: the value that is not labelled, where the file says nothing of it.
-            target: what instances become, likewise.
-            masks_are: what masks are, whatever the file says.
+            target: kind of classes that instances become, likewise.
+            masks_are: kind of masks, whatever the file says.
         """
         fields = {key: self.given[key] for key in Reading.__dataclass_fields__ if key in self.given}
         if masks_are is not None:

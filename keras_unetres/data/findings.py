@@ -42,10 +42,10 @@ class Finding:
     """One thing that is wrong with a data set, or worth a look.
 
     Args:
-        kind: one of `KINDS`.
-        where: what it is about.
+        kind: kind of the finding, one of `KINDS`.
+        where: image, class or file that it is about.
         figures: the numbers and names that its wording is made of, as JSON values.
-        fix: what to do.
+        fix: remedy.
     """
 
     kind: str

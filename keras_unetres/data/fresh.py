@@ -13,8 +13,8 @@ def fresh_tiles(images: np.ndarray, pre: Preprocessing, most: int) -> np.ndarray
     """Return tiles (N, h, w, C) uint8: images mirrored, every second one stretched over the whole range of pixels.
 
     Args:
-        images: as the network sees them, (N, h, w, C) float32.
-        most: how many there are at most; of more images, some over all of them are taken.
+        images: images as the network sees them, (N, h, w, C) float32.
+        most: largest number of them; of more images, some over all of them are taken.
     """
     return np.rint(_stretched(_mirrored(to_levels(_some(images, most), pre)), 0.0, 255.0)).astype(np.uint8)
 

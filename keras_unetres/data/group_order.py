@@ -48,7 +48,7 @@ def order_by_groups(owners: np.ndarray, groups: Groups, batch_size: int, key: tu
 
     Args:
         owners: (crops,) int64, the sample of each; whole batches.
-        groups: of the samples.
+        groups: groups of the samples.
         batch_size: crops of a batch.
         key: (seed, epoch), two whole numbers from 0; the order is a function of them.
     """

@@ -21,14 +21,14 @@ class Kind:
     """A kind of finding.
 
     Args:
-        title: what it is.
-        meaning: what follows from it.
+        title: name of the kind for people.
+        meaning: consequence, a sentence.
         wordings: (what was found, what was expected) as templates of the figures; the first whose figures are there
             counts. Where none fits, it is the words of the error that was met.
         severity: "fault" keeps a data set from being used, "warning" does not.
-        anchor: where the guide says more, from `docs/`.
-        expected: what is right where neither wording nor error says it.
-        fix: what to do where nothing more is known.
+        anchor: page and heading of the guide that say more, from `docs/`.
+        expected: values that are right, where neither wording nor error says it.
+        fix: remedy where nothing more is known.
     """
 
     title: str

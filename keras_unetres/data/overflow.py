@@ -28,7 +28,7 @@ class Overflow:
     Args:
         shapes: sample -> (height, width) in px, of those that shall be kept here.
         forms: (dtype, values of a pixel) of each plane that a sample has.
-        folder: where the file is made; None for the system's folder of temporary files.
+        folder: folder that the file is made in; None for the system's folder of temporary files.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ def dataset_of_pairs(data: Any, card: Card, reading: Reading | None = None, *, p
         data: (images, labels), a `tf.data.Dataset`, a `keras.utils.PyDataset`, or an iterable of such, in batches or
             one by one. Images are pixels, floats in [0, 1], or what the network sees; labels are class ids or one-hot.
         card: the model that is scored on them.
-        reading: what mask values mean.
+        reading: meaning of mask values.
         parted: seeded parts to train on instead.
 
     Raises:

@@ -31,7 +31,7 @@ class Order:
     """Which sample each crop of training is cut from, and where: a function of the seed and the crop's number.
 
     Args:
-        samples: what is trained on; an epoch of it has `samples.steps(batch_size)` batches.
+        samples: samples that are trained on; an epoch of it has `samples.steps(batch_size)` batches.
         batch_size: crops a step, over all workers.
         seed: seed of the order.
         balance: share of the crops that hold a pixel of a class drawn at random, each class alike; the others are cut

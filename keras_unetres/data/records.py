@@ -80,7 +80,7 @@ class Look:
     """What one decoding of a sample told: the arrays as stored, the mask values in it, or the fault.
 
     Args:
-        image: as `read_image`, or None.
+        image: image as `read_image` gives it, or None.
         mask: (H, W) stored values, or of an image that has one class, (); or None.
         instances: (H, W) integers, or None.
         weight: (H, W) float32, or None.
@@ -89,10 +89,10 @@ class Look:
         fault: why the sample cannot be used, or None.
         colors: packed colour -> pixels of a mask of colours where no table is declared, or None.
         size: (height, width) of the image as stored, px.
-        channels: of the image.
+        channels: channels of the image.
         mode: kind of pixels of an image that has one class: "grey uint8", "colour uint8", ...
         content: SHA-256 of the decoded pixels of such an image.
-        turn: of an image that EXIF turns, or None.
+        turn: turn of the image by EXIF, or None.
         colored: whether the numbers of objects in the mask are its colours.
     """
 
@@ -203,7 +203,7 @@ def read_records(
     Args:
         splits: names of splits, or "all".
         class_names: the classes of a model; the data must fit them. None to take them from the data set.
-        scaled: how images that have one class meet a network, to keep them at its size; its channels are those that
+        scaled: preparation of images that have one class, to keep them at its size; its channels are those that
             are asked for, and where the images shall decide, 3. None to keep them as they are.
         progress: show a progress bar on standard error.
 
@@ -326,7 +326,7 @@ def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = Non
     """Decode a sample; its mask is what the reading says, class ids or instances.
 
     Args:
-        scaled: as `read_records`.
+        scaled: preparation of images, as for `read_records`.
     """
     if sample.class_id is not None:
         return _look_at_image(sample, dataset, scaled)

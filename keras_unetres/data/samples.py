@@ -63,8 +63,9 @@ class Samples:
 
     Args:
         records: decoded samples.
-        pre: how images meet the network. For "resize" and "letterbox" a sample is scaled to the network's size here.
-        weighting: what pixels weigh in the loss.
+        pre: preparation of images for the network. For "resize" and "letterbox" a sample is scaled to the network's
+            size here.
+        weighting: weights of pixels in the loss.
         cache: a folder for prepared samples, or None. Those that fit in memory are kept there, too.
         margin: px of every side that a network without padding leaves out. A sample is mirrored outwards by as many
             here, so that the output of its crops reaches its borders (Ronneberger 2015, figure 2).
@@ -73,9 +74,9 @@ class Samples:
         owners: (crops of an epoch,) int64, the sample each is cut from; as many of a sample as its area holds.
         class_ids: (N,) int64 of images that have one class each, or None where there are masks.
         weighted: whether pixels have weights.
-        fault: what kept a sample from being read again, or None; TensorFlow wraps what is raised in a pipeline.
+        fault: error that kept a sample from being read again, or None; TensorFlow wraps what is raised in a pipeline.
         class_weights: weights of `weighting.by_class`, or None.
-        groups: of samples in shards, which are read together, see `group_order`; or None.
+        groups: groups of samples in shards, which are read together, see `group_order`; or None.
 
     Raises:
         DataError: images that cannot be prepared, or border weights without instances.

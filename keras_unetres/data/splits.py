@@ -29,9 +29,9 @@ def find_splits(
     Args:
         samples: part -> samples, or `UNPARTED` -> all of them, or `HELD_OUT` -> all, for the test part. Of parts
             without validation, that of training gives it.
-        reading: how parts are made where there are none.
+        reading: way in which parts are made where there are none.
         wanted: the fields of the reading that were asked for by name.
-        base: where the samples are, for errors.
+        base: place of the samples, for errors.
 
     Raises:
         DataError: nothing to train on, or of images with a class nothing to validate on.
@@ -90,10 +90,10 @@ def make_folds(samples: Sequence[Sample], count: int, reading: Reading, base: Pa
     """Part samples into folds of about one size, in a seeded order of their names; each class alike, if known.
 
     Args:
-        samples: of the data set.
+        samples: samples of the data set.
         count: folds.
         reading: its seed, and the pattern by which images that belong together stay in one fold.
-        base: where the samples are, for errors.
+        base: place of the samples, for errors.
 
     Raises:
         DataError: there are fewer groups than folds.

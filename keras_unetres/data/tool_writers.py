@@ -58,7 +58,7 @@ def labelme_file(image: str, class_map: np.ndarray, names: Sequence[str], backgr
     Args:
         image: path of the image from where the file will lie.
         class_map: (H, W) class ids; ids without a name are not labelled.
-        names: one a class.
+        names: names of the classes, by id.
         background: the class that is not drawn.
     """
     drawn = regions_of(class_map, _drawn(names, background))
@@ -130,7 +130,7 @@ def label_studio_row(
     Args:
         region_id: its id.
         kind: the type, such as "brushlabels", the name of the control in the labelling interface, and the label.
-        value: what it is drawn by.
+        value: description of its shape.
         size: (height, width) of the image, px.
     """
     form, control, label = kind
@@ -178,7 +178,7 @@ def label_studio_tasks(
     Args:
         images: the address of each image, as Label Studio will find it, and its (H, W) class map.
         names, background: as `labelme_file`.
-        model: what made the predictions.
+        model: name of what made the predictions.
     """
     return [
         {

@@ -31,7 +31,7 @@ class Turn:
     Args:
         fits: "stored" where the mask lies on the pixels as stored, and was turned with the image; "both" where the
             sides do not tell.
-        seen, stored: how much of the image's edges lies on those of the mask, as it is and turned.
+        seen, stored: share of the image's edges that lies on those of the mask, as it is and turned.
     """
 
     fits: str
@@ -45,10 +45,10 @@ def lay(
     """Return what turns the mask of an image and all that lies on it, and what was found, None where nothing turns it.
 
     Args:
-        source: of the image.
+        source: source of the image.
         image: (H, W) or (H, W, C), as it is seen.
-        mask: as stored.
-        masks_on: what the reading says, see `Reading`.
+        mask: mask as stored.
+        masks_on: place of masks that the reading says, see `Reading`.
     """
     orientation = read_orientation(source.file) if isinstance(source, ImageFile) and source.page is None else 1
     if orientation == 1 or masks_on == "seen":

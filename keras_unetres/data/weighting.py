@@ -46,7 +46,7 @@ def class_weights(masks: Iterable[np.ndarray], num_classes: int, power: float = 
     """Return N / (K n_c) for each class, N labelled pixels in all and n_c of the class; K classes are present.
 
     Args:
-        power: of that; the weights are scaled so that their mean over the labelled pixels is still 1.
+        power: exponent of that; the weights are scaled so that their mean over the labelled pixels is still 1.
         masks: (H, W) uint8 class ids with `IGNORE`; or (N,) class ids of N images, which count as pixels do.
 
     Returns:
@@ -78,7 +78,7 @@ def weight_map(
 
     Args:
         by_class: the class weights, or None for 1.
-        target: what instances became, see `Reading`.
+        target: kind of classes that instances became, see `Reading`.
         background: the class between objects.
 
     Raises:

@@ -42,7 +42,7 @@ class TrainingPlan:
     """The decisions for a training, and what they were made from.
 
     Args:
-        fingerprint: of the training part.
+        fingerprint: fingerprint of the training part.
         decisions: in the order in which they are said; settings that the user gave are not among them.
         minutes: the budget, or None.
         measured: filters -> seconds of a training step, where that was measured.

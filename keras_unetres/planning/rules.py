@@ -120,7 +120,7 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
     """Return the plan for a segmenter: every setting that the user left open and that there is a rule for.
 
     Args:
-        fingerprint: of the training part.
+        fingerprint: fingerprint of the training part.
         budget: what the training may take.
         settings: what the user gave.
     """

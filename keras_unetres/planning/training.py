@@ -34,7 +34,7 @@ def plan_training(
         settings: what the user gave.
         prepare: returns the data ready for the network that some settings describe.
         devices: that will train.
-        say: called with lines for the user.
+        say: callback for lines to the user.
     """
     from ..training.compilation import find_processor
 

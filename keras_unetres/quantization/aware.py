@@ -68,17 +68,19 @@ def quantize_aware(
         engine: "native" gives a Keras 3 model, which is what run folders keep and `export_tflite` takes. "tfmot" gives
             a tf_keras model of tensorflow-model-optimization, with ranges that go on moving. Its `compile` and `fit`
             take losses, metrics and callbacks of Keras 3; `to_keras` then turns it into the first form.
-        ranges: how the ranges are found, see `find_ranges`.
+        ranges: way in which ranges are found, see `find_ranges`.
         keep_zeros: weights that are 0, as after pruning, stay 0.
-        preprocessing: how images meet the network, by which the range of the calibration images is checked.
+        preprocessing: preparation of images for the network, by which the range of the calibration images is checked.
             Without it, `export_tflite` checks it, after training.
-        output: of several outputs of the model, the name of the one that is trained and exported.
-        refine: without labels and in minutes, from the calibration images: equalize channels that share a scale, choose
-            how ranges are found, learn how kernels are rounded, and correct biases (`refine_network`). For export as it
-            is, or to train from there. Of the engine "native".
-        allow_disagreement: give a network whose labels are not those of the float one, to be trained, with a warning.
-            Without it, one that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 % of all is
-            a warning. Both are of images that calibrated nothing. A file is compared with the quantized network alone.
+        output: name of the output that is trained and exported, of a model with several.
+        refine: whether to refine without labels and in minutes, from the calibration images: equalize channels that
+            share a scale, choose how ranges are found, learn how kernels are rounded, and correct biases
+            (`refine_network`).
+            For export as it is, or to train from there. Of the engine "native".
+        allow_disagreement: whether to give a network whose labels are not those of the float one, to be trained, with a
+            warning. Without it, one that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 %
+            of all is a warning. Both are of images that calibrated nothing. A file is compared with the quantized
+            network alone.
 
     Raises:
         UsageError: a layer has no int8 form, it is named; an unknown engine or estimator; another backend than

@@ -62,7 +62,7 @@ class Folded:
     Args:
         model: float, flat, with the outputs of the original at inference. Its convolutions have a bias and no
             activation; layers are named as in the original, where they are still there.
-        points: where tensors are quantized. A layer that is in none of them is fused with the ReLU behind it.
+        points: points at which tensors are quantized. A layer that is in none of them is fused with the ReLU behind it.
     """
 
     model: keras.Model

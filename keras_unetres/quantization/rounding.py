@@ -60,7 +60,7 @@ def learn_rounding(kernel: np.ndarray, step: np.ndarray, sums: Sums) -> np.ndarr
     Args:
         kernel: (K, C) float32.
         step: (C,) float32, the step of each filter; |kernel| <= 127 steps.
-        sums: what it is to give.
+        sums: sums that it is to give.
     """
     levels = kernel / step
     nearest = np.clip(np.rint(levels), -127, 127)

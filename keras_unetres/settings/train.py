@@ -523,7 +523,7 @@ class LimitSettings(Settings):
 
         Args:
             cost: what it takes.
-            share: of the limits that it may take.
+            share: share of the limits that it may take.
         """
         tile = "ms a tile" if self.device is None else f"ms a tile on the device of {self.device}"
         for value, most, unit, option in (

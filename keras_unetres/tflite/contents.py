@@ -39,7 +39,7 @@ class Contents:
         partitions: the pieces that XNNPACK takes, each as places of ops.
         arena: bytes of the tensors that are computed, computed from their lifetimes.
         constants: bytes of all constants: kernels, biases, tables.
-        inputs, outputs: of the graph.
+        inputs, outputs: inputs and outputs of the graph.
         metadata: names of the entries of the file's metadata.
     """
 

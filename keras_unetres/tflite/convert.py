@@ -47,7 +47,7 @@ def convert(
         shape: (h, w, C).
         calibration: (N, h, w, C) float32, needed where the recipe's activations are whole numbers.
         quantization_aware: the ranges are in the model, and no calibration is needed.
-        pixels: make a graph whose input is pixels 0..255, normalised so; None for an input as the model sees it.
+        pixels: normalisation of a graph whose input is pixels 0..255; None for an input as the model sees it.
         only_calibrate: return the float graph with the ranges of its tensors, of which `requantize` makes files.
 
     Raises:
@@ -82,7 +82,7 @@ def requantize(
     """Return an int8 file for each choice of ops that stay float.
 
     Args:
-        calibrated: what `convert` returned with `only_calibrate`.
+        calibrated: bytes that `convert` returned with `only_calibrate`.
         floats: the names of the first outputs of those ops, "nodes", and their "kinds", for each file.
         head: head of the files.
         layer_names: names of the Keras model's layers, for errors.

@@ -26,8 +26,9 @@ def file_cost(data: bytes, limits: LimitSettings, profile: Profile | None = None
 
     Args:
         data: a sealed `.tflite` of a segmenter.
-        limits: that it is to be held to.
-        profile: of the device, for which the milliseconds of the network alone are foretold; None for this machine.
+        limits: limits that it is to be held to.
+        profile: profile of the device, for which the milliseconds of the network alone are foretold; None for this
+            machine.
 
     Raises:
         ModelError: the profile does not tell what an operation of the network takes.

@@ -44,7 +44,7 @@ class Exported:
         agreement: share of pixels (of a classifier: of images) with the label of the Keras model on images made of the
             calibration images (or noise without any), as LiteRT ran the written bytes on this machine.
         head: name of the head.
-        num_calibration: how many calibration images the ranges come from; 0 where they come from none.
+        num_calibration: number of calibration images that the ranges come from; 0 where they come from none.
     """
 
     path: str
@@ -81,7 +81,7 @@ def export_tflite(
         path: the file to write; an earlier one is replaced only by a complete new one.
         recipe: a name of `RECIPES`; None for "static_wi8_ai8" where there is `calibration`, or the model is
             quantization-aware and takes no other, and else for "float32".
-        preprocessing: how images meet the network. Nothing is guessed.
+        preprocessing: preparation of images for the network. Nothing is guessed.
         calibration: images as the model sees them: an array (N, h, w, C), batches, or (images, ...) tuples. Needed
             for the static recipes, unless the model is quantization-aware; the others use it for `agreement` alone.
             Of more than 128 images, those that cover the most are used.
@@ -91,10 +91,11 @@ def export_tflite(
         card: everything else the file says about itself (colours, halo, ignore index, scores); None for what the
             model itself tells.
         floats: names of the layers that compute in float32; for "mixed_wi8_ai8_afp32".
-        output: of several outputs of the model, the name of the one that is exported.
-        allow_disagreement: write a file whose labels are not those of the Keras model, with a warning. Without it, one
-            that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 % of all is a warning. Of a
-            quantization-aware model these are its own; `quantize_aware` has compared it with the float one.
+        output: name of the output that is exported, of a model with several.
+        allow_disagreement: whether to write a file whose labels are not those of the Keras model, with a warning.
+            Without it, one that gives fewer than 95 % of the clear ones is refused (`Agreement`); below 99 % of all is
+            a warning. Of a quantization-aware model these are its own; `quantize_aware` has compared it with the float
+            one.
 
     Returns:
         What was written, and how far it agrees with the Keras model.

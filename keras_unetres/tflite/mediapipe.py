@@ -30,8 +30,8 @@ def segmenter_metadata(size: tuple[int, int], *, activation: str, author: str) -
 
     Args:
         size: (height, width) of the input, px.
-        activation: what makes probabilities of the scores, as the card says it.
-        author: what made the file.
+        activation: function that makes probabilities of the scores, as the card says it.
+        author: name of what made the file.
     """
     build = flatbuffers.Builder(1024)
     metadata = _table(

@@ -68,7 +68,7 @@ def compare_segmenters(
     Args:
         forms: title -> segmenter; the first is what the others are compared with.
         total: number of images, for the progress bar.
-        shown: how many of the worst images are kept as pictures.
+        shown: number of the worst images that are kept as pictures.
     """
     card = next(iter(forms.values())).card
     classes = len(card.class_names)

@@ -24,7 +24,7 @@ def other_engines(
 
     Args:
         scored: the scores of the file.
-        images: on how many images.
+        images: number of images.
         data: bytes of the sealed file.
         card: its card.
     """

@@ -14,7 +14,7 @@ class Verdict:
 
     Args:
         passed: whether the file may be used; None if it was not scored.
-        line: one sentence for people.
+        line: verdict, one sentence for people.
     """
 
     passed: bool | None
@@ -37,12 +37,12 @@ def decide(
     Args:
         drop: points by which the score fell; None where it was not scored.
         max_drop: the largest that is allowed, in points.
-        score: what dropped, such as "mIoU".
-        images: which images, such as "24 test images".
+        score: name of the score that dropped, such as "mIoU".
+        images: words for the images, such as "24 test images".
         why_not: why it was not scored.
         reached: the score of the file, 0 to 1; None where that does not count.
         baseline: the score of always answering one class on the same images, or None.
-        exceeded: what the file takes, where that is more than the device allows.
+        exceeded: words for what the file takes beyond the limits of the device.
     """
     beyond = "" if exceeded is None else f" It takes {exceeded}."
     if drop is None:

@@ -52,7 +52,7 @@ class Scored:
 
     Args:
         score: name of the score that counts: "mIoU" or "top-1".
-        rows: one for each form, the Keras model first and the file last, or before the device's runtime.
+        rows: scores of each form, the Keras model first and the file last, or before the device's runtime.
         images: a row for each image; none for classifiers.
         changed: the images that lost most.
         device: file -> the row of the runtime in its own process.
@@ -91,8 +91,8 @@ class HeldOut:
 
     Args:
         records: the images; each is read anew when it is asked for.
-        about: which they are.
-        task: what a model says of them.
+        about: description of the images.
+        task: task of the model.
     """
 
     records: LabelledImages
@@ -197,9 +197,9 @@ def read_held_out(card: Card, data: Any, split: str | None, info: RunInfo | None
 
     Args:
         card: the card of the model.
-        data: what `open_for` takes.
+        data: data set, as `open_for` takes it.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
-        info: what `run.json` says, or None.
+        info: content of `run.json`, or None.
 
     Raises:
         DataError: the data set has faults, other classes, or does not have this part.

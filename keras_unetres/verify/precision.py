@@ -23,9 +23,9 @@ class MixedPrecision:
 
     Args:
         order: the names of all `LayerGroup`s, those first of which float32 takes most noise for its cost.
-        count: how many of them, the first ones, compute in float32.
+        count: number of them, the first ones, that compute in float32.
         noise: layer -> signal to noise of the answer where it alone is in int8, dB.
-        tried: what was tried, as JSON values: "floats", "drop" in points, "part".
+        tried: trials, as JSON values: "floats", "drop" in points, "part".
     """
 
     order: tuple[str, ...]
@@ -78,7 +78,7 @@ def search_precision(
         reference: the float32 `.tflite`, with scores for an answer.
         judges: (name of the part, points that a file loses there); the images that decide in the end come last.
         max_drop: points.
-        say: called with lines for the user.
+        say: callback for lines to the user.
     """
     layers = calibrated.converter.groups
     say(f"mixing     the noise of {len(layers)} layers, one by one ...")

@@ -45,14 +45,14 @@ class Candidate:
         loaded: the model and its card.
         origin: the float model that a quantization-aware one was made from, where it is still there; else `loaded`.
         crops: calibration images (N, h, w, C) uint8, or None.
-        crops_from: where these come from.
+        crops_from: words for where the crops come from.
         held: the images that decide, or why there are none.
         max_drop: the largest loss that is allowed, points.
-        command: that does it again, or "".
-        mixed: how the layers that compute in float32 were chosen, JSON values; None if nothing was.
-        limits: what the file may take on its device.
-        profile: of that device; None for this machine.
-        reliability: how right its probabilities are, JSON values; None where that was not asked.
+        command: command line that does it again, or "".
+        mixed: choice of the layers that compute in float32, JSON values; None if nothing was.
+        limits: limits of the file on its device.
+        profile: profile of that device; None for this machine.
+        reliability: reliability of its probabilities, JSON values; None where that was not asked.
     """
 
     source: str
@@ -83,11 +83,11 @@ def prove(
     """Score a file that was converted, and write it with its receipt, or as rejected.
 
     Args:
-        candidate: what was exported.
+        candidate: model that was exported.
         done: the file, somewhere else; it is written anew with its scores.
         reference: the float32 `.tflite` of the same model, where there is one to compare with.
-        out: where the file belongs.
-        say: called with lines for the user.
+        out: path that the file belongs to.
+        say: callback for lines to the user.
 
     Returns:
         The receipt that was written.

@@ -42,13 +42,13 @@ class FileFacts:
         name: name of the file, without its folder.
         num_bytes: its size.
         sha256: the digest in its card.
-        task: as in its card.
-        head: as in its card.
-        recipe: as in its card.
+        task: task, as in its card.
+        head: head, as in its card.
+        recipe: recipe, as in its card.
         size: (height, width) of its input, px.
         preprocessing: JSON values of its `Preprocessing`.
-        class_names: one a class.
-        class_colors: one a class.
+        class_names: names of the classes, by id.
+        class_colors: colours of the classes, by id.
         agreement: share of labels equal to Keras's on calibration images, or on noise where there are none; None in
             receipts of version 0.1.0.
     """
@@ -71,9 +71,9 @@ class Calibration:
     """Where the ranges of activations come from.
 
     Args:
-        images: how many calibration images; 0 where the recipe needs none.
+        images: number of calibration images; 0 where the recipe needs none.
         source: source of these images, or None.
-        ranges: how they were found.
+        ranges: way in which the ranges were found.
     """
 
     images: int
@@ -89,22 +89,22 @@ class Receipt:
         verdict: the gate's verdict, and one line that says why.
         score: name of the score that counts, "mIoU" or "top-1"; None if nothing was scored.
         max_drop: the largest loss of it that is allowed, in points.
-        drop: what the file lost, in points, with its interval; None if nothing was scored.
+        drop: loss of the file, in points, with its interval; None if nothing was scored.
         file: the file.
         source: the run folder or `.keras` file that it was made from, or "a model in memory".
         scored_on: the images that scored it; None with a reason in `why_not`.
         why_not: why it was not scored, or "".
-        calibration: where ranges come from.
+        calibration: source of the ranges.
         rows: the scores of each form of the model, the Keras model first.
-        images: what became of each image; none for classifiers.
+        images: row of each image; none for classifiers.
         noise_db: layer -> signal to quantization noise, dB, of files that have a float32 one beside them.
-        mixed: how layers that stay in float32 were chosen, JSON values; None without.
-        reliability: how right its probabilities are, before and after calibration, JSON values; None if not asked.
-        contents: what the file is made of, as `keras_unetres.tflite.contents.Contents.to_dict` gives it.
-        targets: where it runs.
+        mixed: choice of the layers that stay in float32, JSON values; None without.
+        reliability: reliability of its probabilities before and after calibration, JSON values; None if not asked.
+        contents: ops, sizes and memory of the file, as `keras_unetres.tflite.contents.Contents.to_dict` gives it.
+        targets: verdict on each target, whether it runs there.
         versions: versions of packages, Python and the system.
-        command: that makes it again, or "".
-        path: where the file lies, if that is known.
+        command: command line that makes it again, or "".
+        path: path of the file, if that is known.
     """
 
     verdict: Verdict
@@ -208,9 +208,9 @@ class Receipt:
         """Return the receipt of which `values` are the JSON values.
 
         Args:
-            values: as `to_dict` gives them. Fields that were added since version 0.1.0 may be absent, and unknown ones
-                are left out.
-            file: that they were read from, for errors.
+            values: JSON values, as `to_dict` gives them. Fields that were added since version 0.1.0 may be absent, and
+                unknown ones are left out.
+            file: file that they were read from, for errors.
 
         Raises:
             ReceiptError: they are not a receipt, or one of another schema.

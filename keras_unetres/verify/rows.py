@@ -26,9 +26,9 @@ class ScoredOn:
     Args:
         path: path of the data set.
         split: the part of it.
-        num_images: how many.
+        num_images: number of images.
         fingerprint: fingerprint of the data set.
-        notes: what a reader has to know before the scores are believed.
+        notes: sentences that a reader has to know before the scores are believed.
     """
 
     path: str
@@ -107,7 +107,7 @@ class ImageRow:
         name: name of the image.
         first: its own mIoU by the first form; None where nothing of it is labelled.
         last: the same by the last form.
-        drop: from the one to the other, in points.
+        drop: drop from the one to the other, in points.
         labels_equal: share of its pixels with the same label.
     """
 
@@ -161,7 +161,7 @@ def classify_rows(
     Args:
         forms: title -> ((N,) class ids, (N,) milliseconds or none).
         truth: (N,) class ids.
-        class_names: one a class.
+        class_names: names of the classes, by id.
     """
     first = next(iter(forms.values()))[0]
     rows = []

@@ -23,7 +23,7 @@ class TargetRow:
         fits: "yes"; "partly": it runs, but not all of it where it should; or "no".
         reason: why, in one sentence, with the layers.
         by: "rules", or the tool and its version.
-        rules: what the rules say, as JSON values, where a tool has spoken; else None.
+        rules: verdict of the rules, as JSON values, where a tool has spoken; else None.
         note: why no tool was asked, or None.
     """
 

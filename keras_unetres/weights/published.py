@@ -46,7 +46,7 @@ class Source:
             "stage" or "head", the place "1", "2", "3" or "shortcut" (of inverted residual blocks "expand", "depthwise"
             or "project"), the kind "conv" or "norm".
         feeding: fields of `Preprocessing` that its images are made by.
-        epsilon: of its BatchNormalization, where the tensors do not say it.
+        epsilon: epsilon of its BatchNormalization, where the tensors do not say it.
         variant: where its bottleneck networks have the stride.
         counts_all: blocks are counted through all stages, not within each.
     """

@@ -37,12 +37,12 @@ class Shape:
     """One labelled object.
 
     Args:
-        label: what it is; None for a place that is not labelled.
+        label: class of the shape; None for a place that is not labelled.
         rings: polygons whose union it is, (x, y, ...) in px, or as shares of the image's sides with `relative`.
         holes: polygons that are cut out of them.
         box: (left, top, width, height) px of run lengths.
         runs: lengths of what is not and what is the object, row by row in the box.
-        level: of several that overlap, the higher one is on top.
+        level: height of the shape; of several that overlap, the higher one is on top.
         relative: whether rings are shares of the width and the height.
         closed: whether corners are pixels, so that the outline belongs to it.
     """
@@ -62,12 +62,12 @@ class DrawnMask(Source):
     """The mask of an image, drawn from its shapes; with `numbered`, the objects' numbers 1, 2, ... instead.
 
     Args:
-        file: where the shapes stand.
+        file: file that the shapes stand in.
         image: its image, which gives the size where the file does not.
         size: (height, width) in px, or None.
-        shapes: in the order of the file.
+        shapes: shapes, in the order of the file.
         class_of: label -> class id or `IGNORE`.
-        numbered: give instances, with 255 where not labelled.
+        numbered: whether to give instances, with 255 where not labelled.
     """
 
     file: Path
@@ -100,11 +100,11 @@ class Picture:
     """An image and what is drawn on it.
 
     Args:
-        name: of the sample.
+        name: name of the sample.
         image: its file.
-        source: where the shapes stand.
+        source: file that the shapes stand in.
         size: (height, width) in px that the source states, or None.
-        shapes: in order.
+        shapes: shapes, in order.
     """
 
     name: str
@@ -120,7 +120,7 @@ def take_pictures(
     """Add the samples of each part, and the classes that the labels make.
 
     Args:
-        labels: in the order of the form; those used alone, where it has none of its own.
+        labels: labels in the order of the form; those used alone, where it has none of its own.
 
     Raises:
         DataError: labels that the declared classes do not name, or a background that is not the first.

@@ -82,7 +82,7 @@ class LabelmeMask(Source):
         size: (height, width) in px, or None.
         shapes: shapes in the order of the file.
         class_of: label -> class id or `IGNORE`.
-        numbered: give instances, with 255 where not labelled.
+        numbered: whether to give instances, with 255 where not labelled.
     """
 
     file: Path

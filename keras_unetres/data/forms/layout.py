@@ -45,7 +45,7 @@ class Layout:
     """The files of a data set as a reader found them.
 
     Args:
-        task: what it teaches: "segment", or "classify" where each image has one class.
+        task: task that it teaches: "segment", or "classify" where each image has one class.
         samples: part -> samples, or `UNPARTED` -> all of them.
         names: class names, or None if the masks themselves decide.
         colors: colours of the classes, or None.
@@ -54,9 +54,9 @@ class Layout:
         by_color: whether masks are given as packed colours.
         masks_are: "instances" where the names of the files say so, or None.
         group_by: a pattern for `Reading.group_by` where the folders are units, such as patients, or None.
-        faults: what is wrong so far.
-        warnings: what is read, but worth a look.
-        notes: what a person should know, in sentences.
+        faults: findings that keep it from being used, so far.
+        warnings: findings about what is read, but worth a look.
+        notes: sentences that a person should know.
     """
 
     task: str = SEGMENT.name
@@ -83,9 +83,9 @@ class Format(NamedTuple):
 
     Args:
         recognises: whether a folder looks like the format.
-        read: returns what there is, by names and annotations alone.
+        read: function that returns what there is, by names and annotations alone.
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
-        task: what such a data set teaches.
+        task: task that such a data set teaches.
         lists_classes: whether a `classes.txt` has all classes, the background, too.
     """
 

@@ -35,7 +35,7 @@ class NameList:
     """The names of a part.
 
     Args:
-        file: where they stand.
+        file: file that they stand in.
         lines: (number of the line, or of the name, from 1; the name).
     """
 

@@ -43,7 +43,7 @@ class CocoMask(Source):
         image: name of the image.
         size: (height, width) in px.
         outlines: outlines in the order of the file.
-        numbered: give instances, with 255 where not labelled.
+        numbered: whether to give instances, with 255 where not labelled.
     """
 
     file: Path

@@ -52,8 +52,8 @@ class RunMask(Source):
         file: the table.
         image: its image, which gives the size.
         runs: (class id, run lengths) of each object.
-        order: one of `_ORDERS`.
-        numbered: give instances.
+        order: order of the runs, one of `_ORDERS`.
+        numbered: whether to give instances.
     """
 
     file: Path

@@ -71,9 +71,9 @@ def refuse_unasked(source: object, file: str | os.PathLike[str], says: str) -> N
     """Raise DataError: what is in a file or a folder opens no data set of TensorFlow Datasets.
 
     Args:
-        source: what a person would have to ask for.
+        source: name that a person would have to ask for.
         file: the file or folder concerned.
-        says: what it is or says, as the start of a sentence.
+        says: words for what it is or says, as the start of a sentence.
     """
     name = source if is_asked_for(source) else f"{PREFIX}{source}"
     raise DataError(

@@ -78,9 +78,9 @@ class Cell(Source):
     """An image or a mask of a sample in a shard.
 
     Args:
-        file: how errors call it.
-        group: where it lies.
-        column: which of the sample's columns.
+        file: name of the file in errors.
+        group: group that it lies in.
+        column: name of its column.
         row: place of the sample in the group.
         kind: "image", "mask", or "colors" of a mask whose colours are classes.
     """

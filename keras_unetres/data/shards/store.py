@@ -44,9 +44,9 @@ def refuse_unasked(source: object, file: str | os.PathLike[str], says: str) -> N
     """Raise DataError: no file has anything fetched from an address.
 
     Args:
-        source: what a person would have to ask for.
+        source: name that a person would have to ask for.
         file: the file concerned.
-        says: what it says, as the start of a sentence.
+        says: words for what it says, as the start of a sentence.
     """
     address = address_of(source) if isinstance(source, (str, os.PathLike)) else source
     raise DataError(

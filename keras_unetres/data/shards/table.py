@@ -35,8 +35,8 @@ class Table:
     Args:
         schema: pyarrow's.
         groups: rows and bytes of each group.
-        offsets: of Arrow, where the message of each group lies, and its length.
-        metadata: of Parquet, what its footer says.
+        offsets: offset of the message of each group of an Arrow file, and its length.
+        metadata: footer of a Parquet file.
     """
 
     schema: Any

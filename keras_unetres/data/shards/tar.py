@@ -35,7 +35,7 @@ class TarGroup(Group):
     Args:
         store, name: the tar.
         number: place among all groups.
-        rows: of each sample, column -> its member.
+        rows: column -> member of each sample.
     """
 
     __slots__ = ("_name", "_rows", "_store")

@@ -28,8 +28,8 @@ def adapt_loss(loss: Any) -> Any:
     """Return a `tf_keras.losses.Loss` with the values of a Keras 3 loss, weighted ones included.
 
     Args:
-        loss: called as `loss(y_true, y_pred, sample_weight)`, it returns a scalar: any `keras.losses.Loss`. Losses of
-            tf_keras are returned as they are.
+        loss: callback, called as `loss(y_true, y_pred, sample_weight)`, it returns a scalar: any `keras.losses.Loss`.
+            Losses of tf_keras are returned as they are.
 
     Raises:
         UsageError: neither of the two.

@@ -97,7 +97,7 @@ def to_native(model: Any, folded: Folded, *, keep_zeros: bool = False) -> keras.
     """Return the native form of what was trained: a Keras 3 model with the same weights, ranges and outputs.
 
     Args:
-        model: from `quantize_tfmot(folded, ...)`, trained or not.
+        model: model from `quantize_tfmot(folded, ...)`, trained or not.
         keep_zeros: as it was given there.
 
     Raises:

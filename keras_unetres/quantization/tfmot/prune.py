@@ -42,7 +42,7 @@ class Pruned:
 
     Args:
         model: a model of tf_keras, to `compile` and `fit`; losses, metrics and callbacks of Keras 3 will do.
-        callbacks: that `fit` must have, beside your own.
+        callbacks: callbacks that `fit` must have, beside your own.
         layers: names of the layers that are pruned.
         original: the model it was made from.
     """

@@ -29,8 +29,8 @@ class SharedRange:
     Args:
         name: name of the point.
         begin: the range to start from.
-        tensors: how many share it.
-        momentum: how much of a range stays at each step; 1 for a range that does not move.
+        tensors: number of tensors that share it.
+        momentum: share of a range that stays at each step; 1 for a range that does not move.
     """
 
     def __init__(self, name: str, begin: tuple[float, float], tensors: int, momentum: float) -> None:
@@ -111,7 +111,7 @@ class BiasQuantizer(_tfmot.quantizers.Quantizer):  # type: ignore[name-defined]
     """Rounds a bias to the 32-bit levels of the sums that it is added to: the step of the input times the kernel's.
 
     Args:
-        kernel: how the kernel is rounded.
+        kernel: quantizer of the kernel.
         variable: the kernel.
         source: the range of the input: as that of a `RangeQuantizer`.
     """
@@ -140,7 +140,7 @@ class RangeQuantizer(_tfmot.quantizers.Quantizer):  # type: ignore[name-defined]
 
     Args:
         shared: the range, or two numbers that do not move.
-        place: which of its tensors this is, from 0.
+        place: index of this one among its tensors, from 0.
     """
 
     def __init__(self, shared: SharedRange | tuple[float, float], place: int) -> None:
