@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unetres_edge.errors import ExistsError
-from unetres_edge.files import write_bytes
+from unetres_edge.files import check_output, write_bytes
 from unetres_edge.results import draw
 
 from ..scores.paired import signed
@@ -40,10 +40,22 @@ def write_page(file: str | os.PathLike[str], page: bytes) -> None:
     Raises:
         ExistsError: the file that is there is no page of this package.
     """
-    path = Path(file)
+    _refuse_other(Path(file))
+    write_bytes(file, page)
+
+
+def check_page(file: str | os.PathLike[str]) -> None:
+    """Raise what `write_page` would raise, and what `check_output` does, before any work is done.
+
+    Raises:
+        UsageError, FileSystemError, ExistsError: as they say.
+    """
+    _refuse_other(check_output(file, ".html"))
+
+
+def _refuse_other(path: Path) -> None:
     if os.path.lexists(path) and not (path.is_file() and any(mark in path.read_bytes() for mark in _MARKS)):
-        raise ExistsError("not a page of ours, so it is not replaced", file=file, fix="choose another")
-    write_bytes(path, page)
+        raise ExistsError("not a page of ours, so it is not replaced", file=path, fix="choose another")
 
 
 @cache

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from unetres_edge import Segmenter
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
-from unetres_edge.files import read_bytes, write_bytes, write_json
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, ReceiptError, UsageError
+from unetres_edge.files import check_report, read_bytes, write_bytes, write_json, write_report
 from unetres_edge.model.card import Card, read_card
 from unetres_edge.model.familiarity import FEWEST
 
@@ -60,7 +60,7 @@ def calibrate(
     Raises:
         UsageError: the file gives no scores, or `out` is no `.tflite`.
         DataError: the data set has faults, does not have this part, no label in it, or too few images for a promise.
-        ExistsError: `out` is there already.
+        ExistsError: `out` is there already, or something else than earlier figures in the place of `json_file`.
         ModelError: the file cannot be used.
     """
     target = Path(model if out is None else out)
@@ -68,9 +68,10 @@ def calibrate(
         raise UsageError("the output is not a .tflite", file=target, expected="a name ending in .tflite")
     if out is not None and target.exists() and not overwrite:
         raise ExistsError("the output exists already", file=target, fix="pass --overwrite, or another --out")
-    for output in (target, json_file):
-        if output is not None and not Path(output).absolute().parent.is_dir():
-            raise FileSystemError("the folder does not exist", file=Path(output).parent)
+    if not target.absolute().parent.is_dir():
+        raise FileSystemError("the folder does not exist", file=target.parent)
+    if json_file is not None:
+        check_report(json_file, dict.fromkeys(("measured_on", "before", "after")))
     content = read_bytes(model, "model file")
     card = read_card(content, file=os.fspath(model))
     if card.head != "logits":
@@ -86,7 +87,7 @@ def calibrate(
     if out is None:
         _tell_receipt(Path(model), card, calibrated, figures, say)
     if json_file is not None:
-        write_json(json_file, figures)
+        write_report(json_file, figures)
     return figures
 
 
@@ -228,7 +229,11 @@ def _tell_receipt(model: Path, before: Card, data: bytes, figures: dict[str, Any
     json_file, page = receipt_files(model)
     if not json_file.is_file():
         return
-    receipt = read_receipt(json_file)
+    try:
+        receipt = read_receipt(json_file)
+    except (FileSystemError, ReceiptError) as error:
+        say(f"note       the receipt does not tell of it: {error}")
+        return
     if receipt.file.sha256 != before.sha256:
         say(f"note       {json_file.name} is of another file, and stays as it is")
         return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,17 @@ import numpy as np
 
 from unetres_edge import Card, Segmenter
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
-from unetres_edge.files import check_output, make_folder, read_bytes, write_bytes, write_json
+from unetres_edge.files import (
+    check_report,
+    check_table,
+    make_folder,
+    name_key,
+    read_bytes,
+    write_bytes,
+    write_json,
+    write_report,
+    write_table,
+)
 from unetres_edge.images.decode import read_image
 from unetres_edge.results import draw
 from unetres_edge.segment.inputs import find_inputs
@@ -28,6 +40,7 @@ from ..tasks import task_of
 from ..tasks.reading import read_for, recorded_place
 from ..tasks.task import Opening
 
+_COLUMNS = ("image", "expected_iou", "doubt_rank", "distance")
 MOST_LABELLED = 400  # labelled images that are looked at, spread over all
 
 
@@ -77,14 +90,15 @@ def next_images(
 
     Raises:
         UsageError: a classifier, or no image.
-        ExistsError: the folder is there and not empty.
+        ExistsError: the folder is there and not empty, or something else than an earlier list is in the place of one.
         DataError: no image of the pool can be read.
     """
     from ..trust.choosing import choose
 
-    for file, ending in ((json_file, ".json"), (csv_file, ".csv")):
-        if file is not None:
-            check_output(file, ending)
+    if json_file is not None:
+        check_report(json_file, {"images": [dict.fromkeys(("expected_iou", "doubt_rank", "distance"))]})
+    if csv_file is not None:
+        check_table(csv_file, _COLUMNS)
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExistsError("the output exists already", file=folder, fix="choose another --out")
@@ -117,9 +131,9 @@ def next_images(
     ]
     _write(folder, chosen, maps, card, form)
     if json_file is not None:
-        write_json(json_file, {"images": rows})
+        write_report(json_file, {"images": rows})
     if csv_file is not None:
-        write_bytes(csv_file, _table(rows))
+        write_table(csv_file, _table(rows))
     said = f", beside {counted(len(labelled), 'labelled image')}" if len(labelled) else ""
     say(shown(f"chose     {counted(len(rows), 'image')} of {len(seen)}{said}, as {form} in {folder}"))
     for row in rows[:10]:
@@ -187,10 +201,7 @@ def _write(
 
     names, background = card.class_names, card.background
     make_folder(folder / "images")
-    stems: list[str] = []
-    for each in chosen:  # folders are left out of the names, which stay different
-        stem = Path(each.name).name
-        stems.append(stem if stem not in stems else f"{stem}_{len(stems) + 1}")
+    stems = _free_stems([Path(each.name).name for each in chosen])
     files = [f"{stem}{each.file.suffix.lower()}" for stem, each in zip(stems, chosen, strict=True)]
     for each, file in zip(chosen, files, strict=True):
         write_bytes(folder / "images" / file, read_bytes(each.file, "image"))
@@ -215,9 +226,24 @@ def _write(
         write_bytes(folder / "classes.txt", "".join(f"{name}\n" for name in names).encode())
 
 
+def _free_stems(names: Sequence[str]) -> list[str]:
+    """Return names of which no two are one file on any system: those that are taken get a number that is free."""
+    own = Counter(name_key(name, "win32") for name in names)
+    taken: set[str] = set()
+    made = []
+    for name in names:
+        tries = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        free = next(
+            each for each in tries if (key := name_key(each, "win32")) not in taken and (each == name or not own[key])
+        )
+        taken.add(name_key(free, "win32"))
+        made.append(free)
+    return made
+
+
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "image": table_cell(row["image"])} for row in rows)
-    return table.getvalue().encode()
+    return table.getvalue().encode("utf-8", "surrogateescape")

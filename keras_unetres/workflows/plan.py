@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import UsageError
-from unetres_edge.files import write_json
+from unetres_edge.files import check_report, write_report
 
 from ..planning import plan_training
 from ..planning.candidates import find_candidates
@@ -40,10 +40,13 @@ def plan(
 
     Raises:
         DataError: the data set has faults.
-        UsageError: it is of class folders, or a setting does not fit.
+        UsageError: it is of class folders, or a setting does not fit; or `out` is no .json.
+        ExistsError: something else than a plan is at `out`.
     """
     from ..training.devices import find_devices
 
+    if out is not None:
+        check_report(out, dict.fromkeys(("decisions", "fingerprint", "budget")))
     options = options or TrainSettings()
     options.limits.read_profile()  # refused before the data is read
     task = TASKS[options.network.task]
@@ -60,5 +63,5 @@ def plan(
         candidates = find_candidates(options, decided.apply(options), options.fit.search)
         say(f"search    {', '.join(candidates)}")
     if out is not None:
-        write_json(out, decided.to_dict())
+        write_report(out, decided.to_dict())
     return decided.to_dict()

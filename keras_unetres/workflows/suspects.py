@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import DataError
-from unetres_edge.files import check_output, make_folder, write_bytes, write_json
+from unetres_edge.files import check_report, check_table, make_folder, write_report, write_table
 from unetres_edge.images.view import to_view
 from unetres_edge.terminal import counted, shown, table_cell
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SEEN_MOST = 60  # suspects with a picture on the page
 _NAMES = ("image", "given", "answered")
+_COLUMNS = ("image", "part", "score", "excess", "weight", "given", "answered", "top", "left", "bottom", "right")
 _SIDE = 320  # px of a picture's longer side, at most
 
 
@@ -84,13 +85,19 @@ def suspects(
     Raises:
         DataError: the data set has faults, no masks, or fewer images than two a fold.
         UsageError: an output has another ending.
+        ExistsError: something else than an earlier list is in its place.
     """
     from ..data import open_dataset
     from ..trust.suspects import suspicion
 
-    for file, ending in ((json_file, ".json"), (csv_file, ".csv"), (html_file, ".html")):
-        if file is not None:
-            check_output(file, ending)
+    if json_file is not None:
+        check_report(json_file, {"images": [dict.fromkeys(("score", "excess", "weight"))]})
+    if csv_file is not None:
+        check_table(csv_file, _COLUMNS)
+    if html_file is not None:
+        from ..pages.frame import check_page
+
+        check_page(html_file)
     dataset = open_dataset(data, changes=reading, task=SEGMENT.name)
     settings = TrainSettings.from_flat({"epochs": epochs, "filters": filters, **({"size": size} if size else {})})
     judged: list[_Judged] = []
@@ -112,9 +119,9 @@ def suspects(
     for row in rows[:10]:
         say(shown(f"suspect   {_words(row)}"))
     if json_file is not None:
-        write_json(json_file, {"images": rows})
+        write_report(json_file, {"images": rows})
     if csv_file is not None:
-        write_bytes(csv_file, _table(rows))
+        write_table(csv_file, _table(rows))
     if html_file is not None:
         from ..pages.frame import write_page
         from ..pages.suspects import SuspectFigures, suspects_page
@@ -220,13 +227,13 @@ def _words(row: Mapping[str, Any]) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> bytes:
     table = io.StringIO()
-    columns = [name for name in rows[0] if name != "box"]
-    writer = csv.DictWriter(table, [*columns, "top", "left", "bottom", "right"], lineterminator="\n")
+    columns = _COLUMNS[:-4]
+    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         box = dict(zip(("top", "left", "bottom", "right"), row["box"] or [None] * 4, strict=True))
         writer.writerow({name: table_cell(row[name] or "") if name in _NAMES else row[name] for name in columns} | box)
-    return table.getvalue().encode()
+    return table.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _silent(line: str) -> None:

@@ -17,7 +17,7 @@ import stat
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -32,6 +32,10 @@ _RESERVED = {
     "NUL",
     *(f"{port}{n}" for port in ("COM", "LPT") for n in "0123456789\u00b9\u00b2\u00b3"),
 }
+
+
+_ANOTHER = "choose another"
+_LONGEST_LINE = 1 << 16  # bytes of the head of a table
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
@@ -136,20 +140,67 @@ def write_report(path: str | os.PathLike[str], value: object) -> None:
     Raises:
         ExistsError: the file that is there holds something else, such as annotations.
     """
+    _refuse_other(path, value)
+    write_json(path, value)
+
+
+def check_report(path: str | os.PathLike[str], like: object) -> None:
+    """Raise what `check_output` and `write_report` would raise, before any work is done.
+
+    Args:
+        like: JSON values with some of the keys that are written.
+
+    Raises:
+        UsageError, FileSystemError, ExistsError: as they say.
+    """
+    check_output(path, ".json")
+    _refuse_other(path, like)
+
+
+def write_table(path: str | os.PathLike[str], table: bytes) -> None:
+    """Write a CSV file, in the place of nothing, or of a table of about the same columns.
+
+    Raises:
+        ExistsError: the file that is there is another table, or none.
+    """
+    check_table(path, table.splitlines()[0].decode().split(","))
+    write_bytes(path, table)
+
+
+def check_table(path: str | os.PathLike[str], columns: Iterable[str]) -> None:
+    """Raise what `check_output` and `write_table` would raise, before any work is done.
+
+    Raises:
+        UsageError, FileSystemError, ExistsError: as they say.
+    """
+    check_output(path, ".csv")
+    if os.path.lexists(path):
+        try:
+            with Path(path).open("rb") as file:
+                before = set(file.readline(_LONGEST_LINE).decode("utf-8", "replace").strip().split(","))
+        except OSError:
+            before = set()
+        if 2 * len(before & set(columns)) < len(before | set(columns)):
+            raise ExistsError("not an earlier table of this kind, so it is not replaced", file=path, fix=_ANOTHER)
+
+
+def _refuse_other(path: str | os.PathLike[str], value: object) -> None:
     try:
         old = json.loads(Path(path).read_bytes()) if os.path.lexists(path) else None
     except (OSError, RecursionError, ValueError):
         old = ""
     before, now = _keys(old), _keys(value)
     if old is not None and 2 * len(before & now) < max(1, min(len(before), len(now))):
-        raise ExistsError("not an earlier file of this kind, so it is not replaced", file=path, fix="choose another")
-    write_json(path, value)
+        raise ExistsError("not an earlier file of this kind, so it is not replaced", file=path, fix=_ANOTHER)
 
 
 def _keys(value: object) -> set[str]:
-    """Return the keys of an object, or of the first of several."""
+    """Return the keys of an object, and of the first object in each of its lists; or of the first of several."""
     first = value[0] if isinstance(value, list) and value else value
-    return set(first) if isinstance(first, dict) else set()
+    if not isinstance(first, dict):
+        return set()
+    rows = {name: each[0] for name, each in first.items() if isinstance(each, list) and each}
+    return {*first, *(f"{name}.{key}" for name, row in rows.items() if isinstance(row, dict) for key in row)}
 
 
 def parse_json(data: bytes | str) -> Any:

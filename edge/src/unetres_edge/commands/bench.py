@@ -21,7 +21,7 @@ from ..engines.litert import LiteRTEngine
 from ..engines.pool import MOST_THREADS, available_cores
 from ..engines.table import usual_engine
 from ..errors import UsageError
-from ..files import read_bytes, write_json
+from ..files import check_report, read_bytes, write_report
 from ..images.decode import MAX_PIXELS
 from ..model.card import Card, read_card
 from ..model.selftest import make_images
@@ -88,6 +88,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Time a model file and print the figures."""
     settings = command_line.read(BenchSettings, options)
+    if settings.json:
+        check_report(settings.json, dict.fromkeys(("image_px", "runs", "fastest")))
     figures = bench(
         options.model, image=settings.image, count=settings.count, threads=settings.threads, engine=options.engine
     )
@@ -108,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
         print(f"op         {row['op']:24}{row['count']:>4}{work}")
     print("           how long one op takes is not told: LiteRT's Python has no profiler, and XNNPACK joins ops")
     if settings.json:
-        write_json(settings.json, figures)
+        write_report(settings.json, figures)
 
 
 def bench(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .. import command_line
 from ..engines.pool import MOST_THREADS
+from ..files import check_report
 from ..settings import Settings, setting
 
 
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from ..latency.measure import measure_profile
 
     settings = command_line.read(ProfileSettings, options)
+    check_report(settings.out, dict.fromkeys(("call_ms", "threads", "ops")))
 
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:

@@ -127,7 +127,7 @@ def encode_table(rows: Sequence[Row]) -> bytes:
     for row in rows:
         x, y = (f"{value:.3f}" for value in row.centroid)
         writer.writerow([row.number, table_cell(row.class_name), row.area, x, y, *row.box])
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def encode_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
@@ -142,7 +142,7 @@ def encode_counts(counts: Mapping[str, Mapping[str, int]]) -> bytes:
     writer.writerow(["image", "objects", *map(table_cell, classes)])
     for image, by_class in counts.items():
         writer.writerow([table_cell(image), sum(by_class.values()), *(by_class[name] for name in classes)])
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def encode_label_map(labels: np.ndarray, form: LabelFormat) -> bytes:

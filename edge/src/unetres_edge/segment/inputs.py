@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..files import name_key
 from ..frames.source import VIDEO_PACKAGE, FrameSource, can_read_videos, find_frames, is_video, shown_word
 from ..images.decode import IMAGE_SUFFIXES
 from ..images.unread import is_unread, unread_ending
@@ -112,14 +113,15 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
 def _refuse_twins(files: Iterable[tuple[Path, str]]) -> None:
     named: dict[str, Path] = {}
     for path, name in files:
-        if name in named:
+        key = name_key(name)
+        if key in named:
             raise UsageError(
                 "two images would be written to one file",
                 file=path,
-                found=f"{named[name]} has the name {name!r} too",
+                found=f"{named[key]} has the name {name!r} too",
                 fix="predict them into different folders",
             )
-        named[name] = path
+        named[key] = path
 
 
 def _files_below(folder: Path) -> list[Path]:

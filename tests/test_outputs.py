@@ -1,0 +1,86 @@
+"""Files that a person names for results: nothing else than an earlier result of the kind is replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import keras_unetres.cli as unetres
+from keras_unetres.workflows.calibrate import calibrate
+from keras_unetres.workflows.next_images import _free_stems, next_images
+from keras_unetres.workflows.plan import plan
+from keras_unetres.workflows.suspects import suspects
+from unetres_edge import cli as edge
+from unetres_edge.errors import ExistsError, UsageError
+from unetres_edge.files import name_key, write_report, write_table
+
+COCO = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "annotations": [], "categories": []}
+CSV = "image,label\na.png,cell\n"
+NOWHERE = "no such place"  # a mistake that is found later
+
+Call = Callable[[Path], object]
+CALLS: dict[str, tuple[Call, str]] = {
+    "plan": (lambda file: plan(NOWHERE, file), ".json"),
+    "suspects --json": (lambda file: suspects(NOWHERE, json_file=file), ".json"),
+    "suspects --csv": (lambda file: suspects(NOWHERE, csv_file=file), ".csv"),
+    "suspects --html": (lambda file: suspects(NOWHERE, html_file=file), ".html"),
+    "next --json": (lambda file: next_images(NOWHERE, NOWHERE, file.parent / "out", json_file=file), ".json"),
+    "next --csv": (lambda file: next_images(NOWHERE, NOWHERE, file.parent / "out", csv_file=file), ".csv"),
+    "calibrate --json": (lambda file: calibrate("m.tflite", NOWHERE, json_file=file), ".json"),
+}
+TEXTS = {".json": json.dumps(COCO), ".csv": CSV, ".html": "<p>a page of the user's</p>"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_no_earlier_result_is_not_replaced(call: str, tmp_path: Path) -> None:
+    write, ending = CALLS[call]
+    file = tmp_path / f"precious{ending}"
+    for text in (TEXTS[ending], "", "\0\xff"):
+        file.write_text(text)
+        with pytest.raises(ExistsError, match=r"not (an earlier|a page of)"):
+            write(file)
+        assert file.read_text() == text
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"pixels")
+    with pytest.raises(UsageError, match=f"the output is not a {ending}"):
+        write(picture)
+    assert picture.read_bytes() == b"pixels"
+
+
+def test_neither_by_the_commands_of_the_runtime(
+    tmp_path: Path, int8_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(COCO))
+    for words in (["bench", str(int8_file), "--json", str(file)], ["profile", "--out", str(file), "--seconds", "1"]):
+        assert edge.main(words) == 2
+        assert "not an earlier file of this kind" in capsys.readouterr().err
+    assert json.loads(file.read_text()) == COCO
+    assert unetres.main(["plan", str(tmp_path), "--out", str(file)]) == 2
+
+
+def test_an_earlier_result_is_replaced(tmp_path: Path) -> None:
+    file, table = tmp_path / "list.json", tmp_path / "list.csv"
+    for score in (1.0, 2.0):
+        write_report(file, {"images": [{"image": "a", "score": score, "box": None}]})
+        write_table(table, f"image,score\na,{score}\n".encode())
+    assert json.loads(file.read_text())["images"][0]["score"] == 2.0
+    assert table.read_text() == "image,score\na,2.0\n"
+    write_table(table, b"image,score,box\na,3.0,\n")  # of a later version
+
+
+def test_chosen_images_of_one_name_are_all_there() -> None:
+    for names in (
+        ["a_3", "a", "a"],
+        ["a", "a", "a_2", "a_2"],
+        ["a", "A", "\u00e9", "e\u0301"],
+        ["a", "a_2", "a", "a_3"],
+    ):
+        made = _free_stems(names)
+        assert len({name_key(each, "win32") for each in made}) == len(names)
+        assert made[names.index("a")] == "a"
+        assert all(each.startswith(name) for each, name in zip(made, names, strict=True))
+    assert _free_stems(["b", "a_2", "a", "a"]) == ["b", "a_2", "a", "a_3"]
