@@ -1,4 +1,4 @@
-// Which pixels a stroke covers: the same rule, in the same order of float64 operations, as keras_unetres.painting.strokes.
+// Which pixels a stroke covers: the same rule, in the same order of float64 operations, as keras_unetres.painting.raster.
 // Pixel (x, y) has its centre at (x + 0.5, y + 0.5). On level k of a picture one pixel of each square of 2^k is seen, its first,
 // so that a stroke is drawn there as the whole mask will be when it is seen from afar.
 
@@ -190,21 +190,6 @@ export function runsOf(tool, points, size, grid) {
   if (tool === "brush") return brushRuns(points, size, grid);
   if (tool === "polygon" || tool === "lasso") return polygonRuns(points, grid);
   return null;
-}
-
-/**
- * The part of a picture in which a stroke may change pixels.
- * @param {string} tool
- * @param {Point[]} points
- * @param {number} size px
- * @returns {Box}
- */
-export function boxOf(tool, points, size) {
-  const around = tool === "brush" ? size / 2 : 0;
-  const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-  const least = (/** @type {number[]} */ values) => Math.floor(values.reduce((a, b) => Math.min(a, b)) - around) - 1;
-  const most = (/** @type {number[]} */ values) => Math.ceil(values.reduce((a, b) => Math.max(a, b)) + around) + 1;
-  return [least(xs), least(ys), most(xs), most(ys)];
 }
 
 /**

@@ -1,4 +1,4 @@
-// The card inside a .tflite, and the digest over the whole file (unetres_edge.card). No LiteRT is needed to read it.
+// The card inside a .tflite, and the digest over the whole file (unetres_edge.model.card). No LiteRT is needed to read it.
 
 import { CardMissingError, ModelDamagedError, ModelError } from "./errors.js";
 import { checkFamiliarity } from "./familiarity.js";

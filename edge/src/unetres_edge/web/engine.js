@@ -1,4 +1,4 @@
-// Running a model file on LiteRT.js: one prepared tile to scores or labels (unetres_edge.engine).
+// Running a model file on LiteRT.js: one prepared tile to scores or labels (unetres_edge.engines).
 
 import { FLOAT32, INT32, INT8, UINT8, readTensors } from "./card.js";
 import { FileSystemError, ModelError } from "./errors.js";
@@ -6,7 +6,7 @@ import { tables } from "./pixels.js";
 
 export const NODE = !!(/** @type {any} */ (globalThis).process?.versions?.node);
 const NAMES = { [FLOAT32]: "float32", [INT32]: "int32", [UINT8]: "uint8", [INT8]: "int8" };
-const HAIR = 1e-3; // of a step, as in unetres_edge.engine
+const HAIR = 1e-3; // of a step, as in unetres_edge.engines.codec
 let loading = null;
 
 /**

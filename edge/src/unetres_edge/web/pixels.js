@@ -1,4 +1,4 @@
-// What happens to an image before the network sees it (unetres_edge.preprocessing), equal to it in every bit.
+// What happens to an image before the network sees it (unetres_edge.images.preprocessing), equal to it in every bit.
 
 import { ImageError } from "./errors.js";
 

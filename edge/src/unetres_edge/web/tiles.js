@@ -1,4 +1,4 @@
-// Fixed-size tiles over an image of any size (unetres_edge.tiles). Sums are rounded to float32 at every step, as numpy's.
+// Fixed-size tiles over an image of any size (unetres_edge.segment.tiles). Sums are rounded to float32 at every step, as numpy's.
 
 export function tileOrigins(length, tile, overlap) {
   if (length <= tile) return [0];
