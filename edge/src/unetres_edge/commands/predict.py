@@ -20,10 +20,12 @@ from .predict_settings import PredictSettings
 if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
     from ..engines.loaded import LoadedModel
+    from ..objects.files import InstanceFiles
     from ..objects.separate import Separation
     from ..objects.table import LabelFormat
     from ..results.result import Result
     from ..segment.drift import Drift
+    from ..segment.inputs import Inputs
     from ..segment.segmenter import Segmenter
 
 
@@ -146,20 +148,12 @@ def run_predict(
         asked_engine: engine that `--engine` names; None without.
     """
     from ..files import write_bytes
-    from ..objects.files import COUNTS, InstanceFiles
+    from ..objects.files import COUNTS
     from ..objects.table import encode_counts
     from ..segment.files import predict_files, refuse_collisions
     from ..segment.inputs import find_inputs
 
-    separation, more = separation_of(settings), None
-    if separation is not None:
-        more = InstanceFiles(
-            cast("LabelFormat", settings.instances),
-            separation,
-            overlay=settings.overlay,
-            geojson=settings.geojson,
-            rois=settings.rois,
-        )
+    more = _instance_files(settings)
     counts = Path(settings.out) / COUNTS
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
@@ -203,11 +197,32 @@ def run_predict(
     if not written:
         print("nothing is written: no image is like the training images", flush=True)
         return
-    kinds = {"class map": len(written)}
-    overlays = len(written) if not inputs.frames else len(inputs.images)
+    kinds, ms = _kinds(settings, inputs, len(written)), sum(taken.values()) / len(written)
+    print(shown(sum_up(kinds, ms, settings.out)), flush=True)
+
+
+def _instance_files(settings: PredictSettings) -> InstanceFiles | None:
+    """Return what writes the objects of each image, or None where no objects are wanted."""
+    from ..objects.files import InstanceFiles
+
+    separation = separation_of(settings)
+    if separation is None:
+        return None
+    return InstanceFiles(
+        cast("LabelFormat", settings.instances),
+        separation,
+        overlay=settings.overlay,
+        geojson=settings.geojson,
+        rois=settings.rois,
+    )
+
+
+def _kinds(settings: PredictSettings, inputs: Inputs, count: int) -> dict[str, int]:
+    """Return the number of files of each kind that were written with `count` class maps."""
+    kinds = {"class map": count}
+    overlays = count if not inputs.frames else len(inputs.images)
     kinds |= {"overlay": overlays, "overlay video": len(inputs.frames)} if settings.overlay else {}
-    kinds |= {"file of polygons": len(written)} if settings.geojson else {}
-    print(shown(sum_up(kinds, sum(taken.values()) / len(written), settings.out)), flush=True)
+    return kinds | ({"file of polygons": count} if settings.geojson else {})
 
 
 def _print_engine(model: LoadedModel, wanted: str | None) -> None:
