@@ -744,3 +744,25 @@ def test_what_computes_in_training_alone_is_left_out_of_the_quantized_network() 
     assert not any("Random" in type(each).__name__ for each in ku.quantize_aware(model, seen()).layers)
     with pytest.raises(UsageError, match="Clips"):
         ku.quantize_aware(functional(lambda image: body(Clips()(image))), seen())
+
+
+def test_names_that_tensorflow_has_no_scope_for_are_taken(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    image = keras.Input((32, 32, 3), name="my image")
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv 1")(image)
+    x = layers.Conv2D(6, 3, padding="same", name="conv:1")(x)
+    model = keras.Model(image, layers.Conv2D(3, 1, name="_mask")(x), name="my U-Net")
+    assert exported(model, tmp_path, recipe="float32", calibration=None).agreement > 0.999
+    assert share_as(ask_eagerly(model), tmp_path) > 0.999
+    aware = ku.quantize_aware(model, seen(), preprocessing=PRE)
+    assert {"conv_1", "conv_1_1"} <= {layer.name for layer in aware.layers}
+
+
+def ask_eagerly(model: keras.Model) -> Any:
+    """Return what has a `predict` that needs no graph."""
+
+    class Asked:
+        def predict(self, images: np.ndarray, verbose: int) -> np.ndarray:
+            return np.asarray(model(images, training=False))
+
+    return Asked()

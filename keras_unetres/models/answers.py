@@ -19,6 +19,12 @@ def can_be_asked(model: Any) -> bool:
     return len(outputs) == 1 and inputs[0].shape[0] in (None, 1)
 
 
+def ask(model: keras.Model, images: np.ndarray) -> Any:
+    """Return what a model answers at inference, called as it is: the user's names need be none of TensorFlow's."""
+    takes_training = bool(getattr(model, "_call_has_training_arg", True))
+    return model(images, training=False) if takes_training else model(images)
+
+
 def labels_of(answer: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return the labels (N, ...) of a model's answer: of scores, or of one sigmoid channel.
 

@@ -8,6 +8,7 @@ at inference is kept; how they were trained is not.
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def inference_form(model: keras.Model, output: str | None = None, *, shape: tupl
     activation = "softmax" if binary and activation == "sigmoid" else activation or "softmax"
     if _is_plain(model, graph) and scores is chosen:
         return Inference(model, activation)
-    return Inference(keras.Model(graph.inputs[0], scores, name=model.name), activation, binary)
+    return Inference(keras.Model(graph.inputs[0], scores, name=scope_name(model.name)), activation, binary)
 
 
 def _gives_probabilities(graph: Any, scores: Any, shape: tuple[Any, ...] | None) -> bool:
@@ -117,7 +118,7 @@ def flat_form(model: keras.Model, output: str | None = None, *, shape: tuple[Any
         graph, chosen = _rebuilt(graph, chosen)
     elif _is_plain(model, graph) and _as_map(chosen) is chosen:
         return model
-    return keras.Model(graph.inputs[0], _as_map(chosen), name=model.name)
+    return keras.Model(graph.inputs[0], _as_map(chosen), name=scope_name(model.name))
 
 
 def _graph_of(model: Any, output: str | None, shape: tuple[Any, ...] | None) -> Any:
@@ -267,12 +268,20 @@ def _must_be_rebuilt(graph: Any) -> bool:
     source = graph.inputs[0]
     if source.dtype != "float32" or source.shape[0] not in (None, 1):
         return True
+    if any(each.name != scope_name(each.name) for each in (graph, *graph.operations)):
+        return True
     for operation in graph.operations:
         if find_graph(operation) is not None or type(operation).__name__ in _WITHOUT_INT8:
             return True
         if isinstance(operation, layers.Layer) and operation.compute_dtype not in ("float32", None):
             return True
     return False
+
+
+def scope_name(name: str) -> str:
+    """Return a name that a scope of TensorFlow's graphs may have, as those of other backends and of eager calls."""
+    name = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+    return name if re.match(r"[A-Za-z0-9.]", name) else f"x{name}"
 
 
 def _has_functions(graph: Any) -> bool:
@@ -309,7 +318,7 @@ def _rebuilt(graph: Any, chosen: Any) -> tuple[Any, Any]:
     source = graph.inputs[0]
     image = keras.Input(source.shape[1:], name=source.name if source.name.isidentifier() else "image")
     symbols = _Rebuilding().follow(graph, {id(source): image})
-    flat = keras.Model(image, symbols[id(chosen)], name=graph.name)
+    flat = keras.Model(image, symbols[id(chosen)], name=scope_name(graph.name))
     return flat, flat.outputs[0]
 
 
@@ -349,7 +358,8 @@ class _Rebuilding:
             return self._copies[id(operation)]
         copy = operation
         if isinstance(operation, layers.Layer):
-            name = operation.name if operation.name not in self._names else f"{prefix}{operation.name}"
+            own = scope_name(operation.name)
+            name = own if own not in self._names else f"{prefix}{own}"
             name = next(each for each in chain([name], (f"{name}_{n}" for n in count(1))) if each not in self._names)
             self._names.add(name)
             try:

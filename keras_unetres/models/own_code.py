@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from .answers import ask
+
 _RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))  # in one of which networks see images
 _OFF = 2e-3  # by which sums of float16 probabilities miss 1
 _MOST_SIZE = 256  # px, of sides that are left open
@@ -74,7 +76,7 @@ def answers(model: keras.Model, shape: tuple[Any, ...]) -> Iterator[list[np.ndar
     size = tuple(_MOST_SIZE if side is None else side for side in shape)
     for low, high in _RANGES:
         image = random.uniform(low, high, (1, *size)).astype(np.float32)
-        outputs = model(image, training=False) if _takes_training(model) else model(image)
+        outputs = ask(model, image)
         yield [np.asarray(keras.ops.convert_to_numpy(each), np.float32) for each in keras.tree.flatten(outputs)]
 
 
@@ -93,7 +95,3 @@ def gives_probabilities(scores: list[np.ndarray]) -> bool:
     if scores[0].shape[-1] > 1 and all(np.abs(each.sum(-1) - 1).max() <= _OFF for each in scores):
         return True
     return max(float(np.ptp(each)) for each in scores) > 0
-
-
-def _takes_training(model: keras.Model) -> bool:
-    return bool(getattr(model, "_call_has_training_arg", True))

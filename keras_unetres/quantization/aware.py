@@ -19,7 +19,7 @@ from ..choices.quantization import ENGINES
 from ..data.calibration import collect_calibration, image_batches
 from ..data.fresh import fresh_images
 from ..machine.backend import check_tensorflow
-from ..models.answers import can_be_asked, labels_of
+from ..models.answers import ask, can_be_asked, labels_of
 from ..models.inference import flat_form, inference_form
 from ..scores.agreement import Agreement, LabelComparison, check_agreement
 from ..settings import QuantizeSettings
@@ -141,7 +141,7 @@ def _compare(
     for image in images:
         before, after = (np.asarray(form.model(image[None], training=False), np.float32)[0] for form in forms)
         own = reference is model
-        asked = before.argmax(-1) if own else labels_of(reference.predict_on_batch(image[None]), before.shape[:-1])[0]
+        asked = before.argmax(-1) if own else labels_of(ask(reference, image[None]), before.shape[:-1])[0]
         compared.add(asked, before, after.argmax(-1), after)
     return compared.agreement()
 

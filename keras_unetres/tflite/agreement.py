@@ -16,7 +16,7 @@ from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card
 
 from ..data.fresh import fresh_tiles
-from ..models.answers import labels_of
+from ..models.answers import ask, labels_of
 from ..scores.agreement import Agreement, LabelComparison, check_agreement
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def label_agreement(
             values = engine.run(tile)
             labels, given = (values, None) if card.head == "argmax" else (values.argmax(-1), values)
             own = reference is model
-            asked = scores.argmax(-1) if own else labels_of(reference.predict_on_batch(seen), labels.shape)[0]
+            asked = scores.argmax(-1) if own else labels_of(ask(reference, seen), labels.shape)[0]
             compared.add(asked, scores, labels, given)
     except UnetresError as error:
         raise ConversionError(f"the converted file does not run: {error.message}") from error
