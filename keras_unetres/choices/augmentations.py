@@ -12,8 +12,8 @@ class Augmentation:
     """Random changes of a training sample. Those that are off cost nothing.
 
     Args:
-        flip_left_right: mirror half of the samples.
-        flip_up_down: mirror half of the samples.
+        flip_left_right: whether to mirror half of the samples left to right.
+        flip_up_down: whether to mirror half of the samples upside down.
         quarter_turns: turn by a random multiple of 90 degrees, which moves pixels and changes none.
         distorted: share of the samples that are rotated, scaled, sheared and bent as follows.
         rotation: largest rotation either way, in degrees.

@@ -205,7 +205,7 @@ def read_records(
         class_names: the classes of a model; the data must fit them. None to take them from the data set.
         scaled: preparation of images that have one class, to keep them at its size; its channels are those that
             are asked for, and where the images shall decide, 3. None to keep them as they are.
-        progress: show a progress bar on standard error.
+        progress: whether to show a progress bar on standard error.
 
     Returns:
         The records of each split. All share one `Classes`.

@@ -129,7 +129,7 @@ def check(
         data, reading, changes: as `open_dataset`.
         hashes: "keep" compares files with the hashes of earlier checks and adds those of files without fault; "renew"
             takes the files as they are now; "off" does neither. They lie in `.unetres-hashes.json` in the folder.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
 
     Raises:
         UsageError: a reading that is wrong.

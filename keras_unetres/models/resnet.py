@@ -37,7 +37,7 @@ def build_resnet(
         num_classes: ways of the classifier, at least 2.
         variant: "v1", "v1.5" (a bottleneck block halves the size in its 3x3 convolution, as torchvision and timm do),
             "v2" (pre-activation) or "plain" (no shortcuts).
-        include_top: end with global average pooling and the classifier, else with the deepest feature map.
+        include_top: whether to end with global average pooling and the classifier, else with the deepest feature map.
         output_stride: stages beyond this stride are dilated instead of strided (Yu 2016); 8 or 16 for dense maps.
         head_activation: None for logits or "softmax".
         name: the model's name; None for one such as "resnet50".

@@ -48,7 +48,8 @@ def convert(
         calibration: (N, h, w, C) float32, needed where the recipe's activations are whole numbers.
         quantization_aware: the ranges are in the model, and no calibration is needed.
         pixels: normalisation of a graph whose input is pixels 0..255; None for an input as the model sees it.
-        only_calibrate: return the float graph with the ranges of its tensors, of which `requantize` makes files.
+        only_calibrate: whether to return the float graph with the ranges of its tensors, of which `requantize` makes
+            files.
 
     Raises:
         ConversionError: the model does not take this shape, or the converter refused it, died or did not end.

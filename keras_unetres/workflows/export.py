@@ -88,13 +88,13 @@ def export(
         size: (height, width) of the exported tile in px; None for the size it was trained with.
         preprocessing: preparation of images for the network; for `.keras` files and models. Nothing is guessed.
         classes: class names, for `.keras` files and models; None for "0", "1", ...
-        calibration: for `.keras` files and models: a folder of training images, an array (N, h, w, C) float32 as the
-            model sees them, or batches of such. Runs have kept their own.
+        calibration: calibration images of `.keras` files and models: a folder of training images, an array (N, h, w, C)
+            float32 as the model sees them, or batches of such. Runs have kept their own.
         data: data set, as `open_dataset` takes it, to score on, or (images, labels), `tf.data` or a generator, as for
             `evaluate`; None for the data set of the run.
         split: "train", "val", "test" or "all"; None for the test part, or where there is none the validation part.
         max_drop: the largest loss of mIoU (of a classifier: of top-1) that is allowed, in points; None for 0.3.
-        gate: score the file; without, neither `data` nor `split` nor `max_drop` may be given.
+        gate: whether to score the file; without, neither `data` nor `split` nor `max_drop` may be given.
         overwrite: whether to replace an earlier file and its receipt.
         allow_disagreement: whether to write a file that is not scored and whose labels are not those of the Keras
             model, with a warning. One that is scored is judged by its score.
@@ -106,13 +106,13 @@ def export(
         max_arena: kB that the tensors which it computes may take together, likewise.
         device: profile of the device that `max_ms` is about, as `unetres-edge profile` writes it; what the file takes
             there is foretold. None for the device of the run, else for this machine, on which the file is timed.
-        calibrate: find, on the validation part, what makes the file's probabilities right, and with the training part
-            what tells pictures unlike those, and write both into its card. Labels stay what they are. Without that
-            part, or a head that gives scores, it is left, and the receipt says why.
+        calibrate: whether to find, on the validation part, what makes the file's probabilities right, and with the
+            training part what tells pictures unlike those, and to write both into its card. Labels stay what they are.
+            Without that part, or a head that gives scores, it is left, and the receipt says why.
         risk: promises about the pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
-        refine: without labels, from the calibration images and in minutes: equalize channels, choose how ranges are
-            found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8", where plain int8
-            loses. The network has to have layers that `quantize_aware` takes.
+        refine: whether to refine without labels, from the calibration images and in minutes: equalize channels, choose
+            how ranges are found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8",
+            where plain int8 loses. The network has to have layers that `quantize_aware` takes.
         say: callback for lines to the user.
 
     Returns:

@@ -25,7 +25,7 @@ def serve_demo(
     Args:
         model: as for `write_web`.
         port: port to listen on; 0 for any that is free.
-        browser: open the page.
+        browser: whether to open the page.
         litert: as for `write_web`.
         say: callback for lines to the user.
 

@@ -53,7 +53,7 @@ class Classifier(LoadedModel):
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, as for `Segmenter`; or an `unetres_edge.Engine`, with `card` and without
             `model`.
-        fallback: run on LiteRT where the engine named cannot.
+        fallback: whether to run on LiteRT where the engine named cannot.
 
     Raises:
         EngineError: the engine named is not installed, or cannot run the file.

@@ -29,7 +29,7 @@ class LoadedModel:
         num_threads: threads of one inference; None for every core this process may use.
         engine: name of what runs the network, one of `engines.table.NAMES`; None for "litert". Or an `Engine`, which
             stays open when this is closed; `model` is None then, and `card` is needed.
-        fallback: run LiteRT where the engine of this name cannot run here, instead of raising.
+        fallback: whether to run LiteRT where the engine of this name cannot run here, instead of raising.
 
     Raises:
         UsageError: neither or both of a model and an engine, an engine without a card, or too many threads.

@@ -75,7 +75,7 @@ def open_engine(
         data: the file's bytes, verified.
         card: card of the file.
         num_threads: threads of one inference; None for every core this process may use.
-        fallback: load it on LiteRT where the engine cannot run it, instead of raising.
+        fallback: whether to load it on LiteRT where the engine cannot run it, instead of raising.
 
     Raises:
         UsageError: unknown name.

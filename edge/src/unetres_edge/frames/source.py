@@ -63,7 +63,7 @@ class Frames:
         live: whether they come by themselves, so that one who is slow misses some.
         rate: frames a second of a file, or None.
         every: step from one frame that is taken to the next.
-        count: end after so many; None for all.
+        count: number of frames that are taken; None for all.
     """
 
     def __init__(

@@ -293,7 +293,7 @@ class _WhileDecoding:
     """A pattern for `warnings.filters` that matches any text, but only in a thread that decodes an image.
 
     Args:
-        pattern: by which scikit-learn makes filters anew for its own threads: one that matches nothing.
+        pattern: regular expression from which scikit-learn makes filters anew for its own threads: it matches nothing.
     """
 
     pattern = "(?!)"

@@ -39,7 +39,8 @@ class Segmenter(LoadedModel):
         engine: name of what runs the network, one of `engines.table.NAMES`; "auto" takes the fastest that computes the
             same labels as LiteRT; None for "litert". Or an `unetres_edge.Engine`, which stays open when the segmenter
             is closed; `model` is None then, and `card` is needed.
-        fallback: run LiteRT where the engine of this name cannot run here, instead of raising. `Result.engine` says so.
+        fallback: whether to run LiteRT where the engine of this name cannot run here, instead of raising.
+            `Result.engine` says so.
 
     Raises:
         FileSystemError: the file cannot be read.

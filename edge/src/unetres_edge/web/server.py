@@ -53,7 +53,7 @@ def serve(
         host: address to listen on. Where other machines reach it, the address of the page has a token. Over plain http
             their browsers give the page neither a camera nor threads.
         port: port to listen on; 0 for any that is free.
-        browser: open the page in the browser of this machine.
+        browser: whether to open the page in the browser of this machine.
         litert: as for `write_web`.
         sample: as for `write_web`.
         certificate: files of a certificate and its key (PEM), for https; None for plain http.
