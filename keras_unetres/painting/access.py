@@ -29,9 +29,9 @@ class Refusal:
     """Why a request is refused.
 
     Args:
-        status: of HTTP.
-        error: what is wrong.
-        fix: what to do about it.
+        status: HTTP status.
+        error: mistake, in words.
+        fix: remedy.
     """
 
     status: int
@@ -45,7 +45,7 @@ class Gate:
 
     Args:
         host: address that the server listens on.
-        token: of the address.
+        token: token of the address.
         names: further names that it may be called by.
     """
 
@@ -68,7 +68,7 @@ class Gate:
         """Return why a request is refused, or None.
 
         Args:
-            headers: by names in small letters.
+            headers: headers by their names in small letters.
         """
         host = headers.get("host", "")
         if not self._is_own(host):

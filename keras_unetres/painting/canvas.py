@@ -32,7 +32,7 @@ class Before:
     """Pixels as they were before an action.
 
     Args:
-        box: where they lie.
+        box: box that they lie in.
         classes: compressed uint8.
         objects: compressed uint16, or None where no image had objects.
     """
@@ -52,7 +52,8 @@ class Canvas:
 
     Args:
         shape: (height, width).
-        ground: what it begins with: (H, W) uint8 class ids and (H, W) uint16 objects or None; None for nothing painted.
+        ground: ground that it begins with: (H, W) uint8 class ids and (H, W) uint16 objects or None; None for nothing
+            painted.
         read_patch: gives the pixels of an accepted prediction by their digest.
     """
 

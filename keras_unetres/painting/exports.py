@@ -51,8 +51,8 @@ class Image:
     """A painted image.
 
     Args:
-        name: of its file.
-        path: where its picture is.
+        name: name of its file.
+        path: path of its picture.
         classes: (H, W) uint8, 255 where nothing is known.
         objects: the objects: those that were numbered, and the connected regions of what was painted without a number.
     """

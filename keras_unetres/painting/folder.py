@@ -54,13 +54,13 @@ class Picture:
     """An image of a project.
 
     Args:
-        name: by which people and the journal call it: its path below the pictures' folder; `NAME#3` of a page.
+        name: name by which people and the journal call it: its path below the pictures' folder; `NAME#3` of a page.
         file: its name in `images/`.
-        width: in px, upright as EXIF says; `height` likewise.
-        dtype: of its pixels, such as uint16.
-        size: of the file, in bytes.
-        modified: of the file, in ns.
-        sha256: of the file.
+        width: width in px, upright as EXIF says; `height` likewise.
+        dtype: type of its pixels, such as uint16.
+        size: size of the file, in bytes.
+        modified: time at which the file was modified, in ns.
+        sha256: SHA-256 of the file, in hexadecimal.
         ground: digest of the pixels that painting starts from, or "".
     """
 
@@ -89,7 +89,7 @@ class About:
         source: the folder of the pictures.
         classes: names, by class id.
         colors: likewise.
-        pictures: in the order in which they were added.
+        pictures: pictures in the order in which they were added.
     """
 
     source: str
@@ -104,8 +104,8 @@ class Found:
 
     Args:
         path: the file.
-        name: by which it is called.
-        page: of a stack, or None.
+        name: name by which it is called.
+        page: page of a stack, or None.
         mask: gives class ids and objects, or objects None, that painting starts from, or None where they cannot be
             read; None for nothing painted.
     """
@@ -224,8 +224,8 @@ def make_project(
 
     Args:
         folder: an empty folder, none yet, or a project of these pictures.
-        colors: of the classes; None for the usual ones.
-        say: called with sentences for the user.
+        colors: colours of the classes; None for the usual ones.
+        say: callback for sentences to the user.
 
     Raises:
         ExistsError: something else is in the folder.

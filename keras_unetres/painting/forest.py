@@ -321,7 +321,7 @@ def choose_part(classes: np.ndarray, values: Mapping[str, Any]) -> tuple[np.ndar
 
     Args:
         classes: (H, W) uint8 of the whole image, 255 where there is no answer.
-        values: of the request.
+        values: values of the request.
 
     Returns:
         (h, w) uint8, 255 where nothing is to be accepted; None; and the box.

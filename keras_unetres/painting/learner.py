@@ -51,7 +51,7 @@ class Learner:
     Args:
         project: what is painted.
         command: words that start a round; the data set, the run folder and the file to write follow, then options.
-        minutes: of a round.
+        minutes: minutes of a round.
         by_itself: whether it starts when enough is painted; else only when asked.
     """
 

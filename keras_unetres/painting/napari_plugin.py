@@ -36,7 +36,7 @@ def from_labels(labels: np.ndarray, count: int) -> np.ndarray:
     """Return napari's labels as class ids (H, W) uint8, 255 for what is not painted.
 
     Args:
-        count: of the classes.
+        count: number of classes.
 
     Raises:
         UsageError: a label is no class.

@@ -160,7 +160,7 @@ class Pictures:
         """Return a tile as a PNG of 8 bits, grey or colours.
 
         Args:
-            level: how often the picture is halved.
+            level: number of times that the picture is halved.
             place: column and row of the tile.
             show: the channels, one as grey, two or three as red, green and blue; empty for the first ones.
             low: value that is black, for each channel or for all; empty for the usual contrast.

@@ -41,7 +41,7 @@ class Opinion:
     """What a file thinks of an image.
 
     Args:
-        expected_iou: that its probabilities promise, see `Result.expected_iou`.
+        expected_iou: IoU that its probabilities promise, see `Result.expected_iou`.
         look: (F,) what the image looks like to it, see `trust.choosing.look_of`.
         warnings: what is unlike the training images, in words.
         where: the box in which most pixels are doubtful; None where none is.
@@ -55,13 +55,13 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a file says of an image.
+    """The prediction of an image by a model file.
 
     Args:
         classes: (H, W) uint8.
         confidence: (H, W) uint8, the probability of the class in 255ths.
         objects: (H, W) uint16 numbers of objects.
-        opinion: what it thinks of the image.
+        opinion: judgement of the image by the network.
     """
 
     classes: np.ndarray
@@ -75,7 +75,7 @@ class Predictions:
 
     Args:
         project: the project.
-        threads: of an inference.
+        threads: number of threads of an inference.
     """
 
     def __init__(self, project: Project, threads: int = 1) -> None:

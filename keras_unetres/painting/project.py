@@ -111,7 +111,7 @@ class Project:
 
     Args:
         folder: the project's folder, as `folder.make_project` makes it.
-        say: called with sentences for the user.
+        say: callback for sentences to the user.
 
     Raises:
         RunFolderError: another server has it open.

@@ -102,7 +102,7 @@ def brush(points: Sequence[tuple[float, float]], size: float, shape: tuple[int, 
     """Return the pixels whose centres are within size / 2 of a polyline; None where none is on the image.
 
     Args:
-        points: as `rounded` returns them; one is a disc.
+        points: points as `rounded` returns them; one is a disc.
         size: diameter in px.
         shape: (height, width) of the image.
 

@@ -37,10 +37,10 @@ class Place:
 
     Args:
         image: name of the image in the project; "" where it is about no single one.
-        box: where in it, px; None for all of it.
-        kind: of the finding, or `SUSPECT`.
-        says: what is there.
-        fix: what a check says to do.
+        box: part of it, px; None for all of it.
+        kind: kind of the finding, or `SUSPECT`.
+        says: words for what is there.
+        fix: remedy, by the check.
         done: whether it is dealt with.
     """
 
@@ -96,7 +96,7 @@ def read_reports(folder: Path, files: Iterable[Path]) -> list[Place]:
     """Return what reports say of the images of a project.
 
     Args:
-        folder: of the project.
+        folder: folder of the project.
         files: JSON of `unetres check` and of `unetres suspects`.
 
     Raises:
@@ -134,9 +134,9 @@ def places_of(folder: Path, report: Mapping[str, Any], boxes: Mapping[str, Box])
     """Return what a check says of the images of a project.
 
     Args:
-        folder: of the project.
-        report: of the check, as its JSON.
-        boxes: where values of a mask are no classes, px, by the name of the image in the data set.
+        folder: folder of the project.
+        report: report of the check, as its JSON.
+        boxes: boxes in which values of a mask are no classes, px, by the name of the image in the data set.
     """
     return _findings(report, _Names(read_project(folder).pictures), boxes)
 
@@ -179,7 +179,7 @@ class Review:
     """What is to be looked at in an open project; safe for several threads.
 
     Args:
-        folder: of the project.
+        folder: folder of the project.
 
     Raises:
         DataError: `review.json` is damaged.

@@ -74,7 +74,7 @@ def make_app(project: Project, gate: Gate, helpers: Helpers | None = None) -> AS
     """Return the application that serves a project.
 
     Args:
-        gate: who may see it.
+        gate: rule for who may see it.
         helpers: what answers while one paints: a forest, a network; None for painting alone.
     """
     return _Guard(_Server(project, gate, helpers or Helpers()).app(), gate)
@@ -333,7 +333,7 @@ def as_shown(
 
     Args:
         classes: uint8, 255 where nothing is accepted; `objects` likewise, or None; both of the size of `box`.
-        values: of the request; `predicted` is the class that was shown.
+        values: values of the request; `predicted` is the class that was shown.
 
     Raises:
         UsageError: another class is suggested there by now, or `within` is no box.
@@ -363,8 +363,8 @@ def as_class(
 
     Args:
         classes: uint8, 255 where nothing is accepted; `objects` likewise, or None.
-        values: of the request; `class` goes with `point` alone.
-        count: of classes.
+        values: values of the request; `class` goes with `point` alone.
+        count: number of classes.
 
     Raises:
         UsageError: the class is none, or no region is named.

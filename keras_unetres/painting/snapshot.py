@@ -35,10 +35,10 @@ class Snapshot:
     """A data set of what was painted.
 
     Args:
-        images: how many images have paint.
-        complete: how many of them are complete.
+        images: number of images that have paint.
+        complete: number of them that are complete.
         flattered: whether the images that validate are those that are trained on.
-        revision: of the project.
+        revision: revision of the project.
     """
 
     images: int

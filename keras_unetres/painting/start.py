@@ -32,7 +32,7 @@ class Start:
 
     Args:
         port: port.
-        token: of its address.
+        token: token of its address.
     """
 
     port: int
@@ -43,8 +43,8 @@ def read_start(folder: Path, host: str) -> Start | None:
     """Return how a project was last served, or None if it was not, or if others may have read or written the file.
 
     Args:
-        folder: of the project.
-        host: that the next server listens on.
+        folder: folder of the project.
+        host: host that the next server listens on.
     """
     try:
         with os.fdopen(open_in_place(folder / FOLDER / FILE, os.O_RDONLY), "rb") as file:

@@ -22,7 +22,7 @@ def find_candidates(given: TrainSettings, chosen: TrainSettings, level: str) -> 
     """Return the networks to compare, that of the rules first; what the user gave stays as it is.
 
     Args:
-        given: what the user gave.
+        given: settings that the user gave.
         chosen: the same, with what the rules decided.
         level: a key of `RUNGS`.
 

@@ -19,8 +19,8 @@ class Decision:
 
     Args:
         setting: its name, as `keras_unetres.settings.flat_options` has it.
-        value: as the field keeps it; None for what is off.
-        reason: one sentence without its full stop.
+        value: value as the field keeps it; None for what is off.
+        reason: reason, one sentence without its full stop.
     """
 
     setting: str
@@ -43,10 +43,10 @@ class TrainingPlan:
 
     Args:
         fingerprint: fingerprint of the training part.
-        decisions: in the order in which they are said; settings that the user gave are not among them.
+        decisions: decisions in the order in which they are said; settings that the user gave are not among them.
         minutes: the budget, or None.
         measured: filters -> seconds of a training step, where that was measured.
-        warnings: what is wrong with the budget, in sentences.
+        warnings: sentences about what is wrong with the budget.
         compilation: how steps are computed fastest, where that was measured.
         files: filters -> what the int8 file takes, where that was measured.
     """

@@ -22,7 +22,7 @@ def measure_files(sizes: Sequence[int], settings: TrainSettings, data: TrainingD
 
     Args:
         sizes: filters of each; 0 stands for the network that the settings name.
-        settings: that name the rest of the network.
+        settings: settings that name the rest of the network.
         data: ready for the network.
     """
     shape = data.info.model.arguments
@@ -39,7 +39,7 @@ def measure_file(data: TrainingData, limits: LimitSettings) -> FileCost:
 
     Args:
         data: ready for the network.
-        limits: that the file is to be held to; it is timed only where there is one to that.
+        limits: limits that the file is to be held to; it is timed only where there is one to that.
     """
     from ..tflite import export_tflite
     from ..tflite.cost import file_cost

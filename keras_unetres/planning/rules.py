@@ -121,8 +121,8 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
 
     Args:
         fingerprint: fingerprint of the training part.
-        budget: what the training may take.
-        settings: what the user gave.
+        budget: minutes that the training may take, and what was measured of steps and files.
+        settings: settings that the user gave.
     """
     decisions: list[Decision] = []
     for is_open, rule in _RULES:
@@ -268,7 +268,7 @@ def sizes_within(files: Mapping[int, FileCost], limits: LimitSettings) -> list[i
 
     Args:
         files: filters -> what the file takes; 0 filters for the network that the settings name.
-        limits: of which a tenth is kept for what varies.
+        limits: limits, of which a tenth is kept for what varies.
 
     Raises:
         UsageError: none does.

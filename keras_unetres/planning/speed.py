@@ -28,7 +28,7 @@ def measure_steps(
 
     Args:
         sizes: filters of each, in the order in which they are measured; the first one always is, in every way.
-        ways: how a step may be computed, the likely best first.
+        ways: ways in which a step may be computed, the likely best first.
         make_step: filters, way -> a function that trains a little and returns the seconds of a step.
         times: measures. A network that would not be through while there is time is left out.
     """

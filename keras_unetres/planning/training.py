@@ -31,9 +31,9 @@ def plan_training(
 
     Args:
         records: part -> decoded samples.
-        settings: what the user gave.
-        prepare: returns the data ready for the network that some settings describe.
-        devices: that will train.
+        settings: settings that the user gave.
+        prepare: function that returns the data ready for the network that some settings describe.
+        devices: devices that will train.
         say: callback for lines to the user.
     """
     from ..training.compilation import find_processor
