@@ -80,10 +80,10 @@ class Gate:
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") and path != "/":
             return Refusal(403, "the request comes from a page of another site", "use the page of this server")
         in_header = headers.get(HEADER)
-        given = [in_header] if method not in READING else [in_header, cookies.get(self.cookie)]
+        tokens = [in_header] if method not in READING else [in_header, cookies.get(self.cookie)]
         if path == "/" and method in READING:
-            given.append(query.get("token"))
-        said = [each for each in given if each]
+            tokens.append(query.get("token"))
+        said = [each for each in tokens if each]
         fix = "open the address that the server said when it started, with its token"
         if not said:
             return Refusal(401, "the request has no token", fix)
@@ -103,8 +103,8 @@ class Gate:
         return _is_address(name) or name in self._own_names()  # no name that others made points to an address
 
     def _own_names(self) -> set[str]:
-        own = urlsplit(Access(self.host).address(80)).hostname or ""
-        return {name.lower() for name in (self.host, own, socket.gethostname(), socket.getfqdn(), *self.names)}
+        hostname = urlsplit(Access(self.host).address(80)).hostname or ""
+        return {name.lower() for name in (self.host, hostname, socket.gethostname(), socket.getfqdn(), *self.names)}
 
 
 def _place(origin: str) -> str:

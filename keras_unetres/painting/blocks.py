@@ -96,9 +96,9 @@ class Blocks:
     def put(self, place: Place, classes: np.ndarray, confidence: np.ndarray) -> None:
         """Keep a block: (h, w) uint8 classes and probabilities in 255ths."""
         packed = [zlib.compress(np.ascontiguousarray(values).tobytes(), 1) for values in (classes, confidence)]
-        made = _Kept(packed[0], packed[1], (classes.shape[0], classes.shape[1]))
-        self._bytes += made.size
-        self._kept[place] = made
+        kept = _Kept(packed[0], packed[1], (classes.shape[0], classes.shape[1]))
+        self._bytes += kept.size
+        self._kept[place] = kept
         step = 1 << _COARSE
         self._small[place] = {
             "network": classes[::step, ::step].copy(),
@@ -133,7 +133,7 @@ class Blocks:
         """
         step = 1 << check_level(level)
         rows, columns = tile_slices([-(-length // step) for length in shape], place)
-        made = np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE, np.uint8)
+        tile = np.full((rows.stop - rows.start, columns.stop - columns.start), IGNORE, np.uint8)
         missing = []
         box = (columns.start * step, rows.start * step, columns.stop * step, rows.stop * step)
         for block in _over(index, (box[0], box[1], min(box[2], shape[1]), min(box[3], shape[0]))):
@@ -142,10 +142,10 @@ class Blocks:
                 missing.append(block)
                 continue
             left, top = (corner // step for corner in self.corner(block))
-            _paste(made, values, top - rows.start, left - columns.start)
+            _paste(tile, values, top - rows.start, left - columns.start)
         x, y = (box[0] + box[2] - BLOCK) / 2, (box[1] + box[3] - BLOCK) / 2
         missing.sort(key=lambda each: abs(self.corner(each)[0] - x) + abs(self.corner(each)[1] - y))
-        return made, missing
+        return tile, missing
 
     def _values(self, place: Place, of: str, level: int) -> np.ndarray | None:
         """Return every 2**level-th pixel of a block; None where it is not there."""
@@ -165,7 +165,7 @@ class Blocks:
             UsageError: a part of it is not predicted yet.
         """
         x0, y0, x1, y1 = box
-        made = np.full((y1 - y0, x1 - x0), IGNORE, np.uint8)
+        classes = np.full((y1 - y0, x1 - x0), IGNORE, np.uint8)
         for block in _over(index, box):
             kept = self._kept.get(block)
             if kept is None:
@@ -173,8 +173,8 @@ class Blocks:
                     "not all of it is predicted yet", fix="wait until it is, or choose a part", kind="no-answer"
                 )
             left, top = self.corner(block)
-            _paste(made, kept.values("network"), top - y0, left - x0)
-        return made
+            _paste(classes, kept.values("network"), top - y0, left - x0)
+        return classes
 
 
 def _over(index: int, box: Box) -> Iterator[Place]:

@@ -92,7 +92,7 @@ class Canvas:
         Raises:
             UsageError: it can change nothing, such as a split that misses the object; or it would take too long.
         """
-        made = dict(action)
+        checked = dict(action)
         if action["tool"] in ("split", "merge") and (self.objects is None or not self._has(action["object"])):
             raise UsageError("no such object on this image", found=action["object"], fix="pick one")
         if action["tool"] == "merge":
@@ -103,12 +103,12 @@ class Canvas:
             part = self._split_part(action)
             if part is None:
                 raise UsageError("the line does not part the object", fix="draw it right through the object")
-            made["new"] = self._new_object()
+            checked["new"] = self._new_object()
         elif action["object"] == "new":
-            made["object"] = self._new_object()
+            checked["object"] = self._new_object()
         if action["tool"] not in ("split", "merge"):
-            self._prepared = (made["points"], self._area(made))
-        return made
+            self._prepared = (checked["points"], self._area(checked))
+        return checked
 
     def _has(self, number: object) -> bool:
         return type(number) is int and number > 0 and self.objects is not None and bool((self.objects == number).any())
@@ -184,8 +184,8 @@ class Canvas:
         tool = action["tool"]
         if tool == "merge":
             assert self.objects is not None
-            found = self.objects == action["other"]
-            area = _bounded(found)
+            other = self.objects == action["other"]
+            area = _bounded(other)
             value = self._class_of(action["object"])
         elif tool == "split":
             area, value = self._split_part(action), None
@@ -254,12 +254,12 @@ def _unpacked(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     return np.frombuffer(zlib.decompress(data), np.uint16).reshape(shape)
 
 
-def _bounded(found: np.ndarray) -> Area | None:
+def _bounded(mask: np.ndarray) -> Area | None:
     """Return the true pixels of a mask with the box around them."""
-    rows = np.flatnonzero(found.any(1))
+    rows = np.flatnonzero(mask.any(1))
     if not len(rows):
         return None
-    part = found[rows[0] : rows[-1] + 1]
+    part = mask[rows[0] : rows[-1] + 1]
     columns = np.flatnonzero(part.any(0))
     x0, x1 = int(columns[0]), int(columns[-1]) + 1
     return Area((x0, int(rows[0]), x1, int(rows[-1]) + 1), part[:, x0:x1])

@@ -122,8 +122,8 @@ def _images(project: Project) -> Iterator[Image]:
             classes, objects = project.written(project.canvas(index), state)
         if (classes == IGNORE).all():
             continue
-        found = find_objects(classes, objects, project.background, project.classes)
-        yield Image(state.picture.file, project.picture_file(index), classes, found)
+        objects_of = find_objects(classes, objects, project.background, project.classes)
+        yield Image(state.picture.file, project.picture_file(index), classes, objects_of)
 
 
 def find_objects(
@@ -177,9 +177,9 @@ class _Writer(ABC):
         """Yield number and pixels of every object."""
         from scipy import ndimage
 
-        for number, place in enumerate(ndimage.find_objects(image.objects.labels), 1):
-            rows, columns = place
-            inside = image.objects.labels[place] == number
+        for number, slices in enumerate(ndimage.find_objects(image.objects.labels), 1):
+            rows, columns = slices
+            inside = image.objects.labels[slices] == number
             yield number, Region(image.objects.class_ids[number - 1], rows.start, columns.start, inside)
 
 
@@ -202,14 +202,14 @@ class _Coco(_Writer):
 
     def add(self, image: Image) -> None:
         height, width = image.classes.shape
-        own = len(self._images) + 1
-        self._images.append({"id": own, "file_name": image.name, "width": width, "height": height})
+        image_id = len(self._images) + 1
+        self._images.append({"id": image_id, "file_name": image.name, "width": width, "height": height})
         for _, region in self.parts(image):
-            self._annotate(own, region, image.classes.shape, False)
+            self._annotate(image_id, region, image.classes.shape, False)
         unknown = image.classes == IGNORE
         if unknown.any():
             first = next(number for number in range(len(self.names)) if number != self.background)
-            self._annotate(own, Region(first, 0, 0, unknown), image.classes.shape, True)
+            self._annotate(image_id, Region(first, 0, 0, unknown), image.classes.shape, True)
 
     def _annotate(self, image: int, region: Region, shape: tuple[int, int], crowd: bool) -> None:
         numbers = (len(self._annotations) + 1, image, region.class_id + 1)

@@ -288,7 +288,7 @@ def _declaration(about: About) -> str:
 
 
 def _add(
-    folder: Path, known: Sequence[Picture], found: Iterable[Found], say: Callable[[str], None]
+    folder: Path, known: Sequence[Picture], pictures: Iterable[Found], say: Callable[[str], None]
 ) -> tuple[list[Picture], list[str]]:
     """Link pictures that are not known; return them, and what was wrong with others."""
     names = {picture.name for picture in known}
@@ -296,7 +296,7 @@ def _add(
     added: list[Picture] = []
     refused: list[str] = []
     copied = 0
-    for each in found:
+    for each in pictures:
         if each.name in names:
             continue
         names.add(each.name)
@@ -314,12 +314,12 @@ def _add(
         stem = _free_stem(each, stems)
         stems.add(name_key(stem, "win32"))
         file = stem + (each.path.suffix if each.page is None else ".tif")
-        place = folder / "images" / file
+        target = folder / "images" / file
         if each.page is None:
-            copied += _link(each.path, place)
+            copied += _link(each.path, target)
         else:
-            _write_page(place, pixels)
-        about = os.stat(place)
+            _write_page(target, pixels)
+        about = os.stat(target)
         added.append(
             Picture(
                 each.name,
@@ -330,7 +330,7 @@ def _add(
                 str(pixels.dtype),
                 about.st_size,
                 about.st_mtime_ns,
-                hashlib.sha256(place.read_bytes()).hexdigest(),
+                hashlib.sha256(target.read_bytes()).hexdigest(),
                 "" if ground is None else store_pixels(folder / FOLDER, *ground),
             )
         )
@@ -356,20 +356,20 @@ def _free_stem(each: Found, taken: set[str]) -> str:
     return f"picture_{digest}"
 
 
-def _link(path: Path, place: Path) -> bool:
+def _link(path: Path, target: Path) -> bool:
     """Link to a picture; copy it where links do not work. Return whether it was copied."""
     with contextlib.suppress(FileNotFoundError):
-        place.unlink()  # of an earlier try that was killed
+        target.unlink()  # of an earlier try that was killed
     try:
-        os.symlink(os.path.abspath(path), place)
+        os.symlink(os.path.abspath(path), target)
         return False
     except OSError:
         pass
-    write_bytes(place, read_bytes(path, "picture"))
+    write_bytes(target, read_bytes(path, "picture"))
     return True
 
 
-def _write_page(place: Path, pixels: Any) -> None:
+def _write_page(target: Path, pixels: Any) -> None:
     """Write a page of a stack as a TIFF of its own."""
     import io
 
@@ -377,7 +377,7 @@ def _write_page(place: Path, pixels: Any) -> None:
 
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, photometric="rgb" if pixels.ndim == 3 and pixels.shape[2] == 3 else "minisblack")
-    write_bytes(place, buffer.getvalue())
+    write_bytes(target, buffer.getvalue())
 
 
 def find_pictures(source: Path, say: Callable[[str], None]) -> list[Found]:
@@ -391,7 +391,7 @@ def find_pictures(source: Path, say: Callable[[str], None]) -> list[Found]:
 
     if not source.is_dir():
         raise UsageError("no such folder of pictures", file=source, expected="a folder, a data set, or a project")
-    found = []
+    pictures = []
     for path in list_images(source):
         name = path.relative_to(source).as_posix()
         try:
@@ -400,8 +400,8 @@ def find_pictures(source: Path, say: Callable[[str], None]) -> list[Found]:
             say(f"left out   {error}")
             continue
         if pages == 1:
-            found.append(Found(path, name))
+            pictures.append(Found(path, name))
         else:
             say(f"note       {name} is a stack: each of its {pages} pages is an image, copied into images/")
-            found += [Found(path, f"{name}#{page}", page) for page in range(pages)]
-    return found
+            pictures += [Found(path, f"{name}#{page}", page) for page in range(pages)]
+    return pictures

@@ -66,10 +66,10 @@ def layers(project: Project, index: int) -> list[LayerData]:
 
 def colormap(project: Project) -> dict[int | None, tuple[float, ...]]:
     """Return the colours of napari's labels: those of the classes, and nothing for what is not painted."""
-    found: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}
+    colors: dict[int | None, tuple[float, ...]] = {None: (0.0, 0.0, 0.0, 0.0), 0: (0.0, 0.0, 0.0, 0.0)}
     for number, color in enumerate(project.about.colors):
-        found[number + 1] = (*(value / 255 for value in color), 1.0)
-    return found
+        colors[number + 1] = (*(value / 255 for value in color), 1.0)
+    return colors
 
 
 def save(project: Project, index: int, labels: np.ndarray) -> bool:
@@ -154,17 +154,17 @@ def make_widget(viewer: napari.Viewer) -> Any:
 
         project = _of(held)
         with Segmenter(project.folder / FOLDER / "model.tflite") as segmenter:
-            found = predict(segmenter, project.picture_file(number.value - 1))
-        viewer.add_labels(to_labels(found.classes), name=NETWORK, opacity=0.3, colormap=colormap(project))
-        return f"The network expects an IoU of {found.opinion.expected_iou:.2f}."
+            prediction = predict(segmenter, project.picture_file(number.value - 1))
+        viewer.add_labels(to_labels(prediction.classes), name=NETWORK, opacity=0.3, colormap=colormap(project))
+        return f"The network expects an IoU of {prediction.opinion.expected_iou:.2f}."
 
     works = {"Open": open_project, "Save": keep, "Complete": complete, "Network": network}
     for name, work in works.items():
         buttons[name].clicked.connect(lambda *_, work=work: attempt(work))
     number.changed.connect(lambda *_: attempt(show) if held else None)
-    made = Container(widgets=[folder, number, *buttons.values(), says])
-    made.native.destroyed.connect(close)
-    return made
+    widget = Container(widgets=[folder, number, *buttons.values(), says])
+    widget.native.destroyed.connect(close)
+    return widget
 
 
 def _of(held: dict[str, Project]) -> Project:

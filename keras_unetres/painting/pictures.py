@@ -177,18 +177,18 @@ class Pictures:
         shown = tuple(show) or ((0,) if count < 3 else (0, 1, 2))
         if len(shown) > MOST_SHOWN or not all(0 <= channel < count for channel in shown):
             raise UsageError("no such channels", expected=f"1 to {MOST_SHOWN} of 0 to {count - 1}", found=list(show))
-        made = []
+        planes = []
         for at, channel in enumerate(shown):
             black, white = held.limits[channel]
             black = low[min(at, len(low) - 1)] if low else black
             white = high[min(at, len(high) - 1)] if high else white
             if not (np.isfinite(black) and np.isfinite(white) and black < white):
                 raise UsageError("the contrast is wrong", expected="low below high", found=(black, white))
-            made.append(_stretched(values[rows, columns, channel], black, white))
-        if len(made) == 1:
-            return png(made[0])
-        made += [np.zeros_like(made[0])] * (3 - len(made))
-        return png(np.stack(made, axis=-1))
+            planes.append(_stretched(values[rows, columns, channel], black, white))
+        if len(planes) == 1:
+            return png(planes[0])
+        planes += [np.zeros_like(planes[0])] * (3 - len(planes))
+        return png(np.stack(planes, axis=-1))
 
 
 def check_level(level: int) -> int:
@@ -220,16 +220,16 @@ def halved(values: np.ndarray) -> np.ndarray:
     height, width = values.shape[:2]
     if height % 2 or width % 2:
         values = np.pad(values, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    made = np.empty((values.shape[0] // 2, values.shape[1] // 2, values.shape[2]), values.dtype)
-    for row in range(0, len(made), _ROWS):  # so that sums take little memory
+    small = np.empty((values.shape[0] // 2, values.shape[1] // 2, values.shape[2]), values.dtype)
+    for row in range(0, len(small), _ROWS):  # so that sums take little memory
         part = values[2 * row : 2 * (row + _ROWS)]
         four = [part[y::2, x::2] for y in (0, 1) for x in (0, 1)]
         if values.dtype == np.float32:
-            made[row : row + _ROWS] = sum(four[1:], four[0]) * np.float32(0.25)
+            small[row : row + _ROWS] = sum(four[1:], four[0]) * np.float32(0.25)
         else:
             total = sum((each.astype(np.uint32) for each in four[1:]), four[0].astype(np.uint32))
-            made[row : row + _ROWS] = (total + 2) >> 2
-    return made
+            small[row : row + _ROWS] = (total + 2) >> 2
+    return small
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

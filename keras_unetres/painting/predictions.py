@@ -115,9 +115,9 @@ class Predictions:
         """
         from unetres_edge import Segmenter
 
-        made = Segmenter(file, num_threads=self._threads)
+        segmenter = Segmenter(file, num_threads=self._threads)
         with self._condition:
-            self._segmenter, _old = made, self._segmenter
+            self._segmenter, _old = segmenter, self._segmenter
             self._version += 1
             self._made.clear()
             self._blocks.clear()
@@ -167,10 +167,10 @@ class Predictions:
             UsageError: there is none yet; it is asked for.
         """
         with self._condition:
-            found = self._made.get(index)
-            if found is not None:
+            prediction = self._made.get(index)
+            if prediction is not None:
                 self._made.move_to_end(index)
-                return found
+                return prediction
         self._check_can(index)
         self.want(index)
         raise UsageError("the prediction is being made", fix="wait for the event", kind="no-answer")
@@ -189,8 +189,8 @@ class Predictions:
                     self._blocks.want(missing)
                     self._condition.notify()
             return png(values), self._version
-        found = self.find(index)
-        values = found.classes if of == "network" else found.confidence
+        prediction = self.find(index)
+        values = prediction.classes if of == "network" else prediction.confidence
         return png(nearest_tile(values, level, place)), self._version
 
     def accepted(self, index: int, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray | None, Box]:
@@ -200,9 +200,9 @@ class Predictions:
             UsageError: there is no prediction.
         """
         with_objects = values.get("objects", False) is True
-        part, numbers, place = self._chosen(index, values, with_objects)
+        part, numbers, box = self._chosen(index, values, with_objects)
         if not with_objects:
-            return part, None, place
+            return part, None, box
         numbers[part == IGNORE] = 0
         with self._project.lock:
             last = self._project.canvas(index).last_object
@@ -210,7 +210,7 @@ class Predictions:
         fresh = np.where(kept > 0, np.cumsum(kept > 0) + last, 0)
         if fresh.max(initial=0) >= 2**16:
             raise UsageError("no numbers are left for so many objects", found=int(fresh.max()))
-        return part, fresh[at].reshape(numbers.shape).astype(np.uint16), place
+        return part, fresh[at].reshape(numbers.shape).astype(np.uint16), box
 
     def _chosen(self, index: int, values: Mapping[str, Any], with_objects: bool) -> tuple[np.ndarray, np.ndarray, Box]:
         """Return the classes that are to be accepted, 255 elsewhere, numbers of objects, and where they lie."""
@@ -262,13 +262,13 @@ class Predictions:
                     self._blocks.forget(index)
 
     def _predict(self, segmenter: Segmenter, version: int, index: int) -> None:
-        made = predict(segmenter, self._project.picture_file(index))
+        prediction = predict(segmenter, self._project.picture_file(index))
         with self._condition:
             if version != self._version:
                 self._wanted.append(index)
                 return
-            self._made[index] = made
-            self.opinions[index] = made.opinion
+            self._made[index] = prediction
+            self.opinions[index] = prediction.opinion
             while len(self._made) > _MOST_KEPT:
                 self._made.popitem(last=False)
         self._project.tell({"network": index, "version": version})
@@ -291,17 +291,17 @@ class Predictions:
 
     def _judge_large(self, segmenter: Segmenter, version: int, index: int) -> None:
         """Judge a large picture by some of its blocks."""
-        pixels, found = self._pixels(index), []
-        for place in Blocks.spread(index, self._shape(index), _SAMPLED):
-            result, inner, part = block_result(segmenter, pixels, place, scores=True)
-            found.append((opinion_of(segmenter, result, part), place, inner, result))
-        opinion, place, inner, result = min(found, key=lambda each: each[0].expected_iou)
+        pixels, judged = self._pixels(index), []
+        for block in Blocks.spread(index, self._shape(index), _SAMPLED):
+            result, inner, part = block_result(segmenter, pixels, block, scores=True)
+            judged.append((opinion_of(segmenter, result, part), block, inner, result))
+        opinion, block, inner, result = min(judged, key=lambda each: each[0].expected_iou)
         assert result.confidence is not None
-        x, y = Blocks.corner(place)
+        x, y = Blocks.corner(block)
         where = _densest(result.confidence[inner] < _DOUBTFUL)
         box = None if where is None else (where[0] + x, where[1] + y, where[2] + x, where[3] + y)
-        mean = float(np.mean([each[0].expected_iou for each in found]))
-        look = np.mean([each[0].look for each in found], axis=0)
+        mean = float(np.mean([each[0].expected_iou for each in judged]))
+        look = np.mean([each[0].look for each in judged], axis=0)
         with self._condition:
             if version == self._version:
                 self.opinions[index] = Opinion(mean, look, opinion.warnings, box)
@@ -371,11 +371,11 @@ def _densest(doubtful: np.ndarray) -> Box | None:
     if not doubtful.any():
         return None
     height, width = doubtful.shape
-    best, place = -1, (0, 0)
+    best, corner = -1, (0, 0)
     for y in range(0, height, _REGION // 2):
         for x in range(0, width, _REGION // 2):
             count = int(doubtful[y : y + _REGION, x : x + _REGION].sum())
             if count > best:
-                best, place = count, (x, y)
-    x, y = place
+                best, corner = count, (x, y)
+    x, y = corner
     return (x, y, min(width, x + _REGION), min(height, y + _REGION))

@@ -249,8 +249,8 @@ class Project:
     @property
     def background(self) -> int | None:
         """The class that the rest of a complete image is; None where no name says background."""
-        found = find_background(self.classes)
-        return found if is_background(self.classes[found]) else None
+        class_id = find_background(self.classes)
+        return class_id if is_background(self.classes[class_id]) else None
 
     # Pictures
 
@@ -327,31 +327,33 @@ class Project:
         tool = request.get("tool")
         if tool not in TOOLS:
             raise UsageError("the tool is unknown", expected=", ".join(TOOLS), found=tool)
-        made: dict[str, Any] = {"tool": tool}
+        action: dict[str, Any] = {"tool": tool}
         number = request.get("object", 0)
         if not (number == "new" or (type(number) is int and 0 <= number < 2**16)):
             raise UsageError("the object is wrong", expected='0 for none, a number, or "new"', found=number)
-        made["object"] = number
+        action["object"] = number
         if tool in ("split", "merge") and (type(number) is not int or number < 1):
             raise UsageError("the object is wrong", expected="the number of an object", found=number)
         if tool == "merge":
-            made["other"] = request.get("other")
-            return made
+            action["other"] = request.get("other")
+            return action
         points = raster.rounded(request.get("points", ()))
-        made["points"] = [[x, y] for x, y in points]
+        action["points"] = [[x, y] for x, y in points]
         if tool == "split":
-            return made
-        made["class"] = request.get("class")
-        if type(made["class"]) is not int or not (0 <= made["class"] < len(self.classes) or made["class"] == IGNORE):
+            return action
+        action["class"] = request.get("class")
+        if type(action["class"]) is not int or not (
+            0 <= action["class"] < len(self.classes) or action["class"] == IGNORE
+        ):
             expected = f"0 to {len(self.classes) - 1}, or {IGNORE} for not painted"
-            raise UsageError("the class is unknown", expected=expected, found=made["class"])
-        if made["class"] == IGNORE and number != 0:
+            raise UsageError("the class is unknown", expected=expected, found=action["class"])
+        if action["class"] == IGNORE and number != 0:
             raise UsageError("what is not painted belongs to no object", expected="object 0", found=number)
         if tool == "brush":
-            made["size"] = raster.check_size(request.get("size"))
+            action["size"] = raster.check_size(request.get("size"))
         elif tool in ("polygon", "lasso") and len(points) < 3:
             raise UsageError("an area needs three points", found=len(points))
-        return made
+        return action
 
     def undo(self, index: int, request: Mapping[str, Any]) -> dict[str, Any]:
         """Undo the last action on an image; answers as `stroke`, with `box` null where there is none.
@@ -383,8 +385,8 @@ class Project:
                 expected="every pixel painted, or a class background",
                 fix="fill what is left, or start the project with --classes background ...",
             )
-        own = request.get("id") or secrets.token_hex(8)
-        return self._act(index, {**request, "id": own}, {"do": "complete", "complete": value})
+        request_id = request.get("id") or secrets.token_hex(8)
+        return self._act(index, {**request, "id": request_id}, {"do": "complete", "complete": value})
 
     def accept(
         self,
@@ -413,37 +415,44 @@ class Project:
 
     def _act(self, index: int, request: Mapping[str, Any], action: dict[str, Any]) -> dict[str, Any]:
         """Journal an action, do it, tell everyone, and return the answer."""
-        own = request.get("id")
-        if not (isinstance(own, str) and 0 < len(own) <= _MAX_ID and own.isascii() and own.isprintable()):
-            raise UsageError("the id of a request is wrong", expected=f"1 to {_MAX_ID} letters and digits", found=own)
+        request_id = request.get("id")
+        if not (
+            isinstance(request_id, str)
+            and 0 < len(request_id) <= _MAX_ID
+            and request_id.isascii()
+            and request_id.isprintable()
+        ):
+            raise UsageError(
+                "the id of a request is wrong", expected=f"1 to {_MAX_ID} letters and digits", found=request_id
+            )
         base = request.get("base")
         if base is not None and type(base) is not int:
             raise UsageError("base is wrong", expected="a revision", found=base)
         with self.lock:
             state = self.image(index)
             held = self._open(index)
-            if own in state.answers:
-                return self._answer(held, state, state.answers[own], base)
+            if request_id in state.answers:
+                return self._answer(held, state, state.answers[request_id], base)
             self.refuse_changed(index)
             if action["do"] == "stroke":
                 action = held.canvas.check(action)
             if (action["do"] == "undo" and not state.done) or (action["do"] == "redo" and not state.undone):
                 return self._answer(held, state, {"box": None, "object": 0}, base)
-            line = {"image": state.picture.name, "t": round(time.time(), 3), "id": own, **action}
+            line = {"image": state.picture.name, "t": round(time.time(), 3), "id": request_id, **action}
             self._journal.append(line)
             state.follow(line)
             self.revision += 1
             box = _do(held.canvas, line)
             held.boxes.append((state.revision, box))
-            answer = state.answers[own] = _answer_of(line, box)
+            answer = state.answers[request_id] = _answer_of(line, box)
             now = time.monotonic()
             self._dirty[index] = (self._dirty.get(index, (now, now))[0], now)
-            made = self._answer(held, state, answer, base)
+            answered = self._answer(held, state, answer, base)
             event: dict[str, Any] = {"image": index, "revision": state.revision, "boxes": [box] if box else []}
             event |= {"complete": state.complete, "seen": state.seen, "painted": len(state.done)}
             event |= {"can_undo": bool(state.done), "can_redo": bool(state.undone)}
         self.tell(event)
-        return made
+        return answered
 
     def _answer(self, held: _Open, state: ImageState, answer: Mapping[str, Any], base: int | None) -> dict[str, Any]:
         boxes = [list(box) for revision, box in held.boxes if box and base is not None and revision > base]
@@ -620,12 +629,12 @@ class Project:
             self._put_aside(path)
 
     def _put_aside(self, path: Path) -> None:
-        place = make_folder(self.folder / FOLDER / "found") / f"{path.parent.name}-{time.time_ns()}-{path.name}"
+        target = make_folder(self.folder / FOLDER / "found") / f"{path.parent.name}-{time.time_ns()}-{path.name}"
         try:
-            os.replace(path, place)
+            os.replace(path, target)
         except OSError as error:
             raise FileSystemError(f"cannot move: {error.strerror or error}", file=path) from error
-        note = f"{path} was changed elsewhere; that file is now {place}"
+        note = f"{path} was changed elsewhere; that file is now {target}"
         self._say(note)
         self.tell({"note": note})
 

@@ -55,12 +55,12 @@ def rounded(points: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
         raise UsageError("a stroke without points", expected="points: [[x, y], ...]", found=points)
     if len(points) > MAX_POINTS:
         raise UsageError("too many points", expected=f"at most {MAX_POINTS}", found=len(points), fix=_CUT)
-    made = []
+    corners = []
     for point in points:
         if not isinstance(point, (list, tuple)) or len(point) != 2 or not all(map(_is_place, point)):
             raise UsageError("a point is wrong", expected=f"[x, y] in px, within {_FARTHEST}", found=point)
-        made.append((math.floor(4.0 * point[0] + 0.5) / 4.0, math.floor(4.0 * point[1] + 0.5) / 4.0))
-    return made
+        corners.append((math.floor(4.0 * point[0] + 0.5) / 4.0, math.floor(4.0 * point[1] + 0.5) / 4.0))
+    return corners
 
 
 def _is_place(value: object) -> bool:

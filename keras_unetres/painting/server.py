@@ -376,8 +376,8 @@ def as_class(
         raise UsageError("the class is unknown", expected=f"0 to {count - 1}", found=number)
     if values.get("point") is None:
         raise UsageError("a class is given to one region", expected="point: [x, y]", found="no point")
-    given = np.where(classes == IGNORE, classes, np.uint8(number))
-    return given, None if number == 0 else objects
+    as_named = np.where(classes == IGNORE, classes, np.uint8(number))
+    return as_named, None if number == 0 else objects
 
 
 def _answering(handler: Handler) -> Handler:
@@ -459,12 +459,12 @@ def _file(name: str) -> Response:
     Raises:
         UsageError: the page has no such file.
     """
-    place = resources.files(__package__) / "page"
+    folder = resources.files(__package__) / "page"
     parts = name.split("/")
     ending = f".{parts[-1].rpartition('.')[2]}"
     plain = all(part and not part.startswith(".") and "\\" not in part and "\0" not in part for part in parts)
     if plain and ending in _TYPES:
-        file = place.joinpath(*parts)
+        file = folder.joinpath(*parts)
         if file.is_file():
             kind = _TYPES[ending]
             return Response(file.read_bytes(), media_type=kind)

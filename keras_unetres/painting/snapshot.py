@@ -87,7 +87,7 @@ def write_snapshot(
     painted = painted_images(project)
     held_out = validating(project, painted)
     flattered = not held_out
-    found: set[int] = set()
+    class_ids: set[int] = set()
     complete = 0
     with project.lock:
         revision = project.revision
@@ -98,16 +98,19 @@ def write_snapshot(
         values = set(np.unique(classes).tolist()) - {IGNORE}
         if not values:
             continue
-        found |= values
+        class_ids |= values
         complete += state.complete
         parts = ("train", "val") if flattered else ("val",) if index in held_out else ("train",)
         for part in parts:
             added = sure(index) if part == "train" and objects is None else None
             shown = classes if added is None else np.where(classes == IGNORE, added, classes)
             _write_image(project, index, folder / part, shown, objects)
-    if len(found) < 2:
+    if len(class_ids) < 2:
         raise DataError(
-            "a network needs two classes", file=project.folder, found=f"{len(found)} painted", fix="paint another class"
+            "a network needs two classes",
+            file=project.folder,
+            found=f"{len(class_ids)} painted",
+            fix="paint another class",
         )
     about = {
         "classes": list(project.classes),
@@ -130,11 +133,11 @@ def _write_image(project: Project, index: int, folder: Path, classes: np.ndarray
         places["instances"] = make_folder(folder / "instances")
     path = project.picture_file(index)
     if picture.width * picture.height <= LARGE:
-        place = places["images"] / picture.file
+        target = places["images"] / picture.file
         try:
-            os.symlink(os.path.realpath(path), place)
+            os.symlink(os.path.realpath(path), target)
         except OSError:
-            write_bytes(place, path.read_bytes())
+            write_bytes(target, path.read_bytes())
         write_bytes(places["masks"] / f"{picture.stem}.png", png(classes))
         if objects is not None:
             write_bytes(places["instances"] / f"{picture.stem}.png", png(objects))
@@ -152,9 +155,9 @@ def _painted_blocks(classes: np.ndarray) -> Iterator[tuple[slice, slice]]:
     height, width = classes.shape
     for y in range(0, height, BLOCK):
         for x in range(0, width, BLOCK):
-            place = slice(y, min(height, y + BLOCK)), slice(x, min(width, x + BLOCK))
-            if (classes[place] != IGNORE).any():
-                yield place
+            block = slice(y, min(height, y + BLOCK)), slice(x, min(width, x + BLOCK))
+            if (classes[block] != IGNORE).any():
+                yield block
 
 
 def _tiff(pixels: np.ndarray) -> bytes:

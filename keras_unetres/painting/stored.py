@@ -39,10 +39,10 @@ def store_pixels(painting: Path, classes: np.ndarray, objects: np.ndarray | None
         FileSystemError: they cannot be written.
     """
     digest = pixel_digest(classes, objects)
-    place = make_folder(painting / FOLDER)
+    folder = make_folder(painting / FOLDER)
     if objects is not None:
-        write_bytes(place / f"{digest}.objects.png", png(objects.astype(np.uint16)))
-    write_bytes(place / f"{digest}.png", png(classes.astype(np.uint8)))
+        write_bytes(folder / f"{digest}.objects.png", png(objects.astype(np.uint16)))
+    write_bytes(folder / f"{digest}.png", png(classes.astype(np.uint8)))
     return digest
 
 

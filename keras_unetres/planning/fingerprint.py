@@ -106,13 +106,13 @@ def describe(records: Records, *, grey: bool) -> Fingerprint:
     counts, looks, pictures = np.zeros(num_classes, np.int64), [], []
     parts: list[list[np.ndarray]] = [[] for _ in range(num_classes)]  # of each class and image measured
     every = math.ceil(len(chosen) / _OBJECTS_IMAGES)
-    for place, index in enumerate(chosen):
+    for number, index in enumerate(chosen):
         record = records[int(index)]
         image = to_unit(thin_out(record.image, _MOST_SIDE))
         looks.append(look_of(image))
         pictures.append(small_picture(image))
         counts += count_ids(record.mask, num_classes)
-        for class_id, of_class in enumerate(parts if place % every == 0 else []):
+        for class_id, of_class in enumerate(parts if number % every == 0 else []):
             of_class.append(measure_parts(record.mask == class_id))
         del record  # before the next one is decoded
     figures, few = np.array(looks), find_few_levels(records.samples)
