@@ -369,13 +369,13 @@ def halves(top: int) -> dict[str, Any]:
     return {"values": {f"0-{middle - 1}": 0, f"{middle}-{top}": 1}}
 
 
-def find_smeared_white(found: Sequence[Collection[int]]) -> int:
+def find_smeared_white(masks: Sequence[Collection[int]]) -> int:
     """Return the white of masks of 0 and white that were scaled, smoothed or compressed like pictures, else 0.
 
     Nearly all their pixels are nearly 0 or nearly white, and no value between has many.
     """
     total: Counter[int] = Counter()
-    for counts in found:
+    for counts in masks:
         if not isinstance(counts, Mapping):
             return 0
         total.update(counts)
@@ -387,7 +387,7 @@ def find_smeared_white(found: Sequence[Collection[int]]) -> int:
     middle = max((n for value, n in total.items() if 0.15 * top < value < 0.85 * top), default=0)
     if not (_comes_near(total, top) or _are_steps_of(total, top)):
         return 0  # ids, and white for what is not labelled
-    white = [counts for counts in found if max(counts, default=0) >= 0.85 * top]
+    white = [counts for counts in masks if max(counts, default=0) >= 0.85 * top]
     blended = 2 * sum(len(counts) >= _FEWEST_BLENDS for counts in white) > len(white)  # not a few 255 among ids
     return top if blended and min(low, high) > 0 and low + high > 0.9 * pixels and middle < 0.02 * pixels else 0
 
@@ -404,11 +404,11 @@ def _are_steps_of(values: Collection[int], top: int) -> bool:
 
 def _say_numbered(masks: Sequence[set[int]]) -> str:
     """Return what to do if masks number objects, where most hold 0, 1, ... up to a number of their own; else ""."""
-    own = [values == set(range(len(values))) for values in masks]
+    consecutive = [values == set(range(len(values))) for values in masks]
     counts = {len(values) for values in masks}
-    if sum(own) < _OWN_SHARE * len(own) or len(counts) < _FEWEST_COUNTS or max(counts) < _FEWEST_BLENDS:
+    if sum(consecutive) < _OWN_SHARE * len(consecutive) or len(counts) < _FEWEST_COUNTS or max(counts) < _FEWEST_BLENDS:
         return ""
-    which = "each mask holds" if all(own) else "most masks hold"
+    which = "each mask holds" if all(consecutive) else "most masks hold"
     return f"{which} 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
 
 

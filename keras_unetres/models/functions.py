@@ -81,10 +81,10 @@ def _number(value: Any, tensor: Any) -> np.ndarray | None:
     """Return a constant () or (C,) that goes with the channels of a tensor, or None of anything else."""
     if not isinstance(value, (int, float, np.generic, np.ndarray)):
         return None
-    found = np.asarray(value, np.float64)
-    if found.size == 1 and found.ndim <= len(tensor.shape):
-        return found.reshape(())
-    return found.ravel() if found.shape[-1:] == (found.size,) == (tensor.shape[-1],) else None
+    constant = np.asarray(value, np.float64)
+    if constant.size == 1 and constant.ndim <= len(tensor.shape):
+        return constant.reshape(())
+    return constant.ravel() if constant.shape[-1:] == (constant.size,) == (tensor.shape[-1],) else None
 
 
 def _divide(operation: Any, args: tuple[Any, ...]) -> tuple[Any, Any] | None:

@@ -305,8 +305,8 @@ def _is_idle(operation: Any) -> bool:
     sides, random = [each or _SIDE for each in shape[1:]], np.random.default_rng(0)
     try:
         for low, high in _PROBES:
-            given = random.uniform(low, high, (1, *sides)).astype(np.float32)
-            if not np.array_equal(np.asarray(operation(given, training=False), np.float32), given):
+            image = random.uniform(low, high, (1, *sides)).astype(np.float32)
+            if not np.array_equal(np.asarray(operation(image, training=False), np.float32), image):
                 return False
     except Exception:  # of the user's own code
         return False
@@ -358,8 +358,8 @@ class _Rebuilding:
             return self._copies[id(operation)]
         copy = operation
         if isinstance(operation, layers.Layer):
-            own = scope_name(operation.name)
-            name = own if own not in self._names else f"{prefix}{own}"
+            usual = scope_name(operation.name)
+            name = usual if usual not in self._names else f"{prefix}{usual}"
             name = next(each for each in chain([name], (f"{name}_{n}" for n in count(1))) if each not in self._names)
             self._names.add(name)
             try:

@@ -80,32 +80,32 @@ def export_project(project: Project, form: object) -> dict[str, Any]:
 
 
 def _export(project: Project, form: str) -> dict[str, Any]:
-    place = make_folder(project.folder / "exports")
-    made, old, final = (place / f".{form}.new", place / f".{form}.old", place / form)
+    parent = make_folder(project.folder / "exports")
+    new, old, final = (parent / f".{form}.new", parent / f".{form}.old", parent / form)
     if old.is_dir() and not final.exists():  # of a server that was killed between the two
         os.replace(old, final)
-    for left in (made, old):
+    for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     if final.exists() and not (final / _MARK).is_file():
         fix = "move it away"
         raise FileSystemError("something else is in the place of the export", file=final, fix=fix)
-    make_folder(made)
-    write_bytes(made / _MARK, b"")
+    make_folder(new)
+    write_bytes(new / _MARK, b"")
     count = unknown = 0
-    writer = _WRITERS[form](project, made)
+    writer = _WRITERS[form](project, new)
     for image in _images(project):
-        _copy(image, made / "images" if form not in ("labelme", "geojson", "rois") else made)
+        _copy(image, new / "images" if form not in ("labelme", "geojson", "rois") else new)
         writer.add(image)
         count += 1
         unknown += bool((image.classes == IGNORE).any())
     if not count:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         raise DataError("nothing is painted yet", file=project.folder, fix="paint an image")
     writer.end()
     try:
         if final.exists():
             os.replace(final, old)
-        os.replace(made, final)
+        os.replace(new, final)
     except OSError as error:
         raise FileSystemError(f"cannot write: {error.strerror or error}", file=final) from error
     shutil.rmtree(old, ignore_errors=True)

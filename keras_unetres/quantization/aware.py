@@ -140,9 +140,9 @@ def _compare(
     compared = LabelComparison(forms[0].activation)
     for image in images:
         before, after = (np.asarray(form.model(image[None], training=False), np.float32)[0] for form in forms)
-        own = reference is model
-        asked = before.argmax(-1) if own else labels_of(ask(reference, image[None]), before.shape[:-1])[0]
-        compared.add(asked, before, after.argmax(-1), after)
+        is_same = reference is model
+        labels = before.argmax(-1) if is_same else labels_of(ask(reference, image[None]), before.shape[:-1])[0]
+        compared.add(labels, before, after.argmax(-1), after)
     return compared.agreement()
 
 

@@ -138,8 +138,8 @@ def check_agreement(agreement: Agreement, *, allowed: bool, fix: str, form: str 
             found=str(agreement),
             fix=fix,
         )
-    told = f"agreement: of {form}, {agreement}"
+    sentence = f"agreement: of {form}, {agreement}"
     if agreement.share < WARNED or far or agreement.clear < WARNED and not agreement.few:
-        warnings.warn(told, stacklevel=_CALLER)
+        warnings.warn(sentence, stacklevel=_CALLER)
     elif agreement.classes < 2:
-        warnings.warn(f"{told}, which tells little: it gives one class everywhere", stacklevel=_CALLER)
+        warnings.warn(f"{sentence}, which tells little: it gives one class everywhere", stacklevel=_CALLER)

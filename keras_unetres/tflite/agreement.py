@@ -69,9 +69,9 @@ def label_agreement(
             scores = np.asarray(model.predict_on_batch(seen), np.float32)[0]
             values = engine.run(tile)
             labels, given = (values, None) if card.head == "argmax" else (values.argmax(-1), values)
-            own = reference is model
-            asked = scores.argmax(-1) if own else labels_of(ask(reference, seen), labels.shape)[0]
-            compared.add(asked, scores, labels, given)
+            is_same = reference is model
+            wanted = scores.argmax(-1) if is_same else labels_of(ask(reference, seen), labels.shape)[0]
+            compared.add(wanted, scores, labels, given)
     except UnetresError as error:
         raise ConversionError(f"the converted file does not run: {error.message}") from error
     return compared.agreement()

@@ -251,9 +251,9 @@ def _compared(done: Exported, origin: Loaded, calibration: Any, allowed: bool) -
 
     pre, model = origin.card.preprocessing, origin.model
     images = collect_calibration(calibration, pre)
-    found = label_agreement(model, model, read_bytes(done.path), done.card, pre, images)
-    check_labels(found, allowed=allowed)
-    return replace(done, agreement=found.share)
+    agreement = label_agreement(model, model, read_bytes(done.path), done.card, pre, images)
+    check_labels(agreement, allowed=allowed)
+    return replace(done, agreement=agreement.share)
 
 
 @contextlib.contextmanager

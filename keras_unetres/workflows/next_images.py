@@ -228,17 +228,19 @@ def _write(
 
 def _free_stems(names: Sequence[str]) -> list[str]:
     """Return names of which no two are one file on any system: those that are taken get a number that is free."""
-    own = Counter(name_key(name, "win32") for name in names)
+    counts = Counter(name_key(name, "win32") for name in names)
     taken: set[str] = set()
-    made = []
+    stems = []
     for name in names:
         tries = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
         free = next(
-            each for each in tries if (key := name_key(each, "win32")) not in taken and (each == name or not own[key])
+            each
+            for each in tries
+            if (key := name_key(each, "win32")) not in taken and (each == name or not counts[key])
         )
         taken.add(name_key(free, "win32"))
-        made.append(free)
-    return made
+        stems.append(free)
+    return stems
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -62,28 +62,28 @@ def read(declared: Declaration) -> Layout:
     if "train" not in places:
         places = {UNPARTED: base}
     layout = Layout()
-    piles = {part: _told_by_names(place, declared, layout) for part, place in places.items()}
+    piles = {part: _told_by_names(folder, declared, layout) for part, folder in places.items()}
     masks = [mask for _, masks_of in piles.values() for files in masks_of.values() for mask in files]
     if not masks:
         raise DataError("no image has a mask beside it", file=base, expected="a.png and a_mask.png")
     several = any(len(files) > 1 for _, masks_of in piles.values() for files in masks_of.values())
     _take_classes(layout, declared, list(places.values()), masks, several)
-    for part, place in places.items():
+    for part, folder in places.items():
         pictures, masks_of = piles[part]
         empty = set(pictures) - set(masks_of) if declared.has_empty_masks else set[str]()
         if empty:
             layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
         _tell_apart(layout, base, {key: file for key, file in pictures.items() if key not in empty}, masks_of)
         layout.samples[part] = [
-            _sample(pictures[key], place, masks_of.get(key, ()), layout.by_color, several)
+            _sample(pictures[key], folder, masks_of.get(key, ()), layout.by_color, several)
             for key in sorted(
-                set(pictures) & {*masks_of, *empty}, key=lambda key: pictures[key].relative_to(place).as_posix()
+                set(pictures) & {*masks_of, *empty}, key=lambda key: pictures[key].relative_to(folder).as_posix()
             )
         ]
     if masks and all(is_of_cellpose(file.stem) for file in masks):
         layout.masks_are = "instances"
         layout.notes.append("masks number objects, as Cellpose's (_cp_masks) do")
-    if any(is_second_rater(file.stem) for place in places.values() for file in list_images(place)):
+    if any(is_second_rater(file.stem) for folder in places.values() for file in list_images(folder)):
         layout.notes.append("masks are those of the first of two people (_1stHO, _manual1)")
     folders = {Path(sample.name).parent.as_posix() for samples in layout.samples.values() for sample in samples}
     group_by_folder(layout, folders)
@@ -104,12 +104,12 @@ def _told_by_names(folder: Path, declared: Declaration, layout: Layout) -> Pile:
     pile = _pile(folder, declared)
     if _are_pairs(pile):
         return pile
-    found = find_endings([f for f in list_images(folder) if not declared.excludes(f.relative_to(folder))])
-    if found is None:
+    endings = find_endings([f for f in list_images(folder) if not declared.excludes(f.relative_to(folder))])
+    if endings is None:
         return pile
-    picture, mask = choose_endings(found, folder, declared)
+    picture, mask = choose_endings(endings, folder, declared)
     layout.notes.append(f"of the files of one name, *{picture} are images and *{mask} masks, by their pixels")
-    return found.with_ending(picture), {key: [file] for key, file in found.with_ending(mask).items()}
+    return endings.with_ending(picture), {key: [file] for key, file in endings.with_ending(mask).items()}
 
 
 def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
@@ -132,9 +132,9 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
     by_folder: dict[Path, list[str]] = defaultdict(list)
     for key, file in pictures.items():
         by_folder[file.parent].append(key)
-    for place, files in alone.items():  # of a folder with one picture
-        keys = by_folder.get(place, [])
-        masks[keys[0] if len(keys) == 1 else f"{place}/"] += files
+    for parent, files in alone.items():  # of a folder with one picture
+        keys = by_folder.get(parent, [])
+        masks[keys[0] if len(keys) == 1 else f"{parent}/"] += files
     shorter = {f"{file.parent}/{picture_of(file.stem)}": key for key, file in pictures.items()}
     return pictures, {key if key in pictures else shorter.get(key, key): files for key, files in masks.items()}
 

@@ -57,9 +57,9 @@ def read(declared: Declaration) -> Layout:
     if not lists and not rows:
         raise DataError("no lists of images and masks", file=base, expected="train.txt with lines IMAGE MASK")
     layout = Layout()
-    told = {part: _pairs(file, base, layout) for part, file in lists.items()}
-    told |= {part: _pairs(file, base, layout, of_part) for part, (file, of_part) in rows.items()}
-    pairs = _by_column(told.get(UNPARTED, ())) or {part: [pair[:2] for pair in of] for part, of in told.items()}
+    named = {part: _pairs(file, base, layout) for part, file in lists.items()}
+    named |= {part: _pairs(file, base, layout, of_part) for part, (file, of_part) in rows.items()}
+    pairs = _by_column(named.get(UNPARTED, ())) or {part: [pair[:2] for pair in of] for part, of in named.items()}
     table = find_table(base)
     masks = [[mask for _, mask in part] for part in pairs.values()]
     colored = declared.by_color or (not declared.by_number and any(have_colors(files, table) for files in masks))
@@ -117,8 +117,8 @@ def _find_data_list(base: Path) -> dict[str, tuple[Path, list[str]]]:
             said = parse_json(file.read_bytes()) if file.stat().st_size < _MOST_LIST else None
         except (OSError, RecursionError, ValueError):
             continue
-        found = {PARTS[name]: rows for name, rows in said.items() if name in PARTS} if isinstance(said, dict) else {}
-        lines = {part: [json.dumps(row) for row in rows] for part, rows in found.items() if isinstance(rows, list)}
+        of_parts = {PARTS[name]: rows for name, rows in said.items() if name in PARTS} if isinstance(said, dict) else {}
+        lines = {part: [json.dumps(row) for row in rows] for part, rows in of_parts.items() if isinstance(rows, list)}
         lines = {part: of_part for part, of_part in lines.items() if of_part and all(map(_names, of_part))}
         if "train" in lines:
             return {part: (file, of_part) for part, of_part in lines.items()}

@@ -81,12 +81,12 @@ def read(declared: Declaration) -> Layout:
             "no masks of single classes", file=declared.base, expected="images/ with masks/CLASS/ or masks/a_CLASS.png"
         )
     every = (name for place in places for of_picture in place.marks.values() for name in of_picture)
-    found = sorted({name for name in every if not is_background(name)})
-    _refuse_people(declared, places[0].masks, found)
-    given = declared.classes()[0]
-    refuse_other_background(given, declared.file)
-    names = given or ("background", *found)
-    strange = [name for name in found if name not in names[1:]]
+    classes = sorted({name for name in every if not is_background(name)})
+    _refuse_people(declared, places[0].masks, classes)
+    declared_names = declared.classes()[0]
+    refuse_other_background(declared_names, declared.file)
+    names = declared_names or ("background", *classes)
+    strange = [name for name in classes if name not in names[1:]]
     if strange:
         raise DataError(
             "masks of a class that is not declared",
@@ -96,7 +96,7 @@ def read(declared: Declaration) -> Layout:
         )
     layout = Layout(names=tuple(names))
     layout.notes.append(
-        f"a mask for every class: {', '.join(found[:8])}{', ...' * (len(found) > 8)}; where two overlap, "
+        f"a mask for every class: {', '.join(classes[:8])}{', ...' * (len(classes) > 8)}; where two overlap, "
         "the one of fewer pixels is on top"
     )
     for place in places:
@@ -192,15 +192,15 @@ def _are_classes(marks: Mapping[str, Mapping[str, Path]]) -> bool:
 
 def _places(declared: Declaration) -> list[Place]:
     """Return where images and masks of single classes lie: in the folder, in its parts, or where their names are."""
-    base, given = declared.base, declared.given
+    base, values = declared.base, declared.given
     whole = _place(base, declared)
     if whole is not None:
         return [whole]
     parts = declared.splits() or find_parts(base, lambda folder: _place(folder, declared) is not None)
-    found = [place for part, folder in parts.items() if (place := _place(folder, declared, part)) is not None]
-    if any(place.part == "train" for place in found):
-        return found
-    deeper = named_below(base, declared.images, declared.masks) if {"images", "masks"} <= set(given) else None
+    candidates = [place for part, folder in parts.items() if (place := _place(folder, declared, part)) is not None]
+    if any(place.part == "train" for place in candidates):
+        return candidates
+    deeper = named_below(base, declared.images, declared.masks) if {"images", "masks"} <= set(values) else None
     by_part = parts_of(deeper, base) if deeper is not None else {}
     every = [
         Place(part, f"{above}/" if above else "", images, masks, marks)
@@ -218,7 +218,7 @@ def _place(folder: Path, declared: Declaration, part: str = UNPARTED) -> Place |
     there = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     usual = [next((there[name] for name in names if name in there), None) for names in (_IMAGES, _MASKS)]
     named = [folder / str(declared.given[key]) if key in declared.given else None for key in ("images", "masks")]
-    images, masks = (given or found for given, found in zip(named, usual, strict=True))
+    images, masks = (by_declaration or by_name for by_declaration, by_name in zip(named, usual, strict=True))
     if images is None or masks is None or not images.is_dir() or not masks.is_dir():
         return None
     marks = find_marks(images, masks)

@@ -44,21 +44,21 @@ def read(declared: Declaration) -> Layout:
         subset = (image.get("subset") or "").casefold()
         part = next((part for part, words in PART_NAMES.items() if subset in words), UNPARTED)
         places = [base / "images" / subset, base / "images", base, file.parent, base / "images" / "default"]
-        found = find_file(name, places, [base])
-        if found is None:
+        path = find_file(name, places, [base])
+        if path is None:
             missing_image(layout, file, name, base)
             continue
         size = _whole(image.get("height")), _whole(image.get("width"))
         shapes = tuple(shape for row in image if (shape := _shape(layout, row, name)) is not None)
         labels += sorted({shape.label for shape in shapes if shape.label is not None} - set(labels))
-        made = Picture(name.replace("\\", "/"), found, file, size if min(size) > 0 else None, shapes)
-        pictures.setdefault(part, []).append(made)
+        entry = Picture(name.replace("\\", "/"), path, file, size if min(size) > 0 else None, shapes)
+        pictures.setdefault(part, []).append(entry)
     if not pictures and not layout.faults:
         is_video = tree.find("track") is not None
         fix = "it is CVAT for video: export CVAT for images 1.1, or COCO" if is_video else None
         raise DataError("the file names no image", file=file, expected='<image name="..."> rows', fix=fix)
     if UNPARTED in pictures and len(pictures) > 1:
-        pictures = {UNPARTED: [picture for found in pictures.values() for picture in found]}
+        pictures = {UNPARTED: [picture for of_part in pictures.values() for picture in of_part]}
     return take_pictures(layout, declared, pictures, labels)
 
 

@@ -126,9 +126,9 @@ def take_pictures(
         DataError: labels that the declared classes do not name, or a background that is not the first.
     """
     known = list(dict.fromkeys(labels))
-    own = declared.classes()[0]
-    refuse_other_background(own, declared.file)
-    names = own or ("background", *(label for label in known if not is_background(label)))
+    declared_names = declared.classes()[0]
+    refuse_other_background(declared_names, declared.file)
+    names = declared_names or ("background", *(label for label in known if not is_background(label)))
     class_of = {label: 0 if is_background(label) else names.index(label) if label in names else -1 for label in known}
     strange = [label for label, class_id in class_of.items() if class_id < 0]
     if strange:
@@ -136,10 +136,10 @@ def take_pictures(
             "labels that are no class", file=declared.file, expected=", ".join(names), found=", ".join(strange)
         )
     layout.names, layout.ignore = names, IGNORE
-    if own is None:
+    if declared_names is None:
         layout.notes.append("classes are the labels: " + ", ".join(names[:8]) + ", ..." * (len(names) > 8))
-    for part, found in pictures.items():
-        fit = [picture for picture in sorted(found, key=lambda each: each.name) if _can_be_drawn(layout, picture)]
+    for part, of_part in pictures.items():
+        fit = [picture for picture in sorted(of_part, key=lambda each: each.name) if _can_be_drawn(layout, picture)]
         layout.samples[part] = [_sample(picture, class_of) for picture in fit]
     return layout
 

@@ -48,32 +48,32 @@ class Endings:
 
 def find_endings(files: Sequence[Path]) -> Endings | None:
     """Return the endings that most pictures have, or None where pixels do not tell pictures and masks among them."""
-    grouped = next((found for by in (_by_shortest, _by_last_word) if (found := _common(by(files)))), {})
+    grouped = next((group for by in (_by_shortest, _by_last_word) if (group := _common(by(files)))), {})
     by_ending: dict[str, list[Path]] = defaultdict(list)
     for of_picture in grouped.values():
         for ending, file in of_picture.items():
             by_ending[ending].append(file)
-    looks = {ending: look_like_masks(found) for ending, found in by_ending.items()}
+    looks = {ending: look_like_masks(of_ending) for ending, of_ending in by_ending.items()}
     pictures, masks = (
         tuple(sorted(e for e, is_mask in looks.items() if is_mask == wanted)) for wanted in (False, True)
     )
     return Endings(pictures, masks, grouped) if pictures and masks else None
 
 
-def choose_endings(found: Endings, folder: Path, declared: Declaration) -> tuple[str, str]:
+def choose_endings(endings: Endings, folder: Path, declared: Declaration) -> tuple[str, str]:
     """Return the ending of pictures and that of masks.
 
     Raises:
         DataError: there are several of one; which is meant is for a person to say.
     """
-    if len(found.pictures) == len(found.masks) == 1:
-        return found.pictures[0], found.masks[0]
+    if len(endings.pictures) == len(endings.masks) == 1:
+        return endings.pictures[0], endings.masks[0]
     raise DataError(
         "several files belong to each picture",
         file=folder,
         expected="one image and one mask",
-        found=f"images *{', *'.join(found.pictures)}; masks *{', *'.join(found.masks)}",
-        fix=_keep_one_of_each(found, declared),
+        found=f"images *{', *'.join(endings.pictures)}; masks *{', *'.join(endings.masks)}",
+        fix=_keep_one_of_each(endings, declared),
         kind="ambiguous-names",
     )
 
@@ -93,11 +93,11 @@ def shared_ending(left: Sequence[Path], paired: Iterable[Path]) -> str:
     return ending if says and not any(file.name.endswith(ending) for file in paired) else ""
 
 
-def _keep_one_of_each(found: Endings, declared: Declaration) -> Fix:
+def _keep_one_of_each(endings: Endings, declared: Declaration) -> Fix:
     """Return the lines of which each leaves one ending of pictures and one of masks."""
-    every = (*found.pictures, *found.masks)
+    every = (*endings.pictures, *endings.masks)
     lines = []
-    for kept in sorted(product(found.pictures, found.masks), key=lambda pair: _doubt(pair[1])):
+    for kept in sorted(product(endings.pictures, endings.masks), key=lambda pair: _doubt(pair[1])):
         others = [f"*{ending}" for ending in every if ending not in kept]
         if not any(fnmatch.fnmatchcase(f"a{ending}", other) for ending in kept for other in others):
             lines.append(declare({"exclude": others}).text)

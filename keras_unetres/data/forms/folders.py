@@ -154,11 +154,11 @@ def _take_parallel(parallel: Parallel, base: Path, layout: Layout) -> dict[str, 
 
 def _usual_places(declared: Declaration) -> dict[str, tuple[Path, Path]] | None:
     """Return part -> (folder of images, folder of masks) of the usual or the declared names, or None."""
-    base, given = declared.base, declared.given
+    base, values = declared.base, declared.given
     parts = {} if declared_lists(declared) else declared.splits()
-    named = {"images", "masks"} & set(given)
+    named = {"images", "masks"} & set(values)
     if not parts:
-        by_part = find_parts(base, lambda folder: _find(folder, _IMAGES, given.get("images")) is not None)
+        by_part = find_parts(base, lambda folder: _find(folder, _IMAGES, values.get("images")) is not None)
         if by_part and not ((base / declared.images).is_dir() and named):
             parts = by_part
         if parts and not named and not any(map(_both, parts.values())) and find_parallel(base):
@@ -295,13 +295,13 @@ def _joined(part: str, word: str) -> list[str]:
 
 def _find(folder: Path, names: tuple[str, ...], declared: object) -> Path | None:
     if declared is not None:
-        place = folder / str(declared)
-        return place if place.is_dir() else None
+        match = folder / str(declared)
+        return match if match.is_dir() else None
     if not folder.is_dir():
         return None
     there = {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     known = [there[name] for name in names if name in there]
-    return next((place for place in known if place.name in ("images", "masks") or list_images(place)), None)
+    return next((match for match in known if match.name in ("images", "masks") or list_images(match)), None)
 
 
 def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declaration, above: str = "") -> None:
@@ -341,7 +341,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
     rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
     rename = _name_folders(pictures, labels, declared) or _choose_kind(pictures, labels, declared) or rename
-    for kind, files, others, folder, own in (
+    for kind, files, others, folder, home in (
         ("missing-mask", pictures, labels, masks, images),
         ("missing-image", labels, pictures, images, masks),
     ):
@@ -350,7 +350,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         for key in alone:
             file = files[key]
             figures = {"stem": file.stem, "folder": relative(folder, base)}
-            name = file.name if file.parent == own else file.relative_to(own).as_posix()  # another may be called so
+            name = file.name if file.parent == home else file.relative_to(home).as_posix()  # another may be called so
             mend = leave_out_or_empty if kind == "missing-mask" and not ending else leave_out
             fix = mend(f"*{ending}" if ending else name) if set(pictures) & set(labels) else rename  # not all of them
             layout.faults.append(Finding(kind, Where(relative(file, base), name), figures, fix))
@@ -421,8 +421,8 @@ def _name_folders(images: Mapping[str, Path], masks: Mapping[str, Path], declare
     lines = []
     for image, mask in product(*of_one):
         places = [file.parent.relative_to(declared.base).parts for file in (image, mask)]
-        shared = os.path.commonprefix([place[::-1] for place in places])  # their parts, such as train/
-        above = ["/".join(place[: len(place) - len(shared)]) for place in places]
+        shared = os.path.commonprefix([parts[::-1] for parts in places])  # their parts, such as train/
+        above = ["/".join(parts[: len(parts) - len(shared)]) for parts in places]
         lines.append(declare({"images": above[0], "masks": above[1]}).text)
     lines = sorted(lines, key=lambda line: "rgb" not in line.casefold())
     return Fix(" or ".join(lines[:_MOST_SHOWN]), place=say_place({"masks": ""}, declared.file)) if lines else None

@@ -117,11 +117,11 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 def _find_image(address: str, base: Path, file: Path) -> Path | None:
     name = address.replace("\\", "/").rpartition("/")[2]
     places = [base / "images", base, file.parent]
-    found = find_file(name, places, [base]) or find_file(_UPLOADED.sub("", name, count=1), places, [base])
-    if found is not None:
-        return found
-    for place in places:
-        files = sorted(place.iterdir()) if place.is_dir() else []
+    path = find_file(name, places, [base]) or find_file(_UPLOADED.sub("", name, count=1), places, [base])
+    if path is not None:
+        return path
+    for parent in places:
+        files = sorted(parent.iterdir()) if parent.is_dir() else []
         kept = [each for each in files if is_image(each) and _UPLOADED.sub("", each.name, count=1) == name]
         if len(kept) == 1:
             return kept[0]

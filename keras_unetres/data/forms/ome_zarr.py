@@ -70,10 +70,10 @@ def _images_below(store: Store, folder: Path, depth: int) -> Iterator[str]:
             yield from _images_below(store, inside, depth - 1)
 
 
-def _planes(store: Store, place: str, declared: Declaration, numbers: Iterator[int]) -> Iterator[Sample]:
+def _planes(store: Store, path: str, declared: Declaration, numbers: Iterator[int]) -> Iterator[Sample]:
     """Yield a sample for each time and depth of an image."""
-    image, axes, shape, width = _full_size(store, place)
-    label = _join(place, "labels", _choose_label(store, place, declared))
+    image, axes, shape, width = _full_size(store, path)
+    label = _join(path, "labels", _choose_label(store, path, declared))
     mask, mask_axes, mask_shape, mask_width = _full_size(store, label)
     sizes, mask_sizes = dict(zip(axes, shape, strict=True)), dict(zip(mask_axes, mask_shape, strict=True))
     differing = {axis for axis in _AXES - {"c"} if sizes.get(axis, 1) != mask_sizes.get(axis, 1)}
@@ -93,8 +93,8 @@ def _planes(store: Store, place: str, declared: Declaration, numbers: Iterator[i
         }
         group = PlaneGroup(store, planes, next(numbers), nbytes)
         moments = [f"{axis}{at[axis]:04d}" for axis in "tz" if sizes.get(axis, 1) > 1]
-        name = "/".join([place or store.base.name, *moments])
-        file = store.path(place) / "/".join(moments) if moments else store.path(place)
+        name = "/".join([path or store.base.name, *moments])
+        file = store.path(path) / "/".join(moments) if moments else store.path(path)
         yield Sample(name, Cell(file, group, "image", 0, "image"), Cell(file, group, "mask", 0, "mask"))
 
 
@@ -120,18 +120,18 @@ def _choose_label(store: Store, path: str, declared: Declaration) -> str:
     )
 
 
-def _full_size(store: Store, place: str) -> tuple[str, str, tuple[int, ...], int]:
+def _full_size(store: Store, home: str) -> tuple[str, str, tuple[int, ...], int]:
     """Return (place of the largest array, its axes such as "czyx", its shape, bytes of a value).
 
     Raises:
         DataError: the metadata does not say it.
     """
-    file = store.path(place)
-    said = _listed(read_attributes(store, place).get("multiscales"))
+    file = store.path(home)
+    said = _listed(read_attributes(store, home).get("multiscales"))
     first = said[0] if said and isinstance(said[0], dict) else {}
     levels = _listed(first.get("datasets"))
     path = levels[0].get("path") if levels and isinstance(levels[0], dict) else None
-    array = _join(place, refuse_outside(path, file))
+    array = _join(home, refuse_outside(path, file))
     shape, width = read_shape(store, array)
     names = [str(axis.get("name") if isinstance(axis, dict) else axis) for axis in _listed(first.get("axes"))]
     axes = "".join(name for name in names if len(name) == 1)

@@ -74,25 +74,25 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
     groups: dict[tuple[int, tuple[str, ...], tuple[str, ...]], list[Path]] = defaultdict(list)
     for folder in leaves:
         parts = folder.relative_to(base).parts
-        for place in range(len(parts)):
-            groups[place, parts[:place], parts[place + 1 :]].append(folder)
-    found: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
+        for level in range(len(parts)):
+            groups[level, parts[:level], parts[level + 1 :]].append(folder)
+    pairs_of: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
     single: dict[tuple[str, str], list[tuple[Path, Path, str]]] = defaultdict(list)
-    for (place, _, _), folders in groups.items():
-        for images, masks in _candidates(folders, base, place, called):
-            names = images.relative_to(base).parts[place], masks.relative_to(base).parts[place]
-            pair = images, masks, _above(images.relative_to(base).parts, place)
+    for (level, _, _), folders in groups.items():
+        for images, masks in _candidates(folders, base, level, called):
+            names = images.relative_to(base).parts[level], masks.relative_to(base).parts[level]
+            pair = images, masks, _above(images.relative_to(base).parts, level)
             if _belong(leaves[images], leaves[masks], few=len(folders) <= _MOST_SIDE_BY_SIDE):
-                found[names].append(pair)
+                pairs_of[names].append(pair)
             elif not set(leaves[images]).isdisjoint(leaves[masks]):
                 single[names].append(pair)  # of one image, which says nothing alone
-    for names, pairs in found.items():
+    for names, pairs in pairs_of.items():
         pairs += single[names]
-    for images, masks, place in _deeper(leaves, base) if called else ():
+    for images, masks, level in _deeper(leaves, base) if called else ():
         if _belong(leaves[images], leaves[masks]):
             of_images, of_masks = (folder.relative_to(base).parts for folder in (images, masks))
-            names = "/".join(of_images[place:]), "/".join(of_masks[place:])
-            found[names].append((images, masks, _above(of_images[: place + 1], place)))
+            names = "/".join(of_images[level:]), "/".join(of_masks[level:])
+            pairs_of[names].append((images, masks, _above(of_images[: level + 1], level)))
     for masks in leaves:
         images = masks.parent
         in_images = images in leaves or images == base
@@ -100,22 +100,24 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
             pictures = [key_of(path.stem) for path in _files(images)]
             if _belong(pictures, leaves[masks]):
                 path = images.relative_to(base)
-                found[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append((images, masks, ""))
-    made = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in found.items())
-    return [each for each in made if all(_look(each, leaves, called))]
+                pairs_of[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append(
+                    (images, masks, "")
+                )
+    candidates = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in pairs_of.items())
+    return [each for each in candidates if all(_look(each, leaves, called))]
 
 
 def _deeper(leaves: Mapping[Path, Sequence[str]], base: Path) -> Iterator[tuple[Path, Path, int]]:
-    """Yield (images, masks, place) of folders whose paths differ by one name that says masks, and is not the last.
+    """Yield (images, masks, level) of folders whose paths differ by one name that says masks, and is not the last.
 
-    As `train/images` and `train/Semantic_masks/images`, whose place is 1.
+    As `train/images` and `train/Semantic_masks/images`, whose level is 1.
     """
     for masks in leaves:
         parts = masks.relative_to(base).parts
-        for place, name in enumerate(parts[:-1]):
-            images = base.joinpath(*parts[:place], *parts[place + 1 :])
-            if images in leaves and is_called_masks(name) and not any(map(is_called_masks, parts[place + 1 :])):
-                yield images, masks, place
+        for level, name in enumerate(parts[:-1]):
+            images = base.joinpath(*parts[:level], *parts[level + 1 :])
+            if images in leaves and is_called_masks(name) and not any(map(is_called_masks, parts[level + 1 :])):
+                yield images, masks, level
 
 
 def choose_parallel(base: Path) -> Parallel | None:
@@ -124,25 +126,29 @@ def choose_parallel(base: Path) -> Parallel | None:
     Raises:
         DataError: several that no name decides between, or folders that may be data sets of their own.
     """
-    found = find_parallel(base)
-    found = [each for each in found if not _NO_PICTURES.search(each.images)] or found
-    pictures = {each.images for each in found}
+    candidates = find_parallel(base)
+    candidates = [each for each in candidates if not _NO_PICTURES.search(each.images)] or candidates
+    pictures = {each.images for each in candidates}
     if len(pictures) > 1:
-        found = [each for each in found if _PICTURES.search(each.images)] or found
-    truths = [each for each in found if each.masks.casefold() in ("masks", *TRUTHS)]
-    found = truths if len(truths) == 1 else [e for e in found if not _OTHER_USES.search(e.masks)] or found
-    if not found:
+        candidates = [each for each in candidates if _PICTURES.search(each.images)] or candidates
+    truths = [each for each in candidates if each.masks.casefold() in ("masks", *TRUTHS)]
+    candidates = (
+        truths if len(truths) == 1 else [e for e in candidates if not _OTHER_USES.search(e.masks)] or candidates
+    )
+    if not candidates:
         return None
-    found = _join_parts(found) or _join_numbered(found) or found
-    if len(found) > 1:
+    candidates = _join_parts(candidates) or _join_numbered(candidates) or candidates
+    if len(candidates) > 1:
         raise DataError(
-            "several folders may hold the masks" if len({e.images for e in found}) == 1 else "it is not known which",
+            "several folders may hold the masks"
+            if len({e.images for e in candidates}) == 1
+            else "it is not known which",
             file=base,
             expected="one folder of images and one of masks, named in a dataset.yaml",
-            found=", ".join(sorted({f"{each.images}/ with {each.masks}/" for each in found})),
-            fix=" or ".join(each.fix.text for each in found),
+            found=", ".join(sorted({f"{each.images}/ with {each.masks}/" for each in candidates})),
+            fix=" or ".join(each.fix.text for each in candidates),
         )
-    chosen = found[0]
+    chosen = candidates[0]
     if not _is_one_set(chosen, base):
         above = [pair[2] for pair in chosen.pairs]
         one = Fix(f"name one, such as {(base / above[0]).as_posix()}")
@@ -169,11 +175,11 @@ def _are_twins(parallel: Parallel) -> bool:
         return False
 
 
-def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
+def _join_parts(candidates: Sequence[Parallel]) -> list[Parallel]:
     """Return the one pair that those are whose names differ by that of a part alone; empty where they do not."""
     by_part: dict[str, Parallel] = {}
     kinds = set()
-    for each in found:
+    for each in candidates:
         (part, images), (other, masks) = map(split_name, (each.images, each.masks))
         if part == other != "":
             by_part[part] = each
@@ -185,15 +191,15 @@ def _join_parts(found: Sequence[Parallel]) -> list[Parallel]:
     return [Parallel(images, masks, tuple(pair for each in joined for pair in each.pairs), parted=True)]
 
 
-def _join_numbered(found: Sequence[Parallel]) -> list[Parallel]:
+def _join_numbered(candidates: Sequence[Parallel]) -> list[Parallel]:
     """Return the one pair that those of one number are, as `Slide_01` and `GT_01`; empty where names differ more."""
-    numbers = [(each, _NUMBER.findall(each.images), _NUMBER.findall(each.masks)) for each in found]
+    numbers = [(each, _NUMBER.findall(each.images), _NUMBER.findall(each.masks)) for each in candidates]
     same = [each for each, of_images, of_masks in numbers if of_images == of_masks != []]
     kinds = {(_NUMBER.sub("*", each.images), _NUMBER.sub("*", each.masks)) for each in same}
     images = [each.images for each in same]
     if len(kinds) != 1 or len(same) < 2 or len(set(images)) < len(images):
         return []
-    if {name for each in found for name in (each.images, each.masks)} != {*images, *(each.masks for each in same)}:
+    if {name for each in candidates for name in (each.images, each.masks)} != {*images, *(each.masks for each in same)}:
         return []
     pairs = [(pair[0], pair[1], f"{pair[2]}/{each.images}".strip("/")) for each in same for pair in each.pairs]
     return [Parallel(*next(iter(kinds)), tuple(sorted(pairs)))]
@@ -222,18 +228,18 @@ def named_below(base: Path, images: str, masks: str) -> Parallel | None:
     return Parallel(images, masks, tuple(pairs)) if pairs else None
 
 
-def parts_of(found: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, str]]]:
+def parts_of(parallel: Parallel, base: Path) -> dict[str, list[tuple[Path, Path, str]]]:
     """Return part -> pairs of folders, by the names above them."""
     by_part: dict[str, list[tuple[Path, Path, str]]] = defaultdict(list)
-    for pair in found.pairs:
+    for pair in parallel.pairs:
         names = pair[0].relative_to(base).parts
         lower = {name.casefold() for name in names}
         part = next((part for part, known in PART_NAMES.items() if not lower.isdisjoint(known)), UNPARTED)
         part = part or next((said for name in names[:-1] if (said := split_name(name)[0])), UNPARTED)
-        part = split_name(pair[0].name)[0] if found.parted else part
+        part = split_name(pair[0].name)[0] if parallel.parted else part
         by_part[part].append(pair)
     if len(by_part) == 1 or "train" not in by_part or UNPARTED in by_part:
-        return {UNPARTED: list(found.pairs)}
+        return {UNPARTED: list(parallel.pairs)}
     return {part: by_part[part] for part in PART_NAMES if part in by_part}
 
 
@@ -272,9 +278,9 @@ def is_called_masks(name: str) -> bool:
     return name.casefold() in MASK_FOLDERS or bool(_CALLED.search(name) or words & _CALLED_WORDS)
 
 
-def _candidates(folders: Sequence[Path], base: Path, place: int, called: bool) -> Iterator[tuple[Path, Path]]:
+def _candidates(folders: Sequence[Path], base: Path, level: int, called: bool) -> Iterator[tuple[Path, Path]]:
     """Yield (images, masks) of folders that differ in one name, those whose names do not speak against it."""
-    names = {folder: folder.relative_to(base).parts[place] for folder in folders}
+    names = {folder: folder.relative_to(base).parts[level] for folder in folders}
     masks = [folder for folder in folders if is_called_masks(names[folder]) == called]
     if not called and len(folders) > _MOST_UNNAMED:
         return
@@ -307,11 +313,11 @@ def _ends(stem: str) -> list[int]:
     return [index for index, sign in enumerate(stem) if index and sign in "_-. "]
 
 
-def _look(found: Parallel, leaves: Mapping[Path, Sequence[str]], called: bool) -> Iterator[bool]:
+def _look(parallel: Parallel, leaves: Mapping[Path, Sequence[str]], called: bool) -> Iterator[bool]:
     """Yield whether the folders of masks look like it; and lie on the images where no name says which is which."""
-    for images, masks, _ in (found.pairs[0], found.pairs[-1]):
+    for images, masks, _ in (parallel.pairs[0], parallel.pairs[-1]):
         yield look_like_masks(_files(masks)) and (called or _lie_on(_files(images), _files(masks)))
-        yield not is_called_masks(found.images) or not look_like_masks(_files(images))
+        yield not is_called_masks(parallel.images) or not look_like_masks(_files(images))
 
 
 def _lie_on(images: Sequence[Path], masks: Sequence[Path]) -> bool:
@@ -332,9 +338,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
 
 
-def _above(parts: Sequence[str], place: int) -> str:
+def _above(parts: Sequence[str], level: int) -> str:
     """Return a path without the name that differs, and without what says a part."""
-    kept = [split_name(name)[1].strip("_-. ") for at, name in enumerate(parts) if at != place]
+    kept = [split_name(name)[1].strip("_-. ") for at, name in enumerate(parts) if at != level]
     return "/".join(filter(None, kept))
 
 
