@@ -220,7 +220,7 @@ def test_photographs_start_from_imagenet() -> None:
     assert "filters" not in found
     settings = made_for(STREET, PRETRAINED).apply(TrainSettings())
     assert settings.network.model(3, 11)[1]["encoder"] == "efficientnet_lite0"
-    assert settings.network.starts_installed, "so that a run stopped before its first checkpoint is gone on with"
+    assert not settings.network.starts_elsewhere, "so that a run stopped before its first checkpoint is gone on with"
     assert values(STREET).get("encoder") is None, "no weights are at hand"
     aerial = values(replace(STREET, upright=False), PRETRAINED)
     assert (aerial["encoder"], aerial["augment"]) == ("efficientnet_lite0", "microscopy")
@@ -230,7 +230,7 @@ def test_photographs_start_from_imagenet() -> None:
 def test_what_is_no_photograph_has_a_network_of_its_own(fingerprint: Fingerprint) -> None:
     found = values(fingerprint, PRETRAINED)
     assert found["encoder"] == "none"
-    assert "weights" not in found and found["filters"] == 16
+    assert (found["weights"], found["filters"]) == ("none", 16)
     made = made_for(fingerprint, PRETRAINED).apply(TrainSettings())
     assert "encoder" not in made.network.model(1, 2)[1]
 
@@ -282,7 +282,7 @@ def test_a_plan_leaves_nothing_open_and_is_its_own_plan() -> None:
 
 def test_every_line_has_a_reason_and_an_option() -> None:
     made = made_for(NUCLEI)
-    assert len(made.lines()) == len(made.decisions) == 10
+    assert len(made.lines()) == len(made.decisions) == 11
     for line, decision in zip(made.lines(), made.decisions, strict=True):
         assert decision.reason and line.endswith(f"({decision.option})")
     assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--size"

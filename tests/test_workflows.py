@@ -308,7 +308,7 @@ def test_the_network_of_the_settings(settings: dict[str, Any], arguments: dict[s
         ({"size": 33}, "use 32 or 36"),
         ({"dropout": 1.0}, "dropout is wrong"),
         ({"encoder": "vgg16"}, "encoder is unknown"),
-        ({"weights": "imagenet"}, "--weights are those of an encoder"),
+        ({"weights": "imagenet"}, "--weights imagenet are those of an encoder"),
         ({"network": "fcn"}, "--filters is an option of U-Nets"),
         ({"network": "pspnet"}, "--network is unknown"),
         ({"encoder": "resnet18", "weights": "none.safetensors"}, "no such weights file"),

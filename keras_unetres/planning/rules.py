@@ -6,12 +6,13 @@ The same fingerprint, budget and settings give the same decisions. What a rule n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from unetres_edge.errors import UsageError
 
 from ..choices.networks import LITE, NO_ENCODER
+from ..choices.starts import NO_WEIGHTS, STARTS
 from ..data.levels import STRETCH
 from ..runs import TOO_FEW_STEPS, too_few_steps
 from ..settings import DEPTH, EPOCHS, SIZE, FileCost, LimitSettings, TrainSettings
@@ -145,9 +146,12 @@ def _encoder(asked: _Question) -> Decision | None:
 
 
 def _weights(asked: _Question) -> Decision | None:
-    if asked.settings.network.encoder != LITE or not asked.budget.pretrained:
+    if asked.settings.network.encoder == LITE and asked.budget.pretrained:
+        return Decision("weights", "imagenet", "a start that is not from nothing")
+    starts = fitting_starts(asked.settings)
+    if not starts:
         return None
-    return Decision("weights", "imagenet", "a start that is not from nothing")
+    return Decision("weights", NO_WEIGHTS, f"starts that come along are {' and '.join(starts)}, by name alone")
 
 
 def _size(asked: _Question) -> Decision:
@@ -240,7 +244,7 @@ def _batch(asked: _Question) -> Decision:
 
 
 def _filters(asked: _Question) -> Decision:
-    budget, sizes = asked.budget, list(ENOUGH)
+    budget, sizes = asked.budget, possible(asked.settings, ENOUGH)
     within = ""
     if budget.files:
         sizes = sizes_within(budget.files, asked.settings.limits)
@@ -261,6 +265,12 @@ def _filters(asked: _Question) -> Decision:
     if larger is not None:
         why += f"; {larger} would get {steps[larger]:,}, and need {ENOUGH[larger]:,}"
     return Decision("filters", chosen, why + within)
+
+
+def possible(settings: TrainSettings, sizes: Iterable[int]) -> list[int]:
+    """Return which of some filters a U-Net may have: of one that begins with a start, those that there are."""
+    start = settings.network.start
+    return [filters for filters in sizes if start is None or filters in start.depths]
 
 
 def sizes_within(files: Mapping[int, FileCost], limits: LimitSettings) -> list[int]:
@@ -294,8 +304,8 @@ def _epochs(asked: _Question) -> Decision:
 
 
 def _learning_rate(asked: _Question) -> Decision:
-    if asked.settings.network.weights is not None:
-        return Decision("learning_rate", _RATE_OF_PUBLISHED, "published weights are not to be lost")
+    if asked.settings.network.start_weights is not None:
+        return Decision("learning_rate", _RATE_OF_PUBLISHED, "what the weights know is not to be lost")
     return Decision("learning_rate", _RATE, "an average of the weights evens out large steps")
 
 
@@ -313,6 +323,19 @@ def _warnings(asked: _Question) -> tuple[str, ...]:
     minutes, steps = asked.budget.minutes, asked.steps
     warning = None if minutes is None or steps is None else too_few_steps(minutes, steps)
     return () if warning is None else (warning,)
+
+
+def fitting_starts(settings: TrainSettings) -> list[str]:
+    """Return the names of the starts that a U-Net of some settings may begin with."""
+    return [name for name in STARTS if _is_unet(settings) and _takes(settings, name)]
+
+
+def _takes(settings: TrainSettings, start: str) -> bool:
+    try:
+        settings.with_flat({"weights": start})
+    except UsageError:
+        return False
+    return True
 
 
 def _is_unet(settings: TrainSettings) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..choices.networks import LITE
 from ..data import Records
 from ..runs import Compilation, ModelInfo
 from ..settings import TrainSettings
@@ -13,7 +14,7 @@ from ..training.training_data import TrainingData
 from .decisions import TrainingPlan
 from .files import measure_files
 from .fingerprint import Fingerprint, describe
-from .rules import LIMIT_SHARE, LIMITED, Budget, decide, encoder_is_open, sizes_within
+from .rules import LIMIT_SHARE, LIMITED, Budget, decide, encoder_is_open, possible, sizes_within
 from .speed import MOST_SECONDS, SHARE, TRIED, derive_steps, measure_steps
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def plan_training(
     open_size = plan.decides("filters")
     usual = plan.apply(settings)
     data = data or prepare(usual)  # the same for networks of all filters
-    sizes = TRIED if open_size else (settings.network.filters or 0,)
+    sizes = possible(usual, TRIED) if open_size else [settings.network.filters or 0]
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
     measured, compilation = _measure(sizes, usual, data, devices, min(SHARE * 60 * minutes, MOST_SECONDS))
     seconds = derive_steps(measured, LIMITED) if open_size else measured
@@ -86,15 +87,16 @@ def _within_limits(
     plan = decide(fingerprint, budget, settings)
     usual = plan.apply(settings)
     data = prepare(usual)
-    files = measure_files(LIMITED if plan.decides("filters") else (0,), usual, data)
-    if plan.decides("weights") and settings.limits.exceeded_by(files[0], LIMIT_SHARE) is not None:
+    files = measure_files(possible(usual, LIMITED) if plan.decides("filters") else [0], usual, data)
+    is_lite = plan.decides("encoder") and usual.network.encoder == LITE
+    if is_lite and settings.limits.exceeded_by(files[0], LIMIT_SHARE) is not None:
         return _within_limits(replace(budget, pretrained=False), fingerprint, settings, prepare)
     sizes_within(files, settings.limits)
     return replace(budget, files=files), data
 
 
 def _measure(
-    sizes: tuple[int, ...],
+    sizes: Sequence[int],
     settings: TrainSettings,
     data: TrainingData,
     devices: Devices,
@@ -115,7 +117,7 @@ def _measure(
             return make_step(data, devices, way)
         network = replace(settings.network, filters=filters)
         model = ModelInfo(*network.model(shape["input_shape"][-1], shape["num_classes"]))
-        return make_step(replace(data, info=replace(data.info, model=model)), devices, way)
+        return make_step(replace(data, info=replace(data.info, model=model), initial={}), devices, way)
 
     ways = candidates(find_processor(several=not devices.xla), settings.fit)
     return measure_steps(sizes, ways, step_of, StepTimes(seconds))

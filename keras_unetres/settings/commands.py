@@ -31,7 +31,7 @@ MAX_DROP = 0.3  # points that a file may lose, unless the command says how many
 
 _DATA = "folder or shards of a data set, a dataset.yaml, a COCO annotation file, an address, hf:NAME or tfds:NAME"
 _STRETCHED = "percentiles of each image that are stretched to full scale"
-_MODEL = "run folder, .tflite or .keras file"
+_MODEL = "run folder, .tflite or .keras file, or nuclei, which comes with the package"
 _PARTS = (*SPLITS, "all")
 _TEST_PART = "test, or val where there is none"
 
@@ -425,7 +425,7 @@ class InspectSettings(Settings):
 class ModelsSettings(Settings):
     """`unetres models`."""
 
-    name: str | None = setting(None, "a network's name", positional=True, unset="all")
+    name: str | None = setting(None, "a network's name, or that of a start", positional=True, unset="all")
     size: tuple[int, int] | None = _tile_size("side, or height and width, of the input", unset="the published one")
     plot: str | None = setting(None, "draw the network to this .png, .svg or .pdf file", metavar="F")
     json: str | None = setting(None, "write the figures to this file, too", metavar="F")

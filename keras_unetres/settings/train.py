@@ -36,6 +36,7 @@ from ..choices.networks import (
     unpadded_input,
 )
 from ..choices.reading import MASK_KINDS, TARGETS
+from ..choices.starts import NO_WEIGHTS, STARTS, Start
 
 if TYPE_CHECKING:
     from unetres_edge.latency.profile import Profile
@@ -85,10 +86,11 @@ class NetworkSettings(Settings):
     )
     weights: str | None = setting(
         None,
-        "published weights of the encoder or the classifier: imagenet (downloads), a .safetensors, .pth, .whl or .h5 "
-        "file, or a preset; they also decide how images meet the network",
+        "what the network starts from: nuclei, shapes or a file of such a start for a U-Net without encoder; of the "
+        "encoder or the classifier published weights: imagenet (downloads), a .safetensors, .pth, .whl or .h5 file, or "
+        "a preset; none: random weights; they also decide how images meet the network",
         metavar="W",
-        unset="decided with the encoder; else random weights",
+        unset="decided from the data; without a plan random weights",
     )
     filters: int | None = setting(
         None,
@@ -168,9 +170,20 @@ class NetworkSettings(Settings):
         return None if self.encoder == NO_ENCODER else self.encoder
 
     @property
-    def starts_installed(self) -> bool:
-        """Whether its weights are of an installed package, so that nothing is downloaded and no file is named."""
-        return (self.encoder, self.weights) == (LITE, "imagenet")
+    def start_weights(self) -> str | None:
+        """The field `weights`, or None for random ones."""
+        return None if self.weights == NO_WEIGHTS else self.weights
+
+    @property
+    def start(self) -> Start | None:
+        """The start of this package that it begins with, if it does."""
+        return STARTS.get(self.weights or "") if self.name == "unet" and self.published_encoder is None else None
+
+    @property
+    def starts_elsewhere(self) -> bool:
+        """Whether its weights are downloaded or of a file, and not of an installed package."""
+        installed = self.start is not None or (self.encoder, self.weights) == (LITE, "imagenet")
+        return self.start_weights is not None and not installed
 
     @property
     def stretch(self) -> tuple[float, float] | None:
@@ -211,9 +224,10 @@ class NetworkSettings(Settings):
         arguments = {**shape, "encoder": encoder, "dropout": self.dropout}
         if self.name == "fcn":
             return "build_fcn", {**arguments, "encoder": encoder or "resnet50"}
+        filters = self.filters or (None if encoder else self.start.filters if self.start else 32)
         arguments |= {
-            "filters": self.filters or (None if encoder else 32),
-            "depth": self.depth,
+            "filters": filters,
+            "depth": self.depth or (self.start.depths.get(filters or 0) if self.start else None),
             "residual": self.residual,
             "upsampling": self.upsampling,
             "padding": "valid" if self.crop else None,
@@ -573,8 +587,14 @@ class TrainSettings(Settings):
             )
         if network.crop:
             self._check_unpadded()
-        if network.weights is not None and network.published_encoder is None and network.name == "unet":
-            raise UsageError("--weights are those of an encoder", fix="pass --encoder, such as resnet50")
+        if network.start_weights is not None and network.published_encoder is None and network.name == "unet":
+            self._check_start(network.start_weights)
+        elif network.weights in STARTS:
+            raise UsageError(
+                f"--weights {network.weights} is a start of U-Nets without an encoder",
+                expected="weights for " + (network.published_encoder or network.name),
+                fix=f"drop --encoder and --network, or pass --weights {NO_WEIGHTS}",
+            )
 
     def _check_network(self) -> None:
         """Refuse settings that the network does not take."""
@@ -592,6 +612,27 @@ class TrainSettings(Settings):
                 expected=" or ".join(network.task.fits),
                 found=name,
             )
+
+    def _check_start(self, weights: str) -> None:
+        """Refuse a start that is not of the network, and weights of an encoder without one."""
+        network = self.network
+        if network.start is None and not weights.endswith(".safetensors"):
+            raise UsageError(
+                f"--weights {weights} are those of an encoder",
+                expected=f"{', '.join(STARTS)}, or the .safetensors file of such a start",
+                fix="pass --encoder, such as resnet50",
+            )
+        given = {"--residual": network.residual, "--padding valid": network.padding != "same"}
+        given[f"--upsampling {network.upsampling}"] = network.upsampling != "transpose"
+        given[f"--search {self.fit.search}"] = self.fit.search != "none"
+        for word, is_given in given.items():
+            if is_given:
+                raise UsageError(
+                    f"{word} is of another network than that of --weights {weights}",
+                    fix=f"drop it, or pass --weights {NO_WEIGHTS}",
+                )
+        if network.start is not None:
+            network.start.check(f"--weights {weights}", network.filters, network.depth)
 
     def _check_unpadded(self) -> None:
         """Refuse what does not go with a network without padding."""

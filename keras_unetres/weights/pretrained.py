@@ -9,11 +9,10 @@ import os
 
 import keras
 
-from unetres_edge.errors import UsageError
-
 from .. import models
 from ..choices.arguments import checks_kinds
 from ..choices.networks import resnet_name
+from ..choices.starts import STARTS
 from .loader import load_published
 
 
@@ -34,21 +33,23 @@ def build_unet(
     weights: str | os.PathLike[str] | None = None,
     name: str = "unet",
 ) -> keras.Model:
-    """Build a U-Net, and load published weights into its encoder if any are given.
+    """Build a U-Net, and load published weights into its encoder, or a start into all of it, if any are given.
 
     Args:
         weights: None for random ones, or published weights for the encoder, as `load_published` takes them: "imagenet"
-            downloads. Every other argument is that of `keras_unetres.models.build_unet`.
+            downloads. Without an encoder a start: "nuclei" or "shapes", whose filters and depth are taken where these
+            are None, or a file of one. Every other argument is that of `keras_unetres.models.build_unet`.
 
     Returns:
         The model that `keras_unetres.models.build_unet` returns.
 
     Raises:
-        UsageError: an argument is outside what is stated there.
+        UsageError: an argument is outside what is stated there, or the start is of another network.
         WeightsError: the weights do not fit the encoder, or cannot be read.
     """
-    if weights is not None and encoder is None:
-        raise UsageError("published weights are those of an encoder", fix="pass encoder=, such as 'resnet50'")
+    if encoder is None and weights in STARTS:
+        filters = filters or STARTS[str(weights)].filters
+        depth = depth or STARTS[str(weights)].depths.get(filters)
     model = models.build_unet(
         input_shape,
         num_classes,
@@ -143,6 +144,6 @@ def build_resnet(
 
 
 def _loaded(model: keras.Model, weights: str | os.PathLike[str] | None, encoder: str | None) -> keras.Model:
-    if weights is not None and encoder is not None:
+    if weights is not None:
         load_published(model, weights, encoder=encoder)
     return model

@@ -173,7 +173,7 @@ def _go_on(
         if run.is_searching or (run.path / "run.json").is_file():
             resume(run.path, data=data, settings=settings, say=say)
         else:
-            if options.network.weights is not None and not weights_named:
+            if options.network.starts_elsewhere and not weights_named:
                 raise RunFolderError(  # as of a run: a file alone causes no download, and opens no file outside
                     "the folds start from published weights",
                     file=folder,

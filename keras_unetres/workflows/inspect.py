@@ -18,6 +18,7 @@ from unetres_edge.files import check_output, read_bytes, write_report
 from unetres_edge.model.card import read_card
 
 from ..choices.arguments import checks_kinds
+from ..choices.starts import find_model
 from ..tasks.foreign import options_of_file, read_ends, stand_in
 from ..verify.receipt import read_receipt, receipt_files
 from ..verify.targets import ask_targets
@@ -35,7 +36,7 @@ def inspect(
     """Verify a `.tflite`, and tell its card, its ops, its memory and its targets. No TensorFlow is loaded.
 
     Args:
-        model: a `.tflite`; of one without a card, what its graph tells.
+        model: a `.tflite`, or a start such as "nuclei"; of one without a card, what its graph tells.
         ops: list every op with the Keras layers in it.
         tools: whether also to ask the targets' own tools that are installed; they run the file on noise.
         json_file: file for what is returned.
@@ -53,6 +54,7 @@ def inspect(
 
     if json_file is not None:
         check_output(json_file, ".json")
+    model = find_model(model)
     data = read_bytes(model, "model file")
     contents, sealed = None, True
     try:

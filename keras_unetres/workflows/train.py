@@ -171,8 +171,7 @@ def resume(
             )
         if not started and info.compress:
             raise RunFolderError("the run was stopped before it began", file=run.path, fix="start it anew")
-        named = options.network.weights is None or options.network.starts_installed or "weights" in (settings or {})
-        if not started and not named:
+        if not started and options.network.starts_elsewhere and "weights" not in (settings or {}):
             raise RunFolderError(  # run.json alone causes no download, and opens no file outside
                 "the run was stopped before its first checkpoint, and starts from published weights",
                 file=run.path,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from unetres_edge.web import PAGE_FILES, check_folder, make_server, page_file, serve, web_folder, write_web
 
+from ..choices.starts import find_model
 from ..settings import ServeDemoSettings
 
 __all__ = ["PAGE_FILES", "check_folder", "make_server", "page_file", "serve_demo", "web_folder", "write_web"]
@@ -23,7 +24,7 @@ def serve_demo(
     """Show a model in the browser of this machine, until Ctrl-C. Only this machine can reach the server.
 
     Args:
-        model: as for `write_web`.
+        model: as for `write_web`, or a start such as "nuclei".
         port: port to listen on; 0 for any that is free.
         browser: whether to open the page.
         litert: as for `write_web`.
@@ -33,4 +34,4 @@ def serve_demo(
         UnetresError: as for `write_web`.
         FileSystemError: the port is taken.
     """
-    serve(model, port=port, browser=browser, litert=litert, say=say)
+    serve(find_model(model), port=port, browser=browser, litert=litert, say=say)
