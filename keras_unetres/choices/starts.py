@@ -59,8 +59,8 @@ class Start:
 
 
 STARTS: dict[str, Start] = {
-    "nuclei": Start("nuclei of cells, fluorescent and stained", {16: 3, 8: 4}, segments="nuclei"),
-    "shapes": Start("figures and threads drawn by formula", {16: 3, 8: 4}),
+    "nuclei": Start("nuclei of cells, fluorescent and stained", {8: 4}, segments="nuclei"),
+    "shapes": Start("figures and threads drawn by formula", {8: 4}),
 }
 
 

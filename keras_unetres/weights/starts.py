@@ -188,5 +188,6 @@ def _adapted(start: StartFile, channels: int) -> tuple[dict[str, np.ndarray], Pr
     mean, std = (np.broadcast_to(value, 3).astype(np.float64) for value in (pre.mean, pre.std))
     kernel, shift, mean, std = adapt_stem(start.tensors[_KERNEL], channels, mean, std)
     tensors = {**start.tensors, _KERNEL: kernel, _MEAN: start.tensors[_MEAN] - shift}
-    mean, std = tuple(mean.tolist()), tuple(std.tolist())
-    return tensors, replace(pre, channels=channels, color_order="rgb", mean=mean, std=std)
+    return tensors, replace(
+        pre, channels=channels, color_order="rgb", mean=tuple(mean.tolist()), std=tuple(std.tolist())
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unetres_edge.errors import RunFolderError, UsageError
 
 from ..choices.arguments import checks_kinds
+from ..choices.starts import NO_WEIGHTS
 from ..planning import TrainingPlan, plan_training
 from ..runs import Distillation, RunFolder
 from ..settings import NetworkSettings, TrainSettings, flat_options
@@ -197,9 +198,9 @@ def _of_network(start: RunFolder, info: RunInfo, options: TrainSettings) -> Trai
         fix = "name the run that it was made from" + (f": {info.source}" if info.source else "")
         raise RunFolderError("a compressed run is not trained on in this way", file=start.path, fix=fix)
     network = replace(info.train_settings(start.path).network, weights=None, channels=info.preprocessing.channels)
-    if options.network not in (NetworkSettings(), network):
+    if replace(options.network, weights=options.network.start_weights) not in (NetworkSettings(), network):
         raise UsageError("the network is that of --start", file=start.path, fix="drop the options of the network")
-    return replace(options, network=network)
+    return replace(options, network=replace(network, weights=NO_WEIGHTS))
 
 
 def _beginning_with(start: RunFolder, info: RunInfo, data: TrainingData) -> TrainingData:
