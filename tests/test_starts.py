@@ -231,6 +231,7 @@ def test_pictures_are_segmented_and_counted_without_a_label(tmp_path: Path) -> N
         predict("nuclei", tmp_path / "four.png", tmp_path / "again", classes=["a", "b"])
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_a_start_and_is_gone_on_with(tmp_path: Path, file: Path) -> None:
     write_cells(tmp_path / "cells", num_images=8, size=(64, 64))
     chosen = {"size": 64, "epochs": 1, "batch": 4, "filters": 8, "plan": False, "weights": "nuclei"}

@@ -125,6 +125,7 @@ def make(name: str, folder: Path) -> None:
         forms["int8"] = file_of(name, ".tflite")
         unetres("export", half, "--out", forms["int8"], "--overwrite")
         forms["int8"].with_suffix(".receipt.html").unlink()
+        shorten(file_of(name, ".receipt.json"), (half.parent, data.parent, forms["int8"].parent))
     card = {
         "name": name,
         "about": f"U-Net of {filters} filters and depth {depth}, trained on {STARTS[start].about}",
@@ -153,6 +154,14 @@ def halved(run: Path, out: Path) -> Path:
     half = RunFolder(out)
     half.write_weights({name: v.astype(np.float16).astype(np.float32) for name, v in half.read_weights().items()})
     return out
+
+
+def shorten(receipt: Path, folders: tuple[Path, ...]) -> None:
+    """Leave the folders of this machine out of the paths of a receipt."""
+    text = read_text(receipt)
+    for folder in folders:
+        text = text.replace(f"{folder.as_posix()}/", "")
+    receipt.write_text(text, encoding="utf-8")
 
 
 def steps_of(run: Path) -> int:
