@@ -142,7 +142,8 @@ def draw(rows: list[dict[str, Any]]) -> None:
             points = [[row["test_miou"] for row in of_start if row["images"] == count] for count in counts]
             label = "from noise" if start == "none" else f"from {start}"
             each.plot(counts, [np.mean(values) for values in points], "o-", color=color, label=label)
-        each.set(title=name, xlabel="training images", xticks=counts)
+        every = sorted({row["images"] for row in rows if row["set"] == name})
+        each.set(title=name, xlabel="training images", xticks=every)
     axes[0, 0].set_ylabel("mIoU of held-out images")
     axes[0, -1].legend(frameon=False)
     figure.tight_layout()

@@ -250,3 +250,21 @@ def test_a_training_begins_with_a_start_and_is_gone_on_with(tmp_path: Path, file
         each.unlink()
     with pytest.raises(RunFolderError, match="name them again: --weights"):
         resume(tmp_path / "own", say=lines.append)
+
+
+def test_the_guide_says_what_the_files_say() -> None:
+    root = Path(__file__).parents[1]
+    rows = json.loads((root / "benchmarks" / "results" / "starts.json").read_text())["rows"]
+    score = {(row["set"], row["images"], row["start"]): f"{row['test_miou']:.3f}" for row in rows}
+    page = (root / "docs" / "tasks" / "few-images.md").read_text()
+    table = [
+        line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith(("| isbi", "| dsb", "| cells"))
+    ]
+    assert table
+    for name, count, *scores in table:
+        assert scores == [score[name, int(count), start] for start in ("none", "shapes", "nuclei")]
+    networks = (root / "docs" / "networks.md").read_text()
+    for name in NAMES:
+        (card,) = list_models(name, say=lambda line: None)
+        said = " and ".join(f"{form['miou']:.3f}" for form in card["scores"].values())
+        assert f"| {said}" in networks, name
