@@ -253,6 +253,14 @@ def test_calibration_crops_are_cut_as_they_are(tmp_path, count: int) -> None:
         assert len({crop.tobytes() for crop in crops}) == 28
 
 
+def test_calibration_of_one_image_has_its_mirror_images(tmp_path) -> None:
+    samples = make_samples(tmp_path, Preprocessing(size=SHAPES[0]), picture="place", shapes=SHAPES[:1])
+    crops = calibration_crops(samples, count=8)
+    assert len({crop.tobytes() for crop in crops}) == len(crops) == 4
+    np.testing.assert_array_equal(crops[0], place_of(0, SHAPES[0]))
+    assert all(np.array_equal(np.sort(crop, None), np.sort(crops[0], None)) for crop in crops)
+
+
 def test_calibration_keeps_to_its_memory(tmp_path) -> None:
     samples = make_samples(tmp_path, grey((16, 16)))
     assert len(calibration_crops(samples, count=100, max_bytes=3 * 256)) == 3

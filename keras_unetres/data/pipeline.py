@@ -238,7 +238,11 @@ def _whole_images(samples: Samples, class_ids: np.ndarray, batch_size: int) -> t
 
 
 def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20) -> np.ndarray:
-    """Return up to `count` plain crops (N, h, w, C) uint8 of training images, spread evenly over them."""
+    """Return up to `count` plain crops (N, h, w, C) uint8 of training images, spread evenly over them.
+
+    Of one image alone, such as the first that somebody paints on, they are that and its mirror images: ranges are told
+    by several, and a network that is trained on it sees it mirrored, too.
+    """
     height, width = samples.pre.size
     count = max(1, min(count, max_bytes // (height * width * samples.pre.channels)))
     starts = _starts(samples)
@@ -248,6 +252,8 @@ def calibration_crops(samples: Samples, *, count: int, max_bytes: int = 16 << 20
     for crop in chosen:
         index = int(np.searchsorted(starts, crop, side="right")) - 1
         crops.append(_cut(samples, index, _origins(samples, index)[crop - int(starts[index])])[0])
+    if count > 1 and all(np.array_equal(crop, crops[0]) for crop in crops):
+        crops = [crops[0][::down, ::right] for down in (1, -1) for right in (1, -1)][:count]
     return np.stack(crops)
 
 
