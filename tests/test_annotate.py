@@ -796,6 +796,85 @@ def test_a_newer_view_ends_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(seen) == {1}
 
 
+def test_a_large_view_is_answered_on_a_coarser_level_and_the_newest_answer_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import forest as forests
+
+    monkeypatch.setattr(forests, "features", lambda values, inner: values[inner])
+    monkeypatch.setattr(forests, "MOST_PIXELS", 1000)
+    with Project(make(tmp_path), silent) as project:
+        project.stroke(0, stroke(0, points=[[10, 10], [30, 10]]))
+        project.stroke(0, stroke(1, points=[[50, 30]], **{"class": 0}))
+        told: list[dict[str, Any]] = []
+        project.listen(lambda event: told.append(event) if event.get("box") else None)
+        forest = forests.Forest(project)
+        monkeypatch.setattr(forests, "predict", lambda model, found: np.ones(found.shape[:2], np.uint8))
+        forest.ask(0, {"box": [0, 0, 60, 40], "level": 0})  # 2400 px
+        wait_for(lambda: bool(told))
+        assert told[0]["level"] == 1 and told[0]["box"] == [0, 0, 60, 40]
+        assert (read_tile(forest, 0) == np.ones((40, 60))).all()
+        assert read_tile(forest, 2).shape == (10, 15)
+        told.clear()
+        monkeypatch.setattr(forests, "BLOCK", 20)
+        monkeypatch.setattr(forests, "predict", lambda model, found: np.zeros(found.shape[:2], np.uint8))
+        forest.ask(0, {"box": [0, 0, 20, 20], "level": 0})  # nearer: elsewhere what was said from afar stays
+        wait_for(lambda: bool(told))
+        expected = np.ones((40, 60), np.uint8)
+        expected[:20, :20] = 0
+        assert (read_tile(forest, 0) == expected).all()
+        assert (forest.accepted(0, {})[0] == expected).all()
+        forest.close()
+
+
+def test_a_forest_of_grey_pictures_answers_one_in_colours(tmp_path: Path) -> None:
+    from keras_unetres.painting.forest import Forest
+
+    (tmp_path / "pictures").mkdir()
+    grey = np.where(np.arange(64) < 32, 40, 200).astype(np.uint8)[None].repeat(48, 0)
+    Image.fromarray(grey).save(tmp_path / "pictures" / "a.png")
+    Image.fromarray(np.stack([grey[:, ::-1], grey[:, ::-1], grey[:, ::-1] // 2], -1)).save(
+        tmp_path / "pictures" / "b.png"
+    )
+    found = find_pictures(tmp_path / "pictures", silent)
+    make_project(tmp_path / "project", tmp_path / "pictures", ("dark", "bright"), None, found, silent)
+    with Project(tmp_path / "project", silent) as project:
+        told: list[dict[str, Any]] = []
+        project.listen(lambda event: told.append(event) if "forest" in event else None)
+        forest = Forest(project)
+        try:
+            project.stroke(0, stroke(0, points=[[8, 8], [8, 40]], **{"class": 0}))
+            project.stroke(0, stroke(1, points=[[56, 8], [56, 40]]))
+            forest.ask(0, {"box": [0, 0, 64, 48], "level": 0})
+            wait_for(lambda: any(event.get("box") for event in told))
+            told.clear()
+            forest.ask(1, {"box": [0, 0, 64, 48], "level": 0})  # on which nothing is painted
+            wait_for(lambda: bool(told))
+            assert told[0]["waits"] == ""
+            answer = forest.accepted(1, {})[0]
+            assert answer[:, :20].mean() > 0.9 and answer[:, -20:].mean() < 0.1
+        finally:
+            forest.close()
+
+
+def test_a_picture_that_cannot_be_read_is_named_in_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from keras_unetres.painting import order as orders
+
+    def refuse(pixels: np.ndarray) -> np.ndarray:
+        raise ValueError("damaged")
+
+    with Project(make(tmp_path), silent) as project:
+        assert not any("again" in row for row in orders.Order(project)())
+        monkeypatch.setattr(orders, "picture_features", refuse)
+        assert {row["why"] for row in orders.Order(project)()} == {"its picture cannot be read"}
+        monkeypatch.setattr(orders, "_PATIENCE", -1.0)
+        assert all(row["again"] for row in orders.Order(project)())
+
+
+def read_tile(forest: Any, level: int) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(forest.tile(0, level, (0, 0))[0])))
+
+
 # The network beside it
 
 ROUND = """

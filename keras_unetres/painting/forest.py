@@ -2,14 +2,17 @@
 
 The features are those of ilastik and of scikit-image's `multiscale_basic_features`: each channel smoothed by Gaussians
 of 1, 2, 4 and 8 px, the slope of each, and its Laplacian. Trees are extremely randomized (Geurts 2006), and fitted in a
-tenth of a second. The newest request ends the one before; nothing here holds the project's lock for long.
+tenth of a second. The newest request ends the one before; nothing here holds the project's lock for long. What is seen
+of more than `MOST_PIXELS`, such as on a 4K screen, is answered on a coarser level: each pixel for two by two of it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +21,22 @@ import numpy as np
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import IGNORE
 
-from .pictures import check_level, png
-from .project import Project, nearest_tile
+from .pictures import check_level, png, tile_slices
+from .project import Project
 from .raster import Box, component
 
 SIGMAS = (1, 2, 4, 8)  # px of the level that is seen
 BLOCK = 256  # px, side of the parts that are computed at a time
 MOST_CHANNELS = 6
-MOST_PIXELS = 3840 * 2400  # of a view
+MOST_PIXELS = 1920 * 1200  # of an answer
 _REACH = 3 * SIGMAS[-1] + 2  # px beyond a block that its features depend on
 _TREES = 16
 _MOST_SAMPLES = 1500  # of a class on an image
 _MOST_LABELLED = 24  # blocks of an image from which samples are taken
 _MOST_BLOCKS = 48  # whose features are kept
 _MOST_OTHERS = 12  # images beside the one that is seen that samples are kept of
+_MOST_ANSWERS = 4  # images
+_WORKERS = min(4, os.cpu_count() or 1)  # threads that predict blocks
 
 _Key = tuple[int, int, int, int]  # image, level, column and row of a block
 
@@ -42,7 +47,7 @@ class View:
 
     Args:
         image: number of the image.
-        level: how often it is halved.
+        level: how often it is halved for the answer.
         box: the part of it, in px of the image.
     """
 
@@ -60,6 +65,24 @@ class View:
         return sorted(
             ((x, y) for y in rows for x in columns), key=lambda at: abs(at[0] - middle[0]) + abs(at[1] - middle[1])
         )
+
+
+@dataclass
+class _Answer:
+    """The newest classes of an image, 255 where there are none: (H, W) uint8 on a level."""
+
+    level: int
+    classes: np.ndarray
+
+    def on(self, level: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the classes of rows and columns of another level, of each pixel that which lies on it."""
+        at = [(lines << level) >> self.level for lines in (rows, columns)]
+        return self.classes[np.ix_(*at)]
+
+
+def _shape_on(level: int, height: int, width: int) -> tuple[int, int]:
+    step = 1 << level
+    return -(-height // step), -(-width // step)
 
 
 def features(values: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
@@ -94,6 +117,11 @@ def fit_forest(samples: np.ndarray, labels: np.ndarray) -> Any:
     return model.fit(samples, labels)
 
 
+def predict(model: Any, found: np.ndarray) -> np.ndarray:
+    """Return the classes (h, w) uint8 of features (h, w, features)."""
+    return np.asarray(model.predict(found.reshape(-1, found.shape[-1])).reshape(found.shape[:2]), np.uint8)
+
+
 class Forest:
     """Answers views of a project in a thread of its own.
 
@@ -109,8 +137,10 @@ class Forest:
         self._ended = False
         self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._samples: OrderedDict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        self._maps: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._answers: OrderedDict[int, _Answer] = OrderedDict()
         self._waits = ""
+        kinds = {state.picture.channels for state in project.images}
+        self._in_colours = kinds == {1, 3}  # grey pictures among those in colours are seen as such
         self._stop_listening = project.listen(self._hear)
         self._thread = threading.Thread(target=self._work, name="forest", daemon=True)
         self._thread.start()
@@ -134,7 +164,7 @@ class Forest:
             `waits`: what has to be painted before there is an answer, or "".
 
         Raises:
-            UsageError: no such image, or a box that is none or too large.
+            UsageError: no such image, or a box that is none.
         """
         picture = self._project.image(index).picture
         box, level = values.get("box"), values.get("level", 0)
@@ -147,10 +177,8 @@ class Forest:
         x1, y1 = min(picture.width, int(np.ceil(box[2]))), min(picture.height, int(np.ceil(box[3])))
         if x0 >= x1 or y0 >= y1:
             raise UsageError("the box lies beside the picture", found=box)
-        if (x1 - x0) * (y1 - y0) >> 2 * level > MOST_PIXELS:
-            raise UsageError(
-                "too much is seen at this level", expected=f"at most {MOST_PIXELS} px", fix="a higher level"
-            )
+        while (x1 - x0) * (y1 - y0) >> 2 * level > MOST_PIXELS:
+            level += 1
         with self._condition:
             self._view = View(index, level, (x0, y0, x1, y1))
             self._asked += 1
@@ -172,12 +200,13 @@ class Forest:
         Raises:
             UsageError: there is no answer at all, or no such tile.
         """
-        self._project.image(index)
+        picture = self._project.image(index).picture
         with self._condition:
-            answer = self._maps.get((index, level))
-            part = None if answer is None else nearest_tile(answer, 0, place).copy()
-        if part is None:
-            raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
+            answer = self._answers.get(index)
+            if answer is None:
+                raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
+            places = tile_slices(_shape_on(check_level(level), picture.height, picture.width), place)
+            part = answer.on(level, *(np.arange(each.start, each.stop) for each in places))
         return png(part), self._project.image(index).revision
 
     def accepted(self, index: int, values: Mapping[str, Any]) -> tuple[np.ndarray, None, Box]:
@@ -186,14 +215,12 @@ class Forest:
         Raises:
             UsageError: there is no answer there.
         """
-        with self._condition:
-            levels = sorted(level for image, level in self._maps if image == index)
-            answer = self._maps[index, levels[0]].copy() if levels else None
         picture = self._project.image(index).picture
-        if answer is None:
-            raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
-        step = 1 << levels[0]
-        whole = np.repeat(np.repeat(answer, step, 0), step, 1)[: picture.height, : picture.width]
+        with self._condition:
+            answer = self._answers.get(index)
+            if answer is None:
+                raise UsageError("the forest has no answer here", fix="paint two classes", kind="no-answer")
+            whole = answer.on(0, np.arange(picture.height), np.arange(picture.width))
         return choose_part(whole, values)
 
     def _work(self) -> None:
@@ -221,27 +248,41 @@ class Forest:
         model = self._fit(view, asked)
         if model is None:
             return
+        blocks = view.blocks
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for first in range(0, len(blocks), _WORKERS):
+                some = blocks[first : first + _WORKERS]
+                found = [self._features(view.image, view.level, x, y) for x, y in some]
+                for place, classes in zip(some, pool.map(lambda each: predict(model, each), found), strict=True):
+                    if self._outdated(asked):
+                        return
+                    self._put(view, place, classes)
+
+    def _put(self, view: View, place: tuple[int, int], classes: np.ndarray) -> None:
+        """Keep the classes of a block, and say so."""
         picture = self._project.image(view.image).picture
-        step = 1 << view.level
-        shape = (-(-picture.height // step), -(-picture.width // step))
-        for x, y in view.blocks:
-            if self._outdated(asked):
-                return
-            found = self._features(view.image, view.level, x, y)
-            labels = model.predict(found.reshape(-1, found.shape[-1])).reshape(found.shape[:2]).astype(np.uint8)
-            if self._outdated(asked):
-                return
-            with self._condition:
-                answer = self._maps.get((view.image, view.level))
-                if answer is None:
-                    answer = self._maps[view.image, view.level] = np.full(shape, IGNORE, np.uint8)
-                    while len(self._maps) > 4:
-                        self._maps.popitem(last=False)
-                answer[y * BLOCK : y * BLOCK + labels.shape[0], x * BLOCK : x * BLOCK + labels.shape[1]] = labels
-            corner = (x * BLOCK << view.level, y * BLOCK << view.level)
-            end = (corner[0] + (labels.shape[1] << view.level), corner[1] + (labels.shape[0] << view.level))
-            box = [*corner, min(end[0], picture.width), min(end[1], picture.height)]
-            self._project.tell({"forest": view.image, "level": view.level, "box": box, "waits": ""})
+        (x, y), (height, width) = place, classes.shape
+        with self._condition:
+            answer = self._answer_on(view.image, view.level)
+            answer.classes[y * BLOCK : y * BLOCK + height, x * BLOCK : x * BLOCK + width] = classes
+        left, top = x * BLOCK << view.level, y * BLOCK << view.level
+        right, bottom = left + (width << view.level), top + (height << view.level)
+        box = [left, top, min(right, picture.width), min(bottom, picture.height)]
+        self._project.tell({"forest": view.image, "level": view.level, "box": box, "waits": ""})
+
+    def _answer_on(self, index: int, level: int) -> _Answer:
+        """Return the answer of an image on a level: where nothing newer is said, that of the level seen before."""
+        answer = self._answers.get(index)
+        if answer is None or answer.level != level:
+            picture = self._project.image(index).picture
+            shape = _shape_on(level, picture.height, picture.width)
+            last = None if answer is None else answer.on(level, np.arange(shape[0]), np.arange(shape[1]))
+            answer = _Answer(level, np.full(shape, IGNORE, np.uint8) if last is None else last)
+            self._answers[index] = answer
+        self._answers.move_to_end(index)
+        while len(self._answers) > _MOST_ANSWERS:
+            self._answers.popitem(last=False)
+        return answer
 
     def _fit(self, view: View, asked: int) -> Any:
         """Return a forest fitted to what is painted; None where that is too little, or another view is asked for."""
@@ -253,10 +294,12 @@ class Forest:
         self._samples.move_to_end(key)
         while len(self._samples) > _MOST_OTHERS:
             self._samples.popitem(last=False)
-        fitting = [each for (_, level), each in self._samples.items() if level == view.level]
-        widths = {each[0].shape[1] for each in fitting if len(each[1])}
-        fitting = [each for each in fitting if each[0].shape[1] == own[0].shape[1]] if len(widths) > 1 else fitting
-        fitting = [each for each in fitting if len(each[1])]
+        channels = self._channels(view.image)
+        fitting = [
+            each
+            for (image, level), each in self._samples.items()
+            if level == view.level and self._channels(image) == channels and len(each[1])
+        ]
         labels = np.concatenate([each[1] for each in fitting]) if fitting else np.zeros(0, np.uint8)
         if len(np.unique(labels)) < 2:
             self._waits = "paint two classes, and every pixel gets one of them"
@@ -297,6 +340,9 @@ class Forest:
             return np.zeros((0, 0), np.float32), np.zeros(0, np.uint8)
         return np.concatenate(found), np.concatenate(classes)
 
+    def _channels(self, image: int) -> int:
+        return 3 if self._in_colours else self._project.image(image).picture.channels
+
     def _features(self, image: int, level: int, x: int, y: int) -> np.ndarray:
         """Return the features of a block, kept or computed."""
         key = (image, level, x, y)
@@ -309,6 +355,8 @@ class Forest:
             y0, x0 = max(0, top - _REACH), max(0, left - _REACH)
             part = pixels[y0 : min(height, end + _REACH), x0 : min(width, right + _REACH)].astype(np.float32)
             kept = features(part, (slice(top - y0, end - y0), slice(left - x0, right - x0)))
+            if part.shape[2] < self._channels(image):  # those of three channels that are the same
+                kept = np.concatenate([kept[..., :1]] * 3 + [kept[..., 1:]] * 3, axis=-1)
             self._kept[key] = kept
             while len(self._kept) > _MOST_BLOCKS:
                 self._kept.popitem(last=False)

@@ -116,10 +116,10 @@ class Learner:
                 curve.append([int(row["epoch"]), row.get("loss"), row.get("val_miou")])
             plan = folder.read_info().plan if RunFolder.is_run(run) else None
             epochs = None if plan is None else plan.epochs
-        running = self._process is not None and self._process.poll() is None
+        running = self._process is not None  # or has just ended, which is not yet taken note of
         strokes, images = self._counts()
         waits = (
-            f"{len(images)} of {FEWEST_IMAGES} images and {strokes} of {FEWEST_STROKES} strokes are painted"
+            f"{len(images)} of {FEWEST_IMAGES} images or {strokes} of {FEWEST_STROKES} strokes are painted"
             if self._round == 0
             else f"{self._new_actions()} of {FEWEST_NEW} actions since the last training"
         )
@@ -218,6 +218,7 @@ class Learner:
         return self._new_actions() >= FEWEST_NEW
 
     def _begin(self) -> None:
+        self._reason = ""
         if self._known.get("ended") is not False:
             self._next_round()
         folder = self._round_folder(self._round)

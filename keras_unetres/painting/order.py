@@ -47,11 +47,14 @@ class Order:
 
     def __init__(self, project: Project, predictions: Predictions | None = None) -> None:
         self._project, self._predictions = project, predictions
-        self._known: dict[int, np.ndarray] = {}
+        self._known: dict[int, np.ndarray | None] = {}  # None of a picture that cannot be read
         self._until = 0.0
 
     def __call__(self) -> list[dict[str, Any]]:
-        """Return images to paint, the most useful first: `index`, `score` of 0 to 1, `why`, and `box` or None."""
+        """Return images to paint, the most useful first: `index`, `score` of 0 to 1, `why`, and `box` or None.
+
+        Rows with `again` are of images for which there was no time: another call knows more.
+        """
         self._until = time.monotonic() + _PATIENCE
         images = self._project.images
         count = min(len(images), MOST_DESCRIBED)
@@ -82,8 +85,14 @@ class Order:
             picks = choose(None, looks, np.array(labelled).reshape(-1, looks.shape[1]), len(usable))
             most = max((pick.distance or 0.0 for pick in picks), default=0.0)
             rows = [_row(usable[pick.place], _of_picture(pick, most, bool(labelled))) for pick in picks]
-        unseen = [index for index in free if known[index] is None]
-        return rows + [_row(index, "its picture is not looked at yet: ask again") for index in unseen]
+        rows += [
+            _row(index, "its picture cannot be read") for index in free if index in self._known and known[index] is None
+        ]
+        return rows + [
+            _row(index, "its picture is not looked at yet") | {"again": True}
+            for index in free
+            if index not in self._known
+        ]
 
     def _described(self, index: int) -> np.ndarray | None:
         """Return statistics of a picture, made once; None where there is no time for it, or it cannot be read."""
@@ -94,7 +103,7 @@ class Order:
                 file = self._project.picture_file(index)
                 self._known[index] = picture_features(self._project.pictures.in_colours(file))
             except Exception:  # a picture that cannot be read is named when it is opened
-                return None
+                self._known[index] = None
         return self._known[index]
 
 

@@ -142,7 +142,9 @@ def export_form(project: Project, form: object, learner: Learner | None) -> dict
 def _export_file(project: Project, learner: Learner | None) -> dict[str, Any]:
     run = None if learner is None else learner.finished_run()
     if run is None:
-        raise UsageError("no network is trained yet", fix="paint more, and start the training", kind="no-answer")
+        is_busy = learner is not None and learner.state()["state"] in ("training", "exporting")
+        fix = "wait until the first training ends" if is_busy else "paint more, and start the training"
+        raise UsageError("no network is trained yet", fix=fix, kind="no-answer")
     file = project.folder / EXPORTS / "model.tflite"
     make_folder(file.parent)
     words = [sys.executable, "-m", "keras_unetres.cli", "export", str(run), "--out", str(file), "--overwrite"]
