@@ -47,6 +47,14 @@ async function open(hash = "") {
   page.on("request", (request) => { if (!STREAMS.test(request.url())) running.add(request); });
   for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => running.delete(request));
   page.on("console", (line) => { if (/Content Security Policy/.test(line.text())) report.console.push(line.text()); });
+  await page.addInitScript(() => {
+    window.whole = (id) => { // the cells of a surface, on one canvas
+      const { clientWidth, clientHeight, children } = document.getElementById(id);
+      const made = new OffscreenCanvas(clientWidth, clientHeight); // of a screen with one pixel to a pixel
+      for (const cell of children) if (!cell.hidden) made.getContext("2d").drawImage(cell, cell.offsetLeft, cell.offsetTop);
+      return made;
+    };
+  });
   await page.goto(job.url + hash);
   await page.waitForSelector("html[data-ready]");
   await page.keyboard.press("End");
@@ -80,7 +88,7 @@ const settled = async (tab = page) => {
 };
 /** What the canvas of the paint shows at one pixel to a pixel: the colour of every pixel of the picture. */
 const seen = (tab = page) => tab.evaluate(async ([width, height]) => {
-  const canvas = document.getElementById("paint");
+  const canvas = window.whole("paint");
   const [left, top] = [Math.round(canvas.width / 2 - width / 2), Math.round(canvas.height / 2 - height / 2)];
   const { data } = canvas.getContext("2d").getImageData(left, top, width, height);
   const colors = [...document.querySelectorAll("#classes .chip")].map(({ style }) => style.backgroundColor.match(/\d+/g)?.map(Number));
@@ -291,7 +299,11 @@ await page.mouse.move(cx, cy);
 await page.mouse.wheel(0, -500);
 await page.waitForTimeout(100);
 report.zoom.push(await zoom());
-const where = async () => (/([\d,]+), ([\d,]+) ·/.exec(await page.textContent("#where")) ?? []).slice(1).map(Number);
+const where = async () => {
+  await page.waitForTimeout(150);
+  return found(await page.textContent("#where"));
+};
+const found = (text) => (/([\d,]+), ([\d,]+) ·/.exec(text) ?? []).slice(1).map(Number);
 await page.mouse.move(cx + 1, cy);
 report.moved = [await where()];
 await page.keyboard.down(" ");
@@ -342,7 +354,7 @@ await page.evaluate(() => { document.getElementById("size").value = 60; document
 const stage = await page.locator("#stage").boundingBox();
 const far = ([x, y]) => [stage.x + x * stage.width, stage.y + y * stage.height];
 const colors = () => page.evaluate(async () => {
-  const canvas = document.getElementById("paint");
+  const canvas = window.whole("paint");
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const digest = await crypto.subtle.digest("SHA-256", data);
   return [btoa(String.fromCharCode(...new Uint8Array(digest))), data.filter((value, at) => at % 4 === 3 && value).length];

@@ -59,11 +59,11 @@ report.count = [await text(page, "reviewCount")];
 await page.keyboard.press("j");
 report.says = [await text(page, "status")];
 report.url = page.url();
-await page.waitForTimeout(300);
-report.framed = await page.evaluate(() => {
-  const canvas = document.getElementById("over");
-  return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value, at) => at % 4 === 3 && value > 0);
+const framed = () => page.evaluate(() => {
+  const cells = [...document.querySelectorAll("#over canvas")];
+  return cells.some((cell) => cell.getContext("2d").getImageData(0, 0, cell.width, cell.height).data.some((value, at) => at % 4 === 3 && value > 0));
 });
+for (let tries = 0; tries < 20 && !(report.framed = await framed()); tries++) await page.waitForTimeout(300);
 await shot(page, "review");
 await page.keyboard.press("u");
 await page.waitForFunction(() => document.getElementById("saved").dataset.state === "saved");

@@ -40,7 +40,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     names = ("background", "cell", "debris", "dust")
     found = folders.find_pictures(folder / "pictures", print)
     folders.make_project(project, folder / "pictures", names, None, found, print)
-    report = look_at_page("annotate_browser.mjs", project, folder, timeout=540, sizes=SIZES, strokes=STROKES)
+    report = look_at_page("annotate_browser.mjs", project, folder, timeout=1800, sizes=SIZES, strokes=STROKES)
     return project, report
 
 
@@ -245,3 +245,24 @@ def test_nothing_went_wrong_that_should_not(seen: tuple[Path, dict[str, Any]]) -
 
 def test_axe_finds_nothing_serious(seen: tuple[Path, dict[str, Any]]) -> None:
     assert [each for each in seen[1]["axe"] if each[3] in ("serious", "critical")] == []
+
+
+def test_a_dab_on_a_4k_screen_costs_no_more_than_on_a_small_one(tmp_path: Path) -> None:
+    find_browser()
+    from keras_unetres.painting import folder as folders
+
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(draw_cells(3840, 2160, 0)).save(tmp_path / "pictures" / "large.png")
+    found = folders.find_pictures(tmp_path / "pictures", print)
+    folders.make_project(tmp_path / "project", tmp_path / "pictures", ("ground", "cell"), None, found, print)
+    views = {"4k": {"image": 1, "width": 3840, "height": 2160, "size": 20}}
+    more: dict[str, Any] = {"seconds": 3, "strokes": 0, "learn": False, "views": views}
+    report = look_at_page("annotate_frames.mjs", tmp_path / "project", tmp_path, 300, **more)["4k"]
+    assert report["view"] > 7e6
+    drawn, held = np.array(report["frames"])[1:, 1:].T
+    assert (drawn > 0).sum() >= 5
+    assert np.median(drawn[drawn > 0]) < 60_000, "px drawn in a frame, for a brush of 20 px"
+    assert drawn.max() < report["view"] / 20
+    assert held.max() <= 4 * 512**2, "px of the canvases that a browser copies"
+    composed = report["composed"]
+    assert composed["painted"] < 10 * composed["draws"], "the page under the canvases is painted anew with every frame"

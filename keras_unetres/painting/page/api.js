@@ -14,7 +14,7 @@
  *   forest: boolean, runs?: boolean, token?: string}} Project
  * @typedef {{revision: number, box: Box | null, boxes?: Box[], object?: number | null,
  *   complete?: boolean, can_undo?: boolean, can_redo?: boolean}} Changed what an action changed
- * @typedef {{index: number, score: number, why: string, box?: Box | null}} Suggestion
+ * @typedef {{index: number, score: number, why: string, box?: Box | null, again?: boolean}} Suggestion
  */
 
 /** An answer that is no success, or none at all. */

@@ -8,7 +8,7 @@ import { keyTable, showKeys } from "./keys.js";
 import { Kept, newId, Outbox } from "./outbox.js";
 import { classColor } from "./palette.js";
 import { listClasses, listImages, markClass, markImage, MOST_PIXELS, showLearner } from "./panels.js";
-import { drawRegion, findRegions, holds } from "./regions.js";
+import { drawRegion, findRegions, holds, inkBox } from "./regions.js";
 import { Review } from "./review.js";
 import { Scene } from "./scene.js";
 import { LabelTiles, PictureTiles } from "./tiles.js";
@@ -40,11 +40,11 @@ let region = null;
 let shown = ""; // the message of the notice
 
 /** @type {import("./tools.js").Brush} */
-const brush = { tool: "brush", class: 1, size: 20, objects: false, object: "new", picked: false };
+const brush = { tool: "brush", class: 1, size: 0, objects: false, object: "new", picked: false };
 /** @type {import("./scene.js").Look} */
 const look = { paint: true, outlines: false, byObject: false, opacity: 0.5, guess: "", confidence: true, show: "" };
 
-const pictures = new PictureTiles(api, () => scene.draw(), complain);
+const pictures = new PictureTiles(api, () => scene.draw("picture"), complain);
 const labels = new LabelTiles(api, () => {
   scene.draw("paint");
   settleRegions();
@@ -55,8 +55,8 @@ const labels = new LabelTiles(api, () => {
   const first = layer === "network" && learner && !learner.file && /training|exporting/.test(learner.state);
   sayGuess(first ? "the first network is being trained" : [error.message, error.fix].filter(Boolean).join(": "));
 });
-const canvases = { picture: $("picture"), guess: $("guess"), paint: $("paint"), over: $("over") };
-const scene = new Scene(canvases, view, pictures, labels, look);
+const holders = { guess: $("guess"), paint: $("paint"), over: $("over") };
+const scene = new Scene($("picture"), holders, view, pictures, labels, look);
 const tools = new Tools(brush, view, labels, $("ring"), {
   commit,
   say,
@@ -73,21 +73,28 @@ const tools = new Tools(brush, view, labels, $("ring"), {
     showObject();
     chooseTool("brush");
   },
-  hovered: showWhere,
+  hovered: tellWhere,
 });
 const hand = new Hand($("stage"), view, tools);
 const review = new Review(api, { show: showPlace, draw: () => scene.draw("over"), say });
-scene.over = (/** @type {() => CanvasRenderingContext2D} */ clear) => {
-  tools.placeRing();
-  hand.cursor();
-  const framed = review.framed(image?.index ?? -1);
-  if (!region && !tools.drawn && !framed) return false;
-  const context = clear();
-  if (framed) review.draw(context, view);
-  if (region) drawRegion(context, view, region);
-  tools.draw(context);
-  return true;
+scene.ink = {
+  box: () => {
+    tools.placeRing();
+    hand.cursor();
+    const boxes = [tools.inkBox, region && inkBox(view, region), review.framed(image?.index ?? -1) ? review.inkBox(view) : null];
+    return boxes.reduce((all, box) => (all && box ? around(all, box) : all ?? box), null);
+  },
+  draw: (/** @type {CanvasRenderingContext2D} */ context) => {
+    if (review.framed(image?.index ?? -1)) review.draw(context, view);
+    if (region) drawRegion(context, view, region);
+    tools.draw(context);
+  },
 };
+
+/** The box around two. @param {Box} a @param {Box} b @returns {Box} */
+function around(a, b) {
+  return [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[2], b[2]), Math.max(a[3], b[3])];
+}
 
 scene.pictured = (/** @type {boolean} */ seen) => {
   if ($("reading").hidden === seen) return;
@@ -113,18 +120,19 @@ function notice(message, fix = "", { kind = "bad", buttons = [["Close", () => {}
   const now = `${kind}/${message}/${fix}/${buttons.map(([name]) => name)}`;
   if (shown === now) return; // it is not read out again
   shown = now;
-  const close = () => {
-    shown = "";
-    $("trouble").hidden = true;
-  };
   $("trouble").dataset.kind = kind;
   $("trouble").hidden = false;
   $("trouble").replaceChildren(
     element("p", {}, element("b", { textContent: message[0].toUpperCase() + message.slice(1) }), fix && `${fix[0].toUpperCase()}${fix.slice(1)}.`),
     ...buttons.map(([name, does]) => element("button", { type: "button", textContent: name, onclick: () => {
-      close();
+      closeNotice();
       does();
     } })));
+}
+
+function closeNotice() {
+  shown = "";
+  $("trouble").hidden = true;
 }
 
 /** @param {unknown} error */
@@ -169,8 +177,7 @@ function showSaved() {
       buttons: [["Try again", () => outbox.retry()], ["Discard", () => outbox.discard()]],
     });
   } else if ($("trouble").dataset.kind === "waiting" && !$("trouble").hidden) {
-    $("trouble").hidden = true;
-    shown = "";
+    closeNotice();
     say("The server answers again.");
   }
   const busy = image && outbox.of(image.index).length > 0;
@@ -210,7 +217,7 @@ function answered(action, changed, base) {
     if (!known) labels.change(boxes, ["classes", "objects"]);
     else if (typeof action.object === "string") labels.change(boxes, ["objects"]); // it has its number now
     revisions.set(action.image, Math.max(changed.revision, revisions.get(action.image) ?? 0));
-    scene.draw();
+    scene.draw("tiles");
   } else revisions.set(action.image, changed.revision);
   for (const event of heard.splice(0)) hear(event);
   showImage();
@@ -228,7 +235,7 @@ function refused(action, error, kept) {
   if (image?.index === action.image) {
     labels.settle(action, null);
     labels.change([[0, 0, image.width, image.height]], ["classes", "objects"]);
-    scene.draw();
+    scene.draw("tiles");
   }
   for (const event of heard.splice(0)) hear(event);
   if (!kept) notice(error.message, error.fix);
@@ -253,13 +260,13 @@ function hear(event) {
   if (event.forest !== undefined && event.forest === image?.index) {
     if (event.box) labels.change([event.box], ["forest"]);
     if (look.guess === "forest") sayGuess(event.waits);
-    scene.draw();
+    scene.draw("tiles");
   }
   if (event.network !== undefined) {
     const here = event.network === null || event.network === image?.index;
     if (here && event.box) { // a part of a large picture
       labels.change([event.box], ["network", "confidence"]);
-      scene.draw();
+      scene.draw("tiles");
     } else if (here && event.box === undefined) newAnswers();
     if (event.network === null) say("The network has learned more: what it suggests is new.");
     if (!event.box) orderSoon();
@@ -276,7 +283,7 @@ function hear(event) {
     revisions.set(event.image, event.revision);
     if (event.image === image?.index) {
       labels.change(event.boxes ?? [], ["classes", "objects"]);
-      scene.draw();
+      scene.draw("tiles");
     }
   }
   if (event.image === image?.index) showImage();
@@ -288,7 +295,7 @@ function newAnswers() {
   if (!image) return;
   labels.change([[0, 0, image.width, image.height]], ["network", "confidence"]);
   if (look.guess === "network") sayGuess("");
-  scene.draw();
+  scene.draw("tiles");
 }
 
 /** Read the project anew: after a time without the server, or without hearing it. */
@@ -323,8 +330,7 @@ function connection(open) {
   if (open && !connected) {
     void reload();
     if ($("trouble").dataset.kind === "waiting" && !outbox.trouble) {
-      $("trouble").hidden = true;
-      shown = "";
+      closeNotice();
       say("The server answers again.");
     }
   }
@@ -438,6 +444,7 @@ function orderSoon() {
     } catch {
       return; // this server knows no order, or does not answer: the list stays as it is
     }
+    if (order.some(({ again }) => again)) orderSoon();
     markSoon();
   }, 400);
 }
@@ -454,7 +461,7 @@ function looked() {
     askForest();
     settleRegions();
   }, 150);
-  showWhere(tools.at);
+  tellWhere();
 }
 
 let asking = 0;
@@ -478,7 +485,18 @@ const GUESSES = {
 
 /** Say why nothing is suggested, or what is. @param {string} [why] */
 function sayGuess(why) {
-  $("guessSays").textContent = why ? `${why[0].toUpperCase()}${why.slice(1)}.` : GUESSES[look.guess];
+  $("guessSays").textContent = why ? `${why[0].toUpperCase()}${why.slice(1).replace(/\.+$/, "")}.` : GUESSES[look.guess];
+}
+
+let telling = 0;
+
+/** Tell where the pointer is; while one paints, when that ends: what changes far from the brush makes all between be composed anew. */
+function tellWhere() {
+  telling ||= setTimeout(() => {
+    telling = 0;
+    if (labels.active) tellWhere();
+    else showWhere(tools.at);
+  }, 50);
 }
 
 /** @param {import("./raster.js").Point | null} point */
@@ -684,6 +702,7 @@ function digit(id) {
 }
 
 const SIZES = { least: 1, most: 10_000 };
+const FIRST_SIZE = 16; // CSS px on the screen, of a brush that nobody has chosen
 
 /** @param {number} size px */
 function resize(size) {
@@ -818,7 +837,9 @@ const keys = keyTable({
 });
 
 function toggleComplete() {
-  if (image) act("complete", { complete: !image.complete });
+  if (!image) return;
+  act("complete", { complete: !image.complete });
+  say(image.complete ? "What is not painted is unknown again." : project.background === null ? "Complete." : "Complete: what is not painted is background. Press C again if it is not.");
   orderSoon();
 }
 
@@ -913,6 +934,7 @@ click("learn", () => attempt(async () => {
   showLearner(project.learner);
 }));
 click("export", () => attempt(async () => {
+  if ($("trouble").dataset.kind === "bad" && !outbox.refused.length) closeNotice(); // of an earlier one
   $("exported").textContent = $("form").value === "tflite" ? "Writing and verifying, which takes minutes …" : "Writing …";
   try {
     const { path, note, page } = await api.export($("form").value);
@@ -989,7 +1011,7 @@ async function begin() {
   showKeys($("keys"), keys);
   chooseTool(brush.tool);
   chooseClass(brush.class);
-  resize(brush.size);
+  if (brush.size) resize(brush.size);
   setOpacity(100 * look.opacity);
   for (const name of /** @type {const} */ (["outlines", "byObject", "confidence"])) set(name, look[name]);
   $("objects").checked = brush.objects;
@@ -1006,6 +1028,7 @@ async function begin() {
   $("runHere").hidden = !project.runs;
   await attempt(() => review.load());
   openPlace(location.hash);
+  if (!brush.size) resize(FIRST_SIZE * devicePixelRatio / view.scale);
   addEventListener("hashchange", () => openPlace(location.hash));
   if (project.unwritten) notice(`masks cannot be written: ${project.unwritten}`, "all strokes are in the journal");
   listenTogether(hear, connection);

@@ -93,6 +93,17 @@ export function holds(region, x, y) {
 }
 
 /**
+ * Where `drawRegion` draws, device px.
+ * @param {import("./view.js").View} view @param {Region} region
+ * @returns {Box}
+ */
+export function inkBox(view, { box: [left, top, right, bottom] }) {
+  const rim = 8 * devicePixelRatio;
+  const [[x0, y0], [x1, y1]] = [view.toCanvas(left, top), view.toCanvas(right, bottom)];
+  return [x0 - rim, y0 - rim, x1 + rim, y1 + rim];
+}
+
+/**
  * Show which region is meant.
  * @param {CanvasRenderingContext2D} context @param {import("./view.js").View} view @param {Region} region
  */

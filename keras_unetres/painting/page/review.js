@@ -91,6 +91,14 @@ export class Review {
     $("reviewOn").disabled = $("reviewBack").disabled = !open.length;
   }
 
+  /** Where `draw` draws, device px. @param {import("./view.js").View} view @returns {Box} */
+  inkBox(view) {
+    const [x0, y0, x1, y1] = /** @type {Box} */ (this.at?.box);
+    const rim = 7 * devicePixelRatio;
+    const [[left, top], [right, bottom]] = [view.toCanvas(x0, y0), view.toCanvas(x1, y1)];
+    return [left - rim, top - rim, right + rim, bottom + rim];
+  }
+
   /**
    * Frame the place at hand, if it is `framed`.
    * @param {CanvasRenderingContext2D} context @param {import("./view.js").View} view

@@ -1,6 +1,8 @@
-// What is drawn: the picture, what is suggested, what is painted, and the brush, each on a canvas of its own.
+// What is drawn: the picture, what is suggested, what is painted, and what tools show, each on a surface of its own. Of what has
+// changed since the last frame alone: the work of a frame is that of a stroke, not of the view.
 
 import { classColor, objectColor, packed } from "./palette.js";
+import { Surface } from "./surface.js";
 import { levelsOf, TILE } from "./view.js";
 
 /** @typedef {import("./raster.js").Box} Box */
@@ -24,16 +26,25 @@ import { levelsOf, TILE } from "./view.js";
 const NONE = 255; // nothing is painted
 const SIDES = [[1, 0], [-1, 0], [0, 1], [0, -1]];
 
+/**
+ * A surface of labels: which tiles it shows, in which way.
+ * @typedef {{surface: Surface, shows: string, drawn: Set<LabelTile>}} Shown
+ */
+
 export class Scene {
   /**
-   * @param {Record<"picture" | "guess" | "paint" | "over", HTMLCanvasElement>} canvases
+   * @param {HTMLCanvasElement} canvas of the picture
+   * @param {Record<"guess" | "paint" | "over", HTMLElement>} holders
    * @param {import("./view.js").View} view
    * @param {import("./tiles.js").PictureTiles} pictures
    * @param {import("./tiles.js").LabelTiles} labels
    * @param {Look} look
    */
-  constructor(canvases, view, pictures, labels, look) {
-    this.canvases = canvases;
+  constructor(canvas, holders, view, pictures, labels, look) {
+    this.canvas = canvas;
+    this.over = new Surface(holders.over);
+    /** @type {Record<"guess" | "paint", Shown>} */
+    this.shown = { guess: nothing(holders.guess), paint: nothing(holders.paint) };
     this.view = view;
     this.pictures = pictures;
     this.labels = labels;
@@ -42,21 +53,25 @@ export class Scene {
     this.image = null;
     /** @type {import("./api.js").ClassRow[]} */
     this.classes = [];
-    /** What the tools draw on top, if anything. @type {(clear: () => CanvasRenderingContext2D) => boolean} */
-    this.over = () => false;
-    this.inked = false; // whether something is on top
+    /** What is drawn on top, and where, if anything. @type {{box: () => Box | null, draw: (context: CanvasRenderingContext2D) => void}} */
+    this.ink = { box: () => null, draw: () => {} };
+    /** @type {Box | null} */
+    this.inked = null;
     /** Hears whether any of the picture is seen. @type {(seen: boolean) => void} */
     this.pictured = () => {};
-    /** What each canvas shows, whole and of this view: then only what has changed is drawn. @type {Map<HTMLCanvasElement, string>} */
-    this.whole = new Map();
-    this.asked = { all: false, paint: false, over: false };
+    /** The tiles of the picture that are drawn. @type {Set<ImageBitmap>} */
+    this.drawn = new Set();
+    this.asked = new Set();
     this.pending = 0;
-    this.frames = 0;
   }
 
-  /** Draw in the next frame. @param {"all" | "paint" | "over"} what */
+  /**
+   * Draw in the next frame.
+   * @param {"all" | "picture" | "tiles" | "paint" | "over"} what all: the view or its look has changed; picture: tiles of it have come;
+   *   tiles: tiles of labels are out of date; paint: they have changed; over: what is on top
+   */
   draw(what = "all") {
-    this.asked[what] = true;
+    this.asked.add(what);
     this.pending ||= requestAnimationFrame(() => {
       this.pending = 0;
       this.#frame();
@@ -64,33 +79,36 @@ export class Scene {
   }
 
   resize() {
-    const { clientWidth, clientHeight } = this.canvases.over;
+    const { clientWidth, clientHeight } = /** @type {HTMLElement} */ (this.canvas.parentElement);
     const [across, down] = [clientWidth, clientHeight].map((length) => Math.round(length * devicePixelRatio));
-    for (const canvas of Object.values(this.canvases)) Object.assign(canvas, { width: across, height: down });
+    Object.assign(this.canvas, { width: across, height: down });
+    for (const surface of [this.over, this.shown.guess.surface, this.shown.paint.surface]) surface.resize(across, down);
     this.view.resize(across, down);
     this.draw();
   }
 
   #frame() {
-    const { all, paint, over } = this.asked;
-    this.asked = { all: false, paint: false, over: false };
-    this.frames++;
+    const { asked } = this;
+    this.asked = new Set();
     if (!this.image) return;
-    if (all) {
-      this.whole.clear();
-      this.#drawPicture();
-      this.#want();
+    const [all, tiles] = [asked.has("all"), asked.has("all") || asked.has("tiles")];
+    if (all) for (const shown of Object.values(this.shown)) shown.shows = "";
+    if (all || asked.has("picture")) this.#drawPicture(all);
+    if (tiles) this.#want();
+    if (tiles || asked.has("paint")) {
+      const { guess, paint } = this.shown;
+      paint.surface.holder.style.setProperty("--opacity", `${this.look.outlines ? 1 : this.look.opacity}`);
+      this.#drawLabels(guess, this.look.guess || null);
+      this.#drawLabels(paint, this.look.paint ? (this.look.byObject ? "objects" : "classes") : null);
     }
-    if (all || paint) {
-      this.canvases.paint.style.opacity = `${this.look.outlines ? 1 : this.look.opacity}`;
-      this.#drawLabels(this.canvases.guess, this.look.guess || null);
-      this.#drawLabels(this.canvases.paint, this.look.paint ? (this.look.byObject ? "objects" : "classes") : null);
-    }
-    if (all || over || paint) {
-      const inked = this.over(() => clear(this.canvases.over));
-      if (!inked && this.inked) clear(this.canvases.over);
-      this.inked = inked;
-    }
+    if (asked.size > Number(asked.has("picture"))) this.#drawInk();
+  }
+
+  #drawInk() {
+    const box = this.ink.box();
+    if (this.inked) this.over.erase(this.inked);
+    if (box) this.over.draw(box, this.ink.draw);
+    this.inked = box;
   }
 
   /** Layers that are needed for what is seen. @returns {Layer[]} */
@@ -115,82 +133,85 @@ export class Scene {
     this.labels.want(this.layers.flatMap((layer) => here.map((tile) => ({ layer, ...tile }))));
   }
 
-  #drawPicture() {
+  /** Draw the picture, or what of it has come since. @param {boolean} anew */
+  #drawPicture(anew) {
     const image = /** @type {ImageRow} */ (this.image);
-    const { view, look } = this;
-    const context = clear(this.canvases.picture);
-    const level = view.level;
-    const levels = levelsOf(image.width, image.height);
-    let seen = false;
-    for (let other = levels - 1; other >= level; other--) { // what is coarser lies below, for what has not come yet
-      context.imageSmoothingEnabled = view.scale * 2 ** other < 1.5;
-      for (const { tx, ty } of view.tiles(other)) {
-        const tile = this.pictures.get(image, look.show, other, tx, ty);
-        if (!tile) continue;
-        seen = true;
-        context.drawImage(tile, .../** @type {[number, number, number, number]} */ (view.place(other, tx, ty, tile.width, tile.height)));
-      }
+    const { view, look, drawn } = this;
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    const { level } = view;
+    const levels = Array.from({ length: levelsOf(image.width, image.height) - level }, (_, at) => level + at).reverse();
+    const tiles = levels.flatMap((of) => view.tiles(of).map(({ tx, ty }) => ({ of, tx, ty, tile: this.pictures.get(image, look.show, of, tx, ty) })));
+    const lacks = tiles.some(({ of, tile }) => of === level && !tile);
+    if (anew || (lacks && tiles.some(({ of, tile }) => of > level && tile && !drawn.has(tile)))) { // what is coarser lies below
+      context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+      drawn.clear();
+    }
+    for (const { of, tx, ty, tile } of tiles) {
+      if (!tile || drawn.has(tile) || (of > level && !lacks)) continue;
+      drawn.add(tile);
+      context.imageSmoothingEnabled = view.scale * 2 ** of < 1.5;
+      context.drawImage(tile, .../** @type {[number, number, number, number]} */ (view.place(of, tx, ty, tile.width, tile.height)));
     }
     const [left, top] = view.toCanvas(0, 0).map(Math.round);
     const [right, bottom] = view.toCanvas(image.width, image.height).map(Math.round);
     context.strokeStyle = "#8888";
     context.strokeRect(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1);
-    this.pictured(seen);
+    this.pictured(drawn.size > 0);
   }
 
-  /** @param {HTMLCanvasElement} canvas @param {Layer | null} layer */
-  #drawLabels(canvas, layer) {
-    canvas.hidden = !layer;
+  /** Draw the tiles that a surface does not show yet, and what has changed of the others. @param {Shown} shown @param {Layer | null} layer */
+  #drawLabels(shown, layer) {
+    const { view, labels } = this;
+    const { level } = view;
+    const { surface, drawn } = shown;
+    surface.holder.hidden = !layer;
     const shows = `${layer} ${this.#style}`;
-    const { view, labels } = this;
-    const level = view.level;
-    if (!layer) {
-      this.whole.delete(canvas);
-      return;
+    const here = layer ? view.tiles(level).flatMap(({ tx, ty }) => labels.get(layer, level, tx, ty) ?? []).filter(({ data }) => data) : [];
+    if (shown.shows !== shows) {
+      shown.shows = shows;
+      drawn.clear();
+      surface.clear();
+      if (layer && here.length < view.tiles(level).length) this.#drawOthers(surface, layer);
     }
-    const missing = view.tiles(level).filter(({ tx, ty }) => !labels.get(layer, level, tx, ty)?.data);
-    if (!missing.length && this.whole.get(canvas) === shows) {
-      this.#drawChanged(canvas, layer);
-      return;
+    for (const tile of drawn) { // of which the server has no more
+      if (tile.data) continue;
+      surface.erase(this.#placeOf(tile, [0, 0, tile.width, tile.height]));
+      drawn.delete(tile);
     }
-    this.whole.delete(canvas);
-    if (!missing.length) this.whole.set(canvas, shows);
-    const context = clear(canvas);
-    context.imageSmoothingEnabled = false;
-    for (const tile of missing.length ? labels.tiles.values() : []) { // of other levels, until they come
-      if (tile.layer === layer && tile.level !== level && tile.data) this.#drawTile(context, tile);
-    }
-    for (const { tx, ty } of view.tiles(level)) {
-      const tile = labels.get(layer, level, tx, ty);
-      if (!tile?.data) continue;
-      const place = view.place(level, tx, ty, tile.width, tile.height);
-      if (missing.length) context.clearRect(.../** @type {[number, number, number, number]} */ (place));
-      this.#drawTile(context, tile);
-    }
+    const changed = here.flatMap((tile) => { // noted before, since to draw a tile makes it clean
+      const { dirty, width, height } = tile;
+      const box = !drawn.has(tile) ? [0, 0, width, height] : dirty ? [dirty[0] - 2, dirty[1] - 2, dirty[2] + 2, dirty[3] + 2] : null;
+      drawn.add(tile);
+      return box ? [{ tile, box }] : [];
+    });
+    for (const { tile, box } of changed) this.#drawPart(surface, here, this.#placeOf(tile, box));
   }
 
-  /** Draw what has changed on a canvas that shows all else already. @param {HTMLCanvasElement} canvas @param {Layer} layer */
-  #drawChanged(canvas, layer) {
-    const { view, labels } = this;
-    const level = view.level;
-    const step = 2 ** level;
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    const here = view.tiles(level).flatMap(({ tx, ty }) => labels.get(layer, level, tx, ty) ?? []);
-    const changed = here.flatMap(({ tx, ty, dirty }) => (dirty ? [{ tx, ty, dirty }] : [])); // drawing a tile makes it clean
-    for (const { tx, ty, dirty: [x0, y0, x1, y1] } of changed) {
-      const [left, top] = view.toCanvas((tx * TILE + x0 - 2) * step, (ty * TILE + y0 - 2) * step).map(Math.floor);
-      const [right, bottom] = view.toCanvas((tx * TILE + x1 + 2) * step, (ty * TILE + y1 + 2) * step).map(Math.ceil);
-      context.save();
-      context.beginPath();
-      context.rect(left, top, right - left, bottom - top);
-      context.clip();
-      context.clearRect(left, top, right - left, bottom - top);
-      context.imageSmoothingEnabled = false;
-      for (const tile of here) {
-        const [x, y, width, height] = view.place(level, tile.tx, tile.ty, tile.width, tile.height);
-        if (x < right && y < bottom && x + width > left && y + height > top) this.#drawTile(context, tile);
-      }
-      context.restore();
+  /** Where a box of a tile is on the surface. @param {LabelTile} tile @param {number[]} box @returns {Box} */
+  #placeOf({ level, tx, ty, width, height }, [x0, y0, x1, y1]) {
+    const [left, top, across, down] = this.view.place(level, tx, ty, width, height);
+    const [x, y] = [across / width, down / height];
+    return [Math.floor(left + x0 * x), Math.floor(top + y0 * y), Math.ceil(left + x1 * x), Math.ceil(top + y1 * y)];
+  }
+
+  /** @param {Surface} surface @param {LabelTile[]} here the tiles in sight @param {Box} part */
+  #drawPart(surface, here, part) {
+    const [left, top, right, bottom] = part;
+    const met = here.filter(({ level, tx, ty, width, height }) => {
+      const [x, y, across, down] = this.view.place(level, tx, ty, width, height);
+      return x < right && y < bottom && x + across > left && y + down > top;
+    });
+    const inked = met.filter((tile) => this.#colored(tile) && tile.inked);
+    surface.erase(part);
+    if (inked.length) surface.draw(part, (context) => inked.forEach((tile) => this.#drawTile(context, tile)));
+  }
+
+  /** Draw tiles of other levels, until those of this one come. @param {Surface} surface @param {Layer} layer */
+  #drawOthers(surface, layer) {
+    for (const tile of this.labels.tiles.values()) {
+      if (tile.layer !== layer || tile.level === this.view.level || !tile.data) continue;
+      this.#colored(tile);
+      if (tile.inked) surface.draw(this.#placeOf(tile, [0, 0, tile.width, tile.height]), (context) => this.#drawTile(context, tile));
     }
   }
 
@@ -201,9 +222,9 @@ export class Scene {
 
   /** @param {CanvasRenderingContext2D} context @param {LabelTile} tile */
   #drawTile(context, tile) {
-    const canvas = this.#colored(tile);
+    context.imageSmoothingEnabled = false;
     const place = this.view.place(tile.level, tile.tx, tile.ty, tile.width, tile.height);
-    context.drawImage(canvas, .../** @type {[number, number, number, number]} */ (place));
+    context.drawImage(this.#colored(tile), .../** @type {[number, number, number, number]} */ (place));
   }
 
   /** A tile in colours, of which only what has changed is made anew. @param {LabelTile} tile */
@@ -214,7 +235,10 @@ export class Scene {
       tile.canvas = new OffscreenCanvas(tile.width, tile.height);
       tile.style = "";
     }
-    if (tile.style !== style) tile.soilAll();
+    if (tile.style !== style) {
+      tile.soilAll();
+      tile.inked = false;
+    }
     tile.style = style;
     if (!tile.dirty) return tile.canvas;
     const [left, top, right, bottom] = [
@@ -224,6 +248,7 @@ export class Scene {
     const pixels = new Uint32Array(image.data.buffer);
     if (guess) this.#colorGuess(tile, pixels, left, top, right, bottom);
     else this.#colorPaint(tile, pixels, left, top, right, bottom);
+    tile.inked ||= isInked(pixels);
     /** @type {OffscreenCanvasRenderingContext2D} */ (tile.canvas.getContext("2d")).putImageData(image, left, top);
     return tile.canvas;
   }
@@ -294,9 +319,13 @@ export class Scene {
   }
 }
 
-/** @param {HTMLCanvasElement} canvas */
-function clear(canvas) {
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.clearRect(0, 0, canvas.width, canvas.height);
-  return context;
+/** @param {HTMLElement} holder @returns {Shown} */
+function nothing(holder) {
+  return { surface: new Surface(holder), shows: "", drawn: new Set() };
+}
+
+/** Whether any pixel is seen. @param {Uint32Array} pixels */
+function isInked(pixels) {
+  for (let at = 0; at < pixels.length; at++) if (pixels[at]) return true;
+  return false;
 }

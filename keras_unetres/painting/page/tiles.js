@@ -91,7 +91,6 @@ function trim(map, most, close = () => {}) {
 export class PictureTiles {
   /** @param {import("./api.js").Api} api @param {() => void} changed @param {(error: unknown) => void} failed */
   constructor(api, changed, failed) {
-    this.changed = changed;
     /** @type {Map<string, ImageBitmap>} */
     this.tiles = new Map();
     this.loader = new Loader(api, async (key, answer) => {
@@ -149,6 +148,7 @@ export class LabelTile {
     /** @type {OffscreenCanvas | null} */
     this.canvas = null;
     this.style = "";
+    this.inked = false; // whether any pixel of the canvas may be seen
     /** @type {Box | null} */
     this.dirty = null;
   }
@@ -165,6 +165,22 @@ export class LabelTile {
 }
 
 const TOUCHED = new Set(["classes", "objects"]); // by strokes
+/** Layers whose colours depend on another one. @type {Partial<Record<Layer, Layer[]>>} */
+const UNDER = { classes: ["network", "forest", "objects"], confidence: ["network"] };
+
+/** The box in which two maps differ; null where they do not. @param {Uint8Array | Uint16Array} before @param {Uint8Array | Uint16Array} after @param {number} width @returns {Box | null} */
+function changedBox(before, after, width) {
+  const box = /** @type {Box} */ ([width, Infinity, 0, 0]);
+  for (let at = 0; at < after.length; at++) {
+    if (before[at] === after[at]) continue;
+    const [x, y] = [at % width, Math.floor(at / width)];
+    box[0] = Math.min(box[0], x);
+    box[1] = Math.min(box[1], y);
+    box[2] = Math.max(box[2], x + 1);
+    box[3] = y + 1;
+  }
+  return box[2] ? box : null;
+}
 
 /** The masks of one image, and the strokes that are drawn on them before the server has. */
 export class LabelTiles {
@@ -191,6 +207,7 @@ export class LabelTiles {
         tile.fresh = tile.stale === Number(key.split("#")[1]);
         tile.data = null;
         missing(tile.layer, error);
+        changed();
       } else failed(error);
     });
   }
@@ -232,18 +249,27 @@ export class LabelTiles {
     if (!tile || this.image !== image) return;
     const newest = tile.stale === Number(stale);
     if (!newest && TOUCHED.has(tile.layer)) return; // it is asked for anew
+    const before = tile.width === width && tile.height === height ? tile.data : null;
     Object.assign(tile, { width, height, data, base: null, fresh: newest, revision: Number(answer.headers.get("X-Revision") ?? 0) });
     if (TOUCHED.has(tile.layer)) this.#redraw(tile);
-    this.#soilAround(tile);
+    this.#soilAround(tile, before);
     if (!this.loader.running.size) this.#prune();
     this.changed();
   }
 
-  /** A tile's neighbours have outlines that end at it. @param {LabelTile} tile */
-  #soilAround({ layer, level, tx, ty }) {
-    for (const [x, y] of [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) this.get(layer, level, tx + x, ty + y)?.soilAll();
-    if (layer === "confidence") for (const of of /** @type {Layer[]} */ (["network", "forest"])) this.get(of, level, tx, ty)?.soilAll();
-    if (layer === "classes") for (const of of /** @type {Layer[]} */ (["network", "forest", "objects"])) this.get(of, level, tx, ty)?.soilAll();
+  /** What has changed is coloured anew, and what depends on it: outlines end at neighbours. @param {LabelTile} tile @param {LabelTile["data"]} before */
+  #soilAround(tile, before) {
+    const { layer, level, tx, ty, width, height, data } = tile;
+    const box = before && data ? changedBox(before, data, width) : /** @type {Box} */ ([0, 0, width, height]);
+    if (!box) return;
+    const [left, top, right, bottom] = box;
+    tile.soil(box);
+    const beside = (/** @type {number} */ x, /** @type {number} */ y) => this.get(layer, level, tx + x, ty + y);
+    if (left === 0) beside(-1, 0)?.soil([TILE - 1, top, TILE, bottom]);
+    if (top === 0) beside(0, -1)?.soil([left, TILE - 1, right, TILE]);
+    if (right === width) beside(1, 0)?.soil([0, top, 1, bottom]);
+    if (bottom === height) beside(0, 1)?.soil([left, 0, right, 1]);
+    for (const of of UNDER[layer] ?? []) this.get(of, level, tx, ty)?.soil(box);
   }
 
   /** The actions of the log that a revision does not contain, without those that were undone before they arrived. @param {number} revision */
@@ -271,11 +297,12 @@ export class LabelTiles {
 
   /** Draw on what the server gave all that it did not contain. @param {LabelTile} tile */
   #redraw(tile) {
+    const before = tile.data;
     if (tile.base) tile.data = tile.base.slice();
     const after = this.#after(tile.revision);
     if (after.length && !tile.base && tile.data) tile.base = tile.data.slice();
     for (const action of after) this.#draw(tile, action, this.#runs(action, tile.level));
-    tile.soilAll();
+    this.#soilAround(tile, before);
   }
 
   /** @param {Action} action @param {number} level */
@@ -321,9 +348,7 @@ export class LabelTiles {
       box[3] = Math.max(box[3], y + 1);
     }
     if (box[0] < box[2]) tile.soil(box);
-    if (box[0] < box[2] && tile.layer === "classes") {
-      for (const of of /** @type {Layer[]} */ (["network", "forest", "objects"])) this.get(of, tile.level, tile.tx, tile.ty)?.soil(box);
-    }
+    if (box[0] < box[2]) for (const of of UNDER[tile.layer] ?? []) this.get(of, tile.level, tile.tx, tile.ty)?.soil(box);
   }
 
   /**

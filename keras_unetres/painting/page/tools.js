@@ -32,7 +32,7 @@ export class Tools {
    * @param {object} calls
    * @param {(action: Action) => void} calls.commit
    * @param {(text: string) => void} calls.say
-   * @param {(what: "all" | "paint" | "over") => void} calls.draw
+   * @param {(what: "paint" | "over") => void} calls.draw
    * @param {() => void} calls.looked
    * @param {(id: number, object: number) => void} calls.picked
    * @param {(id: number) => string} calls.color of a class
@@ -273,6 +273,16 @@ export class Tools {
     else this.calls.commit({ ...this.#action("split", [from, to]), object: found[0] });
   }
 
+  /** Where `draw` draws, device px; null where it draws nothing. @returns {import("./raster.js").Box | null} */
+  get inkBox() {
+    if (!this.drawn) return null;
+    const { size } = this.brush;
+    const points = [...this.points, ...(this.at ? [this.at] : [])].map(([x, y]) => this.view.toCanvas(x, y));
+    const rim = 12 * devicePixelRatio + (this.aim ? size / 2 * this.view.scale : 0);
+    const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
+    return [least(xs) - rim, least(ys) - rim, most(xs) + rim, most(ys) + rim];
+  }
+
   /** Draw the brush and what is begun. @param {CanvasRenderingContext2D} context */
   draw(context) {
     const { tool, size } = this.brush;
@@ -315,6 +325,11 @@ export class Tools {
     }, color);
   }
 }
+
+/** @param {number[]} values */
+const least = (values) => values.reduce((a, b) => Math.min(a, b));
+/** @param {number[]} values */
+const most = (values) => values.reduce((a, b) => Math.max(a, b));
 
 /** Leave out points evenly until there are no more than `most`. @param {Point[]} points @param {number} most */
 function thin(points, most) {
