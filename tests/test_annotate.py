@@ -761,7 +761,7 @@ def test_the_forest_learns_two_textures_from_two_strokes(tmp_path: Path) -> None
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not done():
         assert time.monotonic() < end
         time.sleep(0.01)
