@@ -115,6 +115,24 @@ def test_no_line_leaves_out_what_it_is_to_keep(tmp_path: Path) -> None:
     assert are_drawn(tmp_path)
 
 
+def test_folders_of_one_picture_each_whose_names_say_no_mask(tmp_path: Path) -> None:
+    write(tmp_path, "case{0}/ct.png", "case{0}/lesion.png")
+    assert are_drawn(tmp_path) and faults_of(tmp_path) == []
+    for number in range(COUNT):
+        save(tmp_path / f"case{number}" / "liver.png", drawn(number + 1))
+    assert [fault.kind for fault in faults_of(tmp_path)] == ["ambiguous-names"]
+    paste(tmp_path, faults_of(tmp_path)[0].fix.text)
+    assert are_drawn(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["{}.png", "view {}.png"])
+def test_folders_of_pictures_alone_stay_classes(tmp_path: Path, name: str) -> None:
+    for folder in ("cat", "dog", "owl"):
+        for number in range(4):
+            save(tmp_path / folder / name.format("abcd"[number]), picture(number + 4 * len(folder)))
+    assert open_dataset(tmp_path).task == "classify"
+
+
 def test_pictures_of_one_thing_from_several_sides_are_no_masks(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for number in range(4):

@@ -24,6 +24,7 @@ from .looks import look_like_masks
 _OTHER_USES = re.compile(r"colou?r|instance|weight|bound|edge|contour|cent(er|re)|overlay|watershed", re.IGNORECASE)
 _CALLED = re.compile(r"label|mask|semantic|seg|truth|gt", re.IGNORECASE)
 _MOST_LINES = 6
+_MOST_IN_A_FOLDER = 8  # files of a folder of one picture
 _FEWEST = 3  # files without a partner, of which an ending is left out
 
 
@@ -48,7 +49,8 @@ class Endings:
 
 def find_endings(files: Sequence[Path]) -> Endings | None:
     """Return the endings that most pictures have, or None where pixels do not tell pictures and masks among them."""
-    grouped = next((group for by in (_by_shortest, _by_last_word) if (group := _common(by(files)))), {})
+    ways = (_by_shortest, _by_last_word, _by_folder)
+    grouped = next((group for by in ways if (group := _common(by(files)))), {})
     by_ending: dict[str, list[Path]] = defaultdict(list)
     for of_picture in grouped.values():
         for ending, file in of_picture.items():
@@ -57,7 +59,14 @@ def find_endings(files: Sequence[Path]) -> Endings | None:
     pictures, masks = (
         tuple(sorted(e for e, is_mask in looks.items() if is_mask == wanted)) for wanted in (False, True)
     )
-    return Endings(pictures, masks, grouped) if pictures and masks else None
+    if not pictures or not masks or (len(pictures) > 1 and not _of_endings(grouped)):
+        return None  # of several pictures in a folder of their own, which may be bands of one
+    return Endings(pictures, masks, grouped)
+
+
+def _of_endings(grouped: Mapping[str, Mapping[str, Path]]) -> bool:
+    """Whether files are told by the ends of their names, and not by their whole names in folders of their own."""
+    return any(ending != file.name.lower() for of in grouped.values() for ending, file in of.items())
 
 
 def choose_endings(endings: Endings, folder: Path, declared: Declaration) -> tuple[str, str]:
@@ -125,6 +134,16 @@ def _by_shortest(files: Iterable[Path]) -> dict[str, dict[str, Path]]:
 def _by_last_word(files: Iterable[Path]) -> dict[str, dict[str, Path]]:
     """Return key -> ending -> file, where the last word of each name says what the file is."""
     return _grouped(files, lambda _, stem: _last_sign(stem))
+
+
+def _by_folder(files: Iterable[Path]) -> dict[str, dict[str, Path]]:
+    """Return folder -> name -> file of folders of one picture each, where names are words: `case01/image.png`."""
+    grouped: dict[str, dict[str, Path]] = defaultdict(dict)
+    for file in files:
+        grouped[str(file.parent)][file.name.lower()] = file
+    small = all(len(of_folder) <= _MOST_IN_A_FOLDER for of_folder in grouped.values())
+    words = all(any(c.isalpha() for c in file.stem) for of_folder in grouped.values() for file in of_folder.values())
+    return grouped if small and words and len(grouped) >= _FEWEST else {}
 
 
 def _grouped(files: Iterable[Path], cut: Callable[[Path, str], int]) -> dict[str, dict[str, Path]]:
