@@ -21,8 +21,10 @@ def can_be_asked(model: Any) -> bool:
 
 def ask(model: keras.Model, images: np.ndarray) -> Any:
     """Return what a model answers at inference, called as it is: the user's names need be none of TensorFlow's."""
+    structure = getattr(model, "_inputs_struct", None)  # of a functional model: a tensor, a list or a dictionary
+    given = images if structure is None else keras.tree.pack_sequence_as(structure, [images])
     takes_training = bool(getattr(model, "_call_has_training_arg", True))
-    return model(images, training=False) if takes_training else model(images)
+    return model(given, training=False) if takes_training else model(given)
 
 
 def labels_of(answer: Any, shape: tuple[int, ...]) -> np.ndarray:

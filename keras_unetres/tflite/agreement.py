@@ -16,7 +16,6 @@ from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card
 
 from ..data.fresh import fresh_tiles
-from ..models.answers import ask, labels_of
 from ..scores.agreement import Agreement, LabelComparison, check_agreement
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def label_agreement(
     Raises:
         ConversionError: the file does not run.
     """
+    from ..models.answers import ask, labels_of
+
     compared = LabelComparison(card.activation)
     try:
         engine = LiteRTEngine(data, card)
