@@ -62,8 +62,9 @@ def make_page(results: dict[str, Any]) -> str:
             "\n## Left out\n\n" + "".join(f"- {_named(said)}: {said['reason']}\n" for said in results["left_out"])
         )
     if rows:
-        machine = results["machine"]
-        parts.append(f"\nMeasured on {machine['cores']} cores ({machine['processor']}).\n")
+        machine, threads = results["machine"], sorted({row["threads"] for row in rows})
+        had = " or ".join(map(str, threads))
+        parts.append(f"\nMeasured with {had} of {machine['cores']} cores ({machine['processor']}) for each tool.\n")
     return "".join([*parts, _HOW])
 
 
@@ -151,15 +152,20 @@ def _mean(rows: Rows, value: Callable[[dict[str, Any]], float | None]) -> str:
 
 
 def _settings(rows: Rows) -> str:
-    """Return what each tool was told and how many steps it came to, by its last row."""
-    last = {row["tool"]: row for row in rows}
-    lines = [
-        f"- {tool}: {row['settings']} ({row['steps']} steps in {row['minutes']:g} minutes of {row['set']}; "
-        + ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-        + ")\n"
-        for tool, row in last.items()
-    ]
+    """Return what each tool was told, in how many steps it trained each set, and the versions of its last row."""
+    lines = []
+    for tool in _values(rows, "tool"):
+        of_tool = [row for row in rows if row["tool"] == tool]
+        ways = [[row for row in of_tool if row["settings"] == way] for way in _values(of_tool, "settings")]
+        versions = ", ".join(f"{name} {number}" for name, number in of_tool[-1]["versions"].items())
+        lines.append(f"- {tool}: {'; '.join(map(_setting, ways))}; {versions}\n")
     return "\n## Settings\n\n" + "".join(lines)
+
+
+def _setting(rows: Rows) -> str:
+    """Return one way of training and the steps of each row that was trained so."""
+    steps = ", ".join(f"{row['steps']} steps in {row['minutes']:g} minutes of {row['set']}" for row in rows)
+    return f"{rows[0]['settings']} ({steps})"
 
 
 def _named(said: dict[str, Any]) -> str:

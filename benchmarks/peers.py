@@ -289,7 +289,7 @@ def run_tool(tool: Tool, python: Path, given: Set, key: Mapping[str, Any], out: 
     told = json.loads((out / "report.json").read_text())
     network = score(given.truth, out / "float", given.classes)
     files = [row | {"miou": score(given.truth, out / row["form"], given.classes)["miou"]} for row in told["files"]]
-    return {"digest": given.digest, **network, **told, "files": files}
+    return {"digest": given.digest, "threads": job["threads"], **network, **told, "files": files}
 
 
 def score(truth: Path, maps: Path, classes: list[str]) -> dict[str, Any]:

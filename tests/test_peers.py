@@ -40,8 +40,9 @@ def row(tool: str, miou: float, file: float | None, **more: Any) -> dict[str, An
         else [{"form": "f", "kind": "LiteRT int8", "int8": True, "kb": 512.0, "ms": 20.4, "miou": file}]
     )
     return {
-        "set": "cells", "tool": tool, "minutes": 10.0, "seed": 0, "digest": "d", "miou": miou, "per_class_iou": {},
-        "seconds": 600.0, "steps": 70, "parameters": 9, "settings": "as it comes", "versions": {"python": "3"},
+        "set": "cells", "tool": tool, "minutes": 10.0, "seed": 0, "threads": 2, "digest": "d", "miou": miou,
+        "per_class_iou": {}, "seconds": 600.0, "steps": 70, "parameters": 9, "settings": "as it comes",
+        "versions": {"python": "3"},
         "files": files, **({} if files else {"no_file": "it exports none"}), **more,
     }  # fmt: skip
 
