@@ -14,7 +14,7 @@ from keras_unetres.workflows.next_images import _free_stems, next_images
 from keras_unetres.workflows.plan import plan
 from keras_unetres.workflows.suspects import suspects
 from unetres_edge import cli as edge
-from unetres_edge.errors import ExistsError, UsageError
+from unetres_edge.errors import DataError, ExistsError, UsageError
 from unetres_edge.files import name_key, write_report, write_table
 
 COCO = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "annotations": [], "categories": []}
@@ -84,3 +84,14 @@ def test_chosen_images_of_one_name_are_all_there() -> None:
         assert made[names.index("a")] == "a"
         assert all(each.startswith(name) for each, name in zip(made, names, strict=True))
     assert _free_stems(["b", "a_2", "a", "a"]) == ["b", "a_2", "a", "a_3"]
+
+
+def test_runs_that_are_there_are_not_replaced_by_those_of_suspects(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        (tmp_path / f"fold{number}").mkdir()
+        (tmp_path / f"fold{number}" / "run.json").write_text('{"schema": 1}')
+    (tmp_path / "fold1").rename(tmp_path / "fold9")
+    with pytest.raises(ExistsError, match="fold2: a run is there already"):
+        suspects(NOWHERE, runs=tmp_path)
+    with pytest.raises(DataError):  # no such data set; fold 4 is in nobody's way
+        suspects(NOWHERE, folds=1, runs=tmp_path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge.errors import DataError
+from unetres_edge.errors import DataError, ExistsError
 from unetres_edge.files import check_report, check_table, make_folder, write_report, write_table
 from unetres_edge.images.view import to_view
 from unetres_edge.terminal import counted, shown, table_cell
@@ -85,7 +85,7 @@ def suspects(
     Raises:
         DataError: the data set has faults, no masks, or fewer images than two a fold.
         UsageError: an output has another ending.
-        ExistsError: something else than an earlier list is in its place.
+        ExistsError: something else than an earlier list is in its place, or runs are in `runs`.
     """
     from ..data import open_dataset
     from ..trust.suspects import suspicion
@@ -98,6 +98,8 @@ def suspects(
         from ..pages.frame import check_page
 
         check_page(html_file)
+    if runs is not None:
+        _refuse_runs(Path(runs), folds)
     dataset = open_dataset(data, changes=reading, task=SEGMENT.name)
     settings = TrainSettings.from_flat({"epochs": epochs, "filters": filters, **({"size": size} if size else {})})
     judged: list[_Judged] = []
@@ -160,6 +162,13 @@ def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...
             "train": tuple(each for index, each in enumerate(samples) if index not in out),
             "val": tuple(samples[index] for index in sorted(out)),
         }
+
+
+def _refuse_runs(folder: Path, folds: int) -> None:
+    """Raise ExistsError if runs are where those of the folds are to be, such as those of `train --folds`."""
+    there = [place for number in range(1, folds + 1) if os.path.lexists(place := folder / f"fold{number}")]
+    if there:
+        raise ExistsError("a run is there already", file=there[0], fix="choose another --runs")
 
 
 def _judge(
