@@ -97,6 +97,9 @@ def test_what_cannot_teach_is_refused(run_folder: Path, student: RunInfo, tmp_pa
     (copied / "run.json").write_text(json.dumps(values))
     with pytest.raises(UsageError, match="of different classes; expected background, cell; found background, vessel"):
         teaching.name_teachers([run_folder, copied], 2.0, 0.5)
+    (tmp_path / "link").symlink_to(run_folder)
+    with pytest.raises(UsageError, match="a run cannot be written over itself"):
+        workflow.distil([run_folder], tmp_path / "link", overwrite=True)
 
 
 def test_run_json_keeps_the_teachers(student: RunInfo) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from keras_unetres.data.synthetic import write_cells
 from keras_unetres.data.tool_writers import coco_file, label_studio_tasks, labelme_file
 from keras_unetres.settings.commands import PREMASKS
 from keras_unetres.trust.choosing import choose
+from keras_unetres.workflows import next_images as next_workflow
 from keras_unetres.workflows.next_images import next_images
+from unetres_edge.errors import ExistsError
 
 NAMES = ("background", "cell", "nucleus")
 
@@ -109,3 +112,20 @@ def test_what_cannot_be_read_is_left_out(int8_file: Path, tmp_path: Path) -> Non
     assert len(rows) == 2
     assert any("left out" in line for line in said)
     next_images(int8_file, sorted(pool.glob("*.png"))[1:], tmp_path / "other", count=1, say=silent)
+
+
+def test_two_that_choose_into_one_folder_do_not_mix(
+    int8_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = write_cells(tmp_path / "pool", num_images=2, size=(64, 64)) / "images"
+    looks = next_workflow._look
+
+    def look(*given: Any) -> Any:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "classes.txt").write_text("of another")
+        return looks(*given)
+
+    monkeypatch.setattr(next_workflow, "_look", look)
+    with pytest.raises(ExistsError, match="the output exists already"):
+        next_images(int8_file, pool, tmp_path / "out", count=1, say=silent)
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["classes.txt"]

@@ -502,6 +502,28 @@ def test_lines_name_images_by_their_folders(folder: Path, capsys: pytest.Capture
     assert [line.split()[1] for line in lines[:2]] == ["a.png", os.path.join("left", "a.png")]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as Linux and macOS have them")
+def test_a_link_that_leads_nowhere_and_a_pipe_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in" / "gone.png").symlink_to("nowhere.png")
+    (folder / "m.tflite").write_bytes(make_conv(make_card((16, 24)), np.array([[0], [1]]), np.array([9, 0])))
+    assert main(["predict", "m.tflite", "in", "--out", "out"]) == 3
+    assert "gone.png: no such image" in capsys.readouterr().err
+    assert len(list(Path("out").glob("*.png"))) == 3  # the others are done
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(folder / "in" / name)
+    assert main(["predict", "m.tflite", "in/*.png", "--out", "other"]) == 3
+    assert "2 of 5 images could not be" in capsys.readouterr().err
+
+
+def test_names_that_are_one_file_there_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "in" / "deep").mkdir()
+    (folder / "in" / "deep" / "A.png").write_bytes((folder / "in" / "a.png").read_bytes())
+    assert len(find_inputs(["in/a.png", "in/deep/A.png"]).images) == 2
+    monkeypatch.setattr("unetres_edge.segment.inputs.name_key", lambda name: name_key(name, "darwin"))
+    with pytest.raises(UsageError, match="two images would be written to one file"):
+        find_inputs(["in/a.png", "in/deep/A.png"])
+
+
 def test_what_is_not_read_is_said_by_its_ending(folder: Path) -> None:
     (folder / "in" / "deep").mkdir()
     for name in ("x.HEIC", "deep/y.heic", "z.npy", "deep/v.nii.gz", "notes.txt", "Thumbs.db", "a.json", "cell.0001"):

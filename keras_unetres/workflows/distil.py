@@ -15,6 +15,7 @@ from ..runs import RunFolder, RunInfo
 from ..settings import DistilSettings, LimitSettings, TrainSettings
 from ..tasks.reading import recorded_place
 from ..tasks.teachers import name_teachers
+from .retraining import refuse_itself
 from .train import train
 
 
@@ -59,6 +60,7 @@ def distil(
         RunFolderError: not a trained run.
     """
     how = name_teachers(teachers, temperature, share)
+    refuse_itself(how.teachers, out)
     info = RunFolder(how.teachers[0]).read_info()
     options = _options(info, info.train_settings(how.teachers[0]), filters, epochs, minutes, limits or LimitSettings())
     source = data if data is not None else recorded_place(info)

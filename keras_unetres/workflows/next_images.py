@@ -35,6 +35,8 @@ from unetres_edge.terminal import counted, shown, table_cell
 from ..choices.arguments import checks_kinds
 from ..machine.progress_bar import with_progress
 from ..runs import RunFolder
+from ..runs.lock import FILE as LOCK
+from ..runs.lock import hold
 from ..settings import NextSettings
 from ..tasks import task_of
 from ..tasks.reading import read_for, recorded_place
@@ -129,7 +131,11 @@ def next_images(
         }
         for each, pick in zip(chosen, picks, strict=True)
     ]
-    _write(folder, chosen, maps, card, form)
+    make_folder(folder)
+    with hold(folder):
+        if any(each.name != LOCK for each in folder.iterdir()):  # another has written there meanwhile
+            raise ExistsError("the output exists already", file=folder, fix="choose another --out")
+        _write(folder, chosen, maps, card, form)
     if json_file is not None:
         write_report(json_file, {"images": rows})
     if csv_file is not None:

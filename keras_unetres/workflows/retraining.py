@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +51,18 @@ def open_source(path: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
     """
     if not overwrite:
         RunFolder.check_new(out)
-    if os.path.realpath(path) == os.path.realpath(out):
-        raise UsageError("a run cannot be written over itself", file=out, fix="choose another --out")
+    refuse_itself([path], out)
     folder = RunFolder(path)
     info = folder.read_info()
     if info.quantized:
         raise RunFolderError("the run is quantized already", file=path, fix="name the run that it was made from")
     return Source(folder, info, load_run(path).model)
+
+
+def refuse_itself(runs: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str]) -> None:
+    """Raise UsageError if a run that is learned from would be written over."""
+    if os.path.realpath(out) in map(os.path.realpath, runs):
+        raise UsageError("a run cannot be written over itself", file=out, fix="choose another --out")
 
 
 def read_data(

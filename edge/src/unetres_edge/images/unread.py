@@ -37,6 +37,8 @@ def is_unread(file: Path) -> bool:
         return False
     if ending:
         return ending in UNREAD_SUFFIXES
+    if not file.is_file():  # a pipe may have no other end
+        return False
     try:
         with file.open("rb") as stream:
             return _MAGIC.match(stream.read(16)) is not None

@@ -85,7 +85,7 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             files = [(file, _name_below(file, path)) for file in _files_below(path)]
         elif not path.exists() and glob.has_magic(word) and "://" not in word:
             matches = sorted(map(Path, glob.glob(word, recursive=True)))
-            files = [(file, _name_below(file, _fixed_part(path))) for file in matches if file.is_file()]
+            files = [(file, _name_below(file, _fixed_part(path))) for file in matches if not file.is_dir()]
         else:
             source = find_frames(word)
             if source is not None:
@@ -125,7 +125,10 @@ def _refuse_twins(files: Iterable[tuple[Path, str]]) -> None:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Return the files in and below a folder in order of name, hidden ones left out; no folder is entered twice."""
+    """Return the files in and below a folder in order of name, hidden ones left out; no folder is entered twice.
+
+    Links that lead nowhere and pipes are among them: one with the ending of an image costs itself, by name.
+    """
     files: list[Path] = []
     seen: set[str] = set()
     waiting = [folder]
@@ -137,7 +140,7 @@ def _files_below(folder: Path) -> list[Path]:
         seen.add(real)
         inside = [path for path in current.iterdir() if not path.name.startswith((".", "__MACOSX"))]
         waiting += [path for path in inside if path.is_dir()]
-        files += [path for path in inside if path.is_file()]
+        files += [path for path in inside if not path.is_dir()]
     return sorted(files)
 
 
