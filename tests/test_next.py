@@ -23,6 +23,7 @@ from keras_unetres.workflows.next_images import next_images
 from unetres_edge.errors import ExistsError
 
 NAMES = ("background", "cell", "nucleus")
+GOLDEN_FILE = Path(__file__).resolve().parents[1] / "edge" / "tests" / "golden" / "web_cells.tflite"
 
 
 def blobs(seed: int) -> np.ndarray:
@@ -114,9 +115,7 @@ def test_what_cannot_be_read_is_left_out(int8_file: Path, tmp_path: Path) -> Non
     next_images(int8_file, sorted(pool.glob("*.png"))[1:], tmp_path / "other", count=1, say=silent)
 
 
-def test_two_that_choose_into_one_folder_do_not_mix(
-    int8_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_that_choose_into_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = write_cells(tmp_path / "pool", num_images=2, size=(64, 64)) / "images"
     looks = next_workflow._look
 
@@ -127,5 +126,5 @@ def test_two_that_choose_into_one_folder_do_not_mix(
 
     monkeypatch.setattr(next_workflow, "_look", look)
     with pytest.raises(ExistsError, match="the output exists already"):
-        next_images(int8_file, pool, tmp_path / "out", count=1, say=silent)
+        next_images(GOLDEN_FILE, pool, tmp_path / "out", count=1, say=silent)
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["classes.txt"]
