@@ -94,6 +94,18 @@ def test_the_figures_of_real_data_are_those_of_the_file() -> None:
         assert cells[4:7] == [f"{row[form]['miou']:.3f}" for form in ("keras", "float32", "int8")], name
 
 
+def test_the_figures_beside_another_tool_are_those_of_its_file() -> None:
+    rows = json.loads((RESULTS / "peers.json").read_text())["rows"]
+    for name in ("isbi2012", "dsb2018", "camvid"):
+        ours, other = (
+            [row for row in rows if (row["set"], row["tool"], row["minutes"]) == (name, tool, 10)]
+            for tool in ("keras-unetres", "SMP ResNet-34")
+        )
+        file = statistics.fmean(row["files"][0]["miou"] for row in ours)
+        network = statistics.fmean(row["miou"] for row in other)
+        assert re.search(rf"{name}[^,|]*? {file:.3f} and {network:.3f}", README)
+
+
 def test_the_objects_are_those_of_the_file() -> None:
     sets = json.loads((RESULTS / "real_data.json").read_text())["sets"]
     whole = sets["isbi2012"]["keras"]["partitions"]["thinned"]
