@@ -104,12 +104,14 @@ class Server:
             )
         )
         assert self.process.stdout is not None
+        said = ""
         for line in self.process.stdout:
+            said += line
             found = re.match(r"serving +http://127\.0\.0\.1:(\d+)/\?token=(\S+)", line)
             if found:
                 self.port, self.token = int(found[1]), found[2]
                 return
-        raise AssertionError(f"the server ended with {self.process.wait()}")
+        raise AssertionError(f"the server ended with {self.process.wait()}: {said}")
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """Return the answer, None where none came."""
