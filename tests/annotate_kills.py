@@ -478,6 +478,7 @@ def main() -> None:
         if given.json:
             known = json.loads(given.json.read_text()) if given.json.exists() else {}
             command = f"python tests/annotate_kills.py --{name} {count} --seed {given.seed}"
+            command += f" --minutes {given.minutes:g}" if given.minutes < 1e9 else ""
             write_json(given.json, known | {name: {"command": command, **found}})
 
 
