@@ -285,7 +285,7 @@ def test_every_line_has_a_reason_and_an_option() -> None:
     assert len(made.lines()) == len(made.decisions) == 11
     for line, decision in zip(made.lines(), made.decisions, strict=True):
         assert decision.reason and line.endswith(f"({decision.option})")
-    assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--size"
+    assert json.loads(json.dumps(made.to_dict()))["decisions"][0]["option"] == "--weights"
 
 
 # ----------------------------------------------------------------------------------------------------------- the limits
