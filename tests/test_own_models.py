@@ -14,6 +14,7 @@ from PIL import Image
 
 import keras_unetres as ku
 from keras_unetres.choices.recipes import find_recipe
+from keras_unetres.cli import main
 from keras_unetres.models.inference import Inference, inference_form
 from keras_unetres.objects import find_instances
 from keras_unetres.quantization import fold
@@ -766,3 +767,25 @@ def ask_eagerly(model: keras.Model) -> Any:
             return np.asarray(model(images, training=False))
 
     return Asked()
+
+
+def test_the_command_refuses_other_labels_with_the_option_that_allows_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores of 1000 leave no level of int8 for a difference of 0.2; that a file is not scored allows nothing."""
+    keras.utils.set_random_seed(2)
+    head = layers.Conv2D(3, 1)
+    model = functional(lambda x: head(layers.Conv2D(4, 3, padding="same", activation="relu")(x)))
+    head.set_weights([0.01 * head.kernel, np.float32([1000, 1000.2, 1000.4])])
+    model.save(tmp_path / "m.keras")
+    (tmp_path / "images").mkdir()
+    for number, each in enumerate(pictures(4)):
+        Image.fromarray(each).save(tmp_path / "images" / f"{number}.png")
+    command = ["export", str(tmp_path / "m.keras"), "--channels", "3", "--size", "32", "--value-range", "0", "1"]
+    command += ["--calibration", str(tmp_path / "images"), "--no-gate"]
+    assert main(command) == 4
+    assert "--allow-disagreement" in capsys.readouterr().err
+    assert not (tmp_path / "m.tflite").exists()
+    assert main([*command, "--allow-disagreement"]) == 0
+    assert "% of the labels are those of Keras" in capsys.readouterr().out
+    assert (tmp_path / "m.tflite").exists()
