@@ -21,7 +21,7 @@ from keras_unetres.quantization import fold
 from keras_unetres.tasks.keras_engine import KerasEngine
 from keras_unetres.tflite.model_checks import check_model
 from unetres_edge import Classifier, Segmenter
-from unetres_edge.errors import ConversionError, UnetresError, UsageError
+from unetres_edge.errors import ConversionError, ModelError, UnetresError, UsageError
 from unetres_edge.segment.ensemble import join_segmenters
 
 PRE = ku.Preprocessing(channels=3, size=(32, 32))
@@ -789,3 +789,11 @@ def test_the_command_refuses_other_labels_with_the_option_that_allows_them(
     assert main([*command, "--allow-disagreement"]) == 0
     assert "% of the labels are those of Keras" in capsys.readouterr().out
     assert (tmp_path / "m.tflite").exists()
+
+
+def test_a_file_with_a_lambda_is_refused_with_the_line_that_loads_it(tmp_path: Path) -> None:
+    functional(lambda x: layers.Lambda(lambda v: v * 2.0)(body(x))).save(tmp_path / "m.keras")
+    with pytest.raises(ModelError, match="Lambda layer") as refused:
+        ku.export(tmp_path / "m.keras", tmp_path / "m.tflite", recipe="float32", preprocessing=PRE, gate=False)
+    assert refused.value.fix is not None and "safe_mode=False" in refused.value.fix
+    assert keras.models.load_model(tmp_path / "m.keras", safe_mode=False).output_shape == (None, 32, 32, 3)

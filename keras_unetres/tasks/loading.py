@@ -169,6 +169,13 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
                 file=path,
                 fix=f"pass --import FILE.py, the module that has it, or in Python custom_objects={{{name!r}: {name}}}",
             ) from error
+        if "`Lambda` layer" in str(error):
+            loaded = f"keras.models.load_model({os.fspath(path)!r}, safe_mode=False)"
+            raise ModelError(
+                "the model has a Lambda layer, whose code is in the file and is not run from there",
+                file=path,
+                fix=f"if you trust it, in Python: ku.export({loaded}, ...); or write a layer of your own in its place",
+            ) from error
         raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
     if not isinstance(model, keras.Model):
         raise ModelError("the file holds no model", file=path, expected="keras.Model", found=type(model).__name__)
