@@ -13,6 +13,7 @@ from unetres_edge.files import write_bytes, write_report
 
 from ..choices.starts import STARTS, file_of, find_form
 
+_NAME = 30  # characters of a name in the table, the longest and a space
 _COSTS = Path(__file__).parents[1] / "models" / "costs.json"
 
 
@@ -44,14 +45,14 @@ def list_models(
         return _list_start(name, size, plot, json_file, say)
     if plot is not None and name is None:
         raise UsageError("--plot draws one network", fix="name it: unetres models NAME --plot F.png")
-    say(f"{'name':22}{'input':>10}{'params M':>10}{'mul-adds G':>12}{'field px':>10}  int8-clean  about")
+    say(f"{'name':{_NAME}}{'input':>10}{'params M':>10}{'mul-adds G':>12}{'field px':>10}  int8-clean  about")
     if name is None and size is None:  # from the table that was written by building them all
         rows: list[dict[str, Any]] = json.loads(_COSTS.read_text(encoding="utf-8"))
         for row in rows:
             say(_line(row))
         say("starts, trained already: train --weights NAME, and what segments something, predict NAME PICTURES")
         for start in (f"{name}_{filters}" for name, each in STARTS.items() for filters in each.depths):
-            say(f"{start:22}{_about(read_model_card(start))}")
+            say(f"{start:{_NAME}}{_about(read_model_card(start))}")
     else:
         rows = _measure(name, size, plot, say)
     if json_file is not None:
@@ -132,7 +133,7 @@ def _line(row: Mapping[str, Any]) -> str:
     """Return the line of a network in the printed table."""
     height, width = row["size"]
     return (
-        f"{row['name']:22}{f'{height}x{width}':>10}{row['parameters'] / 1e6:10.2f}"
+        f"{row['name']:{_NAME}}{f'{height}x{width}':>10}{row['parameters'] / 1e6:10.2f}"
         f"{row['multiply_adds'] / 1e9:12.2f}{row['receptive_field']:10}  "
         f"{'no' if row['not_int8'] else 'yes':10}  {row['about']}"
     )
