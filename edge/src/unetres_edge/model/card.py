@@ -196,7 +196,7 @@ class Card:
             ModelError: not JSON, a newer schema, or fields that are missing or wrong.
         """
         try:
-            values = parse_state(text)
+            values = parse_state(text, last_counts=True)
             if values["schema"] != SCHEMA:
                 raise ModelError(
                     "card is of another schema", expected=SCHEMA, found=values["schema"], fix="update unetres-edge"
