@@ -37,7 +37,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unetres_edge.errors import ExistsError, RunFolderError
-from unetres_edge.files import is_temporary, make_folder, parse_state, read_bytes, write_bytes, write_json
+from unetres_edge.files import is_temporary, make_folder, parse_json, parse_state, read_bytes, write_bytes, write_json
 
 from . import replacement
 from .info import RunInfo
@@ -136,7 +136,7 @@ class RunFolder:
                 fix = f"name a run of its folds, such as {self.path / 'fold1'}, and the others after --with"
             raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix=fix)
         try:
-            values = parse_state(path.read_bytes())
+            values = parse_json(path.read_bytes())  # whose numbers are judged by name
         except (OSError, RecursionError, ValueError) as error:
             raise RunFolderError(f"run.json is not readable: {error}", file=path) from error
         return RunInfo.from_dict(values, file=path)
