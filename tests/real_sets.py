@@ -12,6 +12,5 @@ DATA = Path(os.environ.get("UNETRES_DATA") or os.devnull)
 
 def real(name: str) -> pytest.MarkDecorator:
     """Skip a test where there is no such set."""
-    return pytest.mark.skipif(
-        not (DATA / name).is_dir(), reason=f"set UNETRES_DATA to a folder that holds the real data set {name}/"
-    )
+    missing = f"set UNETRES_DATA to a folder that holds the real data set {name}/"
+    return pytest.mark.skipif(not (DATA / name).is_dir(), reason=missing)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from drawn_masks import SIZE, drawn
 from PIL import Image
 
 from keras_unetres.data.dataset import open_dataset
@@ -18,17 +19,7 @@ from keras_unetres.doctor.check import check
 from unetres_edge.errors import DataError
 
 COUNT = 8
-SIZE = (24, 32)
 Write = Callable[[Path], None]
-
-
-def drawn(number: int, classes: int = 1) -> np.ndarray:
-    """Return a mask (24, 32) of class ids with a rectangle for each class, different for each number."""
-    mask = np.zeros(SIZE, np.uint8)
-    for class_id in range(1, classes + 1):
-        top, left = (3 * number + 7 * class_id) % 12, (5 * number) % 8 + 10 * (class_id - 1)
-        mask[top : top + 8, left : left + 9] = class_id
-    return mask
 
 
 def picture(number: int, classes: int = 1) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_masks import SIZE, drawn
 from PIL import Image
 
 from keras_unetres.data.dataset import Dataset, open_dataset
@@ -21,18 +22,6 @@ COUNT = 12
 
 def slow(*values: object) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
-
-
-SIZE = (24, 32)
-
-
-def drawn(number: int, classes: int = 1) -> np.ndarray:
-    """Return a mask (24, 32) of class ids with a rectangle for each class, different for each number."""
-    mask = np.zeros(SIZE, np.uint8)
-    for class_id in range(1, classes + 1):
-        top, left = (3 * number + 7 * class_id) % 12, (5 * number) % 8 + 10 * (class_id - 1)
-        mask[top : top + 8, left : left + 9] = class_id
-    return mask
 
 
 def picture(mask: np.ndarray, seed: int = 0) -> np.ndarray:

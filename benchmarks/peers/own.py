@@ -37,7 +37,7 @@ write_own_maps(file, "int8")
 with Segmenter(file, num_threads=job.threads) as segmenter:
     ms = job.milliseconds(lambda image: segmenter.segment(image.squeeze()))
 told = json.loads((run / "run.json").read_text())
-start = ", from ImageNet weights" if told["settings"]["network"]["weights"] else ""
+start = ", from ImageNet weights" if told["settings"]["network"]["weights"] == "imagenet" else ""
 report(
     job,
     ("keras-unetres", "keras", "tensorflow"),
