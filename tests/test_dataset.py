@@ -108,6 +108,25 @@ def test_what_is_missing_is_named(tmp_path) -> None:
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("said", "patch"),
+    [
+        ("masks: mask", {"masks": "masks"}),
+        ("masks: instances", {"masks": "masks", "masks_are": "instances"}),  # as the command line says it
+        ("images: pictures", {"images": "images"}),
+    ],
+)
+def test_a_declared_folder_that_is_not_there_is_mended_by_a_line(tmp_path, said: str, patch: dict) -> None:
+    make_folder(tmp_path, NAMES)
+    file = tmp_path / "dataset.yaml"
+    file.write_text(said + "\n")
+    with pytest.raises(DataError, match=f"there is no folder {said.split()[1]}/") as raised:
+        open_dataset(tmp_path)
+    assert raised.value.remedy is not None and raised.value.remedy.patch == patch
+    file.write_text("".join(f"{key}: {value}\n" for key, value in patch.items()))
+    assert open_dataset(tmp_path).reading.masks_are == patch.get("masks_are", "classes")
+
+
 def test_a_file_is_no_data_set_though_one_lies_beside_it(tmp_path) -> None:
     make_folder(tmp_path, NAMES)
     (tmp_path / "notes.txt").write_text("x")

@@ -18,6 +18,7 @@ from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.images.unread import is_unread
 from unetres_edge.terminal import counted
 
+from ...choices.reading import MASK_KINDS
 from ..colortables import find_table
 from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
@@ -194,21 +195,30 @@ def _folders(folder: Path, declared: Declaration, part: str = UNPARTED) -> tuple
     images = _find(folder, _IMAGES, declared.given.get("images"))
     if part == "test" and images is not None:
         return images, folder / declared.masks  # of a competition, which keeps the masks to itself
-    for name, there in ((declared.images, images is not None), (declared.masks, False)):
+    for key, name, there in (("images", declared.images, images is not None), ("masks", declared.masks, False)):
         if not there:
             _refuse_unread_annotations(folder)
-            deeper = (
-                [declare({name: each}).text for each in _called_masks_below(folder)] if name == declared.masks else []
-            )
             raise DataError(
                 f"there is no folder {name}/",
                 file=folder,
                 expected="images/ and masks/, a.png with a_mask.png, or a dataset.yaml",
-                fix=Fix(" or ".join(deeper), place=say_place({"masks": ""}, declared.file))
-                if deeper
-                else "name the folders in a dataset.yaml: images: NAME and masks: NAME; or list pairs in a train.csv",
+                fix=_fix_of_missing(folder, key, name, declared.file)
+                or "name the folders in a dataset.yaml: images: NAME and masks: NAME; or list pairs in a train.csv",
             )
     raise AssertionError  # one of the two is missing
+
+
+def _fix_of_missing(folder: Path, key: str, name: str, file: Path) -> Fix | None:
+    """Return the line that names the folder meant by `images` or `masks`, where there is one."""
+    if key == "images":
+        usual = _find(folder, _IMAGES, None)
+        return None if usual is None else declare({key: usual.name}, file)
+    below = _called_masks_below(folder)
+    kind = {"masks_are": name} if name in MASK_KINDS else {}  # as it is said on the command line
+    if len(below) == 1:
+        return declare({key: below[0]} | kind, file)
+    texts = [declare({key: each}).text for each in below]
+    return Fix(" or ".join(texts), place=say_place({key: ""}, file)) if texts else None
 
 
 def _called_masks_below(folder: Path) -> list[str]:
