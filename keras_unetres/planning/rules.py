@@ -75,8 +75,8 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What a rule is asked with: `settings` holds what the user gave and what earlier rules decided."""
+class _Context:
+    """What a rule decides from: `settings` holds what the user gave and what earlier rules decided."""
 
     fingerprint: Fingerprint
     budget: Budget
@@ -128,34 +128,34 @@ def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) ->
     decisions: list[Decision] = []
     for is_open, rule in _RULES:
         if is_open(settings):
-            decision = rule(_Question(fingerprint, budget, settings))
+            decision = rule(_Context(fingerprint, budget, settings))
             if decision is not None:
                 decisions.append(decision)
                 settings = settings.with_flat({decision.setting: decision.value})
     measured = {filters: budget.step_seconds[filters] for filters in budget.measured}
-    warnings = _warnings(_Question(fingerprint, budget, settings))
+    warnings = _warnings(_Context(fingerprint, budget, settings))
     return TrainingPlan(fingerprint, tuple(decisions), budget.minutes, measured, warnings, files=budget.files)
 
 
-def _encoder(asked: _Question) -> Decision | None:
-    if not asked.budget.pretrained:
+def _encoder(context: _Context) -> Decision | None:
+    if not context.budget.pretrained:
         return None
-    if asked.fingerprint.colour < _LEAST_COLOUR:
+    if context.fingerprint.colour < _LEAST_COLOUR:
         return Decision("encoder", NO_ENCODER, "weights from ImageNet are of colour photographs, and these are grey")
     return Decision("encoder", LITE, "these have colours, as the photographs that its ImageNet weights have seen")
 
 
-def _weights(asked: _Question) -> Decision | None:
-    if asked.settings.network.encoder == LITE and asked.budget.pretrained:
+def _weights(context: _Context) -> Decision | None:
+    if context.settings.network.encoder == LITE and context.budget.pretrained:
         return Decision("weights", "imagenet", "a start that is not from nothing")
-    starts = fitting_starts(asked.settings)
+    starts = fitting_starts(context.settings)
     if not starts:
         return None
     return Decision("weights", NO_WEIGHTS, f"starts that come along are {' and '.join(starts)}, by name alone")
 
 
-def _size(asked: _Question) -> Decision:
-    network, largest = asked.settings.network, max(asked.fingerprint.sizes[2:4])
+def _size(context: _Context) -> Decision:
+    network, largest = context.settings.network, max(context.fingerprint.sizes[2:4])
     if network.crop:
         side = network.input_for(min(largest, SIZE))
         output = side - 2 * network.crop
@@ -167,27 +167,27 @@ def _size(asked: _Question) -> Decision:
     return Decision("size", SIZE, f"the images are of {SIZE} px and more")
 
 
-def _fit(asked: _Question) -> Decision:
-    if asked.settings.data.balance:
+def _fit(context: _Context) -> Decision:
+    if context.settings.data.balance:
         return Decision("fit", "crop", "--balance draws crops")
-    if asked.settings.network.crop:
+    if context.settings.network.crop:
         return Decision("fit", "crop", "a network without padding sees crops")
-    height, width = asked.fingerprint.sizes[2:4]
-    if asked.only_thin:
-        widest, size = asked.fingerprint.objects.widest, asked.settings.network.input_size
+    height, width = context.fingerprint.sizes[2:4]
+    if context.only_thin:
+        widest, size = context.fingerprint.objects.widest, context.settings.network.input_size
         return Decision("fit", "crop", f"lines of {widest:.0f} px would be lost in images of {size} px")
-    if asked.fingerprint.upright and asked.is_larger:
+    if context.fingerprint.upright and context.is_larger:
         why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
         return Decision("fit", "resize", why)
-    if asked.few_large_objects:
-        extent, size = asked.fingerprint.objects.extent, asked.settings.network.input_size
+    if context.few_large_objects:
+        extent, size = context.fingerprint.objects.extent, context.settings.network.input_size
         why = f"objects of about {extent:.0f} px do not fit into parts of {size} px"
         return Decision("fit", "resize", why)
     return Decision("fit", "crop", f"images of about {height} x {width} px are seen at their own scale")
 
 
-def _per_image(asked: _Question) -> Decision:
-    fingerprint = asked.fingerprint
+def _per_image(context: _Context) -> Decision:
+    fingerprint = context.fingerprint
     if fingerprint.few_levels is not None:
         kept, stored = fingerprint.few_levels
         return Decision("per_image", STRETCH, f"of {stored} grey levels {kept} would be left at 8 bits")
@@ -205,16 +205,16 @@ def _per_image(asked: _Question) -> Decision:
     return Decision("per_image", None, f"brightness differs by {fingerprint.brightness_spread:.0%} between images only")
 
 
-def _augment(asked: _Question) -> Decision:
-    if asked.fingerprint.upright:
+def _augment(context: _Context) -> Decision:
+    if context.fingerprint.upright:
         return Decision("augment", "street", "what is up is up in all images, so none is turned")
     return Decision("augment", "microscopy", "no side of the images is always up, so they are turned and bent")
 
 
-def _class_weights(asked: _Question) -> Decision:
+def _class_weights(context: _Context) -> Decision:
     shares = {
         name: share
-        for name, share in zip(asked.fingerprint.class_names, asked.fingerprint.class_shares, strict=True)
+        for name, share in zip(context.fingerprint.class_names, context.fingerprint.class_shares, strict=True)
         if share > 0
     }
     rarest = min(shares, key=lambda name: shares[name])
@@ -226,8 +226,8 @@ def _class_weights(asked: _Question) -> Decision:
     return Decision("class_weights", "equal", f"even {said}")
 
 
-def _batch(asked: _Question) -> Decision:
-    fingerprint, network = asked.fingerprint, asked.settings.network
+def _batch(context: _Context) -> Decision:
+    fingerprint, network = context.fingerprint, context.settings.network
     crops = fingerprint.crops(network.output_size, network.image_fit)
     if fingerprint.kinds > 1:
         batch, why = 8, f"something of each of {fingerprint.kinds} kinds of images is in it"
@@ -235,7 +235,7 @@ def _batch(asked: _Question) -> Decision:
         batch, why = 8, f"crops of {network.input_size} px are small"
     else:
         batch, why = 4, "more steps in the same time"
-    devices = asked.settings.fit.devices
+    devices = context.settings.fit.devices
     if crops < _LEAST_STEPS_A_PASS * batch:
         batch = 2 ** int(math.log2(max(2, crops // _LEAST_STEPS_A_PASS)))
         why = f"a pass over {crops} crops is to have some steps"
@@ -243,11 +243,11 @@ def _batch(asked: _Question) -> Decision:
     return Decision("batch", batch, why)
 
 
-def _filters(asked: _Question) -> Decision:
-    budget, sizes = asked.budget, possible(asked.settings, ENOUGH)
+def _filters(context: _Context) -> Decision:
+    budget, sizes = context.budget, possible(context.settings, ENOUGH)
     within = ""
     if budget.files:
-        sizes = sizes_within(budget.files, asked.settings.limits)
+        sizes = sizes_within(budget.files, context.settings.limits)
         cost = budget.files[sizes[0]]
         timed = "" if cost.ms is None else f"{cost.ms:.3g} ms, "
         within = f"; {sizes[0]} take {timed}{cost.kb:.4g} kB and {cost.arena_kb:.4g} kB of tensors, as much as may be"
@@ -297,20 +297,20 @@ def sizes_within(files: Mapping[int, FileCost], limits: LimitSettings) -> list[i
     return sizes
 
 
-def _epochs(asked: _Question) -> Decision:
-    passes = math.ceil(USUAL_STEPS / asked.steps_a_pass)
+def _epochs(context: _Context) -> Decision:
+    passes = math.ceil(USUAL_STEPS / context.steps_a_pass)
     epochs = min(200, max(EPOCHS, passes))
-    return Decision("epochs", epochs, f"{epochs * asked.steps_a_pass:,} steps")
+    return Decision("epochs", epochs, f"{epochs * context.steps_a_pass:,} steps")
 
 
-def _learning_rate(asked: _Question) -> Decision:
-    if asked.settings.network.start_weights is not None:
+def _learning_rate(context: _Context) -> Decision:
+    if context.settings.network.start_weights is not None:
         return Decision("learning_rate", _RATE_OF_PUBLISHED, "what the weights know is not to be lost")
     return Decision("learning_rate", _RATE, "an average of the weights evens out large steps")
 
 
-def _ema(asked: _Question) -> Decision:
-    steps = asked.steps
+def _ema(context: _Context) -> Decision:
+    steps = context.steps
     if steps is None:
         return Decision("ema", _AVERAGE, "an average of the weights is better than the last ones")
     if steps < TOO_FEW_STEPS:
@@ -319,8 +319,8 @@ def _ema(asked: _Question) -> Decision:
     return Decision("ema", momentum, f"an average over about {1 / (1 - momentum):.0f} of {steps:,} steps")
 
 
-def _warnings(asked: _Question) -> tuple[str, ...]:
-    minutes, steps = asked.budget.minutes, asked.steps
+def _warnings(context: _Context) -> tuple[str, ...]:
+    minutes, steps = context.budget.minutes, context.steps
     warning = None if minutes is None or steps is None else too_few_steps(minutes, steps)
     return () if warning is None else (warning,)
 
@@ -350,7 +350,7 @@ def encoder_is_open(settings: TrainSettings) -> bool:
 
 
 # Whether a setting is left open, and the rule that decides it; a rule may look at what those above it decided.
-_RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Question], Decision | None]], ...] = (
+_RULES: tuple[tuple[Callable[[TrainSettings], bool], Callable[[_Context], Decision | None]], ...] = (
     (lambda given: given.network.encoder is None, _encoder),
     (lambda given: given.network.weights is None, _weights),
     (lambda given: given.network.size is None, _size),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing
 from unetres_edge.files import check_output, write_report
-from unetres_edge.moved import renamed_argument
 
 from ..choices.arguments import checks_kinds
 from ..settings import EvaluateSettings
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from ..objects import Separation
 
 
-@renamed_argument(turns="tta")
 @checks_kinds
 def evaluate(
     model: Model,
