@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .workflows.augment import augment
     from .workflows.calibrate import calibrate
     from .workflows.check import check
-    from .workflows.cluster import cluster
+    from .workflows.compress import cluster, prune
     from .workflows.distil import distil
     from .workflows.evaluate import evaluate
     from .workflows.export import export
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .workflows.inspect import inspect
     from .workflows.next_images import next_images
     from .workflows.predict import predict
-    from .workflows.prune import prune
     from .workflows.quantize import quantize
     from .workflows.report import report
     from .workflows.suspects import suspects
@@ -81,7 +80,7 @@ _HOMES = {
     "build_unet": "weights",
     "calibrate": "workflows.calibrate",
     "check": "workflows.check",
-    "cluster": "workflows.cluster",
+    "cluster": "workflows.compress",
     "cluster_model": "quantization",
     "dataset_from_arrays": "data",
     "dataset_from_tf": "data",
@@ -95,7 +94,7 @@ _HOMES = {
     "next_images": "workflows.next_images",
     "open_dataset": "data",
     "predict": "workflows.predict",
-    "prune": "workflows.prune",
+    "prune": "workflows.compress",
     "prune_model": "quantization",
     "quantize": "workflows.quantize",
     "quantize_aware": "quantization",

@@ -13,7 +13,7 @@ from .command import Command
 def run(options: argparse.Namespace) -> None:
     """Train a run on with few different values in each kernel."""
     settings = read(ClusterSettings, options)
-    from ..workflows.cluster import cluster
+    from ..workflows.compress import cluster
 
     cluster(settings.run, settings.out, **settings.how)
 

@@ -13,7 +13,7 @@ from .command import Command
 def run(options: argparse.Namespace) -> None:
     """Train a run on while its smallest weights become 0."""
     settings = read(PruneSettings, options)
-    from ..workflows.prune import prune
+    from ..workflows.compress import prune
 
     prune(settings.run, settings.out, **settings.how)
 

@@ -8,7 +8,7 @@ from keras import layers
 from ..choices.networks import find_encoder
 from .blocks import Conv, conv_norm
 from .encoders import encode
-from .heads import add_activation, check_common, check_share, check_side, pixel_head
+from .heads import add_activation, check_common, check_dropout, check_side, pixel_head
 
 
 def build_fcn(
@@ -40,7 +40,7 @@ def build_fcn(
     """
     check_common(input_shape, num_classes, head_activation)
     find_encoder(encoder)
-    check_share("dropout", dropout)
+    check_dropout(dropout)
     image = keras.Input(input_shape, name="image")
     stride, x = list(encode(encoder, image, output_stride=output_stride).items())[-1]
     for side in input_shape[:2]:

@@ -43,10 +43,10 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise UsageError(f"{name} is wrong", expected=f"a whole number, at least {least}", found=repr(value))
 
 
-def check_share(name: str, value: Any) -> None:
-    """Raise UsageError unless 0 <= value < 1."""
-    if not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise UsageError(f"{name} is wrong", expected=f"0 <= {name} < 1", found=repr(value))
+def check_dropout(dropout: Any) -> None:
+    """Raise UsageError unless 0 <= dropout < 1."""
+    if not isinstance(dropout, Real) or not 0 <= float(dropout) < 1:
+        raise UsageError("dropout is wrong", expected="0 <= dropout < 1", found=repr(dropout))
 
 
 def check_side(side: int | None, *, step: int, offset: int = 0, least: int = 1, why: str) -> None:

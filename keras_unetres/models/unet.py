@@ -13,7 +13,7 @@ from unetres_edge.errors import UsageError
 from ..choices.networks import UPSAMPLINGS, count_halvings, unpadded_crop
 from .blocks import double_conv, residual_double_conv, upsample
 from .encoders import encode
-from .heads import check_common, check_share, check_side, check_whole, pixel_head
+from .heads import check_common, check_dropout, check_side, check_whole, pixel_head
 
 
 def build_unet(
@@ -141,4 +141,4 @@ def _check(
     ):
         if value not in allowed:
             raise UsageError(f"{argument} is unknown", expected=" or ".join(map(str, allowed)), found=value)
-    check_share("dropout", dropout)
+    check_dropout(dropout)

@@ -7,7 +7,7 @@ a mean of scores of single images would be another quantity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,13 +93,13 @@ def scores_of(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> Sco
     return Scores(iou, dice, _mean(iou), _mean(dice), _share(hits.sum(-1), every, every > 0))
 
 
-def find_intervals(margins: Margins, *, draws: int = DRAWS, level: float = LEVEL, seed: int = 0) -> Intervals:
+def find_intervals(margins: Margins, *, draws: int = DRAWS, seed: int = 0) -> Intervals:
     """Return percentile intervals over draws of images with replacement.
 
     A class's interval is over the draws in which it is present.
 
     Args:
-        level: share of the draws inside the interval.
+        draws: number of draws.
         seed: seed of the random draws.
     """
     number, classes = margins.hits.shape
@@ -109,25 +109,27 @@ def find_intervals(margins: Margins, *, draws: int = DRAWS, level: float = LEVEL
     sums = draw_sums(counts, draws, seed)  # exact: whole numbers below 2**53
     drawn = scores_of(sums[:, :classes], sums[:, classes : 2 * classes], sums[:, 2 * classes :])
     return Intervals(
-        tuple(interval_of(column, level) for column in drawn.iou.T),
-        tuple(interval_of(column, level) for column in drawn.dice.T),
-        interval_of(drawn.miou, level),
-        interval_of(drawn.mean_dice, level),
-        interval_of(drawn.accuracy, level),
+        tuple(interval_of(column) for column in drawn.iou.T),
+        tuple(interval_of(column) for column in drawn.dice.T),
+        interval_of(drawn.miou),
+        interval_of(drawn.mean_dice),
+        interval_of(drawn.accuracy),
     )
 
 
 def draw_sums(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Return sums (draws, k) float64 of rows (N, k), one an image, of which each draw takes N with replacement."""
-    number = len(values)
+    exact = values.astype(np.float64)
+    return np.concatenate([times @ exact for times in draw_times(len(values), draws, seed)])
+
+
+def draw_times(images: int, draws: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield how many times each image is in each of some draws, (some, images) float64."""
     random = np.random.default_rng(seed)
-    parts = []
     for first in range(0, draws, _AT_ONCE):
         rows = min(_AT_ONCE, draws - first)
-        chosen = random.integers(0, number, (rows, number)) + number * np.arange(rows)[:, None]
-        times = np.bincount(chosen.ravel(), minlength=rows * number).reshape(rows, number)
-        parts.append(times.astype(np.float64) @ values.astype(np.float64))
-    return np.concatenate(parts)
+        chosen = random.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(chosen.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
 
 
 def _share(part: np.ndarray, whole: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -142,10 +144,10 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return _share(np.where(known, values, 0.0).sum(-1), count, count > 0)
 
 
-def interval_of(values: np.ndarray, level: float = LEVEL) -> Interval | None:
+def interval_of(values: np.ndarray) -> Interval | None:
     """Return the percentile interval of drawn scores, NaN where a draw has none; None where no draw has one."""
     known = values[~np.isnan(values)]
     if not len(known):
         return None
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -6,14 +6,12 @@ both does not widen the interval. Drops are in points: hundredths of the score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import DRAWS, LEVEL, Interval, Margins, scores_of
-
-_AT_ONCE = 256  # draws
+from .bootstrap import DRAWS, Interval, Margins, draw_times, interval_of, scores_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def signed(points: float, *, minus: str = "-") -> str:
     return "0.00" if abs(points) < 0.005 else f"{points:+.2f}".replace("-", minus)
 
 
-def drop_of_miou(before: Margins, after: Margins, *, draws: int = DRAWS, seed: int = 0) -> Drop | None:
+def drop_of_miou(before: Margins, after: Margins, *, draws: int = DRAWS) -> Drop | None:
     """Return the drop of mIoU between two forms scored on the same images, or None where nothing is labelled."""
     counts = np.stack([[m.hits, m.truth, m.predicted] for m in (before, after)])  # (form, margin, image, class)
     images = counts.shape[2]
@@ -49,16 +47,16 @@ def drop_of_miou(before: Margins, after: Margins, *, draws: int = DRAWS, seed: i
         first, second = (scores_of(*side).miou for side in sums)
         return 100 * (first - second)
 
-    return _drop(difference, images, draws, seed)
+    return _drop(difference, images, draws)
 
 
-def drop_of_share(before: np.ndarray, after: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> Drop | None:
+def drop_of_share(before: np.ndarray, after: np.ndarray) -> Drop | None:
     """Return the drop of the share of images that are right, (N,) bool each, or None without an image."""
     change = np.asarray(before, np.float64) - np.asarray(after, np.float64)
-    return _drop(lambda times: 100 * (times @ change) / times.sum(1), len(change), draws, seed)
+    return _drop(lambda times: 100 * (times @ change) / times.sum(1), len(change), DRAWS)
 
 
-def _drop(difference: Callable[[np.ndarray], np.ndarray], images: int, draws: int, seed: int) -> Drop | None:
+def _drop(difference: Callable[[np.ndarray], np.ndarray], images: int, draws: int) -> Drop | None:
     """Return the drop over all images once each, and its interval over draws of them."""
     if not images:
         return None
@@ -67,15 +65,5 @@ def _drop(difference: Callable[[np.ndarray], np.ndarray], images: int, draws: in
         return None
     if images < 2:
         return Drop(points, None)
-    drawn = np.concatenate([difference(times) for times in _draws(images, draws, seed)])
-    low, high = np.quantile(drawn[~np.isnan(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Drop(points, (float(low), float(high)))
-
-
-def _draws(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how many times each image is in each draw, (draws, images) float64, as `find_intervals` draws them."""
-    random = np.random.default_rng(seed)
-    for first in range(0, draws, _AT_ONCE):
-        rows = min(_AT_ONCE, draws - first)
-        chosen = random.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
-        yield np.bincount(chosen.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
+    drawn = [difference(times) for times in draw_times(images, draws)]  # the same draws as those of `find_intervals`
+    return Drop(points, interval_of(np.concatenate(drawn)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _PARTS = ("train", "validation")
-_SHARE = 0.02
+_SHARE = 0.02  # of the time since training began; what the first drawing compiles is needed at its end anyway
 
 Pictures = Mapping[str, np.ndarray]
 
@@ -134,8 +134,6 @@ class DrawPictures(keras.callbacks.Callback):
     Args:
         make: () -> pictures (H, W, 3) uint8 by name, drawn with the weights of the moment.
         receivers: callback, called with (epoch counted from 1, the pictures), such as `TensorBoard.show`.
-        share: share of the time since this was made. The first drawing does not count: it compiles what the
-            pictures at the end of training need anyway.
         clock: seconds.
     """
 
@@ -144,11 +142,10 @@ class DrawPictures(keras.callbacks.Callback):
         make: Callable[[], Pictures],
         receivers: Sequence[Callable[[int, Pictures], None]],
         *,
-        share: float = _SHARE,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__()
-        self._make, self._receivers, self._share, self._clock = make, list(receivers), share, clock
+        self._make, self._receivers, self._clock = make, list(receivers), clock
         self._begun, self._spent, self._last = clock(), 0.0, 0.0
         self._compiled = False
 
@@ -157,7 +154,7 @@ class DrawPictures(keras.callbacks.Callback):
         now = self._clock()
         if not any(name.startswith("val_") for name in logs or {}):
             return
-        if self._spent + self._last > self._share * (now - self._begun):
+        if self._spent + self._last > _SHARE * (now - self._begun):
             return
         pictures = self._make()
         for receive in self._receivers:

@@ -46,7 +46,6 @@ def score_pixels(
     task: Task,
     records: Any,
     *,
-    images: int = MOST_IMAGES,
     pixels: int = MOST_PIXELS,
     name: str = "calibrating",
 ) -> ScoredPixels:
@@ -55,12 +54,11 @@ def score_pixels(
     Args:
         opened: the model, which gives scores.
         task: task of the model.
-        records: the images, in an order.
-        images: the most that are looked at, spread over all.
+        records: the images, in an order; of many some are looked at, spread over all.
         pixels: the most that are kept of an image, drawn from a seed without replacement.
         name: text of the progress bar.
     """
-    places = np.unique(np.linspace(0, len(records) - 1, min(len(records), images)).astype(int))
+    places = np.unique(np.linspace(0, len(records) - 1, min(len(records), MOST_IMAGES)).astype(int))
     scores, labels, numbers = [], [], []
     for index in with_progress(places.tolist(), name, "image", len(places)):
         pixel_scores, truth = task.labelled_scores(opened, records[index])

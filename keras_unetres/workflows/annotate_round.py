@@ -23,6 +23,7 @@ from ..runs.lock import hold
 from ..settings import TrainSettings
 
 MAX_DROP = 5.0  # points that the file may lose, which only helps to paint; the one for a device is held to the usual
+_LONGEST_WAIT = 120  # s, for a training that writes its last checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,9 +55,9 @@ def end_with(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def wait_for_other(run: Path, seconds: int = 120) -> None:
+def wait_for_other(run: Path) -> None:
     """Wait while the training of a server that was killed writes its last checkpoint to the same run."""
-    for _ in range(seconds if run.is_dir() else 0):
+    for _ in range(_LONGEST_WAIT if run.is_dir() else 0):
         try:
             with hold(run):
                 return

@@ -252,7 +252,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def open_in_place(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
+def open_in_place(path: str | os.PathLike[str], flags: int) -> int:
     """Open a file that is written or read where it stands; return its handle.
 
     A link there may lead to a file that is none of ours, and a pipe may have no other end.
@@ -264,7 +264,7 @@ def open_in_place(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     if os.path.islink(path):
         raise FileSystemError("a link is in the place of a file of ours", file=path, fix="remove the link")
-    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), mode)
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise FileSystemError("no ordinary file is in the place of one of ours", file=path, fix="remove it")
@@ -408,7 +408,7 @@ def _create(path: Path, mode: int) -> tuple[int, str]:
     while True:
         name = path.parent / f"{_start(path)}{os.getpid()}.{secrets.token_hex(4)}.tmp"
         with contextlib.suppress(FileExistsError):
-            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), mode), os.fspath(name)
+            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666), os.fspath(name)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -138,14 +138,14 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
 
 
 def run_predict(
-    open_segmenter: Callable[[], Segmenter], settings: PredictSettings, asked_engine: str | None = None
+    open_segmenter: Callable[[], Segmenter], settings: PredictSettings, named_engine: str | None = None
 ) -> None:
     """Write the class map of every image, by the segmenter that is opened once the images are found.
 
     Args:
         open_segmenter: opens it, test-time augmentation and all.
         settings: images to read, and outputs to write.
-        asked_engine: engine that `--engine` names; None without.
+        named_engine: engine that `--engine` names; None without.
     """
     from ..files import write_bytes
     from ..objects.files import COUNTS
@@ -190,7 +190,7 @@ def run_predict(
         finally:  # some images may be done, whatever ended it
             if more and more.counts:
                 write_bytes(counts, encode_counts(more.counts))
-        _print_engine(segmenter, asked_engine)
+        _print_engine(segmenter, named_engine)
     if more:
         for line in more.lines(counts):
             print(line, flush=True)
@@ -263,14 +263,14 @@ def sum_up(kinds: Mapping[str, int], ms: float, out: str) -> str:
 
 
 def run_classify(
-    open_classifier: Callable[[], Classifier], settings: PredictSettings, asked_engine: str | None = None
+    open_classifier: Callable[[], Classifier], settings: PredictSettings, named_engine: str | None = None
 ) -> None:
     """Write the class of every image, by a classifier.
 
     Args:
         open_classifier: opens it once the images are found.
         settings: images to read, and outputs to write.
-        asked_engine: engine that `--engine` names; None without.
+        named_engine: engine that `--engine` names; None without.
 
     Raises:
         UsageError: an option for masks.
@@ -297,7 +297,7 @@ def run_classify(
             progress=progress,
             json_file=settings.json,
         )
-        _print_engine(classifier, asked_engine)
+        _print_engine(classifier, named_engine)
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -33,10 +33,10 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def encode_jpeg(image: np.ndarray, quality: int = 85) -> bytes:
-    """Return an (H, W, 3) uint8 image as JPEG, of a quality from 1 to 95."""
+def encode_jpeg(image: np.ndarray) -> bytes:
+    """Return an (H, W, 3) uint8 image as JPEG of quality 85 (of 1 to 95)."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    Image.fromarray(image).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
 
 
