@@ -112,7 +112,8 @@ TOOLS = {
     "SMP ResNet-34": Tool("smp_unet.py", "smp", {"encoder": "resnet34"}),
     "SMP MobileNetV2": Tool("smp_unet.py", "smp", {"encoder": "mobilenet_v2"}),
     "nnU-Net": Tool("nnunet_2d.py", "nnunet"),
-    "MONAI FlexibleUNet": Tool("monai_unet.py", "monai"),
+    "MONAI FlexibleUNet": Tool("monai_unet.py", "monai", {"network": "FlexibleUNet"}),
+    "MONAI DynUNet": Tool("monai_unet.py", "monai", {"network": "DynUNet"}),
     "Ultralytics semantic": Tool("ultralytics_semantic.py", "ultralytics"),
     "keras-unet-collection": Tool("keras_collection.py", "kuc"),
 }
