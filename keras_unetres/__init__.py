@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from unetres_edge.moved import add_moved, keep_names
+
 if TYPE_CHECKING:
     from unetres_edge.errors import UnetresError
 
@@ -168,6 +170,47 @@ __all__ = [
     "train_folds",
 ]
 
+_MOVED = {
+    "keras_unetres.cells": "keras_unetres.objects",
+    "keras_unetres.cells.separate": "unetres_edge.objects.separate",
+    "keras_unetres.cells.table": "unetres_edge.objects.table",
+    "keras_unetres.compress": "keras_unetres.quantization",
+    "keras_unetres.compress.adapters": "keras_unetres.quantization.tfmot.adapters",
+    "keras_unetres.compress.bridge": "keras_unetres.quantization.tfmot.bridge",
+    "keras_unetres.compress.cluster": "keras_unetres.quantization.tfmot.cluster",
+    "keras_unetres.compress.legacy": "keras_unetres.quantization.tfmot.imports",
+    "keras_unetres.compress.prune": "keras_unetres.quantization.tfmot.prune",
+    "keras_unetres.compress.quantizers": "keras_unetres.quantization.tfmot.quantizers",
+    "keras_unetres.compress.tfmot_engine": "keras_unetres.quantization.tfmot.engine",
+    "keras_unetres.data.check": "keras_unetres.doctor.check",
+    "keras_unetres.data.check_page": "keras_unetres.doctor.check_page",
+    "keras_unetres.data.faults": "keras_unetres.data.findings",
+    "keras_unetres.data.portrait": "keras_unetres.doctor.summaries",
+    "keras_unetres.data.repair": "keras_unetres.doctor.fix",
+    "keras_unetres.data.rims": "keras_unetres.doctor.rims",
+    "keras_unetres.evaluate": "keras_unetres.scores",
+    "keras_unetres.evaluate.diagram": "keras_unetres.pages.diagram",
+    "keras_unetres.evaluate.pictures": "keras_unetres.pages.pictures",
+    "keras_unetres.export": "keras_unetres.tflite",
+    "keras_unetres.export.heads": "keras_unetres.choices.heads",
+    "keras_unetres.export.mixed": "keras_unetres.tflite.mixed_precision",
+    "keras_unetres.export.process": "keras_unetres.tflite.converter_process",
+    "keras_unetres.export.processes": "keras_unetres.tflite.isolated_python",
+    "keras_unetres.export.quantizer": "keras_unetres.tflite.weight_quantization",
+    "keras_unetres.export.recipes": "keras_unetres.choices.recipes",
+    "keras_unetres.export.tflite": "keras_unetres.tflite.export",
+    "keras_unetres.models.published": "keras_unetres.weights.published",
+    "keras_unetres.models.weights": "keras_unetres.weights.loader",
+    "keras_unetres.objects.separate": "unetres_edge.objects.separate",
+    "keras_unetres.objects.table": "unetres_edge.objects.table",
+    "keras_unetres.tflite.calibrate": "keras_unetres.data.calibration",
+    "keras_unetres.tflite.coverage": "keras_unetres.data.coverage",
+    "keras_unetres.training.keeper": "keras_unetres.training.checkpoints",
+    "keras_unetres.workflows.loading": "keras_unetres.tasks.loading",
+    "keras_unetres.workflows.options": "keras_unetres.settings",
+}
+add_moved(_MOVED)
+
 
 if not TYPE_CHECKING:  # a type checker is to name what does not exist
 
@@ -186,3 +229,6 @@ if not TYPE_CHECKING:  # a type checker is to name what does not exist
 
 def __dir__() -> list[str]:
     return __all__
+
+
+keep_names(__name__, _HOMES)  # `evaluate` is a function, and was a package

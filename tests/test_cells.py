@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import regionprops
 
+import keras_unetres as ku
 from keras_unetres.cli import main
 from keras_unetres.data import targets
 from keras_unetres.data.synthetic import make_cells
@@ -533,3 +535,11 @@ def test_what_hangs_by_corners_is_grown_through_corners_and_by_sides_is_not() ->
     kept = labels_of(mask, connectivity=4, min_size=4)
     assert not kept[tail, tail].any()
     assert (kept[2:12, 2:12] == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore:keras_unetres.cells is now keras_unetres.objects:DeprecationWarning")
+def test_rooms_of_objects_that_moved_are_found_and_leave_the_function_in_its_place() -> None:
+    for name in ("keras_unetres.cells.separate", "keras_unetres.objects.separate"):
+        with pytest.warns(DeprecationWarning, match=f"{name} is now unetres_edge.objects.separate"):
+            assert importlib.import_module(name).Separation is Separation
+    assert callable(ku.separate) and callable(importlib.import_module("keras_unetres.objects").separate)

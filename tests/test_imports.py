@@ -491,3 +491,13 @@ def test_an_import_alone_loads_no_arrays_and_no_interpreter(code: str) -> None:
 def test_loaded_after_sees_what_is_loaded() -> None:
     assert "wave" in loaded_after("import wave")
     assert "wave" not in loaded_after("pass")
+
+
+def test_every_old_name_of_a_module_finds_one() -> None:
+    """Scripts that were written for the first layout run on."""
+    moved = importlib.import_module("keras_unetres")._MOVED
+    assert len(moved) > 30
+    for old in (*moved, "keras_unetres.export.seal"):
+        with pytest.warns(DeprecationWarning, match=re.escape(old)):
+            sys.modules.pop(old, None)
+            importlib.import_module(old)

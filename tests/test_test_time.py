@@ -198,6 +198,8 @@ def test_tiles_overlap_as_those_of_the_member_that_needs_most() -> None:
     assert join_segmenters(members).overlap == 3
     assert join_segmenters(members[:1]) is members[0]
     assert join_segmenters(members[:1], tta="flips").overlap == 1
+    with pytest.warns(DeprecationWarning, match="argument turns of join_segmenters is now tta"):
+        assert join_segmenters(members[:1], turns="flips").overlap == 1  # type: ignore[call-arg]
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import unetres_edge
+from unetres_edge.moved import MOVED
 
 SOURCE = Path(unetres_edge.__file__)
 
@@ -55,3 +56,18 @@ def test_importing_loads_no_more_than_is_used(code: str, absent: set[str]) -> No
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) & absent == set()
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_modules_are_found_by_their_old_names(old: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {MOVED[old]}"):
+        sys.modules.pop(old, None)
+        module = __import__(old, fromlist=["_"])
+    assert module is sys.modules[MOVED[old]]
+
+
+def test_the_old_home_of_the_engine_has_its_class() -> None:
+    sys.modules.pop("unetres_edge.engine", None)
+    with pytest.warns(DeprecationWarning):
+        from unetres_edge.engine import LiteRTEngine
+    assert LiteRTEngine.__module__ == "unetres_edge.engines.litert"

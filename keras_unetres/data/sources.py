@@ -6,6 +6,7 @@ import abc
 import functools
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -189,6 +190,12 @@ class Sample:
     target: Source
     instances: Source | None = None
     weight: Source | None = None
+
+    @property
+    def mask(self) -> Source:
+        """What `target` was called in the version before."""
+        warnings.warn("Sample.mask is now Sample.target", DeprecationWarning, stacklevel=2)
+        return self.target
 
     @property
     def class_id(self) -> int | None:

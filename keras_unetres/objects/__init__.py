@@ -3,6 +3,7 @@
 Objects that touch are parted by watershed; nothing here runs a network or scores a result.
 """
 
+from unetres_edge.moved import keep_names
 from unetres_edge.objects.separate import Instances, Separation, find_instances, object_classes
 from unetres_edge.objects.separate import separate as _separate
 from unetres_edge.objects.table import (
@@ -18,6 +19,7 @@ from unetres_edge.objects.table import (
 from ..choices.arguments import checks_kinds
 
 separate = checks_kinds(_separate)
+keep_names(__name__, ("separate",))  # it was a module, too
 
 __all__ = [
     "Instances",

@@ -24,12 +24,16 @@ __all__ = [
     "adapt_loss",
     "adapt_metric",
     "build_native",
+    "cluster",
     "cluster_model",
     "deflated_size",
     "find_ranges",
     "fold",
+    "prune",
     "prune_model",
     "quantize_aware",
     "set_ranges",
     "to_keras",
 ]
+
+cluster, prune = cluster_model, prune_model  # their names in the version before

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing
 from unetres_edge.files import check_output, write_report
+from unetres_edge.moved import renamed_argument
 
 from ..choices.arguments import checks_kinds
 from ..settings import EvaluateSettings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..objects import Separation
 
 
+@renamed_argument(turns="tta")
 @checks_kinds
 def evaluate(
     model: Model,

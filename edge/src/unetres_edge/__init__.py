@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from .moved import MOVED, add_moved
+
 if TYPE_CHECKING:
     from .classify.classifier import Classification, Classifier
     from .engines.engine import Engine
@@ -44,6 +46,8 @@ _MODULES = {
     "read_card": "model.card",
     "seal": "model.card",
 }
+
+add_moved(MOVED)
 
 
 if not TYPE_CHECKING:  # a type checker is to name what does not exist

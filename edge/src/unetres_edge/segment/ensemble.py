@@ -16,6 +16,7 @@ import numpy as np
 from ..engines.engine import Engine
 from ..errors import UsageError
 from ..model.card import Card
+from ..moved import renamed_argument
 from ..results.softmax import probabilities
 from .segmenter import Segmenter
 from .symmetries import SYMMETRIES
@@ -117,6 +118,7 @@ class _ReversedChannels(Engine):
         return self._engine.run(np.ascontiguousarray(tile[..., ::-1]))
 
 
+@renamed_argument(turns="tta")
 def join_segmenters(
     segmenters: Sequence[Segmenter], *, tta: str = "none", files: Sequence[str | os.PathLike[str]] = ()
 ) -> Segmenter:
