@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import make_card, make_conv, make_identity
+from models import make_card, make_conv, make_copy
 from nets import make_net, make_unpadded
 
 SOURCES = Path(__file__).resolve().parents[1] / "c"
@@ -209,7 +209,7 @@ def draw_case(rng: np.random.Generator) -> tuple[bytes, int | None, np.ndarray]:
         data = make_conv(card, rng.normal(0, 1, (classes, channels)), rng.normal(0, 50, classes))
     else:
         zero = int(rng.integers(-128, 128)) + (128 if kind == "uint8" else 0)
-        data = make_identity(card, (1, *size, channels), kind, (float(np.float32(rng.uniform(0.2, 3))), zero))
+        data = make_copy(card, kind, (float(np.float32(rng.uniform(0.2, 3))), zero))
     overlap = None if rng.random() < 0.6 else int(rng.integers(0, min(size)))
     return data, overlap, draw_image(rng, channels, size, "per_image" in pre)
 

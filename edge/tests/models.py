@@ -162,6 +162,18 @@ def make_identity(
     return finish(graph, card, [source], [source] * outputs)
 
 
+def make_copy(card: Card, dtype: str, quantization: Quantization) -> bytes:
+    """Return a sealed file of one op that hands on its input as it came, pooling over 1x1 px: LiteRT.js needs one."""
+    graph, pre = Graph(), card.preprocessing
+    ends = [graph.tensor(name, (1, *pre.size, pre.channels), dtype, quantization) for name in ("image", "scores")]
+    options = schema.Pool2DOptionsT()
+    options.padding = schema.Padding.SAME
+    options.strideH = options.strideW = options.filterHeight = options.filterWidth = 1
+    graph.op(schema.BuiltinOperator.MAX_POOL_2D, ends[:1], ends[1:], schema.BuiltinOptions.Pool2DOptions, options)
+    graph.model.operatorCodes[-1].version = 2  # from which on it takes int8
+    return finish(graph, card, ends[:1], ends[1:])
+
+
 def finish(graph: Graph, card: Card | None, inputs: list[int], outputs: list[int]) -> bytes:
     """Return the file, with another tool's metadata and, if there is one, the card; sealed then."""
     graph.metadata("min_runtime_version", b"1.5.0".ljust(16, b"\0"))

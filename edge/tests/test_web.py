@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from c_runtime import draw_case, draw_unpadded
 from models import make_card, make_conv, make_dense, replace_card
 from node import WEB, need_package, node_path, run_node, script
 from PIL import Image
@@ -121,6 +122,48 @@ def test_labels_are_those_of_python(form: str, files: dict[str, bytes], tmp_path
         np.testing.assert_array_equal(np.array(Image.open(f"{out}.png")), labels)
         np.testing.assert_array_equal(fill(json.loads(Path(f"{out}.geojson").read_text()), labels.shape), labels)
     assert len(seen) > 1, "a network that gives one class everywhere proves nothing"
+
+
+def check_drawn(seeds: range, folder: Path) -> None:
+    """Check the page's labels, scores and confidence of a drawn image by a drawn network for each seed."""
+    jobs, cases = [], {}
+    for seed in seeds:
+        data, _, image = (draw_unpadded if seed % 5 == 4 else draw_case)(np.random.default_rng(seed))
+        if image.dtype == np.float32:
+            continue  # as TIFF alone, which test_web_files.py reads
+        out, pixels = folder / f"{seed}", image if image.ndim == 3 else image[..., None]
+        out.with_suffix(".tflite").write_bytes(data)
+        out.with_suffix(".raw").write_bytes(pixels.tobytes())
+        scores = read_card(data).head == "logits"
+        job = {"raw": f"{out}.raw", "width": pixels.shape[1], "height": pixels.shape[0], "channels": pixels.shape[2]}
+        job |= {"bits": 8 * image.itemsize, "out": f"{out}", "scores": scores, "confidence": scores}
+        jobs.append({"model": f"{out}.tflite", "error": f"{out}.error", "images": [job]})
+        cases[out] = data, image, scores
+    run_jobs(jobs, folder)
+    compared = 0
+    for out, (data, image, scores) in cases.items():
+        if out.with_suffix(".error").is_file():
+            assert "dtype" in out.with_suffix(".error").read_text(), out.name  # LiteRT.js takes no int8
+            continue
+        compared += 1
+        with Segmenter(data, num_threads=1) as segmenter:
+            expected = segmenter.segment(image, scores=scores, confidence=scores)
+        np.testing.assert_array_equal(np.fromfile(f"{out}.labels", np.uint8), expected.class_map.ravel(), out.name)
+        for name, right in (("scores", expected.scores), ("confidence", expected.confidence)):
+            if scores:
+                found = np.fromfile(f"{out}.{name}", np.float32)
+                np.testing.assert_allclose(found, right.ravel(), rtol=1e-4, atol=1e-5 * np.abs(right).max())
+    assert compared > len(seeds) / 3
+
+
+def test_drawn_networks_answer_as_in_python(tmp_path: Path) -> None:
+    """Of every fit, head, type and number of channels that a file may have, among them one that tells two classes."""
+    check_drawn(range(20), tmp_path)
+
+
+@pytest.mark.slow
+def test_hundreds_of_drawn_networks_answer_as_in_python(tmp_path: Path) -> None:
+    check_drawn(range(1000, 1300), tmp_path)
 
 
 CALIBRATIONS = {

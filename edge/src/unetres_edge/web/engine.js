@@ -80,6 +80,7 @@ export class LiteRTEngine {
     this.table = inputTables(tables(card.preprocessing), input);
     this.buffer = new this.table[0].constructor(input.shape.reduce((a, b) => a * b));
     this.levels = Float32Array.from({ length: 256 }, (_, level) => (level - output.zeroPoint) * output.scale);
+    this.binary = card.head !== "argmax" && card.classes.length === 2 && output.shape.at(-1) === 1;
     this.milliseconds = 0;
   }
 
@@ -112,11 +113,16 @@ export class LiteRTEngine {
       if (!values.every(Number.isFinite)) {
         throw new ModelError("the model gave scores that are not finite", { fix: "export it again from a sound run" });
       }
-      return values;
+      return this.#ofTwo(values);
     }
-    const scores = new Float32Array(values.length);
-    for (let i = 0; i < scores.length; i++) scores[i] = this.levels[values[i]];
-    return scores;
+    return this.#ofTwo(Float32Array.from(values, (level) => this.levels[level]));
+  }
+
+  /** Scores of two classes, of the one channel that a binary network gives of the second. */
+  #ofTwo(scores) {
+    if (!this.binary) return scores;
+    const whole = this.card.activation === "none" ? 1 : 0;
+    return Float32Array.from({ length: 2 * scores.length }, (_, i) => (i % 2 ? scores[i >> 1] : whole - scores[i >> 1]));
   }
 
   async #infer(input) {
@@ -147,6 +153,7 @@ function check(card, { counts, input, output }) {
     throw new ModelError("model input is not what the card says", { expected, found: input.shape });
   }
   const shapes = card.head === "argmax" ? [place, [...place, 1]] : [[...place, card.classes.length]];
+  if (card.classes.length === 2 && (card.activation ?? "softmax") !== "softmax") shapes.push([...place, 1]);
   if (!shapes.some((shape) => shape.join() === output.shape.join())) {
     throw new ModelError("model output is not what the card says", { expected: shapes[0], found: output.shape });
   }

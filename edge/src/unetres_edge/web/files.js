@@ -1,4 +1,4 @@
-// What image files may be, before a browser decodes them: what Python refuses is refused here too (unetres_edge.images).
+// What image files may be before a browser decodes them: what Python refuses is refused (unetres_edge.images).
 
 import { ImageError } from "./errors.js";
 

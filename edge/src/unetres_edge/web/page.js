@@ -155,7 +155,7 @@ function draw(image, width, height, left = 0, top = 0) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** What is shown of pixels: those of a canvas as they are; of others three channels, 16 bits stretched (images/view.py). */
+/** What is shown of pixels: those of a canvas as they are; of others three, 16 bits stretched. */
 function viewOf({ data, width, height, channels }) {
   if (channels === undefined) return new ImageData(data, width, height);
   const chosen = segmenter.card.show?.length === 3 && Math.max(...segmenter.card.show) <= channels
@@ -305,7 +305,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Let the service worker keep what was loaded, so that the page works without a network. */
+/** Let the service worker keep what was loaded, for use without a network. */
 async function keepOffline() {
   if (!("serviceWorker" in navigator) || !isSecureContext) return;
   try {

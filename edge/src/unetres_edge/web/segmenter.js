@@ -1,5 +1,5 @@
 // From an image of any size to a class for every pixel, in a browser tab or in Node: unetres_edge.Segmenter on LiteRT.js.
-// The same card, digest, pre- and post-processing and tiling, so the same labels. No upload: all of it runs here.
+// By the same rules, so with the same labels. No upload: all of it runs here.
 
 import { readCard } from "./card.js";
 import { LiteRTEngine, NODE } from "./engine.js";

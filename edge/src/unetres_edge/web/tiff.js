@@ -1,5 +1,4 @@
-// TIFF, which browsers do not decode: grey, RGB and channels of 8 and 16 bits, page by page (unetres_edge.images.tiff).
-// What is read here has the pixels that Python has; all else is refused by name.
+// TIFF, which browsers do not decode: 8 and 16 bits, page by page, as unetres_edge.images.tiff reads it.
 
 import { ImageError } from "./errors.js";
 import { checkSize } from "./files.js";

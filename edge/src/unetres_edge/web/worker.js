@@ -1,4 +1,4 @@
-// The thread that runs the model, so that the page stays responsive. A classic worker: LiteRT.js needs importScripts.
+// The thread that runs the model. A classic worker: LiteRT.js needs importScripts.
 
 let segmenter = null;
 let turn = Promise.resolve();
