@@ -687,7 +687,7 @@ static UnetresStatus check_pixels(const Source *source, UnetresError *error) {
         return fail(error, UNETRES_IMAGE,
                     "image: float image is outside [0, 1], or not finite; expected 0 for black, 1 for full scale");
       if (hidden && rounded(value * (255.0 / full_scale(image->type))) < 255)
-        return fail(error, UNETRES_IMAGE, "image: image has transparent pixels; fix: flatten it onto a background");
+        return fail(error, UNETRES_IMAGE, "image: transparent pixels, or a fourth channel; fix: flatten the image");
     }
   }
   return UNETRES_OK;

@@ -512,7 +512,9 @@ def test_a_link_that_leads_nowhere_and_a_pipe_are_told(folder: Path, capsys: pyt
     for name in ("pipe.png", "pipe"):
         os.mkfifo(folder / "in" / name)
     assert main(["predict", "m.tflite", "in/*.png", "--out", "other"]) == 3
-    assert "2 of 5 images could not be" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "2 of 5 images could not be segmented; fix: the lines above say why" in told.err
+    assert "[4/5] failed  image: in/gone.png: no such image" in told.out and "3 class maps in other" in told.out
 
 
 def test_names_that_are_one_file_there_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

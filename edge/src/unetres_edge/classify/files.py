@@ -26,6 +26,7 @@ def predict_classes(
     overwrite: bool = False,
     progress: Callable[[int, int, Path, Classification], None] | None = None,
     json_file: str | os.PathLike[str] | None = None,
+    failed: Callable[[int, int, UnetresError], None] | None = None,
 ) -> list[Classification | None]:
     """Classify image files and write `classes.csv`, one row an image: image, class_1, probability_1, class_2, ...
 
@@ -33,6 +34,7 @@ def predict_classes(
         top: number of classes that are written of each image.
         overwrite: whether to replace files that exist; without it, any collision is refused before the first image.
         progress: callback, called after each image with (done, all, image, its classes).
+        failed: callback, called with (done, all, error) where an image fails; the error at the end then only counts.
         json_file: file for {"images": [{"image", "top": [{"id", "name", "probability"}], "ms", "error"}]}.
 
     Returns:
@@ -56,6 +58,8 @@ def predict_classes(
                 error.file = error.file or os.fspath(image)
                 faults.append(error)
                 answers.append(None)
+                if failed:
+                    failed(len(answers), len(images), error)
                 status.append({"image": os.fspath(image), "top": None, "ms": None, "error": str(error)})
                 continue
             answers.append(answer)
@@ -68,7 +72,7 @@ def predict_classes(
                 progress(len(answers), len(images), image, answer)
         make_folder(out)
         write_bytes(table, _table(images, answers, min(top, len(classifier.card.class_names))))
-    say_faults(faults, len(images), "classified")
+    say_faults(faults, len(images), "classified", told=failed is not None)
     return answers
 
 

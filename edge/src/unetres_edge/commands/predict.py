@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,12 +20,12 @@ from .predict_settings import PredictSettings
 if TYPE_CHECKING:
     from ..classify.classifier import Classification, Classifier
     from ..engines.loaded import LoadedModel
+    from ..errors import UnetresError
     from ..objects.files import InstanceFiles
     from ..objects.separate import Separation
     from ..objects.table import LabelFormat
     from ..results.result import Result
     from ..segment.drift import Drift
-    from ..segment.inputs import Inputs
     from ..segment.segmenter import Segmenter
 
 
@@ -157,11 +157,11 @@ def run_predict(
     counts = Path(settings.out) / COUNTS
     inputs = find_inputs(settings.images)
     print_notes(inputs.notes)
-    taken: dict[Path, float] = {}
+    taken: dict[Path, Mapping[str, float]] = {}
     folders = {image: Path(name).parent for image, name in zip(inputs.images, inputs.names, strict=True)}
 
     def progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
-        taken[image] = timing["total"]
+        taken[image] = timing
         called = os.fspath(folders.get(image, Path()) / image.name)
         print(shown(progress_line(done, total, image, timing, called=called)), flush=True)
 
@@ -169,7 +169,7 @@ def run_predict(
         refuse_collisions(inputs.images, [counts], settings.overwrite)
     with open_segmenter() as segmenter:
         try:
-            written = predict_files(
+            predict_files(
                 segmenter,
                 inputs.all,
                 settings.out,
@@ -186,19 +186,18 @@ def run_predict(
                 abstain=settings.abstain,
                 warn=lambda image, result: print(shown(warning_line(image, result)), flush=True),
                 drifted=lambda image, drift: print(shown(drift_line(image, drift)), flush=True),
+                failed=print_failure,
             )
         finally:  # some images may be done, whatever ended it
             if more and more.counts:
                 write_bytes(counts, encode_counts(more.counts))
+                for line in more.lines(counts):
+                    print(line, flush=True)
+            if taken:
+                print(shown(_sum_up(settings, taken.values())), flush=True)
         _print_engine(segmenter, named_engine)
-    if more:
-        for line in more.lines(counts):
-            print(line, flush=True)
-    if not written:
+    if not taken:
         print("nothing is written: no image is like the training images", flush=True)
-        return
-    kinds, ms = _kinds(settings, inputs, len(written)), sum(taken.values()) / len(written)
-    print(shown(sum_up(kinds, ms, settings.out)), flush=True)
 
 
 def _instance_files(settings: PredictSettings) -> InstanceFiles | None:
@@ -217,12 +216,15 @@ def _instance_files(settings: PredictSettings) -> InstanceFiles | None:
     )
 
 
-def _kinds(settings: PredictSettings, inputs: Inputs, count: int) -> dict[str, int]:
-    """Return the number of files of each kind that were written with `count` class maps."""
+def _sum_up(settings: PredictSettings, taken: Collection[Mapping[str, float]]) -> str:
+    """Return what was written in one line, by the milliseconds of each image and of each source of frames."""
+    films = [timing["frames"] for timing in taken if "frames" in timing]
+    images = len(taken) - len(films)
+    count = images + int(sum(films))
     kinds = {"class map": count}
-    overlays = count if not inputs.frames else len(inputs.images)
-    kinds |= {"overlay": overlays, "overlay video": len(inputs.frames)} if settings.overlay else {}
-    return kinds | ({"file of polygons": count} if settings.geojson else {})
+    kinds |= {"overlay": images, "overlay video": len(films)} if settings.overlay else {}
+    kinds |= {"file of polygons": count} if settings.geojson else {}
+    return sum_up(kinds, sum(timing["total"] for timing in taken) / count, settings.out)
 
 
 def _print_engine(model: LoadedModel, wanted: str | None) -> None:
@@ -296,6 +298,7 @@ def run_classify(
             overwrite=settings.overwrite,
             progress=progress,
             json_file=settings.json,
+            failed=print_failure,
         )
         _print_engine(classifier, named_engine)
 
@@ -304,6 +307,11 @@ def print_notes(notes: Sequence[str]) -> None:
     """Print a line for each note on what is passed over."""
     for note in notes:
         print(shown(f"note  {note}"), flush=True)
+
+
+def print_failure(done: int, total: int, error: UnetresError) -> None:
+    """Print one line for an image that could not be done."""
+    print(shown(f"[{done}/{total}] failed  {error}"), flush=True)
 
 
 def print_progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:

@@ -132,7 +132,13 @@ class Preprocessing:
             raise ImageError("array is not an image", expected="(H, W) or (H, W, C)", found=f"shape {image.shape}")
         if image.shape[-1] == 4 and self.channels in (1, 3):
             if _prepared(image[..., 3:], 1, None).min() < 255:
-                raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
+                raise ImageError(
+                    "image has transparent pixels, or a fourth channel",
+                    expected="grey, RGB, or RGBA that is opaque",
+                    found="4 channels",
+                    fix="flatten it onto a background, or leave its fourth channel out",
+                    kind="transparent",
+                )
             image = image[..., :3]
         image = _prepared(image, self.channels, self.per_image, limits)
         if self.color_order == "bgr" and self.channels == 3:

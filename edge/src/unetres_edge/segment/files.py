@@ -91,6 +91,7 @@ def predict_files(
     warn: Callable[[str, Result], None] | None = None,
     drifted: Callable[[str, Drift], None] | None = None,
     abstain: bool = False,
+    failed: Callable[[int, int, UnetresError], None] | None = None,
 ) -> list[Path]:
     """Segment image files and write `<name>.png`, an indexed PNG of the class ids at the image's own size.
 
@@ -121,6 +122,7 @@ def predict_files(
             held-out ones, all in all, and with since when.
         abstain: whether to give up the pixels that the model's promises give up; the status has "given_up", their
             share.
+        failed: callback, called with (done, all, error) where an image fails; the error at the end then only counts.
 
     Returns:
         The class map files.
@@ -200,9 +202,11 @@ def predict_files(
             except (DataError, FileSystemError) as error:
                 error.file = error.file or image
                 faults.append(error)
+                if failed:
+                    failed(number + 1, len(images), error)
                 map_file = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
                 status.append({"image": image, "class_map": map_file, "ms": None, "error": str(error)})
-    say_faults(faults, len(images), "segmented")
+    say_faults(faults, len(images), "segmented", told=failed is not None)
     return written
 
 
@@ -428,16 +432,23 @@ def written_status(
             write_json(file, {"images": [*status, *left]})
 
 
-def say_faults(faults: Sequence[UnetresError], count: int, done: str) -> None:
-    """Raise what kept images of `count` from being done, as one error, or return if nothing did."""
+def say_faults(faults: Sequence[UnetresError], count: int, done: str, *, told: bool = False) -> None:
+    """Raise what kept images of `count` from being done, as one error, or return if nothing did.
+
+    Args:
+        done: what was to be done with the images.
+        told: whether each fault was said where it happened, so that their number is enough.
+    """
     if len(faults) == 1:
         raise faults[0]
     if faults:
         kind = DataError if any(isinstance(fault, DataError) for fault in faults) else FileSystemError
         more = f" | {len(faults) - _NAMED} more, in the file of --json" if len(faults) > _NAMED else ""
+        why = "" if told else ": " + " | ".join(map(str, faults[:_NAMED])) + more
+        above = "the lines above say why; " if told else ""
         raise kind(
-            f"{len(faults)} of {count} images could not be {done}: " + " | ".join(map(str, faults[:_NAMED])) + more,
-            fix="replace or remove them; the others are done",
+            f"{len(faults)} of {count} images could not be {done}{why}",
+            fix=f"{above}replace or remove them; the others are done",
         )
 
 

@@ -28,7 +28,7 @@ export function prepare(image, pre) {
   let colors = found;
   if (found === 4 && (pre.channels === 1 || pre.channels === 3)) {
     for (let i = 3; i < data.length; i += 4) {
-      if (data[i] < full) throw new ImageError("image has transparent pixels", { fix: "flatten it onto a background" });
+      if (data[i] < full) throw new ImageError("image has transparent pixels, or a fourth channel", { fix: "flatten it onto a background" });
     }
     colors = image.channels === undefined && isGrey(data) ? 1 : 3; // a canvas makes colours of grey
   }
