@@ -136,6 +136,46 @@ def hard_swish(size: tuple[int, int], classes: int) -> keras.Model:
     return keras.Model(image, layers.Conv2D(classes, 1)(x))
 
 
+def residual(size: tuple[int, int], classes: int) -> keras.Model:
+    """A U-Net of residual blocks, whose sums meet at one scale."""
+
+    def block(x: Any, filters: int) -> Any:
+        y = layers.BatchNormalization()(
+            layers.Conv2D(filters, 3, padding="same", use_bias=False)(_convolved(x, filters))
+        )
+        x = layers.BatchNormalization()(layers.Conv2D(filters, 1, use_bias=False)(x))
+        return layers.ReLU()(layers.Add()([x, y]))
+
+    image = keras.Input((*size, 3))
+    x, skips = image, []
+    for filters in (16, 24, 32):
+        skips.append(block(x, filters))
+        x = layers.MaxPooling2D()(skips[-1])
+    x = block(x, 48)
+    for skip in reversed(skips):
+        x = layers.Concatenate()([layers.UpSampling2D(interpolation="bilinear")(x), skip])
+        x = block(x, skip.shape[-1])
+    return keras.Model(image, layers.Conv2D(classes, 1)(x))
+
+
+def pyramid(size: tuple[int, int], classes: int) -> keras.Model:
+    """DeepLabV3+ in small: dilated depthwise convolutions side by side, and a skip from a quarter of the size."""
+
+    def apart(x: Any, filters: int, **how: Any) -> Any:
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, **how)(x)
+        return _convolved(layers.ReLU()(layers.BatchNormalization()(x)), filters, 1)
+
+    image = keras.Input((*size, 3))
+    low = apart(apart(_convolved(image, 16), 24, strides=2), 32, strides=2)
+    x = apart(apart(low, 48, strides=2), 64)
+    branches = [_convolved(x, 32, 1), *(apart(x, 32, dilation_rate=rate) for rate in (2, 3, 4))]
+    whole = _convolved(layers.GlobalAveragePooling2D(keepdims=True)(x), 32, 1)
+    branches.append(layers.UpSampling2D(x.shape[1:3], interpolation="bilinear")(whole))
+    x = layers.UpSampling2D(2, interpolation="bilinear")(_convolved(layers.Concatenate()(branches), 32, 1))
+    x = apart(layers.Concatenate()([x, _convolved(low, 16, 1)]), 32)
+    return keras.Model(image, layers.UpSampling2D(4, interpolation="bilinear")(layers.Conv2D(classes, 1)(x)))
+
+
 MOBILENET_V2 = around(
     keras.applications.MobileNetV2,
     ("block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_10_project"),
@@ -154,6 +194,12 @@ NETWORKS: dict[str, tuple[str, Callable[..., keras.Model], bool]] = {
     "hard-swish U-Net": ("dsb2018", hard_swish, False),
     "separable U-Net, unequal": ("dsb2018", separable, True),
     "separable U-Net, unequal, camvid": ("camvid", separable, True),
+    "residual U-Net, unequal": ("dsb2018", residual, True),
+    "residual U-Net, unequal, camvid": ("camvid", residual, True),
+    "DeepLabV3+ of depthwise convolutions, unequal": ("dsb2018", pyramid, True),
+    "DeepLabV3+ of depthwise convolutions, unequal, camvid": ("camvid", pyramid, True),
+    "hard-swish U-Net, camvid": ("camvid", hard_swish, False),
+    "MobileNetV3 U-Net, camvid": ("camvid", MOBILENET_V3, False),
 }
 
 

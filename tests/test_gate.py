@@ -237,7 +237,7 @@ def test_a_file_that_loses_too_much_is_rejected(
     shutil.copytree(passed[0].parent, tmp_path, dirs_exist_ok=True)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     out = tmp_path / "m.tflite"
-    assert main(["export", str(poor_run), "--out", str(out), "--overwrite", "--split", "all"]) == 4
+    assert main(["export", str(poor_run), "--out", str(out), "--overwrite", "--split", "all", "--no-refine"]) == 4
     error = capsys.readouterr().err
     assert "error: gate: " in error
     assert "m.tflite.rejected: Its mIoU of 0." in error and " The file loses" in error

@@ -17,7 +17,7 @@ from keras_unetres.quantization.equalization import equalize, find_channels, sca
 from keras_unetres.quantization.refining import Kernel
 from keras_unetres.quantization.rounding import Sums, learn_rounding
 from unetres_edge import Segmenter
-from unetres_edge.errors import ConversionError, UsageError
+from unetres_edge.errors import ConversionError, GateError, UsageError
 
 PRE = ku.Preprocessing(channels=3, size=(16, 16))
 RANDOM = np.random.default_rng
@@ -165,14 +165,110 @@ def test_refinement_is_refused_where_it_cannot_be() -> None:
 def test_its_file_answers_as_the_float_network(tmp_path: Path) -> None:
     model, say = unequal(), lambda line: None
     given = {"preprocessing": PRE, "calibration": images(16), "say": say}
-    pixels = RANDOM(9).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    pixels, expected = labelled(model)
     with pytest.raises(ConversionError, match="answers otherwise"):
-        ku.export(model, tmp_path / "plain.tflite", **given)
+        ku.export(model, tmp_path / "plain.tflite", refine=False, **given)
     ku.export(model, tmp_path / "refined.tflite", refine=True, **given)
-    expected = np.asarray(model(PRE.normalise(pixels))).argmax(-1)
     with Segmenter(tmp_path / "refined.tflite") as segmenter:
         found = np.stack([segmenter.segment(each).class_map for each in pixels])
     assert (found == expected).mean() > 0.97
     scored = ku.export(model, tmp_path / "scored.tflite", refine=True, data=(pixels, expected), max_drop=100, **given)
     assert "--refine" not in scored.command  # of a model in memory there is none
     assert scored.rows[0].score == 1
+    assert scored.refinement == {"line": "It was refined without labels.", "used": True, "plain": None, "refined": None}
+    assert (scored.calibration.images, scored.calibration.ranges) == (16, "of several ways, that nearest to float")
+
+
+def labelled(model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures (6, 16, 16, 3) uint8 and the labels that a network gives for them."""
+    pixels = RANDOM(9).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    return pixels, np.asarray(model(PRE.normalise(pixels))).argmax(-1)
+
+
+@pytest.mark.slow
+def test_export_refines_where_the_plain_file_loses_too_much(tmp_path: Path) -> None:
+    """The receipt has both, and equal commands give equal files."""
+    model, said = unequal(), []
+    pixels, expected = labelled(model)
+    given = {"preprocessing": PRE, "calibration": images(16), "data": (pixels, expected), "say": said.append}
+    receipt = ku.export(model, tmp_path / "m.tflite", max_drop=9.0, **given)
+    assert receipt.passed and receipt.drop is not None and receipt.refinement is not None
+    assert receipt.refinement["used"]
+    plain, refined = receipt.refinement["plain"], receipt.refinement["refined"]
+    assert (refined["drop"], refined["score"]) == (receipt.drop.points, receipt.scores["miou"])
+    assert plain["drop"] > 9 >= refined["drop"] and plain["labels_equal"] < refined["labels_equal"]
+    line = f"It was refined without labels: plain int8 loses {plain['drop']:.2f} points of mIoU."
+    assert receipt.refinement["line"] == line
+    assert sum(text.startswith("refining   plain int8 loses") for text in said) == 1
+    assert line in (tmp_path / "m.receipt.html").read_text()
+    assert ku.read_receipt(tmp_path / "m.tflite") == receipt
+    again = ku.export(model, tmp_path / "n.tflite", max_drop=9.0, **given)
+    assert again.file.sha256 == receipt.file.sha256
+
+
+@pytest.mark.slow
+def test_a_loss_that_refinement_leaves_is_an_error_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ku.quantize_aware
+    monkeypatch.setattr(
+        "keras_unetres.quantization.quantize_aware", lambda *args, refine, **how: real(*args, refine=False, **how)
+    )
+    model = unequal()
+    given = {"preprocessing": PRE, "calibration": images(16), "data": labelled(model), "say": lambda line: None}
+    with pytest.raises(GateError, match="a loss of 1 is allowed") as rejected:
+        ku.export(model, tmp_path / "m.tflite", max_drop=1.0, **given)
+    message, receipt = str(rejected.value), ku.read_receipt(tmp_path / "m.tflite.rejected")
+    assert receipt.refinement is not None and receipt.drop is not None
+    losses = [receipt.refinement[name]["drop"] for name in ("plain", "refined")]
+    assert receipt.drop.points == min(losses) and receipt.refinement["used"] == (losses[1] < losses[0])
+    for words in (*(f"loses {points:.2f} points" for points in losses), "--recipe auto", "unetres quantize"):
+        assert words in message
+    for way in ("ku.quantize_aware", "static_wi8_ai16", "float16", "--max-drop"):
+        assert way in message
+    with pytest.raises(GateError, match="refined, without --no-refine"):
+        ku.export(model, tmp_path / "n.tflite", max_drop=1.0, refine=False, **given)
+
+
+@pytest.mark.slow
+def test_an_unscored_file_that_answers_otherwise_is_refined(tmp_path: Path) -> None:
+    """Calibration may come from a generator, which can be read once."""
+    said: list[str] = []
+    receipt = ku.export(
+        unequal(),
+        tmp_path / "m.tflite",
+        preprocessing=PRE,
+        calibration=(each[None] for each in images(16)),
+        say=said.append,
+    )
+    assert receipt.passed is None and receipt.refinement is not None and receipt.file.agreement > 0.97
+    assert "of plain int8, " in receipt.refinement["line"]
+    assert any("plain int8 answers otherwise than Keras" in line for line in said)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_refined_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **how: object) -> None:
+        raise UsageError("the layer 'odd' has no int8 form")
+
+    monkeypatch.setattr("keras_unetres.quantization.quantize_aware", refuse)
+    model = unequal()
+    given = {"preprocessing": PRE, "calibration": images(16), "say": lambda line: None}
+    with pytest.raises(GateError, match=r"could not be refined: the layer 'odd' has no int8 form.*--recipe auto"):
+        ku.export(model, tmp_path / "m.tflite", data=labelled(model), max_drop=1.0, **given)
+    with pytest.raises(ConversionError, match="could not be refined: the layer 'odd'.*fix: train it"):
+        ku.export(model, tmp_path / "m.tflite", **given)
+
+
+def test_a_file_that_passes_is_not_refined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keras_unetres.workflows.refine._refined", None)
+    model = unequal(spread=0)
+    given = {"preprocessing": PRE, "calibration": images(16), "data": labelled(model), "say": lambda line: None}
+    assert ku.export(model, tmp_path / "m.tflite", max_drop=20, **given).refinement is None
+
+
+def test_always_and_never_exclude_each_other() -> None:
+    from keras_unetres.settings import ExportSettings
+
+    ways = ({}, {"always_refine": True}, {"may_refine": False})
+    assert [ExportSettings(model="m", **how).refine for how in ways] == [None, True, False]
+    with pytest.raises(UsageError, match="--refine and --no-refine exclude each other"):
+        ExportSettings(model="m", always_refine=True, may_refine=False)

@@ -113,6 +113,7 @@ RECIPES = {
         ),
     )
 }
+INT8 = "static_wi8_ai8"  # the usual one
 MIXED = "mixed_wi8_ai8_afp32"  # the recipe that is told, or finds, which layers stay float
 AUTO = "auto"  # what `unetres export` takes beside these: static_wi8_ai8, or as little float as holds the budget
 ALIASES = {

@@ -14,6 +14,7 @@ import numpy as np
 from unetres_edge.errors import ConversionError
 
 WARNED, REFUSED = 0.99, 0.95
+DISAGREES = "disagrees"  # kind of the error
 _CLEAR, _WIDEST = 0.1, 0.99  # of a margin that this share of labels does not exceed
 _ENOUGH = 100  # labels; of fewer, such as one an image, a single one is too large a share: scores are compared
 _FAR = 0.5  # of the scores' own spread; int8 of a sound network is within a tenth
@@ -137,6 +138,7 @@ def check_agreement(agreement: Agreement, *, allowed: bool, fix: str, form: str 
             expected=least if far else f"at least {100 * REFUSED:.0f} % of its clear labels",
             found=str(agreement),
             fix=fix,
+            kind=DISAGREES,
         )
     sentence = f"agreement: of {form}, {agreement}"
     if agreement.share < WARNED or far or agreement.clear < WARNED and not agreement.few:

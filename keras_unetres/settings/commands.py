@@ -309,14 +309,28 @@ class ExportSettings(Settings):
     risk: tuple[str, ...] = _risk()
     calibrate: bool = setting(True, "leave probabilities as the network claims them, and unfamiliar pictures untold")
     calibration: str | None = setting(None, "for .keras files: a folder of training images", metavar="DIR")
-    refine: bool = setting(
-        False, "where plain int8 loses: equalize channels, learn how kernels are rounded, correct biases; no labels"
+    always_refine: bool = setting(
+        False,
+        "refine int8 at once: equalize channels, learn how kernels are rounded, correct biases; no labels. Without it, "
+        "that is tried where the plain file loses more than is allowed",
+        option="refine",
     )
+    may_refine: bool = setting(True, "do not try that either", option="refine")
     allow_disagreement: bool = setting(
         False, "write a file that is not scored though fewer than 95 % of its clear labels are those of Keras"
     )
     scoring: GateSettings = GateSettings()
     keras_file: KerasFileSettings = KerasFileSettings()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.always_refine and not self.may_refine:
+            raise UsageError("--refine and --no-refine exclude each other")
+
+    @property
+    def refine(self) -> bool | None:
+        """Whether to refine: always, never, or None where the plain file loses too much."""
+        return True if self.always_refine else None if self.may_refine else False
 
 
 @dataclass(frozen=True, kw_only=True)

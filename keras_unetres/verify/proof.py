@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge import Card
-from unetres_edge.errors import GateError
 from unetres_edge.files import read_bytes, remove_left_over, write_bytes, write_json
 from unetres_edge.latency.profile import Profile
 from unetres_edge.model.card import read_card
@@ -25,7 +24,8 @@ from .engine_costs import other_engines
 from .gate import decide
 from .held_out import HeldOut, Scored
 from .receipt import Calibration, FileFacts, Receipt, card_scores, receipt_files
-from .rows import AWARE, KERAS, file_row
+from .rejection import rejection
+from .rows import AWARE, KERAS, drop_values, file_row
 from .targets import ask_targets
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Candidate:
         limits: limits of the file on its device.
         profile: profile of that device; None for this machine.
         reliability: reliability of its probabilities, JSON values; None where that was not asked.
+        refinement: what refinement had to do with it, JSON values; None where it was neither asked for nor tried.
     """
 
     source: str
@@ -67,6 +68,7 @@ class Candidate:
     limits: LimitSettings = LimitSettings()
     profile: Profile | None = None
     reliability: dict[str, Any] | None = None
+    refinement: dict[str, Any] | None = None
 
     def exceeded_by(self, data: bytes) -> str | None:
         """Return what a file takes, in words, where that is more than its limits allow."""
@@ -77,10 +79,52 @@ class Candidate:
         return self.limits.exceeded_by(file_cost(data, self.limits, self.profile))
 
 
+@dataclass(frozen=True)
+class Proof:
+    """A file that was scored, and is not yet where it belongs.
+
+    Args:
+        receipt: receipt of the file, by the name that it will have.
+        data: bytes of the file.
+        changed: images of which it changes most.
+        exceeds: whether it takes more than its limits allow.
+    """
+
+    receipt: Receipt
+    data: bytes
+    changed: tuple[ChangedImage, ...]
+    exceeds: bool
+
+    @property
+    def points(self) -> float:
+        """The points that the file loses; 0 of one that was not scored."""
+        return 0.0 if self.receipt.drop is None else self.receipt.drop.points
+
+    @property
+    def loses(self) -> bool:
+        """Whether the file loses more than is allowed, and nothing else is wrong with it."""
+        return self.points > self.receipt.max_drop and not self.exceeds
+
+    def figures(self) -> dict[str, Any]:
+        """Return what the receipt of another file says of this one, JSON values."""
+        row = file_row(self.receipt.rows) if self.receipt.rows else None
+        return {
+            "line": self.receipt.verdict.line,
+            "score": None if row is None else row.score,
+            **drop_values(self.receipt.drop),
+            "labels_equal": self.receipt.file.agreement if row is None else row.labels_equal,
+            "kb": _kilobytes(len(self.data)),
+        }
+
+    def after(self, refinement: dict[str, Any]) -> Proof:
+        """Return the same, with what refinement had to do with it."""
+        return replace(self, receipt=replace(self.receipt, refinement=refinement))
+
+
 def prove(
     candidate: Candidate, done: Exported, reference: bytes | None, out: Path, say: Callable[[str], None]
-) -> Receipt:
-    """Score a file that was converted, and write it with its receipt, or as rejected.
+) -> Proof:
+    """Score a file that was converted.
 
     Args:
         candidate: model that was exported.
@@ -88,13 +132,6 @@ def prove(
         reference: the float32 `.tflite` of the same model, where there is one to compare with.
         out: path that the file belongs to.
         say: callback for lines to the user.
-
-    Returns:
-        The receipt that was written.
-
-    Raises:
-        GateError: the file loses more than is allowed; it is at `OUT.rejected`.
-        FileSystemError: something cannot be written; an earlier file is as it was.
     """
     data = read_bytes(done.path)
     card = read_card(data)
@@ -112,7 +149,8 @@ def prove(
     receipt = _receipt(candidate, done, data, scored, reference, out)
     for line in receipt.table():
         say(line)
-    return _publish(receipt, data, () if scored is None else scored.changed, out, say)
+    exceeds = candidate.exceeded_by(data) is not None
+    return Proof(receipt, data, () if scored is None else scored.changed, exceeds)
 
 
 def _score(candidate: Candidate, held: HeldOut, reference: bytes | None, data: bytes) -> Scored:
@@ -182,6 +220,7 @@ def _receipt(
         noise_db=_noise(candidate, reference, data, (tiles, seen), layers),
         mixed=candidate.mixed,
         reliability=candidate.reliability,
+        refinement=candidate.refinement,
         contents=contents.to_dict(),
         targets=ask_targets(data, contents, card, seen),
         versions={**package_versions(), "python": platform.python_version(), "system": platform.platform()},
@@ -190,29 +229,33 @@ def _receipt(
     )
 
 
-def _publish(
-    receipt: Receipt, data: bytes, changed: tuple[ChangedImage, ...], out: Path, say: Callable[[str], None]
-) -> Receipt:
-    """Write the file, then its receipt, each whole or not at all; raise GateError for a file that was rejected."""
+def publish(proof: Proof, out: Path, say: Callable[[str], None]) -> Receipt:
+    """Write the file, then its receipt, each whole or not at all.
+
+    Args:
+        proof: the file.
+        out: path that it belongs to.
+        say: callback for lines to the user.
+
+    Raises:
+        GateError: the file loses more than is allowed; it is at `OUT.rejected`.
+        FileSystemError: something cannot be written; an earlier file is as it was.
+    """
+    receipt = proof.receipt
     assert receipt.path is not None
     json_file, page = receipt_files(receipt.path)
     for file in (receipt.path, json_file, page):
         remove_left_over(file)
-    html = receipt.page(changed)
-    write_bytes(receipt.path, data)
+    html = receipt.page(proof.changed)
+    write_bytes(receipt.path, proof.data)
     write_json(json_file, receipt.to_dict())
     write_bytes(page, html)
     say(f"receipt    {page}: {receipt.verdict.line}")
+    if receipt.refinement is not None:
+        say(f"refining   {receipt.refinement['line']}")
     if receipt.passed is False:
-        lost = receipt.drop is not None and receipt.drop.points > receipt.max_drop
-        other = "quantize while training, take another recipe, or allow more with --max-drop"
-        all_the_same = "train longer, or write it all the same with --no-gate --allow-disagreement"
-        raise GateError(
-            receipt.verdict.line.removeprefix("Rejected. ").removesuffix("."),
-            file=receipt.path,
-            fix=f"see {page}; {other if lost else all_the_same}",
-        )
-    say(f"wrote      {out}: {len(data) / 1000:.0f} kB, {len(receipt.contents['ops'])} ops")
+        raise rejection(receipt, page)
+    say(f"wrote      {out}: {len(proof.data) / 1000:.0f} kB, {len(receipt.contents['ops'])} ops")
     return receipt
 
 
@@ -236,7 +279,8 @@ def _calibration(candidate: Candidate, done: Exported, card: Card) -> Calibratio
     if not done.num_calibration:
         ranges = "none needed" if card.recipe != "static_wi8_ai8" else "learned with the model"
         return Calibration(0, None, ranges)
-    return Calibration(done.num_calibration, candidate.crops_from, "smallest to largest")
+    ranges = "smallest to largest" if candidate.refinement is None else "of several ways, that nearest to float"
+    return Calibration(done.num_calibration, candidate.crops_from, ranges)
 
 
 def _some_tiles(candidate: Candidate) -> list[np.ndarray]:

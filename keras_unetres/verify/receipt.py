@@ -104,6 +104,8 @@ class Receipt:
         targets: verdict on each target, whether it runs there.
         versions: versions of packages, Python and the system.
         command: command line that makes it again, or "".
+        refinement: what refinement had to do with it: `line` for people, whether it is `used`, and the figures of the
+            `plain` file and of the `refined` one, where both were made, JSON values; None without.
         path: path of the file, if that is known.
     """
 
@@ -125,6 +127,7 @@ class Receipt:
     versions: Mapping[str, str]
     command: str
     reliability: Mapping[str, Any] | None = None
+    refinement: Mapping[str, Any] | None = None
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -196,6 +199,7 @@ class Receipt:
                 "noise_db": self.noise_db,
                 "mixed": self.mixed,
                 "reliability": self.reliability,
+                "refinement": self.refinement,
                 "contents": self.contents,
                 "targets": [row.to_dict() for row in self.targets],
                 "versions": self.versions,
@@ -253,6 +257,7 @@ class Receipt:
             versions=values["versions"],
             command=values["command"],
             reliability=_read_reliability(values.get("reliability"), file),
+            refinement=_read_refinement(values.get("refinement"), file),
         )
 
 
@@ -350,6 +355,18 @@ def _read_reliability(values: Any, file: str | os.PathLike[str]) -> Mapping[str,
     return dict(values)
 
 
+def _read_refinement(values: Any, file: str | os.PathLike[str]) -> Mapping[str, Any] | None:
+    """Return what a receipt says of refinement; None where it says nothing.
+
+    Raises:
+        ReceiptError: it has another form.
+    """
+    if values is None:
+        return None
+    _check(values, _REFINEMENT, "refinement", file)
+    return dict(values)
+
+
 def _build(kind: type[T], values: Mapping[str, Any]) -> T:
     """Return a dataclass of the values that it has fields for."""
     names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
@@ -420,6 +437,7 @@ _RELIABILITY: dict[str, Any] = {
     "before": _MEASURED,
     "after": _MEASURED,
 }
+_REFINEMENT: dict[str, Any] = {"line": str, "used": bool, **dict.fromkeys(("plain", "refined"), (dict, NoneType))}
 _UNSCORED = {"why_not": str}
 _SCORED_ON = {**dict.fromkeys(("path", "split", "fingerprint"), str), "num_images": int, "notes": list}
 

@@ -6,8 +6,7 @@ import contextlib
 import os
 import shlex
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,22 +24,19 @@ from ..settings import MAX_DROP, ExportSettings, LimitSettings
 from ..tasks import TASKS
 from ..tasks.loading import refuse_for_own
 from ..tasks.reading import recorded_place
-from ..tasks.task import Loaded
 from ..tflite import converter_process
 from ..trust.risk import read_promise
 from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
-from ..verify.proof import Candidate, prove
+from ..verify.proof import Candidate, Proof, prove, publish
 from ..verify.receipt import Receipt, receipt_files
 from .calibrate import calibrate_file, familiarise, promise, read_training
 from .export_source import Source, find_origin, open_source
+from .refine import Form, find_form, telling
 
 if TYPE_CHECKING:
     import keras
 
     from ..tflite import Exported
-
-
-_AGREEMENT = "agreement: "  # begins a warning of `check_agreement`
 
 
 @checks_kinds
@@ -68,7 +64,7 @@ def export(
     device: str | os.PathLike[str] | None = None,
     calibrate: bool = ExportSettings.calibrate,
     risk: Sequence[str] = (),
-    refine: bool = ExportSettings.refine,
+    refine: bool | None = None,
     say: Callable[[str], None] = print,
 ) -> Receipt:
     """Write a model as a `.tflite` that was scored beside it, and return the receipt.
@@ -111,15 +107,17 @@ def export(
             Without that part, or a head that gives scores, it is left, and the receipt says why.
         risk: promises about the pixels that are not given up, as `ku.calibrate` takes it, on the validation part.
         refine: whether to refine without labels, from the calibration images and in minutes: equalize channels, choose
-            how ranges are found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8",
-            where plain int8 loses. The network has to have layers that `quantize_aware` takes.
+            how ranges are found, learn how kernels are rounded, and correct biases; for the recipe "static_wi8_ai8".
+            None does so where the plain file loses more than `max_drop` or, unscored, answers otherwise than the
+            model; what refined loses less is what is written, and the receipt has the figures of both. False never
+            does. The network has to have layers that `quantize_aware` takes.
         say: callback for lines to the user.
 
     Returns:
         The receipt, as it was written beside the file.
 
     Raises:
-        GateError: the file loses, or takes, more than is allowed.
+        GateError: the file loses, or takes, more than is allowed, refined or not.
         ExistsError: the file or its receipt is there already.
         UsageError: unknown recipe or head, or an argument that does not go with the source.
         DataError: the images that were asked for cannot be scored on.
@@ -163,11 +161,10 @@ def export(
         required = recipe == AUTO or any(value is not None for value in (data, split, max_drop))
         held = _find_images(opened, data, split, required, say)
     origin = find_origin(opened, size) if gate else opened.loaded
-    if refine:
-        opened = _refined(opened, say)
     options = {"recipe": recipe, "head": head, "size": size, "data": data, "split": split, "max_drop": max_drop}
     options |= {
         "refine": refine or None,
+        "no_refine": refine is False or None,
         "allow_disagreement": allow_disagreement or None,
         "max_ms": max_ms,
         "max_kb": max_kb,
@@ -201,72 +198,20 @@ def export(
             )
             if calibrate:
                 candidate = _calibrated(candidate, done, opened.info, risk, say)
-            return prove(candidate, done, reference, Path(path), say)
-        done = converter.convert("model", candidate.loaded.model, recipe, head)
-        if refine:
-            with _told(say):
-                done = _compared(done, origin, opened.calibration, allow_disagreement or not isinstance(held, str))
-        if calibrate:
-            candidate = _calibrated(candidate, done, opened.info, risk, say)
+            return publish(prove(candidate, done, reference, Path(path), say), Path(path), say)
         compared = not isinstance(held, str) and chosen.name != "float32"
         compared = compared and not is_quantization_aware(candidate.origin.model)
-        reference_data = converter.convert_float(candidate.origin.model) if compared else None
-        return prove(candidate, done, reference_data, Path(path), say)
 
+        def proved(form: Form) -> Proof:
+            """Convert a form of the network, and score the file."""
+            done, network = converter.convert("model", form.loaded.model, recipe, head), form.put_into(candidate)
+            done = form.compared(done, origin, converter.allow_disagreement, say)
+            if calibrate:
+                network = _calibrated(network, done, opened.info, risk, say)
+            reference_data = converter.convert_float(origin.model) if compared else None
+            return prove(network, done, reference_data, Path(path), say)
 
-def _refined(source: Source, say: Callable[[str], None]) -> Source:
-    """Return a source with its network refined for int8.
-
-    Raises:
-        UsageError: it is quantization-aware already, or a layer has no int8 form.
-    """
-    from ..models.fake_quant import is_quantization_aware
-    from ..quantization import quantize_aware
-
-    loaded = source.loaded
-    if is_quantization_aware(loaded.model):
-        raise UsageError("the network is quantized already", file=source.name, fix="refine what it was made from")
-    if source.calibration is None:
-        raise UsageError("refinement needs calibration images", fix="pass calibration=, images without labels")
-    say("refining for int8 ...")
-    with _told(lambda line: None):  # its file is compared
-        model = quantize_aware(
-            loaded.model,
-            source.calibration,
-            preprocessing=loaded.card.preprocessing,
-            refine=True,
-            allow_disagreement=True,
-        )
-    return replace(source, loaded=replace(loaded, model=model))
-
-
-def _compared(done: Exported, origin: Loaded, calibration: Any, allowed: bool) -> Exported:
-    """Return a refined file, which was compared with its own quantized network, as compared with the float one.
-
-    Raises:
-        ConversionError: it answers otherwise.
-    """
-    from ..data.calibration import collect_calibration
-    from ..tflite.agreement import check_labels, label_agreement
-
-    pre, model = origin.card.preprocessing, origin.model
-    images = collect_calibration(calibration, pre)
-    agreement = label_agreement(model, model, read_bytes(done.path), done.card, pre, images)
-    check_labels(agreement, allowed=allowed)
-    return replace(done, agreement=agreement.share)
-
-
-@contextlib.contextmanager
-def _told(say: Callable[[str], None]) -> Iterator[None]:
-    """Say what is warned of agreement while this is open; other warnings stay what they are."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for each in caught:
-        if str(each.message).startswith(_AGREEMENT):
-            say(str(each.message).removeprefix(_AGREEMENT))
-        else:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        return publish(find_form(opened, proved, refine, chosen, say), Path(path), say)
 
 
 class _Converter:
@@ -274,7 +219,8 @@ class _Converter:
 
     def __init__(self, source: Source, folder: Path, say: Callable[[str], None], allow_disagreement: bool) -> None:
         self._source, self._folder, self._say = source, folder, say
-        self._allow_disagreement = allow_disagreement
+        self.allow_disagreement = allow_disagreement
+        self._float: bytes | None = None
 
     def convert(self, name: str, model: keras.Model, recipe: str, head: str, floats: tuple[str, ...] = ()) -> Exported:
         """Return a file of the folder."""
@@ -283,7 +229,7 @@ class _Converter:
         card = self._source.loaded.card
         pre = card.preprocessing
         self._say(f"converting to {recipe} at {pre.size[0]} x {pre.size[1]} ...")
-        with _told(self._say):
+        with telling(self._say):
             return export_tflite(
                 model,
                 self._folder / f"{name}.tflite",
@@ -293,12 +239,14 @@ class _Converter:
                 head=head,
                 card=card,
                 floats=floats,
-                allow_disagreement=self._allow_disagreement,
+                allow_disagreement=self.allow_disagreement,
             )
 
     def convert_float(self, model: keras.Model) -> bytes:
-        """Return the bytes of a model's float32 file, with which others are compared."""
-        return read_bytes(self.convert("float32", model, "float32", "logits").path)
+        """Return the bytes of the float32 file of what is exported, with which others are compared; made once."""
+        if self._float is None:
+            self._float = read_bytes(self.convert("float32", model, "float32", "logits").path)
+        return self._float
 
 
 def _calibrated(

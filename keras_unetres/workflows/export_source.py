@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from unetres_edge import Preprocessing
 from unetres_edge.errors import ModelError, UnetresError, UsageError
 from unetres_edge.images.preprocessing import look_up
 
+from ..data.calibration import collect_calibration
 from ..runs import RunFolder, RunInfo
 from ..tasks.loading import IN_MEMORY, load_run, name_of, open_own
 from ..tasks.task import Loaded
@@ -114,6 +115,8 @@ def _of_model(
         crops = _folder_crops(calibration, pre) if wanted else None
         loaded, crops = _at_size(loaded, crops, size)
         return Source(name, in_memory, loaded, None, crops, _seen(loaded, crops), "images of a folder")
+    if calibrates and isinstance(calibration, Iterator):  # which can be read once
+        calibration = collect_calibration(calibration, pre)
     if size is not None and tuple(size) != pre.size:
         raise UsageError("calibration images are of another size", expected=size, found=pre.size)
     return Source(name, in_memory, loaded, None, None, calibration, "images that the caller gave")
