@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_unetres import __version__
 from keras_unetres.cli import main
 from keras_unetres.tflite.inspect import read_ops
 from unetres_edge import Segmenter
@@ -433,6 +434,29 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         main([*command, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: {' '.join(['unetres', *command])} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train cells --ouut run", "unetres train: error: unrecognized arguments: --ouut run; did you mean --out?"),
+        ("evaluate run cells --splti=val", "unrecognized arguments: --splti=val; did you mean --split?"),
+        ("models a b", "unetres models: error: unrecognized arguments: b\n"),
+        ("", "suspects"),
+    ],
+)
+def test_words_that_are_no_options_are_named_with_what_is_near(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["keras_unetres", "unetres_edge"])
+def test_packages_run_as_their_commands(package: str) -> None:
+    assert python("-m", package, "--version").stdout.strip() == __version__
 
 
 def test_help_and_inspect_load_no_tensorflow(int8_file: Path) -> None:

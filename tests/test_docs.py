@@ -104,13 +104,16 @@ class _Parsed(Exception):
 
 @contextlib.contextmanager
 def only_parsing(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    whole = argparse.ArgumentParser.parse_args
+    whole = argparse.ArgumentParser.parse_known_args
 
-    def parse(parser: argparse.ArgumentParser, *given: Any) -> Any:
-        raise _Parsed(whole(parser, *given))
+    def parse(parser: argparse.ArgumentParser, *given: Any, **how: Any) -> Any:
+        options, unknown = whole(parser, *given, **how)
+        if " " in parser.prog or unknown:  # of a command, called by the parser of all
+            return options, unknown
+        raise _Parsed(options)
 
     with patch.context() as inner:
-        inner.setattr(argparse.ArgumentParser, "parse_args", parse)
+        inner.setattr(argparse.ArgumentParser, "parse_known_args", parse)
         yield
 
 

@@ -285,7 +285,7 @@ def test_flat_keywords_are_taken() -> None:
 def test_functions_have_the_defaults_of_the_settings() -> None:
     from keras_unetres.models import build_unet
     from keras_unetres.quantization import quantize_aware
-    from keras_unetres.workflows import augment, cluster, demo, evaluate, export, inspect, models, predict, prune, web
+    from keras_unetres.workflows import augment, compress, demo, evaluate, export, inspect, models, predict, web
     from keras_unetres.workflows.distil import distil
     from keras_unetres.workflows.quantize import quantize
     from keras_unetres.workflows.report import report
@@ -293,7 +293,7 @@ def test_functions_have_the_defaults_of_the_settings() -> None:
     doors: list[tuple[Callable[..., Any], type[Settings]]] = [
         (augment.augment, AugmentSettings),
         (build_unet, NetworkSettings),
-        (cluster.cluster, ClusterSettings),
+        (compress.cluster, ClusterSettings),
         (demo.demo, DemoSettings),
         (distil, DistilSettings),
         (evaluate.evaluate, EvaluateSettings),
@@ -301,7 +301,7 @@ def test_functions_have_the_defaults_of_the_settings() -> None:
         (inspect.inspect, InspectSettings),
         (models.list_models, ModelsSettings),
         (predict.predict, PredictCommand),
-        (prune.prune, PruneSettings),
+        (compress.prune, PruneSettings),
         (quantize, QuantizeSettings),
         (quantize_aware, QuantizeSettings),
         (report, ReportSettings),

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from unetres_edge.command_line import add_options
+from unetres_edge.command_line import add_options, shorten_usage
 from unetres_edge.settings import Settings
 
 
@@ -29,8 +29,9 @@ class Command:
         """Give a parser the options, the example, and the function."""
         add_options(parser, self.settings)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        shorten_usage(parser)
         parser.epilog = f"example: {self.example}"
-        parser.set_defaults(function=self.run)
+        parser.set_defaults(function=self.run, parser=parser)
 
 
 def say_next(run: str) -> None:

@@ -151,7 +151,8 @@ def _weights(context: _Context) -> Decision | None:
     starts = fitting_starts(context.settings)
     if not starts:
         return None
-    return Decision("weights", NO_WEIGHTS, f"starts that come along are {' and '.join(starts)}, by name alone")
+    named = " and ".join(starts)
+    return Decision("weights", NO_WEIGHTS, f"random; the starts {named} are taken where they are named")
 
 
 def _size(context: _Context) -> Decision:

@@ -292,8 +292,8 @@ class ExportSettings(Settings):
     out: str | None = setting(None, ".tflite to write", metavar="F", unset="the model's name with .tflite")
     recipe: str = setting(
         "static_wi8_ai8",
-        "how weights and activations are kept: float32, float16, dynamic_wi8_afp32, ..., or auto: int8, and as few "
-        "layers in float32 as keep the loss within --max-drop",
+        f"how weights and activations are kept: {', '.join(name for name in RECIPES if name != MIXED)}, a short name "
+        "such as int8 or float, or auto: int8, and as few layers in float32 as keep the loss within --max-drop",
         choices=_recipes,
         metavar="NAME",
     )

@@ -386,7 +386,7 @@ class ReadingSettings(Settings):
         None, "image names that make the validation part", metavar="GLOB", unset="a seeded 15 %"
     )
     test_from: str | None = setting(
-        None, "image names that make the test part; none for none", metavar="GLOB", unset="a seeded 15 %"
+        None, "image names that make the test part; none: no test part", metavar="GLOB", unset="a seeded 15 %"
     )
     group_by: str | None = setting(
         None,

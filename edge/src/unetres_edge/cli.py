@@ -8,19 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands.inspect import print_card
-from .commands.predict import print_progress, run_classify, run_predict
+from .command_line import shorten_usage
 from .commands.running import parse, run_command
 
-__all__ = [
-    "COMMANDS",
-    "main",
-    "print_card",
-    "print_progress",
-    "run_classify",
-    "run_command",
-    "run_predict",
-]
+__all__ = ["COMMANDS", "main"]
 
 # By name, which is that of the module too; only the command that is called is imported.
 COMMANDS = {
@@ -48,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"{__package__}.commands.{name}")
             module.add_options(command)
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-            command.set_defaults(run=module.run)
+            shorten_usage(command)
+            command.set_defaults(run=module.run, parser=command)
     options = parse(parser, arguments)
     return run_command(lambda: options.run(options), debug=options.debug)
 

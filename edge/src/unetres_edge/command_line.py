@@ -28,6 +28,14 @@ def add_options(parser: argparse.ArgumentParser, cls: type[Settings]) -> None:
             _add(group, option, former)
 
 
+def shorten_usage(parser: argparse.ArgumentParser) -> None:
+    """Let the line of usage of a parser that has all its arguments name what has to be given, and say "[options]"."""
+    formatter = argparse.HelpFormatter(f"{parser.prog} [options]")
+    needed = [action for action in parser._actions if action.required or not action.option_strings]
+    formatter.add_usage(None, needed, [], "")
+    parser.usage = formatter.format_help().strip().replace("%", "%%")
+
+
 def _add(group: argparse._ActionsContainer, option: Option, former: str | None = None) -> None:
     about: dict[str, Any] = {"dest": ".".join(option.path), "default": argparse.SUPPRESS}
     about["help"] = argparse.SUPPRESS if former else help_of(option).replace("%", "%%")

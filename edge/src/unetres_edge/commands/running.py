@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import signal
 import sys
 import threading
@@ -15,10 +16,24 @@ from ..terminal import guarded, is_lost_work, open_closed, shown
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of a command line; a mistake in it ends the program with exit code 2."""
+    """Return the options of a command line; a mistake in it ends the program with exit code 2.
+
+    Without a word the help is shown. What no option is called is refused by the command's own parser, which is
+    `options.parser`, with the option that was perhaps meant.
+    """
     open_closed()
     with guarded(lines=False):
-        return parser.parse_args(arguments)
+        if not arguments:
+            parser.print_help(sys.stderr)
+            sys.exit(2)
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            called: argparse.ArgumentParser = options.parser
+            words = [word for action in called._actions for word in action.option_strings]
+            near = [name for word in unknown for name in difflib.get_close_matches(word.split("=")[0], words, 1)]
+            meant = f"; did you mean {near[0]}?" if near else ""
+            called.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return options
 
 
 def run_command(function: Callable[[], None], *, debug: bool = False) -> int:
