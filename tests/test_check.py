@@ -603,7 +603,7 @@ def test_a_folder_that_takes_no_hashes(tmp_path: Path, monkeypatch: pytest.Monke
         raise FileSystemError("cannot write: Read-only file system", file=file)
 
     make_clean(tmp_path, 0, 12)
-    monkeypatch.setattr(hashes, "write_json", refuse)
+    monkeypatch.setattr(hashes, "write_bytes", refuse)
     lines: list[str] = []
     assert check(tmp_path, say=lines.append)["faults"] == []
     assert "hashes    no hashes are kept: cannot write: Read-only file system" in lines

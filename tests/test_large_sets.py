@@ -17,9 +17,10 @@ from keras_unetres.data.overflow import Overflow
 from keras_unetres.data.pipeline import Order, calibration_crops, training_batches, validation_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.weighting import Weighting
-from keras_unetres.doctor import copies
+from keras_unetres.doctor import copies, smalls
 from keras_unetres.doctor.check import check
-from keras_unetres.doctor.nearest import Chosen, find_nearest
+from keras_unetres.doctor.nearest import find_nearest
+from keras_unetres.doctor.smalls import Chosen, Smalls
 from keras_unetres.doctor.summaries import flips
 from keras_unetres.pages.pictures import sample_sheet
 from keras_unetres.scores.confusion import Confusion
@@ -159,7 +160,10 @@ def smooth(number: int) -> np.ndarray:
 
 
 def every(pictures: np.ndarray) -> Chosen:
-    return Chosen(pictures, range(len(pictures)))
+    kept = Smalls(len(pictures))
+    for index, picture in enumerate(pictures):
+        kept.put(index, picture)
+    return Chosen(kept, range(len(pictures)))
 
 
 def test_a_flipped_and_brightened_picture_is_the_nearest() -> None:
@@ -194,6 +198,8 @@ def test_near_copies_are_those_of_comparing_each_with_each(tmp_path: Path, monke
 
     each_with_each = twins()
     monkeypatch.setattr(copies, "_ALL_PAIRS", 0)
+    assert twins() == each_with_each
+    monkeypatch.setattr(smalls, "_IN_MEMORY", 5)  # of 16: the others lie in a file
     assert twins() == each_with_each
     assert each_with_each == {
         (f"val/images/v{one}.png", f"train/images/{other}.png") for one, other in ((0, 3), (1, 7), (3, 5))

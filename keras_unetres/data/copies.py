@@ -12,14 +12,14 @@ from .fixes import leave_out
 from .sources import Sample
 
 
-def find_copies(dataset: Dataset, contents: Mapping[str, Sequence[str]]) -> list[Finding]:
+def find_copies(dataset: Dataset, contents: Mapping[str, Sequence[str | bytes]]) -> list[Finding]:
     """Return a finding for each image whose pixels were met before.
 
     Args:
-        contents: part -> the digests of the pixels of its samples, "" for one that does not count.
+        contents: part -> the digests of the pixels of its samples, empty for one that does not count.
     """
     findings = []
-    first: dict[str, tuple[str, Sample]] = {}
+    first: dict[str | bytes, tuple[str, Sample]] = {}
     for part, digests in contents.items():
         for sample, content in zip(dataset.split(part) if digests else (), digests, strict=True):
             other_part, other = first.setdefault(content, (part, sample))

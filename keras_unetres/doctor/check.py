@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +27,8 @@ from .images import find_odd_images
 from .levels import find_few_levels
 from .palettes import find_other_palettes
 from .rims import find_rims
-from .summaries import DatasetSummary, ImageSummary, blank_smalls, summarise
+from .smalls import Smalls
+from .summaries import DatasetSummary, ImageSummary, summarise
 from .turned import find_turned_images
 from .unread import find_unread_files
 from .values import find_unknown_values
@@ -159,12 +161,12 @@ def _summarise(dataset: Dataset, progress: bool) -> DatasetSummary:
     """Decode all samples, and decide what the values of their masks mean."""
     samples = [(part, sample) for part, samples in dataset.splits.items() for sample in samples]
     shown = range(0, len(samples), max(1, len(samples) // _PICTURES))
-    smalls = blank_smalls(len(samples))
+    smalls = Smalls(len(samples))
 
     def look(index: int) -> ImageSummary:
         part, sample = samples[index]
         with alone(sample):
-            return summarise(part, sample, dataset, smalls[index], large=index in shown)
+            return summarise(part, sample, dataset, functools.partial(smalls.put, index), large=index in shown)
 
     images = tuple(in_parallel(look, range(len(samples)), progress=progress))
     masks = [image.counts for image in images if image.counts is not None]

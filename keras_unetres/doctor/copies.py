@@ -13,7 +13,8 @@ import numpy as np
 from ..data.copies import find_copies
 from ..data.findings import Finding, Where, relative
 from ..data.fixes import leave_out
-from .nearest import Chosen, find_nearest
+from .nearest import find_nearest
+from .smalls import Chosen, Smalls
 from .summaries import DatasetSummary, fingerprints, flips
 
 _ALIKE = (0.98, 0.9)  # correlation of the coarse and of the fine fingerprints of nearly equal pictures
@@ -25,9 +26,9 @@ _NEAREST = 16  # pictures that are compared with one, beyond
 
 def find_equal(summary: DatasetSummary) -> Iterator[Finding]:
     """Yield pictures whose pixels are those of another one: a fault if it is in another part or class."""
-    contents: dict[str, list[str]] = {part: [] for part in summary.dataset.splits}
+    contents: dict[str, list[bytes]] = {part: [] for part in summary.dataset.splits}
     for image in summary.images:
-        contents[image.part].append("" if image.constant else image.content)
+        contents[image.part].append(b"" if image.constant else image.content)
     yield from find_copies(summary.dataset, contents)
 
 
@@ -51,7 +52,7 @@ def find_near_copies(summary: DatasetSummary) -> Iterator[Finding]:
         known = known + others
 
 
-def _alike(smalls: np.ndarray, known: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _alike(smalls: Smalls, known: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield (known, other), indices in `smalls`, for the best match of each other picture, if both fingerprints match.
 
     Of many pictures, each is compared with those alone that are nearest to it by figures that no flip changes.

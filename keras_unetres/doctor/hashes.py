@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from unetres_edge.errors import Fix, UnetresError
-from unetres_edge.files import write_json
+from unetres_edge.files import write_bytes
 from unetres_edge.terminal import counted
 
 from ..data.findings import Finding, Where, relative
@@ -33,8 +33,8 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
     file = base / HASHES
     known, lost = _read(file) if mode == "keep" and file.exists() else ({}, "")
     now = {relative(path, base): digest for image in summary.images for path, digest in image.files}
-    names = {relative(path, base): image.sample.name for image in summary.images for path, _ in image.files}
-    changed = sorted(name for name in set(now) & set(known) if now[name] != known[name])
+    changed = sorted(name for name in now.keys() & known.keys() if now[name] != known[name])
+    names = _samples_of(changed, summary)
     findings = [
         Finding("changed", Where(name, names[name]), {"sha256": now[name][:12], "earlier": known[name][:12]}, _FIX)
         for name in changed
@@ -44,7 +44,7 @@ def find_changed(summary: DatasetSummary, mode: str, faulty: Collection[str]) ->
     if kept == known and mode == "keep":
         return findings, f"{counted(len(now), 'file')} compared with {HASHES}, {len(changed)} changed"
     try:
-        write_json(file, {"version": 1, "files": dict(sorted(kept.items()))})
+        _write(file, kept)
     except UnetresError as error:
         return findings, f"no hashes are kept: {error.message}"
     return findings, f"{counted(len(kept), 'hash', 'hashes')} in {HASHES}; later checks compare with them{lost}"
@@ -62,7 +62,20 @@ def forget(base: Path, files: Collection[str]) -> None:
     known, _ = _read(file)
     kept = {name: digest for name, digest in known.items() if name not in files}
     if kept != known:
-        write_json(file, {"version": 1, "files": kept})
+        _write(file, kept)
+
+
+def _samples_of(files: Collection[str], summary: DatasetSummary) -> dict[str, str]:
+    """Return file -> name of the sample that it belongs to."""
+    wanted, base = set(files), summary.dataset.base
+    paths = ((relative(path, base), image) for image in summary.images if wanted for path, _ in image.files)
+    return {name: image.sample.name for name, image in paths if name in wanted}
+
+
+def _write(file: Path, hashes: Mapping[str, str]) -> None:
+    """Write hashes as JSON, a line a file; so many take little more memory than the text."""
+    lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(hashes[name])}" for name in sorted(hashes))
+    write_bytes(file, f'{{\n  "version": 1,\n  "files": {{\n{lines}\n  }}\n}}\n'.encode())
 
 
 def _read(file: Path) -> tuple[dict[str, str], str]:

@@ -8,12 +8,11 @@ Pictures that correlate by 0.98 therefore lie within sqrt(2 - 2 * 0.98) = 0.2 of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.fft import dctn
 from scipy.spatial import cKDTree
 
+from .smalls import Chosen
 from .summaries import fingerprints
 
 _LOW = 5  # lowest frequencies of the picture, in either direction
@@ -22,30 +21,12 @@ _REACH = (0.2, 0.45)  # by which coarse (correlation 0.98) and fine ones (0.9) o
 _ROWS = 512  # pictures at a time
 
 
-class Chosen:
-    """A selection of many small pictures, (N, 32, 32) by a slice or an array of indices, without a copy of them.
-
-    Args:
-        pictures: all pictures.
-        places: indices of the selected ones.
-    """
-
-    def __init__(self, pictures: np.ndarray, places: Sequence[int]) -> None:
-        self._pictures, self._places = pictures, np.asarray(places, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
-        return self._pictures[self._places[wanted]]
-
-
 def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
     """Return for each of `others`, N pictures, the indices (N, count) of the nearest in `known`; -1: none.
 
     Those that are left out by distance are not alike. Of more than `count` that may be, the nearest are taken.
     """
-    tree = cKDTree(_figures(known))
+    tree = cKDTree(_figures(known), copy_data=False)
     count = min(count, len(known))
     # Each of the two parts is scaled to differ by 1 at most.
     distances, places = tree.query(_figures(others), k=count, distance_upper_bound=np.sqrt(2.0))
@@ -54,16 +35,20 @@ def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
 
 
 def _figures(small: Chosen) -> np.ndarray:
-    """Return (N, figures) float32 that no flip changes."""
-    rows = []
+    """Return (N, figures) float64, as the tree takes them, that no flip changes."""
+    rows = np.empty((len(small), _width(_LOW) + _width(_BAND[1] - _BAND[0])))
     for start in range(0, len(small), _ROWS):
         coarse, fine = fingerprints(small[start : start + _ROWS])
         parts = [
             _unflipped(coarse, (0, _LOW)) / _REACH[0],
             _unflipped(fine, _BAND) / _REACH[1],
         ]
-        rows.append(np.concatenate(parts, 1).astype(np.float32))
-    return np.concatenate(rows)
+        rows[start : start + _ROWS] = np.concatenate(parts, 1)
+    return rows
+
+
+def _width(side: int) -> int:
+    return side * side  # figures of so many rows and columns of frequencies: of each pair the larger and the smaller
 
 
 def _unflipped(fingerprint: np.ndarray, band: tuple[int, int]) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from ..data.records import Look, look_at, pieces
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
 from ..data.turned import Turn
+from .smalls import SIDE, Smalls
 
-_SIDE = 32  # px; of the picture that near-duplicates are found by
+_DIGEST = 32  # bytes of a SHA-256
 _BLUR = 3.0  # px of it; what is smoother than this says nothing of the picture
 _THUMB, _SMALL = 160, 56  # px
 _THINNED = 2000  # px; a picture of more than twice that is thinned out before it is made small
@@ -50,10 +51,10 @@ class ImageSummary:
         part: name of a part of the data set.
         sample: sample that it is the summary of.
         finding: why it cannot be used, or None.
-        counts: stored mask value -> pixels, or None.
+        values: stored mask value and pixels of it, in turn, as int64; or None. `counts` gives them.
         size: (height, width) in px.
         mode: "grey uint8", "colour uint8", ...
-        content: SHA-256 of the decoded image.
+        content: SHA-256 of the decoded image, 32 bytes; none where it was not decoded.
         constant: whether the image has one value.
         dark: whether it is of 8 bits and holds 0 and 1 alone.
         picture: RGB thumbnail of the image, (h, w, 3) uint8, of a few images; else None.
@@ -65,16 +66,16 @@ class ImageSummary:
         turn: turn of an image by EXIF, or None.
         colored: whether the numbers of objects in the mask are its colours.
         endings: (file, the ending that its format would have) of those files that have another.
-        files: (file, SHA-256 of its bytes) of each.
+        digests: SHA-256 of the bytes of each file of the sample in order, 32 bytes; zeros where it cannot be read.
     """
 
     part: str
     sample: Sample
     finding: Finding | None = None
-    counts: dict[int, int] | None = None
+    values: bytes | None = None
     size: tuple[int, int] = (0, 0)
     mode: str = ""
-    content: str = ""
+    content: bytes = b""
     constant: bool = False
     dark: bool = False
     picture: np.ndarray | None = None
@@ -86,7 +87,23 @@ class ImageSummary:
     turn: Turn | None = None
     colored: bool = False
     endings: tuple[tuple[Path, str], ...] = ()
-    files: tuple[tuple[Path, str], ...] = ()
+    digests: bytes = b""
+
+    @property
+    def counts(self) -> dict[int, int] | None:
+        """Stored mask value -> pixels, or None."""
+        if self.values is None:
+            return None
+        numbers = np.frombuffer(self.values, np.int64).tolist()
+        return dict(zip(numbers[::2], numbers[1::2], strict=True))
+
+    @property
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """(file, SHA-256 of its bytes in hexadecimal) of each that can be read."""
+        for number, file in enumerate(sorted(self.sample.files)):
+            digest = self.digests[number * _DIGEST : (number + 1) * _DIGEST]
+            if any(digest):
+                yield file, digest.hex()
 
 
 @dataclass(frozen=True)
@@ -96,14 +113,14 @@ class DatasetSummary:
     Args:
         dataset: data set as it was opened.
         images: summary of each sample.
-        smalls: (N, 32, 32) uint8, the images made small and grey; `fingerprints` tells from them which are alike.
+        smalls: the images made small and grey; `fingerprints` tells from them which are alike.
         classes: meaning of the mask values, or None where that could not be told.
         error: why it could not, or None.
     """
 
     dataset: Dataset
     images: tuple[ImageSummary, ...]
-    smalls: np.ndarray
+    smalls: Smalls
     classes: Classes | None = None
     error: DataError | None = None
 
@@ -151,28 +168,21 @@ class DatasetSummary:
         ]
 
 
-def blank_smalls(count: int) -> np.ndarray:
-    """Return room for the small pictures of so many images, (count, 32, 32) uint8.
-
-    They lie in one array, as a small one for each, among all that decoding takes and gives back, would leave memory in
-    pieces too small to be used again.
-    """
-    return np.zeros((count, _SIDE, _SIDE), np.uint8)
-
-
-def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *, large: bool = True) -> ImageSummary:
+def summarise(
+    part: str, sample: Sample, dataset: Dataset, keep: Callable[[np.ndarray], None], *, large: bool = True
+) -> ImageSummary:
     """Decode a sample once and return what is kept of it; where it is `large`, a picture with its mask, too.
 
     Args:
-        small: (32, 32) uint8, into which the small picture is written.
+        keep: takes the small picture, (32, 32) uint8.
     """
     look = look_at(sample, dataset)
-    files = _files(sample)
+    digests = _digests(sample)
     if look.image is None or look.mask is None:
-        return ImageSummary(part, sample, look.fault, colors=look.colors, files=files)
+        return ImageSummary(part, sample, look.fault, colors=look.colors, digests=digests)
     image = look.image
     picture = _picture(image)
-    small[:] = _small(picture)
+    keep(_small(picture))
     height, width = picture.shape[:2]
     constant = all(bool((piece == image.reshape(-1)[0]).all()) for piece in pieces(image))
     of_class = sample.class_id is not None
@@ -181,7 +191,7 @@ def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *,
         part,
         sample,
         look.fault,
-        look.counts,
+        _packed(look.counts),
         look.size,
         _mode(image),
         _content(image),
@@ -191,11 +201,11 @@ def summarise(part: str, sample: Sample, dataset: Dataset, small: np.ndarray, *,
         small_mask if large else None,
         (0, 0) if of_class else _steps(look, dataset),
         _palette(sample, look),
-        files=files,
+        digests=digests,
         levels=count_levels(image),
         turn=look.turn,
         colored=look.colored,
-        endings=tuple((file, right) for file, _ in files if (right := _right_ending(file))),
+        endings=tuple((file, right) for file in sorted(sample.files) if (right := _right_ending(file))),
     )
 
 
@@ -213,10 +223,14 @@ def _mode(image: np.ndarray) -> str:
     return sys.intern(f"{named} {image.dtype}")
 
 
-def _content(image: np.ndarray) -> str:
+def _packed(counts: Mapping[int, int] | None) -> bytes | None:
+    return None if counts is None else np.array(list(counts.items()), np.int64).tobytes()
+
+
+def _content(image: np.ndarray) -> bytes:
     digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode())
     digest.update(np.ascontiguousarray(image).data.cast("B"))
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def _steps(look: Look, dataset: Dataset) -> tuple[int, int]:
@@ -228,15 +242,15 @@ def _steps(look: Look, dataset: Dataset) -> tuple[int, int]:
     return steps_over_classes(look.mask, dataset.reading.ignore)
 
 
-def _files(sample: Sample) -> tuple[tuple[Path, str], ...]:
-    """Return the digests of the files a sample is read from, those that can be read."""
-    sources = (sample.image, sample.target, sample.instances, sample.weight)
-    files = {source.file for source in sources if source is not None}
-    digests = []
-    for file in sorted(files):
-        with contextlib.suppress(UnetresError):
-            digests.append((file, file_digest(file)))
-    return tuple(digests)
+def _digests(sample: Sample) -> bytes:
+    """Return the digests of the files a sample is read from, zeros for one that cannot be read."""
+    found = b""
+    for file in sorted(sample.files):
+        try:
+            found += bytes.fromhex(file_digest(file))
+        except UnetresError:
+            found += bytes(_DIGEST)
+    return found
 
 
 def _picture(image: np.ndarray) -> np.ndarray:
@@ -262,7 +276,7 @@ def _spread(length: int, count: int) -> np.ndarray:
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(picture).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def fingerprints(small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -284,7 +298,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 def flips(fingerprint: np.ndarray) -> list[np.ndarray]:
     """Return fingerprints (N, 32 * 32) as they are, mirrored, and both turned by quarters: all 8."""
-    square = fingerprint.reshape(-1, _SIDE, _SIDE)
+    square = fingerprint.reshape(-1, SIDE, SIDE)
     count = len(square)
     return [
         np.rot90(side, quarter, (1, 2)).reshape(count, -1) for side in (square, square[:, ::-1]) for quarter in range(4)

@@ -16,7 +16,7 @@ import numpy as np
 from unetres_edge.errors import DataError, ImageError, MaskError, shortened
 from unetres_edge.images.decode import decode_image, decode_mask
 
-from ..sources import Source
+from ..sources import Source, keeps_text
 
 MEMORY = 128 << 20  # bytes of groups that are kept; one that is larger is kept alone
 
@@ -73,6 +73,7 @@ class _Kept:
 _KEPT = _Kept()
 
 
+@keeps_text
 @dataclass(frozen=True, eq=False, slots=True)
 class Cell(Source):
     """An image or a mask of a sample in a shard.
