@@ -18,6 +18,7 @@ target: semantic             # or, of instances: separated, borders
 exclude: [broken.png]        # image names that are left out; "*_old.png" for all that end so
 without_masks: leave out     # images that have no mask yet are left out, and not faults; background: nothing is on them
 masks_on: stored             # masks of images that EXIF turns lie on the pixels as stored; or seen
+masks_turned: upside-down    # all masks lie so on their images, and are turned back; none: they are right
 pages: channels              # of a TIFF with several: its channels; else each file is to have one
 val_from: "slice_1*"         # image names of the validation part
 test_from: none
@@ -41,7 +42,7 @@ import yaml
 from unetres_edge.errors import DataError, Fix, UsageError, shortened
 from unetres_edge.images.preprocessing import IGNORE
 
-from ..choices.reading import MASK_KINDS, SPLITS, TARGETS
+from ..choices.reading import MASK_KINDS, MASKS_TURNED, SPLITS, TARGETS
 
 LEAVE_OUT, BACKGROUND = "leave out", "background"  # the values of without_masks
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -63,6 +64,7 @@ _KEYS = {
     *_KINDS,
     "background",
     "masks_on",
+    "masks_turned",
     "pages",
     "ignore",
     "masks_are",
@@ -101,6 +103,8 @@ class Reading:
             group, else all that it matches. Images of one group are in one part. None where each stands for itself.
         masks_on: place of the masks of images that EXIF turns: on the pixels as "stored" or as "seen"; None for what
             the sides tell.
+        masks_turned: way in which all masks lie on their images, one of `MASKS_TURNED`: they are turned back. "none"
+            where they are right; None for what the edges tell, and a fault where these say that they lie turned.
         pages: "channels" where the pages of a TIFF are the channels of one image, or None for what the file says.
         background: the name of the class of which no objects are made, or None for that whose name says so, else 0.
     """
@@ -115,6 +119,7 @@ class Reading:
     background: str | None = None
     pages: str | None = None
     masks_on: str | None = None
+    masks_turned: str | None = None
     fold: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -145,6 +150,8 @@ class Reading:
                 raise UsageError("a fold has no val_from", fix="drop one of them: of a fold, a seeded 15 % validates")
         if self.masks_on not in (None, "stored", "seen"):
             raise UsageError("masks_on is wrong", expected="stored or seen", found=self.masks_on)
+        if self.masks_turned not in (None, *MASKS_TURNED):
+            raise UsageError("masks_turned is wrong", expected=", ".join(MASKS_TURNED), found=self.masks_turned)
         if self.pages not in (None, "channels"):
             raise UsageError("pages are of an unknown kind", expected="channels", found=self.pages)
         if self.background is not None and not isinstance(self.background, str):
@@ -161,7 +168,7 @@ class Reading:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; without what is not declared of those that earlier versions do not know."""
-        later = ("group_by", "background", "pages", "masks_on", "fold")
+        later = ("group_by", "background", "pages", "masks_on", "masks_turned", "fold")
         return {key: value for key, value in asdict(self).items() if key not in later or value is not None}
 
     @classmethod

@@ -144,6 +144,16 @@ KINDS = {
             ),
         ),
     ),
+    "turned-masks": Kind(
+        "masks that lie mirrored, upside down or transposed on their images",
+        "the network learns from the wrong pixels",
+        (
+            (
+                "edges of {images} images on outlines, over those there by chance: {seen}; of masks turned: {turned}",
+                "masks_turned: {way}, or none where they are right",
+            ),
+        ),
+    ),
     "unknown-values": Kind(
         "mask values that are no class",
         "what these pixels show is not known",

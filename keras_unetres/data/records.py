@@ -39,7 +39,7 @@ from .fixes import declare
 from .smears import FIX as SMEARED_FIX
 from .smears import is_smeared
 from .sources import MaskFile, Sample, Source
-from .turned import Turn, find_unclear, lay, turned_note
+from .turned import LOOKED_AT, Lie, Turn, find_quarter, find_turned, find_unclear, lay, lie_of, turned_note
 
 _MEMORY = 128 << 20  # bytes of decoded samples kept; beyond, they are decoded again when they are needed
 _AT_ONCE = 1 << 22  # px that are looked at in one piece, where pieces do
@@ -94,6 +94,7 @@ class Look:
         content: SHA-256 of the decoded pixels of such an image.
         turn: turn of the image by EXIF, or None.
         colored: whether the numbers of objects in the mask are its colours.
+        lie: what tells how the mask lies on the image, where that was asked for, or None.
     """
 
     image: np.ndarray | None = None
@@ -110,6 +111,7 @@ class Look:
     content: str = ""
     turn: Turn | None = None
     colored: bool = False
+    lie: Lie | None = None
 
     @property
     def nbytes(self) -> int:
@@ -220,6 +222,8 @@ def read_records(
     title = "{} of {} samples cannot be used"
     table = suggest_colors([look.colors for look in looks if look.colors])
     faults = [replace(fault, fix=table) if fault.kind == "color-mask" and table else fault for fault in faults]
+    quarter = find_quarter(look.lie for look in looks)
+    faults = [mended(fault, quarter) for fault in faults]
     smeared = [s for (_, s), look in zip(samples, looks, strict=True) if look.fault and look.fault.kind == "lossy-mask"]
     ranges = suggest_ranges(smeared)
     faults = [replace(fault, fix=ranges) if fault.kind == "lossy-mask" and ranges else fault for fault in faults]
@@ -236,6 +240,7 @@ def read_records(
     )
     turns = [(s.name, s.target.file, look.turn) for (_, s), look in zip(samples, looks, strict=True)]
     faults += find_unclear(turns, dataset.base)
+    faults += find_turned(look.lie for look in looks)
     note = turned_note(look.turn for look in looks)
     if note:
         classes = replace(classes, note="; ".join(filter(None, (classes.note, note))))
@@ -250,6 +255,16 @@ def read_records(
         )
         for split in splits
     }
+
+
+def mended(fault: Finding, quarter: Fix | None) -> Finding:
+    """Return the fault of a mask whose sides are exchanged with the line that turns all masks, where there is one."""
+    figures = fault.figures
+    swapped = fault.kind == "size-differs" and (figures["width"], figures["height"]) == (
+        figures["other_height"],
+        figures["other_width"],
+    )
+    return replace(fault, fix=quarter) if quarter and swapped else fault
 
 
 def find_strange(sample: Sample, counts: dict[int, int] | None, classes: Classes, dataset: Dataset) -> Finding | None:
@@ -300,16 +315,24 @@ def _look_at_all(
 ) -> list[Look]:
     kept, counting = 0, threading.Lock()
 
-    def look(sample: Sample) -> Look:
+    shown = spread(len(samples), LOOKED_AT)
+
+    def look(index: int) -> Look:
         """Look at a sample, and forget its pixels here, as looks wait to be taken, where there is no room for them."""
         nonlocal kept
+        sample = samples[index]
         with alone(sample):
-            seen = look_at(sample, dataset, scaled)
+            seen = look_at(sample, dataset, scaled, laid=index in shown)
             with counting:
                 kept += seen.nbytes
                 return seen if kept <= _MEMORY else _forget(seen)
 
-    return list(in_parallel(look, samples, progress=progress))
+    return list(in_parallel(look, range(len(samples)), progress=progress))
+
+
+def spread(count: int, most: int) -> range:
+    """Return so many of `count` indices at most, spread over them, or a few more."""
+    return range(0, count, max(1, count // most))
 
 
 def _forget(look: Look) -> Look:
@@ -322,19 +345,20 @@ def alone(sample: Sample) -> contextlib.AbstractContextManager[object]:
     return _large if sample.image.is_large else contextlib.nullcontext()
 
 
-def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None) -> Look:
+def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None, *, laid: bool = False) -> Look:
     """Decode a sample; its mask is what the reading says, class ids or instances.
 
     Args:
         scaled: preparation of images, as for `read_records`.
+        laid: whether it is looked at how the mask lies on the image, unless the reading says it.
     """
     if sample.class_id is not None:
         return _look_at_image(sample, dataset, scaled)
     with alone(sample):
-        return _look_at_pair(sample, dataset)
+        return _look_at_pair(sample, dataset, laid=laid and dataset.reading.masks_turned is None)
 
 
-def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
+def _look_at_pair(sample: Sample, dataset: Dataset, *, laid: bool) -> Look:
     """Decode a sample that has a mask."""
     base = dataset.base
     source = sample.target
@@ -351,8 +375,9 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
             parts[name], fault = _read(extra, sample, dataset)
             if fault:
                 return Look(fault=fault)
-    turn_it, turn = lay(sample.image, image, mask, dataset.reading.masks_on)
+    turn_it, turn = lay(sample.image, image, mask, dataset.reading.masks_on, dataset.reading.masks_turned)
     mask = turn_it(mask)
+    lie = lie_of(image, mask) if laid and turn is None else None
     parts = {name: None if values is None else turn_it(values) for name, values in parts.items()}
     apart = parts["instances"]
     if apart is not None and sample.instances is not None and sample.instances.unlabelled is not None:
@@ -366,7 +391,7 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
             upright = "turn the mask by a quarter, or transpose it, as the image lies"
             fix = Fix(upright if swapped else "make both the same size")
             where = Where(relative(source.file, base), sample.name)
-            return Look(fault=Finding("size-differs", where, figures, fix))
+            return Look(fault=Finding("size-differs", where, figures, fix), lie=lie)
     grey, by_value = is_grey(image), count_values(mask)
     size = (mask.shape[0], mask.shape[1])
     channels = 1 if image.ndim == 2 else image.shape[-1]
@@ -381,6 +406,7 @@ def _look_at_pair(sample: Sample, dataset: Dataset) -> Look:
         channels=channels,
         turn=turn,
         colored=colored,
+        lie=lie,
     )
 
 

@@ -17,8 +17,8 @@ from ..data.dataset import Dataset, open_dataset
 from ..data.declaration import Reading
 from ..data.findings import Finding, finding_of, in_order
 from ..data.kinds import KINDS
-from ..data.records import alone, in_parallel
-from ..data.turned import turned_note
+from ..data.records import alone, in_parallel, spread
+from ..data.turned import LOOKED_AT, turned_note
 from .class_pixels import find_class_pixels
 from .copies import find_equal, find_near_copies
 from .decoding import find_undecoded
@@ -160,13 +160,15 @@ def _cannot_open(error: DataError, root: Path) -> Finding:
 def _summarise(dataset: Dataset, progress: bool) -> DatasetSummary:
     """Decode all samples, and decide what the values of their masks mean."""
     samples = [(part, sample) for part, samples in dataset.splits.items() for sample in samples]
-    shown = range(0, len(samples), max(1, len(samples) // _PICTURES))
+    shown, laid = spread(len(samples), _PICTURES), spread(len(samples), LOOKED_AT)
     smalls = Smalls(len(samples))
 
     def look(index: int) -> ImageSummary:
         part, sample = samples[index]
         with alone(sample):
-            return summarise(part, sample, dataset, functools.partial(smalls.put, index), large=index in shown)
+            return summarise(
+                part, sample, dataset, functools.partial(smalls.put, index), large=index in shown, laid=index in laid
+            )
 
     images = tuple(in_parallel(look, range(len(samples)), progress=progress))
     masks = [image.counts for image in images if image.counts is not None]

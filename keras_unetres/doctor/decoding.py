@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..data.findings import Finding
-from ..data.records import find_colored, suggest_colors, suggest_ranges
+from ..data.records import find_colored, mended, suggest_colors, suggest_ranges
+from ..data.turned import find_quarter
 from .summaries import DatasetSummary
 
 
@@ -20,8 +21,9 @@ def find_undecoded(summary: DatasetSummary) -> Iterator[Finding]:
         fix = None  # the other masks are read by their numbers, which a table of colours would end
     smeared = [i.sample for i in summary.images if i.finding is not None and i.finding.kind == "lossy-mask"]
     ranges = suggest_ranges(smeared) if 2 * len(smeared) > len(summary.images) else None
+    quarter = find_quarter(image.lie for image in summary.images)
     for image in summary.images:
         if image.finding is not None:
-            mended = ranges if image.finding.kind == "lossy-mask" else fix if image.colors else None
-            yield replace(image.finding, fix=mended) if mended else image.finding
+            line = ranges if image.finding.kind == "lossy-mask" else fix if image.colors else None
+            yield replace(image.finding, fix=line) if line else mended(image.finding, quarter)
     yield from find_colored(((i.sample, i.counts, i.colored) for i in summary.images), summary.dataset)

@@ -25,7 +25,7 @@ from ..data.levels import Levels, count_levels
 from ..data.records import Look, look_at, pieces
 from ..data.smears import steps_over_classes
 from ..data.sources import MaskFile, Sample, file_digest
-from ..data.turned import Turn
+from ..data.turned import Lie, Turn
 from .smalls import SIDE, Smalls
 
 _DIGEST = 32  # bytes of a SHA-256
@@ -65,6 +65,7 @@ class ImageSummary:
         levels: grey levels of an image of more than 8 bits, or None.
         turn: turn of an image by EXIF, or None.
         colored: whether the numbers of objects in the mask are its colours.
+        lie: what tells how the mask lies on the image, of some; else None.
         endings: (file, the ending that its format would have) of those files that have another.
         digests: SHA-256 of the bytes of each file of the sample in order, 32 bytes; zeros where it cannot be read.
     """
@@ -86,6 +87,7 @@ class ImageSummary:
     levels: Levels | None = None
     turn: Turn | None = None
     colored: bool = False
+    lie: Lie | None = None
     endings: tuple[tuple[Path, str], ...] = ()
     digests: bytes = b""
 
@@ -169,17 +171,24 @@ class DatasetSummary:
 
 
 def summarise(
-    part: str, sample: Sample, dataset: Dataset, keep: Callable[[np.ndarray], None], *, large: bool = True
+    part: str,
+    sample: Sample,
+    dataset: Dataset,
+    keep: Callable[[np.ndarray], None],
+    *,
+    large: bool = True,
+    laid: bool = False,
 ) -> ImageSummary:
     """Decode a sample once and return what is kept of it; where it is `large`, a picture with its mask, too.
 
     Args:
         keep: takes the small picture, (32, 32) uint8.
+        laid: whether it is looked at how the mask lies on the image.
     """
-    look = look_at(sample, dataset)
+    look = look_at(sample, dataset, laid=laid)
     digests = _digests(sample)
     if look.image is None or look.mask is None:
-        return ImageSummary(part, sample, look.fault, colors=look.colors, digests=digests)
+        return ImageSummary(part, sample, look.fault, colors=look.colors, lie=look.lie, digests=digests)
     image = look.image
     picture = _picture(image)
     keep(_small(picture))
@@ -205,6 +214,7 @@ def summarise(
         levels=count_levels(image),
         turn=look.turn,
         colored=look.colored,
+        lie=look.lie,
         endings=tuple((file, right) for file in sorted(sample.files) if (right := _right_ending(file))),
     )
 
