@@ -7,9 +7,9 @@ through `apt-get`, with a state of its own below DIR: nothing is installed on th
 aarch64 wheels of the runtime's dependencies come from PyPI. What is there already is not fetched again.
 
 Every model file (the ones kept in golden/, and those given) segments 24 pictures on both processors; an int8
-file must give the same label in every pixel on each emulated core, a float32 file in all but 1 of 10,000. Then the
-tests run. QEMU 7.2, which Debian 12 has, dies in LiteRT 2.3; hence the emulator of Debian 13. Emulated times say
-nothing of a board.
+file must give the same label in every pixel on each emulated core, a float32 file in all but 1 of 10,000. So must the
+command in C, where Debian's cross compiler (gcc-aarch64-linux-gnu) is. Then the tests run. QEMU 7.2, which Debian 12
+has, dies in LiteRT 2.3; hence the emulator of Debian 13. Emulated times say nothing of a board.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SUITE, PYTHON = "trixie", "3.13"
 ARCHIVE = "http://deb.debian.org/debian"
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CORES = ("cortex-a53", "cortex-a72", "neoverse-n1", "max")  # boards of 2012, 2015 and 2019, and all that QEMU knows
-PICTURES = 24
+PICTURES, COMMAND_PICTURES = 24, 4
+CROSS = "aarch64-linux-gnu-gcc"
 LEAST_EQUAL = {"int8": 1.0, "float32": 0.9999}
 TOOLS = ("pytest", "hypothesis", "dask", "distributed")  # of what the tests need, with the versions of `dev`
 
@@ -48,7 +49,7 @@ def main() -> int:
     folder = options.folder.resolve()
     python = set_up(folder)
     more = [word for model in options.model for word in ("--model", str(model.resolve()))]
-    wrong = compare_labels(python, folder, models, more)
+    wrong = compare_labels(python, folder, models, more) + compare_command(folder, models)
     print("==> the tests of the runtime, emulated", flush=True)
     command = [python, "-m", "pytest", "-p", "no:cacheprovider", "edge/tests", *options.pytest]
     tests = subprocess.run(command, cwd=ROOT, env=environment(folder))
@@ -159,6 +160,49 @@ def compare_labels(python: Path, folder: Path, models: list[Path], more: list[st
             count = f"{right[model.name].size} labels, {100 * equal:.4f} % as on this machine"
             print(f"{core:12} {model.name:24} {kind:8} {count}{'  WRONG' if failed else ''}", flush=True)
     return wrong
+
+
+def compare_command(folder: Path, models: list[Path]) -> int:
+    """Print how many labels the emulated `unetres-c` gives as Python does here; return for how many files too few."""
+    import numpy as np
+    from PIL import Image
+
+    from unetres_edge import Segmenter
+    from unetres_edge.model.selftest import make_images
+
+    if shutil.which(CROSS) is None:
+        print(f"the command in C is left out: needs {CROSS} (apt-get install gcc-aarch64-linux-gnu)", flush=True)
+        return 0
+    program, wrong = build_command(folder), 0
+    run = [str(folder / "emulator" / "usr" / "bin" / "qemu-aarch64"), "-L", str(folder / "system"), str(program)]
+    picture, mask = folder / "picture.ppm", folder / "mask.pgm"
+    for model in models:
+        equal = count = 0
+        with Segmenter(model, num_threads=1) as segmenter:
+            for image in make_images(segmenter.card, count=COMMAND_PICTURES):
+                tiled = image.repeat(2, 0).repeat(2, 1)[:-7, :-5]
+                Image.fromarray(tiled.squeeze()).save(picture)
+                words = [*run, str(model), str(picture), str(mask), "--threads", "1"]
+                subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                labels = segmenter.segment(tiled).class_map
+                equal += int((np.asarray(Image.open(mask)) == labels).sum())
+                count += labels.size
+            kind = "float32" if segmenter.card.recipe.startswith("float") else "int8"
+        failed = equal < LEAST_EQUAL[kind] * count
+        wrong += failed
+        told = f"{count} labels, {100 * equal / count:.4f} % as Python's on this machine"
+        print(f"{'unetres-c':12} {model.name:24} {kind:8} {told}{'  WRONG' if failed else ''}", flush=True)
+    return wrong
+
+
+def build_command(folder: Path) -> Path:
+    """Compile `unetres-c` for arm64 with the LiteRT of the aarch64 wheel; return the program."""
+    program, shared = folder / "unetres-c", folder / "site" / "ai_edge_litert" / "libLiteRt.so"
+    sources = [str(ROOT / "edge" / "c" / name) for name in ("unetres.c", "unetres_litert.c", "pnm.c", "command.c")]
+    words = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", f"-Wl,-rpath,{shared.parent}"]
+    words += ["-Wl,--allow-shlib-undefined"]  # what LiteRT needs of the C++ library is found where it runs
+    subprocess.run([CROSS, *words, *sources, str(shared), "-lm", "-o", str(program)], check=True)
+    return program
 
 
 def write_labels(models: list[Path], file: Path) -> None:

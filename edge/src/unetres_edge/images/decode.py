@@ -41,6 +41,7 @@ HEADER_FORMATS = (*_FORMATS, "TIFF")  # those that Pillow may open to look at a 
 _stacks: deque[tuple[tuple[int, ...], bytes]] = deque(maxlen=2)
 _EXIF_ORIENTATION = 0x0112
 _SCALE = {2: 85, 4: 17}  # by which Pillow multiplies grey of few bits
+_AS_PAGES = "save each frame as its own file, or all as the pages of a TIFF"
 _AS_FILES = "save each frame as its own file, or declare the stack in a dataset.yaml"
 _AS_CHANNELS = Fix("pages: channels", {"pages": "channels"})
 
@@ -177,7 +178,7 @@ def count_pages(path: str | os.PathLike[str]) -> int:
         if tiff.is_tiff(data):
             return tiff.count_pages(data)
         if not pnm.is_pnm(data):
-            _check_page(None, _count_frames(Image.open(io.BytesIO(data), formats=_FORMATS)))
+            _check_page(None, _count_frames(Image.open(io.BytesIO(data), formats=_FORMATS)), _AS_PAGES)
         return 1
 
 
@@ -389,7 +390,7 @@ def _open(data: bytes, page: int | None) -> Image.Image:
         raise ImageError("JPEG has too many scans", expected=f"at most {_MAX_SCANS}", found=scans, kind="unreadable")
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     _check_size(image.width, image.height)
-    _check_page(None, _count_frames(image))
+    _check_page(None, _count_frames(image), _AS_PAGES)
     _check_page(page, 1)
     if image.format == "GIF" and image.tile and image.tile[0][1] != (0, 0, *image.size):
         raise ImageError("GIF frame does not cover the image", found=image.tile[0][1], fix="save it as PNG")

@@ -115,11 +115,13 @@ def _refuse_twins(files: Iterable[tuple[Path, str]]) -> None:
     for path, name in files:
         key = name_key(name)
         if key in named:
+            kinds = named[key].suffix != path.suffix
+            pattern = f"take one kind, such as '{path.parent / f'*{path.suffix}'}', or " if kinds else ""
             raise UsageError(
                 "two images would be written to one file",
                 file=path,
                 found=f"{named[key]} has the name {name!r} too",
-                fix="predict them into different folders",
+                fix=f"{pattern}predict them into different folders",
             )
         named[key] = path
 
