@@ -354,7 +354,7 @@ def kill_training(folder: Path, kills: int, seed: int, minutes: float = 1e9) -> 
                 else:
                     os.kill(child, signal.SIGKILL)
                     painter.paint(server)
-                    wait_until(lambda server=server: state_of(server)["state"] == "failed", 30)
+                    wait_until(lambda server=server: state_of(server)["state"] == "failed", LONGEST)
                 start(server)
                 done += 1
                 counts[f"{name} killed {place}"] += 1

@@ -791,7 +791,7 @@ def test_a_newer_view_ends_the_one_before(tmp_path: Path, monkeypatch: pytest.Mo
         assert begun.wait(60)
         forest.ask(1, {"box": [0, 0, 60, 40], "level": 0})
         going.set()
-        wait_for(lambda: len(seen) == 12)
+        wait_for(lambda: len(seen) == 24)  # twice 12 blocks
         forest.close()
     assert set(seen) == {1}
 
@@ -809,7 +809,7 @@ def test_a_large_view_is_answered_on_a_coarser_level_and_the_newest_answer_count
         told: list[dict[str, Any]] = []
         project.listen(lambda event: told.append(event) if event.get("box") else None)
         forest = forests.Forest(project)
-        monkeypatch.setattr(forests, "predict", lambda model, found: np.ones(found.shape[:2], np.uint8))
+        monkeypatch.setattr(forests, "predict", lambda model, found: np.ones(len(found), np.uint8))
         forest.ask(0, {"box": [0, 0, 60, 40], "level": 0})  # 2400 px
         wait_for(lambda: bool(told))
         assert told[0]["level"] == 1 and told[0]["box"] == [0, 0, 60, 40]
@@ -817,7 +817,7 @@ def test_a_large_view_is_answered_on_a_coarser_level_and_the_newest_answer_count
         assert read_tile(forest, 2).shape == (10, 15)
         told.clear()
         monkeypatch.setattr(forests, "BLOCK", 20)
-        monkeypatch.setattr(forests, "predict", lambda model, found: np.zeros(found.shape[:2], np.uint8))
+        monkeypatch.setattr(forests, "predict", lambda model, found: np.zeros(len(found), np.uint8))
         forest.ask(0, {"box": [0, 0, 20, 20], "level": 0})  # nearer: elsewhere what was said from afar stays
         wait_for(lambda: bool(told))
         expected = np.ones((40, 60), np.uint8)
@@ -825,6 +825,57 @@ def test_a_large_view_is_answered_on_a_coarser_level_and_the_newest_answer_count
         assert (read_tile(forest, 0) == expected).all()
         assert (forest.accepted(0, {})[0] == expected).all()
         forest.close()
+
+
+def test_where_many_blocks_are_seen_a_quarter_of_the_pixels_comes_first_and_all_come_out_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import forest as forests
+
+    models: list[Any] = []
+    fit = forests.fit_forest
+    monkeypatch.setattr(forests, "fit_forest", lambda *given: models.append(fit(*given)) or models[-1])
+    monkeypatch.setattr(forests, "BLOCK", 11)  # of odd sides
+    with Project(make(tmp_path), silent) as project:
+        told: list[dict[str, Any]] = []
+        answers: list[np.ndarray] = []
+
+        def hear(event: dict[str, Any]) -> None:
+            if event.get("box"):
+                told.append(event)
+                answers.append(forest.accepted(0, {})[0])
+
+        for number, values in enumerate(({}, {"class": 0, "points": [[50, 30]]}, {"class": 2, "points": [[30, 35]]})):
+            project.stroke(0, stroke(number, **values))
+        forest = forests.Forest(project)
+        project.listen(lambda event: hear(event) if "forest" in event else None)
+        forest.ask(0, {"box": [0, 0, 60, 40], "level": 0})
+        wait_for(lambda: len(answers) == 48)  # each of 24 blocks twice
+        found = np.empty((40, 60, 13 * project.image(0).picture.channels), np.float32)
+        for (_, _, x, y), block in forest._kept.items():
+            found[y * 11 : y * 11 + block.shape[0], x * 11 : x * 11 + block.shape[1]] = block
+        forest.close()
+    expected = models[0].predict(found.reshape(2400, -1)).reshape(40, 60)
+    assert len(np.unique(expected)) == 3
+    coarse = answers[23]
+    assert {tuple(event["box"]) for event in told[:24]} == {tuple(event["box"]) for event in told[24:]}
+    for y in range(0, 40, 11):
+        for x in range(0, 60, 11):
+            block = expected[y : min(y + 11, 40) : 2, x : min(x + 11, 60) : 2].repeat(2, 0).repeat(2, 1)
+            assert (coarse[y : y + 11, x : x + 11] == block[: min(11, 40 - y), : min(11, 60 - x)]).all()
+    assert (answers[-1] == expected).all() and (coarse != expected).any()
+
+
+@pytest.mark.parametrize("classes", (2, 5))
+def test_trees_that_can_change_nothing_are_left_out(classes: int) -> None:
+    from keras_unetres.painting.forest import fit_forest, predict
+
+    rng = np.random.default_rng(classes)
+    samples = rng.normal(size=(900, 6)).astype(np.float32)
+    labels = np.digitize(samples[:, 0] + rng.normal(0, 0.6, 900), np.linspace(-1, 1, classes - 1)) * 3
+    model, found = fit_forest(samples, labels), rng.normal(size=(20_000, 6)).astype(np.float32)
+    assert (predict(model, found) == model.predict(found)).all()
+    assert predict(model, found[:0]).shape == (0,)
 
 
 def test_a_forest_of_grey_pictures_answers_one_in_colours(tmp_path: Path) -> None:
@@ -970,6 +1021,24 @@ def test_a_round_that_failed_says_why_and_one_that_was_stopped_goes_on(
         own.close()
     seen = (folder / "painting" / "learning" / "seen.txt").read_text().split()
     assert seen[0] == "round-0001" and set(seen[1:]) == {"round-0002"}
+
+
+def test_what_is_asked_for_while_a_round_is_at_work_does_not_begin_another_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import learner as learning
+
+    monkeypatch.setattr(learning, "_PATIENCE", 0.02)
+    with Project(make_with(tmp_path, 3), silent) as project:
+        own = learner(project, "wait")
+        paint_images(project, 0, 3)
+        wait_for(lambda: own.state()["state"] == "training")
+        assert own.start()["state"] == "training"
+        own._process.kill()
+        wait_for(lambda: own.state()["state"] == "failed")
+        time.sleep(0.2)
+        assert own.state()["state"] == "failed"
+        own.close()
 
 
 def test_what_validates_is_complete_and_trained_on_by_nobody(tmp_path: Path) -> None:

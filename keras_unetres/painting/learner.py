@@ -199,11 +199,12 @@ class Learner:
                 if self._process is not None and self._process.poll() is not None:
                     self._finish(self._process.returncode)
                     self._process = None
-                if self._process is None and not self._stopped and not self._ended.is_set() and self._is_time():
-                    self._asked = False
+                begins = self._process is None and not self._stopped and not self._ended.is_set() and self._is_time()
+                self._asked = False  # also where one is at work already, after which no other is asked for
+                if begins:
                     self._begin()
             except (OSError, UnetresError) as error:
-                self._reason, self._stopped, self._asked = str(error), True, False
+                self._reason, self._stopped = str(error), True
 
     def _is_time(self) -> bool:
         if self._asked or self._reason:
