@@ -26,7 +26,10 @@ LONG = {
     *("resnet18_stride8", "resnet18_v2_stride16", "fcn_resnet18", "fcn_resnet18_stride16", "fcn_resnet20"),
     *("fcn_resnet20_v2_stride1", "unet_resnet18_depth3"),
 }
-SLOW = {"resnet50_v2", "unet_resnet20_v2", "unet_efficientnet_lite0", "resnet20_softmax"}
+SLOW = {
+    *("resnet50_v2", "unet_resnet20_v2", "unet_efficientnet_lite0", "unet_efficientnet_lite0_timm"),
+    *("resnet20_softmax", "unet", "unet_nearest", "unet_open"),
+}
 TIERS = {name: pytest.mark.long if name in LONG else pytest.mark.slow for name in LONG | SLOW}
 ROWS = [pytest.param(name, marks=TIERS.get(name, ())) for name in NETWORKS]
 APPLICATIONS = [

@@ -20,7 +20,7 @@ from keras_unetres.pages.diagram import _boxes, draw_network
 from keras_unetres.workflows.models import list_models
 from unetres_edge.errors import UsageError
 
-QUICK = ("resnet20", "unet_nearest")
+QUICK = ("resnet20",)
 
 
 def test_every_encoder_is_listed_and_every_name_can_be_built() -> None:
@@ -129,14 +129,12 @@ def test_the_picture_of_the_papers_network_shows_its_maps() -> None:
 @pytest.mark.parametrize(
     ("name", "blocks", "dashed"),
     [
-        *[
-            ("resnet20", 9, 2),
-            ("resnet20_v2", 9, 2),
-            ("plain20", 0, 0),
-            ("unet_resnet18", 8, 3),
-            ("fcn_resnet18", 8, 3),
-        ],
-        ("unet_efficientnet_lite0", 9, 0),
+        ("resnet20", 9, 2),
+        ("resnet20_v2", 9, 2),
+        ("plain20", 0, 0),
+        ("unet_resnet18", 8, 3),
+        pytest.param("fcn_resnet18", 8, 3, marks=pytest.mark.slow),
+        pytest.param("unet_efficientnet_lite0", 9, 0, marks=pytest.mark.slow),
     ],
 )
 def test_the_picture_has_an_arc_over_every_residual_block(name: str, blocks: int, dashed: int) -> None:
