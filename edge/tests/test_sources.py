@@ -32,7 +32,7 @@ from PIL import Image
 from unetres_edge import Segmenter
 from unetres_edge.cli import main
 from unetres_edge.errors import ExistsError, FileSystemError, ImageError, UsageError
-from unetres_edge.frames import mjpeg
+from unetres_edge.frames import mjpeg, source
 from unetres_edge.frames.source import Frames, find_frames, open_frames, shown_word
 from unetres_edge.images.decode import read_mask
 from unetres_edge.segment.files import predict_files
@@ -88,8 +88,12 @@ def camera(kind: str = "length") -> Iterator[str]:
                 self._parts()
 
         def _parts(self) -> None:
-            for level in LEVELS:
+            for number in range(2 if kind == "noise" else 0):
+                self.wfile.write(b"--frame\r\n\r\nno picture %d\r\n" % number)
+            for level in () if kind == "noise" else LEVELS:
                 data = jpeg(level)
+                if kind == "damaged" and level in LEVELS[1:3]:
+                    data = data[:200]
                 length = b"" if kind == "no length" else b"Content-Length: %d\r\n" % len(data)
                 self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n" + length + b"\r\n")
                 cut = kind == "cut" and level == LEVELS[3]
@@ -170,6 +174,18 @@ def test_mjpeg_over_http_is_read_frame_by_frame(kind: str) -> None:
         assert levels(frames) == list(LEVELS[:3] if kind == "cut" else LEVELS)
     with camera(kind) as address:
         assert levels(open_frames(address, every=2, count=2)) == [20, 140]
+
+
+def test_a_damaged_picture_is_passed_over_and_many_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    with camera("damaged") as address:
+        assert levels(open_frames(address)) == [LEVELS[0], *LEVELS[3:]]
+        monkeypatch.setattr(mjpeg, "MOST_DAMAGED", 2)
+        frames = iter(open_frames(address))
+        next(frames)
+        with pytest.raises(ImageError, match="cannot decode"):
+            next(frames)
+    with camera("noise") as address, pytest.raises(ImageError, match="cannot decode"):
+        list(open_frames(address))
 
 
 def test_a_single_picture_of_an_address_is_one_frame() -> None:
@@ -381,6 +397,27 @@ def test_a_phone_s_video_is_turned_upright(clip: Path) -> None:
     assert upright[:40].mean() < 60, "what was left is above: turned by a quarter, clockwise"
 
 
+@pytest.mark.parametrize("live", [True, False], ids=["camera", "file"])
+def test_a_damaged_packet_of_a_camera_is_passed_over(live: bool) -> None:
+    av = pytest.importorskip("av", reason="needs PyAV: pip install av")
+
+    def packet(level: int | None) -> types.SimpleNamespace:
+        def decode() -> list[int]:
+            if level is None:
+                raise av.error.InvalidDataError(1, "Invalid data found when processing input")
+            return [level]
+
+        return types.SimpleNamespace(decode=decode)
+
+    levels = [20, None, 60, *[None] * 9, 140, *[None] * 10, 180]
+    container = types.SimpleNamespace(demux=lambda video: map(packet, levels))
+    frames, seen = source._av_frames(av, container, live), []
+    with pytest.raises(av.error.InvalidDataError):
+        for frame in frames:
+            seen.append(frame)
+    assert seen == ([20, 60, 140] if live else [20])
+
+
 def test_a_video_that_breaks_off_keeps_what_was_done(clip: Path) -> None:
     clip.write_bytes(b"\0" * 100)
     with pytest.raises(ImageError, match=r"clip\.mp4: cannot read the video"):
@@ -429,4 +466,4 @@ def test_a_camera_that_does_not_end_is_ended(sent: bytes, says: str, monkeypatch
     headers = Message()
     headers["Content-Type"] = "multipart/x-mixed-replace; boundary=x"
     with pytest.raises(ImageError, match=says):
-        next(mjpeg._parts(io.BytesIO(sent), headers, "http://camera"))
+        next(mjpeg._sound(mjpeg._parts(io.BytesIO(sent), headers, "http://camera"), "http://camera"))

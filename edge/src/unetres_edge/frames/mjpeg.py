@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from ..images.view import to_view
 _MOST_BYTES = 64 * 2**20  # of one picture
 _MOST_LINE = 8192
 _MOST_LINES = 1000  # of the head of a part
+MOST_DAMAGED = 10  # pictures in a row; one now and then is usual of a radio link
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def open_http(address: str, seconds: float) -> Opened | None:
         ) from error
     kind = answer.headers.get_content_type()
     if kind == "multipart/x-mixed-replace":
-        return Opened(_parts(answer, answer.headers, named), live=True)
+        return Opened(_sound(_parts(answer, answer.headers, named), named), live=True)
     if kind.startswith("image/"):
         return Opened(_single(answer, named), live=False)
     answer.close()
@@ -80,8 +82,26 @@ def _single(answer: BinaryIO, named: str) -> Generator[np.ndarray, None, None]:
         yield _decode(_read(answer, None, named), named)
 
 
-def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[np.ndarray, None, None]:
-    """Yield the pictures between the boundaries; an answer that ends between two of them ends it."""
+def _sound(files: Generator[bytes, None, None], named: str) -> Generator[np.ndarray, None, None]:
+    """Yield the pictures of files, but those that are damaged; ten of these in a row, or nothing else, are an error."""
+    damaged, seen = 0, False
+    with contextlib.closing(files):
+        for data in files:
+            try:
+                image = _decode(data, named)
+            except ImageError as error:
+                damaged, fault = damaged + 1, error
+                if damaged == MOST_DAMAGED:
+                    raise
+                continue
+            damaged, seen = 0, True
+            yield image
+    if damaged and not seen:
+        raise fault
+
+
+def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[bytes, None, None]:
+    """Yield the files between the boundaries; an answer that ends between two of them ends it."""
     boundary = headers.get_param("boundary")
     text = boundary if isinstance(boundary, str) else ""
     mark = b"--" + text.removeprefix("--").encode("ascii", "replace")
@@ -97,7 +117,7 @@ def _parts(answer: BinaryIO, headers: Message, named: str) -> Generator[np.ndarr
                     data, goes_on = _read(answer, length, named), True
                 if not data:
                     return
-                yield _decode(data, named)
+                yield data
                 if not goes_on or (length is not None and not _skip_to(answer, mark, named)):
                     return
         except (OSError, http.client.HTTPException) as error:

@@ -213,13 +213,13 @@ def _open_av(word: str) -> tuple[Generator[np.ndarray, None, None], float | None
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate) if stream.average_rate else None
     live = address and not container.duration
-    return _av_images(av, container, named), rate if rate and rate < _RATE else None, live
+    return _av_images(av, container, named, live), rate if rate and rate < _RATE else None, live
 
 
-def _av_images(av: Any, container: Any, named: str) -> Generator[np.ndarray, None, None]:
+def _av_images(av: Any, container: Any, named: str, live: bool) -> Generator[np.ndarray, None, None]:
     number = 0
     try:
-        for frame in container.decode(video=0):
+        for frame in _av_frames(av, container, live):
             image = frame.to_ndarray(format="rgb24")
             yield np.ascontiguousarray(np.rot90(image, round(getattr(frame, "rotation", 0) / 90) % 4))
             number += 1
@@ -231,6 +231,23 @@ def _av_images(av: Any, container: Any, named: str) -> Generator[np.ndarray, Non
         container.close()
     if number == 0:
         raise ImageError("the video has no frames", file=named)
+
+
+def _av_frames(av: Any, container: Any, live: bool) -> Iterator[Any]:
+    """Yield what the packets of a video hold; of one that comes by itself, damaged ones are passed over, if few."""
+    from .mjpeg import MOST_DAMAGED
+
+    damaged = 0
+    for packet in container.demux(video=0):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            damaged += 1
+            if not live or damaged == MOST_DAMAGED:
+                raise
+            continue
+        damaged = damaged if not frames else 0
+        yield from frames
 
 
 def _unreached(named: str, error: Exception) -> FileSystemError:
