@@ -208,6 +208,22 @@ def test_images_are_found_in_order_of_name(folder: Path) -> None:
         find_images(["in"])
 
 
+@pytest.mark.parametrize("word", ["in", "in/**/*.png"])
+def test_outputs_below_the_images_are_not_taken_for_images(
+    word: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "m.tflite").write_bytes(make_conv(make_card((16, 24)), np.array([[0], [1]]), np.array([9, 0])))
+    command = ["predict", "m.tflite", word, "--out", "in/maps", "--overlay", "--json", "in/maps/said/status.json"]
+    for more in ([], ["--overwrite"]):
+        assert main([*command, *more]) == 0
+    said = capsys.readouterr().out
+    assert said.count("3 class maps and 3 overlays in in/maps") == 2
+    assert f"note  {6 if '*' in word else 7} files in in/maps not read: outputs lie there" in said
+    assert len(json.loads(Path("in/maps/said/status.json").read_text())["images"]) == 3
+    for out in ("in", folder):  # the folder itself, and one above it
+        assert len(find_inputs(["in"], out).images) == 9
+
+
 def test_class_maps_and_overlays_are_written(folder: Path, segmenter: Segmenter) -> None:
     seen = []
     written = predict_files(
@@ -379,7 +395,7 @@ FAULTS = {
     "not a model": (4, ["inspect", "bad.png"]),
     "missing model": (5, ["inspect", "nothing.tflite"]),
     "a file for the folder": (5, ["predict", "m.tflite", "in", "--out", "bad.png"]),
-    "no folder for the status": (5, ["predict", "m.tflite", "in", "--out", "o", "--json", "none/s.json"]),
+    "no folder for the status": (5, ["predict", "m.tflite", "in", "--out", "o", "--json", "bad.png/s.json"]),
 }
 
 

@@ -97,7 +97,7 @@ def predict(
     elif separation is not None:
         raise UsageError("a separation is given, but no objects are asked for", fix="add --instances")
     refuse_for_own(model, *others, preprocessing=preprocessing, classes=classes)
-    inputs = find_inputs([images] if isinstance(images, (str, os.PathLike)) else images)
+    inputs = find_inputs([images] if isinstance(images, (str, os.PathLike)) else images, out)
     for note in inputs.notes:
         say(shown(f"note  {note}"))
     models = [

@@ -120,7 +120,7 @@ def _predict_on_cluster(settings: PredictSettings, options: argparse.Namespace) 
     refused += [name for name, value in usual.items() if getattr(options, name, value) != value]
     if refused:
         raise UsageError(f"--{refused[0]} does not go with --dask", fix="drop one of the two")
-    inputs = find_inputs(settings.images).images_alone("--dask")
+    inputs = find_inputs(settings.images, settings.out).images_alone("--dask")
     print_notes(inputs.notes)
     predict_on_cluster(
         settings.model,
@@ -155,7 +155,7 @@ def run_predict(
 
     more = _instance_files(settings)
     counts = Path(settings.out) / COUNTS
-    inputs = find_inputs(settings.images)
+    inputs = find_inputs(settings.images, settings.out)
     print_notes(inputs.notes)
     taken: dict[Path, Mapping[str, float]] = {}
     folders = {image: Path(name).parent for image, name in zip(inputs.images, inputs.names, strict=True)}
@@ -283,7 +283,7 @@ def run_classify(
     for option in all_options(type(settings)):
         if "masks" in option.setting.tags and get(settings, option) != option.default:
             raise UsageError(f"{option.word} is for masks, and the model is a classifier", fix="drop it")
-    inputs = find_inputs(settings.images).images_alone("a classifier")
+    inputs = find_inputs(settings.images, settings.out).images_alone("a classifier")
     print_notes(inputs.notes)
 
     def progress(done: int, total: int, image: Path, answer: Classification) -> None:

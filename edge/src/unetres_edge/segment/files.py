@@ -424,6 +424,8 @@ def written_status(
         nothing: further keys of an image that was not reached.
     """
     status: list[dict[str, object]] = []
+    if file is not None:
+        make_folder(Path(file).parent)
     try:
         yield status
     finally:

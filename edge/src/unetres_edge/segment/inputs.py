@@ -15,6 +15,7 @@ from ..files import name_key
 from ..frames.source import VIDEO_PACKAGE, FrameSource, can_read_videos, find_frames, is_video, shown_word
 from ..images.decode import IMAGE_SUFFIXES
 from ..images.unread import is_unread, unread_ending
+from ..terminal import counted
 
 _FIX = "convert them to PNG or TIFF"
 
@@ -65,12 +66,16 @@ def find_images(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(find_inputs(paths).images_alone("this").images)
 
 
-def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
+def find_inputs(paths: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str] | None = None) -> Inputs:
     """Return what is named: files as they are, folders by the images and videos in and below them, patterns by matches.
 
     A folder and a pattern (`*`, `?` and `[...]`, `**` for folders below) give their files in order of name. A file
     whose name has such characters is itself. A number is a camera, and `http://`, `rtsp://` an address of one; of a
     folder, videos are taken where PyAV is installed.
+
+    Args:
+        paths: words of a user.
+        out: folder of the outputs; where it lies in a folder that is named, what is in it is passed over.
 
     Raises:
         UsageError: nothing found, or two images whose outputs would have one name.
@@ -78,14 +83,14 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
     pictures: list[tuple[Path, str]] = []
     frames: list[FrameSource] = []
     unread: list[Path] = []
+    earlier: set[Path] = set()  # outputs
     words = [os.fspath(path) for path in paths]
     for word in words:
         path = Path(word)
         if path.is_dir():
-            files = [(file, _name_below(file, path)) for file in _files_below(path)]
+            begin, matches = path, _files_below(path)
         elif not path.exists() and glob.has_magic(word) and "://" not in word:
-            matches = sorted(map(Path, glob.glob(word, recursive=True)))
-            files = [(file, _name_below(file, _fixed_part(path))) for file in matches if not file.is_dir()]
+            begin, matches = _fixed_part(path), sorted(map(Path, glob.glob(word, recursive=True)))
         else:
             source = find_frames(word)
             if source is not None:
@@ -93,18 +98,23 @@ def find_inputs(paths: Iterable[str | os.PathLike[str]]) -> Inputs:
             else:
                 pictures.append((path, path.stem))
             continue
+        written = _outputs_among(matches, begin, out)
+        earlier |= written
+        files = [(file, _name_below(file, begin)) for file in matches if not file.is_dir() and file not in written]
         pictures += [(file, name) for file, name in files if file.suffix.lower() in IMAGE_SUFFIXES]
         if can_read_videos():
             frames += [FrameSource(os.fspath(file), name, found=True) for file, name in files if is_video(file)]
         unread += [file for file, _ in files if is_unread(file) and not (is_video(file) and can_read_videos())]
     notes = _notes(unread)
+    if earlier:
+        notes = (f"{counted(len(earlier), 'file')} in {out} not read: outputs lie there", *notes)
     if not pictures and not frames:
         raise UsageError(
             "no image found",
             file=", ".join(words),
             expected=" ".join(IMAGE_SUFFIXES),
             found="; ".join(notes) or None,
-            fix=_FIX if notes else None,
+            fix=_FIX if unread else None,
         )
     _refuse_twins([*pictures, *((each.file, each.name) for each in frames)])
     return Inputs(tuple(file for file, _ in pictures), tuple(name for _, name in pictures), notes, tuple(frames))
@@ -144,6 +154,16 @@ def _files_below(folder: Path) -> list[Path]:
         waiting += [path for path in inside if path.is_dir()]
         files += [path for path in inside if not path.is_dir()]
     return sorted(files)
+
+
+def _outputs_among(files: Iterable[Path], folder: Path, out: str | os.PathLike[str] | None) -> set[Path]:
+    """Return the files that lie in the folder of the outputs, if that lies in the one that was searched."""
+    if out is None:
+        return set()
+    here, there = (Path(os.path.realpath(place)) for place in (folder, out))
+    if here not in there.parents:
+        return set()
+    return {file for file in files if there in Path(os.path.realpath(file)).parents}
 
 
 def _fixed_part(pattern: Path) -> Path:
