@@ -19,8 +19,8 @@ from keras_unetres.models import build_unet
 from keras_unetres.runs import Distillation, RunFolder, RunInfo
 from keras_unetres.tasks import teachers as teaching
 from keras_unetres.tasks.loading import load_run
-from keras_unetres.training import CrossEntropy
 from keras_unetres.training.distillation import DistilledLoss, Teachers, add_teachers
+from keras_unetres.training.losses import CrossEntropy
 from keras_unetres.workflows import distil as workflow
 from keras_unetres.workflows import train as training
 from keras_unetres.workflows.quantize import quantize

@@ -17,12 +17,13 @@ import tensorflow as tf
 
 from keras_unetres.models import build_unet
 from keras_unetres.runs import Compilation, Plan, RunFolder
-from keras_unetres.training import CrossEntropy, Dice, MeanIoU
 from keras_unetres.training import fit as fitting
 from keras_unetres.training.callbacks import AfterEpoch, Averaged, FreezeNorm, KeepBest, LearningRate, StopNonFinite
 from keras_unetres.training.checkpoints import CheckpointWriter, is_stalled
 from keras_unetres.training.compilation import precision_policy
 from keras_unetres.training.fused_norm import fuse_norms
+from keras_unetres.training.losses import CrossEntropy, Dice
+from keras_unetres.training.metrics import MeanIoU
 from keras_unetres.training.schedule import make_plan, make_timed_plan
 from keras_unetres.training.state import arrays, averaged, state_variables
 from keras_unetres.training.stopping import StopRequest

@@ -23,7 +23,8 @@ SOURCES = {"keras_unetres": Path(), "unetres_edge": Path("edge/src")}
 
 # From the top down. A room imports rooms of the levels below its own.
 LEVELS = (
-    ("__main__", "cli"),
+    ("__main__",),
+    ("cli",),
     ("workflows",),
     ("painting",),
     ("planning", "verify", "trust"),

@@ -25,7 +25,8 @@ from scipy.ndimage import distance_transform_edt
 
 import keras_unetres as ku
 from keras_unetres.choices.losses import LOSSES as NAMES
-from keras_unetres.training import (
+from keras_unetres.training.distances import distance_within
+from keras_unetres.training.losses import (
     LOSSES,
     Boundary,
     CrossEntropy,
@@ -33,15 +34,11 @@ from keras_unetres.training import (
     Focal,
     FocalTversky,
     LovaszSoftmax,
-    MeanIoU,
-    PixelLoss,
-    SegmentationScores,
     Tversky,
-    WeightedSum,
     make_loss,
 )
-from keras_unetres.training.distances import distance_within
-from keras_unetres.training.pixel_loss import pixel_weights
+from keras_unetres.training.metrics import MeanIoU, SegmentationScores
+from keras_unetres.training.pixel_loss import PixelLoss, WeightedSum, pixel_weights
 from unetres_edge.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -672,7 +669,8 @@ ON_BACKEND = """
 import json
 import sys
 import numpy as np
-from keras_unetres.training import LOSSES, BoundaryF1, SegmentationScores, make_loss
+from keras_unetres.training.losses import LOSSES, make_loss
+from keras_unetres.training.metrics import BoundaryF1, SegmentationScores
 
 data = np.load(sys.argv[1])
 batch = [data[key] for key in ("masks", "logits")]
@@ -709,7 +707,8 @@ import json
 import keras
 import numpy as np
 import tensorflow as tf
-from keras_unetres.training import LOSSES, SegmentationScores, make_loss
+from keras_unetres.training.losses import LOSSES, make_loss
+from keras_unetres.training.metrics import SegmentationScores
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -17,11 +17,10 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_
 
 from keras_unetres.scores.boundaries import BoundaryCounts
 from keras_unetres.scores.confusion import Confusion
-from keras_unetres.training import (
+from keras_unetres.training.losses import CrossEntropy, Dice
+from keras_unetres.training.metrics import (
     BoundaryF1,
     ClassIoU,
-    CrossEntropy,
-    Dice,
     FrequencyWeightedIoU,
     MeanDice,
     MeanIoU,

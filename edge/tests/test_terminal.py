@@ -15,7 +15,7 @@ import pytest
 
 from unetres_edge.commands.running import run_command
 from unetres_edge.errors import DataError
-from unetres_edge.terminal import Writer, guarded, shown
+from unetres_edge.terminal import Writer, guarded, in_words, shown
 
 NAME = "a\nsha256  ok\x1b[2J\x9b\udce9\u202eфон"
 
@@ -132,3 +132,12 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     )
     subprocess.run(["sh", "-c", '"$@" 1>&- 2>&-', "sh", sys.executable, "-c", code], check=True)
     assert int((tmp_path / "f").read_text()) > 2
+
+
+def test_values_are_told_in_words() -> None:
+    assert (
+        in_words({"miou": 0.47699600523652164, "iou": {"cell": 0.5, "rim": None}})
+        == "miou 0.477, iou (cell 0.5, rim none)"
+    )
+    assert in_words([1, 99.0, "a b"]) == "1, 99, a b"
+    assert in_words("test") == "test"

@@ -69,13 +69,13 @@ class Segment:
 
     def loss(self, settings: TrainSettings) -> keras.losses.Loss:
         """Return the sum of losses that the settings name."""
-        from ..training import make_loss
+        from ..training.losses import make_loss
 
         return make_loss(settings.fit.loss)
 
     def metrics(self, class_names: tuple[str, ...]) -> list[keras.metrics.Metric]:
         """Return the scores of every class."""
-        from ..training import SegmentationScores
+        from ..training.metrics import SegmentationScores
 
         scores = SegmentationScores(len(class_names), list(class_names))
         scores.warns = False  # the check tells which classes a part lacks

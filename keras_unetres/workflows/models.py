@@ -10,6 +10,7 @@ from typing import Any
 
 from unetres_edge.errors import UsageError, WeightsError
 from unetres_edge.files import write_bytes, write_report
+from unetres_edge.terminal import in_words
 
 from ..choices.starts import STARTS, file_of, find_form
 
@@ -89,8 +90,11 @@ def _list_start(
         )
     card = read_model_card(name)
     for field, value in card.items():
-        for line in value if field == "not_for" else [value]:
-            say(f"{field.replace('_', ' '):14}{line if isinstance(line, str) else json.dumps(line)}")
+        lines = value if field == "not_for" else [value]
+        if field == "scores":
+            lines = [{form: scores} for form, scores in value.items()]
+        for line in lines:
+            say(f"{field.replace('_', ' '):14}{in_words(line)}")
     if json_file is not None:
         write_report(json_file, card)
     return [card]

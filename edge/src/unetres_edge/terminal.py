@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 _CURSOR_UP = re.compile("(\x1b\\[A)+")  # what progress bars below each other write, and nothing else beside it
@@ -37,6 +37,20 @@ def shown(text: str, encoding: str | None = None, *, keep: str = "") -> str:
 def counted(number: int, noun: str, many: str | None = None) -> str:
     """Return a number with its noun: "1 fault", "2 faults", and "2 classes" where `many` is given."""
     return f"{number} {noun if number == 1 else many or f'{noun}s'}"
+
+
+def in_words(value: Any) -> str:
+    """Return a JSON value as a line for people: numbers to four digits, without quotes and braces."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        nested = {
+            key: f"({in_words(each)})" if isinstance(each, Mapping) else in_words(each) for key, each in value.items()
+        }
+        return ", ".join(f"{key} {each}" for key, each in nested.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(in_words, value))
+    return "none" if value is None else str(value)
 
 
 def table_cell(name: object) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
-from ..terminal import counted
+from ..terminal import counted, in_words
 
 if TYPE_CHECKING:
     from ..model.card import Card
@@ -45,7 +44,7 @@ def card_lines(card: Card, num_bytes: int) -> list[str]:
             for number, (name, color) in enumerate(zip(card.class_names, card.class_colors, strict=True))
         ),
         f"halo       {card.halo} px",
-        *(f"scores     {key}: {json.dumps(value)}" for key, value in card.scores.items()),
+        *(f"scores     {key}: {in_words(value)}" for key, value in card.scores.items()),
         *(f"engine     {cost.engine} {cost.version} {cost}" for cost in card.engines if not card.resealed),
         "made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         *([resealed] if card.resealed else []),
