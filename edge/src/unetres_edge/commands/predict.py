@@ -310,8 +310,9 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def print_failure(done: int, total: int, error: UnetresError) -> None:
-    """Print one line for an image that could not be done."""
-    print(shown(f"[{done}/{total}] failed  {error}"), flush=True)
+    """Print one line for an image of several that could not be done; of a single one, the error says it."""
+    if total > 1:
+        print(shown(f"[{done}/{total}] failed  {error}"), flush=True)
 
 
 def print_progress(done: int, total: int, image: Path, timing: dict[str, float]) -> None:
