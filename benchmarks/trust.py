@@ -20,6 +20,10 @@ mIoU is that of the picture alone.
 
 Suspects: a tenth of the masks, all parts together, get a fault (the largest object dropped, the mask shifted by 8 px,
 another image's mask); the share of them that is in the first 12 % and 25 % of the list.
+
+Next: of all dsb2018, 60 images are for the score and 16 for choosing weights. A network that has seen 20 others chooses
+40 by `unetres next`; a new one learns from these 60, others from 60 and from 120 at random that hold the same 20, each
+about as many steps. The mIoU on the 60, for each seed that is given.
 """
 
 from __future__ import annotations
@@ -31,14 +35,14 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _data import DATA, left_out
 from PIL import Image
-from real_data import ROOT, machine, train_run, unetres
+from real_data import ROOT, machine, scored, train_run, unetres
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
@@ -51,6 +55,7 @@ from keras_unetres.trust.calibrate import fit_calibration, log_loss
 from keras_unetres.trust.familiarity import seen_features
 from keras_unetres.trust.risk import THRESHOLDS, Curves, keep_promise, read_promise, risk_curves
 from keras_unetres.trust.scored_pixels import score_pixels
+from keras_unetres.workflows.next_images import next_images
 from keras_unetres.workflows.suspects import suspects
 from unetres_edge import Segmenter
 from unetres_edge.errors import DataError
@@ -66,14 +71,20 @@ RUNS = {
     "--augment microscopy",
     "camvid": f"--epochs 40 --batch 4 {SMALL} --ignore 11 --fit resize --class-weights softened",
 }
-DRAWN = "drawn"  # 100 drawn cells, of which masks alone are judged
+DRAWN, POOL = "drawn", "dsb2018"  # 100 drawn cells, of which masks alone are judged; pictures to choose from
+ALONE = {DRAWN: {"suspects"}, POOL: {"next"}}  # what is measured of data without a run of its own
+FIRST, MORE, SCORED, CHECKED = 20, 40, 60, 16  # images: labelled at first, then, for the score, for choosing weights
+STEPS, SIDE, BATCH = 720, 128, 8  # of each training of what to label next: steps, about, px, crops
+NEXT = (
+    f"--size {SIDE} --batch {BATCH} {SMALL} --per-image 1 99 --masks instances --target separated --augment microscopy"
+)
 OTHERS = {
     "isbi2012": ("dsb_dark", "dsb_stained", "camvid"),
     "dsb_dark": ("dsb_stained", "isbi2012", "camvid"),
     "camvid": ("isbi2012", "dsb_dark", "dsb_stained"),
 }
 KINDS = ("blur", "noise", "jpeg", "gamma", "swap", "scale", "dirt", "defocus")
-PARTS = ("calibration", "risk", "familiarity", "cost", "suspects")
+PARTS = ("calibration", "risk", "familiarity", "cost", "suspects", "next")
 FAULTS = (
     "dropped",
     "shifted",
@@ -92,19 +103,23 @@ COUNT = 8  # test pictures that are corrupted, and pictures of each other kind
 def main() -> None:
     """Measure the runs named, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*RUNS, DRAWN, []], help="runs (all)")
+    parser.add_argument("names", nargs="*", choices=[*RUNS, *ALONE, []], help="runs (all)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="of what to label next (0 1 2)")
     parser.add_argument("--runs", type=Path, required=True, help="where runs and files are, or are made")
     options = parser.parse_args()
     results = make_folder(ROOT / "benchmarks" / "results") / "trust.json"
     with tempfile.TemporaryDirectory() as temporary:
         places = data_sets(Path(temporary))
-        for name in options.names or (*RUNS, DRAWN):
+        for name in options.names or (*RUNS, *ALONE):
             if name not in places:
                 print(left_out(name))
                 continue
-            for part in options.parts if name != DRAWN else set(options.parts) & {"suspects"}:
-                row = measure(name, part, places, options.runs)
+            for part in sorted(set(options.parts) & ALONE.get(name, set(PARTS) - {"next"}), key=PARTS.index):
+                if part == "next":
+                    row: dict[str, Any] = {part: labelled_next(places[name], options.runs, options.seeds)}
+                else:
+                    row = measure(name, part, places, options.runs)
                 rows = json.loads(results.read_text())["runs"] if results.is_file() else {}
                 rows[name] = rows.get(name, {}) | row
                 write_json(results, {"machine": machine(), "runs": rows})
@@ -128,7 +143,7 @@ def data_sets(folder: Path) -> dict[str, Path]:
     for part, names in {"train": dark[:99], "val": dark[99:141], "test": dark[141:]}.items():
         link(source, folder / "dsb_dark" / part, names)
     link(source, folder / "dsb_stained", kinds[True])
-    return {**places, "dsb_dark": folder / "dsb_dark", "dsb_stained": folder / "dsb_stained"}
+    return {**places, "dsb_dark": folder / "dsb_dark", "dsb_stained": folder / "dsb_stained", POOL: source}
 
 
 def link(source: Path, folder: Path, names: list[str]) -> None:
@@ -192,6 +207,52 @@ def suspects_found(name: str, data: Path) -> dict[str, Any]:
         "found_in_first_25_percent": share(0.25),
         "found_in_first_12_percent_by_kind": {kind: share(0.12, kind) for kind in FAULTS},
     }
+
+
+def labelled_next(source: Path, runs: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the scores of networks that learn from chosen images and from others, seed by seed."""
+    files = {path.name: path for path in sorted((source / "images").iterdir())}
+    rows = []
+    for seed in seeds:
+        names = np.random.default_rng(seed).permutation(list(files)).tolist()
+        held = {"test": names[:SCORED], "val": names[SCORED : SCORED + CHECKED]}
+        pool, place = names[SCORED + CHECKED :], runs / f"next_{seed}"
+        first = learn(place / "first", source, {"train": pool[:FIRST], **held}, seed)
+        with tempfile.TemporaryDirectory() as out:
+            rest = [files[name] for name in pool[FIRST:]]
+            listed = next_images(first, rest, out, count=MORE, say=lambda line: None)
+        sets = {
+            "chosen 60": [*pool[:FIRST], *(Path(row["image"]).name for row in listed)],
+            "random 60": pool[: FIRST + MORE],
+            "random 120": pool[: 2 * (FIRST + MORE)],
+        }
+        row: dict[str, Any] = {"seed": seed, "first 20": miou_of(first)}
+        for what, train in sets.items():
+            row[what] = miou_of(learn(place / what.replace(" ", "_"), source, {"train": train, **held}, seed))
+        rows.append(row)
+        print(row, flush=True)
+    return {"pool": len(pool), "options": NEXT, "steps_about": STEPS, "miou": rows}
+
+
+def learn(run: Path, source: Path, parts: dict[str, list[str]], seed: int) -> Path:
+    """Return a run that was trained on a part of the images; its data lies beside it."""
+    data = run.with_name(f"{run.name}_data")
+    if not data.is_dir():
+        for part, names in parts.items():
+            link(source, data / part, names)
+    passes = passes_of([source / "images" / name for name in parts["train"]])
+    train_run(str(data), run, [*shlex.split(NEXT), "--epochs", str(passes), "--seed", str(seed)])
+    return run
+
+
+def miou_of(run: Path) -> float:
+    return round(float(scored(str(run), str(run.with_name(f"{run.name}_data")))["miou"]), 4)
+
+
+def passes_of(images: Sequence[Path]) -> int:
+    """Return the passes over images that take about so many steps: in a pass, crops are as many as cover them."""
+    crops = sum(float(np.prod(Image.open(image).size)) for image in images) / SIDE**2
+    return max(1, round(STEPS * BATCH / crops))
 
 
 def plant(masks: list[Path], place: int, kind: str, instances: bool) -> bool:
