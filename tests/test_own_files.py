@@ -208,6 +208,26 @@ def test_the_old_format_of_keras_is_named_with_a_line_that_works(
     assert file.with_suffix(".keras").is_file()
 
 
+def test_other_forms_of_keras_are_named_with_the_line_that_makes_a_model_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = by_brightness(layers.Activation("sigmoid"))
+    model.save_weights(tmp_path / "old.weights.h5")
+    code, line = says(capsys, "export", tmp_path / "old.weights.h5")
+    assert code == 4 and "weights alone" in line
+    exec(line.partition("in Python: ")[2], {"model": model})
+    assert (tmp_path / "old.keras").is_file()
+    model.export(tmp_path / "saved", verbose=False)
+    for words in (["export", tmp_path / "saved"], ["evaluate", tmp_path / "saved", "data"]):
+        code, line = says(capsys, *words)
+        assert code == 4 and "a SavedModel is not read" in line
+    monkeypatch.chdir(tmp_path)
+    text = line.partition("without training: ")[2].replace("height, width, channels", f"{SIZE}, {SIZE}, 3")
+    given = '"saved.tflite", preprocessing=PRE, recipe="float32")'
+    exec(text.replace("...)", given), {"ku": ku, "keras": keras, "PRE": PRE})
+    assert (tmp_path / "saved.tflite").is_file()
+
+
 def test_one_of_several_outputs(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = keras.Input((SIZE, SIZE, 3))
     keras.Model(

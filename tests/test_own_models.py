@@ -317,6 +317,23 @@ def test_probabilities_are_those_of_the_network(activation: str, tmp_path: Path)
         assert found is not None and found.min() > 0 and found.max() <= 1
 
 
+@pytest.mark.parametrize("ends", [("softmax", "softmax"), ("sigmoid", "softmax"), ("sigmoid", "sigmoid")])
+def test_of_two_activations_in_a_row_both_stay(ends: tuple[str, str]) -> None:
+    """The form that is exported is made of one that was made before, too: by `export`, of what it opened."""
+    keras.utils.set_random_seed(3)
+    for channels in (3, 1)[: 1 + ("softmax" not in ends)]:
+        image = keras.Input((8, 8, 3))
+        x = layers.Conv2D(channels, 3, padding="same", activation=ends[0])(image)
+        model = keras.Model(image, layers.Activation(ends[1])(x))
+        seen = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+        truth = np.asarray(model(seen))
+        truth = np.concatenate([1 - truth, truth], -1) if channels == 1 else truth
+        form = inference_form(model)
+        for each in (form, inference_form(form.model)):
+            assert each.activation == "none"
+            np.testing.assert_allclose(np.asarray(each.model(seen)), truth, atol=1e-6)
+
+
 def test_one_channel_has_two_classes_and_a_threshold_of_a_half(tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     model = TAKEN["one sigmoid channel"]()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -25,6 +28,27 @@ def ask(model: keras.Model, images: np.ndarray) -> Any:
     given = images if structure is None else keras.tree.pack_sequence_as(structure, [images])
     takes_training = bool(getattr(model, "_call_has_training_arg", True))
     return model(given, training=False) if takes_training else model(given)
+
+
+def predict(model: keras.Model, images: np.ndarray) -> Any:
+    """Return what a model answers for one batch by `predict_on_batch`, without what TensorFlow says of many models."""
+    with _many_models():
+        return model.predict_on_batch(images)
+
+
+@contextlib.contextmanager
+def _many_models() -> Iterator[None]:
+    """Leave out TensorFlow's warning that a function is traced again, which it is for each model that is asked."""
+
+    def keeps(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in str(record.msg)
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(keeps)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keeps)
 
 
 def labels_of(answer: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from unetres_edge.errors import UsageError
+from unetres_edge.errors import ConversionError, UsageError
 
 from .fake_quant import KERNELS, FakeQuant
 from .functions import as_layer
@@ -91,6 +91,17 @@ def inference_form(model: keras.Model, output: str | None = None, *, shape: tupl
     if _is_plain(model, graph) and scores is chosen:
         return Inference(model, activation)
     return Inference(keras.Model(graph.inputs[0], scores, name=scope_name(model.name)), activation, binary)
+
+
+def check_finite(model: keras.Model) -> None:
+    """Refuse a model with a weight that is no number.
+
+    Raises:
+        ConversionError: it has one; it is named.
+    """
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
+            raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
 
 
 def _gives_probabilities(graph: Any, scores: Any, shape: tuple[Any, ...] | None) -> bool:
@@ -390,14 +401,17 @@ def _has_weights(operation: Any) -> bool:
 
 
 def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
-    """Return the logits under an output, and the activation that they were given, or "" for none."""
+    """Return the logits under an output, and the activation that they were given, or "" for none.
+
+    Of two in a row, such as a softmax of a softmax, both stay: the answers are probabilities.
+    """
     layer, inputs = _layer_of(tensor)
     if not inputs:
         return tensor, ""
     before = inputs[0]
     kind = _last_activation(layer, len(tensor.shape))
     if kind and getattr(layer, "kernel_size", None) is None and not isinstance(layer, layers.Dense):
-        return before, kind
+        return (tensor, "") if _before_activation(graph, before)[1] else (before, kind)
     if kind:
         config = {key: v for key, v in layer.get_config().items() if key not in ("build_config", "quantization_config")}
         linear = type(layer).from_config({**config, "activation": None})

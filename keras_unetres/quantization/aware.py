@@ -20,7 +20,7 @@ from ..data.calibration import collect_calibration, image_batches
 from ..data.fresh import fresh_images
 from ..machine.backend import check_tensorflow
 from ..models.answers import ask, can_be_asked, labels_of
-from ..models.inference import flat_form, inference_form
+from ..models.inference import check_finite, flat_form, inference_form
 from ..scores.agreement import Agreement, LabelComparison, check_agreement
 from ..settings import QuantizeSettings
 from .folding import fold
@@ -98,6 +98,7 @@ def quantize_aware(
         )
     check_tensorflow()
     original, model = model, flat_form(model, output, shape=_shape(preprocessing))
+    check_finite(model)
     folded = fold(model)
     images = _first_images(calibration, model, preprocessing)
     if refine:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ..models.answers import predict
 from .folding import Folded
 from .graph import Call, read_calls
 
@@ -106,9 +107,7 @@ def _largest_values(
     largest = np.zeros(len(channels.fixed))
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
-        for tensor, values in zip(
-            [model.inputs[0], *outputs], [part, *_listed(probe.predict_on_batch(part))], strict=True
-        ):
+        for tensor, values in zip([model.inputs[0], *outputs], [part, *_listed(predict(probe, part))], strict=True):
             np.maximum.at(largest, channels.of[id(tensor)], np.abs(values).reshape(-1, values.shape[-1]).max(0))
     for groups in channels.of.values():
         largest[groups] = np.maximum(largest[groups], largest[groups].max() * _LEAST_PART)

@@ -186,7 +186,7 @@ class _Folding:
             self._made[id(after.output)] = x
         self._weights[layer.name] = [kernel.astype(np.float32), offset.astype(np.float32)]
         kind = _kind(call.layer)
-        return x if kind == "linear" else self._activate(f"{layer.name}_{kind}", kind, x, alone=True)
+        return x if kind == "linear" else self._activate(f"{layer.name}_{kind}", kind, x, alone=True, of=layer.name)
 
     def _affine(self, call: Call, x: Any) -> Any:
         """Return what scales and shifts channels as a 1x1 depthwise convolution."""
@@ -273,8 +273,8 @@ class _Folding:
             self._fused.add(maker.name)
         return self._call(relu, [x], shares=not fuses)
 
-    def _activate(self, name: str, kind: str, x: Any, *, alone: bool) -> Any:
-        """Return an activation function, by a layer of this name."""
+    def _activate(self, name: str, kind: str, x: Any, *, alone: bool, of: str | None = None) -> Any:
+        """Return an activation function, by a layer of this name; `of` names the one that has it, if another."""
         if kind == "linear":
             return self._call(layers.Identity(name=name), [x], shares=True)
         if kind in ("relu", "relu6"):
@@ -289,7 +289,7 @@ class _Folding:
         if kind in _HARD and len(x.shape) == 4:
             return self._hard(name, x, gates=kind != "hard_sigmoid")
         raise UsageError(
-            f"layer {name} has an activation without an int8 form",
+            f"layer {of or name} has an activation without an int8 form",
             expected="relu, relu6, leaky_relu, sigmoid, hard_sigmoid, tanh, softmax, silu or hard_silu",
             found=kind,
             fix=f"use one of those; {_UNTRAINED}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ def read_calls(model: keras.Model, *, again: tuple[type, ...] = ()) -> list[Call
             "not a functional Keras model",
             expected="keras.Model(inputs, outputs), or a Sequential that is built",
             found=type(model).__name__,
+            fix=_way_to_a_graph(model),
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
@@ -54,14 +56,37 @@ def read_calls(model: keras.Model, *, again: tuple[type, ...] = ()) -> list[Call
     return calls
 
 
+def _way_to_a_graph(model: Any) -> str | None:
+    if isinstance(model, (str, os.PathLike)):
+        return "pass the model that keras.models.load_model gives of it; or ku.quantize, which takes a file"
+    return "call it on images first, so that it is built: model(images)" if isinstance(model, keras.Model) else None
+
+
 def _check_layer(operation: Any) -> None:
     if isinstance(operation, keras.Model):
         raise UsageError(
-            f"layer {operation.name} is a model within the model", fix="call its layers one by one, so that all is flat"
+            f"what model {operation.name} does is not made of layers alone, and cannot be followed",
+            fix="write its call with layers and keras.ops in the place of functions of TensorFlow and of the images' "
+            "own size; or ku.export it, which quantizes without training",
         )
     if not isinstance(operation, keras.layers.Layer):
+        kind = type(operation).__name__
+        instead = _INSTEAD.get(kind, "convolutions, sums, products and poolings of layers")
         raise UsageError(
             f"{operation.name} is a function, not a layer",
-            found=type(operation).__name__,
-            fix="use a layer in its place, such as layers.Add; or ku.export it, which quantizes without training",
+            found=kind,
+            fix=f"write it by {instead}; or ku.export it, which quantizes without training",
         )
+
+
+_INSTEAD = {  # of functions of keras.ops
+    **dict.fromkeys(("Add", "Subtract", "Multiply"), "the layer of that name, of equal shapes"),
+    **dict.fromkeys(("GetItem", "Slice", "Split"), "layers.Cropping2D, or by convolutions of their own"),
+    **dict.fromkeys(("ExpandDims", "Squeeze"), "layers.Reshape, or GlobalAveragePooling2D(keepdims=True)"),
+    **dict.fromkeys(("Mean", "AveragePool"), "layers.GlobalAveragePooling2D or AveragePooling2D"),
+    **dict.fromkeys(("Max", "MaxPool"), "layers.GlobalMaxPooling2D or MaxPooling2D"),
+    "Pad": "layers.ZeroPadding2D",
+    "Resize": "layers.Resizing or UpSampling2D",
+    "Reshape": "layers.Reshape",
+    "Transpose": "layers.Permute",
+}

@@ -10,6 +10,7 @@ import numpy as np
 from unetres_edge.errors import ConversionError, UsageError
 
 from ..choices.quantization import RANGE_METHODS as METHODS
+from ..models.answers import predict
 from ..models.fake_quant import LEVELS, int8_range
 from .folding import Folded, Point
 
@@ -63,7 +64,8 @@ def find_ranges(
 
 
 def _grouped(probe: keras.Model, part: np.ndarray, tensors: Sequence[Sequence[object]]) -> list[list[np.ndarray]]:
-    outputs = iter(probe.predict_on_batch(part)) if len(probe.outputs) > 1 else iter([probe.predict_on_batch(part)])
+    answers = predict(probe, part)
+    outputs = iter(answers if len(probe.outputs) > 1 else [answers])
     return [[np.asarray(next(outputs)) for _ in group] for group in tensors]
 
 

@@ -32,7 +32,9 @@ class KerasEngine(Engine):
 
     def run(self, tile: np.ndarray) -> np.ndarray:
         """Return scores (h, w, classes) float32 of a tile (h, w, channels) uint8."""
-        scores = np.asarray(self._model.predict_on_batch(self._pre.normalise(tile)[None]), np.float32)[0]
+        from ..models.answers import predict
+
+        scores = np.asarray(predict(self._model, self._pre.normalise(tile)[None]), np.float32)[0]
         if not np.isfinite(scores).all():
             raise ModelError("the model gave scores that are not finite", fix="train it again with a lower rate")
         return scores

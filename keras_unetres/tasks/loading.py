@@ -154,7 +154,7 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     """
     import keras
 
-    _refuse_h5(path)
+    _refuse_others(path)
     if not Path(path).is_file():
         raise ModelError("no such model file", file=path)
     try:
@@ -316,15 +316,30 @@ def _shapes(model: keras.Model) -> str:
     return f"a model of {input_shape} -> {output_shape}"
 
 
-def _refuse_h5(path: str | os.PathLike[str]) -> None:
-    if Path(path).suffix in (".h5", ".hdf5"):
-        new = os.fspath(Path(path).with_suffix(".keras"))
-        raise ModelError(
-            "a model in Keras's old format is not read",
-            file=path,
-            expected="a .keras file",
-            fix=f"once, in Python: keras.models.load_model({os.fspath(path)!r}, compile=False).save({new!r})",
+def _refuse_others(path: str | os.PathLike[str]) -> None:
+    """Refuse what Keras or TensorFlow wrote in another form, with the line that makes a model of it.
+
+    Raises:
+        ModelError: it is one.
+    """
+    name = os.fspath(path)
+    new = name.removesuffix(".h5").removesuffix(".hdf5").removesuffix(".weights") + ".keras"
+    if name.endswith(".weights.h5"):
+        what, fix = "weights alone, without the network", f"model.load_weights({name!r}); model.save({new!r})"
+        fix = f"build the network as it was, then in Python: {fix}"
+    elif Path(name).suffix in (".h5", ".hdf5"):
+        what = "a model in Keras's old format is not read"
+        fix = f"once, in Python: keras.models.load_model({name!r}, compile=False).save({new!r})"
+    elif os.path.isfile(os.path.join(name, "saved_model.pb")):
+        what = "a SavedModel is not read: it has no layers"
+        layer = f"keras.layers.TFSMLayer({name!r}, call_endpoint='serving_default')"
+        fix = (
+            "save the model as .keras where it is made; or in Python, without training: "
+            f"ku.export(keras.Sequential([keras.Input((height, width, channels)), {layer}]), ...)"
         )
+    else:
+        return
+    raise ModelError(what, file=path, expected="a .keras file", fix=fix)
 
 
 def _check_input(model: keras.Model, pre: Preprocessing, file: str | os.PathLike[str] | None) -> None:
@@ -348,7 +363,7 @@ def refuse_for_own(model: Model, *others: Model, **arguments: object) -> None:
     names = [name for name, value in arguments.items() if value is not None]
     for each in (model, *others):
         if isinstance(each, (str, os.PathLike)):
-            _refuse_h5(each)
+            _refuse_others(each)
     if names and not any(needs_own(each) for each in (model, *others)) and Path(find_model(model)).exists():
         raise UsageError(
             f"{', '.join(names)} given for a model that says it itself",

@@ -60,14 +60,14 @@ def label_agreement(
     Raises:
         ConversionError: the file does not run.
     """
-    from ..models.answers import ask, labels_of
+    from ..models.answers import ask, labels_of, predict
 
     compared = LabelComparison(card.activation)
     try:
         engine = LiteRTEngine(data, card)
         for tile in _test_tiles(images, preprocessing, _CHECKED_MAPS if card.per_pixel else _CHECKED_IMAGES):
             seen = preprocessing.normalise(tile)[None]
-            scores = np.asarray(model.predict_on_batch(seen), np.float32)[0]
+            scores = np.asarray(predict(model, seen), np.float32)[0]
             values = engine.run(tile)
             labels, given = (values, None) if card.head == "argmax" else (values.argmax(-1), values)
             is_same = reference is model

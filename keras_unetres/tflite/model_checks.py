@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from unetres_edge.errors import ConversionError, ModelError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import MAX_CLASSES
@@ -33,11 +31,11 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
     """
     import keras
 
+    from ..models.inference import check_finite
+
     if not isinstance(model, keras.Model):
         raise UsageError("not a Keras 3 model", expected="keras.Model", found=type(model).__name__)
-    for weight in model.weights:
-        if not np.isfinite(np.asarray(weight.value, dtype=np.float32)).all():
-            raise ConversionError("a weight of the model is not finite", found=weight.path, fix="train again")
+    check_finite(model)
     try:
         output = tuple(getattr(model.compute_output_spec(keras.KerasTensor((1, *shape))), "shape", ()))
     except Exception as error:  # layers raise what they like
