@@ -61,14 +61,11 @@ def test_the_page_of_the_card_has_all_fields_in_their_order() -> None:
     assert list(shown["preprocessing"]) == list(card["preprocessing"])
 
 
-def test_the_page_of_the_receipt_has_all_keys(run_folder: Path, tmp_path: Path) -> None:
-    from keras_unetres.workflows.export import export
-
-    export(run_folder, tmp_path / "model.tflite", recipe="float32", gate=False, say=lambda line: None)
+def test_the_page_of_the_receipt_has_all_keys(float32_file: Path) -> None:
     text = (FORMATS / "receipt.md").read_text()
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.MULTILINE)
     keys = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
-    assert keys == list(json.loads((tmp_path / "model.receipt.json").read_bytes()))
+    assert keys == list(json.loads(float32_file.with_suffix(".receipt.json").read_bytes()))
 
 
 def test_the_page_of_run_folders_names_all_files(run_folder: Path) -> None:

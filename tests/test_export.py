@@ -102,7 +102,7 @@ def test_a_users_functional_model_with_a_card_of_its_own(plain: keras.Model, tmp
     path = tmp_path / "user.tflite"
     card = Card(("sky", "sea", "land"), default_colors(3), PRE, halo=9, scores={"miou": 0.5})
     batches = [(images, None) for images in make_calibration().reshape(3, 4, 16, 16, 1)]  # as `fit` takes them
-    done = export_tflite(plain, path, recipe=INT8, preprocessing=PRE, calibration=iter(batches), card=card)
+    done = export_tflite(plain, path, preprocessing=PRE, calibration=iter(batches), card=card)  # with images: int8
     assert isinstance(done, Exported)
     found = read_card(path.read_bytes())
     assert (found.class_names, found.halo, found.recipe, found.scores) == (card.class_names, 9, INT8, {"miou": 0.5})
@@ -127,7 +127,7 @@ def test_a_sequential_model_with_class_names(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="not yet been built"):
         export_tflite(model, path, recipe="float32", preprocessing=pre)
     model.build((None, None, None, 3))
-    done = export_tflite(model, path, recipe="float32", preprocessing=pre, classes=["no", "yes"])
+    done = export_tflite(model, path, preprocessing=pre, classes=["no", "yes"])  # without images: float32
     assert done.agreement > 0.999
     card = read_card(path.read_bytes())
     assert (card.class_names, card.preprocessing, card.recipe) == (("no", "yes"), pre, "float32")
@@ -191,14 +191,9 @@ def test_wrong_arguments_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preprocessing_is_not_guessed_and_the_recipe_follows_from_calibration(
-    plain: keras.Model, tmp_path: Path
-) -> None:
+def test_preprocessing_is_not_guessed(plain: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="preprocessing"):
         export_tflite(plain, tmp_path / "m.tflite", recipe="float32")
-    assert export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE).card.recipe == "float32"
-    done = export_tflite(plain, tmp_path / "m.tflite", preprocessing=PRE, calibration=make_calibration())
-    assert done.card.recipe == "static_wi8_ai8"
 
 
 def half_size() -> keras.Model:

@@ -105,7 +105,9 @@ def test_all_layers_in_float_are_the_float_file_and_none_the_int8_one(
     assert np.abs(found[0] - found[2]).max() > 0.05 * np.abs(found[1]).max()
 
 
-@pytest.mark.parametrize("head", ["logits", "logits_float", "argmax"])
+@pytest.mark.parametrize(
+    "head", ["logits", *(pytest.param(n, marks=pytest.mark.slow) for n in ("logits_float", "argmax"))]
+)
 def test_a_file_says_what_it_is_and_runs(model: keras.Model, tmp_path: Path, head: str) -> None:
     path = tmp_path / "m.tflite"
     done = export_tflite(
