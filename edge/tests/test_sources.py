@@ -295,6 +295,19 @@ def test_images_stream_in_order_and_are_summed_up(folder: Path, capsys: pytest.C
     assert re.fullmatch(r"3 frames, \d+ ms each, 95 % within \d+ ms, 0 dropped", out[-1])
 
 
+def test_an_image_that_cannot_be_read_ends_no_stream(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in").mkdir()
+    for name in ("a", "c"):
+        (folder / "in" / f"{name}.png").write_bytes(b"no picture")
+    assert main(["stream", "m.tflite", "in", "--no-page"]) == 3
+    assert "2 of 2 images could not be segmented" in capsys.readouterr().err
+    Image.fromarray(picture(20)).save(folder / "in" / "b.png")
+    assert main(["stream", "m.tflite", "in", "--no-page"]) == 3
+    out, err = capsys.readouterr()
+    assert out.count("failed  image: in/") == 2 and out.splitlines()[-1].startswith("1 frame, ")
+    assert "2 of 3 images could not be segmented" in err
+
+
 def test_the_page_shows_the_newest_frame_to_who_may_see_it() -> None:
     with LivePage() as page:
         ask = urllib.request.Request(page.address + "now.json", headers={"Host": "evil.example"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from .. import command_line
 from ..engines.table import usual_engine
-from ..errors import DataError, FileSystemError, UsageError
+from ..errors import DataError, FileSystemError, UnetresError, UsageError
 from ..files import read_bytes
 from ..frames.source import Frames, open_frames
 from ..frames.video import VideoWriter, written_video
@@ -21,7 +22,7 @@ from ..images.decode import read_image
 from ..images.view import to_view
 from ..model.card import Card, read_card
 from ..results.draw import encode_jpeg
-from ..segment.files import refuse_collisions
+from ..segment.files import refuse_collisions, say_faults
 from ..segment.inputs import Inputs, find_inputs
 from ..segment.segmenter import Segmenter
 from ..segment.stacks import stack_pages
@@ -30,7 +31,7 @@ from ..settings import Settings, like, setting
 from ..terminal import counted, shown
 from ..web.live import LivePage
 from .options import add_engine, add_threads, engine_lines, threads_of
-from .predict import drift_line, print_notes
+from .predict import drift_line, print_failure, print_notes
 from .predict_settings import PredictSettings
 
 _SECONDS = 1  # between two lines
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> None:
     if settings.out:
         refuse_collisions([each.file for each in inputs.frames], [Path(settings.out)], settings.overwrite)
     total = _Total()
+    faults: list[UnetresError] = []  # of images that could not be read
     with contextlib.ExitStack() as stack:
         segmenter = stack.enter_context(
             Segmenter(
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
                 fallback=options.fallback,
             )
         )
-        sources = _open(inputs, segmenter, settings, stack)
+        sources = _open(inputs, segmenter, settings, stack, faults)
         total.page = stack.enter_context(LivePage(settings.host, settings.port)) if settings.page else None
         if total.page:
             print(f"page       {total.page.address} (Ctrl-C ends it)", flush=True)
@@ -99,12 +101,14 @@ def run(options: argparse.Namespace) -> None:
         else:
             ended = None
         if not total.frames:
+            say_faults(faults, len(inputs.images), "segmented", told=True)
             raise ended or UsageError("no frame came")
         for line in engine_lines(segmenter.engine, options.engine):
             print(shown(line), flush=True)
     print(shown(total.line(settings.out)), flush=True)
     if ended:
         raise ended
+    say_faults(faults, len(inputs.images), "segmented", told=True)
 
 
 def _usual(model: str) -> str:
@@ -112,25 +116,34 @@ def _usual(model: str) -> str:
 
 
 def _open(
-    inputs: Inputs, segmenter: Segmenter, settings: StreamSettings, stack: contextlib.ExitStack
+    inputs: Inputs,
+    segmenter: Segmenter,
+    settings: StreamSettings,
+    stack: contextlib.ExitStack,
+    faults: list[UnetresError],
 ) -> Sequence[Frames]:
     """Open every source, so that one that is not there is said at once; images are read as their turn comes."""
     every, count = settings.every, settings.frames
     opened = []
     if inputs.images:
-        opened.append(Frames(_images(inputs.images, segmenter.card), live=False, every=every, count=count))
+        opened.append(Frames(_images(inputs.images, segmenter.card, faults), live=False, every=every, count=count))
     opened += [open_frames(each.word, every=every, count=count) for each in inputs.frames]
     for frames in opened:
         stack.callback(frames.close)
     return opened
 
 
-def _images(images: Sequence[Path], card: Card) -> Generator[np.ndarray, None, None]:
-    """Yield image files, and stacks page by page."""
-    for image in images:
-        pages = stack_pages(image, stacked=card.stacked)
-        for page in range(pages):
-            yield read_image(image, page) if pages > 1 else read_image(image, stacked=card.stacked)
+def _images(images: Sequence[Path], card: Card, faults: list[UnetresError]) -> Generator[np.ndarray, None, None]:
+    """Yield image files, and stacks page by page; one that cannot be read is said and kept in `faults`."""
+    for number, image in enumerate(images, 1):
+        try:
+            pages = stack_pages(image, stacked=card.stacked)
+            for page in range(pages):
+                yield read_image(image, page) if pages > 1 else read_image(image, stacked=card.stacked)
+        except (DataError, FileSystemError) as error:
+            error.file = error.file or os.fspath(image)
+            faults.append(error)
+            print_failure(number, len(images), error)
 
 
 class _Total:
