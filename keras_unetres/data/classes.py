@@ -20,7 +20,7 @@ from .dataset import Dataset
 from .findings import shorten
 from .fixes import declare, to_yaml, values_patch
 from .forms import FORMATS
-from .mask_shapes import blend_at_edges, number_in_order
+from .mask_shapes import blend_at_edges, number_in_order, number_pieces
 from .smears import FIX as SMEARED_FIX
 from .targets import semantic, separated, with_borders
 
@@ -139,10 +139,13 @@ def decide_classes(
         values = {0: behind, white: 1 - behind}
         note = f"mask value {white} is class {1 - behind} ({names[1 - behind]})"
     else:
+        masks_of = [set(values) - {reading.ignore} for values in stored]
+        if declared and len(declared) == len(_TWO_NAMES) < len(ids) and number_pieces(dataset, masks_of) is not False:
+            raise _numbers_objects(dataset, ids, f"those of {', '.join(declared)}: 0 and 1")
         count = len(declared) if declared else _count_unnamed(dataset, stored, ids)
         names = declared or _unnamed(count)
         values = {value: value for value in range(count)}
-        note = "" if declared else _say_numbered([set(values) - {reading.ignore} for values in stored])
+        note = "" if declared else _say_numbered(masks_of) or _say_pieces(dataset, masks_of)
     if reading.ignore is not None and not dataset.by_color:
         values[reading.ignore] = IGNORE
     used = frozenset[int]().union(*(of_mask for of_mask in stored if set(of_mask) <= set(values)))
@@ -278,6 +281,7 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         )
     few = [set(values) - {dataset.reading.ignore} for values in stored if len(values) <= _MOST_UNNAMED_CLASSES]
     numbered = _number_objects(few) or _number_over_images(stored) or number_in_order(dataset, few)
+    numbered = numbered or (len(few) == len(stored) and number_pieces(dataset, few) is True)
     if len(few) > _ODD_SHARE * len(stored) and not numbered:  # the others are at fault, and values of hardly any mask
         seen = Counter(value for values in few for value in values)
         rare = -(-len(stored) // _FEW_MASKS) if len(stored) >= _ENOUGH_MASKS else 0
@@ -301,14 +305,7 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
             kind="smeared-mask",
         )
     if numbered or len(ids) > _MOST_UNNAMED_CLASSES:
-        raise DataError(
-            "the masks seem to number objects",
-            file=dataset.root,
-            expected="class ids 0, 1, 2, ...",
-            found=shorten(ids),
-            fix=declare({"masks_are": "instances"}, dataset.root),
-            kind="instance-ids",
-        )
+        raise _numbers_objects(dataset, ids, "class ids 0, 1, 2, ...")
     white = dataset.reading.ignore
     if len(ids) == 1 and white in _WHITE and sum(white in values for values in stored) > len(stored) / 2:
         raise DataError(
@@ -326,6 +323,17 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         found=shorten(ids),
         fix=_fix_order(ids, dataset),
         kind="not-contiguous",
+    )
+
+
+def _numbers_objects(dataset: Dataset, ids: Sequence[int], expected: str) -> DataError:
+    return DataError(
+        "the masks seem to number objects",
+        file=dataset.root,
+        expected=expected,
+        found=shorten(ids),
+        fix=declare({"masks_are": "instances"}, dataset.root),
+        kind="instance-ids",
     )
 
 
@@ -410,6 +418,13 @@ def _say_numbered(masks: Sequence[set[int]]) -> str:
         return ""
     which = "each mask holds" if all(consecutive) else "most masks hold"
     return f"{which} 0, 1, ... up to a number of its own: if these number objects, pass --masks instances"
+
+
+def _say_pieces(dataset: Dataset, masks: Sequence[set[int]]) -> str:
+    """Return what to do if numbers that are one piece each number objects; "" where they do not look so."""
+    if number_pieces(dataset, masks) is False:
+        return ""
+    return "in each mask a number is one piece: if these number objects, pass --masks instances"
 
 
 def number_in_colors(masks: Sequence[Collection[int]]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
@@ -16,6 +17,10 @@ from .smears import is_smeared
 _LOOKED_AT = 24  # masks, spread over the samples
 _FEWEST_MASKS, _FEWEST_OBJECTS = 6, 12
 _MOST_ALIKE = 0.8  # of the masks that hold as many objects as each other
+_FEWEST_NUMBERS = 3
+_SURE = 1e-3  # chance that masks which lack classes lack the last ones alone
+_SCATTERED, _MAY_BE = 0.6, 0.3  # of the variance of all numbers, what those of one have, where they are no classes
+_APART = 0.05  # of a mask's side; what lies nearer says nothing of places
 _PLATEAU = 0.02  # of a mask's pixels; a value that has as many was drawn
 _MOST_PLATEAUS = 32
 
@@ -46,6 +51,63 @@ def number_in_order(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool:
             return False
         seen += 1
     return seen >= _FEWEST_MASKS
+
+
+def number_pieces(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool | None:
+    """Return whether small ids number objects in any order: True where it is sure, None where it may be, else False.
+
+    Each mask then holds 0 and 1, 2, ... up to its own number, each number is one piece, and the places and sizes of one
+    number differ from mask to mask as those of all do. The parts of a body, too, are one piece each; their places and
+    sizes are alike. It is sure where classes would hardly lack the last numbers alone.
+
+    Args:
+        masks: values of each mask.
+    """
+    counts = [len(values) - 1 for values in masks]
+    if max(counts, default=0) < _FEWEST_NUMBERS or any(set(v) != set(range(len(v))) for v in masks):
+        return False
+    pieces = [_pieces(mask) for mask in _some_masks(dataset)]
+    known = [rows for rows in pieces if rows is not None and len(rows) > 1]
+    if len(masks) < 2 or not known or any(rows is None for rows in pieces):
+        return False
+    scatter = _scatter(known)
+    if scatter < _MAY_BE:
+        return False
+    chance = math.prod(1 / math.comb(max(counts), count) for count in counts)
+    return True if chance < _SURE and scatter >= _SCATTERED else None
+
+
+def _pieces(mask: np.ndarray) -> np.ndarray | None:
+    """Return (y, x, logarithm of the area) of each number of a mask, sides as 1; None if one is not in one piece."""
+    rows = []
+    for number in range(1, int(mask.max(initial=0)) + 1):
+        there = mask == number
+        if ndimage.label(there, np.ones((3, 3)))[1] != 1:
+            return None
+        y, x = np.nonzero(there)
+        rows.append((y.mean() / mask.shape[0], x.mean() / mask.shape[1], np.log(len(y))))
+    return np.array(rows).reshape(-1, 3)
+
+
+def _scatter(masks: Sequence[np.ndarray]) -> float:
+    """Return how much of the variance of all numbers those of one have, in places and in sizes: the lesser share.
+
+    Places are from the middle of all numbers of a mask.
+    """
+    relative = [rows - rows.mean(0) * (1, 1, 0) for rows in masks]
+    every = np.concatenate(relative)
+    numbers = np.concatenate([np.arange(len(rows)) for rows in relative])
+    residual, freedom = np.zeros(3), 0
+    for number in np.unique(numbers):
+        of_one = every[numbers == number]
+        residual += ((of_one - of_one.mean(0)) ** 2).sum(0)
+        freedom += len(of_one) - 1
+    if freedom < 2:
+        return 0.0
+    total = every.var(0, ddof=1)
+    share = residual / freedom / np.maximum(total, 1e-12)
+    apart = total[:2] ** 0.5 > _APART
+    return float(min((share[:2] * apart).max(), share[2]))
 
 
 def blend_at_edges(dataset: Dataset) -> bool:
