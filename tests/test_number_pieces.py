@@ -63,7 +63,7 @@ def checked(root: Path, masks: list[np.ndarray], names: str = "") -> Checkup:
     return check(root, hashes="off", progress=False)
 
 
-@pytest.mark.parametrize(("counts", "names"), [((5, 12), ""), ((3, 9, 5, 6, 2), ""), ((3, 2), "background\ncell\n")])
+@pytest.mark.parametrize(("counts", "names"), [((5, 12, 7), ""), ((3, 9, 5, 6, 2), ""), ((3, 2), "background\ncell\n")])
 def test_objects_in_few_masks_are_named(counts: tuple[int, ...], names: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     (fault,) = checked(tmp_path, [scattered(rng, count) for count in counts], names).faults
