@@ -394,3 +394,32 @@ def test_values_in_quotes_are_numbers(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text('values: {"0": 0, 0: 1}')
     with pytest.raises(DataError, match="twice"):
         open_dataset(tmp_path)
+
+
+def test_a_part_of_one_picture_with_its_mask_is_read_and_one_without_masks_said(tmp_path: Path) -> None:
+    for part, numbers in (("train", range(5)), ("valid", range(5, 7)), ("test", range(7, 8))):
+        write(tmp_path / part, "a{0}_jpg.rf.png", "a{0}_jpg.rf_mask.png", numbers)
+    assert are_drawn(tmp_path) and {part: len(of_part) for part, of_part in masks_of(tmp_path).items()} == {
+        "train": 5,
+        "val": 2,
+        "test": 1,
+    }
+    (tmp_path / "test" / "a7_jpg.rf_mask.png").unlink()
+    assert "test/ has no masks and is left out" in open_dataset(tmp_path).notes
+
+
+def test_masks_in_a_folder_of_a_version_below_that_of_the_images(tmp_path: Path) -> None:
+    for part, numbers in (("training", range(5)), ("validation", range(5, COUNT))):
+        write(tmp_path / part, "images/x{0}.png", "v1.2/labels/x{0}.png", numbers, classes=3)
+        for number in numbers:
+            save(tmp_path / part / f"v1.2/instances/x{number}.png", drawn(number, 3).astype(np.uint16) * 256)
+            save(tmp_path / part / f"v1.2/panoptic/x{number}.png", drawn(number, 3)[..., None].repeat(3, -1))
+    assert are_drawn(tmp_path, 3) and faults_of(tmp_path) == []
+
+
+def test_masks_of_arrays_are_named_with_what_saves_them(tmp_path: Path) -> None:
+    write(tmp_path, "images/a{0}.png", "masks/a{0}.png")
+    for mask in (tmp_path / "masks").iterdir():
+        mask.rename(mask.with_suffix(".mat"))
+    (fault,) = faults_of(tmp_path)
+    assert "a0.mat" in fault.found and "scipy.io.loadmat(FILE)" in fault.fix.text

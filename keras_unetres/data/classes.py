@@ -422,7 +422,7 @@ def _say_numbered(masks: Sequence[set[int]]) -> str:
 
 def _say_pieces(dataset: Dataset, masks: Sequence[set[int]]) -> str:
     """Return what to do if numbers that are one piece each number objects; "" where they do not look so."""
-    if number_pieces(dataset, masks) is False:
+    if len({len(values) for values in masks}) < 2 or number_pieces(dataset, masks) is False:
         return ""
     return "in each mask a number is one piece: if these number objects, pass --masks instances"
 

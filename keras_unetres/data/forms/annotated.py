@@ -15,7 +15,7 @@ from ..colortables import CSV_TABLES
 from ..findings import relative
 from ..fixes import declare
 from .class_folders import EXPECTED
-from .layout import key_of, list_files, list_images
+from .layout import OF_BOXES, key_of, list_files, list_images
 from .looks import is_mask_alone, look_like_masks
 from .parallel import find_parallel, is_called_masks
 
@@ -28,6 +28,7 @@ _READERS = {
     ".nii": "nibabel.load(FILE).dataobj[..., SLICE]",
     ".gz": "nibabel.load(FILE).dataobj[..., SLICE]",  # .nii.gz
     ".dcm": "pydicom.dcmread(FILE).pixel_array",
+    ".fits": "astropy.io.fits.getdata(FILE)",
 }  # of files that hold arrays, by other libraries
 _ANNOTATIONS = (".txt", ".json", ".xml", ".geojson")
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
@@ -184,7 +185,7 @@ def boxes_alone(root: Path) -> DataError:
         file=root,
         expected="a mask for every image",
         found=".xml files and no masks",
-        fix="draw outlines of the objects, and export masks, polygons or COCO; boxes teach no pixel",
+        fix=OF_BOXES,
     )
 
 
@@ -219,6 +220,12 @@ def save_arrays(file: Path) -> str:
     if way is None:
         return "save them as X.npy and Y.npy, or as PNG or TIFF"
     return f"save them as X.npy and Y.npy, or one by one in images/ and masks/: numpy.save('images/NAME.npy', {way})"
+
+
+def save_one_by_one(file: Path, folder: str) -> str | None:
+    """Return how files of an array each become some that are read here, or None where it is not known."""
+    way = _READERS.get(file.suffix.lower())
+    return way and f"save each as PNG of whole numbers: PIL.Image.fromarray({way}).save('{folder}/NAME.png')"
 
 
 def _refuse_masks(root: Path, images: list[Path], fix: str | Fix) -> None:

@@ -14,7 +14,7 @@ from unetres_edge.files import parse_json
 from unetres_edge.images.decode import MAX_PIXELS
 
 from ..findings import relative
-from .layout import PART_NAMES, UNPARTED, repeated
+from .layout import OF_BOXES, PART_NAMES, UNPARTED, repeated
 from .outlines import shown
 
 _PEEK = 1 << 16
@@ -109,6 +109,7 @@ def refuse_boxes(loaded: Sequence[Annotations], base: Path) -> None:
             file=base,
             expected="polygons or run lengths under `segmentation`, or `segments_info`",
             found=", ".join(content.file.name for content in loaded) or "no annotation file",
+            fix=OF_BOXES,
         )
 
 

@@ -59,9 +59,13 @@ def read(declared: Declaration) -> Layout:
     """
     base = declared.base
     places = declared.splits() or find_parts(base, recognises)
+    layout = Layout()
     if "train" not in places:
         places = {UNPARTED: base}
-    layout = Layout()
+    elif not declared.splits():
+        places |= {part: folder for part, folder in find_parts(base, _has_a_pair).items() if part not in places}
+        left = {part: folder for part, folder in find_parts(base, _has_images).items() if part not in places}
+        layout.notes += [f"{folder.name}/ has no masks and is left out" for folder in left.values()]
     piles = {part: _told_by_names(folder, declared, layout) for part, folder in places.items()}
     masks = [mask for _, masks_of in piles.values() for files in masks_of.values() for mask in files]
     if not masks:
@@ -142,6 +146,16 @@ def _pile(folder: Path, declared: Declaration | None = None) -> Pile:
 def _are_pairs(pile: Pile) -> bool:
     pictures, masks = pile
     return len(set(pictures) & set(masks)) >= max(2, len(pictures) / 2, len(masks) / 2)
+
+
+def _has_a_pair(folder: Path) -> bool:
+    """Whether a part has as little as one picture with a mask."""
+    pictures, masks = _pile(folder)
+    return bool(set(pictures) & set(masks))
+
+
+def _has_images(folder: Path) -> bool:
+    return bool(list_images(folder))
 
 
 def _take_classes(

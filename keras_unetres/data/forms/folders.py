@@ -25,6 +25,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import declare, leave_out, leave_out_or_empty, say_place
 from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, WeightFile
 from ..unread import FIX, unread_in, unread_note
+from .annotated import save_one_by_one
 from .choosing import choose_masks, pair_by_difference
 from .endings import shared_ending
 from .layout import (
@@ -331,6 +332,8 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     left_out = {key: file for key, file in left_out.items() if key not in pictures}
     labels = _by_key(layout, masks, declared, _MASK_SUFFIXES, left_out | pictures) if masks.is_dir() else {}
     labels = {key: file for key, file in labels.items() if key not in left_out}
+    if not labels:
+        _refuse_unread_masks(masks, base)
     if labels and not set(labels) & set(pictures):
         pairs = pair_by_difference(pictures, labels)
         labels = {pairs.get(key, key): file for key, file in labels.items()}
@@ -376,6 +379,23 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         )
         for key in sorted(set(pictures) & {*labels, *empty}, key=lambda key: pictures[key].name)
     ]
+
+
+def _refuse_unread_masks(folder: Path, base: Path) -> None:
+    """Raise DataError if a folder holds no masks, but files of a format that is not read.
+
+    Raises:
+        DataError: it does.
+    """
+    passed_over = list(unread_in(folder))
+    if passed_over:
+        raise DataError(
+            "no masks",
+            file=folder,
+            expected="files ending in " + " ".join(_MASK_SUFFIXES),
+            found="; ".join(unread_note(each, base) for each in passed_over),
+            fix=save_one_by_one(passed_over[0].files[0], "masks") or FIX,
+        )
 
 
 def _refuse_kinds(twins: Mapping[str, Sequence[Path]], folder: Path, declared: Declaration) -> None:

@@ -32,6 +32,7 @@ UNPARTED = ""
 HELD_OUT = "held-out"  # the key of samples that are all there to be scored
 _OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
 _FEWEST_GROUPS = 3
+OF_BOXES = "draw outlines of the objects, and export masks, polygons or COCO; boxes teach no pixel"
 PART_NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "dev"),

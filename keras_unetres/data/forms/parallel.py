@@ -30,7 +30,7 @@ _CALLED_WORDS = {"ann", "anno", "gt", "seg", "semantic", "lbl", "matte", "target
 _PICTURES = re.compile(r"im(age|g)|orig|pic|photo|input|raw|scan|slice|tissue|jpe?g|rgb|ortho|frame", re.IGNORECASE)
 _OTHER_USES = re.compile(r"overlay|preview|visuali|colou?r|rgb|instance|weight|bound|edge|contour|depth", re.IGNORECASE)
 _NO_PICTURES = re.compile(
-    r"overlay|preview|visuali|instance|weight|bound|edge|contour|depth|d[est]m\b|height", re.IGNORECASE
+    r"overlay|preview|visuali|instance|panopti|weight|bound|edge|contour|depth|d[est]m\b|height", re.IGNORECASE
 )
 _NUMBER = re.compile(r"\d+")
 _WORDS = re.compile(r"[^\W\d_]+")
@@ -103,8 +103,23 @@ def find_parallel(base: Path, *, called: bool = True) -> list[Parallel]:
                 pairs_of[path.as_posix(), f"{path.as_posix()}/{masks.name}".removeprefix("./")].append(
                     (images, masks, "")
                 )
+    paired = {pair[1] for names, pairs in pairs_of.items() if not _NO_PICTURES.search(names[0]) for pair in pairs}
+    for images, masks in _above_masks(leaves) if called else ():
+        if masks not in paired and _belong(leaves[images], leaves[masks]):
+            of_images = images.relative_to(base).parts
+            names = images.name, f"{masks.parent.name}/{masks.name}"
+            pairs_of[names].append((images, masks, _above(of_images, len(of_images) - 1)))
     candidates = (Parallel(*names, tuple(sorted(pairs))) for names, pairs in pairs_of.items())
     return [each for each in candidates if all(_look(each, leaves, called))]
+
+
+def _above_masks(leaves: Mapping[Path, Sequence[str]]) -> Iterator[tuple[Path, Path]]:
+    """Yield (images, masks) of a folder of masks below one that lies beside the images: `images`, `v1.2/labels`."""
+    for masks in filter(lambda folder: is_called_masks(folder.name), leaves):
+        for images in leaves:
+            beside = images.parent == masks.parent.parent and not is_called_masks(images.name)
+            if beside and _PICTURES.search(images.name) and not _NO_PICTURES.search(images.name):
+                yield images, masks
 
 
 def _deeper(leaves: Mapping[Path, Sequence[str]], base: Path) -> Iterator[tuple[Path, Path, int]]:

@@ -12,10 +12,13 @@ _OF_CAMERAS = ".arw .cr2 .cr3 .dng .nef .orf .raf .raw .rw2"
 _OF_MICROSCOPES = ".czi .ims .lif .lsm .mrc .mrxs .nd2 .ndpi .oib .oif .qptiff .scn .stk .svs .vsi .zarr"
 _OF_CLINICS = ".dcm .dicom .img .mha .mhd .nii .nrrd"
 _OF_THE_EARTH = ".ecw .geotiff .gtiff .sid .vrt"
-_ARRAYS = ".h5 .hdf5 .mat .npy .npz"
+_OF_TELESCOPES = ".fit .fits .fts"
+_ARRAYS = ".h5 .hdf5 .lmdb .mat .mdb .npy .npz .pickle .pkl .tfrecord .tfrecords"
 _FILMS = ".avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm"
 UNREAD_SUFFIXES = frozenset(
-    " ".join((_PICTURES, _OF_CAMERAS, _OF_MICROSCOPES, _OF_CLINICS, _OF_THE_EARTH, _ARRAYS, _FILMS)).split()
+    " ".join(
+        (_PICTURES, _OF_CAMERAS, _OF_MICROSCOPES, _OF_CLINICS, _OF_THE_EARTH, _OF_TELESCOPES, _ARRAYS, _FILMS)
+    ).split()
 )
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")  # others are part of a name, such as cell.0001
 _MAGIC = re.compile(
