@@ -423,3 +423,41 @@ def test_masks_of_arrays_are_named_with_what_saves_them(tmp_path: Path) -> None:
         mask.rename(mask.with_suffix(".mat"))
     (fault,) = faults_of(tmp_path)
     assert "a0.mat" in fault.found and "scipy.io.loadmat(FILE)" in fault.fix.text
+
+
+def test_masks_numbered_from_another_number_have_no_line_that_pairs_them_wrongly(tmp_path: Path) -> None:
+    for number in range(COUNT):
+        save(tmp_path / "images" / f"{number}.png", picture(number))
+        save(tmp_path / "masks" / f"{number + 1}.png", drawn(number))
+    faults = faults_of(tmp_path)
+    assert {fault.file for fault in faults} == {"images/0.png", "masks/8.png"}
+    assert all(fault.fix.patch is None and "1.png is the mask of 0.png" in fault.fix.text for fault in faults)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("divides", [";", "\t", ","])
+def test_tables_of_a_spreadsheet_make_the_parts(divides: str, encoding: str, tmp_path: Path) -> None:
+    write(tmp_path, "images/a{0}.png", "masks/a{0}.png")
+    rows = [("name", "split"), *((f"a{n}.png", "train" if n < 6 else "val") for n in range(COUNT))]
+    (tmp_path / "split.csv").write_text("\n".join(map(divides.join, rows)), encoding=encoding)
+    assert are_drawn(tmp_path) and sorted(masks_of(tmp_path)["val"]) == [6, 7]
+
+
+def test_lists_and_colours_as_programs_of_windows_write_them(tmp_path: Path) -> None:
+    write(tmp_path, "images/a{0}.png", "masks/a{0}.png", classes=2)
+    for mask in (tmp_path / "masks").iterdir():
+        save(mask, np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[np.asarray(Image.open(mask))])
+    (tmp_path / "class_dict.csv").write_text("name;r;g;b\nbg;0;0;0\na;255;0;0\nb;0;255;0\n", encoding="utf-8-sig")
+    for part, numbers in (("train", range(6)), ("val", range(6, COUNT))):
+        (tmp_path / f"{part}.txt").write_text("\n".join(f"a{n}" for n in numbers), encoding="utf-16")
+    assert are_drawn(tmp_path, 2) and sorted(masks_of(tmp_path)["val"]) == [6, 7]
+    assert open_dataset(tmp_path).class_names == ("bg", "a", "b")
+
+
+def test_a_few_blends_at_the_edges_are_no_classes(tmp_path: Path) -> None:
+    write(tmp_path, "images/a{0}.png", "masks/a{0}.png")
+    for mask in (tmp_path / "masks").iterdir():
+        wide = Image.open(mask).point(lambda value: value * 255).resize((64, 48), Image.Resampling.BILINEAR)
+        wide.resize((32, 24), Image.Resampling.BILINEAR).save(mask)
+    (fault,) = faults_of(tmp_path)
+    assert fault.kind == "smeared-mask"

@@ -295,7 +295,8 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
         and not _are_in_many([value for value in ids[count:] if value not in _WHITE], stored)
     ):
         return count
-    if len(ids) > _MOST_UNNAMED_CLASSES and blend_at_edges(dataset):
+    many = len(ids) > _MOST_UNNAMED_CLASSES
+    if (many or (len(ids) >= _FEWEST_BLENDS and not numbered)) and blend_at_edges(dataset):
         raise DataError(
             "the masks hold a few values, and blends of them at the edges",
             file=dataset.root,
@@ -304,7 +305,7 @@ def _count_unnamed(dataset: Dataset, stored: Sequence[Collection[int]], ids: Seq
             fix=SMEARED_FIX,
             kind="smeared-mask",
         )
-    if numbered or len(ids) > _MOST_UNNAMED_CLASSES:
+    if numbered or many:
         raise _numbers_objects(dataset, ids, "class ids 0, 1, 2, ...")
     white = dataset.reading.ignore
     if len(ids) == 1 and white in _WHITE and sum(white in values for values in stored) > len(stored) / 2:

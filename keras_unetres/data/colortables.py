@@ -10,6 +10,8 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError
 
+from .tables import read_text, rows_of
+
 Color = tuple[int, int, int]
 CSV_TABLES = ("class_dict.csv", "label_class_dict.csv")
 _IGNORED = {"ignored", "ignore", "void", "_ignore_", "__ignore__", "unlabelled", "unlabeled"}
@@ -129,7 +131,7 @@ def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None
     file = base / "_classes.csv"
     if not file.is_file():
         return None
-    rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if any(row)]
+    rows = [[cell.strip() for cell in row] for row in rows_of(_text(file).splitlines()) if any(row)]
     rows = rows[1:] if rows and not rows[0][0].isdigit() else rows
     if not rows or any(len(row) != 2 or not row[0].isdigit() for row in rows):
         raise DataError("not a table of classes", file=file, expected="Pixel Value, Class lines")
@@ -141,7 +143,7 @@ def find_value_names(base: Path) -> tuple[tuple[str, ...], dict[int, int] | None
 def _csv_rows(file: Path) -> list[tuple[str, Color]]:
     """Return the rows of a table `name,r,g,b`, with or without a line that says so."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(_text(file).splitlines()) if any(row)]
+        rows = [[cell.strip() for cell in row] for row in rows_of(_text(file).splitlines()) if any(row)]
         if rows and [cell[:1].lower() for cell in rows[0][1:4]] == ["r", "g", "b"]:
             rows = rows[1:]
         return [(row[0], (int(row[1]), int(row[2]), int(row[3]))) for row in rows]
@@ -151,7 +153,7 @@ def _csv_rows(file: Path) -> list[tuple[str, Color]]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, fix="save it as text in UTF-8") from error
 

@@ -43,6 +43,7 @@ from unetres_edge.errors import DataError, Fix, UsageError, shortened
 from unetres_edge.images.preprocessing import IGNORE
 
 from ..choices.reading import MASK_KINDS, MASKS_TURNED, SPLITS, TARGETS
+from .tables import decoding_of
 
 LEAVE_OUT, BACKGROUND = "leave out", "background"  # the values of without_masks
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -424,7 +425,7 @@ def load_yaml(file: Path) -> Any:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise DataError("the file is too large", file=file, expected=f"at most {_MOST_BYTES >> 20} MiB")
-        loader = _Loader(data.decode("utf-8-sig"))
+        loader = _Loader(data.decode(decoding_of(data)))
         try:
             node = loader.get_single_node()
             if node is None:
@@ -526,7 +527,7 @@ def read_names(listed: Path) -> list[str] | None:
             data = opened.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise DataError("the file is too large", file=listed, expected=f"at most {_MOST_BYTES >> 20} MiB")
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = data.decode(decoding_of(data)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=listed, expected="UTF-8 text, one class a line") from error
     return [line.strip() for line in lines if line.strip()]

@@ -6,7 +6,6 @@ Paths in a list start from the list's folder, also where they begin with / or wi
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
+from ..tables import encoding_of, read_text, rows_of
 from .layout import PART_NAMES, UNPARTED, Layout, find_file, have_colors, repeated
 from .lists import PART_COLUMNS, PARTS
 
@@ -129,7 +129,7 @@ def _is_list(file: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        with file.open(encoding="utf-8-sig") as lines:
+        with file.open(encoding=encoding_of(file)) as lines:
             first, second = lines.readline(_LONGEST), lines.readline(_LONGEST)
         return _names(first) is not None or (file.suffix == ".csv" and _names(second) is not None)
     except (OSError, ValueError):
@@ -200,7 +200,7 @@ def _columns(lines: Sequence[str]) -> _Columns:
 
 
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line]), [])]
+    return [cell.strip() for cell in next(rows_of([line]), [])]
 
 
 def _cell(cells: Sequence[str], column: int | None) -> str:
@@ -210,7 +210,7 @@ def _cell(cells: Sequence[str], column: int | None) -> str:
 def _pairs(file: Path, base: Path, layout: Layout, lines: Sequence[str] | None = None) -> list[tuple[Path, Path, str]]:
     """Return (image, mask, part or `UNPARTED`) of each line, given or of the file; what is not there is a fault."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines() if lines is None else lines
+        lines = read_text(file).splitlines() if lines is None else lines
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="lines of an image and its mask") from error
     pairs, alone = [], 0

@@ -354,6 +354,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         layout.notes.append(f"{counted(len(empty), 'image')} without a mask: background alone")
     rename = _EXPORT if any(_OF_TASKS.match(Path(key).name) for key in labels) else _RENAME
     rename = _name_folders(pictures, labels, declared) or _choose_kind(pictures, labels, declared) or rename
+    shifted = _find_shift(pictures, labels) if not empty else None
     for kind, files, others, folder, home in (
         ("missing-mask", pictures, labels, masks, images),
         ("missing-image", labels, pictures, images, masks),
@@ -366,6 +367,7 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
             name = file.name if file.parent == home else file.relative_to(home).as_posix()  # another may be called so
             mend = leave_out_or_empty if kind == "missing-mask" and not ending else leave_out
             fix = mend(f"*{ending}" if ending else name) if set(pictures) & set(labels) else rename  # not all of them
+            fix = shifted or fix
             layout.faults.append(Finding(kind, Where(relative(file, base), name), figures, fix))
     source = ColorFile if layout.by_color else MaskFile
     instances, weights = (_beside(layout, masks, name, declared, pictures) for name in ("instances", "weights"))
@@ -379,6 +381,25 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
         )
         for key in sorted(set(pictures) & {*labels, *empty}, key=lambda key: pictures[key].name)
     ]
+
+
+def _find_shift(images: Mapping[str, Path], masks: Mapping[str, Path]) -> Fix | None:
+    """Return what to do where masks may be numbered from another number than images: 1.png is that of 0.png; or None.
+
+    Then the first images and as many of the last masks are alone, or the other way round.
+    """
+    numbered = [{int(key): file for key, file in files.items() if key.isdecimal()} for files in (images, masks)]
+    of_images, of_masks = (sorted(files) for files in numbered)
+    if len(of_images) < len(images) or len(of_masks) < len(masks) or len(of_images) != len(of_masks):
+        return None
+    shift = of_masks[0] - of_images[0] if of_images else 0
+    if not shift or [number + shift for number in of_images] != of_masks:
+        return None
+    first = numbered[1][of_masks[0]].name, numbered[0][of_images[0]].name
+    return Fix(
+        f"masks may be numbered from {of_masks[0]} and images from {of_images[0]}: number them alike if {first[0]} is"
+        f" the mask of {first[1]}; else leave out those that are alone (exclude:)"
+    )
 
 
 def _refuse_unread_masks(folder: Path, base: Path) -> None:

@@ -20,6 +20,7 @@ from unetres_edge.images.decode import IMAGE_SUFFIXES
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..sources import Sample
+from ..tables import encoding_of, read_text, rows_of
 from .layout import PART_NAMES, UNPARTED, Layout, key_of
 
 _MOST_SHOWN = 4
@@ -155,8 +156,8 @@ def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
 def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
     """Return the parts of a table with a column of parts; the names are those of the first other column."""
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = [row for row in csv.reader(lines) if row]
+        with file.open(encoding=encoding_of(file), newline="") as lines:
+            rows = [row for row in rows_of(lines) if row]
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
@@ -200,7 +201,7 @@ def _as_name(text: str) -> str:
 
 def _lines(file: Path) -> list[tuple[int, str]]:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=file, expected="lines of names") from error
     said = ((number, _as_name(line)) for number, line in enumerate(lines, 1))

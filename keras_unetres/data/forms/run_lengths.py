@@ -28,6 +28,7 @@ from ..declaration import BACKGROUND, Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import declare, leave_out
 from ..sources import ImageFile, Sample, Source
+from ..tables import encoding_of, rows_of
 from ..turned import BETTER, edges_of, on_outlines
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images, refuse_other_background
 from .outlines import number
@@ -277,8 +278,8 @@ def _tables(base: Path) -> list[_Table]:
 
 def _table(file: Path) -> _Table | None:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            head = next(csv.reader([lines.readline(_LONGEST)]), [])
+        with file.open(encoding=encoding_of(file), newline="") as lines:
+            head = next(rows_of([lines.readline(_LONGEST)]), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return None
     columns = [re.sub(r"[\W_]", "", name).casefold() for name in head]
@@ -301,8 +302,8 @@ def _rows(table: _Table) -> Iterator[tuple[str, str, str]]:
     before = csv.field_size_limit(_LONGEST)  # of the whole process
     last = max(table.image, table.runs, table.label or 0)
     try:
-        with table.file.open(encoding="utf-8-sig", newline="") as lines:
-            for line, row in enumerate(csv.reader(lines)):
+        with table.file.open(encoding=encoding_of(table.file), newline="") as lines:
+            for line, row in enumerate(rows_of(lines)):
                 if line == 0 or not any(row):
                     continue
                 if len(row) <= last:

@@ -13,6 +13,7 @@ from unetres_edge.errors import DataError
 from ..declaration import Declaration, load_yaml, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
+from ..tables import read_text
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
 
@@ -90,7 +91,7 @@ def _is_row(words: list[str]) -> bool:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [line for line in read_text(file).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         return ["?"]
 
