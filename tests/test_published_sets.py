@@ -461,3 +461,20 @@ def test_a_few_blends_at_the_edges_are_no_classes(tmp_path: Path) -> None:
         wide.resize((32, 24), Image.Resampling.BILINEAR).save(mask)
     (fault,) = faults_of(tmp_path)
     assert fault.kind == "smeared-mask"
+
+
+def test_a_list_of_the_test_part_alone_makes_it_in_letters_of_any_size(tmp_path: Path) -> None:
+    write(tmp_path, "images/a{0}.png", "masks/a{0}.png")
+    (tmp_path / "TEST.TXT").write_text("a6\na7\n")
+    assert are_drawn(tmp_path) and sorted(masks_of(tmp_path)["test"]) == [6, 7]
+    (tmp_path / "TEST.TXT").rename(tmp_path / "my_test_ids.txt")
+    assert any(
+        note.startswith("my_test_ids.txt names images and is passed over") for note in open_dataset(tmp_path).notes
+    )
+
+
+def test_a_table_of_pairs_and_parts_by_semicolons(tmp_path: Path) -> None:
+    write(tmp_path, "d/a{0}.png", "e/x{0}.png")
+    rows = ("image;mask;split", *(f"d/a{n}.png;e/x{n}.png;{'train' if n < 6 else 'val'}" for n in range(COUNT)))
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    assert are_drawn(tmp_path) and sorted(masks_of(tmp_path)["val"]) == [6, 7]

@@ -140,10 +140,11 @@ def _names(line: str) -> tuple[str, str] | None:
     """Return the image and the mask that a line names, perhaps in quotes or among other cells, or None."""
     if line.lstrip().startswith("{"):
         return _names_of_row(line)
-    named = [cell.strip().strip('"') for cell in line.split(",")]
-    named = [cell for cell in named if cell.lower().endswith(IMAGE_SUFFIXES)]
-    if line.count(",") > 1 and len(named) == 2:
-        return named[0], named[1]
+    for sign in (sign for sign in ",;\t" if line.count(sign) > 1):
+        named = [cell.strip().strip('"') for cell in line.split(sign)]
+        named = [cell for cell in named if cell.lower().endswith(IMAGE_SUFFIXES)]
+        if len(named) == 2:
+            return named[0], named[1]
     line = line.strip().removeprefix('"').removesuffix('"')
     between = _BETWEEN.search(line, 1)
     if between is None:

@@ -36,7 +36,7 @@ OF_BOXES = "draw outlines of the objects, and export masks, polygons or COCO; bo
 PART_NAMES = {
     "train": ("train", "training", "trn"),
     "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "holdout"),
 }
 _TRAIN_AND_VAL = ("trainval", "train_val", "train-val")  # folders of both, of which the validation part is drawn
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,7 @@ from ..tables import encoding_of, read_text, rows_of
 from .layout import PART_NAMES, UNPARTED, Layout, key_of
 
 _MOST_SHOWN = 4
-_MOST_TABLE = 64 << 20  # bytes
+_MOST_TABLE, _MOST_LIST = 64 << 20, 1 << 20  # bytes
 _TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
 _DEEPER = ("metadata", "annotations", "ImageSets", "ImageSets/Segmentation", "split", "sets")
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
@@ -65,7 +65,9 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
     files = declared_lists(declared) or _find_lists(declared.base)
     lists = {part: NameList(file, _lines(file)) for part, file in files.items()} or _find_table(layout, declared.base)
     lists = lists or _lists_below(declared.base, by_name)
-    if "train" not in lists:
+    used = {names.file for names in lists.values()} if _make_parts(lists, by_name) else set[Path]()
+    layout.notes += _say_passed_over(declared.base, used, by_name)
+    if not used:
         return
     taken: dict[str, str] = {}
     parts: dict[str, list[Sample]] = {}
@@ -92,12 +94,35 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
         layout.notes.append(f"{lists['train'].file.name} {_say_strange(lists['train'], by_name)} and is passed over")
         return
     layout.faults += unknown
+    if "train" not in lists:
+        parts["train"] = [sample for sample in samples if sample.name not in taken]
+        taken |= dict.fromkeys((sample.name for sample in parts["train"]), "train")
     layout.samples = {part: sorted(found, key=lambda sample: sample.name) for part, found in parts.items()}
-    layout.notes.append("parts are those of " + ", ".join(dict.fromkeys(names.file.name for names in lists.values())))
+    said = ", ".join(dict.fromkeys(names.file.name for names in lists.values()))
+    layout.notes.append(f"parts are those of {said}" + ("" if "train" in lists else "; what is left is the train part"))
     rest = [sample.name for sample in samples if sample.name not in taken]
     if rest:
         shown = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
         layout.notes.append(f"{len(rest)} images are in no list and are left out: {shown}")
+
+
+def _make_parts(lists: Mapping[str, NameList], by_name: Mapping[str, Sample]) -> bool:
+    """Whether lists make parts: one of them trains, or every line of them names an image and what is left trains."""
+    lines = [line for names in lists.values() for _, line in names.lines]
+    return "train" in lists or (0 < len(lines) < len(by_name) and all(_meant(line, by_name) for line in lines))
+
+
+def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, Sample]) -> Iterator[str]:
+    """Yield a sentence for each list beside the images of which every line names one, and which is not read."""
+    files = [f for f in sorted(base.iterdir()) if f.suffix.lower() == ".txt" and f.is_file()] if base.is_dir() else []
+    for file in files:
+        if file not in used and file.stat().st_size <= _MOST_LIST:
+            try:
+                lines = _lines(file)
+            except DataError:
+                continue
+            if len(lines) > 1 and all(_meant(line, by_name) for _, line in lines):
+                yield f"{file.name} names images and is passed over: lists of parts are train.txt, val.txt and test.txt"
 
 
 def _meant(line: str, by_name: Mapping[str, Sample]) -> Sample | None:
@@ -135,11 +160,17 @@ def _find_lists(base: Path) -> dict[str, Path]:
 
 
 def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
-    return {
-        part: file
+    """Return part -> the first list of its name, in letters of any size."""
+    there = [
+        {file.name.casefold(): file for file in sorted(place.iterdir(), reverse=True) if file.is_file()}
+        for place in places
+        if place.is_dir()
+    ]
+    found = {
+        part: next((files[key] for files in there for name in names if (key := f"{name}.txt") in files), None)
         for part, names in PART_NAMES.items()
-        if (file := next((f for p in places for n in names if (f := p / f"{n}.txt").is_file()), None)) is not None
     }
+    return {part: file for part, file in found.items() if file is not None}
 
 
 def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
