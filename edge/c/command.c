@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *usage = "usage: unetres-c model.tflite image.ppm mask.pgm [--rle CLASS] [--threads N]\n";
+
 static int exit_code(UnetresStatus status) {
   switch (status) {
   case UNETRES_OK: return 0;
@@ -90,7 +92,7 @@ static UnetresStatus print_rle(const uint8_t *class_map, const UnetresImage *ima
 static int whole(const char *text) {
   char *end;
   long value = strtol(text, &end, 10);
-  return *text && !*end && value >= 0 && value <= 1024 ? (int)value : -1;
+  return *text && !*end && value >= 0 && value <= 512 ? (int)value : -1;
 }
 
 static UnetresStatus run(char *files[3], int rle, int threads, UnetresError *error) {
@@ -103,7 +105,11 @@ static UnetresStatus run(char *files[3], int rle, int threads, UnetresError *err
   uint8_t *class_map = NULL;
   UnetresStatus status = picture ? UNETRES_OK : error->status;
   if (!status) status = unetres_open(data, model_size, &interpreter, -1, &model, error);
-  if (!status && rle >= unetres_card(model)->class_count) status = complain(error, UNETRES_USAGE, "no such class", "");
+  if (!status && rle >= unetres_card(model)->class_count) {
+    char named[32];
+    snprintf(named, sizeof named, "0 to %d", unetres_card(model)->class_count - 1);
+    status = complain(error, UNETRES_USAGE, "no such class; expected ", named);
+  }
   if (!status) status = pnm_read(picture, image_size, &image, error);
   if (!status && !(class_map = malloc((size_t)image.height * image.width)))
     status = complain(error, UNETRES_SYSTEM, "no memory", "");
@@ -125,7 +131,7 @@ int main(int argc, char **argv) {
   for (i = 1; i < argc && right; i++) {
     if ((strcmp(argv[i], "--rle") == 0 || strcmp(argv[i], "--threads") == 0) && i + 1 < argc) {
       int *value = strcmp(argv[i], "--rle") == 0 ? &rle : &threads;
-      right = (*value = whole(argv[++i])) >= 0;
+      right = (*value = whole(argv[++i])) >= (value == &threads);
     } else if (argv[i][0] != '-' && count < 3) {
       files[count++] = argv[i];
     } else {
@@ -133,9 +139,14 @@ int main(int argc, char **argv) {
     }
   }
   if (!right || count < 3) {
-    fprintf(stderr, "usage: unetres-c model.tflite image.ppm mask.pgm [--rle CLASS] [--threads N]\n");
-    return 2;
+    int asked = argc == 2 && strcmp(argv[1], "--help") == 0;
+    fputs(usage, asked ? stdout : stderr);
+    return asked ? 0 : 2;
   }
-  if (run(files, rle, threads, &error) != UNETRES_OK) fprintf(stderr, "%s\n", error.text);
+  if (strcmp(files[2], files[0]) == 0 || strcmp(files[2], files[1]) == 0)
+    complain(&error, UNETRES_USAGE, "the mask would replace ", files[2]);
+  else
+    run(files, rle, threads, &error);
+  if (error.status != UNETRES_OK) fprintf(stderr, "%s\n", error.text);
   return exit_code(error.status);
 }

@@ -373,13 +373,17 @@ def test_the_command_gives_pythons_labels(command: Path, tmp_path: Path, name: s
 
 def test_the_command_says_what_is_wrong(command: Path, tmp_path: Path) -> None:
     image = write_pnm(tmp_path / "image.pgm", np.zeros((5, 6), np.uint8), 255)
-    model, mask = GOLDEN / "web_int8.tflite", tmp_path / "mask.pgm"
+    model, mask = tmp_path / "m.tflite", tmp_path / "mask.pgm"
+    model.write_bytes((GOLDEN / "web_int8.tflite").read_bytes())
     (tmp_path / "cut.ppm").write_bytes(image.read_bytes()[:-1])
     (tmp_path / "above.ppm").write_bytes(b"P5\n1 1\n9\n\x0a")
     for words, code, says in (
         ([model, image], 2, "usage"),
         ([model, image, mask, "--threads", "x"], 2, "usage"),
-        ([model, image, mask, "--rle", "200"], 2, "no such class"),
+        ([model, image, mask, "--threads", "0"], 2, "usage"),
+        ([model, image, mask, "--rle", "200"], 2, "no such class; expected 0 to 2"),
+        ([model, image, image], 2, "would replace"),
+        ([model, image, model], 2, "would replace"),
         ([model, model, mask], 3, "not a binary PGM"),
         ([model, tmp_path / "cut.ppm", mask], 3, "truncated"),
         ([model, tmp_path / "above.ppm", mask], 3, "maximum"),
@@ -390,6 +394,7 @@ def test_the_command_says_what_is_wrong(command: Path, tmp_path: Path) -> None:
         done = subprocess.run([command, *words], capture_output=True, text=True)
         assert (done.returncode, says in done.stderr.splitlines()[-1]) == (code, True), done.stderr
     assert not list(tmp_path.glob("*.part"))
+    assert subprocess.run([command, "--help"], capture_output=True, text=True).stdout.startswith("usage: unetres-c")
 
 
 # ---- Compilers, sanitizers, fuzzing ----
