@@ -206,8 +206,10 @@ _MOVED = {
     "keras_unetres.tflite.calibrate": "keras_unetres.data.calibration",
     "keras_unetres.tflite.coverage": "keras_unetres.data.coverage",
     "keras_unetres.training.keeper": "keras_unetres.training.checkpoints",
+    "keras_unetres.workflows.cluster": "keras_unetres.workflows.compress",
     "keras_unetres.workflows.loading": "keras_unetres.tasks.loading",
     "keras_unetres.workflows.options": "keras_unetres.settings",
+    "keras_unetres.workflows.prune": "keras_unetres.workflows.compress",
 }
 add_moved(_MOVED)
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 from scipy.ndimage import distance_transform_edt
 
 import keras_unetres as ku
+from keras_unetres import training
 from keras_unetres.choices.losses import LOSSES as NAMES
 from keras_unetres.training.distances import distance_within
 from keras_unetres.training.losses import (
@@ -590,6 +591,13 @@ def test_losses_are_made_from_texts(text: str, kinds: list[type], factors: list[
 def test_every_name_alone_is_its_loss() -> None:
     assert {name: type(make_loss(name)) for name in LOSSES} == LOSSES
     assert tuple(LOSSES) == NAMES
+
+
+def test_the_room_passes_on_losses_and_metrics_alone() -> None:
+    names = {"Dice": Dice, "LOSSES": LOSSES, "MeanIoU": MeanIoU, "PixelLoss": PixelLoss, "make_loss": make_loss}
+    assert {name: getattr(training, name) for name in names} == names
+    for name in ("nothing", "Nothing", "keras"):
+        assert not hasattr(training, name)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,19 @@ from collections.abc import Sequence
 
 from . import __version__
 from .command_line import shorten_usage
+from .commands.inspect import print_card
+from .commands.predict import print_progress, run_classify, run_predict
 from .commands.running import parse, run_command
 
-__all__ = ["COMMANDS", "main"]
+__all__ = [
+    "COMMANDS",
+    "main",
+    "print_card",
+    "print_progress",
+    "run_classify",
+    "run_command",
+    "run_predict",
+]
 
 # By name, which is that of the module too; only the command that is called is imported.
 COMMANDS = {
