@@ -117,6 +117,8 @@ LESION = replace(GREY, sizes=(768, 1024) * 3, objects=Objects(1.0, 400.0, 200.0)
     [
         (LESION, "resize"),
         (replace(LESION, objects=Objects(40.0, 400.0, 200.0)), "crop"),  # many of them
+        (replace(LESION, sizes=(3000, 4000) * 3, objects=Objects(12.0, 600.0, 280.0)), "resize"),  # many vast ones
+        (replace(LESION, sizes=(3000, 4000) * 3, objects=Objects(12.0, 600.0, 100.0)), "crop"),  # ragged regions
         (replace(LESION, objects=Objects(1.0, 200.0, 100.0)), "crop"),  # that fit into a part
         (replace(LESION, objects=Objects(1.0, 400.0, 6.0)), "crop"),  # thin: 1.5 px would be left
         (replace(LESION, sizes=(200, 200) * 3), "crop"),
@@ -206,9 +208,10 @@ def test_the_average_of_the_weights_is_shorter_than_the_training() -> None:
     assert values(GREY, epochs=1)["ema"] is None
 
 
-def test_published_weights_are_trained_slower() -> None:
+def test_published_weights_are_trained_slower_but_for_those_that_bear_it() -> None:
     assert values(GREY)["learning_rate"] == 0.002
     assert values(GREY, encoder="resnet50", weights="imagenet")["learning_rate"] == 0.001
+    assert values(GREY, encoder="efficientnet_lite0", weights="imagenet")["learning_rate"] == 0.002
 
 
 PRETRAINED = Budget(pretrained=True)
@@ -216,7 +219,7 @@ PRETRAINED = Budget(pretrained=True)
 
 def test_photographs_start_from_imagenet() -> None:
     found = values(STREET, PRETRAINED)
-    assert (found["encoder"], found["weights"], found["learning_rate"]) == ("efficientnet_lite0", "imagenet", 0.001)
+    assert (found["encoder"], found["weights"], found["learning_rate"]) == ("efficientnet_lite0", "imagenet", 0.002)
     assert "filters" not in found
     settings = made_for(STREET, PRETRAINED).apply(TrainSettings())
     assert settings.network.model(3, 11)[1]["encoder"] == "efficientnet_lite0"

@@ -35,12 +35,14 @@ _LEAST_SIZE = 32  # px
 _ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-Net alone of 2**depth
 _LEAST_COLOUR = 0.01  # of full scale; sensors alone make less of grey
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
+_VAST = 2.0  # sides of an input that objects measure of which a part does not tell what they are
+_COMPACT = 0.25  # of what an object measures: the width of one that is no line, branch or ragged region; of a disc 0.5
 _LEAST_WIDTH = 4.0  # px that is seen well where images are scaled down
 _SEVERAL_CLASSES = 3
 _RARE = 0.3  # of its equal share: that a class is rare
 _LEAST_STEPS_A_PASS = 8
 _RATE = 2e-3
-_RATE_OF_PUBLISHED = 1e-3  # with which weights that are good already are not lost
+_RATE_OF_PUBLISHED = 1e-3  # with which weights that are good already are not lost; those of `LITE` bear the usual one
 _AVERAGE = 0.99
 _AVERAGED_SHARE = 20  # of all steps, one in so many is in the average
 _LEAST_AVERAGE = 0.8
@@ -89,11 +91,12 @@ class _Context:
         return height * width > self.settings.network.input_size**2
 
     @property
-    def few_large_objects(self) -> bool:
-        """Whether a few objects that no crop shows whole fill the images, and are wide enough to be scaled."""
+    def large_objects(self) -> bool:
+        """Whether a few objects that no crop shows whole fill the images, or vast ones, wide enough to be scaled."""
         objects, size = self.fingerprint.objects, self.settings.network.input_size
         few = objects.extent > size and objects.an_image <= _FEW_OBJECTS
-        return self.is_larger and few and self._scaled(objects.width) >= _LEAST_WIDTH
+        vast = objects.extent > _VAST * size and objects.width >= _COMPACT * objects.extent
+        return self.is_larger and (few or vast) and self._scaled(objects.width) >= _LEAST_WIDTH
 
     @property
     def only_thin(self) -> bool:
@@ -180,7 +183,7 @@ def _fit(context: _Context) -> Decision:
     if context.fingerprint.upright and context.is_larger:
         why = f"what is up is up in all images, and the whole of {height} x {width} px tells more than a part"
         return Decision("fit", "resize", why)
-    if context.few_large_objects:
+    if context.large_objects:
         extent, size = context.fingerprint.objects.extent, context.settings.network.input_size
         why = f"objects of about {extent:.0f} px do not fit into parts of {size} px"
         return Decision("fit", "resize", why)
@@ -305,7 +308,8 @@ def _epochs(context: _Context) -> Decision:
 
 
 def _learning_rate(context: _Context) -> Decision:
-    if context.settings.network.start_weights is not None:
+    network = context.settings.network
+    if network.start_weights is not None and network.encoder != LITE:
         return Decision("learning_rate", _RATE_OF_PUBLISHED, "what the weights know is not to be lost")
     return Decision("learning_rate", _RATE, "an average of the weights evens out large steps")
 
