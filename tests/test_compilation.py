@@ -19,6 +19,7 @@ from keras_unetres.settings import FitSettings, TrainOptions
 from keras_unetres.tasks.loading import load_run
 from keras_unetres.training import compilation as compiling
 from keras_unetres.training.compilation import Processor, candidates, trial_seconds, try_ways
+from keras_unetres.training.depthwise import widen_depthwise
 from keras_unetres.training.distribution import find_distribution
 from keras_unetres.training.fused_norm import fuse_norms
 from keras_unetres.training.step_times import StepTimes
@@ -27,7 +28,7 @@ from keras_unetres.workflows.train import resume, train
 from unetres_edge.errors import UsageError
 
 GRAPH = Compilation("float32", jit_compile=False, fused_norm=True)
-HALF = Compilation("mixed_bfloat16", jit_compile=False, fused_norm=True)
+HALF = Compilation("mixed_bfloat16", jit_compile=False, fused_norm=True, wide_depthwise=True)
 XLA = Compilation("float32", jit_compile=True)
 
 # ----------------------------------------------------------------------------------------------------------- the choice
@@ -280,4 +281,46 @@ def test_the_kernel_computes_what_keras_does(precision: str) -> None:
 def test_what_the_kernel_cannot_compute_stays(layer: keras.Layer) -> None:
     call = layer.call
     assert fuse_norms(keras.Sequential([keras.Input((8, 8, 2)), layer])) == 0
+    assert layer.call == call
+
+
+# ------------------------------------------------------------------------------------------- depthwise convolutions
+
+
+def depthwise_network() -> keras.Model:
+    """Three depthwise convolutions: a wide one, a strided one, and one that is fast as it is."""
+    images = x = keras.Input((16, 16, 8))
+    x = keras.layers.DepthwiseConv2D(5, padding="same", activation="relu", name="wide")(x)
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same", use_bias=False, name="strided")(x)
+    return keras.Model(images, keras.layers.DepthwiseConv2D(3, padding="valid", name="fast")(x))
+
+
+def test_depthwise_gradients_are_those_of_the_network_and_outputs_are_the_same() -> None:
+    with compiling.precision_policy("mixed_bfloat16"):
+        plain, wide = depthwise_network(), depthwise_network()
+    exact = depthwise_network()
+    for model in (wide, exact):
+        model.set_weights(plain.get_weights())
+    assert widen_depthwise(wide) == 2
+    images = np.random.default_rng(0).normal(0, 1, (2, 16, 16, 8)).astype(np.float32)
+    outputs, *found = gradients(wide, images)
+    np.testing.assert_array_equal(outputs, gradients(plain, images)[0])
+    for ours, theirs in zip(found, gradients(exact, images)[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=0.05 * float(np.abs(theirs).max()))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.DepthwiseConv2D(5),  # in float32
+        keras.layers.DepthwiseConv2D(3, dtype="mixed_bfloat16"),  # fast as it is
+        keras.layers.DepthwiseConv2D(5, dilation_rate=2, dtype="mixed_bfloat16"),
+        keras.layers.DepthwiseConv2D(5, depth_multiplier=2, dtype="mixed_bfloat16"),
+        keras.layers.Conv2D(4, 5, dtype="mixed_bfloat16"),
+    ],
+    ids=["float32", "small", "dilated", "multiplied", "another"],
+)
+def test_depthwise_convolutions_of_other_forms_stay(layer: keras.Layer) -> None:
+    call = layer.call
+    assert widen_depthwise(keras.Sequential([keras.Input((16, 16, 2)), layer])) == 0
     assert layer.call == call

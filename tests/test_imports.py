@@ -57,6 +57,7 @@ ALLOWED = {
         "keras_unetres.tflite",
         "keras_unetres.training.boards",
         "keras_unetres.training.compilation",
+        "keras_unetres.training.depthwise",
         "keras_unetres.training.distribution",
         "keras_unetres.training.fit",
         "keras_unetres.training.fused_norm",

@@ -78,12 +78,15 @@ class Compilation:
         jit_compile: whether XLA compiles a step; None where the devices decide, as in runs of the first version.
         fused_norm: whether BatchNormalization is one kernel; see `keras_unetres.training.fused_norm`.
         tried: name -> measured seconds of a step, where several ways were tried.
+        wide_depthwise: whether gradients of depthwise convolutions that are slow in half precision are computed in
+            float32; see `keras_unetres.training.depthwise`.
     """
 
     precision: str | None = None
     jit_compile: bool | None = None
     fused_norm: bool = False
     tried: Mapping[str, float] = field(default_factory=dict)
+    wide_depthwise: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in (None, *_POLICIES):

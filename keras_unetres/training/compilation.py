@@ -84,10 +84,12 @@ def candidates(processor: Processor, settings: FitSettings) -> list[Compilation]
         pairs = [(precision or usual[0], xla if xla is not None else usual[1] and not processor.several)]
     if processor.kind == "gpu" or processor.several:
         pairs = pairs[:1]
-    return [
-        Compilation(name, jit_compile, fused_norm=not (jit_compile or processor.several or processor.kind == "gpu"))
-        for name, jit_compile in pairs[:2]
-    ]
+    return [_way(processor, *pair) for pair in pairs[:2]]
+
+
+def _way(processor: Processor, precision: str, xla: bool) -> Compilation:
+    own = not (xla or processor.several or processor.kind == "gpu")
+    return Compilation(precision, xla, fused_norm=own, wide_depthwise=own and precision == "mixed_bfloat16")
 
 
 def _asked(processor: Processor, settings: FitSettings) -> tuple[str | None, bool | None]:
@@ -112,7 +114,8 @@ def as_before(known: Compilation, *, several: bool = False, mixed: bool = True) 
     if precision is None:
         gpu = mixed and tf.config.list_physical_devices("GPU")
         precision = "mixed_float16" if gpu else keras.config.dtype_policy().name
-    return Compilation(precision, known.jit_compile is not False and not several, known.fused_norm, known.tried)
+    xla = known.jit_compile is not False and not several
+    return replace(known, precision=precision, jit_compile=xla)
 
 
 def trial_seconds(minutes: float | None, ways: list[Compilation]) -> float:

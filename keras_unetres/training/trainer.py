@@ -22,6 +22,7 @@ from . import fit as fitting
 from .callbacks import FreezeNorm, LearningRate, StopNonFinite
 from .checkpoints import CheckpointWriter
 from .deadline import Deadline
+from .depthwise import widen_depthwise
 from .devices import Devices
 from .distillation import DistilledLoss, add_teachers
 from .fused_norm import fuse_norms
@@ -280,6 +281,8 @@ def _compile(
         fitting.compile_model(trained, loss, metrics, optimizer, xla=bool(compilation.jit_compile))
     if compilation.fused_norm:
         fuse_norms(trained)
+    if compilation.wide_depthwise:
+        widen_depthwise(trained)
     return trained, metrics
 
 
