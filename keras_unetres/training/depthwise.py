@@ -40,7 +40,7 @@ def _widened(layer: keras.layers.DepthwiseConv2D, call: Callable[..., Any]) -> C
     strides, padding = [1, *layer.strides, 1], layer.padding.upper()
     wide_kernel, wide_input = max(layer.kernel_size) > _WIDEST, max(layer.strides) > 1
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient
     def convolve(images: Any, kernel: Any) -> tuple[Any, Callable[..., Any]]:
         def gradients(upstream: Any) -> tuple[Any, Any]:
             to_input = tf.nn.depthwise_conv2d_backprop_input(
