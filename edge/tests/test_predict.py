@@ -305,6 +305,16 @@ def test_existing_files_are_left_alone_unless_asked(folder: Path, segmenter: Seg
     np.testing.assert_array_equal(stored(folder / "out" / "b.png"), picture(1) < 100)
 
 
+def test_a_status_replaces_an_earlier_status_alone(folder: Path, segmenter: Segmenter) -> None:
+    Path("mine.json").write_text('{"mine": 1}')
+    for word, says in (("mine.json", "not replaced"), ("m.tflite", "expected a name ending in .json")):
+        with pytest.raises((ExistsError, UsageError), match=says):
+            predict_files(segmenter, find_images(["in"]), "out", overwrite=True, json_file=word)
+    assert Path("mine.json").read_text() == '{"mine": 1}'
+    for _ in range(2):
+        predict_files(segmenter, find_images(["in"]), "out", overwrite=True, json_file="status.json")
+
+
 def test_an_input_is_never_replaced(folder: Path, segmenter: Segmenter) -> None:
     before = (folder / "in" / "a.png").read_bytes()
     for out in ("in", "./in/../in"):

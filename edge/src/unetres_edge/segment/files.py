@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import DataError, ExistsError, FileSystemError, ImageError, UnetresError, UsageError
-from ..files import make_folder, name_key, write_bytes, write_json
+from ..files import check_report, make_folder, name_key, write_bytes, write_json
 from ..frames.source import FrameSource, open_frames, shown_word
 from ..frames.video import written_video
 from ..images.decode import read_image
@@ -422,10 +422,14 @@ def written_status(
         file: the JSON file; None for none.
         images: files, or what they are called, in the order of the list.
         nothing: further keys of an image that was not reached.
+
+    Raises:
+        ExistsError, UsageError: something else than an earlier list is in its place, or it has another ending.
     """
     status: list[dict[str, object]] = []
     if file is not None:
         make_folder(Path(file).parent)
+        check_report(file, {"images": [dict.fromkeys(("image", "ms", "error"))]})
     try:
         yield status
     finally:
