@@ -412,12 +412,14 @@ def served(tmp_path: Path) -> Iterator[tuple[Project, Client]]:
     import uvicorn
 
     from keras_unetres.painting.access import Gate
+    from keras_unetres.painting.connections import Connection
     from keras_unetres.painting.server import make_app
     from keras_unetres.workflows.annotate import listen
 
     gate, listening = Gate(), listen("127.0.0.1", 0)
     with Project(make(tmp_path), silent) as project:
-        server = uvicorn.Server(uvicorn.Config(make_app(project, gate), log_level="error", lifespan="off", ws="none"))
+        app = make_app(project, gate)
+        server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="error", lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:
@@ -426,6 +428,31 @@ def served(tmp_path: Path) -> Iterator[tuple[Project, Client]]:
         server.should_exit = True
         thread.join()
         listening.close()
+
+
+def test_who_does_not_come_to_the_end_of_a_request_is_let_go(
+    served: tuple[Project, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import connections
+
+    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    _, client = served
+    head = f"Host: 127.0.0.1\r\nX-Unetres-Token: {client.token}\r\n"
+    whole, half = f"GET /api/project HTTP/1.1\r\n{head}\r\n", f"GET / HTTP/1.1\r\n{head}X: "
+
+    def ask(text: str) -> socket.socket:
+        one = socket.create_connection(("127.0.0.1", client.port), 20)
+        one.sendall(text.encode())
+        return one
+
+    with ask(f"GET /api/events HTTP/1.1\r\n{head}\r\n") as listens:  # which may last
+        for text in ("", half, whole + half):
+            with ask(text) as one:
+                answered = one.makefile("rb").read()  # to the end
+            assert answered.count(b"HTTP/1.1 200") == text.startswith(whole)
+        assert b"retry: 1000" in listens.recv(10_000)
+        client.ask("POST", "/api/images/0/strokes", stroke(0))
+        assert b"boxes" in listens.recv(10_000)
 
 
 def test_a_stroke_is_answered_told_to_the_other_tab_and_seen_in_tiles(served: tuple[Project, Client]) -> None:

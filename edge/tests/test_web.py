@@ -443,6 +443,9 @@ def test_a_name_that_was_made_to_point_here_is_refused(small: Path) -> None:
             assert status_of(address, Host=host) == 200, host
         for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "[", "10.0.0.1"):
             assert status_of(address, Host=host) == 421, host
+        with socket.create_connection(("127.0.0.1", int(address[:-1].rpartition(":")[2])), 10) as one:
+            one.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")
+            assert b" 421 " in one.makefile("rb").readline()
     with served(small, "0.0.0.0") as address:
         assert status_of(address, Host="board.local") == 200
 

@@ -302,6 +302,8 @@ def serve(app: Any, listening: socket.socket, ending: Callable[[], None]) -> Non
     """
     import uvicorn
 
+    from ..painting.connections import Connection
+
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
             ending()
@@ -309,6 +311,7 @@ def serve(app: Any, listening: socket.socket, ending: Callable[[], None]) -> Non
 
     config = uvicorn.Config(
         app,
+        http=Connection,
         log_level="error",
         access_log=False,
         server_header=False,

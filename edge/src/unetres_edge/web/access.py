@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -32,9 +33,14 @@ class Access:
         """Return the access for a host: with a new token unless only this machine reaches it."""
         return cls(host, "" if is_loopback(host) else secrets.token_urlsafe(12))
 
-    def refused(self, host_header: str, path: str) -> HTTPStatus | None:
-        """Return why a request is refused, or None."""
-        if is_loopback(self.host) and not is_loopback(_name_of(host_header)):
+    def refused(self, hosts: Sequence[str], path: str) -> HTTPStatus | None:
+        """Return why a request is refused, or None.
+
+        Args:
+            hosts: its Host headers, of which there has to be one.
+            path: path of its address.
+        """
+        if is_loopback(self.host) and not (len(hosts) == 1 and is_loopback(_name_of(hosts[0]))):
             return HTTPStatus.MISDIRECTED_REQUEST  # a page of another site, whose name points here (DNS rebinding)
         start = path[: len(self.start)].encode("utf-8", "surrogateescape")
         return None if hmac.compare_digest(start, self.start.encode()) else HTTPStatus.NOT_FOUND

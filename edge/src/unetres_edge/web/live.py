@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with a file of the page, what is known now, or the stream."""
         path = self.path.partition("?")[0]
-        refused = self._access.refused(self.headers.get("Host", ""), path)
+        refused = self._access.refused(self.headers.get_all("Host", []), path)
         name = path[len(self._access.start) :]
         if refused is None and name == "stream.mjpg":
             self._stream()

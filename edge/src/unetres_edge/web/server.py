@@ -148,7 +148,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> io.BytesIO | BinaryIO | None:
         """Answer, unless the request is for another host or for what is not a file of the page."""
-        refused = self.server.access.refused(self.headers.get("Host", ""), self.path)
+        refused = self.server.access.refused(self.headers.get_all("Host", []), self.path)
         if refused is not None:
             self.send_error(refused)
             return None
