@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from unetres_edge import cli
 from unetres_edge.commands.running import run_command
 from unetres_edge.errors import DataError
 from unetres_edge.terminal import Writer, guarded, in_words, shown
@@ -114,6 +116,60 @@ def test_a_signal_ends_the_work_and_leaves_nothing_behind(name: str, tmp_path: P
         assert run_command(lambda: os.kill(os.getpid(), number)) == 0
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals from other programs")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_an_import_made_an_error_of_is_a_stop(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    number = getattr(signal, name)
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(number, usual)
+    try:
+        assert run_command(work) == 128 + number
+        assert signal.getsignal(number) is usual
+        with pytest.raises(ImportError):
+            run_command(lambda: (_ for _ in ()).throw(ImportError("for another reason")))
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_ctrl_c_before_a_command_runs_has_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["inspect", "m.tflite"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_an_empty_text_is_no_name_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(__file__).parent / "golden" / "web_int8.tflite", "m.tflite")
+    before = Path("m.tflite").read_bytes()
+    for words in (
+        ["predict", "m.tflite", "a.png", "--out", ""],
+        ["predict", "m.tflite", "", "--out", "maps"],
+        ["bench", "m.tflite", "--json", ""],
+        ["profile", "--out", ""],
+        ["web", "m.tflite", "--out", ""],
+        ["stream", "m.tflite", "a.png", "--out", ""],
+        ["seal", "m.tflite", "--out", ""],
+    ):
+        assert cli.main(words) != 0, words
+        assert capsys.readouterr().err.startswith("error: "), words
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"] and Path("m.tflite").read_bytes() == before
 
 
 def test_progress_bars_keep_their_controls() -> None:

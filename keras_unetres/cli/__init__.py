@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from keras_unetres.machine.backend import check_installed
 from keras_unetres.machine.tensorflow_log import quiet_tensorflow
-from unetres_edge.commands.running import parse, run_command
+from unetres_edge.commands.running import parse, quietly_stopped, run_command
 
 from .table import COMMANDS, make_parser
 
 __all__ = ["main"]
 
 
+@quietly_stopped
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
     quiet_tensorflow()

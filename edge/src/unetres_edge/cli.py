@@ -11,7 +11,7 @@ from . import __version__
 from .command_line import shorten_usage
 from .commands.inspect import print_card
 from .commands.predict import print_progress, run_classify, run_predict
-from .commands.running import parse, run_command
+from .commands.running import parse, quietly_stopped, run_command
 
 __all__ = [
     "COMMANDS",
@@ -36,6 +36,7 @@ COMMANDS = {
 }
 
 
+@quietly_stopped
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 usage, 3 data, 4 model, 5 system."""
     arguments = sys.argv[1:] if arguments is None else arguments

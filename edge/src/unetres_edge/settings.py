@@ -198,11 +198,14 @@ class Option:
             raise self._error(whole)
         if self.kind.item in (int, float) and not (_is_finite(item) and _within(item, setting)):
             raise self._error(whole)
+        if item == "" and self.default != "":  # a variable of the shell that is not set
+            raise self._error(item)
         if setting.check is not None:
             setting.check(item)
 
     def _error(self, value: Any) -> UsageError:
-        return UsageError(f"{self.word} is wrong", expected=self.expected, found="nothing" if value is None else value)
+        found = "nothing" if value is None else "an empty text" if value == "" else value
+        return UsageError(f"{self.word} is wrong", expected=self.expected, found=found)
 
 
 def _is_finite(value: float) -> bool:

@@ -21,11 +21,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Seal a file again and write it, once it has run."""
-    if options.out and Path(options.out).exists():
+    out = options.model if options.out is None else options.out
+    if options.out is not None and Path(out).exists():
         raise ExistsError("the output exists already", file=options.out, fix="choose another --out")
     sealed = reseal(read_bytes(options.model, "model file"), file=options.model)
     card = read_card(sealed, file=options.model)
     LiteRTEngine(sealed, card).close()  # what does not run is not sealed
-    write_bytes(options.out or options.model, sealed)
+    write_bytes(out, sealed)
     again = counted(card.resealed, "time")
-    print(f"sealed     {options.out or options.model}: SHA-256 {card.sha256}, sealed again {again}")
+    print(f"sealed     {out}: SHA-256 {card.sha256}, sealed again {again}")
