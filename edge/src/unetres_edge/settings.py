@@ -198,10 +198,10 @@ class Option:
             raise self._error(whole)
         if self.kind.item in (int, float) and not (_is_finite(item) and _within(item, setting)):
             raise self._error(whole)
-        if item == "" and self.default != "":  # a variable of the shell that is not set
-            raise self._error(item)
         if setting.check is not None:
             setting.check(item)
+        if item == "" and "" not in (self.default, setting.bare):  # a variable of the shell that is not set
+            raise self._error(item)
 
     def _error(self, value: Any) -> UsageError:
         found = "nothing" if value is None else "an empty text" if value == "" else value
