@@ -56,6 +56,7 @@ def main() -> None:
     folder = job.out / "nnUNet_preprocessed" / NAME
     (folder / "splits_final.json").write_text(json.dumps([names]))
     plans, dataset = (json.loads((folder / file).read_text()) for file in (f"{PLANS}.json", "dataset.json"))
+    plans["continue_training"] = False  # as its own command tells the trainer
     trainer = ByTheClock(plans, "2d", 0, dataset, torch.device("cpu"))
     trainer.initialize()
     trainer.run_training()
