@@ -219,6 +219,18 @@ def test_given_folders_are_the_parts(tmp_path) -> None:
         dataset.split("other")
 
 
+def test_images_in_a_folder_that_is_no_part_are_not_passed_over_in_silence(tmp_path) -> None:
+    for part in ("train", "val"):
+        for kind in ("images", "masks"):
+            (tmp_path / kind / part).mkdir(parents=True)
+            (tmp_path / kind / part / "a.png").touch()
+    assert not any("passed over" in note for note in open_dataset(tmp_path).notes)
+    (tmp_path / "images" / "extra").mkdir()
+    (tmp_path / "images" / "extra" / "b.png").touch()
+    (note,) = (note for note in open_dataset(tmp_path).notes if "passed over" in note)
+    assert "images/extra/" in note
+
+
 def test_a_validation_part_alone_is_not_enough(tmp_path) -> None:
     make_folder(tmp_path / "val", NAMES)
     with pytest.raises(DataError, match="no train part"):

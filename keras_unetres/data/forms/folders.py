@@ -94,6 +94,7 @@ def read(declared: Declaration) -> Layout:
     base = declared.base
     layout = Layout()
     places = _places(declared, layout)
+    _say_left_out(places, base, layout)
     table = find_table(base)
     folders = [masks for pairs in places.values() for _, masks, _ in pairs if masks.is_dir()]
     masks = [_maps_in(folder) for folder in folders] if table is not None else []
@@ -111,6 +112,18 @@ def read(declared: Declaration) -> Layout:
             _pair(layout, part, images, masks_folder, declared, above)
     part_by_lists(layout, declared)
     return layout
+
+
+def _say_left_out(places: Mapping[str, Sequence[Place]], base: Path, layout: Layout) -> None:
+    """Note the folders of images beside those of the parts, as `images/extra/` beside `images/train/`."""
+    taken = {images for pairs in places.values() for images, _, _ in pairs}
+    for parent in sorted({images.parent for images in taken} - {base, *taken}):
+        if parent.parent == base and parent.name.casefold() in _IMAGES:
+            beside = [path for path in sorted(parent.iterdir()) if path.is_dir() and path not in taken]
+            rest = [f"{path.relative_to(base)}/" for path in beside if list_images(path)]
+            if rest:
+                names = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
+                layout.notes.append(f"no part is called like {names}: the images in there are passed over")
 
 
 def _maps_in(folder: Path) -> list[Path]:
