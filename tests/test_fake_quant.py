@@ -234,6 +234,19 @@ def test_the_gradient_at_inference_is_that_of_training() -> None:
     assert np.abs(gradients[1]).max() > 0
 
 
+@pytest.mark.parametrize("end", ["softmax", "sigmoid"])
+def test_probabilities_at_the_end_are_not_rounded_as_the_file_leaves_them_out(end: str) -> None:
+    """Of 151 classes most would be a multiple of 1/256 that others are, too."""
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(151, 1, activation=end)(x))
+    images = np.random.default_rng(0).uniform(0, 1, (8, 16, 16, 3)).astype(np.float32)
+    aware = ku.quantize_aware(model, images, allow_disagreement=True)
+    scores = keras.Model(aware.inputs, aware.layers[-1].input)
+    labels = aware.predict(images, verbose=0).argmax(-1)
+    assert (labels == scores.predict(images, verbose=0).argmax(-1)).mean() > 0.999
+
+
 def test_ranges_by_all_methods_hold_most_of_the_values() -> None:
     model = with_statistics(ku.build_unet((16, 16, 1), 2, filters=4, depth=1))
     images = numbers((8, 16, 16, 1))

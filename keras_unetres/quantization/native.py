@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,8 +11,8 @@ import numpy as np
 from unetres_edge.errors import UsageError
 
 from ..models.fake_quant import KERNELS, QUANTIZED, FakeQuant
-from .folding import Folded
-from .graph import read_calls
+from .folding import SIGMOID, Folded, Point
+from .graph import Call, read_calls
 
 
 def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
@@ -25,10 +25,9 @@ def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
     """
     source = folded.model
     calls = read_calls(source)
-    points = {name: point for point in folded.points for name in point.layers}
-    rounds = {
-        point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in folded.points
-    }
+    kept = [point for point in folded.points if not _is_left_out(point, calls, folded)]
+    points = {name: point for point in kept for name in point.layers}
+    rounds = {point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in kept}
 
     def rounded(tensor: Any, name: str, **how: bool) -> Any:
         return rounds[points[name].name](tensor, **how) if name in points else tensor
@@ -86,6 +85,20 @@ def note_images(model: keras.Model, images: np.ndarray) -> None:
 def range_name(point: str) -> str:
     """Return the name of the layer that holds the range of a point."""
     return f"{point}_range"
+
+
+def _is_left_out(point: Point, calls: Sequence[Call], folded: Folded) -> bool:
+    """Whether a point is that of the softmax or sigmoid at the end, which the file leaves out, and so its rounding.
+
+    Of two in a row both stay in the file, and are rounded there.
+    """
+    fixed = {name for other in folded.points if other.fixed for name in other.layers}
+    by_output = {id(call.output): call for call in calls}
+    last = by_output.get(id(folded.model.outputs[0]))
+    if last is None or point.fixed != SIGMOID or point.layers != (last.layer.name,):
+        return False
+    before = by_output.get(id(last.inputs[0]))
+    return before is not None and before.layer.name not in fixed
 
 
 def _quantized(layer: Any, keep_zeros: bool) -> Any:
