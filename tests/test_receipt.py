@@ -389,7 +389,7 @@ def test_a_receipt_of_an_earlier_version_is_read_whole() -> None:
     assert (receipt.file.agreement, receipt.scored_on and receipt.scored_on.num_images) == (None, 24)
     again = receipt.to_dict()
     added = {"colors": [list(color) for color in default_colors(2)], "agreement": None}
-    assert again == {**values, "file": {**values["file"], **added}, "reliability": None}
+    assert again == {**values, "file": {**values["file"], **added}, "reliability": None, "refinement": None}
     assert receipt.scores["miou"] == values["steps"][2]["score"]
     assert str(receipt) == f"m.tflite, static_wi8_ai8, 22 kB: {values['verdict']['line']}"
     assert "<html" not in receipt._repr_html_()

@@ -209,7 +209,7 @@ def test_samples_beyond_the_memory_limit_are_read_again(tmp_path, monkeypatch) -
     folder = make_folder(tmp_path, same(np.where(IDS == 2, 9, IDS)))
     monkeypatch.setattr("keras_unetres.data.records._MEMORY", 30)
     records = read_all(folder, ignore=9)
-    assert records.in_memory == (True, False, False)
+    assert sum(records.in_memory) == 1  # that which was read first, by one of several threads
     for record in records:
         np.testing.assert_array_equal(record.mask, np.where(IDS == 2, 255, IDS))
         assert record.image.shape == (3, 4)
