@@ -245,6 +245,8 @@ def test_probabilities_at_the_end_are_not_rounded_as_the_file_leaves_them_out(en
     scores = keras.Model(aware.inputs, aware.layers[-1].input)
     labels = aware.predict(images, verbose=0).argmax(-1)
     assert (labels == scores.predict(images, verbose=0).argmax(-1)).mean() > 0.999
+    end = f"{model.layers[-1].name}_{end}_range"  # which the weights of runs hold
+    assert end in {layer.name for layer in build_native(fold(model)).layers} - {layer.name for layer in aware.layers}
 
 
 def test_ranges_by_all_methods_hold_most_of_the_values() -> None:

@@ -105,7 +105,7 @@ def quantize_aware(
         quantized = refine_network(model, images, keep_zeros=keep_zeros)
     else:
         found_ranges = find_ranges(folded, images, method=ranges)
-        quantized = build_native(folded, keep_zeros=keep_zeros)
+        quantized = build_native(folded, keep_zeros=keep_zeros, rounds_end=False)
         set_ranges(quantized, found_ranges)
     note_images(quantized, images)
     reference = original if output is None and can_be_asked(original) else model

@@ -11,21 +11,24 @@ import numpy as np
 from unetres_edge.errors import UsageError
 
 from ..models.fake_quant import KERNELS, QUANTIZED, FakeQuant
-from .folding import SIGMOID, Folded, Point
+from .folding import SIGMOID, Folded
 from .graph import Call, read_calls
 
 
-def build_native(folded: Folded, *, keep_zeros: bool = False) -> keras.Model:
+def build_native(folded: Folded, *, keep_zeros: bool = False, rounds_end: bool = True) -> keras.Model:
     """Return the folded network with fake quantization, its weights copied, its ranges still to be set.
 
     Layers keep their names; the range of a point is that of the layer `<point>_range`.
 
     Args:
         keep_zeros: weights that are 0 stay 0 in training.
+        rounds_end: whether probabilities of a softmax or sigmoid at the end are rounded, as in runs, whose weights hold
+            that range. Files leave that layer out.
     """
     source = folded.model
     calls = read_calls(source)
-    kept = [point for point in folded.points if not _is_left_out(point, calls, folded)]
+    end = None if rounds_end else _left_out_end(folded, calls)
+    kept = [point for point in folded.points if point.layers != (end,)]
     points = {name: point for point in kept for name in point.layers}
     rounds = {point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in kept}
 
@@ -87,18 +90,15 @@ def range_name(point: str) -> str:
     return f"{point}_range"
 
 
-def _is_left_out(point: Point, calls: Sequence[Call], folded: Folded) -> bool:
-    """Whether a point is that of the softmax or sigmoid at the end, which the file leaves out, and so its rounding.
-
-    Of two in a row both stay in the file, and are rounded there.
-    """
-    fixed = {name for other in folded.points if other.fixed for name in other.layers}
-    by_output = {id(call.output): call for call in calls}
-    last = by_output.get(id(folded.model.outputs[0]))
-    if last is None or point.fixed != SIGMOID or point.layers != (last.layer.name,):
-        return False
-    before = by_output.get(id(last.inputs[0]))
-    return before is not None and before.layer.name not in fixed
+def _left_out_end(folded: Folded, calls: Sequence[Call]) -> str | None:
+    """Return the name of the softmax or sigmoid at the end, which files leave out; of two in a row they keep both."""
+    fixed = {name: point.fixed for point in folded.points for name in point.layers}
+    makers = {id(call.output): call for call in calls}
+    last = makers.get(id(folded.model.outputs[0]))
+    before = None if last is None else makers.get(id(last.inputs[0]))
+    if last is None or before is None or fixed.get(before.layer.name) is not None:
+        return None
+    return last.layer.name if fixed.get(last.layer.name) == SIGMOID else None
 
 
 def _quantized(layer: Any, keep_zeros: bool) -> Any:

@@ -188,9 +188,9 @@ def export(
         profile=limits.read_profile(),
     )
     with tempfile.TemporaryDirectory(prefix="unetres-") as folder:
-        converter = _Converter(opened, Path(folder), say, allow_disagreement or not isinstance(held, str))
+        converter = _Converter(opened, origin.model, Path(folder), say, allow_disagreement or not isinstance(held, str))
         if recipe == AUTO:
-            reference = converter.convert_float(candidate.origin.model)
+            reference = converter.convert_float()
             floats, described = _choose_floats(candidate, opened, reference, say)
             candidate = replace(candidate, mixed=described)
             done = converter.convert(
@@ -208,7 +208,7 @@ def export(
             done = form.compared(done, origin, converter.allow_disagreement, say)
             if calibrate:
                 network = _calibrated(network, done, opened.info, risk, say)
-            reference_data = converter.convert_float(origin.model) if compared else None
+            reference_data = converter.convert_float() if compared else None
             return prove(network, done, reference_data, Path(path), say)
 
         return publish(find_form(opened, proved, refine, chosen, say), Path(path), say)
@@ -217,8 +217,10 @@ def export(
 class _Converter:
     """Converts forms of one source into files of a folder that is thrown away."""
 
-    def __init__(self, source: Source, folder: Path, say: Callable[[str], None], allow_disagreement: bool) -> None:
-        self._source, self._folder, self._say = source, folder, say
+    def __init__(
+        self, source: Source, origin: keras.Model, folder: Path, say: Callable[[str], None], allow_disagreement: bool
+    ) -> None:
+        self._source, self._origin, self._folder, self._say = source, origin, folder, say
         self.allow_disagreement = allow_disagreement
         self._float: bytes | None = None
 
@@ -242,10 +244,10 @@ class _Converter:
                 allow_disagreement=self.allow_disagreement,
             )
 
-    def convert_float(self, model: keras.Model) -> bytes:
-        """Return the bytes of the float32 file of what is exported, with which others are compared; made once."""
+    def convert_float(self) -> bytes:
+        """Return the bytes of the float32 file of the original, with which others are compared; made once."""
         if self._float is None:
-            self._float = read_bytes(self.convert("float32", model, "float32", "logits").path)
+            self._float = read_bytes(self.convert("float32", self._origin, "float32", "logits").path)
         return self._float
 
 
