@@ -22,6 +22,7 @@ from unetres_edge.images.bands import bands
 from unetres_edge.images.decode import read_colors
 from unetres_edge.images.preprocessing import IGNORE, Preprocessing
 
+from ..machine.memory import give_back
 from ..machine.progress_bar import with_progress
 from .classes import (
     Classes,
@@ -340,9 +341,15 @@ def _forget(look: Look) -> Look:
     return replace(look, image=None, mask=None, instances=None, weight=None)
 
 
-def alone(sample: Sample) -> contextlib.AbstractContextManager[object]:
-    """Return a context that holds back other large images where that of a sample is one."""
-    return _large if sample.image.is_large else contextlib.nullcontext()
+@contextlib.contextmanager
+def alone(sample: Sample) -> Iterator[None]:
+    """Hold back other large images where that of a sample is one; what it took is given back at the end."""
+    if not sample.image.is_large:
+        yield
+        return
+    with _large:
+        yield
+        give_back()
 
 
 def look_at(sample: Sample, dataset: Dataset, scaled: Preprocessing | None = None, *, laid: bool = False) -> Look:
