@@ -258,6 +258,16 @@ def test_a_file_that_loses_too_much_is_rejected(
         assert segmenter.card.scores["drop_points"] == found["gate"]["drop"]
 
 
+def test_of_a_file_beyond_its_limits_alone_the_way_is_a_smaller_one(
+    run_folder: Path, tmp_path: Path, quick: None
+) -> None:
+    with pytest.raises(GateError, match="kB, and 1 are allowed") as caught:
+        export(run_folder, tmp_path / "m.tflite", max_drop=100, max_kb=1, split="all", calibrate=False, say=silent)
+    fix = str(caught.value.fix)
+    assert "fewer filters" in fix and "unetres distil" in fix
+    assert "train longer" not in fix and "--max-drop" not in fix and "--no-gate" not in fix
+
+
 @pytest.mark.slow
 def test_what_is_allowed_decides(
     run_folder: Path, receipt: dict[str, Any], tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch

@@ -254,7 +254,7 @@ def publish(proof: Proof, out: Path, say: Callable[[str], None]) -> Receipt:
     if receipt.refinement is not None:
         say(f"refining   {receipt.refinement['line']}")
     if receipt.passed is False:
-        raise rejection(receipt, page)
+        raise rejection(receipt, page, exceeds=proof.exceeds)
     say(f"wrote      {out}: {len(proof.data) / 1000:.0f} kB, {len(receipt.contents['ops'])} ops")
     return receipt
 

@@ -11,21 +11,31 @@ from .receipt import Receipt
 from .rows import file_row
 
 _MUCH = 2.0  # times the mean loss of a class
+_BLIND = "train longer, or write it all the same with --no-gate --allow-disagreement"
+_BEYOND = (
+    "to keep the limit, take fewer filters, a smaller --size where time or tensors are too much, or let a run teach a "
+    "smaller network (unetres distil with that limit); or allow more by the option"
+)
 
 
-def rejection(receipt: Receipt, page: Path) -> GateError:
-    """Return the error of a receipt whose file was rejected; `page` is its receipt for people."""
+def rejection(receipt: Receipt, page: Path, *, exceeds: bool) -> GateError:
+    """Return the error of a receipt whose file was rejected.
+
+    Args:
+        receipt: receipt of the file.
+        page: its receipt for people.
+        exceeds: whether the file takes more than its limits allow.
+    """
     lost = receipt.drop is not None and receipt.drop.points > receipt.max_drop
     parts = [receipt.verdict.line.removeprefix("Rejected. ").removesuffix(".")]
     if lost:
         parts += [_worst_class(receipt)]
     if receipt.refinement is not None:
         parts += [receipt.refinement["line"].removesuffix(".")]
-    if lost:
-        ways = ", or ".join((*_ways(receipt), "allow more with --max-drop"))
-    else:
-        ways = "train longer, or write it all the same with --no-gate --allow-disagreement"
-    return GateError(". ".join(filter(None, parts)), file=receipt.path, fix=f"see {page}; {ways}")
+    ways = [", or ".join((*_ways(receipt), "allow more with --max-drop"))] * lost + [_BEYOND] * exceeds
+    return GateError(
+        ". ".join(filter(None, parts)), file=receipt.path, fix=f"see {page}; {'; and '.join(ways or [_BLIND])}"
+    )
 
 
 def _worst_class(receipt: Receipt) -> str:
