@@ -715,15 +715,85 @@ def test_functions_of_numbers_and_means_over_maps_are_quantized() -> None:
     assert not any(type(each).__name__ == "Negative" for each in inference_form(model).model.operations)
 
 
-@pytest.mark.parametrize("end", ["one linear channel", "flattened in another order"])
-def test_what_no_file_takes_as_scores_is_said_before_training(end: str) -> None:
-    def made(image: Any) -> Any:
-        if end == "one linear channel":
-            return body(image, 1)
-        return layers.Permute((2, 1))(layers.Reshape((3, 32 * 32))(body(image)))
+NO_SCORES: dict[str, Callable[[Any], Any]] = {
+    "one linear channel": lambda x: body(x, 1),
+    "flattened in another order": lambda x: layers.Permute((2, 1))(layers.Reshape((3, 32 * 32))(body(x))),
+    "more classes than a map holds": lambda x: body(x, 256),
+    "at half the size": lambda x: layers.AveragePooling2D(2)(body(x)),
+}
 
+
+@pytest.mark.parametrize(
+    "end", [pytest.param(e, marks=() if e == "at half the size" else pytest.mark.slow) for e in NO_SCORES]
+)
+def test_what_no_file_takes_as_scores_is_said_before_training(end: str) -> None:
     with pytest.warns(UserWarning, match="not exported as scores of classes"):
-        ku.quantize_aware(functional(made), seen())
+        ku.quantize_aware(functional(NO_SCORES[end]), seen(), allow_disagreement=True)
+
+
+def ones(shape: Any, dtype: Any = None) -> Any:
+    return keras.ops.ones(shape, dtype)
+
+
+class Scaled(layers.Layer):
+    """With an argument that Keras does not know, as without `get_config`."""
+
+    def __init__(self, scale: Any) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale(x)
+
+
+OWN_CODE: dict[str, Callable[[Any], Any]] = {
+    "an initializer": lambda x: layers.DepthwiseConv2D(3, depthwise_initializer=lambda s, dtype=None: ones(s))(x),
+    "a regularizer": lambda x: layers.Conv2D(3, 3, kernel_regularizer=lambda k: keras.ops.sum(k), bias_constraint=ones)(
+        x
+    ),
+    "an activation": lambda x: layers.Conv2D(3, 3, activation=lambda t: keras.ops.maximum(t, 0.2 * t))(x),
+    "a layer of a function": lambda x: layers.Lambda(lambda t, by: t[:, ::by], arguments={"by": 2})(x),
+    "an own layer that says no arguments": lambda x: Scaled(lambda t: keras.ops.mean(t, axis=-1, keepdims=True))(x),
+}
+
+
+@pytest.mark.parametrize("what", OWN_CODE)
+def test_models_within_models_may_have_functions_of_ones_own(what: str) -> None:
+    """They have to be copied, and Keras makes no function of a configuration."""
+    start = keras.Input((32, 32, 3))
+    inner = keras.Model(start, OWN_CODE[what](start))
+    image = keras.Input((32, 32, 3))
+    model = keras.Model(image, layers.Conv2D(3, 1)(inner(image)))
+    flat = inference_form(model).model
+    assert all(not isinstance(each, keras.Model) for each in flat.operations)
+    np.testing.assert_allclose(flat(seen(2)), model(seen(2)), rtol=1e-4, atol=1e-5)
+
+
+def test_an_initializer_of_ones_own_has_no_part_in_a_quantized_network() -> None:
+    ku.quantize_aware(functional(lambda x: body(OWN_CODE["an initializer"](x))), seen(4), allow_disagreement=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cropped", pytest.param("enlarged", marks=pytest.mark.slow), pytest.param("reshaped", marks=pytest.mark.slow)],
+)
+def test_probabilities_are_not_rounded_before_their_pixels_are_moved(kind: str) -> None:
+    """The file leaves the softmax out, and moves scores."""
+    moves = {
+        "cropped": lambda x: layers.Cropping2D(4)(layers.Softmax()(body(layers.ZeroPadding2D(4)(x), name="scores"))),
+        "enlarged": lambda x: layers.UpSampling2D(2)(
+            layers.Softmax()(body(layers.AveragePooling2D(2)(x), name="scores"))
+        ),
+        "reshaped": lambda x: layers.Reshape((32, 32, 3))(
+            layers.Softmax()(layers.Reshape((64, 16, 3))(body(x, name="scores")))
+        ),
+    }
+    model = functional(moves[kind])
+    model.get_layer("scores").set_weights([each / 50 for each in model.get_layer("scores").get_weights()])
+    quantized = ku.quantize_aware(model, seen(4), allow_disagreement=True)
+    scores = np.asarray(inference_form(quantized).model(seen(4)))
+    assert len(np.unique(scores)) > 20  # which probabilities near to each other would not tell apart
+    np.testing.assert_array_equal(np.asarray(quantized(seen(4))).argmax(-1), scores.argmax(-1))
 
 
 def test_a_map_in_another_order_is_refused_with_the_line_that_mends_it(tmp_path: Path) -> None:

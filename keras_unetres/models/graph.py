@@ -1,12 +1,19 @@
-"""The nodes of a functional model in an order in which they can be computed; layers may be used more than once."""
+"""The nodes of a functional model in an order in which they can be computed, and copies of its layers.
+
+Layers may be used more than once.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import layers
+
+_STORED = ("build_config", "quantization_config")
+_TRAINED = ("_initializer", "_regularizer", "_constraint")
 
 
 def ordered_nodes(model: keras.Model) -> Iterator[tuple[Any, list[Any], list[Any]]]:
@@ -21,6 +28,30 @@ def ordered_nodes(model: keras.Model) -> Iterator[tuple[Any, list[Any], list[Any
             yield layer, list(node.input_tensors), list(node.output_tensors)
             reached.update(id(tensor) for tensor in node.output_tensors)
         left = [pair for pair in left if id(pair[1].output_tensors[0]) not in reached]
+
+
+def copy_layer(layer: Any, **changes: Any) -> Any:
+    """Return a new layer that computes the same at inference, without its weights.
+
+    How weights begin and are held is left out, and functions are taken as they are: they may be the user's own, which
+    Keras makes of no configuration.
+
+    Args:
+        changes: what differs in its configuration.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"The object being serialized includes a `lambda`")  # is not stored
+        config = {key: value for key, value in layer.get_config().items() if key not in _STORED}
+    if not type(layer).__module__.startswith("keras."):
+        return type(layer).from_config({**config, **changes})
+    config = {key: value for key, value in config.items() if not key.endswith(_TRAINED)}
+    if callable(getattr(layer, "activation", None)):
+        config["activation"] = layer.activation
+    config |= changes
+    if not isinstance(layer, layers.Lambda):
+        return type(layer).from_config(config)
+    given = {"output_shape": layer._output_shape, "mask": layer.mask, "arguments": layer.arguments}
+    return layers.Lambda(layer.function, **given, name=config["name"], dtype=config["dtype"])
 
 
 @keras.saving.register_keras_serializable(package="keras_unetres")

@@ -23,7 +23,7 @@ from unetres_edge.errors import ConversionError, UsageError
 
 from .fake_quant import KERNELS, FakeQuant
 from .functions import as_layer
-from .graph import Background, OneMinus, ordered_nodes
+from .graph import Background, OneMinus, copy_layer, ordered_nodes
 from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
 
 _SIDE = 16  # px, of a tensor of any size
@@ -365,7 +365,7 @@ class _Rebuilding:
         return symbols
 
     def _copy(self, operation: Any, prefix: str) -> Any:
-        if id(operation) in self._copies and _has_weights(operation):
+        if id(operation) in self._copies and (_has_weights(operation) or self._copies[id(operation)] is operation):
             return self._copies[id(operation)]
         copy = operation
         if isinstance(operation, layers.Layer):
@@ -374,16 +374,13 @@ class _Rebuilding:
             name = next(each for each in chain([name], (f"{name}_{n}" for n in count(1))) if each not in self._names)
             self._names.add(name)
             try:
-                config = {**operation.get_config(), "name": name, "dtype": "float32"}
-                config = {
-                    key: value for key, value in config.items() if key not in ("build_config", "quantization_config")
-                }
-                copy = type(operation).from_config(config)
+                copy = copy_layer(operation, name=name, dtype="float32")
             except Exception as error:  # layers raise what they like
-                raise UsageError(
-                    f"layer {operation.name} ({type(operation).__name__}) cannot be copied: {error}",
-                    fix="give it get_config(), or build the model flat, in float32, without a fixed batch",
-                ) from error
+                if name != operation.name or operation.dtype_policy.name != "float32":
+                    raise UsageError(
+                        f"layer {operation.name} ({type(operation).__name__}) cannot be copied: {error}",
+                        fix="give it get_config(), or build the model flat, in float32, without a fixed batch",
+                    ) from error
         self._copies[id(operation)] = copy
         return copy
 
@@ -413,20 +410,19 @@ def _before_activation(graph: Any, tensor: Any) -> tuple[Any, str]:
     if kind and getattr(layer, "kernel_size", None) is None and not isinstance(layer, layers.Dense):
         return (tensor, "") if _before_activation(graph, before)[1] else (before, kind)
     if kind:
-        config = {key: v for key, v in layer.get_config().items() if key not in ("build_config", "quantization_config")}
-        linear = type(layer).from_config({**config, "activation": None})
+        linear = copy_layer(layer, activation=None)
         logits = linear(before)
         linear.set_weights(layer.get_weights())
         return logits, kind
-    if len(inputs) != 1 or not (isinstance(layer, (*_PASS, FakeQuant)) or _is_linear(layer) or _moves_pixels(tensor)):
+    if len(inputs) != 1 or not (isinstance(layer, (*_PASS, FakeQuant)) or _is_linear(layer) or moves_pixels(tensor)):
         return tensor, ""
     logits, kind = _before_activation(graph, before)
-    if kind and _moves_pixels(tensor):
-        logits = type(layer).from_config(layer.get_config())(logits)
+    if kind and moves_pixels(tensor):
+        logits = copy_layer(layer)(logits)
     return (logits, kind) if kind else (tensor, "")
 
 
-def _moves_pixels(tensor: Any) -> bool:
+def moves_pixels(tensor: Any) -> bool:
     """Whether the layer that gives a tensor puts pixels elsewhere and leaves their channels as they are."""
     layer, inputs = _layer_of(tensor)
     if getattr(layer, "data_format", "channels_last") != "channels_last":

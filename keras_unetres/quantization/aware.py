@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unetres_edge.errors import ConversionError, UsageError
+from unetres_edge.errors import ConversionError, ModelError, UsageError
 from unetres_edge.images.preprocessing import Preprocessing
+from unetres_edge.model.card import MAX_CLASSES
 
 from ..choices.arguments import checks_kinds
 from ..choices.quantization import ENGINES
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
 _IMAGES = 64
 _NO_SCORES = (
-    "the model gives {shape}, which is not exported as scores of classes: before that, end it with one channel a "
-    "class, (N, h, w, classes) or (N, classes), or with one channel and a sigmoid"
+    "the model gives {shape} of images {image}, which is not exported as scores of classes: before that, end it with "
+    "one channel a class, at most {most}, (N, h, w, classes) at the size of the image or (N, classes), or with one "
+    "channel and a sigmoid"
 )
 _COMPARED = 8  # images made of them, on which labels are compared
 
@@ -134,9 +136,10 @@ def _compare(
         model: the same, flat and in float32.
     """
     forms = [inference_form(each, shape=images.shape[1:]) for each in (model, quantized)]
-    shape = forms[0].model.output_shape
+    shape, image = forms[0].model.output_shape, images.shape[1:]
+    if not _is_exported(forms[0].model, image):
+        warnings.warn(_NO_SCORES.format(shape=shape, image=image, most=MAX_CLASSES), stacklevel=4)
     if len(shape) not in (2, 4) or shape[-1] < 2:
-        warnings.warn(_NO_SCORES.format(shape=shape), stacklevel=4)
         return None
     compared = LabelComparison(forms[0].activation)
     for image in images:
@@ -145,6 +148,22 @@ def _compare(
         labels = before.argmax(-1) if is_same else labels_of(ask(reference, image[None]), before.shape[:-1])[0]
         compared.add(labels, before, after.argmax(-1), after)
     return compared.agreement()
+
+
+def _is_exported(model: keras.Model, image: tuple[int, ...]) -> bool:
+    """Whether a file can give what a network answers of an image (h, w, C): scores of classes."""
+    import keras
+
+    from ..models import crop_offset
+
+    *_, classes = shape = model.compute_output_spec(keras.KerasTensor((1, *image))).shape
+    if len(shape) != 4:
+        return len(shape) == 2 and classes >= 2
+    try:
+        crop = 0 if shape[1:3] == image[:2] else 2 * crop_offset(model)
+    except ModelError:
+        return False
+    return shape[1:3] == (image[0] - crop, image[1] - crop) and 2 <= classes <= MAX_CLASSES
 
 
 def to_keras(quantized: Any) -> keras.Model:

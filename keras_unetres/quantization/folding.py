@@ -18,7 +18,7 @@ from keras import layers
 
 from unetres_edge.errors import UsageError
 
-from ..models.graph import Background
+from ..models.graph import Background, copy_layer
 from .graph import Call, read_calls
 
 # Ranges that LiteRT's kernels demand of the outputs of these functions (its 8-bit quantization specification).
@@ -151,8 +151,7 @@ class _Folding:
         if isinstance(layer, layers.Conv2DTranspose) and layer.dilation_rate not in (1, (1, 1)):
             raise _refusal(layer, f"dilation_rate {layer.dilation_rate}", "use no dilation there")
         kernel, *bias = layer.get_weights()
-        config = {**layer.get_config(), "activation": None, "use_bias": True}
-        return self._normed(call, type(layer).from_config(_plain(config)), x, kernel, bias)
+        return self._normed(call, copy_layer(layer, activation=None, use_bias=True), x, kernel, bias)
 
     def _separable(self, call: Call, x: Any) -> Any:
         """Return the depthwise and the pointwise convolution that a separable one is."""
@@ -208,14 +207,14 @@ class _Folding:
     # Layers without
 
     def _own_range(self, call: Call, x: Any) -> Any:
-        return self._call(_copy(call.layer), [self._made[id(tensor)] for tensor in call.inputs])
+        return self._call(copy_layer(call.layer), [self._made[id(tensor)] for tensor in call.inputs])
 
     def _arithmetic(self, call: Call, x: Any) -> Any:
         """Return a sum, product or difference; of more than two tensors, as one of two after the other."""
         tensors = [self._made[id(tensor)] for tensor in call.inputs]
         for number, tensor in enumerate(tensors[1:-1], start=1):
             x = self._call(type(call.layer)(name=f"{call.layer.name}_{number}"), [x, tensor])
-        return self._call(_copy(call.layer), [x, tensors[-1]])
+        return self._call(copy_layer(call.layer), [x, tensors[-1]])
 
     def _pooling(self, call: Call, x: Any) -> Any:
         """Return a mean as a depthwise convolution with equal weights that stay, and so a maximum of single pixels.
@@ -236,7 +235,7 @@ class _Folding:
         return self._call(depthwise, [x], shares=True)
 
     def _same_range(self, call: Call, x: Any) -> Any:
-        return self._call(_copy(call.layer), [self._made[id(tensor)] for tensor in call.inputs], shares=True)
+        return self._call(copy_layer(call.layer), [self._made[id(tensor)] for tensor in call.inputs], shares=True)
 
     def _resize(self, call: Call, x: Any) -> Any:
         if call.layer.interpolation not in ("bilinear", "nearest"):
@@ -252,7 +251,7 @@ class _Folding:
     def _softmax(self, call: Call, x: Any) -> Any:
         if call.layer.axis not in (-1, len(x.shape) - 1):
             raise _refusal(call.layer, f"axis {call.layer.axis}", "take the softmax over the channels")
-        return self._call(_copy(call.layer), [x], fixed=SIGMOID)
+        return self._call(copy_layer(call.layer), [x], fixed=SIGMOID)
 
     def _activation(self, call: Call, x: Any) -> Any:
         return self._activate(call.layer.name, _kind(call.layer), x, alone=self._used_once(call.inputs[0]))
@@ -400,15 +399,6 @@ def _whole_factors(before: Any, after: Any, layer: Any) -> bool:
 def _check_multiplier(layer: Any) -> None:
     if getattr(layer, "depth_multiplier", 1) != 1:
         raise _refusal(layer, f"depth_multiplier {layer.depth_multiplier}", "put a 1x1 convolution before it")
-
-
-def _copy(layer: Any) -> Any:
-    return type(layer).from_config(_plain(layer.get_config()))
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what says how the layer was built or stored."""
-    return {key: value for key, value in config.items() if key not in ("build_config", "quantization_config")}
 
 
 def _refusal(layer: Any, found: str | None = None, fix: str | None = None) -> UsageError:

@@ -42,7 +42,9 @@ def read_calls(model: keras.Model, *, again: tuple[type, ...] = ()) -> list[Call
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise UsageError("the model must have one input and one output", found=found)
+        raise UsageError(
+            "the model must have one input and one output", found=found, fix="make a model of one image and one output"
+        )
     for operation in model.operations:
         _check_layer(operation)
     calls = []

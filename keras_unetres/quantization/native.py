@@ -11,6 +11,8 @@ import numpy as np
 from unetres_edge.errors import UsageError
 
 from ..models.fake_quant import KERNELS, QUANTIZED, FakeQuant
+from ..models.graph import copy_layer
+from ..models.inference import moves_pixels
 from .folding import SIGMOID, Folded
 from .graph import Call, read_calls
 
@@ -27,8 +29,8 @@ def build_native(folded: Folded, *, keep_zeros: bool = False, rounds_end: bool =
     """
     source = folded.model
     calls = read_calls(source)
-    end = None if rounds_end else _left_out_end(folded, calls)
-    kept = [point for point in folded.points if point.layers != (end,)]
+    end = frozenset() if rounds_end else _left_out_end(folded, calls)
+    kept = [point for point in folded.points if not end.issuperset(point.layers)]
     points = {name: point for point in kept for name in point.layers}
     rounds = {point.name: FakeQuant(*(point.fixed or (-1.0, 1.0)), name=range_name(point.name)) for point in kept}
 
@@ -90,20 +92,26 @@ def range_name(point: str) -> str:
     return f"{point}_range"
 
 
-def _left_out_end(folded: Folded, calls: Sequence[Call]) -> str | None:
-    """Return the name of the softmax or sigmoid at the end, which files leave out; of two in a row they keep both."""
+def _left_out_end(folded: Folded, calls: Sequence[Call]) -> frozenset[str]:
+    """Return the names of the softmax or sigmoid at the end, which files leave out, and of what moves its pixels.
+
+    Of two in a row they keep both.
+    """
     fixed = {name: point.fixed for point in folded.points for name in point.layers}
     makers = {id(call.output): call for call in calls}
-    last = makers.get(id(folded.model.outputs[0]))
+    last, names = makers.get(id(folded.model.outputs[0])), set()
+    while last is not None and moves_pixels(last.output):
+        names.add(last.layer.name)
+        last = makers.get(id(last.inputs[0]))
     before = None if last is None else makers.get(id(last.inputs[0]))
     if last is None or before is None or fixed.get(before.layer.name) is not None:
-        return None
-    return last.layer.name if fixed.get(last.layer.name) == SIGMOID else None
+        return frozenset()
+    return frozenset({*names, last.layer.name}) if fixed.get(last.layer.name) == SIGMOID else frozenset()
 
 
 def _quantized(layer: Any, keep_zeros: bool) -> Any:
     kind = QUANTIZED.get(type(layer))
     if kind is None:
-        return type(layer).from_config(layer.get_config())
+        return copy_layer(layer)
     kernel = {"keep_zeros": keep_zeros} if issubclass(kind, KERNELS) else {}
     return kind(**{**layer.get_config(), **kernel})

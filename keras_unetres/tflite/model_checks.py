@@ -46,6 +46,7 @@ def check_model(model: keras.Model, shape: tuple[int, int, int]) -> tuple[int, s
             "the model has more classes than a map of uint8 can hold",
             expected=f"at most {MAX_CLASSES}",
             found=output[-1],
+            fix="join classes that need not be told apart, before the softmax",
         )
     if len(output) == 2 and output[1] >= 2:
         return int(output[1]), CLASSIFY.name
