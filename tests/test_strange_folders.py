@@ -522,3 +522,124 @@ def test_files_that_are_not_read_are_said_in_training(tmp_path: Path) -> None:
     (tmp_path / "images" / "9.HEIC").write_bytes(b"0")
     (note,) = open_dataset(tmp_path).notes
     assert note.startswith("1 .heic file in images/ not read, such as 9.HEIC")
+
+
+# What lies beside the parts
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "eval", "test"),
+        ("training", "evaluation", "testing"),
+        ("Train", "Validate", "Test"),
+        ("entrenamiento", "validación", "prueba"),
+        ("Entrainement", "Validation", "Test"),
+        ("训练集", "验证集", "测试集"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{0}/{1}", "{1}/{0}"])
+def test_parts_in_other_words_are_parts(tmp_path: Path, names: tuple[str, ...], form: str) -> None:
+    for part, count in zip(names, (4, 2, 2), strict=True):
+        for number in range(count):
+            save(tmp_path / form.format(part, "images") / f"{number}.png", picture())
+            save(tmp_path / form.format(part, "masks") / f"{number}.png", drawn(number))
+    assert sizes(tmp_path) == {"train": 4, "val": 2, "test": 2}
+
+
+@pytest.mark.parametrize("home", ["train/", ""])
+def test_images_and_masks_of_no_part_are_said(tmp_path: Path, home: str) -> None:
+    for folder in (home, "Fluo/"):
+        for number in range(5):
+            save(tmp_path / f"{folder}images" / f"{number}.png", picture())
+            save(tmp_path / f"{folder}masks" / f"{number}.png", drawn(number))
+    assert "images and masks in Fluo/ belong to no part and are passed over" in open_dataset(tmp_path).notes
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("_annotations.csv", "_annotations.csv is of no form.*COCO Segmentation"),
+        ("", "parts without masks.*train/masks/"),
+    ],
+)
+def test_parts_without_masks_are_no_classes(tmp_path: Path, table: str, words: str) -> None:
+    for part in ("train", "valid"):
+        for number in range(3):
+            save(tmp_path / part / f"{number}.jpg", picture())
+        if table:
+            (tmp_path / part / table).write_text("filename,class,xmin\n0.jpg,cat,1\n")
+    with pytest.raises(DataError, match=f"(?s){words}"):
+        open_dataset(tmp_path)
+
+
+def test_previews_that_a_file_server_keeps_are_no_images(tmp_path: Path) -> None:
+    for number in range(5):
+        for folder in ("images", "masks"):
+            save(tmp_path / folder / f"{number}.png", picture() if folder == "images" else drawn(number))
+            save(tmp_path / folder / "@eaDir" / f"{number}.png" / "SYNOPHOTO_THUMB_M.jpg", picture())
+    assert len(read(tmp_path)) == 5
+    assert check(tmp_path, hashes="off", progress=False).findings == ()
+
+
+@pytest.mark.parametrize("name", ["split.xlsx", "train_ids.npy", "lists/Fold1.pkl"])
+def test_lists_of_forms_that_are_not_read_are_said(tmp_path: Path, name: str) -> None:
+    for number in range(5):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"PK")
+    (note,) = (note for note in open_dataset(tmp_path).notes if Path(name).name in note)
+    assert "is not read: save it as train.txt, val.txt and test.txt" in note
+
+
+def test_a_class_that_some_images_lack_has_no_mask_there(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / "cat" / f"{number}.png", drawn(number))
+        if number < 2:
+            save(tmp_path / "masks" / "dog" / f"{number}.png", drawn()[::-1, ::-1].copy())
+    records = read(tmp_path)
+    assert records.classes.names == ("background", "cat", "dog")
+    assert [int((record.mask == 2).sum()) for record in records] == [16, 16] + [0] * 6
+
+
+# Masks with the two values exchanged
+
+
+def make_discs(root: Path, inside: int, around: int, count: int = 6, *, classes: str = "") -> None:
+    rows, columns = np.mgrid[:64, :64]
+    for number in range(count):
+        centres = RNG.integers(8, 56, (5, 2))
+        there = np.any([(rows - y) ** 2 + (columns - x) ** 2 < 36 for y, x in centres], axis=0)
+        save(root / "images" / f"{number}.png", RNG.integers(0, 256, (64, 64, 3), np.uint8))
+        save(root / "masks" / f"{number}.png", np.where(there, inside, around).astype(np.uint8))
+    if classes:
+        (root / "classes.txt").write_text(classes)
+
+
+@pytest.mark.parametrize(("around", "classes"), [(255, ""), (1, ""), (255, "background\ncell\n")])
+def test_masks_whose_background_is_objects_are_said_with_the_line(tmp_path: Path, around: int, classes: str) -> None:
+    make_discs(tmp_path, 0, around, classes=classes)
+    note = read(tmp_path).classes.note
+    line = f"values: {{0: 1, {around}: 0}}"
+    assert "value 0 lies in compact pieces" in note and note.endswith(line)
+    (tmp_path / "dataset.yaml").write_text(line)
+    mended = read(tmp_path)
+    assert "compact" not in mended.classes.note
+    assert all(0 < (record.mask == 1).mean() < 0.2 for record in mended)
+
+
+def test_masks_of_other_shapes_are_not_called_exchanged(tmp_path: Path) -> None:
+    def network(root: Path) -> None:  # membranes between cells
+        for number in range(6):
+            mask = np.full((64, 64), 255, np.uint8)
+            mask[4 + number :: 12] = mask[:, 5 + number :: 12] = 0
+            save(root / "images" / f"{number}.png", RNG.integers(0, 256, (64, 64, 3), np.uint8))
+            save(root / "masks" / f"{number}.png", mask)
+
+    make_discs(tmp_path / "right", 255, 0)
+    make_discs(tmp_path / "named", 0, 255, classes="pore\nrock\n")
+    network(tmp_path / "network")
+    for name in ("right", "named", "network"):
+        assert "compact" not in read(tmp_path / name).classes.note

@@ -20,7 +20,7 @@ from .dataset import Dataset
 from .findings import shorten
 from .fixes import declare, to_yaml, values_patch
 from .forms import FORMATS
-from .mask_shapes import blend_at_edges, number_in_order, number_pieces
+from .mask_shapes import blend_at_edges, lies_inside, number_in_order, number_pieces
 from .smears import FIX as SMEARED_FIX
 from .targets import semantic, separated, with_borders
 
@@ -152,7 +152,19 @@ def decide_classes(
     masks = Counter(value for of_mask in stored for value in set(of_mask))
     colors = dataset.class_colors or _mask_colors(dataset, len(names)) or default_colors(len(names))
     behind = _background_of(dataset, names)
+    if dataset.values is None and len(names) == len(_TWO_NAMES) and is_background(names[behind]):
+        note = "; ".join(filter(None, (note, _say_inverted(dataset, values, behind))))
     return Classes(names, colors, values, note, used=used, masks=masks, background=behind)
+
+
+def _say_inverted(dataset: Dataset, values: Mapping[int, int], behind: int) -> str:
+    """Return a sentence on masks in which the background is what lies in compact pieces, with the line, or ""."""
+    by_class = {class_id: value for value, class_id in values.items()}
+    inside, around = by_class[behind], by_class[1 - behind]
+    if not lies_inside(dataset, inside, dataset.reading.ignore):
+        return ""
+    fix = declare(values_patch({inside: 1 - behind, around: behind}))
+    return f"value {inside} lies in compact pieces that {around} surrounds: if those are the objects, {fix.text}"
 
 
 def _unnamed(count: int) -> tuple[str, ...]:

@@ -23,6 +23,10 @@ _SCATTERED, _MAY_BE = 0.6, 0.3  # of the variance of all numbers, what those of 
 _APART = 0.05  # of a mask's side; what lies nearer says nothing of places
 _PLATEAU = 0.02  # of a mask's pixels; a value that has as many was drawn
 _MOST_PLATEAUS = 32
+_INSIDE_OF = 512  # px of a side; of larger masks, fewer rows and columns are looked at
+_FEWEST_INSIDE, _INSIDE_SHARE = 3, 0.8  # masks with both values, and of them those in which one surrounds the other
+_LOOSE = 0.1  # of what surrounds them, what may be apart
+_FRAME, _COMPACT = 0.25, 0.4  # of the frame of a mask at most, and of their boxes at least, what pieces inside have
 
 
 def number_in_order(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool:
@@ -51,6 +55,42 @@ def number_in_order(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool:
             return False
         seen += 1
     return seen >= _FEWEST_MASKS
+
+
+def lies_inside(dataset: Dataset, value: int, ignore: int | None) -> bool:
+    """Return whether one of two mask values lies in compact pieces that the other one surrounds, in most masks.
+
+    Of masks in which objects are drawn on a background it is the objects that lie so, also where many are cut by the
+    border; a network of membranes, or ground between large objects, does not.
+    """
+    said = [
+        _surrounded(mask == value)
+        for mask in _some_masks(dataset)
+        if {value} < set(np.unique(mask).tolist()) - {ignore}
+    ]
+    return len(said) >= _FEWEST_INSIDE and sum(said) >= _INSIDE_SHARE * len(said)
+
+
+def _surrounded(there: np.ndarray) -> bool:
+    """Return whether pixels (H, W) lie in compact pieces, most away from the border, in a rest that hangs together."""
+    step = -(-max(there.shape) // _INSIDE_OF)
+    there = there[::step, ::step]
+    frame = np.concatenate([there[0], there[-1], there[:, 0], there[:, -1]])
+    if there.mean() > 0.5 or frame.mean() > _FRAME:
+        return False
+    pieces, _ = ndimage.label(there)
+    height, width = there.shape
+    boxes = ndimage.find_objects(pieces)
+    areas = np.bincount(pieces.ravel())[1:]
+    sides = np.array([[rows.start, columns.start, rows.stop, columns.stop] for rows, columns in boxes])
+    inner = (sides[:, :2] > 0).all(1) & (sides[:, 2:] < (height, width)).all(1)
+    of_boxes = ((sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1]))[inner].sum()
+    around = np.bincount(ndimage.label(~there)[0].ravel())[1:]
+    return bool(
+        2 * areas[inner].sum() >= areas.sum()
+        and areas[inner].sum() >= _COMPACT * of_boxes
+        and around.max() >= (1 - _LOOSE) * around.sum()
+    )
 
 
 def number_pieces(dataset: Dataset, masks: Sequence[Collection[int]]) -> bool | None:

@@ -23,6 +23,7 @@ from . import (
     ome_zarr,
     outline_files,
     run_lengths,
+    services,
     shards,
     stack,
     tfds,
@@ -41,6 +42,12 @@ OME_ZARR = "ome-zarr"
 SHARDS = (shards.PARQUET, shards.ARROW, shards.WEBDATASET)
 FORMATS = {
     "voc": Format(voc.recognises, voc.read),
+    **{
+        name: Format(services.recogniser(tool), services.reader(tool), by_name=True)
+        for name, tool in services.TOOLS.items()
+    },
+    "darwin": Format(services.recognises_darwin, services.read_darwin, by_name=True),
+    "superannotate": Format(services.recognises_superannotate, services.read_superannotate, by_name=True),
     "coco": Format(coco.recognises, coco.read, by_name=True),
     "labelme": Format(labelme.recognises, labelme.read, by_name=True),
     "camvid": Format(camvid.recognises, camvid.read),

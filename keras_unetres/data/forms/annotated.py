@@ -15,7 +15,7 @@ from ..colortables import CSV_TABLES
 from ..findings import relative
 from ..fixes import declare
 from .class_folders import EXPECTED
-from .layout import OF_BOXES, key_of, list_files, list_images
+from .layout import OF_BOXES, PARTS, key_of, list_files, list_images
 from .looks import is_mask_alone, look_like_masks
 from .parallel import find_parallel, is_called_masks
 
@@ -31,6 +31,7 @@ _READERS = {
     ".fits": "astropy.io.fits.getdata(FILE)",
 }  # of files that hold arrays, by other libraries
 _ANNOTATIONS = (".txt", ".json", ".xml", ".geojson")
+_OF_PARTS = (".json", ".jsonl", ".csv", ".tfrecord")  # of boxes and texts, as Roboflow writes one for each part
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
 _LOOKED_AT = 400  # images
 _OF_MASKS = ("annot", "gt", "label", "mask", "seg", "truth")  # in names of folders
@@ -78,6 +79,24 @@ def refuse_annotated(root: Path) -> None:
             kind="mask-like",
         )
     _refuse_strangers(root, below)
+    _refuse_parts(root, below)
+
+
+def _refuse_parts(root: Path, below: list[Path]) -> None:
+    """Raise DataError if all folders of images are called after parts, so that nothing says what the images show."""
+    called = [folder for folder in below if any(image.parent == folder for image in list_images(folder))]
+    if not called or not all(key_of(folder.name) in PARTS for folder in called):
+        return
+    tables = [file for folder in called for file in list_files(folder, _OF_PARTS)]
+    raise DataError(
+        f"{tables[0].name} is of no form of masks that is read" if tables else "the folders are parts without masks",
+        file=tables[0].parent if tables else root,
+        expected="a mask beside each image, as a.png with a_mask.png, or in masks/",
+        found=", ".join(f"{folder.name}/" for folder in called),
+        fix="export as COCO Segmentation, YOLO polygons or semantic masks; boxes teach no pixel"
+        if tables
+        else "put train/masks/ beside train/images/; for a classifier, a folder for each class in train/",
+    )
 
 
 def _refuse_called(root: Path, below: list[Path]) -> None:

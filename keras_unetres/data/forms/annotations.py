@@ -136,6 +136,8 @@ def load_annotations(file: Path) -> Annotations:
             raise DataError("not COCO's form", file=file, expected=f'a list "{key}" of objects', fix=_fix(content))
     for row in content["images"]:
         _name_by_address(row)
+    for row in (row for key in ("images", "annotations", "categories") for row in content[key]):
+        _count_whole(row)
     for key, (right, expected) in _FORMS.items():
         for row in content[key]:
             if not right(row):
@@ -145,6 +147,14 @@ def load_annotations(file: Path) -> Annotations:
             raise DataError(f"{key} share an id", file=file, found=", ".join(twice[:5]))
     images, categories = ({row["id"]: row for row in content[key]} for key in ("images", "categories"))
     return Annotations(file, images, categories, content["annotations"])
+
+
+def _count_whole(row: dict[str, Any]) -> None:
+    """Turn ids and sides that tables of floats wrote as 1.0 to whole numbers."""
+    for key in ("id", "image_id", "category_id", "height", "width"):
+        value = row.get(key)
+        if isinstance(value, float) and value.is_integer():
+            row[key] = int(value)
 
 
 def _name_by_address(row: dict[str, Any]) -> None:

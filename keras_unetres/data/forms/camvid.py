@@ -26,8 +26,8 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ColorFile, ImageFile, MaskFile, Sample
 from ..tables import encoding_of, read_text, rows_of
-from .layout import PART_NAMES, UNPARTED, Layout, find_file, have_colors, repeated
-from .lists import PART_COLUMNS, PARTS
+from .layout import PART_NAMES, PARTS, UNPARTED, Layout, find_file, have_colors, repeated
+from .lists import PART_COLUMNS
 
 _ENDINGS = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _BETWEEN = re.compile(rf'({_ENDINGS})"?[\s,;]+"?', re.IGNORECASE)

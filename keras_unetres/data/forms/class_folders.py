@@ -19,10 +19,9 @@ from ...choices.tasks import CLASSIFY
 from ..declaration import SPLITS, Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..sources import ClassId, ImageFile, Sample
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_images
+from .layout import NOT_DATA, PART_NAMES, UNPARTED, Layout, key_of, list_images
 
 EXPECTED = "a folder for each class with its images, or train/, val/ and test/ with such folders"
-_NOT_DATA = ("__MACOSX",)
 
 Found = Mapping[str, Mapping[str, list[Path]]]  # part -> class name -> images
 
@@ -71,7 +70,7 @@ def _parts(root: Path) -> dict[str, Path]:
     """
     by_name = {name: part for part, names in PART_NAMES.items() for name in names}
     inside = _folders(root)
-    parts = {by_name[f.name.casefold()]: f for f in inside if f.name.casefold() in by_name and _holds_folders(f)}
+    parts = {by_name[key]: f for f in inside if (key := key_of(f.name)) in by_name and _holds_folders(f)}
     if "train" not in parts:
         return {UNPARTED: root}
     others = [f.name for f in inside if f not in parts.values() and list_images(f)]
@@ -87,7 +86,7 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _NOT_DATA)
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in NOT_DATA)
 
 
 def _holds_folders(folder: Path) -> bool:

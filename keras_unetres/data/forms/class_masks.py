@@ -37,6 +37,7 @@ _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "original", "original
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "gt", "ground_truth", "groundtruth")
 _PARTS = {name for names in PART_NAMES.values() for name in names}
 _MOST_CLASSES = 64
+_FEWEST_OF_SEVERAL, _SHARE_OF_SEVERAL = 2, 0.1  # pictures with masks of more than one class, where each has a folder
 _PEOPLE = re.compile(r"annotat|rater|expert|reader|observer|grader|doctor|user|radiolog|patholog", re.IGNORECASE)
 
 Marks = dict[str, dict[str, Path]]  # key of a picture -> class -> mask
@@ -151,7 +152,7 @@ def find_marks(images: Path, masks: Path) -> Marks:
     if direct:
         return _by_ending(stems, direct) if not folders else {}
     same = {path.name for path in images.iterdir() if path.is_dir()}
-    if len(folders) < 2 or any(path.name in same or path.name.casefold() in _PARTS for path in folders):
+    if len(folders) < 2 or any(path.name in same or key_of(path.name) in _PARTS for path in folders):
         return {}
     marks: Marks = defaultdict(dict)
     for folder in folders:
@@ -162,7 +163,8 @@ def find_marks(images: Path, masks: Path) -> Marks:
             if key not in stems:
                 return {}
             marks[key][folder.name] = file
-    return marks if 2 * sum(len(of_picture) > 1 for of_picture in marks.values()) > len(marks) else {}
+    several = sum(len(of_picture) > 1 for of_picture in marks.values())
+    return marks if several >= max(_FEWEST_OF_SEVERAL, _SHARE_OF_SEVERAL * len(marks)) else {}
 
 
 def _ending_of(stems: set[str], files: Sequence[Path]) -> str:

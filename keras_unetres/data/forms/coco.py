@@ -30,7 +30,17 @@ from .annotations import (
     part_in,
     refuse_boxes,
 )
-from .layout import PART_NAMES, UNPARTED, Layout, find_file, key_of, list_images, refuse_other_background, repeated
+from .layout import (
+    PART_NAMES,
+    UNPARTED,
+    Layout,
+    find_file,
+    key_of,
+    list_images,
+    refuse_other_background,
+    repeated,
+    unnamed_note,
+)
 from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
 
 _ENOUGH_OBJECTS = 5  # of a class beside others; fewer of which none is labelled are but a warning
@@ -75,6 +85,7 @@ def read(declared: Declaration) -> Layout:
     class_of = _classes(layout, declared, categories, any(content.panoptic for content in loaded.values()))
     for part, content in loaded.items():
         layout.samples[part] = list(_samples(layout, declared, part, content, class_of))
+    layout.notes += unnamed_note(sample.image.file for of_part in layout.samples.values() for sample in of_part)
     _refuse_crowds(layout, list(loaded.values()), declared)
     return layout
 

@@ -34,10 +34,19 @@ _OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the 
 _FEWEST_GROUPS = 3
 OF_BOXES = "draw outlines of the objects, and export masks, polygons or COCO; boxes teach no pixel"
 PART_NAMES = {
-    "train": ("train", "training", "trn"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "holdout"),
+    "train": (
+        *("train", "training", "trn", "entrenamiento", "entrainement", "entraînement", "addestramento", "treino"),
+        *("treinamento", "训练", "训练集"),
+    ),
+    "val": (
+        *("val", "valid", "validation", "dev", "validate", "eval", "evaluation", "validierung", "validacion"),
+        *("validación", "validazione", "validacao", "validação", "验证", "验证集"),
+    ),
+    "test": ("test", "testing", "holdout", "prueba", "pruebas", "teste", "测试", "测试集"),
 }
+PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
+# Folders that systems, and programs that make previews, leave beside what is theirs.
+NOT_DATA = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 _TRAIN_AND_VAL = ("trainval", "train_val", "train-val")  # folders of both, of which the validation part is drawn
 
 
@@ -137,7 +146,8 @@ def list_files(folder: Path, endings: Collection[str] | None) -> list[Path]:
             )
         seen[real] = current
         try:
-            inside = [path for path in current.iterdir() if not path.name.startswith(".")] if current.is_dir() else []
+            listed = current.iterdir() if current.is_dir() else ()
+            inside = [path for path in listed if not path.name.startswith(".") and path.name not in NOT_DATA]
             waiting += [path for path in inside if path.is_dir()]
         except OSError as error:
             raise DataError(f"cannot list the folder: {error.strerror or error}", file=current) from error
@@ -149,7 +159,7 @@ def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
     """Return part -> the folder in `base` that is named after it and fits."""
     parts = {}
     inside = sorted(base.iterdir(), reverse=True) if base.is_dir() else []
-    there = {path.name.casefold(): path for path in inside if path.is_dir()}
+    there = {key_of(path.name): path for path in inside if path.is_dir()}
     for part, names in PART_NAMES.items():
         folders = (there[name] for name in names if name in there)
         match = next((folder for folder in folders if fits(folder)), None)
@@ -159,6 +169,17 @@ def find_parts(base: Path, fits: Callable[[Path], bool]) -> dict[str, Path]:
     if both is not None and not {"train", "val"} & set(parts):
         parts["train"] = both
     return parts
+
+
+def unnamed_note(named: Iterable[Path]) -> list[str]:
+    """Return a sentence on the images beside those that annotations name, which are passed over; none where none is."""
+    files = set(named)
+    folders = sorted({file.parent for file in files})
+    rest = [path for folder in folders for path in sorted(folder.iterdir()) if is_image(path) and path not in files]
+    if not rest:
+        return []
+    what = "an image beside those" if len(rest) == 1 else f"{len(rest)} images beside those"
+    return [f"{what} that annotations name {'is' if len(rest) == 1 else 'are'} left out, such as {rest[0].name}"]
 
 
 def find_file(name: str, places: Sequence[Path], within: Sequence[Path]) -> Path | None:

@@ -7,6 +7,7 @@ there are none, `split.csv` (a column of names and one of parts) or `split.json`
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..sources import Sample
 from ..tables import encoding_of, read_text, rows_of
-from .layout import PART_NAMES, UNPARTED, Layout, key_of
+from .layout import PART_NAMES, PARTS, UNPARTED, Layout, key_of
 
 _MOST_SHOWN = 4
 _MOST_TABLE, _MOST_LIST = 64 << 20, 1 << 20  # bytes
 _TABLES = ("split", "splits", "subsets", "partition", "partitions", "metadata")  # names of tables, without their ending
+_PLACES = ("splits", "lists")  # folders beside those of the images
+_NOT_READ = (".xlsx", ".xls", ".ods", ".npy", ".npz", ".pkl", ".pickle", ".mat", ".pt", ".pth")  # which may hold lists
+_AS_TEXT = "save it as train.txt, val.txt and test.txt, or as split.csv with a column split"
 _DEEPER = ("metadata", "annotations", "ImageSets", "ImageSets/Segmentation", "split", "sets")
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
-PARTS = {name: part for part, names in PART_NAMES.items() for name in names}
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,10 @@ def _make_parts(lists: Mapping[str, NameList], by_name: Mapping[str, Sample]) ->
 
 def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, Sample]) -> Iterator[str]:
     """Yield a sentence for each list beside the images of which every line names one, and which is not read."""
-    files = [f for f in sorted(base.iterdir()) if f.suffix.lower() == ".txt" and f.is_file()] if base.is_dir() else []
-    for file in files:
+    inside = [file for place in (base, *(base / name for name in _PLACES)) for file in _files_in(place)]
+    for file in (file for file in inside if file.suffix.lower() in _NOT_READ and _says_parts(file.stem)):
+        yield f"{file.name} is called like a list of parts and is not read: {_AS_TEXT}"
+    for file in (file for file in inside if file.suffix.lower() == ".txt" and file.parent == base):
         if file not in used and file.stat().st_size <= _MOST_LIST:
             try:
                 lines = _lines(file)
@@ -123,6 +128,15 @@ def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, S
                 continue
             if len(lines) > 1 and all(_meant(line, by_name) for _, line in lines):
                 yield f"{file.name} names images and is passed over: lists of parts are train.txt, val.txt and test.txt"
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+
+
+def _says_parts(name: str) -> bool:
+    """Whether a word of a name is that of a part, or of a table of parts."""
+    return not {*PARTS, *_TABLES, "fold", "folds"}.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
 def _meant(line: str, by_name: Mapping[str, Sample]) -> Sample | None:
@@ -156,7 +170,7 @@ def _lists_below(base: Path, by_name: Mapping[str, Sample]) -> dict[str, NameLis
 
 
 def _find_lists(base: Path) -> dict[str, Path]:
-    return _lists_in((base, base / "splits", base / "lists"))
+    return _lists_in((base, *(base / name for name in _PLACES)))
 
 
 def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
@@ -175,7 +189,7 @@ def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
 
 def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
     """Return the parts of `split.csv` or `split.json`; empty where there is none that says parts."""
-    for folder in (base, base / "splits", base / "lists"):
+    for folder in (base, *(base / name for name in _PLACES)):
         for name in _TABLES:
             for ending, read in ((".csv", _read_csv), (".json", _read_json)):
                 file = folder / f"{name}{ending}"

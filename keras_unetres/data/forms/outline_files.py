@@ -124,6 +124,7 @@ def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 
 def _stem(file: Path, endings: tuple[str, ...]) -> str:
     stem = key_of(file.stem)
+    stem = stem.removesuffix("___objects")  # of SuperAnnotate
     if stem.endswith(IMAGE_SUFFIXES):
         stem = stem.rpartition(".")[0]  # of `a.jpg.json`
     return next((stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)), stem)

@@ -1,4 +1,4 @@
-"""VGG Image Annotator: one JSON of regions beside the images or `images/`, perhaps one in `train/` and `val/` each.
+"""VGG Image Annotator: a JSON or CSV of regions beside the images or `images/`, or one each in `train/` and `val/`.
 
 Polygons, rectangles, circles and ellipses are drawn. The class is the attribute of regions that is called so, or the
 only one.
@@ -6,6 +6,7 @@ only one.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from unetres_edge.errors import DataError
+from unetres_edge.files import parse_json
 
 from ..declaration import Declaration
+from ..tables import encoding_of
 from .drawn import Picture, Ring, Shape, bad_shape, missing_image, ring_of, take_pictures
 from .layout import UNPARTED, Layout, find_file, find_parts
 
@@ -40,7 +43,7 @@ def read(declared: Declaration) -> Layout:
     base = declared.base
     places = {UNPARTED: base} if _find(base) else find_parts(base, lambda folder: _find(folder) is not None)
     if not places:
-        raise DataError("no JSON of the VGG Image Annotator", file=base)
+        raise DataError("no JSON or CSV of the VGG Image Annotator", file=base)
     layout = Layout()
     contents = {part: _load(_find(place) or place) for part, place in places.items()}
     named = _attribute(entry for entries in contents.values() for entry in entries)
@@ -52,25 +55,43 @@ def read(declared: Declaration) -> Layout:
 
 
 def _find(folder: Path) -> Path | None:
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    files = sorted([*folder.glob("*.json"), *folder.glob("*.csv")]) if folder.is_dir() else []
     return next((file for file in files if file.is_file() and _looks_right(file)), None)
 
 
 def _looks_right(file: Path) -> bool:
     with file.open("rb") as stream:
         head = stream.read(_PEEK)
+    if file.suffix.lower() == ".csv":
+        return b"region_shape_attributes" in head and b"filename" in head
     return b'"shape_attributes"' in head or b'"_via_img_metadata"' in head
 
 
 def _load(file: Path) -> list[Mapping[str, Any]]:
     """Return the entries of a file, an image each."""
     try:
-        content = json.loads(file.read_bytes())
+        content = _rows_of_table(file) if file.suffix.lower() == ".csv" else json.loads(file.read_bytes())
         rows = content.get("_via_img_metadata", content)
         entries = list(rows.values() if isinstance(rows, Mapping) else rows)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise DataError(f"cannot read: {error}", file=file, expected="JSON of the VGG Image Annotator") from error
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        raise DataError(
+            f"cannot read: {error}", file=file, expected="JSON or CSV of the VGG Image Annotator"
+        ) from error
     return [entry for entry in entries if isinstance(entry, Mapping) and "filename" in entry]
+
+
+def _rows_of_table(file: Path) -> dict[str, dict[str, Any]]:
+    """Return the entries of a CSV, of which each row is a region, or says that an image has none."""
+    entries: dict[str, dict[str, Any]] = {}
+    with file.open(encoding=encoding_of(file), newline="") as lines:
+        for row in csv.DictReader(line for line in lines if not line.startswith("# ")):
+            name = row.get("filename") or row["#filename"]
+            entry = entries.setdefault(name, {"filename": name, "regions": []})
+            shape = parse_json(row["region_shape_attributes"] or "{}")
+            if shape:
+                said = {"shape_attributes": shape, "region_attributes": parse_json(row["region_attributes"] or "{}")}
+                entry["regions"].append(said)
+    return entries
 
 
 def _regions(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
