@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -68,35 +69,44 @@ def between(data: bytes) -> set[str]:
     return {graph.kind(int(op.outputs[0])) for op in graph.operators if graph.op_name(op) == "CONV_2D"}
 
 
-STORED = {
-    "float32": ("FLOAT32", "FLOAT32"),
-    "float16": ("FLOAT16", "FLOAT16"),
-    "dynamic_wi8_afp32": ("INT8", "INT8"),
-    "weight_only_wi8_afp32": ("INT8", "INT8"),
-    "dynamic_wi4_afp32": ("INT4", "INT8"),
-    "weight_only_wi4_afp32": ("INT4", "INT8"),
-    "static_wi8_ai8": ("INT8", "INT8"),
-    "static_wi8_ai16": ("INT8", "INT8"),
+class Row(NamedTuple):
+    """What a file by a recipe is made of, as LiteRT names dtypes, and how near its labels are to Keras's.
+
+    `least` is None for recipes of which only the dtypes are tested, and not among the quick tests.
+    """
+
+    plain: str  # kernels of plain convolutions
+    others: str  # kernels of depthwise and transposed ones
+    between: str  # what convolutions give
+    least: float | None = None  # share of labels that equal Keras's, 0 to 1
+
+
+# A kernel of n bits is off by at most half a step of its largest weight; the labels of a network that was never
+# trained change where two scores are close. Each `least` is about three times as far from 1 as what was found.
+ROWS = {
+    "float32": Row("FLOAT32", "FLOAT32", "FLOAT32"),
+    "float16": Row("FLOAT16", "FLOAT16", "FLOAT32", 0.999),
+    "dynamic_wi8_afp32": Row("INT8", "INT8", "FLOAT32", 0.97),
+    "weight_only_wi8_afp32": Row("INT8", "INT8", "FLOAT32"),
+    "dynamic_wi4_afp32": Row("INT4", "INT8", "FLOAT32"),
+    "weight_only_wi4_afp32": Row("INT4", "INT8", "FLOAT32", 0.85),
+    "static_wi8_ai8": Row("INT8", "INT8", "INT8"),
+    "static_wi8_ai16": Row("INT8", "INT8", "INT16", 0.98),
 }
-QUICK = ("float16", "dynamic_wi8_afp32", "weight_only_wi4_afp32", "static_wi8_ai16")
-RECIPE_NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in STORED]
+ELSEWHERE = ("mixed_wi8_ai8_afp32",)  # in test_mixed.py
+QUICK = [name for name, row in ROWS.items() if row.least is not None]
+RECIPE_NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in ROWS]
 
 
 @pytest.mark.parametrize("recipe", RECIPE_NAMES)
 def test_a_recipe_stores_and_computes_what_its_name_says(recipe: str, make: Callable) -> None:
     path, done = make(recipe)
     data = path.read_bytes()
-    plain_kind, other_kind = STORED[recipe]
-    assert kernels(data) == {"CONV_2D": {plain_kind}, "DEPTHWISE_CONV_2D": {other_kind}, "TRANSPOSE_CONV": {other_kind}}
-    inner = {"static_wi8_ai8": "INT8", "static_wi8_ai16": "INT16"}.get(recipe, "FLOAT32")
-    assert between(data) == {inner}
+    row = ROWS[recipe]
+    assert kernels(data) == {"CONV_2D": {row.plain}, "DEPTHWISE_CONV_2D": {row.others}, "TRANSPOSE_CONV": {row.others}}
+    assert between(data) == {row.between}
     assert read_card(data).recipe == recipe
     assert done.num_calibration == (12 if recipe.startswith("static") else 0)
-
-
-# A kernel of n bits is off by at most half a step of its largest weight; the labels of a network that was never
-# trained change where two scores are close. Each bound is about three times what was found.
-LEAST = {"float16": 0.999, "dynamic_wi8_afp32": 0.97, "weight_only_wi4_afp32": 0.85, "static_wi8_ai16": 0.98}
 
 
 @pytest.mark.parametrize("recipe", QUICK)
@@ -108,8 +118,10 @@ def test_labels_are_those_of_keras_to_the_precision_of_the_recipe(
     expected = np.asarray(plain(PRE.normalise(levels))).argmax(-1)
     with Segmenter(path) as segmenter:
         found = np.stack([segmenter.segment(image).class_map for image in levels])
-    assert (found == expected).mean() > LEAST[recipe] - 0.03  # noise, which was not calibrated on
-    assert done.agreement > LEAST[recipe]
+    least = ROWS[recipe].least
+    assert least is not None
+    assert (found == expected).mean() > least - 0.03  # noise, which was not calibrated on
+    assert done.agreement > least
 
 
 def test_float16_is_float32_of_rounded_kernels(make: Callable, plain: keras.Model) -> None:
@@ -130,27 +142,21 @@ def test_xnnpack_takes_whole_graphs_where_it_has_the_kernels(make: Callable) -> 
     assert partitions(make("static_wi8_ai16")[0].read_bytes()) == 0  # as its row says: slow
 
 
-def test_every_recipe_has_a_row_and_short_names_are_rows() -> None:
-    assert list(RECIPES) == [
-        "float32",
-        "float16",
-        "dynamic_wi8_afp32",
-        "weight_only_wi8_afp32",
-        "dynamic_wi4_afp32",
-        "weight_only_wi4_afp32",
-        "static_wi8_ai8",
-        "static_wi8_ai16",
-        "mixed_wi8_ai8_afp32",
-    ]
+def test_every_recipe_is_tested() -> None:
+    assert {*ROWS, *ELSEWHERE} == set(RECIPES), "give each recipe a row in ROWS of this file"
+
+
+def test_names_can_be_decoded_and_short_ones_are_of_recipes() -> None:
     assert {name: find_recipe(name).name for name in ALIASES} == ALIASES
     assert find_recipe("weight_only_wi8").name == "weight_only_wi8_afp32"
     quantized = [name for name, recipe in RECIPES.items() if recipe.quantized]
     assert quantized == ["static_wi8_ai8", "static_wi8_ai16", "mixed_wi8_ai8_afp32"]
-    for recipe in RECIPES.values():  # a name can be decoded
+    for recipe in RECIPES.values():
         bits = {"int8": "wi8", "int4": "wi4", "float16": "float16", "float32": "float32"}[recipe.weights]
         kinds = {"int8": "ai8", "int16": "ai16", "float32": "", "mixed": "ai8_afp32"}[recipe.activations]
         assert bits in recipe.name
         assert kinds in recipe.name
+        assert recipe.dynamic == recipe.name.startswith("dynamic")
         assert recipe.about
         assert recipe.why
     with pytest.raises(UsageError, match="the recipe is unknown; expected float32 or .*; found wi2"):

@@ -26,6 +26,7 @@ class Recipe:
         tool: program that makes the file of the float32 one: `TENSORFLOW` (TFLiteConverter) or `LITERT_QUANTIZER`.
         about: description, one line for people.
         why: why that tool.
+        dynamic: whether ops round float32 activations to int8 on the fly, and compute in whole numbers.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     tool: str
     about: str
     why: str
+    dynamic: bool = False
 
     @property
     def quantized(self) -> bool:
@@ -61,6 +63,7 @@ RECIPES = {
             LITERT_QUANTIZER,
             "int8 kernels, activations rounded to int8 on the fly; needs no images",
             "both agree; this one quantizes small kernels too and does not convert a second time",
+            dynamic=True,
         ),
         Recipe(
             "weight_only_wi8_afp32",
@@ -77,6 +80,7 @@ RECIPES = {
             LITERT_QUANTIZER,
             "int4 kernels of plain convolutions and dense layers, int8 of others, activations rounded on the fly",
             "TFLiteConverter has no 4 bits after training",
+            dynamic=True,
         ),
         Recipe(
             "weight_only_wi4_afp32",

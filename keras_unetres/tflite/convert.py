@@ -56,9 +56,9 @@ def convert(
         FileSystemError: there is no room for temporary files.
     """
     request = {
-        "recipe": recipe.name,
         "tool": recipe.tool,
         "weights": recipe.weights,
+        "dynamic": recipe.dynamic,
         "activations": recipe.activations,
         "quantization_aware": quantization_aware,
         "image": head.image,

@@ -44,7 +44,7 @@ def convert(folder: Path) -> Iterator[bytes]:
     if request["tool"] == LITERT_QUANTIZER:
         from .weight_quantization import quantize_weights
 
-        data = quantize_weights(data, recipe=request["recipe"], weights=request["weights"])
+        data = quantize_weights(data, weights=request["weights"], dynamic=request["dynamic"])
     yield data
 
 

@@ -1,6 +1,7 @@
 """Post-training quantization of weights by litert-quantizer: a float32 `.tflite` becomes one of smaller kernels.
 
-It needs no images: activations stay float32, or are rounded on the fly. Called in the conversion worker only.
+It needs no images: activations stay float32, or are rounded on the fly. Called in the conversion worker only, with what
+the row of a recipe says (`choices.recipes.Recipe`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ _BITS = {"int4": 4, "int8": 8}
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # all that has kernels of 4 bits
 
 
-def quantize_weights(data: bytes, *, recipe: str, weights: str) -> bytes:
+def quantize_weights(data: bytes, *, weights: str, dynamic: bool) -> bytes:
     """Return a float32 `.tflite` with its kernels in another type.
 
     Args:
-        recipe: name of a recipe: "float16", or one that begins with "dynamic" or "weight_only".
-        weights: the type of its kernels: "float16", "int8" or "int4". What has no 4 bits gets 8.
+        weights: type of its kernels: "float16", "int8" or "int4". What has no 4 bits gets 8.
+        dynamic: whether activations are rounded to int8 on the fly, as `Recipe.dynamic`; not of "float16".
     """
     from litert_quantizer import quantizer
 
-    rules = _float16_rules() if weights == "float16" else _integer_rules(recipe.startswith("dynamic"), _BITS[weights])
+    rules = _float16_rules() if weights == "float16" else _integer_rules(dynamic, _BITS[weights])
     result = quantizer.Quantizer(bytearray(data), rules).quantize()
     return bytes(result.quantized_model)
 
