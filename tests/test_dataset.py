@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ import pytest
 
 from keras_unetres.data import Dataset, Reading, open_dataset
 from keras_unetres.data.declaration import Declaration
+from keras_unetres.data.forms import FORMATS
 from keras_unetres.data.forms.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 
 NAMES = [f"p{index:02}.png" for index in range(20)]
+
+DATASET_PAGE = Path(__file__).resolve().parents[1] / "docs" / "formats" / "dataset.md"
 
 
 def make_folder(root: Path, images: list[str], masks: list[str] | None = None) -> Path:
@@ -217,6 +221,21 @@ def test_given_folders_are_the_parts(tmp_path) -> None:
     assert [sample.name for sample in dataset.split("all")] == NAMES[:8]
     with pytest.raises(DataError, match="no other part.*train, val, test, all"):
         dataset.split("other")
+
+
+def test_parts_that_a_form_does_not_take_are_refused(tmp_path) -> None:
+    make_folder(tmp_path, ["a.png", "b.png", "c.png"])
+    (tmp_path / "images").rename(tmp_path / "JPEGImages")
+    (tmp_path / "masks").rename(tmp_path / "SegmentationClass")
+    assert open_dataset(tmp_path).format == "voc"
+    (tmp_path / "dataset.yaml").write_text("splits: {train: fit.txt, val: held.txt}\n")
+    with pytest.raises(DataError, match="splits are declared .*expected splits of coco, .*found format voc; fix: "):
+        open_dataset(tmp_path)
+
+
+def test_the_guide_says_which_forms_take_parts() -> None:
+    (row,) = re.findall(r"^\| `splits` \| .* part; of (.*), refused", DATASET_PAGE.read_text(), re.MULTILINE)
+    assert set(re.findall(r"`([^`]+)`", row)) == {name for name, known in FORMATS.items() if known.takes_splits}
 
 
 def test_images_in_a_folder_that_is_no_part_are_not_passed_over_in_silence(tmp_path) -> None:

@@ -132,6 +132,7 @@ def open_dataset(
         return _reread(path, reading, wanted)
     try:
         declared, format_name = _declaration(path, task)
+        _refuse_splits(declared, format_name)
         declared = replace(declared, lists_classes=FORMATS[format_name].lists_classes)
         layout = FORMATS[format_name].read(declared)
     except OSError as error:
@@ -187,6 +188,22 @@ def open_dataset(
         faults=faults,
         warnings=tuple(layout.warnings),
     )
+
+
+def _refuse_splits(declared: Declaration, format_name: str) -> None:
+    """Raise DataError if parts are declared for a format that has them elsewhere: images would get into other ones.
+
+    Raises:
+        DataError: they are.
+    """
+    if declared.splits() and not FORMATS[format_name].takes_splits:
+        raise DataError(
+            "splits are declared for a format that does not take them",
+            file=declared.file,
+            expected="splits of " + ", ".join(name for name, known in FORMATS.items() if known.takes_splits),
+            found=f"format {format_name}",
+            fix="name the images of the parts by val_from and test_from, or the format of the folders by format",
+        )
 
 
 def _refuse_unknown(declared: Declaration, layout: Layout) -> None:

@@ -40,6 +40,7 @@ from .parallel import find_parallel
 CLASS_FOLDERS = "class folders"
 OME_ZARR = "ome-zarr"
 SHARDS = (shards.PARQUET, shards.ARROW, shards.WEBDATASET)
+# The first that recognises a folder reads it: those with names of their own before those that many folders look like.
 FORMATS = {
     "voc": Format(voc.recognises, voc.read),
     **{
@@ -48,17 +49,17 @@ FORMATS = {
     },
     "darwin": Format(services.recognises_darwin, services.read_darwin, by_name=True),
     "superannotate": Format(services.recognises_superannotate, services.read_superannotate, by_name=True),
-    "coco": Format(coco.recognises, coco.read, by_name=True),
-    "labelme": Format(labelme.recognises, labelme.read, by_name=True),
-    "camvid": Format(camvid.recognises, camvid.read),
-    "objects": Format(objects.recognises, objects.read, by_name=True),
+    "coco": Format(coco.recognises, coco.read, by_name=True, takes_splits=True),
+    "labelme": Format(labelme.recognises, labelme.read, by_name=True, takes_splits=True),
+    "camvid": Format(camvid.recognises, camvid.read, takes_splits=True),
+    "objects": Format(objects.recognises, objects.read, by_name=True, takes_splits=True),
     "stack": Format(stack.recognises, stack.read),
     "nnunet": Format(nnunet.recognises, nnunet.read),
     "cell tracking": Format(tracking.recognises, tracking.read),
     "numpy": Format(array_files.recognises, array_files.read),
-    "class masks": Format(class_masks.recognises, class_masks.read, by_name=True),
-    "folders": Format(folders.recognises, folders.read),
-    "beside": Format(beside.recognises, beside.read),
+    "class masks": Format(class_masks.recognises, class_masks.read, by_name=True, takes_splits=True),
+    "folders": Format(folders.recognises, folders.read, takes_splits=True),
+    "beside": Format(beside.recognises, beside.read, takes_splits=True),
     "cvat": Format(cvat.recognises, cvat.read, by_name=True),
     "label-studio": Format(label_studio.recognises, label_studio.read, by_name=True),
     "yolo": Format(yolo.recognises, yolo.read, by_name=True, lists_classes=False),

@@ -97,6 +97,7 @@ class Format(NamedTuple):
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
         task: task that such a data set teaches.
         lists_classes: whether a `classes.txt` has all classes, the background, too.
+        takes_splits: whether `read` heeds `Declaration.splits`; of others a `dataset.yaml` with `splits:` is refused.
     """
 
     recognises: Callable[[Path], bool]
@@ -104,6 +105,7 @@ class Format(NamedTuple):
     by_name: bool = False
     task: str = SEGMENT.name
     lists_classes: bool = True
+    takes_splits: bool = False
 
 
 def key_of(stem: str) -> str:
