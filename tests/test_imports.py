@@ -7,6 +7,7 @@ and against a folder with one planted violation, where it must find that one.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -106,8 +107,13 @@ class Import:
         return f"{self.module.name}:{self.line}: {self.target}: {why}"
 
 
-def read_modules(root: Path, package: str) -> Iterator[Module]:
-    """Yield every module of a package, sorted by path."""
+@functools.cache
+def read_modules(root: Path, package: str) -> tuple[Module, ...]:
+    """Return every module of a package, sorted by path; parsed once for all rules."""
+    return tuple(_parse(root, package))
+
+
+def _parse(root: Path, package: str) -> Iterator[Module]:
     base = root / SOURCES[package]
     for path in sorted((base / package).rglob("*.py")):
         parts = path.relative_to(base).with_suffix("").parts
@@ -115,8 +121,13 @@ def read_modules(root: Path, package: str) -> Iterator[Module]:
         yield Module(path, name, ".".join(parts[:-1]), ast.parse(path.read_text(encoding="utf-8"), str(path)))
 
 
-def find_imports(module: Module) -> Iterator[Import]:
-    """Yield every import in a module, at any depth, with relative ones and `import_module("...")` resolved."""
+@functools.cache
+def find_imports(module: Module) -> tuple[Import, ...]:
+    """Return every import in a module, at any depth, with relative ones and `import_module("...")` resolved."""
+    return tuple(_walk(module))
+
+
+def _walk(module: Module) -> Iterator[Import]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
