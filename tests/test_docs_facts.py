@@ -17,7 +17,11 @@ import pytest
 
 import keras_unetres
 import unetres_edge
+from keras_unetres.choices.recipes import RECIPES
+from keras_unetres.data.forms import CLASS_FOLDERS
+from keras_unetres.data.forms import FORMATS as FORMS
 from keras_unetres.data.kinds import KINDS
+from unetres_edge.engines.table import NAMES
 from unetres_edge.errors import UnetresError
 from unetres_edge.model.engine_cost import EngineCost
 
@@ -72,6 +76,30 @@ def test_the_page_of_run_folders_names_all_files(run_folder: Path) -> None:
     text = (FORMATS / "run-folder.md").read_text()
     for path in run_folder.iterdir():
         assert f"`{path.name}" in text, path.name
+
+
+def first_cells(page: str, heading: str) -> set[str]:
+    """Return the names in the first column of the tables after a heading, or a line in bold, up to the next heading."""
+    text = (ROOT / page).read_text().partition(f"{heading}\n")[2].partition("\n#")[0]
+    assert text, f"{page} has no line {heading!r}"
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "names"),
+    [
+        ("docs/formats/dataset.md", "## Forms that are read", set(FORMS) - {CLASS_FOLDERS}),
+        ("docs/tasks/worse-int8.md", "**5. Take another recipe.**", set(RECIPES)),
+        ("docs/tasks/engines.md", "# OpenVINO, and which engine", set(NAMES)),
+        ("edge/README.md", "## Engines", set(NAMES)),
+    ],
+    ids=["forms", "recipes", "engines", "engines of the runtime's page"],
+)
+def test_every_row_that_can_be_named_has_one_in_the_guide(page: str, heading: str, names: set[str]) -> None:
+    listed = first_cells(page, heading)
+    assert not names - listed, f"{page}: add a row to the table below {heading!r}"
+    assert not listed - names, f"{page}: rows below {heading!r} of what is not in the code"
 
 
 def public() -> list[tuple[str, Any]]:
