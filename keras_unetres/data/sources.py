@@ -42,7 +42,8 @@ class Source(abc.ABC):
         """Return the array.
 
         Raises:
-            DataError: it cannot be read exactly.
+            DataError: it cannot be read exactly. `unetres check` lists it as a finding of its `kind`, one of
+                `kinds.KINDS`; an ImageError or MaskError without one as "unsupported-mode", others as "bad-annotation".
         """
 
     def digest(self) -> str:

@@ -23,6 +23,12 @@ class TensorCodec:
         source: the input tensor's "shape", "dtype" and "quantization", (scale, zero point).
         target: the output tensor's, likewise.
 
+    Attributes:
+        input_shape: (h, w, channels) of the input tensor.
+        input_dtype: its numpy scalar type: float32, int8 or uint8.
+        output_shape: shape of the output tensor without the batch, (h, w, classes) or (classes,).
+        dtype: its numpy scalar type.
+
     Raises:
         ModelError: they are not what the card says.
     """

@@ -66,7 +66,10 @@ class Engine(Protocol):
         return argmax_labels(scores), scores[step // 2 :: step, step // 2 :: step]
 
     def close(self) -> None:
-        """Free what was loaded; a later call of `run` raises ModelError."""
+        """Free what was loaded, if anything.
+
+        Of an engine in `table`, a later call of `run` or `run_labels` raises ModelError; a `Pool` does that by itself.
+        """
         return
 
 

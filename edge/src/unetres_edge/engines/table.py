@@ -1,6 +1,7 @@
 """The engines that have a name, and opening one of them.
 
-A new engine is a row of `ENGINES` and a module beside this one whose class keeps the contract of `engine.Engine`.
+A new engine is a row of `ENGINES` and a module beside this one whose class keeps the contract of `engine.Engine`. The
+engine "auto" tries one beside LiteRT, `auto.CANDIDATE`, whatever other rows there are.
 """
 
 from __future__ import annotations
