@@ -96,7 +96,7 @@ def first_cells(page: str, heading: str) -> set[str]:
     ],
     ids=["forms", "recipes", "engines", "engines of the runtime's page"],
 )
-def test_every_row_that_can_be_named_has_one_in_the_guide(page: str, heading: str, names: set[str]) -> None:
+def test_tables_of_the_guide_are_complete(page: str, heading: str, names: set[str]) -> None:
     listed = first_cells(page, heading)
     assert not names - listed, f"{page}: add a row to the table below {heading!r}"
     assert not listed - names, f"{page}: rows below {heading!r} of what is not in the code"
