@@ -1118,7 +1118,7 @@ def test_a_wrong_declaration_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(UnetresError):
         open_dataset(tmp_path)
     if text == "format: foo":
-        with pytest.raises(DataError, match="format is unknown; expected voc, coco, labelme, camvid.*found foo"):
+        with pytest.raises(DataError, match="format is unknown; expected voc, .*coco, .*; found foo"):
             open_dataset(tmp_path)
 
 
