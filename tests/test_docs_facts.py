@@ -98,8 +98,9 @@ def first_cells(page: str, heading: str) -> set[str]:
 )
 def test_tables_of_the_guide_are_complete(page: str, heading: str, names: set[str]) -> None:
     listed = first_cells(page, heading)
-    assert not names - listed, f"{page}: add a row to the table below {heading!r}"
-    assert not listed - names, f"{page}: rows below {heading!r} of what is not in the code"
+    missing, strange = sorted(names - listed), sorted(listed - names)
+    assert missing == [], f"{page}: add a row for each to the table below {heading!r}"
+    assert strange == [], f"{page}: below {heading!r} are rows of what is not in the code"
 
 
 def public() -> list[tuple[str, Any]]:
