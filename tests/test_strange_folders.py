@@ -593,6 +593,45 @@ def test_lists_of_forms_that_are_not_read_are_said(tmp_path: Path, name: str) ->
     assert "is not read: save it as train.txt, val.txt and test.txt" in note
 
 
+@pytest.mark.parametrize(
+    "row", ["{0}", "images/{0}.png,7", "{1},{0}.png", '"{0}.png";x', "/home/a/images/{0}.png,0", "C:\\\\a\\{0}.png,b"]
+)
+@pytest.mark.parametrize("head", ["image,other\n", ""])
+def test_tables_of_names_make_the_parts(tmp_path: Path, row: str, head: str) -> None:
+    for number in range(8):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    for part, numbers in (("train", [0, 2, 4, 6, 7]), ("val", [1, 3, 5])):
+        lines = [row.format(number, index) for index, number in enumerate(numbers)]
+        (tmp_path / f"{part}.csv").write_text(
+            (head.replace(",", ";" if ";" in row else ",") if set(",;") & set(row) else head and "id\n")
+            + "\n".join(lines)
+        )
+    splits = open_dataset(tmp_path).splits
+    assert {part: [sample.name[0] for sample in samples] for part, samples in splits.items()} == {
+        "train": list("02467"),
+        "val": list("135"),
+    }
+
+
+def test_a_name_in_a_table_that_is_no_image_is_a_fault_and_other_tables_are_said(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    (tmp_path / "folds.csv").write_text("image,fold\n" + "".join(f"{number}.png,{number % 3}\n" for number in range(8)))
+    (tmp_path / "split.json").write_text(json.dumps([[0, 1], [2]]))
+    notes = open_dataset(tmp_path).notes
+    assert any(note.startswith("folds.csv names images and is passed over") for note in notes)
+    assert any(note.startswith("split.json is passed over") for note in notes)
+    (tmp_path / "split.json").write_text(json.dumps({f"{n}.png": "valid" if n > 5 else "train" for n in range(8)}))
+    assert sizes(tmp_path) == {"train": 6, "val": 2}
+    (tmp_path / "split.json").unlink()
+    (tmp_path / "train.csv").write_text("name\n" + "".join(f"{number}.png\n" for number in range(6)) + "nowhere.png\n")
+    (tmp_path / "val.csv").write_text("name\n6.png\n7.png\n")
+    with pytest.raises(DataError, match="line 8 of train.csv names nowhere.png"):
+        open_dataset(tmp_path)
+
+
 def test_a_class_that_some_images_lack_has_no_mask_there(tmp_path: Path) -> None:
     for number in range(8):
         save(tmp_path / "images" / f"{number}.png", picture())

@@ -241,6 +241,12 @@ def save_arrays(file: Path) -> str:
     return f"save them as X.npy and Y.npy, or one by one in images/ and masks/: numpy.save('images/NAME.npy', {way})"
 
 
+def save_arrays_one_by_one(file: Path, folder: str) -> str | None:
+    """Return how files of an array each become arrays that are read here, or None where it is not known."""
+    way = _READERS.get(file.suffix.lower())
+    return way and f"save each as an array: numpy.save('{folder}/NAME.npy', {way})"
+
+
 def save_one_by_one(file: Path, folder: str) -> str | None:
     """Return how files of an array each become some that are read here, or None where it is not known."""
     way = _READERS.get(file.suffix.lower())

@@ -25,7 +25,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import declare, leave_out, leave_out_or_empty, say_place
 from ..sources import ColorFile, EmptyMask, ImageFile, MaskFile, Sample, WeightFile
 from ..unread import FIX, unread_in, unread_note
-from .annotated import save_one_by_one
+from .annotated import save_arrays_one_by_one, save_one_by_one
 from .choosing import choose_masks, pair_by_difference
 from .endings import shared_ending
 from .layout import (
@@ -340,13 +340,13 @@ def _pair(layout: Layout, part: str, images: Path, masks: Path, declared: Declar
     base = declared.base
     pictures = _by_key(layout, images, declared, _IMAGE_ENDINGS, None, without=masks)
     if not pictures:
-        passed_over = [unread_note(each, base) for each in unread_in(images)]
+        unread = list(unread_in(images))
         raise DataError(
             "no images",
             file=images,
             expected="files ending in " + " ".join(IMAGE_SUFFIXES),
-            found="; ".join(passed_over) or None,
-            fix=FIX if passed_over else None,
+            found="; ".join(unread_note(each, base) for each in unread) or None,
+            fix=(save_arrays_one_by_one(unread[0].files[0], images.name) or FIX) if unread else None,
         )
     left_out = _by_key(Layout(), images, declared, _IMAGE_ENDINGS, None, excluded=True, without=masks)
     left_out = {key: file for key, file in left_out.items() if key not in pictures}

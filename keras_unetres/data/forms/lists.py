@@ -31,6 +31,8 @@ _PLACES = ("splits", "lists")  # folders beside those of the images
 _NOT_READ = (".xlsx", ".xls", ".ods", ".npy", ".npz", ".pkl", ".pickle", ".mat", ".pt", ".pth")  # which may hold lists
 _AS_TEXT = "save it as train.txt, val.txt and test.txt, or as split.csv with a column split"
 _DEEPER = ("metadata", "annotations", "ImageSets", "ImageSets/Segmentation", "split", "sets")
+_SHARE_KNOWN = 0.8  # of the cells of a column, which name images
+_SURE_TABLES = ("split", "splits", "partition", "partitions")
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
 
 
@@ -67,7 +69,7 @@ def part_by_lists(layout: Layout, declared: Declaration) -> None:
     by_name = _names(samples, declared.base)
     files = declared_lists(declared) or _find_lists(declared.base)
     lists = {part: NameList(file, _lines(file)) for part, file in files.items()} or _find_table(layout, declared.base)
-    lists = lists or _lists_below(declared.base, by_name)
+    lists = lists or _lists_below(declared.base, by_name) or _tables_of_parts(declared.base, by_name)
     used = {names.file for names in lists.values()} if _make_parts(lists, by_name) else set[Path]()
     layout.notes += _say_passed_over(declared.base, used, by_name)
     if not used:
@@ -120,6 +122,11 @@ def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, S
     inside = [file for place in (base, *(base / name for name in _PLACES)) for file in _files_in(place)]
     for file in (file for file in inside if file.suffix.lower() in _NOT_READ and _says_parts(file.stem)):
         yield f"{file.name} is called like a list of parts and is not read: {_AS_TEXT}"
+    for file in (each for each in inside if each.suffix.lower() in (".yaml", ".yml") and each.stem in _SURE_TABLES):
+        yield f"{file.name} is called like a list of parts and is not read: {_AS_TEXT}"
+    for file in (each for each in inside if each.suffix.lower() in (".csv", ".tsv") and each not in used):
+        if file.stat().st_size <= _MOST_LIST and _column_of_names(file, by_name):
+            yield f"{file.name} names images and is passed over: a table of parts is split.csv with a column split"
     for file in (file for file in inside if file.suffix.lower() == ".txt" and file.parent == base):
         if file not in used and file.stat().st_size <= _MOST_LIST:
             try:
@@ -169,11 +176,46 @@ def _lists_below(base: Path, by_name: Mapping[str, Sample]) -> dict[str, NameLis
     return {}
 
 
+def _tables_of_parts(base: Path, by_name: Mapping[str, Sample]) -> dict[str, NameList]:
+    """Return the lists of `train.csv`, `val.csv` and `test.csv` that have a column of names of images."""
+    files = _lists_in((base, *(base / name for name in _PLACES)), ".csv")
+    lists = {part: _column_of_names(file, by_name) for part, file in files.items()}
+    return {part: names for part, names in lists.items() if names is not None} if lists.get("train") else {}
+
+
+def _column_of_names(file: Path, by_name: Mapping[str, Sample]) -> NameList | None:
+    """Return the column of a table, perhaps below a head, of which most cells name an image, each another one.
+
+    Of several, such as numbers of lines beside names, it is the one with endings of images; None where that is not one.
+    """
+    rows = _rows(file) if file.stat().st_size <= _MOST_TABLE else []
+    found: list[tuple[bool, list[tuple[int, str]]]] = []
+    for column in range(min(map(len, rows), default=0)):
+        cells = [(number, _as_name(row[column])) for number, row in enumerate(rows, 1)]
+        names = cells if _meant(cells[0][1], by_name) else cells[1:]
+        known = [_meant(name, by_name) for _, name in names]
+        different = {sample.name for sample in known if sample is not None}
+        each_once = known.count(None) + len(different) == len(names)
+        if len(names) > 1 and each_once and len(different) >= _SHARE_KNOWN * len(names):
+            found.append((all(name.lower().endswith(IMAGE_SUFFIXES) for _, name in names), names))
+    sure = found if len(found) == 1 else [each for each in found if each[0]]
+    return NameList(file, sure[0][1]) if sure else None
+
+
+def _rows(file: Path) -> list[list[str]]:
+    """Return the rows of a table; none of what is no table."""
+    try:
+        with file.open(encoding=encoding_of(file), newline="") as lines:
+            return [row for row in rows_of(lines) if row]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
 def _find_lists(base: Path) -> dict[str, Path]:
     return _lists_in((base, *(base / name for name in _PLACES)))
 
 
-def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
+def _lists_in(places: Sequence[Path], ending: str = ".txt") -> dict[str, Path]:
     """Return part -> the first list of its name, in letters of any size."""
     there = [
         {file.name.casefold(): file for file in sorted(place.iterdir(), reverse=True) if file.is_file()}
@@ -181,7 +223,7 @@ def _lists_in(places: Sequence[Path]) -> dict[str, Path]:
         if place.is_dir()
     ]
     found = {
-        part: next((files[key] for files in there for name in names if (key := f"{name}.txt") in files), None)
+        part: next((files[key] for files in there for name in names if (key := f"{name}{ending}") in files), None)
         for part, names in PART_NAMES.items()
     }
     return {part: file for part, file in found.items() if file is not None}
@@ -200,11 +242,7 @@ def _find_table(layout: Layout, base: Path) -> dict[str, NameList]:
 
 def _read_csv(file: Path, notes: list[str]) -> dict[str, NameList]:
     """Return the parts of a table with a column of parts; the names are those of the first other column."""
-    try:
-        with file.open(encoding=encoding_of(file), newline="") as lines:
-            rows = [row for row in rows_of(lines) if row]
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
+    rows = _rows(file)
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
     column = next((head.index(name) for name in PART_COLUMNS if name in head), None)
     if column is None or len(head) < 2:
@@ -226,10 +264,14 @@ def _read_json(file: Path, notes: list[str]) -> dict[str, NameList]:
         said: Any = parse_json(file.read_bytes())
     except (OSError, RecursionError, ValueError):
         return {}
+    if isinstance(said, dict) and said and all(isinstance(part, str) for part in said.values()):
+        said = _by_part(said)  # {"a.png": "train", ...}
     known = isinstance(said, dict) and all(str(name).lower() in PARTS for name in said)
-    if isinstance(said, dict) and not known and "train" in said:
-        other = next(name for name in said if name.lower() not in PARTS)
+    other = next((name for name in said if name.lower() not in PARTS), None) if isinstance(said, dict) else None
+    if other is not None and "train" in said:
         notes.append(f'{file.name} is passed over: "{other[:40]}" is not train, val or test')
+    elif not known and file.stem in _SURE_TABLES:
+        notes.append(f'{file.name} is passed over: {{"train": [names], "val": [names]}} is read')
     if not known or not all(
         isinstance(names, list) and all(isinstance(n, str) for n in names) for names in said.values()
     ):
@@ -238,6 +280,14 @@ def _read_json(file: Path, notes: list[str]) -> dict[str, NameList]:
         PARTS[name.lower()]: NameList(file, [(number, _as_name(n)) for number, n in enumerate(names, 1)])
         for name, names in said.items()
     }
+
+
+def _by_part(said: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return part -> names of an object that says the part of each name; keys that are no part stay."""
+    names: dict[str, list[str]] = {}
+    for name, part in said.items():
+        names.setdefault(part.strip().lower(), []).append(name)
+    return names
 
 
 def _as_name(text: str) -> str:

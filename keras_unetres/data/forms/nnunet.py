@@ -22,6 +22,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, MaskFile, Sample, Source, file_digest
+from .annotated import save_arrays
 from .layout import UNPARTED, Layout, key_of, list_images
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -72,13 +73,13 @@ def read(declared: Declaration) -> Layout:
         images[key_of(match.group(1) if match else file.stem)].append(file)
     masks = {key_of(file.stem): file for file in list_images(base / "labelsTr")}
     if not images or not masks:
-        ending = next((f.suffix for f in sorted((base / "labelsTr").iterdir()) if not f.name.startswith(".")), "")
+        other = next((f for f in sorted((base / "labelsTr").iterdir()) if not f.name.startswith(".")), base)
         raise DataError(
             "no pictures in imagesTr/ and labelsTr/",
             file=base,
             expected="PNG or TIFF",
-            found=f"*{ending} files",
-            fix="save slices as TIFF, or as arrays: numpy.save('X.npy', images) and numpy.save('Y.npy', masks)",
+            found=f"files such as {other.name}",
+            fix=save_arrays(other),
         )
     layout.ignore = labels.pop("ignore", None)
     if sorted(labels.values()) != list(range(len(labels))):

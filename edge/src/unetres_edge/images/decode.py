@@ -551,7 +551,12 @@ def _refuse_clear(alpha: np.ndarray) -> None:
 
 def _sixteen_bits(values: np.ndarray, clear: object = None) -> np.ndarray:
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError("image values outside 16 bits", expected="0..65535", found=f"{values.min()}..{values.max()}")
+        raise ImageError(
+            "image values outside 16 bits",
+            expected="0..65535",
+            found=f"{values.min()}..{values.max()}",
+            fix="add one offset to the values of all images, or save them as float32 TIFF",
+        )
     if isinstance(clear, int) and (values == clear).any():
         raise ImageError("image has transparent pixels", fix="flatten it onto a background", kind="transparent")
     return values.astype(np.uint16)
