@@ -682,3 +682,71 @@ def test_masks_of_other_shapes_are_not_called_exchanged(tmp_path: Path) -> None:
     network(tmp_path / "network")
     for name in ("right", "named", "network"):
         assert "compact" not in read(tmp_path / name).classes.note
+
+
+# Annotations as tools leave them
+
+
+def test_images_that_no_annotation_names_are_said(tmp_path: Path) -> None:
+    shape = {"label": "cat", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon", "group_id": None, "flags": {}}
+    for number in range(6):
+        save(tmp_path / f"{number}.png", picture())
+        content = {
+            "imagePath": f"{number}.png",
+            "imageData": None,
+            "imageHeight": 16,
+            "imageWidth": 16,
+            "shapes": [shape],
+        }
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    for number in (2, 4):
+        (tmp_path / f"{number}.json").unlink()
+    notes = open_dataset(tmp_path).notes
+    assert "2 images beside those that annotations name are left out, such as 2.png" in notes
+
+
+@pytest.mark.parametrize(
+    ("images", "lines", "names"),
+    [
+        ("images/{}.png", "labels/{}.txt", "labels/classes.txt"),
+        ("images/{}.png", "labels/{}.txt", "classes.txt"),
+        ("{}.png", "{}.txt", "classes.txt"),
+    ],
+)
+def test_lines_of_yolo_with_a_list_of_classes_among_them(tmp_path: Path, images: str, lines: str, names: str) -> None:
+    for number in range(6):
+        save(tmp_path / images.format(number), picture())
+        (tmp_path / lines.format(number)).parent.mkdir(exist_ok=True)
+        (tmp_path / lines.format(number)).write_text("1 0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75\n")
+    (tmp_path / names).write_text("cat\ndog\n")
+    (tmp_path / "README.txt").write_text("A set.\n")
+    records = read(tmp_path)
+    assert records.classes.names == ("background", "cat", "dog")
+    assert [int((record.mask == 2).sum()) for record in records] == [64] * 6
+
+
+def test_lines_of_boxes_alone_are_named(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DataError, match="(?s)boxes, not masks.*YOLO's boxes"):
+        open_dataset(tmp_path)
+
+
+def test_a_video_of_cvat_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "frame_000000.png", picture())
+    box = '<track id="0" label="cat"><polygon frame="0" points="1,1;5,1;5,5"></polygon></track>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations><meta></meta>{box}</annotations>")
+    with pytest.raises(DataError, match="export CVAT for images 1.1"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Train", "Valid", "Test")])
+def test_folders_far_below_say_the_parts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for part, count in zip(names, (6, 3, 2), strict=False):
+        for number in range(count):
+            save(tmp_path / "set" / "images" / "10k" / part / f"{part}{number}.png", picture())
+            save(tmp_path / "set" / "labels" / "sem" / part / f"{part}{number}.png", drawn(number))
+    wanted = dict(zip(("train", "val", "test"), (6, 3, 2), strict=True))
+    assert sizes(tmp_path) == {part: count for (part, count), _ in zip(wanted.items(), names, strict=False)}

@@ -33,6 +33,7 @@ _READERS = {
 _ANNOTATIONS = (".txt", ".json", ".xml", ".geojson")
 _OF_PARTS = (".json", ".jsonl", ".csv", ".tfrecord")  # of boxes and texts, as Roboflow writes one for each part
 _YOLO = re.compile(r"\d+(?:\s+[\d.eE+-]+){4,}\s*")
+_YOLO_BOXES = "YOLO's boxes (.txt)"
 _LOOKED_AT = 400  # images
 _OF_MASKS = ("annot", "gt", "label", "mask", "seg", "truth")  # in names of folders
 _FEWEST, _SHARE = 3, 0.2  # of the images, so that those named after others are masks
@@ -168,8 +169,8 @@ def _refuse_annotations(root: Path, below: list[Path], images: list[Path]) -> No
         files = without_names
     if 2 * len(files) < len(shown) or not files:
         return
-    if files[0].suffix == ".xml":
-        raise boxes_alone(root)
+    if files[0].suffix == ".xml" or _form(files[0]) == _YOLO_BOXES:
+        raise boxes_alone(root, _form(files[0]))
     raise DataError(
         "annotations lie beside the images, which a classifier would pass over",
         file=files[0],
@@ -197,13 +198,13 @@ def _refuse_unread(below: list[Path], stems: set[str], fix: str) -> None:
             )
 
 
-def boxes_alone(root: Path) -> DataError:
-    """Return the error for annotations that hold no masks."""
+def boxes_alone(root: Path, form: str = ".xml files") -> DataError:
+    """Return the error for annotations of a form that hold no masks."""
     return DataError(
         "the annotations are boxes, not masks",
         file=root,
         expected="a mask for every image",
-        found=".xml files and no masks",
+        found=f"{form} and no masks",
         fix=OF_BOXES,
     )
 
@@ -306,5 +307,7 @@ def _form(file: Path) -> str:
     except OSError:
         return f"{file.suffix} files"
     if file.suffix == ".txt":
-        return "YOLO lines (.txt)" if any(map(_YOLO.fullmatch, head.splitlines())) else ".txt files"
+        lines = [line for line in head.splitlines() if _YOLO.fullmatch(line)]
+        boxes = bool(lines) and all(len(line.split()) == len("cxywh") for line in lines)
+        return _YOLO_BOXES if boxes else "YOLO lines (.txt)" if lines else ".txt files"
     return f"{file.suffix} files"

@@ -14,7 +14,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where
 from ..fixes import leave_out
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import PART_NAMES, UNPARTED, Layout, find_file
+from .layout import PART_NAMES, UNPARTED, Layout, find_file, unnamed_note
 from .tool_files import parse_xml
 
 _PEEK = 1 << 14
@@ -59,6 +59,7 @@ def read(declared: Declaration) -> Layout:
         raise DataError("the file names no image", file=file, expected='<image name="..."> rows', fix=fix)
     if UNPARTED in pictures and len(pictures) > 1:
         pictures = {UNPARTED: [picture for of_part in pictures.values() for picture in of_part]}
+    layout.notes += unnamed_note(picture.image for of_part in pictures.values() for picture in of_part)
     return take_pictures(layout, declared, pictures, labels)
 
 
@@ -70,7 +71,7 @@ def _find(base: Path) -> Path | None:
 def _looks_right(file: Path) -> bool:
     with file.open("rb") as stream:
         head = stream.read(_PEEK)
-    return b"<annotations>" in head and (b"<image " in head or b"<labels>" in head)
+    return b"<annotations>" in head and any(mark in head for mark in (b"<image ", b"<labels>", b"<track "))
 
 
 def _shape(layout: Layout, row: ElementTree.Element, image: str) -> Shape | None:

@@ -30,6 +30,7 @@ from .choosing import choose_masks, pair_by_difference
 from .endings import shared_ending
 from .layout import (
     PART_NAMES,
+    PARTS,
     UNPARTED,
     Layout,
     find_parts,
@@ -111,7 +112,22 @@ def read(declared: Declaration) -> Layout:
         for images, masks_folder, above in pairs:
             _pair(layout, part, images, masks_folder, declared, above)
     part_by_lists(layout, declared)
+    _part_by_folders(layout)
     return layout
+
+
+def _part_by_folders(layout: Layout) -> None:
+    """Give the samples of a layout without parts to those of the folders that they lie in, as `10k/train/a.jpg`."""
+    samples = layout.samples.get(UNPARTED, [])
+    said = [{PARTS[word] for word in map(key_of, Path(sample.name).parts[:-1]) if word in PARTS} for sample in samples]
+    if not all(len(parts) == 1 for parts in said) or len(parts := set[str]().union(*said)) < 2 or "train" not in parts:
+        return
+    layout.samples = {
+        part: [sample for sample, of in zip(samples, said, strict=True) if of == {part}]
+        for part in PART_NAMES
+        if part in parts
+    }
+    layout.notes.append(f"parts are those of the folders below: {', '.join(layout.samples)}")
 
 
 def _say_left_out(places: Mapping[str, Sequence[Place]], base: Path, layout: Layout) -> None:

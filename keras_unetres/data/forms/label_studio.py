@@ -24,7 +24,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where
 from ..fixes import leave_out
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import UNPARTED, Layout, find_file, is_image
+from .layout import UNPARTED, Layout, find_file, is_image, unnamed_note
 
 _PEEK = 1 << 14
 _UPLOADED = re.compile(r"[0-9a-f]{6,10}-")
@@ -76,6 +76,7 @@ def read(declared: Declaration) -> Layout:
         layout.notes.append(f"of {several} images with several annotations the last one is read")
     if not pictures and not layout.faults:
         raise DataError("no task is annotated", file=file)
+    layout.notes += unnamed_note(picture.image for picture in pictures)
     labels = sorted({shape.label for picture in pictures for shape in picture.shapes if shape.label is not None})
     return take_pictures(layout, declared, {UNPARTED: pictures}, labels)
 

@@ -30,7 +30,16 @@ from ..declaration import Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
-from .layout import UNPARTED, Layout, find_file, find_parts, is_image, list_images, refuse_other_background
+from .layout import (
+    UNPARTED,
+    Layout,
+    find_file,
+    find_parts,
+    is_image,
+    list_images,
+    refuse_other_background,
+    unnamed_note,
+)
 from .outlines import number, shown
 
 _IGNORED = {"__ignore__", "_ignore_"}
@@ -155,6 +164,7 @@ def read(declared: Declaration) -> Layout:
         layout.samples[part] = [
             sample for file, content in files if (sample := _sample(layout, file, content, class_of, base)) is not None
         ]
+    layout.notes += unnamed_note(sample.image.file for of_part in layout.samples.values() for sample in of_part)
     return layout
 
 

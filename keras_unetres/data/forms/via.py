@@ -21,7 +21,7 @@ from unetres_edge.files import parse_json
 from ..declaration import Declaration
 from ..tables import encoding_of
 from .drawn import Picture, Ring, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import UNPARTED, Layout, find_file, find_parts
+from .layout import UNPARTED, Layout, find_file, find_parts, unnamed_note
 
 _PEEK = 1 << 16
 _CALLED = ("class", "label", "name", "type", "category", "object_name")
@@ -48,6 +48,7 @@ def read(declared: Declaration) -> Layout:
     contents = {part: _load(_find(place) or place) for part, place in places.items()}
     named = _attribute(entry for entries in contents.values() for entry in entries)
     pictures = {part: list(_pictures(layout, entries, places[part], named, base)) for part, entries in contents.items()}
+    layout.notes += unnamed_note(picture.image for of_part in pictures.values() for picture in of_part)
     labels = sorted({s.label for found in pictures.values() for each in found for s in each.shapes if s.label})
     if named:
         layout.notes.append(f"classes are the values of the attribute {named}")

@@ -1,6 +1,7 @@
 """YOLO's segments: `labels/a.txt` for `images/a.jpg`, a line an object: class, and a polygon as shares of the sides.
 
-An image without a file, or with an empty one, has no objects. The classes are those of `data.yaml` or `classes.txt`.
+The files may lie beside the images, too. An image without a file, or with an empty one, has no objects. The classes are
+those of `data.yaml` or `classes.txt`.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..tables import read_text
 from .drawn import Picture, Shape, bad_shape, missing_image, ring_of, take_pictures
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
+from .layout import PART_NAMES, UNPARTED, Layout, find_parts, is_image, key_of, list_files, list_images
 
 _LABELS = ("labels", "label")
+_NO_LINES = ("classes", "labels", "obj.names", "predefined_classes")  # files of text that have no lines of objects
 _LOOKED_AT = 12  # files
 _CLASS = re.compile("[0-9]{1,3}")  # a network has 255 at most
 
 
 def recognises(base: Path) -> bool:
     """Whether there is a folder of images beside one of lines with polygons."""
-    return any(_hold_polygons(labels) for _, labels in _places(base).values())
+    return any(_hold_polygons(list(_line_files(*place).values())) for place in _places(base).values())
 
 
 def read(declared: Declaration) -> Layout:
@@ -41,19 +43,17 @@ def read(declared: Declaration) -> Layout:
     pictures: dict[str, list[Picture]] = {}
     highest = 0
     for part, (images, labels) in places.items():
-        lines = list_files(labels, (".txt",))
-        files = {key_of(path.relative_to(labels).with_suffix("").as_posix()): path for path in lines}
+        files = _line_files(images, labels)
         there = {key_of(path.relative_to(images).with_suffix("").as_posix()): path for path in list_images(images)}
         pictures[part] = []
         for key in sorted(files.keys() - there.keys()):
-            if files[key].stem not in ("classes", "labels"):
-                missing_image(layout, files[key], f"{files[key].stem}.*", base)
+            missing_image(layout, files[key], f"{files[key].stem}.*", base)
         for key, image in there.items():
             name = image.relative_to(images).as_posix()
             shapes = _shapes(layout, files.get(key), name, base)
             highest = max([highest, *(int(shape.label) + 1 for shape in shapes if shape.label is not None)])
             pictures[part].append(Picture(name, image, files.get(key, image), None, shapes))
-    names = _names(base) or [str(place) for place in range(highest)]
+    names = _names(base, [labels for _, labels in places.values()]) or [str(place) for place in range(highest)]
     if highest > len(names):
         raise DataError("a class has no name", file=base, expected=f"{highest} names in data.yaml", found=len(names))
     named = {part: [_renamed(picture, names) for picture in found] for part, found in pictures.items() if found}
@@ -74,11 +74,33 @@ def _places(base: Path) -> dict[str, tuple[Path, Path]]:
     whole = next(((base / "images", base / label) for label in _LABELS if (base / label).is_dir()), None)
     if "train" not in places:
         places = {UNPARTED: whole} if whole is not None and whole[0].is_dir() else {}
+    if not places and base.is_dir():
+        parts = find_parts(base, _has_lines_beside)
+        parts = parts if "train" in parts else {UNPARTED: base} if _has_lines_beside(base) else {}
+        places = {part: (folder, folder) for part, folder in parts.items()}
     return places
 
 
-def _hold_polygons(labels: Path) -> bool:
-    lines = [line.split() for file in list_files(labels, (".txt",))[:_LOOKED_AT] for line in _lines(file)]
+def _has_lines_beside(folder: Path) -> bool:
+    images = [path for path in sorted(folder.iterdir()) if is_image(path)]
+    return any(path.with_suffix(".txt").is_file() for path in images[: 4 * _LOOKED_AT])
+
+
+def _line_files(images: Path, labels: Path) -> dict[str, Path]:
+    """Return name -> file of lines, without lists of classes; among images, those alone that are named like one."""
+    files = {
+        key_of(path.relative_to(labels).with_suffix("").as_posix()): path
+        for path in list_files(labels, (".txt",))
+        if path.stem.casefold() not in _NO_LINES
+    }
+    if images != labels:
+        return files
+    there = {key_of(path.relative_to(images).with_suffix("").as_posix()) for path in list_images(images)}
+    return {key: path for key, path in files.items() if key in there}
+
+
+def _hold_polygons(files: list[Path]) -> bool:
+    lines = [line.split() for file in files[:_LOOKED_AT] for line in _lines(file)]
     return any(len(words) >= 7 and len(words) % 2 for words in lines) and all(map(_is_row, lines))
 
 
@@ -132,8 +154,8 @@ def _renamed(picture: Picture, names: list[str]) -> Picture:
     return Picture(picture.name, picture.image, picture.source, None, tuple(shapes))
 
 
-def _names(base: Path) -> list[str]:
-    """Return the names of `data.yaml`, or of a `classes.txt` in the folder of the lines or above it.
+def _names(base: Path, labels: list[Path]) -> list[str]:
+    """Return the names of `data.yaml`, or of a `classes.txt` in a folder of the lines or above it.
 
     Raises:
         DataError: the file cannot be read, or numbers of classes are missing in it.
@@ -149,4 +171,5 @@ def _names(base: Path) -> list[str]:
             raise DataError("names is wrong", file=file, expected="a list of names, or number: name lines")
         if names is not None:
             return [str(name) for name in names]
-    return read_names(base / "labels" / "classes.txt") or read_names(base / "classes.txt") or []
+    lists = (read_names(folder / "classes.txt") for folder in (base / "labels", base, *labels))
+    return next((names for names in lists if names), [])
