@@ -750,3 +750,36 @@ def test_folders_far_below_say_the_parts(tmp_path: Path, names: tuple[str, ...])
             save(tmp_path / "set" / "labels" / "sem" / part / f"{part}{number}.png", drawn(number))
     wanted = dict(zip(("train", "val", "test"), (6, 3, 2), strict=True))
     assert sizes(tmp_path) == {part: count for (part, count), _ in zip(wanted.items(), names, strict=False)}
+
+
+def test_images_and_masks_above_the_parts_are_said(tmp_path: Path) -> None:
+    for home in ("train/", "val/", ""):
+        for number in range(4):
+            save(tmp_path / f"{home}images" / f"{number}.png", picture())
+            save(tmp_path / f"{home}masks" / f"{number}.png", drawn(number))
+    assert "images and masks in ./ belong to no part and are passed over" in open_dataset(tmp_path).notes
+
+
+@pytest.mark.parametrize("sign", [" ", ": ", ",", "\t"])
+def test_numbers_before_names_of_classes_are_their_ids(tmp_path: Path, sign: str) -> None:
+    for number in range(5):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number, 1))
+    (tmp_path / "classes.txt").write_text(f"0{sign}background\n1{sign}2 euro\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.class_names == ("background", "2 euro")
+    assert not any("passed over" in note for note in dataset.notes)
+    (tmp_path / "classes.txt").write_text("1 euro\n2 euro\n")
+    assert open_dataset(tmp_path).class_names == ("1 euro", "2 euro")
+
+
+@pytest.mark.parametrize("name", ["id2label.json", "labels.txt", "label_map.pbtxt", "class_names.txt", "obj.names"])
+def test_files_that_may_name_the_classes_are_said(tmp_path: Path, name: str) -> None:
+    for number in range(5):
+        save(tmp_path / "images" / f"{number}.png", picture())
+        save(tmp_path / "masks" / f"{number}.png", drawn(number))
+    (tmp_path / name).write_text('{"0": "sky", "1": "bird"}')
+    said = f"{name} may name the classes and is not read: list them in classes.txt, a name a line"
+    assert said in open_dataset(tmp_path).notes
+    (tmp_path / "classes.txt").write_text("sky\nbird\n")
+    assert said not in open_dataset(tmp_path).notes

@@ -19,7 +19,7 @@ from unetres_edge.terminal import counted
 
 from ..choices.arguments import checks_kinds
 from ..choices.tasks import CLASSIFY, SEGMENT, TASK_TRAITS
-from .declaration import Declaration, Reading, check_names, is_called, read_declaration
+from .declaration import Declaration, Reading, check_names, is_called, read_declaration, unread_classes
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, OME_ZARR, class_masks, find_format, has_masks, shards, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
@@ -143,6 +143,8 @@ def open_dataset(
     own_names = names is None and layout.names is not None
     if layout.names is not None and names is None:
         names, colors = check_names(layout.names, declared.file), layout.colors
+    if names is None:
+        layout.notes += unread_classes(declared.base)
     values = declared.values(names)
     if values is None:
         values = _own_values(layout, names, declared.file)

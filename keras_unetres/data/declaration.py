@@ -78,6 +78,12 @@ _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _NO_NAMES = {"bool", "int", "float", "timestamp"}  # what YAML takes some names for, by the end of its tag
 # Controls, ends of lines, halves of characters, and what turns the direction of the text around it.
+_NUMBERED = re.compile(r"(\d{1,3})(?:\s*[:;,=]\s*|\s+)(\S.*)")  # 0: sky
+_OF_CLASSES = re.compile(  # names of files, such as id2label.json and label_map.pbtxt
+    r"(?:id_?2_?label|(?:class|label|category|obj)(?:_|-)?(?:map(?:ping)?|names?|list|ids?)?|classes|labels|categories|names)"
+    r"\.(?:txt|json|ya?ml|pbtxt|names)|class(?:es|_names)\.csv",
+    re.IGNORECASE,
+)
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 1000  # characters of a value that is no text
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
@@ -297,7 +303,7 @@ class Declaration:
         if names is not None and not all(isinstance(name, str) for name in names):
             raise DataError("classes is wrong", file=self.file, expected="a list of names")
         if names is None and self.lists_classes:
-            names = read_names(self.base / "classes.txt")
+            names = without_numbers(read_names(self.base / "classes.txt"))
         if names is None and "colors" in self.given:
             raise DataError("colors are given but no classes", file=self.file, fix="name the classes in the same file")
         if names is None:
@@ -531,6 +537,22 @@ def read_names(listed: Path) -> list[str] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read: {error}", file=listed, expected="UTF-8 text, one class a line") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def without_numbers(names: list[str] | None) -> list[str] | None:
+    """Return class names without the ids before them, where each line begins with its own: `0 sky`, `1: road`, ..."""
+    rows = [_NUMBERED.fullmatch(name) for name in names or ()]
+    numbered = all(row is not None and int(row.group(1)) == index for index, row in enumerate(rows))
+    return [row.group(2) for row in rows if row] if rows and numbered else names
+
+
+def unread_classes(base: Path) -> list[str]:
+    """Return a sentence on a file that seems to name the classes and is not read; none where there is none."""
+    files = sorted(path.name for path in base.iterdir() if path.is_file()) if base.is_dir() else []
+    called = [name for name in files if _OF_CLASSES.fullmatch(name)]
+    return (
+        [f"{called[0]} may name the classes and is not read: list them in classes.txt, a name a line"] if called else []
+    )
 
 
 def check_names(names: tuple[str, ...], file: Path) -> tuple[str, ...]:

@@ -142,8 +142,10 @@ def _say_left_out(places: Mapping[str, Sequence[Place]], base: Path, layout: Lay
                 layout.notes.append(f"no part is called like {names}: the images in there are passed over")
     homes = {images.parent for images in taken}
     if homes == {base} or all(home.parent == base for home in homes):
-        sets = [path for path in sorted(base.iterdir()) if path.is_dir() and path not in {*homes, *taken}]
-        rest = [f"{path.name}/" for path in sets if (both := _both(path)) is not None and list_images(both[0])]
+        sets = [path for path in (base, *sorted(base.iterdir())) if path.is_dir() and path not in {*homes, *taken}]
+        found = [both[0] for path in sets if (both := _both(path)) is not None and list_images(both[0])]
+        others = [images for images in found if not any(each.is_relative_to(images) for each in taken)]
+        rest = [f"{images.relative_to(base).parent.as_posix()}/" for images in others]
         if rest:
             names = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
             layout.notes.append(f"images and masks in {names} belong to no part and are passed over")

@@ -31,6 +31,7 @@ _PLACES = ("splits", "lists")  # folders beside those of the images
 _NOT_READ = (".xlsx", ".xls", ".ods", ".npy", ".npz", ".pkl", ".pickle", ".mat", ".pt", ".pth")  # which may hold lists
 _AS_TEXT = "save it as train.txt, val.txt and test.txt, or as split.csv with a column split"
 _DEEPER = ("metadata", "annotations", "ImageSets", "ImageSets/Segmentation", "split", "sets")
+_OF_NAMES = re.compile("class|label|name|code", re.IGNORECASE)  # in names of files that list classes
 _SHARE_KNOWN = 0.8  # of the cells of a column, which name images
 _SURE_TABLES = ("split", "splits", "partition", "partitions")
 PART_COLUMNS = ("split", "subset", "set", "partition", "part", "phase")  # of a table, that say the part
@@ -128,6 +129,8 @@ def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, S
         if file.stat().st_size <= _MOST_LIST and _column_of_names(file, by_name):
             yield f"{file.name} names images and is passed over: a table of parts is split.csv with a column split"
     for file in (file for file in inside if file.suffix.lower() == ".txt" and file.parent == base):
+        if _OF_NAMES.search(file.stem):
+            continue
         if file not in used and file.stat().st_size <= _MOST_LIST:
             try:
                 lines = _lines(file)

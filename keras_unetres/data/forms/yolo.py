@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unetres_edge.errors import DataError
 
-from ..declaration import Declaration, load_yaml, read_names
+from ..declaration import Declaration, load_yaml, read_names, without_numbers
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..tables import read_text
@@ -171,5 +171,5 @@ def _names(base: Path, labels: list[Path]) -> list[str]:
             raise DataError("names is wrong", file=file, expected="a list of names, or number: name lines")
         if names is not None:
             return [str(name) for name in names]
-    lists = (read_names(folder / "classes.txt") for folder in (base / "labels", base, *labels))
+    lists = (without_numbers(read_names(folder / "classes.txt")) for folder in (base / "labels", base, *labels))
     return next((names for names in lists if names), [])
