@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,38 @@ def test_one_of_several_outputs(photos: Path, tmp_path: Path, capsys: pytest.Cap
     assert code == 2 and 'output="depth" or output="mask"' in line
     code, said = says(capsys, *how, "--output", "mask")
     assert code == 0 and len(read_card((tmp_path / "two.tflite").read_bytes()).class_names) == 2
+
+
+class Arguments(keras.Model):
+    """With a constructor that takes less than Keras keeps, as without `get_config`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = keras.layers.Conv2D(2, 1)
+
+    def call(self, x: Any) -> Any:
+        return self.scores(x)
+
+
+@pytest.mark.parametrize("kind", ["a lambda", "no get_config"])
+def test_what_keras_makes_no_model_of_is_told_the_way_by_its_weights(kind: str, tmp_path: Path) -> None:
+    image = keras.Input((16, 16, 3))
+    model: keras.Model = Arguments()
+    if kind == "a lambda":
+        model = keras.Model(image, keras.layers.Conv2D(2, 1, activation=lambda x: x * 2)(image))
+    expected = np.asarray(model(np.ones((1, 16, 16, 3), np.float32)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The object being serialized includes a `lambda`")
+        model.save(tmp_path / "own.keras")
+    with pytest.raises(ModelError, match=r"model.load_weights\('.*own.keras'\)") as caught:
+        ku.export(
+            tmp_path / "own.keras",
+            tmp_path / "m.tflite",
+            preprocessing=ku.Preprocessing(channels=3, size=(16, 16)),
+            custom_objects={"Arguments": Arguments},
+        )
+    assert kind == "a lambda" or "unexpected keyword argument" in str(caught.value)
+    for weight in model.weights:
+        weight.assign(weight * 0)
+    model.load_weights(tmp_path / "own.keras")  # as it says
+    np.testing.assert_array_equal(model(np.ones((1, 16, 16, 3), np.float32)), expected)

@@ -19,18 +19,23 @@ from unetres_edge.errors import UsageError, shortened
 _F = TypeVar("_F", bound=Callable[..., Any])
 _BARE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+_MODELS = (
+    "a model in memory is taken by export, quantize, quantize_aware, prune_model, cluster_model, evaluate and predict"
+)
 _ANY = object()  # of an annotation that is not known here, such as a class that would have to be imported
 
 
 def checks_kinds(function: _F) -> _F:
     """Return a function that names an argument of another kind than its annotation, where it would fail without a name.
 
-    What the function refuses in its own words stays as it is, and so does what it takes beyond its annotations.
+    What the function refuses in its own words stays as it is, and so does what it takes beyond its annotations. Text in
+    the place of a list of text is named at once: it would be taken for a list of its letters.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        _refuse_letters(function, signature, args, kwargs)
         try:
             return function(*args, **kwargs)
         except _BARE as error:
@@ -46,6 +51,27 @@ def checks_kinds(function: _F) -> _F:
     return typing.cast(_F, checked)
 
 
+def _refuse_letters(function: Any, signature: inspect.Signature, args: Any, kwargs: Any) -> None:
+    """Refuse text where a list of text is taken.
+
+    Raises:
+        UsageError: there is one.
+    """
+    try:
+        arguments = signature.bind_partial(*args, **kwargs).arguments
+    except TypeError:  # which the call itself names
+        return
+    for name, value in arguments.items():
+        if isinstance(value, str) and any(_is_list_of_text(kind) for kind in _kinds(function, name)):
+            wrong = _find_wrong(function, {name: value})
+            if wrong is not None:
+                raise wrong
+
+
+def _is_list_of_text(kind: Any) -> bool:
+    return typing.get_origin(kind) in (list, collections.abc.Sequence) and _is_text(typing.get_args(kind))
+
+
 def _find_wrong(function: Callable[..., Any], arguments: Mapping[str, Any]) -> UsageError | None:
     """Return the error of the first argument that is of a wrong kind, or None."""
     for name, value in arguments.items():
@@ -55,8 +81,21 @@ def _find_wrong(function: Callable[..., Any], arguments: Mapping[str, Any]) -> U
                 f"{name} is wrong",
                 expected=" or ".join(dict.fromkeys(map(_said, kinds))),
                 found=f"{shortened(repr(value), 80)} ({type(value).__name__})",
+                fix=_fix(value, kinds),
             )
     return None
+
+
+def _fix(value: Any, kinds: tuple[Any, ...]) -> str | None:
+    if isinstance(value, str) and any(map(_is_list_of_text, kinds)):
+        return f"pass [{shortened(repr(value), 80)}]"
+    return _MODELS if _holds_layers(value) else None
+
+
+def _holds_layers(value: Any) -> bool:
+    """Whether something is a layer or model of Keras, or a list of such."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    return any(kind.__module__.startswith("keras.src.") for each in values for kind in type(each).__mro__)
 
 
 @functools.cache

@@ -44,6 +44,12 @@ from .info import RunInfo
 from .lock import hold
 from .search import Search
 
+_OF_KERAS = (
+    "name what train wrote; a Keras model is taken by quantize, export, evaluate and predict, and in Python by "
+    "ku.prune_model and ku.cluster_model"
+)
+_NO_RUN = {".keras": _OF_KERAS, ".h5": _OF_KERAS, ".tflite": "name the run that the file was made from"}
+
 _METADATA = "keras_unetres"
 _MOST_CALIBRATION = 2 << 30  # bytes, unpacked
 
@@ -131,7 +137,7 @@ class RunFolder:
                 raise RunFolderError(
                     "its network is still sought", file=self.path, fix=f"unetres train --resume {self.path}"
                 )
-            fix = "name what train wrote"
+            fix = _NO_RUN.get(self.path.suffix, "name what train wrote")
             if (self.path / "fold1").is_dir():
                 fix = f"name a run of its folds, such as {self.path / 'fold1'}, and the others after --with"
             raise RunFolderError("not a run folder: it has no run.json", file=self.path, fix=fix)

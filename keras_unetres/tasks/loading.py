@@ -6,13 +6,14 @@ import contextlib
 import importlib.metadata
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Card, Preprocessing, Segmenter
-from unetres_edge.errors import ModelError, RunFolderError, UnetresError, UsageError
+from unetres_edge.errors import ModelError, RunFolderError, UnetresError, UsageError, shortened
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.card import default_colors
 from unetres_edge.segment.ensemble import join_segmenters
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import keras
 
 IN_MEMORY = "a model in memory"
+_REASON = re.compile(r"(?:Exception|Error) encountered(?: during deserialization)?: (.+)")
+_MOST_REASON = 200  # letters
 _FEW_CLASSES = 12  # that an error lists one by one
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
@@ -160,7 +163,6 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     try:
         model = keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         match = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
         if match:
             name = match.group(1)
@@ -176,10 +178,26 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
                 file=path,
                 fix=f"if you trust it, in Python: ku.export({loaded}, ...); or write a layer of your own in its place",
             ) from error
-        raise ModelError(f"Keras cannot load it: {first}", file=path, expected="a sound .keras file") from error
+        raise _cannot_load(path, error) from error
     if not isinstance(model, keras.Model):
         raise ModelError("the file holds no model", file=path, expected="keras.Model", found=type(model).__name__)
     return model
+
+
+def _cannot_load(path: str | os.PathLike[str], error: Exception) -> ModelError:
+    """Return the error of a file of which Keras makes no model, with the innermost reason that Keras tells."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = [match.group(1) for match in map(_REASON.match, lines) if match]
+    reason = shortened((told or lines)[-1 if told else 0], _MOST_REASON)
+    if not zipfile.is_zipfile(path):
+        return ModelError(f"Keras cannot load it: {reason}", file=path, expected="a sound .keras file")
+    weights = f"model.load_weights({os.fspath(path)!r})"
+    return ModelError(
+        f"Keras cannot make the model of its file: {reason}",
+        file=path,
+        expected="layers that get_config() describes, without lambdas",
+        fix=f"in Python, by the code that built it: {weights}, and pass model for the file",
+    )
 
 
 def describe_model(

@@ -220,7 +220,7 @@ def _failure(code: int, text: str, folder: Path, layer_names: list[str]) -> Unet
             fix="use a smaller input size" + (", or fewer calibration images" if calibrated else ""),
         )
     if code < 0:
-        fix = "check the calibration images" if calibrated else None
+        fix = "check the calibration images, or take a recipe without: float32 or float16" if calibrated else None
         return ConversionError(f"the converter died of signal {-code}", fix=fix)
     no_room = re.findall(r"Error: \[Errno \d+\] ([^:\n]+)", text)
     if no_room:

@@ -30,6 +30,7 @@ HEADS = ("logits", "argmax")
 TASKS = ("segment", "classify")
 MAX_CLASSES = 255  # of a segmenter: ids are bytes, and 255 is "not labelled"
 ACTIVATIONS = ("softmax", "sigmoid", "none")
+_KERAS = ("a zip archive (perhaps .keras)", "an HDF5 file")
 _NO_DIGEST = "0" * 64
 _DIGEST_KEY = b'"sha256": "'
 _RESEALED = re.compile(rb'"resealed": (\d), "sha256": "')
@@ -393,7 +394,9 @@ def _find_card(data: bytes, file: str | None) -> tuple[int, int]:
 def _find_entry(data: bytes, name: str, file: str | None) -> tuple[int, int] | None:
     """Return the [start, end) of an entry of `Model.metadata`."""
     if data[4:8] != b"TFL3":
-        raise ModelError("not a .tflite file", file=file, expected="a TFLite flatbuffer", found=_kind(data))
+        kind = _kind(data)
+        fix = "make a .tflite of it: unetres export" if kind in _KERAS else None
+        raise ModelError("not a .tflite file", file=file, expected="a TFLite flatbuffer", found=kind, fix=fix)
     try:
         flat = _Flatbuffer(data)
         model = flat.follow(0)
@@ -463,8 +466,8 @@ class _Flatbuffer:
 
 def _kind(data: bytes) -> str:
     for magic, name in (
-        (b"PK\x03\x04", "a zip archive (perhaps .keras)"),
-        (b"\x89HDF", "an HDF5 file"),
+        (b"PK\x03\x04", _KERAS[0]),
+        (b"\x89HDF", _KERAS[1]),
         (b"\x80", "a pickle"),
         (b"\x89PNG", "a PNG image"),
         (b"\xff\xd8", "a JPEG image"),
