@@ -299,10 +299,12 @@ class Trainings:
             has_begun = (run / "checkpoints" / "last.safetensors").exists()
             if copy.exists() or has_begun or not RunFolder.is_run(run):
                 continue
+            part = self._copies / "part"
             with contextlib.suppress(OSError, shutil.Error):  # a temporary file that is renamed meanwhile
-                shutil.copytree(folder, self._copies / "part", symlinks=True)
-                os.rename(self._copies / "part", copy)
-            shutil.rmtree(self._copies / "part", ignore_errors=True)
+                shutil.copytree(folder, part, symlinks=True)
+                _keep_start(part, copy)
+                os.rename(part, copy)
+            shutil.rmtree(part, ignore_errors=True)
 
     def compare(self) -> list[str]:
         """Let the copies come to their end; return of each "same", or what differs."""
@@ -321,6 +323,17 @@ class Trainings:
             shutil.rmtree(copy / "data")
             found.append(f"{folder.name}: {', '.join(names)}" if names else "same")
         return found
+
+
+def _keep_start(part: Path, copy: Path) -> None:
+    """Copy into `part` the run that its own begins with, which it reads when it lies at `copy`.
+
+    Two trainings later the learner removes the first, which may be before the copy of the second is at its turn.
+    """
+    about = json.loads((part / "run" / "run.json").read_bytes())
+    if about.get("source"):
+        shutil.copytree(about["source"], part / "start", ignore=shutil.ignore_patterns("checkpoints"))
+        write_json(part / "run" / "run.json", about | {"source": str(copy / "start")})
 
 
 def kill_training(folder: Path, kills: int, seed: int, minutes: float = 1e9) -> dict[str, Any]:
