@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from keras_unetres.data.dataset import open_dataset
+from keras_unetres.data.forms import array_files
 from keras_unetres.data.records import Records, read_records
 from keras_unetres.doctor.check import check
 from unetres_edge.errors import DataError, UnetresError
@@ -182,6 +183,22 @@ def test_arrays_in_folders_that_are_links_are_read(tmp_path: Path) -> None:
         (tmp_path / "set" / part).mkdir(parents=True)
         (tmp_path / "set" / part / "linked").symlink_to(tmp_path / "kept" / part)
     assert is_right(tmp_path / "set")
+
+
+@pytest.mark.parametrize("shape", [(10**9, 0, 1000), (10**12, 0, 17), (4, 0, 32)])
+def test_images_without_a_pixel_are_not_listed(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for name in ("X", "Y"):
+        with (tmp_path / f"{name}.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with pytest.raises(DataError, match=r"X\.npy: (a file of more images|an array has no pixels)"):
+        read(tmp_path)
+
+
+def test_an_archive_that_memory_does_not_hold_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(tmp_path)
+    monkeypatch.setattr(array_files, "free_bytes", lambda: 1000)
+    with pytest.raises(DataError, match=r"data\.npz: an array of an \.npz is too large; expected at most 1000 bytes"):
+        read(tmp_path)
 
 
 def test_an_archive_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:

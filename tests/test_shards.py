@@ -16,12 +16,12 @@ from PIL import Image
 
 from keras_unetres.choices.augmentations import AUGMENTATIONS
 from keras_unetres.cli import main
-from keras_unetres.data import Dataset, open_dataset, read_records
+from keras_unetres.data import Dataset, open_dataset, read_records, sources
 from keras_unetres.data.group_order import Groups, order_by_groups, plan_lanes
 from keras_unetres.data.pipeline import Order, training_batches
 from keras_unetres.data.samples import Samples
 from keras_unetres.data.shards import groups as groups_of
-from keras_unetres.data.shards import tar
+from keras_unetres.data.shards import table, tar
 from keras_unetres.data.shards.groups import Cell
 from keras_unetres.data.shards.store import address_of, is_address
 from keras_unetres.runs import DataInfo
@@ -189,6 +189,28 @@ def test_an_arrow_file_that_is_cut_off_is_refused(pa: Any, tmp_path: Path) -> No
     file = write_arrow(pa, tmp_path / "a.arrow", range(8))
     file.write_bytes(file.read_bytes()[:-400])
     with pytest.raises(DataError, match="cut off"):
+        open_dataset(tmp_path)
+
+
+def test_rows_that_no_bytes_are_behind_are_not_listed(pa: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_arrow(pa, tmp_path / "arrow" / "a.arrow", range(8))
+    header = table._read_header
+    with monkeypatch.context() as patch, pytest.raises(DataError, match=r"a\.arrow: cannot read: the header"):
+        patch.setattr(table, "_read_header", lambda data: (header(data)[0], header(data)[1] << 60, header(data)[2]))
+        open_dataset(tmp_path / "arrow")
+    write_parquet(pa, tmp_path / "parquet" / "a.parquet", range(8))
+    monkeypatch.setattr(sources, "MOST_IMAGES", 7)
+    with pytest.raises(
+        DataError, match=r"a\.parquet: a file of more images than are read; expected at most 7; found 8"
+    ):
+        open_dataset(tmp_path / "parquet")
+
+
+def test_headers_before_headers_of_a_tar_are_named(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = b"L", 4
+    (tmp_path / "a.tar").write_bytes((header.tobuf() + b"abc".ljust(512, b"\0")) * 5000 + bytes(1024))
+    with pytest.raises(DataError, match=r"a\.tar: cannot read"):
         open_dataset(tmp_path)
 
 
@@ -413,6 +435,14 @@ def write_zarr(zarr: Any, folder: Path, version: int, labels: tuple[str, ...] = 
 @pytest.fixture(scope="module")
 def zarr() -> Any:
     return pytest.importorskip("zarr", reason="zarr is not installed: pip install zarr")
+
+
+def test_planes_that_no_bytes_are_behind_are_not_listed(
+    zarr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_IMAGES", 2)
+    with pytest.raises(DataError, match=r"a file of more images than are read; expected at most 2; found 3"):
+        open_dataset(write_zarr(zarr, tmp_path / "well.zarr", 3))
 
 
 @pytest.mark.parametrize("version", [2, 3])

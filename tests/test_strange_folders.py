@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_unetres.data import groups
 from keras_unetres.data.dataset import open_dataset
 from keras_unetres.data.records import Records, read_records
 from keras_unetres.doctor.check import check
@@ -307,6 +309,25 @@ def test_a_pattern_cannot_take_for_ever(tmp_path: Path, pattern: str) -> None:
     make_slices(tmp_path)
     with pytest.raises(UsageError, match="take for ever"):
         open_dataset(tmp_path, changes={"group_by": pattern})
+
+
+@pytest.mark.parametrize("pattern", ["a?" * 40 + "a" * 40, "(?:a|a)" * 40 + "b", r"\w+\w+\w+\w+!"])
+def test_a_pattern_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    monkeypatch.setattr(groups, "SECONDS", 0.3)
+    with pytest.raises(UsageError, match="group_by takes too long.*2 names"):
+        groups.groups_of(["a" * 250, "a" * 40], pattern, Path("d"))
+
+
+@pytest.mark.parametrize("pattern", [r"(\w+?)-\w+", "b|(a+)", "-[ab]?.", r"[]?|(]*([^\]a-]+)\d?"])
+def test_groups_are_the_same_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    names = ["a-1", "aaa-b2", "\u00fcb-a\udcff\n"]
+    here = groups.groups_of(names, pattern, Path("d"))
+    expected = [re.search(pattern, name) for name in names]
+    assert here == [match[1] if match.re.groups and match[1] is not None else match[0] for match in expected if match]
+    monkeypatch.setattr(groups, "_FEW_STEPS", 0)
+    assert groups.groups_of(names, pattern, Path("d")) == here
+    with pytest.raises(UsageError, match="an image belongs to no group.*found x"):
+        groups.groups_of([*names, "x"], "[ab]", Path("d"))
 
 
 # Lists of names

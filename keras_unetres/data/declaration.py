@@ -85,7 +85,7 @@ _OF_CLASSES = re.compile(  # names of files, such as id2label.json and label_map
     re.IGNORECASE,
 )
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_LONGEST = 1000  # characters of a value that is no text
+_LONGEST = 1000  # characters of a value that is no text, and of an expression
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _NUMBER = re.compile(r"-?\d{1,10}")
@@ -169,6 +169,8 @@ class Reading:
             except (OverflowError, RecursionError, TypeError, re.error) as error:
                 expected = f"a regular expression ({error})"
                 raise UsageError("group_by is wrong", expected=expected, found=self.group_by) from error
+            if len(self.group_by) > _LONGEST:
+                raise UsageError("group_by is too long", expected=f"at most {_LONGEST} characters")
             if len(_REPEATS.findall(self.group_by)) > _MOST_REPEATS or _REPEATED_GROUP.search(self.group_by):
                 expected = f"a regular expression with at most {_MOST_REPEATS} of * + {{}} and no repeated group"
                 raise UsageError("group_by could take for ever", expected=expected, found=self.group_by)

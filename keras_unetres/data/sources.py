@@ -19,6 +19,19 @@ from unetres_edge.images.decode import read_colors, read_image, read_mask, read_
 
 _LARGE = 1 << 24  # px; larger images are decoded one at a time
 _LARGE_FILE = 1 << 20  # bytes; smaller files hold no such image, or one that a flat colour makes small
+MOST_IMAGES = 10_000_000  # of one file
+
+
+def check_count(count: int, file: str | os.PathLike[str]) -> None:
+    """Refuse more images than anybody lists, which a few bytes can claim: of no pixels, or all alike.
+
+    Raises:
+        DataError: so many images.
+    """
+    if count > MOST_IMAGES:
+        raise DataError(
+            "a file of more images than are read", file=file, expected=f"at most {MOST_IMAGES}", found=count
+        )
 
 
 class Source(abc.ABC):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from unetres_edge.errors import DataError, UsageError
 
 from .declaration import SPLITS, Reading
 from .forms.layout import HELD_OUT, UNPARTED
+from .groups import groups_of
 from .sources import Sample
 
 _SHARE = 0.15  # of the images, for the test and for validation
@@ -99,8 +99,10 @@ def make_folds(samples: Sequence[Sample], count: int, reading: Reading, base: Pa
         DataError: there are fewer groups than folds.
     """
     groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        name = sample.name if reading.group_by is None else group_of(sample.name, reading.group_by, base)
+    names = [sample.name for sample in samples]
+    if reading.group_by is not None:
+        names = groups_of(names, reading.group_by, base)
+    for sample, name in zip(samples, names, strict=True):
         groups.setdefault(name, []).append(sample)
     if len(groups) < count:
         what = "images" if reading.group_by is None else f"groups of {reading.group_by}"
@@ -162,9 +164,10 @@ def _split_groups(samples: Sequence[Sample], reading: Reading, parts: dict[str, 
     """
     taken = {sample.name for part in parts.values() for sample in part}
     groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        if sample.name not in taken:
-            groups.setdefault(group_of(sample.name, reading.group_by, base), []).append(sample)
+    free = [sample for sample in samples if sample.name not in taken]
+    assert reading.group_by is not None
+    for sample, group in zip(free, groups_of([each.name for each in free], reading.group_by, base), strict=True):
+        groups.setdefault(group, []).append(sample)
     rest = sorted(groups, key=lambda group: _draw(reading.seed, group))
     for part, glob in (("test", reading.test_from), ("val", reading.val_from)):
         count = max(1, round(_SHARE * len(samples))) if glob is None else 0
@@ -176,26 +179,14 @@ def _split_groups(samples: Sequence[Sample], reading: Reading, parts: dict[str, 
     return {part: _in_order(parts[part]) for part in SPLITS if parts[part]}
 
 
-def group_of(name: str, pattern: str | None, base: Path) -> str:
-    """Return what an image's name says it belongs to.
-
-    Raises:
-        UsageError: the name says nothing.
-    """
-    match = re.search(pattern or "", name)
-    if match is None:
-        raise UsageError("an image belongs to no group", file=base, expected=pattern, found=name)
-    return match.group(1) if match.re.groups and match.group(1) is not None else match.group()
-
-
 def _refuse_torn(splits: Splits, pattern: str | None, base: Path) -> None:
     """Raise DataError if images of one group are in two parts."""
     if pattern is None:
         return
     parts: dict[str, set[str]] = {}
-    for part, samples in splits.items():
-        for sample in samples:
-            parts.setdefault(group_of(sample.name, pattern, base), set()).add(part)
+    names = [(sample.name, part) for part, samples in splits.items() for sample in samples]
+    for group, (_, part) in zip(groups_of([name for name, _ in names], pattern, base), names, strict=True):
+        parts.setdefault(group, set()).add(part)
     torn = sorted(group for group, in_parts in parts.items() if len(in_parts) > 1)
     if torn:
         raise DataError(

@@ -283,9 +283,9 @@ def _part(margins: Margins, which: slice) -> Margins:
 
 def _groups(names: Sequence[str], pattern: str, base: Path) -> np.ndarray:
     """Return the number of each image's group, (N,) int64."""
-    from ..data.splits import group_of
+    from ..data.groups import groups_of
 
-    return np.unique([group_of(name, pattern, base) for name in names], return_inverse=True)[1]
+    return np.unique(groups_of(names, pattern, base), return_inverse=True)[1]
 
 
 def _by_group(scored: Review, pattern: str | None, base: Path) -> Review:

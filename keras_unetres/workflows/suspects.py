@@ -139,12 +139,12 @@ def _folds(dataset: Dataset, folds: int) -> Iterator[dict[str, tuple[Sample, ...
 
     Images of one group, such as a patient, are left out together.
     """
-    from ..data.splits import group_of
+    from ..data.groups import groups_of
 
     samples, pattern = dataset.split("all"), dataset.reading.group_by
     groups: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        group = sample.name if pattern is None else group_of(sample.name, pattern, dataset.base)
+    names = [sample.name for sample in samples]
+    for index, group in enumerate(names if pattern is None else groups_of(names, pattern, dataset.base)):
         groups.setdefault(group, []).append(index)
     if len(groups) < 2 * folds:
         raise DataError(

@@ -23,11 +23,12 @@ import numpy as np
 from unetres_edge.errors import DataError, Fix, ImageError, MaskError
 from unetres_edge.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, whole_numbers
 
+from ...machine.memory import free_bytes
 from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..one_hot import class_ids, has_rest, note
-from ..sources import ImageFile, MaskFile, Sample, Source, file_digest
+from ..sources import ImageFile, MaskFile, Sample, Source, check_count, file_digest
 from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
 
 _IMAGES = ("x", "image", "images", "img", "imgs", "input", "inputs", "data", "pictures", "volume")
@@ -162,8 +163,15 @@ def load(file: Path, key: str = "") -> np.ndarray:
 def _from_npz(file: Path, key: str, changed: int) -> np.ndarray:
     with zipfile.ZipFile(file) as members:
         size = members.getinfo(f"{key}.npy").file_size
-    if size > _MOST_BYTES:
-        raise DataError("an array of an .npz is too large", file=file, fix="save it as .npy, which is mapped")
+    most = min(_MOST_BYTES, free_bytes() or _MOST_BYTES)
+    if size > most:
+        raise DataError(
+            "an array of an .npz is too large",
+            file=file,
+            expected=f"at most {most} bytes, which is what memory holds",
+            found=size,
+            fix="save it as .npy, which is mapped",
+        )
     with np.load(file, allow_pickle=False) as arrays:
         return np.asarray(arrays[key])
 
@@ -316,6 +324,9 @@ def _of_many(images: Array, masks: Array, *, by_file: bool) -> Iterator[Sample]:
             expected=f"{len(values[0])}, as in {images[0].name}",
             found=len(values[1]),
         )
+    check_count(len(values[0]), images[0])
+    if 0 in (*values[0].shape, *values[1].shape):
+        raise DataError("an array has no pixels", file=images[0], found=f"{values[0].shape} and {values[1].shape}")
     stem = images[0].stem if by_file or not images[1] else images[1]
     digits = max(4, len(str(len(values[0]) - 1)))
     for index in range(len(values[0])):

@@ -17,7 +17,7 @@ from ..declaration import Declaration
 from ..shards.groups import Cell
 from ..shards.store import Store, is_address, open_store
 from ..shards.zarr_arrays import Plane, PlaneGroup, read_attributes, read_shape, refuse_outside
-from ..sources import Sample
+from ..sources import Sample, check_count
 from .layout import UNPARTED, Layout, find_parts
 
 _AXES = set("tczyx")
@@ -85,6 +85,7 @@ def _planes(store: Store, path: str, declared: Declaration, numbers: Iterator[in
             found=str(mask_sizes),
         )
     nbytes = sizes["y"] * sizes["x"] * (sizes.get("c", 1) * width + mask_width)
+    check_count(sizes.get("t", 1) * sizes.get("z", 1), store.path(image))
     for t, z in itertools.product(range(sizes.get("t", 1)), range(sizes.get("z", 1))):
         at = {"t": t, "z": z}
         planes = {

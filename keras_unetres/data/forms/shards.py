@@ -23,7 +23,7 @@ from ..declaration import Declaration
 from ..shards import table, tar
 from ..shards.groups import Cell, Group
 from ..shards.store import Store, is_address, open_store
-from ..sources import Sample
+from ..sources import Sample, check_count
 from .layout import PART_NAMES, UNPARTED, Layout
 
 PARQUET, ARROW, WEBDATASET = "parquet", "arrow", "webdataset"
@@ -152,6 +152,7 @@ def _find_in_table(
 ) -> tuple[list[Sample], int]:
     """Return the samples of a Parquet or Arrow file, and the number of groups so far."""
     opened = table.open_table(store, name)
+    check_count(sum(rows for rows, _ in opened.groups), store.path(name))
     columns = _choose_columns(opened, store.path(name), layout)
     if layout.names is None:
         _take_label_names(layout, opened.features.get(columns.mask))

@@ -114,6 +114,8 @@ def _open_arrow(pa: Any, file: Any) -> Table:
         elif kind == _DICTIONARY:
             raise ValueError("columns of dictionaries are not read")
         elif kind == _BATCH:
+            if rows > body:
+                raise ValueError("the header of a message is damaged")
             groups.append((rows, body))
             offsets.append((at, end - at))
         at = end

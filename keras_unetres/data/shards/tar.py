@@ -100,7 +100,7 @@ def list_members(store: Store, name: str) -> Iterator[tuple[str, dict[str, Membe
             size, end = store.size(name), tar.offset
         if members:
             yield key, members
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:  # a header can stand before a header
         raise DataError(
             f"cannot read: {error}", file=store.path(name), expected="a tar file, not compressed"
         ) from error
