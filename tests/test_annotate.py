@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
+import logging
 import os
 import socket
 import sys
@@ -453,6 +455,68 @@ def test_who_does_not_come_to_the_end_of_a_request_is_let_go(
         assert b"retry: 1000" in listens.recv(10_000)
         client.ask("POST", "/api/images/0/strokes", stroke(0))
         assert b"boxes" in listens.recv(10_000)
+
+
+def test_a_body_or_a_reader_that_does_not_come_to_an_end_is_let_go(
+    served: tuple[Project, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import connections
+
+    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    _, client = served
+    head = f"Host: 127.0.0.1\r\nX-Unetres-Token: {client.token}\r\nContent-Type: application/json\r\n"
+    post = f"POST /api/images/0/strokes HTTP/1.1\r\n{head}"
+    for body in ("Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
+        with socket.create_connection(("127.0.0.1", client.port), 20) as one:
+            one.sendall((post + body).encode())
+            with pytest.raises(ConnectionResetError):
+                while one.recv(1000):
+                    pass
+                raise ConnectionResetError
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.settimeout(20)
+        one.connect(("127.0.0.1", client.port))
+        asked = f"GET /page.js HTTP/1.1\r\n{head}\r\n".encode() * 100
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(1000):  # much more than all buffers hold
+                one.sendall(asked)
+
+
+def test_of_many_connections_those_go_that_have_waited_longest(
+    served: tuple[Project, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keras_unetres.painting import connections
+
+    monkeypatch.setattr(connections, "MOST", 10)
+    _, client = served
+    with contextlib.ExitStack() as closing:
+        many = [closing.enter_context(socket.create_connection(("127.0.0.1", client.port), 20)) for _ in range(40)]
+        assert client.ask("GET", "/api/project")[0] == 200
+        assert [one.recv(1) if place < 29 else b"" for place, one in enumerate(many)] == [b""] * 40
+        many[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            many[-1].recv(1)
+
+
+def test_what_is_no_http_behind_a_request_is_no_fault_of_ours(
+    served: tuple[Project, Client], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, client = served
+    logging.getLogger("uvicorn.error").addHandler(caplog.handler)
+    head = f"Host: 127.0.0.1\r\nX-Unetres-Token: {client.token}\r\n"
+    for text, garbage in (
+        ("GET /api/project", ""),
+        ("POST /api/images/0/strokes", "Transfer-Encoding: chunked\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", client.port), 20) as one:
+            one.sendall(f"{text} HTTP/1.1\r\n{head}{garbage}\r\n".encode() + b"\xff\x00\r\n" * 50)
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(1000):
+                    pass
+    assert client.ask("GET", "/api/project")[0] == 200
+    logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.name in ("uvicorn.error", "asyncio")] == []
 
 
 def test_a_stroke_is_answered_told_to_the_other_tab_and_seen_in_tiles(served: tuple[Project, Client]) -> None:

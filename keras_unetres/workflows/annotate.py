@@ -302,7 +302,7 @@ def serve(app: Any, listening: socket.socket, ending: Callable[[], None]) -> Non
     """
     import uvicorn
 
-    from ..painting.connections import Connection
+    from ..painting.connections import BACKLOG, Connection
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
@@ -312,6 +312,7 @@ def serve(app: Any, listening: socket.socket, ending: Callable[[], None]) -> Non
     config = uvicorn.Config(
         app,
         http=Connection,
+        backlog=BACKLOG,
         log_level="error",
         access_log=False,
         server_header=False,
