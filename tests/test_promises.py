@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"keras_unetres": ROOT / "keras_unetres", "unetres_edge": ROOT / "edge" / "src" / "unetres_edge"}
 # Whose text this process, or one that it started, has just written, or that comes with the package.
 OWN_JSON = {
+    "keras_unetres/data/groups.py",
     "keras_unetres/tflite/converter_worker.py",
     "keras_unetres/tflite/targets.py",
     "keras_unetres/verify/device.py",

@@ -23,7 +23,7 @@ _CHOICE = re.compile(r"\||(?<![(*+?}])\?")
 _REPEAT = re.compile(r"[*+{]")
 _CHILD = """
 import json, re, sys
-pattern, names = json.load(sys.stdin)
+pattern, names = json.loads(sys.stdin.read())
 found = [re.search(pattern, name) for name in names]
 json.dump([match and [match.group(), *match.groups()[:1]] for match in found], sys.stdout)
 """
