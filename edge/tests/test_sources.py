@@ -37,7 +37,7 @@ from unetres_edge.frames.source import Frames, find_frames, open_frames, shown_w
 from unetres_edge.images.decode import read_mask
 from unetres_edge.segment.files import predict_files
 from unetres_edge.segment.inputs import find_inputs
-from unetres_edge.web import live
+from unetres_edge.web import connections, live
 from unetres_edge.web.live import LivePage
 
 WEIGHTS, BIAS = np.array([[1], [-1]]), np.array([0, 200])  # class 1 where the level is below 100
@@ -349,6 +349,30 @@ def test_who_watches_and_never_reads_is_let_go(
         with urllib.request.urlopen(page.address, timeout=10) as answer:
             assert answer.status == 200
     assert capsys.readouterr().err == ""
+
+
+def test_of_many_connections_the_oldest_goes_and_who_watches_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 4)
+    with LivePage() as page, ExitStack() as stack:
+        port = int(page.address.rsplit(":", 1)[1].strip("/"))
+
+        def ask(request: bytes) -> socket.socket:
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            one.sendall(request)
+            return one
+
+        watches = ask(b"GET /stream.mjpg HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        assert watches.recv(9) == b"HTTP/1.0 "
+        many = [ask(b"GET / HT") for _ in range(12)]
+        with urllib.request.urlopen(page.address, timeout=10) as answer:
+            assert answer.status == 200
+        assert [one.recv(1) for one in many[:9]] == [b""] * 9
+        page.show(lambda: b"a frame", "line", [])
+        seen = b""
+        while b"a frame" not in seen:
+            part = watches.recv(1000)
+            assert part, seen
+            seen += part
 
 
 def test_a_page_that_others_reach_has_a_token() -> None:

@@ -8,13 +8,14 @@ import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import FileSystemError
 from ..files import read_bytes
 from .access import LOOPBACK, PATIENCE, Access
+from .connections import LimitedHTTPServer
 
 _FILES = {"": "text/html; charset=utf-8", "live.css": "text/css", "live.js": "text/javascript"}
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
@@ -84,8 +85,7 @@ class LivePage:
         self._thread.join()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(LimitedHTTPServer):
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: Callable[..., BaseHTTPRequestHandler]) -> None:
@@ -97,6 +97,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     timeout = PATIENCE
 
     def __init__(self, page: LivePage, access: Access, *arguments: object) -> None:
@@ -132,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         if full:
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, f"{_WATCHERS} watch already")
             return
+        self.server.keep(self.connection)
         try:
             self.send_response(HTTPStatus.OK)
             self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")

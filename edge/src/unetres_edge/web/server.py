@@ -15,13 +15,14 @@ import tempfile
 import webbrowser
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..errors import FileSystemError, UsageError
 from .access import LOOPBACK, PATIENCE, Access
+from .connections import LimitedHTTPServer
 from .site import POLICY, WORKER, WORKER_POLICY, write_web
 
 HEADERS = {
@@ -81,7 +82,7 @@ def serve(
 
 def make_server(
     folder: str | os.PathLike[str], port: int = 0, host: str = LOOPBACK, *, access: Access | None = None
-) -> ThreadingHTTPServer:
+) -> LimitedHTTPServer:
     """Return a server of a folder, with the headers that threads in a page need.
 
     Args:
@@ -112,9 +113,7 @@ def _secured(plain: socket.socket, certificate: tuple[str, str]) -> socket.socke
     return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Server(LimitedHTTPServer):
     def __init__(
         self,
         address: tuple[str, int],
