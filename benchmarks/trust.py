@@ -14,9 +14,11 @@ other, the share of halves above the level, and of the pixels that are given up.
 
 Unfamiliar pictures: for eight corruptions at five strengths and for pictures of other kinds, the share that is warned
 of, and the AUROC of the verdict against untouched test images. Over all corrupted and untouched pictures, the AUROC of
-"its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), its two parts (`distance` of
-the picture, `doubt` of the network), and beside those by the expected IoU, mean entropy, energy and largest logit. The
-mIoU is that of the picture alone.
+"its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), its three parts (`distance`
+of the picture, the network's `doubt` inside of regions, `borders`: how far it is from the usual one there), and beside
+those by the expected IoU, mean entropy, energy and largest logit. The mIoU is that of the picture alone. With --peers
+it is of the files and sets that `benchmarks/peers.py --runs FOLDER` left there, calibrated first: isbi2012, dsb2018,
+camvid.
 
 Suspects: a tenth of the masks, all parts together, get a fault (the largest object dropped, the mask shifted by 8 px,
 another image's mask); the share of them that is in the first 12 % and 25 % of the list.
@@ -55,14 +57,15 @@ from keras_unetres.trust.calibrate import fit_calibration, log_loss
 from keras_unetres.trust.familiarity import seen_features
 from keras_unetres.trust.risk import THRESHOLDS, Curves, keep_promise, read_promise, risk_curves
 from keras_unetres.trust.scored_pixels import score_pixels
+from keras_unetres.workflows.calibrate import calibrate
 from keras_unetres.workflows.next_images import next_images
 from keras_unetres.workflows.suspects import suspects
 from unetres_edge import Segmenter
 from unetres_edge.errors import DataError
 from unetres_edge.files import make_folder, write_json
 from unetres_edge.images.decode import read_image
-from unetres_edge.model.familiarity import ALARM
-from unetres_edge.results.doubt import SURE, doubt_of
+from unetres_edge.model.familiarity import ALARM, border_shifts
+from unetres_edge.results.doubt import SURE, doubts_of
 
 SMALL = "--filters 8 --learning-rate 0.002 --ema 0.98"
 RUNS = {
@@ -72,13 +75,15 @@ RUNS = {
     "camvid": f"--epochs 40 --batch 4 {SMALL} --ignore 11 --fit resize --class-weights softened",
 }
 DRAWN, POOL = "drawn", "dsb2018"  # 100 drawn cells, of which masks alone are judged; pictures to choose from
-ALONE = {DRAWN: {"suspects"}, POOL: {"next"}}  # what is measured of data without a run of its own
+ALONE = {DRAWN: {"suspects"}, POOL: {"suspects", "next"}}  # what is measured of data without a run of its own
 FIRST, MORE, SCORED, CHECKED = 20, 40, 60, 16  # images: labelled at first, then, for the score, for choosing weights
 STEPS, SIDE, BATCH = 720, 128, 8  # of each training of what to label next: steps, about, px, crops
 NEXT = (
     f"--size {SIDE} --batch {BATCH} {SMALL} --per-image 1 99 --masks instances --target separated --augment microscopy"
 )
+PEERS = ("isbi2012", "dsb2018", "camvid")
 OTHERS = {
+    POOL: ("isbi2012", "camvid"),
     "isbi2012": ("dsb_dark", "dsb_stained", "camvid"),
     "dsb_dark": ("dsb_stained", "isbi2012", "camvid"),
     "camvid": ("isbi2012", "dsb_dark", "dsb_stained"),
@@ -90,7 +95,9 @@ FAULTS = (
     "shifted",
     "another's",
 )  # a tenth of the masks, in turn; classes are not swapped where there is one
-READING: dict[str, dict[str, Any]] = {"dsb_dark": {"masks_are": "instances", "target": "separated"}}
+READING: dict[str, dict[str, Any]] = dict.fromkeys(
+    ("dsb_dark", POOL), {"masks_are": "instances", "target": "separated"}
+)
 RISKS = {
     "isbi2012": ("miss", "error"),
     "dsb_dark": ("miss", "false", "error"),
@@ -106,11 +113,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*RUNS, *ALONE, []], help="runs (all)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2), help="of what to label next (0 1 2)")
-    parser.add_argument("--runs", type=Path, required=True, help="where runs and files are, or are made")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--runs", type=Path, help="where runs and files are, or are made")
+    where.add_argument("--peers", type=Path, help="where benchmarks/peers.py left files and sets: familiarity of these")
     options = parser.parse_args()
     results = make_folder(ROOT / "benchmarks" / "results") / "trust.json"
     with tempfile.TemporaryDirectory() as temporary:
         places = data_sets(Path(temporary))
+        if options.peers:
+            for name in options.names or PEERS:
+                keep(results, f"{name} of peers", {"familiarity": of_peers(name, options.peers, places)})
+            return
         for name in options.names or (*RUNS, *ALONE):
             if name not in places:
                 print(left_out(name))
@@ -120,11 +133,31 @@ def main() -> None:
                     row: dict[str, Any] = {part: labelled_next(places[name], options.runs, options.seeds)}
                 else:
                     row = measure(name, part, places, options.runs)
-                rows = json.loads(results.read_text())["runs"] if results.is_file() else {}
-                rows[name] = rows.get(name, {}) | row
-                write_json(results, {"machine": machine(), "runs": rows})
-                found = row[part]
-                print(name, part, found["summary"] if part == "familiarity" else found, flush=True)
+                keep(results, name, row)
+
+
+def keep(results: Path, name: str, row: dict[str, Any]) -> None:
+    """Put what was measured of a run into the file of results, and print it."""
+    rows = json.loads(results.read_text())["runs"] if results.is_file() else {}
+    rows[name] = rows.get(name, {}) | row
+    write_json(results, {"machine": machine(), "runs": rows})
+    for part in set(row) & set(PARTS):
+        print(name, part, row[part]["summary"] if part == "familiarity" else row[part], flush=True)
+
+
+def of_peers(name: str, folder: Path, places: dict[str, Path]) -> dict[str, Any]:
+    """Return what is measured of unfamiliar pictures, of a file and a set that `benchmarks/peers.py` made."""
+    parts = folder / "sets" / name
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "model.tflite"
+        calibrate(folder / f"{name}_keras-unetres_10_0" / "int8.tflite", parts / "data", out=file)
+        with Segmenter(file) as segmenter:
+            card = segmenter.card
+            records = {
+                "val": read_for(card, str(parts / "data"), "val"),
+                "test": read_for(card, str(parts / "test"), "all"),
+            }
+            return familiarity(name, segmenter, records, places)
 
 
 def data_sets(folder: Path) -> dict[str, Path]:
@@ -364,8 +397,8 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
             others[other] = summed(shown, untouched, None)
     bad = np.array([row["miou"] < limit for row in everything])
     auroc = {
-        key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4)
-        for key in ("joined", "distance", "doubt", "expected_iou", "entropy", "energy", "max_logit")
+        key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4) if 0 < bad.sum() < len(bad) else None
+        for key in ("joined", "distance", "borders", "doubt", "expected_iou", "entropy", "energy", "max_logit")
     }
     summary = {
         "limit_miou": round(limit, 4),
@@ -374,7 +407,7 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
         "auroc_bad": auroc,
         "bad_warned_of": round(float(np.mean([row["p"] <= ALARM for row in everything if row["miou"] < limit])), 4),
     }
-    return {"verdict": "picture and doubt", "summary": summary, "corruptions": rows, "others": others}
+    return {"verdict": "picture, doubt and borders", "summary": summary, "corruptions": rows, "others": others}
 
 
 def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
@@ -384,13 +417,14 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
     chances = result.probabilities()
     scores = result.scores
     assert card.familiarity is not None and scores is not None and result.familiarity is not None
-    features, doubt = seen_features(card.preprocessing, image), result.doubt
-    whole = None if doubt is None else round(doubt * SURE)
+    known, features = card.familiarity, seen_features(card.preprocessing, image)
+    doubts = doubts_of(scores, card.activation, card.calibration)
     row = {
         "p": result.familiarity,
-        "joined": -float(card.familiarity.usualness(features, whole)[-1]),
-        "distance": card.familiarity.distance(features),
-        "doubt": 0.0 if doubt is None else doubt,
+        "joined": -float(known.usualness(features, *doubts)[-1]),
+        "distance": known.distance(features),
+        "borders": float(border_shifts([*known.borders, doubts[1]])[-1]),
+        "doubt": doubts[0] / SURE,
         "entropy": float(-(chances * np.log(np.maximum(chances, 1e-12))).sum(-1).mean()),
         "energy": float(-np.logaddexp.reduce(scores, -1).mean()),
         "max_logit": float(-scores.max(-1).mean()),
@@ -437,7 +471,7 @@ def cost(segmenter: Segmenter, image: np.ndarray) -> dict[str, float]:
         segmenter.segment(image)
         whole.append(time.process_time() - start)
         start = time.thread_time()  # the threads of the network may still spin
-        known.judge(known.features_of(prepared), doubt_of(scores, card.activation, card.calibration))
+        known.judge(known.features_of(prepared), *doubts_of(scores, card.activation, card.calibration))
         judged.append(time.thread_time() - start)
     return {
         "ms_of_telling": round(1e3 * min(judged), 2),

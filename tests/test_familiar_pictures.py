@@ -65,24 +65,27 @@ def test_few_held_out_pictures_are_judged_by_the_others() -> None:
 
 def test_of_few_doubts_the_next_one_is_guessed() -> None:
     doubts = [1000, 1500, 2000, 3000]
-    found = fit_familiarity(table(200, 6), table(4, 7), NAMES, doubts)
+    found = fit_familiarity(table(200, 6), table(4, 7), NAMES, [(each, 9 * each) for each in doubts])
     assert found is not None
-    assert len(found.doubts) == len(found.distances) == 204
+    assert len(found.doubts) == len(found.borders) == len(found.distances) == 204
+    assert np.median(found.borders) == pytest.approx(9 * np.exp(np.log(doubts).mean()), rel=0.02)
+    assert abs(np.corrcoef(found.doubts, found.borders)[0, 1]) < 0.3, "of the two, neither is said to follow the other"
     assert np.median(found.doubts) == pytest.approx(np.exp(np.log(doubts).mean()), rel=0.02)
     assert np.quantile(found.doubts, 0.95) > max(doubts), "four pictures do not show the largest of twenty"
-    alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [1000, 1000])
+    alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [(1000, 9000), (1000, 9000)])
     assert alike is not None
     assert np.ptp(alike.doubts) > 0
-    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [1000]).doubts == ()  # type: ignore[union-attr]
+    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [(1000, 9000)]).doubts == ()  # type: ignore[union-attr]
 
 
 def test_doubts_stay_with_the_distances_of_their_pictures() -> None:
     full = table(1000, 9)
-    found = fit_familiarity(table(300, 8), full, NAMES, list(range(1000)))
+    found = fit_familiarity(table(300, 8), full, NAMES, [(each, each + 7) for each in range(1000)])
     assert found is not None
     assert found.promised
     assert len(found.distances) == 255
-    for distance, doubt in zip(found.distances, found.doubts, strict=True):
+    for distance, doubt, border in zip(found.distances, found.doubts, found.borders, strict=True):
+        assert border == doubt + 7
         assert distance == pytest.approx(found.distance(full[doubt]), abs=1e-4)
 
 
@@ -104,7 +107,7 @@ def test_calibrate_puts_it_on_the_card(int8_file: Path, tmp_path: Path) -> None:
     found = read_card(model.read_bytes()).familiarity
     assert found is not None
     assert found.known
-    assert len(found.doubts) == len(found.distances)
+    assert len(found.doubts) == len(found.borders) == len(found.distances)
     picture = next(path for path in sorted((data).rglob("images/*")) if path.is_file())
     with Segmenter(model) as segmenter:
         image = read_image(picture)

@@ -14,11 +14,24 @@ from PIL import Image
 
 from unetres_edge import Card, Segmenter
 from unetres_edge.cli import main
+from unetres_edge.commands.inspect import card_lines
 from unetres_edge.errors import ModelError
 from unetres_edge.images.features import EARLIER_WINDOW, WINDOW, feature_names, picture_features, swapped
 from unetres_edge.model.calibration import Calibration
-from unetres_edge.model.familiarity import ALARM, BEYOND, LESS_SURE, SWAPPED, UNSURE, Familiarity, tails
-from unetres_edge.results.doubt import SURE, Doubt, doubt_of
+from unetres_edge.model.familiarity import (
+    ALARM,
+    BEYOND,
+    LESS_BORDERS,
+    LESS_SURE,
+    MORE_BORDERS,
+    SWAPPED,
+    UNSURE,
+    Familiarity,
+    border_shifts,
+    tails,
+)
+from unetres_edge.model.promise import Promise
+from unetres_edge.results.doubt import SURE, Doubt, doubt_of, doubts_of
 from unetres_edge.results.softmax import probabilities
 from unetres_edge.segment.drift import FIRES, DriftTest, most_warnings
 from unetres_edge.segment.stream import Stream
@@ -190,18 +203,72 @@ def test_a_doubt_beyond_all_is_an_alarm_and_so_is_a_picture_of_another_kind() ->
     assert less[0] == LESS_SURE
 
 
+def with_borders(count: int = 60) -> Familiarity:
+    """Statistics of drawn pictures, and as many doubts inside and at borders."""
+    borders = np.random.default_rng(4).permutation(np.linspace(18_000, 22_000, count).astype(int))
+    return dataclasses.replace(with_doubts(count), borders=tuple(borders.tolist()))
+
+
+def test_less_doubt_at_borders_is_as_far_from_usual_as_more() -> None:
+    found = border_shifts([20_000, 20_000, 40_256, 9872, 20_000])
+    np.testing.assert_allclose(found, [1, 1, 2, 2, 1])
+
+
+def test_borders_that_are_blurred_or_gone_are_an_alarm_and_said_in_words() -> None:
+    familiarity, usual = with_borders(), picture_features(picture(5001))
+    assert familiarity.judge(usual, 8000, 20_000)[0] > ALARM
+    for border, word in ((60_000, LESS_BORDERS), (5000, MORE_BORDERS), (0, MORE_BORDERS)):
+        value, words = familiarity.judge(usual, 8000, border)
+        assert value <= ALARM
+        assert word in words
+    assert familiarity.p_value(usual, 5000) == with_doubts().p_value(usual, 5000), "without borders it is as before"
+    assert UNSURE in familiarity.judge(usual, 30_000, 20_000)[1]
+
+
+def test_doubt_at_borders_is_that_of_the_pixels_with_other_neighbours() -> None:
+    scores = np.zeros((8, 8, 2), np.float32)
+    scores[..., 1] = np.where(np.arange(8) < 4, -9, 9)[None]
+    scores[:, 3:5, 1] /= 9  # one nat apart on both sides of the border
+    inside, border = doubts_of(scores)
+    assert (inside, border) == (doubt_of(scores), 55046)
+    assert inside < 200
+    assert doubts_of(np.zeros((8, 8, 2), np.float32)) == (SURE, 0)
+
+
+def test_inspect_says_what_a_file_knows_of_itself() -> None:
+    promises = (Promise("miss", (1,), 0.05, 0.3, 40), Promise("error", (), 0.1, 0.2, 40))
+    card = dataclasses.replace(
+        make_card(channels=3), familiarity=with_borders(), calibration=Calibration(1.7, (0.2, -0.1), 33, "val")
+    )
+    lines = card_lines(dataclasses.replace(card, promises=promises), 1000)
+    for line in (
+        "calibrated temperature 1.7 and a bias a class, found on 33 val images",
+        "unfamiliar told by 60 training images and 60 held out",
+        "promise    miss(class 1)<=0.05, kept with --abstain; found on 40 images",
+        "promise    error<=0.1, kept with --abstain; found on 40 images",
+    ):
+        assert line in lines
+    few = card_lines(dataclasses.replace(card, familiarity=dataclasses.replace(with_borders(), held_out=1)), 1000)
+    assert any("too few to promise that false alarms are few" in line for line in few)
+    assert not any(line.startswith(("calibrated", "unfamiliar", "promise")) for line in card_lines(make_card(), 1000))
+
+
 def test_false_alarms_are_few_whatever_the_two_numbers_are() -> None:
     """Of pictures of the same kind, with doubt that goes with the distance, and as few as promise anything."""
     rng = np.random.default_rng(0)
-    first, alarms = known(40), []
+    first, alarms, of_borders = known(40), [], []
     for _ in range(400):
         both = rng.lognormal(size=(20, 2)) @ np.array([[1.0, 0.6], [0.0, 0.4]])
         doubts = np.minimum(1000 * both[:, 1], SURE).astype(int).tolist()
         held = dataclasses.replace(first, distances=tuple(both[:-1, 0]), doubts=tuple(doubts[:-1]), held_out=19)
         usual = tails(both[:, 0]) * tails(doubts)
         alarms.append((usual <= usual[-1]).sum() / 20 <= ALARM)
+        borders = rng.integers(0, 9000, 20).tolist()
+        usual = usual * tails(border_shifts(borders))
+        of_borders.append((usual <= usual[-1]).sum() / 20 <= ALARM)
         assert held.promised
     assert 0 < np.mean(alarms) < 0.075
+    assert 0 < np.mean(of_borders) < 0.075
 
 
 def test_older_cards_look_through_larger_windows() -> None:
@@ -258,6 +325,10 @@ def test_a_card_holds_it_and_older_cards_do_not() -> None:
         {"doubts": [-1] * 20},
         {"doubts": [0.5] * 20},
         {"held_out": -1},
+        {"borders": [1]},
+        {"borders": "1"},
+        {"doubts": [1] * 20, "borders": [-1] * 20},
+        {"doubts": [1] * 20, "borders": [1.5] * 20},
     ],
     ids=str,
 )

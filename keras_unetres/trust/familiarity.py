@@ -13,7 +13,7 @@ from scipy import stats
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.images.features import WINDOW, feature_names, picture_features
 from unetres_edge.model.familiarity import FEWEST, Familiarity
-from unetres_edge.results.doubt import SURE, doubt_of
+from unetres_edge.results.doubt import SURE, doubts_of
 
 from ..machine.progress_bar import with_progress
 
@@ -42,8 +42,11 @@ def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tup
     return names, table(training, "training images"), table(held_out, "held-out images")
 
 
-def network_doubts(opened: Segmenter, held_out: Any) -> list[int]:
-    """Return the network's doubt of the pictures whose features `picture_table` takes; none of an argmax head."""
+def network_doubts(opened: Segmenter, held_out: Any) -> list[tuple[int, int]]:
+    """Return the network's doubts, inside of regions and at borders, of the pictures that `picture_table` looks at.
+
+    None are told of an argmax head.
+    """
     card = opened.card
     if card.head == "argmax":
         return []
@@ -51,7 +54,7 @@ def network_doubts(opened: Segmenter, held_out: Any) -> list[int]:
     for index in with_progress(places, "doubts", "image", len(places)):
         scores = opened.segment(held_out[index].image, scores=True).scores
         assert scores is not None  # they were asked for
-        doubts.append(doubt_of(scores, card.activation, card.calibration))
+        doubts.append(doubts_of(scores, card.activation, card.calibration))
     return doubts
 
 
@@ -68,7 +71,7 @@ def seen_features(pre: Preprocessing, image: np.ndarray) -> np.ndarray:
 
 
 def fit_familiarity(
-    training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...], doubts: Sequence[int] = ()
+    training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...], doubts: Sequence[tuple[int, int]] = ()
 ) -> Familiarity | None:
     """Return the statistics of pictures, or None where there are too few.
 
@@ -81,12 +84,12 @@ def fit_familiarity(
         training: (N, F) features of the pictures that the network was trained on.
         held_out: (M, F) of others.
         names: names of the features.
-        doubts: (M,) of the network about the latter; () where it gives no scores.
+        doubts: (M, 2) of the network about the latter, inside of regions and at borders; () where it gives no scores.
     """
     if len(held_out) >= FEWEST and len(training) > 1:
         statistics = _statistics(training, names)
         distances = [statistics.distance(held_out[index]) for index in spread_places(len(held_out), _MOST)]
-        known = [int(doubts[index]) for index in spread_places(len(doubts), _MOST)]
+        known = [doubts[index] for index in spread_places(len(doubts), _MOST)]
     else:
         both = np.concatenate([training, held_out])
         if len(both) < FEWEST:
@@ -96,16 +99,18 @@ def fit_familiarity(
             others = _statistics(np.delete(both, np.s_[number::FOLDS], 0), names)
             kept += [others.distance(each) for each in both[number::FOLDS]]
         distances = kept[:: -(-len(kept) // _MOST)]
-        known = _next_doubts(doubts, len(distances))
+        guessed = [_next_doubts(each, len(distances), seed) for seed, each in enumerate(zip(*doubts, strict=True))]
+        known = list(zip(*guessed, strict=True))
     return replace(
         statistics,
         distances=tuple(round(float(value), _DIGITS) for value in distances),
-        doubts=tuple(known),
+        doubts=tuple(int(inside) for inside, _ in known),
+        borders=tuple(int(border) for _, border in known),
         held_out=len(held_out),
     )
 
 
-def _next_doubts(doubts: Sequence[int], count: int) -> list[int]:
+def _next_doubts(doubts: Sequence[int], count: int, seed: int) -> list[int]:
     """Return so many quantiles of the next doubt after a few, in an order that goes with nothing; of one, none."""
     if len(doubts) < 2:
         return []
@@ -113,7 +118,7 @@ def _next_doubts(doubts: Sequence[int], count: int) -> list[int]:
     spread = max(float(logs.std(ddof=1)), _DOUBT_FLOOR) * math.sqrt(1 + 1 / len(logs))
     shares = np.arange(1, count + 1) / (count + 1)
     values = np.exp(np.clip(logs.mean() + spread * stats.t.ppf(shares, len(logs) - 1), 0, math.log(SURE + 1))) - 1
-    return np.random.default_rng(0).permutation(np.round(values).astype(int)).tolist()
+    return np.random.default_rng(seed).permutation(np.round(values).astype(int)).tolist()
 
 
 def shrunk_correlation(standardised: np.ndarray) -> np.ndarray:

@@ -45,8 +45,30 @@ def card_lines(card: Card, num_bytes: int) -> list[str]:
         ),
         f"halo       {card.halo} px",
         *(f"scores     {key}: {in_words(value)}" for key, value in card.scores.items()),
+        *_trust_lines(card),
         *(f"engine     {cost.engine} {cost.version} {cost}" for cost in card.engines if not card.resealed),
         "made by    " + ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         *([resealed] if card.resealed else []),
         f"sha256     {card.sha256} (verified)",
     ]
+
+
+def _trust_lines(card: Card) -> list[str]:
+    """Return what a card knows of when not to believe the file; a line that it knows nothing of is left out."""
+    lines = []
+    if card.calibration is not None:
+        how = f"temperature {card.calibration.temperature:.3g}" + " and a bias a class" * bool(card.calibration.bias)
+        lines.append(f"calibrated {how}, found on {_images(card.calibration.images, card.calibration.split)}")
+    known = card.familiarity
+    if known is not None:
+        few = "" if known.promised else "; too few to promise that false alarms are few"
+        lines.append(f"unfamiliar told by {known.images} training images and {known.held_out} held out{few}")
+    for promise in card.promises:
+        names = ", ".join(card.class_names[each] for each in promise.classes)
+        about = f"{promise.risk}({names})" if names else promise.risk
+        lines.append(f"promise    {about}<={promise.level:g}, kept with --abstain; found on {_images(promise.images)}")
+    return lines
+
+
+def _images(count: int, split: str = "") -> str:
+    return counted(count, f"{split} image".strip())

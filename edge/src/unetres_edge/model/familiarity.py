@@ -1,10 +1,11 @@
 """Familiarity: whether a picture is like those of the training, and the network as sure of it as of others.
 
 No image is kept, but of each feature the mean, the spread and the range, and how features go together. Of held-out
-pictures there are two numbers each: the distance of the picture by these, and the doubt of the network. A picture is
-strange where few of the held-out ones are as far away and few are as doubtful: the product of the two numbers of them
-counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures of
-the same kind are called unfamiliar, whatever the two numbers are.
+pictures there are three numbers each: the distance of the picture by these, the doubt of the network inside of regions,
+and the one at borders, by how far it is from the usual one, less or more. A picture is strange where few of the
+held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the three numbers of
+them counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures
+of the same kind are called unfamiliar, whatever the three numbers are.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ TOGETHER = "its levels, textures and colours do not go together as in the traini
 SWAPPED = "red and blue look swapped"
 UNSURE = "the network is less sure than of any held-out image"
 LESS_SURE = "the network is less sure than of most held-out images"
+LESS_BORDERS = "the network is less sure of borders than usual"
+MORE_BORDERS = "the network is surer of borders than usual"
+_FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Familiarity:
         images: number of training pictures.
         window: px, as `unetres_edge.images.features` takes it.
         doubts: the doubt of the network about each of the held-out pictures, in their order; () where it is not told.
+        borders: its doubt at the borders of regions, in the same order; () in earlier cards.
         held_out: how many pictures the network was not trained on; 0 if not known. Of fewer than 19, the numbers are
             made of what there is, and that false alarms are few is no promise.
 
@@ -63,6 +68,7 @@ class Familiarity:
     window: int = EARLIER_WINDOW
     doubts: tuple[int, ...] = ()
     held_out: int = 0
+    borders: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -79,6 +85,8 @@ class Familiarity:
             raise ValueError("familiarity has no window")
         if self.doubts and (len(self.doubts) != len(self.distances) or not all(0 <= d <= SURE for d in self.doubts)):
             raise ValueError("familiarity has not one doubt for each distance")
+        if self.borders and (len(self.borders) != len(self.doubts) or not all(0 <= b <= SURE for b in self.borders)):
+            raise ValueError("familiarity has not one doubt at borders for each doubt")
 
     @property
     def known(self) -> bool:
@@ -108,45 +116,64 @@ class Familiarity:
             np.linalg.norm(self._upper @ z) / math.sqrt(len(z)) + BEYOND * max(0.0, float(self._beyond(features).max()))
         )
 
-    def p_value(self, features: np.ndarray, doubt: int | None = None) -> float:
+    def p_value(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> float:
         """Return the share of held-out pictures that are as strange, the picture itself counted in; above 0, to 1.
 
         Args:
             features: (F,) of the picture.
             doubt: doubt of the network; None where it gives no scores, and then the picture alone is judged.
+            border: its doubt at the borders of regions; None for the doubt inside alone.
         """
-        usual = self.usualness(features, doubt)
+        usual = self.usualness(features, doubt, border)
         return int((usual <= usual[-1]).sum()) / len(usual)
 
-    def usualness(self, features: np.ndarray, doubt: int | None = None) -> np.ndarray:
+    def usualness(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
         usual = tails([*self.distances, self.distance(features)])
         if doubt is None or not self.doubts:
             return usual
-        return usual * tails([*self.doubts, doubt])
+        usual = usual * tails([*self.doubts, doubt])
+        if border is None or not self.borders:
+            return usual
+        return usual * tails(border_shifts([*self.borders, border]))
 
-    def judge(self, features: np.ndarray, doubt: int | None = None) -> tuple[float, tuple[str, ...]]:
+    def judge(
+        self, features: np.ndarray, doubt: int | None = None, border: int | None = None
+    ) -> tuple[float, tuple[str, ...]]:
         """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
-        familiarity = self.p_value(features, doubt)
-        return familiarity, self.reasons(features, doubt) if familiarity <= ALARM else ()
+        familiarity = self.p_value(features, doubt, border)
+        return familiarity, self.reasons(features, doubt, border) if familiarity <= ALARM else ()
 
-    def reasons(self, features: np.ndarray, doubt: int | None = None) -> tuple[str, ...]:
+    def reasons(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> tuple[str, ...]:
         """Return what is unlike the training pictures, the farthest first, at most three; a doubt is said in front."""
         words = []
         if self.features == feature_names(3) and self._is_near(swapped(features)) and not self._is_near(features):
             words.append(SWAPPED)
         if doubt is not None and self.doubts:
             below = sum(each < doubt for each in self.doubts)
+            nearer = sum(each < self.distance(features) for each in self.distances)
             if below == len(self.doubts):
                 words.append(UNSURE)
-            elif below > sum(each < self.distance(features) for each in self.distances):
+            elif below > nearer:
                 words.append(LESS_SURE)
+            words += self._of_borders(border, max(below, nearer))
         beyond = self._beyond(features)
         for index in np.argsort(-beyond, kind="stable"):
             word = FEATURES[self.features[index]][int(features[index] > self.high[index])]
             if beyond[index] > 0 and word and word not in words:
                 words.append(word)
         return tuple(words[:_REASONS]) or (TOGETHER,)
+
+    def _of_borders(self, border: int | None, others: int) -> list[str]:
+        """Return what borders say, where they are stranger than all, or stranger than so many by other numbers."""
+        if border is None or not self.borders:
+            return []
+        *usual, own = border_shifts([*self.borders, border])
+        below = int((np.array(usual) < own).sum())
+        if below < len(usual) and below <= others:
+            return []
+        middle = _middle([*self.borders, border])
+        return [LESS_BORDERS if border > middle else MORE_BORDERS]
 
     def _is_near(self, features: np.ndarray) -> bool:
         """Return whether more than one in twenty held-out pictures are as far away."""
@@ -180,10 +207,34 @@ class Familiarity:
         whole = {"window": EARLIER_WINDOW, "held_out": 0} | {
             k: values[k] for k in ("window", "held_out") if k in values
         }
-        doubts = values.get("doubts", [])  # older cards have none of these three
-        if not isinstance(doubts, list) or not all(type(value) is int for value in (*whole.values(), *doubts)):
+        doubts = values.get("doubts", [])  # older cards have none of these three, and no borders
+        borders = values.get("borders", [])
+        if not isinstance(doubts, list) or not isinstance(borders, list):
+            raise TypeError("familiarity has doubts that are no list")
+        if not all(type(value) is int for value in (*whole.values(), *doubts, *borders)):
             raise TypeError("familiarity has a window or doubts that are no whole numbers")
-        return cls(tuple(names), whiten=whiten, images=values["images"], doubts=tuple(doubts), **numbers, **whole)
+        return cls(
+            tuple(names),
+            whiten=whiten,
+            images=values["images"],
+            doubts=tuple(doubts),
+            borders=tuple(borders),
+            **numbers,
+            **whole,
+        )
+
+
+def border_shifts(borders: Sequence[int]) -> np.ndarray:
+    """Return how far each of (N,) doubts at borders is from the middle one: 1 there, and more for less and for more.
+
+    Quotients of whole numbers, which all runtimes get alike.
+    """
+    values, middle = np.asarray(borders, np.float64), _middle(borders)
+    return (np.maximum(values, middle) + _FLOOR) / (np.minimum(values, middle) + _FLOOR)
+
+
+def _middle(values: Sequence[int]) -> int:
+    return sorted(values)[len(values) // 2]
 
 
 def tails(values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ Of some pixels, evenly spread, the calibrated scores of the two likeliest classe
 is a level, a sixteenth of a nat each, and each level has its entropy, as if there were but these two classes. The doubt
 is the mean, rounded down, over the pixels whose four neighbours among them have the same label: at borders every
 network is unsure, and an image with many of them is no worse for that. It is 0 where the network is sure of all, and
-65535 where it could as well throw a coin.
+65535 where it could as well throw a coin. The mean over the other pixels, those at borders, says how sharp they are to
+the network: of a picture that is blurred they are less sure than usual, and where cells are no longer seen, surer.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class Doubt:
     @property
     def value(self) -> int:
         """The mean, 0 to 65535, over the pixels inside of regions; over all where there are none."""
+        return self.values[0]
+
+    @property
+    def values(self) -> tuple[int, int]:
+        """The means, 0 to 65535, inside of regions (of all where there are none) and at borders (0 without any)."""
         levels, labels = (
             np.concatenate(each) if each else np.zeros((0, 0), int) for each in (self._levels, self._labels)
         )
@@ -69,15 +75,25 @@ class Doubt:
         inside[:, :-1] &= across
         inside[1:] &= down
         inside[:-1] &= down
-        chosen = levels[inside] if inside.any() else levels.ravel()
-        return int(TABLE[chosen].sum()) // max(1, chosen.size)
+        return _mean(levels[inside] if inside.any() else levels.ravel()), _mean(levels[~inside])
+
+
+def _mean(levels: np.ndarray) -> int:
+    return int(TABLE[levels].sum()) // max(1, levels.size)
+
+
+def doubts_of(
+    scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None
+) -> tuple[int, int]:
+    """Return the doubt of an image by its scores (H, W, classes), inside of regions and at borders."""
+    doubt = Doubt(scores.shape[0], scores.shape[1], activation, calibration)
+    doubt.add(0, scores)
+    return doubt.values
 
 
 def doubt_of(scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None) -> int:
     """Return the doubt of an image by its scores (H, W, classes)."""
-    doubt = Doubt(scores.shape[0], scores.shape[1], activation, calibration)
-    doubt.add(0, scores)
-    return doubt.value
+    return doubts_of(scores, activation, calibration)[0]
 
 
 def doubt_levels(scores: np.ndarray, activation: str, calibration: Calibration | None) -> np.ndarray:

@@ -242,7 +242,7 @@ class Segmenter(LoadedModel):
         known = self.card.familiarity
         if known is None or features is None:
             return None, ()
-        return known.judge(features, None if doubt is None else doubt.value)
+        return known.judge(features, *(() if doubt is None else doubt.values))
 
     def _rows(
         self, image: np.ndarray, placed: np.ndarray | None, engine: TimedEngine

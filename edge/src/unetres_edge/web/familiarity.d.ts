@@ -11,16 +11,18 @@
  * @property {number} images
  * @property {number} [window] px; 64 in older cards
  * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
+ * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
  * @property {number} [held_out] pictures that the network was not trained on
  */
 /**
  * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
  * @param {Familiarity | null | undefined} known
  * @param {number[] | null} features as `featuresOf` gives them
- * @param {number | null} doubt of the network, 0 to 65535; null where it is not told
+ * @param {[number, number] | null} doubts of the network, inside of regions and at borders, 0 to 65535; null where they
+ *   are not told
  * @returns {{familiarity: number | null, warnings: string[]}}
  */
-export function judge(known: Familiarity | null | undefined, features: number[] | null, doubt: number | null): {
+export function judge(known: Familiarity | null | undefined, features: number[] | null, doubts: [number, number] | null): {
     familiarity: number | null;
     warnings: string[];
 };
@@ -76,8 +78,11 @@ export class Doubt {
      * @param {number} at where those of the row begin
      */
     add(row: number, scores: Float32Array, at: number): void;
-    /** The mean, 0 to 65535, over the pixels inside of regions; over all where there are none. */
-    get value(): number;
+    /**
+     * The means, 0 to 65535, inside of regions (of all pixels where there are none) and at borders (0 without any).
+     * @returns {[number, number]}
+     */
+    get values(): [number, number];
     #private;
 }
 /**
@@ -100,6 +105,10 @@ export type Familiarity = {
      * of the network about the held-out pictures, each 0 to 65535
      */
     doubts?: number[] | undefined;
+    /**
+     * doubts of the network at the borders of regions, in the same order
+     */
+    borders?: number[] | undefined;
     /**
      * pictures that the network was not trained on
      */

@@ -8,6 +8,8 @@ const SWAPPED = "red and blue look swapped";
 const SURE = 65535, LEVELS = 256, STEPS_OF_A_NAT = 16, PIXELS = 4096, LEAST = 1.17549435e-38;
 const UNSURE = "the network is less sure than of any held-out image";
 const LESS_SURE = "the network is less sure than of most held-out images";
+const LESS_BORDERS = "the network is less sure of borders than usual", MORE_BORDERS = "the network is surer of borders than usual";
+const FLOOR = 256; // added to doubts that are compared
 const TOGETHER = "its levels, textures and colours do not go together as in the training images";
 /** @type {Record<string, [string, string]>} */
 const FEATURES = {
@@ -46,6 +48,7 @@ const GREY = 14;
  * @property {number} images
  * @property {number} [window] px; 64 in older cards
  * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
+ * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
  * @property {number} [held_out] pictures that the network was not trained on
  */
 
@@ -53,12 +56,13 @@ const GREY = 14;
  * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
  * @param {Familiarity | null | undefined} known
  * @param {number[] | null} features as `featuresOf` gives them
- * @param {number | null} doubt of the network, 0 to 65535; null where it is not told
+ * @param {[number, number] | null} doubts of the network, inside of regions and at borders, 0 to 65535; null where they
+ *   are not told
  * @returns {{familiarity: number | null, warnings: string[]}}
  */
-export function judge(known, features, doubt) {
+export function judge(known, features, doubts) {
   if (!known || !features) return { familiarity: null, warnings: [] };
-  const told = known.doubts?.length ? doubt : null;
+  const told = known.doubts?.length ? doubts : null;
   const familiarity = pValue(known, features, told);
   return { familiarity, warnings: familiarity > ALARM ? [] : reasons(known, features, told) };
 }
@@ -134,8 +138,11 @@ export class Doubt {
     return Math.min(Math.floor(STEPS_OF_A_NAT * apart), LEVELS - 1);
   }
 
-  /** The mean, 0 to 65535, over the pixels inside of regions; over all where there are none. */
-  get value() {
+  /**
+   * The means, 0 to 65535, inside of regions (of all pixels where there are none) and at borders (0 without any).
+   * @returns {[number, number]}
+   */
+  get values() {
     const labels = this.#labels, levels = this.#levels, across = this.#across;
     let sum = 0, count = 0, all = 0;
     labels.forEach((label, at) => {
@@ -147,7 +154,9 @@ export class Doubt {
       sum += doubt;
       count++;
     });
-    return count ? Math.floor(sum / count) : Math.floor(all / Math.max(1, labels.length));
+    const mean = (total, pixels) => Math.floor(total / Math.max(1, pixels));
+    const borders = labels.length - count;
+    return [count ? mean(sum, count) : mean(all, labels.length), mean(all - sum, borders)];
   }
 }
 
@@ -168,11 +177,12 @@ export function checkFamiliarity(known, need) {
   need(whiten.every((row, place) => numbers(row) && row.length === features.length - place), "familiarity");
   need(known.spread.every((value) => value > 0) && Number.isInteger(known.images) && known.images > 0, "familiarity");
   need(numbers(distances) && distances.length > 0 && distances.length <= 4096, "familiarity");
-  const { window = EARLIER_WINDOW, doubts = [], held_out: held = 0 } = known;
+  const { window = EARLIER_WINDOW, doubts = [], borders = [], held_out: held = 0 } = known;
   need(Number.isInteger(window) && window >= BLOCK && window <= 4096 && window % BLOCK === 0, "familiarity");
-  need(Number.isInteger(held) && held >= 0 && Array.isArray(doubts), "familiarity");
-  need(doubts.every((each) => Number.isInteger(each) && each >= 0 && each <= SURE), "familiarity");
+  need(Number.isInteger(held) && held >= 0 && Array.isArray(doubts) && Array.isArray(borders), "familiarity");
+  need([...doubts, ...borders].every((each) => Number.isInteger(each) && each >= 0 && each <= SURE), "familiarity");
   need(!doubts.length || doubts.length === distances.length, "familiarity");
+  need(!borders.length || borders.length === doubts.length, "familiarity");
 }
 
 const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
@@ -189,50 +199,55 @@ function distanceOf(known, features) {
   return Math.sqrt(squares) / Math.sqrt(z.length) + BEYOND * Math.max(0, ...beyond(known, features));
 }
 
+const below = (values, limit) => values.filter((each) => each < limit).length;
+
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
-function pValue(known, features, doubt) {
+function pValue(known, features, told) {
   let usual = tails([...known.distances, distanceOf(known, features)]);
-  if (doubt !== null) {
-    const doubts = tails([...(known.doubts ?? []), doubt]);
-    usual = usual.map((each, at) => each * doubts[at]);
+  for (const values of told ? [[...known.doubts, told[0]], shiftOf([...(known.borders ?? []), told[1]])] : []) {
+    if (values.length < usual.length) continue; // earlier cards do not know borders
+    const each = tails(values);
+    usual = usual.map((value, at) => value * each[at]);
   }
   const own = usual[usual.length - 1];
   return usual.filter((each) => each <= own).length / usual.length;
 }
 
+const middleOf = (values) => Float64Array.from(values).sort()[values.length >> 1];
+
+/** How far each doubt at borders is from the middle one: less is as strange as more. */
+function shiftOf(values) {
+  const middle = middleOf(values);
+  return values.map((each) => (Math.max(each, middle) + FLOOR) / (Math.min(each, middle) + FLOOR));
+}
+
 /** How many are as large as each value, and for the largest which share of it the second is. */
 function tails(values) {
-  const ascending = Float64Array.from(values).sort();
-  const last = values.length - 1;
-  const top = ascending[last], second = last > 0 ? ascending[last - 1] : top;
-  return values.map((value) => {
-    let low = 0, high = last + 1;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (ascending[middle] < value) low = middle + 1;
-      else high = middle;
-    }
-    return value === top && top > Math.max(0, second) ? Math.max(0, second) / top : last + 1 - low;
-  });
+  const [second, top] = [0, ...values].sort((a, b) => a - b).slice(-2);
+  return values.map((value) => (value === top && top > second ? second / top : values.length - below(values, value)));
 }
 
 /** Whether more than one in twenty held-out pictures are as far away. */
-function isNear(known, features) {
-  const distance = distanceOf(known, features);
-  return (1 + known.distances.filter((each) => each >= distance).length) / (1 + known.distances.length) > ALARM;
+function isNear({ distances, ...known }, features) {
+  const count = distances.length + 1;
+  return (count - below(distances, distanceOf(known, features))) / count > ALARM;
 }
 
-function reasons(known, features, doubt) {
+function reasons(known, features, told) {
   const words = [];
   if (known.features.length === NAMES.length) {
     const swapped = features.map((value, at) => (at === GREY ? -value : value));
     if (isNear(known, swapped) && !isNear(known, features)) words.push(SWAPPED);
   }
-  if (doubt !== null) {
-    const below = (known.doubts ?? []).filter((each) => each < doubt).length;
-    const distance = distanceOf(known, features);
-    if (below === known.doubts?.length) words.push(UNSURE);
-    else if (below > known.distances.filter((each) => each < distance).length) words.push(LESS_SURE);
+  if (told) {
+    const { doubts, distances, borders = [] } = known;
+    const surer = below(doubts, told[0]), nearer = below(distances, distanceOf(known, features));
+    if (surer === doubts.length) words.push(UNSURE);
+    else if (surer > nearer) words.push(LESS_SURE);
+    const apart = shiftOf([...borders, told[1]]), own = apart.pop(), usual = below(apart, own);
+    if (borders.length && (usual === borders.length || usual > Math.max(surer, nearer))) {
+      words.push(told[1] > middleOf([...borders, told[1]]) ? LESS_BORDERS : MORE_BORDERS);
+    }
   }
   const far = beyond(known, features);
   const order = far.map((_, at) => at).sort((a, b) => far[b] - far[a] || a - b);

@@ -163,9 +163,10 @@ export class Segmenter {
     }
     const end = performance.now();
     const infer = engine.milliseconds;
-    const { familiarity, warnings } = judge(known, features, doubt && doubt.value);
+    const doubts = doubt && doubt.values;
+    const { familiarity, warnings } = judge(known, features, doubts);
     const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
-    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, doubt: doubt && doubt.value / 65535, timing };
+    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, doubt: doubts && doubts[0] / 65535, timing };
   }
 
   async *#rows(image, onto, engine, wantsScores) {
