@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import json
+import os
 import re
 import socket
 import subprocess
@@ -31,7 +33,7 @@ from unetres_edge.images.features import feature_names, picture_features
 from unetres_edge.model.calibration import Calibration
 from unetres_edge.model.familiarity import Familiarity
 from unetres_edge.results.vector import find_polygons, geojson
-from unetres_edge.web import HEADERS, PAGE_FILES, make_server, page_file, web_folder, write_web
+from unetres_edge.web import HEADERS, PAGE_FILES, litertjs, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
 from unetres_edge.web.access import Access
 from unetres_edge.web.site import POLICY, WORKER_POLICY
@@ -755,3 +757,22 @@ def test_a_demo_leaves_no_worker_behind(tmp_path: Path, monkeypatch: pytest.Monk
     write_web(tmp_path / "m.tflite", tmp_path / "demo", offline=False, say=lambda line: None)
     worker = (tmp_path / "demo" / "sw.js").read_text()
     assert "unregister" in worker and "OFFLINE" not in worker
+
+
+def test_no_room_for_what_is_fetched_names_the_place_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(litertjs, "_download", lambda name, package: b"")
+
+    def full(data: bytes, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        (folder / "half").write_bytes(b"x")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(litertjs, "_unpack", full)
+    with pytest.raises(FileSystemError, match=f"{tmp_path}.*cannot keep LiteRT.js: No space left.*--litert DIR"):
+        litertjs._fetched(lambda line: None)
+    assert list((tmp_path / "unetres").iterdir()) == []
+    monkeypatch.setattr(litertjs, "_unpack", lambda data, folder: folder.mkdir(parents=True))
+    assert litertjs._fetched(lambda line: None).parent == tmp_path / "unetres"

@@ -81,16 +81,20 @@ def _fetched(say: Callable[[str], None]) -> Path:
     if root.is_dir():
         return root
     make_folder(home)
-    with tempfile.TemporaryDirectory(dir=home) as temporary:
-        whole = Path(temporary) / "whole"
-        for name, package in locked.items():
-            say(f"fetching   {name.removeprefix('node_modules/')} {package['version']}")
-            _unpack(_download(name.removeprefix("node_modules/"), package), whole / name)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=home) as temporary:
+            whole = Path(temporary) / "whole"
+            for name, package in locked.items():
+                say(f"fetching   {name.removeprefix('node_modules/')} {package['version']}")
+                _unpack(_download(name.removeprefix("node_modules/"), package), whole / name)
             os.replace(whole, root)
-        except OSError:
-            if not root.is_dir():  # another process was quicker
-                raise
+    except OSError as error:
+        if not root.is_dir():  # else another process was quicker
+            raise FileSystemError(
+                f"cannot keep LiteRT.js: {error.strerror or error}",
+                file=home,
+                fix="free the disk, set XDG_CACHE_HOME, or pass --litert DIR where `npm ci` was run",
+            ) from error
     return root
 
 
