@@ -804,3 +804,17 @@ def test_files_that_may_name_the_classes_are_said(tmp_path: Path, name: str) -> 
     assert said in open_dataset(tmp_path).notes
     (tmp_path / "classes.txt").write_text("sky\nbird\n")
     assert said not in open_dataset(tmp_path).notes
+
+
+@pytest.mark.parametrize("first", [0, 10])
+def test_folders_of_two_parts_that_are_called_alike(tmp_path: Path, first: int) -> None:
+    for part, folders, start in (("train", 3, 0), ("val", 1, first)):
+        for folder in range(folders):
+            for number in range(start, start + 3):
+                save(tmp_path / part / f"vid{folder}" / "frames" / f"{number}.png", picture())
+                save(tmp_path / part / f"vid{folder}" / "masks" / f"{number}.png", drawn(number))
+    if first:  # frames 0 to 2 and 10 to 12 of one video
+        with pytest.raises(DataError, match="vid0 in train and val.*rename folders that are but called alike"):
+            open_dataset(tmp_path)
+    else:  # two videos, whose frames are counted from 0
+        assert sizes(tmp_path) == {"train": 9, "val": 3}

@@ -12,7 +12,7 @@ from typing import Any
 from unetres_edge.errors import DataError, UsageError
 
 from .declaration import SPLITS, Reading
-from .forms.layout import HELD_OUT, UNPARTED
+from .forms.layout import HELD_OUT, OF_FOLDER, UNPARTED
 from .groups import groups_of
 from .sources import Sample
 
@@ -184,17 +184,23 @@ def _refuse_torn(splits: Splits, pattern: str | None, base: Path) -> None:
     if pattern is None:
         return
     parts: dict[str, set[str]] = {}
+    names_of: dict[str, list[str]] = {}
     names = [(sample.name, part) for part, samples in splits.items() for sample in samples]
-    for group, (_, part) in zip(groups_of([name for name, _ in names], pattern, base), names, strict=True):
+    for group, (name, part) in zip(groups_of([name for name, _ in names], pattern, base), names, strict=True):
         parts.setdefault(group, set()).add(part)
+        names_of.setdefault(group, []).append(name)
     torn = sorted(group for group, in_parts in parts.items() if len(in_parts) > 1)
+    if pattern == OF_FOLDER:  # not asked for: folders of which two hold images of one name are but called alike
+        torn = [group for group in torn if len(set(names_of[group])) == len(names_of[group])]
     if torn:
         raise DataError(
             "images of one group are in two parts",
             file=base,
             expected=f"all images of each {pattern} in one part",
             found=", ".join(f"{group} in {' and '.join(sorted(parts[group]))}" for group in torn[:4]),
-            fix="mend the parts, or pass another --group-by",
+            fix="mend the parts, or pass another --group-by; or rename folders that are but called alike"
+            if pattern == OF_FOLDER
+            else "mend the parts, or pass another --group-by",
         )
 
 

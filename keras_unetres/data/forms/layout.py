@@ -30,7 +30,7 @@ logging.getLogger("PIL.TiffImagePlugin").addHandler(logging.NullHandler())
 
 UNPARTED = ""
 HELD_OUT = "held-out"  # the key of samples that are all there to be scored
-_OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
+OF_FOLDER = r"^(.+)/"  # the group of an image whose folder is the unit of the parts
 _FEWEST_GROUPS = 3
 OF_BOXES = "draw outlines of the objects, and export masks, polygons or COCO; boxes teach no pixel"
 PART_NAMES = {
@@ -220,7 +220,7 @@ def group_by_folder(layout: Layout, folders: Iterable[str]) -> bool:
     names = [Path(folder).name for folder in folders]
     numbered = len(names) >= _FEWEST_GROUPS and all(any(c.isdigit() for c in name) for name in names)
     if numbered:
-        layout.group_by = _OF_FOLDER
+        layout.group_by = OF_FOLDER
     return numbered
 
 
