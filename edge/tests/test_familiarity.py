@@ -222,7 +222,10 @@ def test_borders_that_are_blurred_or_gone_are_an_alarm_and_said_in_words() -> No
         assert value <= ALARM
         assert word in words
     assert familiarity.p_value(usual, 5000) == with_doubts().p_value(usual, 5000), "without borders it is as before"
-    assert UNSURE in familiarity.judge(usual, 30_000, 20_000)[1]
+    assert UNSURE in familiarity.judge(usual, 30_000, 40_000)[1]
+    assert familiarity.judge(usual, 30_000, 20_000)[0] < 0.15, (
+        "one number alone, of a most usual picture, is near to it"
+    )
 
 
 def test_doubt_at_borders_is_that_of_the_pixels_with_other_neighbours() -> None:
