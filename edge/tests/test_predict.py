@@ -543,6 +543,17 @@ def test_a_link_that_leads_nowhere_and_a_pipe_are_told(folder: Path, capsys: pyt
     assert "[4/5] failed  image: in/gone.png: no such image" in told.out and "3 class maps in other" in told.out
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links as Linux and macOS have them")
+def test_links_that_lead_to_themselves_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in" / "loop.png").symlink_to("loop.png")
+    (folder / "m.tflite").write_bytes(make_conv(make_card((16, 24)), np.array([[0], [1]]), np.array([9, 0])))
+    (folder / "out").mkdir()
+    (folder / "out" / "a.png").symlink_to("a.png")
+    assert main(["predict", "m.tflite", "in", "--out", "out", "--overwrite"]) == 3
+    assert "loop.png: no such image" in capsys.readouterr().err
+    assert len([path for path in Path("out").glob("*.png") if path.is_file()]) == 3  # the others are done
+
+
 def test_names_that_are_one_file_there_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "in" / "deep").mkdir()
     (folder / "in" / "deep" / "A.png").write_bytes((folder / "in" / "a.png").read_bytes())

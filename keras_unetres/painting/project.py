@@ -237,7 +237,9 @@ class Project:
         ]
         return {
             "name": self.folder.name,
-            "place": hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:16],  # tells it from its namesakes
+            "place": hashlib.sha256(os.fsencode(os.path.realpath(self.folder))).hexdigest()[
+                :16
+            ],  # tells it from its namesakes
             "revision": self.revision,
             "classes": classes,
             "images": images,

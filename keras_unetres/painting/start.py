@@ -74,4 +74,4 @@ def write_start(folder: Path, host: str, start: Start) -> None:
 
 
 def _mark(folder: Path, host: str) -> str:
-    return hashlib.sha256(f"{socket.gethostname()}\0{host}\0{folder.resolve()}".encode()).hexdigest()
+    return hashlib.sha256(f"{socket.gethostname()}\0{host}\0{os.path.realpath(folder)}".encode()).hexdigest()

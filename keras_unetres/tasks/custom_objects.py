@@ -41,7 +41,7 @@ def _imported(name: str) -> ModuleType:
     try:
         if not name.endswith(".py"):
             return importlib.import_module(name)
-        path = Path(name).resolve()
+        path = Path(os.path.realpath(name))
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None or not path.is_file():
             raise FileNotFoundError("no such file")

@@ -228,7 +228,7 @@ def prepare_project(
     if not source.exists():
         raise UsageError("no such folder of pictures", file=source, expected="a folder, a data set, or a project")
     for inner, outer in ((folder, source), (source, folder)):
-        if inner.resolve().is_relative_to(outer.resolve()):
+        if Path(os.path.realpath(inner)).is_relative_to(os.path.realpath(outer)):
             fix = "name a folder beside the pictures"
             raise UsageError("the project and the pictures lie in each other", file=folder, found=source, fix=fix)
     opened = _open_source(source, say)

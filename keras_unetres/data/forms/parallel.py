@@ -8,6 +8,7 @@ Where the name says nothing, it is for a person to say.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -272,7 +273,7 @@ def _leaves(base: Path) -> dict[Path, Sequence[str]]:
     waiting = [base]
     while waiting:
         folder = waiting.pop()
-        real = folder.resolve()
+        real = Path(os.path.realpath(folder))
         if real in seen or len(seen) >= _MOST_FOLDERS:
             continue
         seen.add(real)

@@ -464,9 +464,9 @@ def refuse_collisions(images: Sequence[Path], targets: Sequence[Path], overwrite
     Raises:
         ExistsError, UsageError: as `predict_files` says.
     """
-    inputs = {image.resolve() for image in images}
+    inputs = {os.path.realpath(image) for image in images}
     for target in targets:
-        if target.resolve() in inputs:
+        if os.path.realpath(target) in inputs:
             raise ExistsError("the output would replace an input image", file=target, fix="choose another --out")
     places = Counter((target.parent, name_key(target.name)) for target in targets)
     twins = sorted(str(target) for target in targets if places[target.parent, name_key(target.name)] > 1)
