@@ -396,7 +396,7 @@ def test_outside_is_one_of_two() -> None:
 
 
 def test_presets() -> None:
-    assert list(AUGMENTATIONS) == ["none", "light", "microscopy", "street", "aerial"]
+    assert list(AUGMENTATIONS) == ["none", "light", "microscopy", "microscopes", "street", "aerial"]
     assert not AUGMENTATIONS["none"].distorts
     assert not AUGMENTATIONS["light"].distorts
     assert Augmentation().scale == (1.0, 1.0)

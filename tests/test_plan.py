@@ -158,6 +158,21 @@ def test_rare_ones_of_several_classes_weigh_more() -> None:
     assert '"c" is 2.0%' in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("objects", "augment"),
+    [
+        (Objects(20.0, 40.0, 9.0, 9.0, 3.4), "microscopes"),
+        (Objects(20.0, 40.0, 9.0, 9.0, 1.5), "microscopy"),  # one magnification
+        (Objects(20.0, 80.0, 2.0, 2.0, 3.4), "microscopy"),  # cracks, in pieces
+        (Objects(20.0, 40.0, 9.0, 9.0, 3.4, 2.0), "microscopy"),  # classes that differ in size
+        (Objects(1.0, 40.0, 9.0, 9.0, 3.4), "microscopy"),  # one object an image: it is large or small itself
+    ],
+)
+def test_images_of_several_magnifications_are_scaled_further(objects: Objects, augment: str) -> None:
+    assert values(replace(NUCLEI, objects=objects))["augment"] == augment
+    assert values(replace(STREET, objects=objects))["augment"] == "street"
+
+
 def test_several_kinds_of_images_share_a_batch() -> None:
     found = values(NUCLEI)
     assert (found["per_image"], found["augment"], found["batch"]) == ((1, 99), "microscopy", 8)
@@ -432,6 +447,27 @@ def test_a_part_has_the_same_figures_every_time(cells: Path) -> None:
     assert first == second
     assert first.num_images == len(records)
     assert sum(first.class_shares) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_spread_of_objects_is_between_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from keras_unetres.data import open_dataset, read_records
+
+    def spread_of(name: str, sides: list[tuple[int, ...]]) -> float:
+        for number, of_image in enumerate(sides):
+            mask = np.zeros((64, 160), np.uint8)
+            for place, side in enumerate(of_image):
+                mask[2 : 2 + side, 40 * place : 40 * place + side] = 1
+            for folder, values in (("images", 50 + 100 * mask), ("masks", mask)):
+                (tmp_path / name / folder).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(tmp_path / name / folder / f"{number}.png")
+        records = read_records(open_dataset(tmp_path / name), ["all"], progress=False)["all"]
+        return describe(records, grey=True).objects.spread
+
+    assert spread_of("mixed", [(8, 16, 32)] * 5) == 1
+    assert spread_of("apart", [(8, 8, 8)] * 5 + [(32, 32, 32)] * 5) == 4
+    assert spread_of("some", [(8, 8)] * 4 + [()] * 4) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ baseline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unetres_edge.errors import UsageError
 
@@ -92,20 +92,23 @@ _MOST = {
     "noise": 1.0,
 }
 
+_MICROSCOPY = Augmentation(
+    flip_up_down=True,
+    quarter_turns=True,
+    rotation=45,
+    scale=(0.8, 1.25),
+    elastic=6,
+    brightness=0.1,
+    contrast=0.2,
+    gamma=0.2,
+    color=0.08,
+)
+
 AUGMENTATIONS = {
     "none": Augmentation(flip_left_right=False),
     "light": Augmentation(flip_up_down=True, brightness=0.08, contrast=0.15),
-    "microscopy": Augmentation(
-        flip_up_down=True,
-        quarter_turns=True,
-        rotation=45,
-        scale=(0.8, 1.25),
-        elastic=6,
-        brightness=0.1,
-        contrast=0.2,
-        gamma=0.2,
-        color=0.08,
-    ),
+    "microscopy": _MICROSCOPY,
+    "microscopes": replace(_MICROSCOPY, scale=(0.5, 2.0)),
     "street": Augmentation(rotation=5, scale=(0.75, 1.5), brightness=0.12, contrast=0.25, gamma=0.2, color=0.06),
     "aerial": Augmentation(
         flip_up_down=True,

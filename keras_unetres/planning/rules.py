@@ -36,6 +36,9 @@ _ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-N
 _LEAST_COLOUR = 0.01  # of full scale; sensors alone make less of grey
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
 _VAST = 2.0  # sides of an input that objects measure of which a part does not tell what they are
+_ROUND = 0.15  # of what objects measure, those that touch counted as one: their width where they are no lines
+_BY_SIZE = 1.5  # times as large as another: objects of a class that may be known by it
+_MAGNIFIED = 2.0  # times as large: objects of some images, where there are many in each
 _COMPACT = 0.25  # of what an object measures: the width of one that is no line, branch or ragged region; of a disc 0.5
 _LEAST_WIDTH = 4.0  # px that is seen well where images are scaled down
 _SEVERAL_CLASSES = 3
@@ -97,6 +100,13 @@ class _Context:
         few = objects.extent > size and objects.an_image <= _FEW_OBJECTS
         vast = objects.extent > _VAST * size and objects.width >= _COMPACT * objects.extent
         return self.is_larger and (few or vast) and self._scaled(objects.width) >= _LEAST_WIDTH
+
+    @property
+    def magnified(self) -> bool:
+        """Whether images differ in scale: by many objects in each that are no lines, and in no class for their size."""
+        objects = self.fingerprint.objects
+        many, no_lines = objects.an_image > _FEW_OBJECTS, objects.width >= _ROUND * objects.extent
+        return many and no_lines and objects.spread >= _MAGNIFIED and objects.class_spread < _BY_SIZE
 
     @property
     def only_thin(self) -> bool:
@@ -212,6 +222,10 @@ def _per_image(context: _Context) -> Decision:
 def _augment(context: _Context) -> Decision:
     if context.fingerprint.upright:
         return Decision("augment", "street", "what is up is up in all images, so none is turned")
+    if context.magnified:
+        spread = context.fingerprint.objects.spread
+        why = f"objects of one image are {spread:.1f} times as large as those of another: so may others be"
+        return Decision("augment", "microscopes", why)
     return Decision("augment", "microscopy", "no side of the images is always up, so they are turned and bent")
 
 
