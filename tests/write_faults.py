@@ -4,7 +4,8 @@
 
 An earlier export is in the folder. A parent that has imported TensorFlow, but not used it, forks a child for each
 attempt; the first one keeps what the converter made for the others. Steps are the calls of `unetres_edge.files`: a new
-temporary file, half of its bytes, the other half, fsync, chmod, rename, fsync of the folder.
+temporary file, the rights of the file that it replaces, half of its bytes, the other half, fsync, rename, fsync of the
+folder.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Fault:
 
     def __getattr__(self, name: str) -> Any:
         given = getattr(os, name)
-        if name not in ("fsync", "chmod", "replace"):
+        if name not in ("fsync", "fchmod", "replace"):
             return given
 
         def counted(*arguments: Any) -> Any:
@@ -52,12 +53,11 @@ class Fault:
 
         return counted
 
-    def mkstemp(self, *, dir: Path, **named: str) -> tuple[int, str]:
-        import tempfile
-
-        self._inside = os.fspath(dir) == self._folder
-        self._step()
-        return tempfile.mkstemp(dir=dir, **named)
+    def open(self, path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            self._inside = os.fspath(path.parent) == self._folder
+            self._step()
+        return os.open(path, flags, mode)
 
     def fdopen(self, handle: int, mode: str) -> Any:
         file = os.fdopen(handle, mode, buffering=0)
@@ -110,7 +110,7 @@ def export_with(fault: Fault, run: Path, folder: Path, kept: Path, head: str = "
         return [part.read_bytes() for part in sorted(place.iterdir())]
 
     convert._run_child = run_once
-    files.os, files.tempfile = fault, fault
+    files.os = fault
     try:
         export(
             run,

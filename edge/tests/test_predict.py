@@ -129,6 +129,18 @@ def test_a_replaced_file_keeps_its_rights(tmp_path, mask: int) -> None:
         os.umask(before)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are of POSIX")
+def test_a_private_file_is_never_open_to_others_while_it_is_replaced(tmp_path, monkeypatch) -> None:
+    path, seen = tmp_path / "a.json", []
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    monkeypatch.setattr(
+        os, "fchmod", lambda handle, rights: seen.append((stat.S_IMODE(os.fstat(handle).st_mode), rights))
+    )
+    write_bytes(path, b"new")
+    assert seen == [(0o600, 0o600)], "the rights of the new file before anything is in it, and those it is given"
+
+
 def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch) -> None:
     write_bytes(tmp_path / "a.bin", b"old")
 

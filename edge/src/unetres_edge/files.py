@@ -408,7 +408,7 @@ def _create(path: Path, mode: int) -> tuple[int, str]:
     while True:
         name = path.parent / f"{_start(path)}{os.getpid()}.{secrets.token_hex(4)}.tmp"
         with contextlib.suppress(FileExistsError):
-            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666), os.fspath(name)
+            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), mode), os.fspath(name)
 
 
 def _fsync_folder(folder: Path) -> None:
