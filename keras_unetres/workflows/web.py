@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from unetres_edge.web import PAGE_FILES, check_folder, make_server, page_file, serve, web_folder, write_web
+from unetres_edge.web import service_worker as _service_worker  # noqa: F401  # its first name, which scripts import
 
 from ..choices.starts import find_model
 from ..settings import ServeDemoSettings
