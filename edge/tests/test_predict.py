@@ -285,15 +285,34 @@ def test_a_name_that_is_too_long_costs_its_own_image(folder: Path, segmenter: Se
     assert status[2]["class_map"].endswith(f"{long}.png")  # this one could be written
 
 
-def test_a_full_disk_is_told_for_each_image(folder: Path, segmenter: Segmenter, monkeypatch) -> None:
+@pytest.mark.parametrize(("number", "name"), [(errno.ENOSPC, "No space left"), (errno.EDQUOT, "quota exceeded")])
+def test_a_full_disk_ends_the_work(folder: Path, segmenter: Segmenter, monkeypatch, number: int, name: str) -> None:
+    write, calls = files.write_bytes, []
+
     def fail(path: Path, data: bytes) -> None:
-        raise FileSystemError("cannot write: No space left on device", file=path)
+        calls.append(path)
+        if len(calls) == 2:
+            raise FileSystemError(f"cannot write: {os.strerror(number)}", file=path) from OSError(number, "")
+        write(path, data)
 
     monkeypatch.setattr(files, "write_bytes", fail)
-    with pytest.raises(FileSystemError, match=r"3 of 3 images could not be segmented.*No space left"):
+    with pytest.raises(FileSystemError, match=rf"b\.png: cannot write: .*{name}.*make room; 1 of 3 images are done"):
+        predict_files(segmenter, find_images(["in"]), "out", json_file="status.json")
+    assert len(calls) == 2
+    errors = [row["error"] for row in json.loads((folder / "status.json").read_text())["images"]]
+    assert (errors[0], errors[2]) == (None, "not reached")
+    assert name in errors[1]
+
+
+def test_an_output_that_is_not_taken_is_told_for_each_image(folder: Path, segmenter: Segmenter, monkeypatch) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise FileSystemError("cannot write: Permission denied", file=path)
+
+    monkeypatch.setattr(files, "write_bytes", fail)
+    with pytest.raises(FileSystemError, match=r"3 of 3 images could not be segmented.*Permission denied"):
         predict_files(segmenter, find_images(["in"]), "out", json_file="status.json")
     status = json.loads((folder / "status.json").read_text())["images"]
-    assert ["No space" in row["error"] for row in status] == [True] * 3
+    assert ["Permission denied" in row["error"] for row in status] == [True] * 3
 
 
 def test_the_status_is_written_whatever_ends_the_work(folder: Path, segmenter: Segmenter) -> None:

@@ -8,6 +8,7 @@ replaced keeps its rights; what a mount lacks (network shares, FUSE: rights, fsy
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -65,6 +66,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def has_no_room(error: BaseException) -> bool:
+    """Return whether it says that a disk, or one's share of it, is full, so that nothing else can be written either."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import DataError, ExistsError, FileSystemError, ImageError, UnetresError, UsageError
-from ..files import check_report, make_folder, name_key, write_bytes, write_json
+from ..errors import DataError, ExistsError, FileSystemError, Fix, ImageError, UnetresError, UsageError
+from ..files import check_report, has_no_room, make_folder, name_key, write_bytes, write_json
 from ..frames.source import FrameSource, open_frames, shown_word
 from ..frames.video import written_video
 from ..images.decode import read_image
@@ -132,7 +132,8 @@ def predict_files(
         UsageError: two outputs of one name, such as a.png's overlay and the class map of a_overlay.png; or more files
             of a model with an argmax head, which has no scores; or what reads a video is not installed.
         DataError: images that could not be read, or that fail; all others are done, and the status file is there.
-        FileSystemError: outputs that the system does not take, likewise; a name that is too long, a full disk.
+        FileSystemError: outputs that the system does not take, likewise, such as a name that is too long; a full disk,
+            which ends the work.
     """
     wanted = Wanted(Path(out), overlay, geojson, more)
     names = (
@@ -206,6 +207,10 @@ def predict_files(
                     failed(number + 1, len(images), error)
                 map_file = os.fspath(targets[number]) if written[-1:] == [targets[number]] else None
                 status.append({"image": image, "class_map": map_file, "ms": None, "error": str(error)})
+                if has_no_room(error):
+                    done = number + 1 - len(faults)
+                    error.remedy = Fix(f"make room; {done} of {len(images)} images are done, the others were not begun")
+                    raise
     say_faults(faults, len(images), "segmented", told=failed is not None)
     return written
 
