@@ -424,6 +424,7 @@ def calibrations() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_every_form_of_calibration_gives_the_same_ranges() -> None:
     model = functional(body)
     first = ku.quantize_aware(model, seen()).get_weights()
@@ -660,6 +661,7 @@ def quantized_labels(model: keras.Model) -> float:
     return float(np.mean(expected.argmax(-1) == found.argmax(-1)))
 
 
+@pytest.mark.slow
 def test_a_hard_sigmoid_at_the_end_is_one_of_probabilities_when_quantized_too() -> None:
     keras.utils.set_random_seed(2)
     model = functional(lambda image: body(image, 1, activation="hard_sigmoid"))
@@ -700,6 +702,7 @@ def test_one_sigmoid_channel_without_its_axis_is_taken(tmp_path: Path) -> None:
         assert np.mean(found == expected.astype(np.uint8)) > 0.999
 
 
+@pytest.mark.slow
 def test_functions_of_numbers_and_means_over_maps_are_quantized() -> None:
     keras.utils.set_random_seed(2)
     spread = np.linspace(0.5, 1.5, 6, dtype=np.float32)
@@ -817,6 +820,7 @@ class Clips(layers.Layer):
         return keras.ops.clip(x, -500, 500)
 
 
+@pytest.mark.slow
 def test_what_computes_in_training_alone_is_left_out_of_the_quantized_network() -> None:
     keras.utils.set_random_seed(2)
 
