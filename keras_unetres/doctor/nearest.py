@@ -29,7 +29,7 @@ def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
     tree = cKDTree(_figures(known), copy_data=False)
     count = min(count, len(known))
     # Each of the two parts is scaled to differ by 1 at most.
-    distances, places = tree.query(_figures(others), k=count, distance_upper_bound=np.sqrt(2.0))
+    distances, places = tree.query(_figures(others), k=count, distance_upper_bound=np.sqrt(2.0), workers=-1)
     places = np.where(np.isfinite(distances), places, -1)
     return places.reshape(len(others), count)
 
