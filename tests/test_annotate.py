@@ -469,10 +469,9 @@ def test_a_body_or_a_reader_that_does_not_come_to_an_end_is_let_go(
     for body in ("Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
         with socket.create_connection(("127.0.0.1", client.port), 20) as one:
             one.sendall((post + body).encode())
-            with pytest.raises(ConnectionResetError):
+            with contextlib.suppress(ConnectionResetError):  # or it is closed; one that stays open times out
                 while one.recv(1000):
                     pass
-                raise ConnectionResetError
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.settimeout(20)

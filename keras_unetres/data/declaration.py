@@ -77,13 +77,13 @@ _KEYS = {
 _MOST_BYTES = 16 << 20
 _MOST_VALUES = 1_000_000
 _NO_NAMES = {"bool", "int", "float", "timestamp"}  # what YAML takes some names for, by the end of its tag
-# Controls, ends of lines, halves of characters, and what turns the direction of the text around it.
 _NUMBERED = re.compile(r"(\d{1,3})(?:\s*[:;,=]\s*|\s+)(\S.*)")  # 0: sky
 _OF_CLASSES = re.compile(  # names of files, such as id2label.json and label_map.pbtxt
     r"(?:id_?2_?label|(?:class|label|category|obj)(?:_|-)?(?:map(?:ping)?|names?|list|ids?)?|classes|labels|categories|names)"
     r"\.(?:txt|json|ya?ml|pbtxt|names)|class(?:es|_names)\.csv",
     re.IGNORECASE,
 )
+# Controls, ends of lines, halves of characters, and what turns the direction of the text around it.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONGEST = 1000  # characters of a value that is no text, and of an expression
 _REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+{]"), re.compile(r"\)[*+{]"), 4

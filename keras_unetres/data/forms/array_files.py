@@ -29,7 +29,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..one_hot import class_ids, has_rest, note
 from ..sources import ImageFile, MaskFile, Sample, Source, check_count, file_digest
-from .layout import PART_NAMES, UNPARTED, Layout, key_of, list_files, list_images
+from .layout import PART_NAMES, PARTS, UNPARTED, Layout, key_of, list_files, list_images
 
 _IMAGES = ("x", "image", "images", "img", "imgs", "input", "inputs", "data", "pictures", "volume")
 _MASKS = ("y", "mask", "masks", "label", "labels", "gt", "target", "targets", "seg", "segmentation", "annotations")
@@ -268,12 +268,11 @@ def _role(name: str, above: str = "") -> tuple[str, bool] | None:
     """Return (part, whether masks) of an array by its name, or None: `X_train` is ("train", False)."""
     words = [word.casefold() for word in _WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name))]
     others = [word.casefold() for word in _WORD.findall(above)]
-    parts = {known: part for part, names in PART_NAMES.items() for known in names}
-    part = next((parts[word] for word in (*words, *others) if word in parts), UNPARTED)
+    part = next((PARTS[word] for word in (*words, *others) if word in PARTS), UNPARTED)
     roles = [word in _MASKS for word in words if word in (*_IMAGES, *_MASKS)]
     if "data" in words and len(roles) > 1:
         roles = [word in _MASKS for word in words if word in (*_IMAGES, *_MASKS) and word != "data"]
-    rest = [word for word in words if word not in (*parts, *_IMAGES, *_MASKS)]
+    rest = [word for word in words if word not in (*PARTS, *_IMAGES, *_MASKS)]
     return (part, any(roles)) if roles and len(rest) <= 1 else None
 
 

@@ -19,7 +19,7 @@ from ...choices.tasks import CLASSIFY
 from ..declaration import SPLITS, Declaration, read_names
 from ..findings import Finding, Where, relative
 from ..sources import ClassId, ImageFile, Sample
-from .layout import NOT_DATA, PART_NAMES, UNPARTED, Layout, key_of, list_images
+from .layout import NOT_DATA, PARTS, UNPARTED, Layout, key_of, list_images
 
 EXPECTED = "a folder for each class with its images, or train/, val/ and test/ with such folders"
 
@@ -68,9 +68,8 @@ def _parts(root: Path) -> dict[str, Path]:
     Raises:
         DataError: folders named after parts hold class folders, and others that are no parts hold images, too.
     """
-    by_name = {name: part for part, names in PART_NAMES.items() for name in names}
     inside = _folders(root)
-    parts = {by_name[key]: f for f in inside if (key := key_of(f.name)) in by_name and _holds_folders(f)}
+    parts = {PARTS[key]: f for f in inside if (key := key_of(f.name)) in PARTS and _holds_folders(f)}
     if "train" not in parts:
         return {UNPARTED: root}
     others = [f.name for f in inside if f not in parts.values() and list_images(f)]

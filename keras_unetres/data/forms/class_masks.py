@@ -20,7 +20,7 @@ from ..findings import Finding, Where, relative
 from ..fixes import leave_out_or_empty
 from ..sources import EmptyMask, ImageFile, Sample
 from .layout import (
-    PART_NAMES,
+    PARTS,
     UNPARTED,
     Layout,
     find_parts,
@@ -35,7 +35,6 @@ from .parallel import named_below, parts_of
 
 _IMAGES = ("images", "image", "imgs", "img", "jpegimages", "original", "originals", "input", "inputs")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "gt", "ground_truth", "groundtruth")
-_PARTS = {name for names in PART_NAMES.values() for name in names}
 _MOST_CLASSES = 64
 _FEWEST_OF_SEVERAL, _SHARE_OF_SEVERAL = 2, 0.1  # pictures with masks of more than one class, where each has a folder
 _PEOPLE = re.compile(r"annotat|rater|expert|reader|observer|grader|doctor|user|radiolog|patholog", re.IGNORECASE)
@@ -152,7 +151,7 @@ def find_marks(images: Path, masks: Path) -> Marks:
     if direct:
         return _by_ending(stems, direct) if not folders else {}
     same = {path.name for path in images.iterdir() if path.is_dir()}
-    if len(folders) < 2 or any(path.name in same or key_of(path.name) in _PARTS for path in folders):
+    if len(folders) < 2 or any(path.name in same or key_of(path.name) in PARTS for path in folders):
         return {}
     marks: Marks = defaultdict(dict)
     for folder in folders:

@@ -138,8 +138,7 @@ def _say_left_out(places: Mapping[str, Sequence[Place]], base: Path, layout: Lay
             beside = [path for path in sorted(parent.iterdir()) if path.is_dir() and path not in taken]
             rest = [f"{path.relative_to(base)}/" for path in beside if list_images(path)]
             if rest:
-                names = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
-                layout.notes.append(f"no part is called like {names}: the images in there are passed over")
+                layout.notes.append(f"no part is called like {_some(rest)}: the images in there are passed over")
     homes = {images.parent for images in taken}
     if homes == {base} or all(home.parent == base for home in homes):
         sets = [path for path in (base, *sorted(base.iterdir())) if path.is_dir() and path not in {*homes, *taken}]
@@ -147,8 +146,11 @@ def _say_left_out(places: Mapping[str, Sequence[Place]], base: Path, layout: Lay
         others = [images for images in found if not any(each.is_relative_to(images) for each in taken)]
         rest = [f"{images.relative_to(base).parent.as_posix()}/" for images in others]
         if rest:
-            names = ", ".join(rest[:_MOST_SHOWN]) + (", ..." if len(rest) > _MOST_SHOWN else "")
-            layout.notes.append(f"images and masks in {names} belong to no part and are passed over")
+            layout.notes.append(f"images and masks in {_some(rest)} belong to no part and are passed over")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_SHOWN]) + (", ..." if len(names) > _MOST_SHOWN else "")
 
 
 def _maps_in(folder: Path) -> list[Path]:

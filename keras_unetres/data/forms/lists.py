@@ -121,9 +121,7 @@ def _make_parts(lists: Mapping[str, NameList], by_name: Mapping[str, Sample]) ->
 def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, Sample]) -> Iterator[str]:
     """Yield a sentence for each list beside the images of which every line names one, and which is not read."""
     inside = [file for place in (base, *(base / name for name in _PLACES)) for file in _files_in(place)]
-    for file in (file for file in inside if file.suffix.lower() in _NOT_READ and _says_parts(file.stem)):
-        yield f"{file.name} is called like a list of parts and is not read: {_AS_TEXT}"
-    for file in (each for each in inside if each.suffix.lower() in (".yaml", ".yml") and each.stem in _SURE_TABLES):
+    for file in filter(_is_called_list, inside):
         yield f"{file.name} is called like a list of parts and is not read: {_AS_TEXT}"
     for file in (each for each in inside if each.suffix.lower() in (".csv", ".tsv") and each not in used):
         if file.stat().st_size <= _MOST_LIST and _column_of_names(file, by_name):
@@ -142,6 +140,13 @@ def _say_passed_over(base: Path, used: Collection[Path], by_name: Mapping[str, S
 
 def _files_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_file()] if folder.is_dir() else []
+
+
+def _is_called_list(file: Path) -> bool:
+    """Whether a file of a form that is not read is called like a list of parts."""
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return file.stem in _SURE_TABLES
+    return file.suffix.lower() in _NOT_READ and _says_parts(file.stem)
 
 
 def _says_parts(name: str) -> bool:

@@ -22,9 +22,7 @@ from ..declaration import Declaration
 from ..findings import Finding, Where, relative
 from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source, file_digest
-from .layout import PART_NAMES, UNPARTED, Layout, find_parts, key_of, list_images, refuse_other_background, repeated
-
-_PARTS = {name for names in PART_NAMES.values() for name in names}
+from .layout import PARTS, UNPARTED, Layout, find_parts, key_of, list_images, refuse_other_background, repeated
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _is_pile(folder: Path) -> bool:
 def _piles(folder: Path, most: int | None = None) -> list[tuple[Path, list[tuple[Path, str]]]]:
     """Return (image, masks) of every folder of one picture, without masks where there are none or several pictures."""
     piles: list[tuple[Path, list[tuple[Path, str]]]] = []
-    for home in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() not in _PARTS):
+    for home in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() not in PARTS):
         if not (home / "images").is_dir():
             continue
         images = list_images(home / "images")

@@ -29,6 +29,7 @@ from .outline_files import read_outlines, recognises_outlines
 _PEEK = 1 << 16
 _NO_AREAS = ("tag", "line", "polyline", "keypoint", "point", "skeleton", "string", "label", "caption", "points")
 _AREA = "a polygon or a box"
+Make = Callable[[str, Mapping[str, Any], int], Shape | None]  # (label, object, its place in the order) -> its area
 
 
 class Entry(NamedTuple):
@@ -61,7 +62,7 @@ class Tool(NamedTuple):
     title: str
     marks: tuple[bytes, ...]
     entries: Callable[[Any], Iterable[Entry]]
-    shape: Callable[[str, Mapping[str, Any], int], Shape | None]
+    shape: Make
     way: str
 
 
@@ -118,24 +119,33 @@ def _pictures(layout: Layout, tool: Tool, file: Path, base: Path) -> Iterator[Pi
         if image is None:
             missing_image(layout, file, entry.name, base)
             continue
-        shapes = []
-        for index, (label, row) in enumerate(entry.rows):
-            shape = _drawn(tool.shape, label, row, index)
-            if shape is None:
-                what = f"object {index} ({label}) of {image.name}"
-                bad_shape(layout, image.name, what, str(dict(row))[:60], f"{_AREA}; {tool.way}")
-            elif shape.rings or shape.runs:
-                shapes.append(shape)
+        shapes = _draw_all(layout, image.name, image.name, entry.rows, tool.shape, tool.way)
         yield Picture(image.relative_to(base).as_posix(), image, file, entry.size, tuple(shapes))
 
 
-def _drawn(
-    make: Callable[[str, Mapping[str, Any], int], Shape | None], label: str, row: Mapping[str, Any], index: int
-) -> Shape | None:
-    try:
-        return make(label, row, index)
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return None
+def _draw_all(
+    layout: Layout, image: str, place: str, rows: Iterable[tuple[str, Mapping[str, Any]]], make: Make, way: str
+) -> list[Shape]:
+    """Return what the objects of an image draw; those that are no area that is read are faults.
+
+    Args:
+        image: name of the image.
+        place: name of what the objects stand in.
+        rows: (label, the object) of each in order.
+        make: function that returns what an object draws.
+        way: which export works instead.
+    """
+    shapes = []
+    for index, (label, row) in enumerate(rows):
+        try:
+            shape = make(label, row, index)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            shape = None
+        if shape is None:
+            bad_shape(layout, image, f"object {index} ({label}) of {place}", str(dict(row))[:60], f"{_AREA}; {way}")
+        elif shape.rings or shape.runs:
+            shapes.append(shape)
+    return shapes
 
 
 def _load(file: Path) -> Any:
@@ -152,14 +162,14 @@ _ENDINGS = (".json", ".ndjson", ".jsonl")
 # Shapes
 
 
-def _of_points(label: str, points: Iterable[Mapping[str, Any]], level: int = 0) -> Shape | None:
-    """Return the polygon of corners {"x": ..., "y": ...}."""
-    return of_rings(label, [[(point["x"], point["y"]) for point in points]], level)
+def _corners(points: Iterable[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    """Return the corners that {"x": ..., "y": ...} give."""
+    return [(point["x"], point["y"]) for point in points]
 
 
-def _of_numbers(label: str, values: Sequence[float], level: int = 0) -> Shape | None:
-    """Return the polygon of x, y, x, y, ..."""
-    return of_rings(label, [list(zip(values[::2], values[1::2], strict=True))], level)
+def _pairs(values: Sequence[float]) -> list[tuple[Any, Any]]:
+    """Return the corners of x, y, x, y, ..."""
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _box(left: Any, top: Any, width: Any, height: Any) -> Shape | None:
@@ -169,7 +179,7 @@ def _box(left: Any, top: Any, width: Any, height: Any) -> Shape | None:
     return None if ring is None else Shape(None, (ring,), level=-1)
 
 
-def of_rings(label: str, corners: Iterable[Sequence[Any]], level: int = 0) -> Shape | None:
+def _of_rings(label: str, corners: Iterable[Sequence[Any]], level: int = 0) -> Shape | None:
     """Return the area of several polygons of which those that lie in an odd number of others are holes, or None."""
     rings = [ring_of(list(each)) for each in corners]
     sound: list[Ring] = [ring for ring in rings if ring is not None]
@@ -218,7 +228,7 @@ def _titled(objects: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str
 
 def _labelbox_shape(label: str, row: Mapping[str, Any], index: int) -> Shape | None:
     if row.get("polygon"):
-        return _of_points(label, row["polygon"], index)
+        return _of_rings(label, [_corners(row["polygon"])], index)
     box = row.get("bounding_box") or row.get("bbox")
     if box:
         return _box(box["left"], box["top"], box["width"], box["height"])
@@ -237,7 +247,7 @@ def _hasty_entries(content: Any) -> Iterator[Entry]:
 
 def _hasty_shape(label: str, row: Mapping[str, Any], index: int) -> Shape | None:
     if row.get("polygon"):
-        return of_rings(label, [row["polygon"]], index)
+        return _of_rings(label, [row["polygon"]], index)
     if row.get("mask"):
         return None
     left, top, right, bottom = row["bbox"]
@@ -270,7 +280,7 @@ def _datumaro_shape(label: str, row: Mapping[str, Any], index: int) -> Shape | N
         return None
     if kind == "mask":
         return _of_runs(label, row["rle"], level)
-    return _of_numbers(label, row["points"], level) if kind == "polygon" else None
+    return _of_rings(label, [_pairs(row["points"])], level) if kind == "polygon" else None
 
 
 def _of_runs(label: str, packed: Mapping[str, Any], level: int) -> Shape:
@@ -348,7 +358,7 @@ def _shapes_of(
     image: str,
     key: str,
     named: str,
-    make: Callable[[str, Mapping[str, Any], int], Shape | None],
+    make: Make,
 ) -> list[Shape]:
     """Return what the rows under a key draw, each of a class under `named`."""
     try:
@@ -356,15 +366,7 @@ def _shapes_of(
     except (LookupError, OSError, RecursionError, TypeError, ValueError) as error:
         bad_shape(layout, image, file.name, str(error)[:60], f'a list "{key}" of objects')
         return []
-    shapes = []
-    for index, (label, row) in enumerate(rows):
-        shape = _drawn(make, label, row, index)
-        if shape is None:
-            what = f"object {index} ({label}) of {file.name}"
-            bad_shape(layout, image, what, str(dict(row))[:60], f"{_AREA}; {_COCO}")
-        elif shape.rings:
-            shapes.append(shape)
-    return shapes
+    return _draw_all(layout, image, file.name, rows, make, _COCO)
 
 
 def _darwin_shape(label: str, row: Mapping[str, Any], index: int) -> Shape | None:
@@ -373,7 +375,7 @@ def _darwin_shape(label: str, row: Mapping[str, Any], index: int) -> Shape | Non
         paths = drawn.get("paths") or drawn["path"]
         paths = [paths] if isinstance(paths[0], Mapping) else paths
         every = [*paths, *(drawn.get("additional_paths") or ())]
-        return of_rings(label, [[(point["x"], point["y"]) for point in path] for path in every], index)
+        return _of_rings(label, map(_corners, every), index)
     if "bounding_box" in row and not {"mask", "raster_layer", "ellipse"} & row.keys():
         return _box(*(row["bounding_box"][key] for key in ("x", "y", "w", "h")))
     return Shape(None) if set(_NO_AREAS) & row.keys() else None
@@ -383,7 +385,7 @@ def _superannotate_shape(label: str, row: Mapping[str, Any], index: int) -> Shap
     kind, points = row["type"], row.get("points")
     if kind == "polygon":
         rings = [points, *(row.get("exclude") or ())]
-        return of_rings(label, [list(zip(ring[::2], ring[1::2], strict=True)) for ring in rings], index)
+        return _of_rings(label, map(_pairs, rings), index)
     if kind == "bbox" and points is not None:
         return _box(points["x1"], points["y1"], points["x2"] - points["x1"], points["y2"] - points["y1"])
     return Shape(None) if kind in _NO_AREAS else None
