@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from conftest import silent
 from sklearn.covariance import ledoit_wolf
+from sklearn.neighbors import NearestNeighbors
 
 from keras_unetres.data.synthetic import write_cells
 from keras_unetres.tflite.seal import add_card
-from keras_unetres.trust.familiarity import FEWEST, fit_familiarity, seen_features, shrunk_correlation
+from keras_unetres.trust.familiarity import FEWEST, fit_familiarity, seen_features, shrunk_covariance
 from keras_unetres.workflows.calibrate import calibrate
 from unetres_edge import Preprocessing, Segmenter, read_card
 from unetres_edge.images.decode import read_image
@@ -28,21 +29,37 @@ def table(count: int, seed: int) -> np.ndarray:
     return values
 
 
-def test_the_shrunk_correlation_is_that_of_scikit_learn() -> None:
+def test_the_shrunk_covariance_is_that_of_scikit_learn() -> None:
     values = table(40, 0)
     values = (values - values.mean(0)) / values.std(0)
-    np.testing.assert_allclose(shrunk_correlation(values), ledoit_wolf(values, assume_centered=True)[0], rtol=1e-10)
+    np.testing.assert_allclose(shrunk_covariance(values), ledoit_wolf(values, assume_centered=True)[0], rtol=1e-10)
 
 
-def test_the_distance_inside_of_the_range_is_mahalanobis() -> None:
+def test_the_distance_is_mahalanobis_from_the_nearest_training_picture() -> None:
     training = table(500, 1)
     found = fit_familiarity(training, table(60, 2), NAMES)
     assert found is not None
-    assert (found.images, len(found.distances)) == (500, 60)
+    assert (found.images, len(found.pictures), len(found.distances)) == (500, 500, 60)
     point = np.array([0.5, 0.6, -0.2, 0.0, 0.1, 0.3])
-    z = (point - training.mean(0)) / training.std(0)
-    inverse = np.linalg.inv(shrunk_correlation((training - training.mean(0)) / training.std(0)))
-    assert found.distance(point) == pytest.approx(np.sqrt(z @ inverse @ z / len(z)), rel=1e-3)
+    z = (training - point) / training.std(0)
+    standardised = (training - training.mean(0)) / training.std(0)
+    nearest = NearestNeighbors(n_neighbors=6).fit(standardised).kneighbors(return_distance=False)[:, :5]
+    apart = (standardised[:, None] - standardised[nearest]).reshape(-1, len(NAMES))
+    lengths = np.linalg.norm(apart, axis=1)
+    usual = apart[lengths <= np.quantile(lengths, 0.9)]
+    inverse = np.linalg.inv(ledoit_wolf(usual, assume_centered=True)[0] + 1e-4 * np.eye(len(NAMES)))
+    expected = np.sqrt(np.einsum("nf,fg,ng->n", z, inverse, z).min() / len(point))
+    assert found.distance(point) == pytest.approx(expected, abs=0.15), "pictures are kept in sixteenths of a spread"
+    assert found.distance(training[7]) < 0.05
+
+
+def test_what_lies_between_two_kinds_of_pictures_is_like_neither() -> None:
+    """Its features are near the mean of all, and within the range of each."""
+    kinds = np.where(np.arange(300) % 2, 6.0, -6.0)[:, None] * np.array([1, 1, 0, 0, 0, 0])
+    found = fit_familiarity(table(300, 3) + kinds, table(200, 4) + kinds[:200], NAMES)
+    assert found is not None
+    assert found.p_value(np.zeros(6)) <= ALARM
+    assert np.mean([found.p_value(row) <= ALARM for row in table(300, 5) + kinds]) < 0.09
 
 
 def test_one_in_twenty_pictures_of_the_same_kind_is_an_alarm() -> None:

@@ -274,6 +274,18 @@ def test_false_alarms_are_few_whatever_the_two_numbers_are() -> None:
     assert 0 < np.mean(of_borders) < 0.075
 
 
+def test_the_distance_is_that_from_the_nearest_training_picture() -> None:
+    table = np.array([picture_features(picture(seed)) for seed in range(20)])
+    plain = known(20)
+    pictures = np.round(16 * plain.standardised(table)).astype(int).tolist()
+    familiarity = dataclasses.replace(plain, pictures=tuple(map(tuple, pictures)))
+    features = picture_features(picture(77))
+    apart = plain.standardised(features) - np.array(pictures) / 16
+    assert familiarity.distance(features) == pytest.approx(np.sqrt((apart**2).mean(1)).min())
+    assert familiarity.distance(table[3]) < 0.05 < plain.distance(table[3])
+    assert Familiarity.from_dict(json.loads(json.dumps(familiarity.to_dict()))) == familiarity
+
+
 def test_older_cards_look_through_larger_windows() -> None:
     values = known(20).to_dict()
     for key in ("window", "doubts", "held_out"):
@@ -332,6 +344,11 @@ def test_a_card_holds_it_and_older_cards_do_not() -> None:
         {"borders": "1"},
         {"doubts": [1] * 20, "borders": [-1] * 20},
         {"doubts": [1] * 20, "borders": [1.5] * 20},
+        {"pictures": 1},
+        {"pictures": [1]},
+        {"pictures": [[1]]},
+        {"pictures": [[0.5] * len(NAMES)]},
+        {"pictures": [[1 << 20] * len(NAMES)]},
     ],
     ids=str,
 )

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.spatial import cKDTree
 
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.images.features import WINDOW, feature_names, picture_features
-from unetres_edge.model.familiarity import FEWEST, Familiarity
+from unetres_edge.model.familiarity import FEWEST, STEPS, Familiarity
 from unetres_edge.results.doubt import SURE, doubts_of
 
 from ..machine.progress_bar import with_progress
@@ -23,6 +24,9 @@ _MOST = 255  # held-out pictures that are kept, two numbers each
 _DOUBT_FLOOR = 0.1  # of the spread of a doubt's logarithm, of a few pictures that happen to be alike
 _FLOOR = 0.02  # of a feature's spread: a feature that is the same in all pictures may still differ by a hair
 _DIGITS = 5
+_NEIGHBOURS = 5
+_ALIKE = 0.9  # of the differences between neighbours, the smallest
+_LEAST_VARIANCE = 1e-4  # of a feature's own: what is the same in all neighbours may still differ by a hair
 
 
 def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
@@ -121,7 +125,7 @@ def _next_doubts(doubts: Sequence[int], count: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).permutation(np.round(values).astype(int)).tolist()
 
 
-def shrunk_correlation(standardised: np.ndarray) -> np.ndarray:
+def shrunk_covariance(standardised: np.ndarray) -> np.ndarray:
     """Return the covariance (F, F) of (N, F) standardised features, shrunk to the sphere by Ledoit and Wolf (2004)."""
     count, size = standardised.shape
     sample = standardised.T @ standardised / count
@@ -132,15 +136,29 @@ def shrunk_correlation(standardised: np.ndarray) -> np.ndarray:
     return share * sphere + (1 - share) * sample
 
 
+def neighbour_differences(standardised: np.ndarray) -> np.ndarray:
+    """Return the differences (M, F) of (N, F) features from those of their 5 nearest, but for the largest tenth.
+
+    They tell how pictures of one kind differ, however far the kinds are apart; one that is like no other tells nothing.
+    """
+    others = min(_NEIGHBOURS, len(standardised) - 1)
+    nearest = cKDTree(standardised).query(standardised, others + 1)[1][:, 1:]
+    apart = (standardised[:, None] - standardised[nearest]).reshape(-1, standardised.shape[1])
+    lengths = np.linalg.norm(apart, axis=1)
+    kept: np.ndarray = apart[lengths <= np.quantile(lengths, _ALIKE)]
+    return kept
+
+
 def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
     mean, spread = features.mean(0), np.maximum(features.std(0), _FLOOR)
-    correlation = shrunk_correlation((features - mean) / spread) + 1e-6 * np.eye(len(names))
+    differences = neighbour_differences((features - mean) / spread)
+    correlation = shrunk_covariance(differences) + _LEAST_VARIANCE * np.eye(len(names))
     upper = np.linalg.cholesky(np.linalg.inv(correlation)).T  # upper' upper is the inverse
 
     def rounded(values: np.ndarray) -> tuple[float, ...]:
         return tuple(round(float(value), _DIGITS) for value in values)
 
-    return Familiarity(
+    statistics = Familiarity(
         names,
         rounded(mean),
         rounded(spread),
@@ -151,3 +169,5 @@ def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
         len(features),
         WINDOW,
     )
+    pictures = np.round(STEPS * statistics.standardised(features)).astype(int).tolist()
+    return replace(statistics, pictures=tuple(map(tuple, pictures)))

@@ -1,11 +1,12 @@
 """Familiarity: whether a picture is like those of the training, and the network as sure of it as of others.
 
-No image is kept, but of each feature the mean, the spread and the range, and how features go together. Of held-out
-pictures there are three numbers each: the distance of the picture by these, the doubt of the network inside of regions,
-and the one at borders, by how far it is from the usual one, less or more. A picture is strange where few of the
-held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the three numbers of
-them counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures
-of the same kind are called unfamiliar, whatever the three numbers are.
+No image is kept, but of each feature the mean, the spread and the range, how features go together, and the features of
+the training pictures: where these are of several kinds, what lies between the kinds is near the mean and like none. Of
+held-out pictures there are three numbers each: the distance from the nearest training picture, the doubt of the network
+inside of regions, and the one at borders, by how far it is from the usual one, less or more. A picture is strange
+where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the
+three numbers of them counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a
+hundred pictures of the same kind are called unfamiliar, whatever the three numbers are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ from ..results.doubt import SURE
 ALARM = 0.05  # familiarity up to which a picture is warned of
 BEYOND = 5.0  # what a spread beyond the range of the training images weighs against the distance from their mean
 FEWEST = math.ceil(1 / ALARM) - 1  # held-out pictures below which no alarm can be promised
-_MOST = 4096  # held-out distances that a card may hold
+_MOST = 4096  # held-out distances, and training pictures, that a card may hold
+_FARTHEST = 1 << 20  # sixteenths of a spread
 _REASONS = 3
 TOGETHER = "its levels, textures and colours do not go together as in the training images"
 SWAPPED = "red and blue look swapped"
@@ -32,6 +35,7 @@ UNSURE = "the network is less sure than of any held-out image"
 LESS_SURE = "the network is less sure than of most held-out images"
 LESS_BORDERS = "the network is less sure of borders than usual"
 MORE_BORDERS = "the network is surer of borders than usual"
+STEPS = 16  # of a spread, in which the features of training pictures are kept
 _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift
 
 
@@ -39,17 +43,21 @@ _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly n
 class Familiarity:
     """Statistics of the features of training pictures, and the distances of held-out ones.
 
-    The distance of features f is |W z| / sqrt(F) + 5 max(low - f, f - high, 0) / spread, with z = (f - mean) / spread.
+    The distance of features f is the least |W (z - z_i)| / sqrt(F) over the training pictures i, with
+    z = (f - mean) / spread. In earlier cards, which do not hold them, it is |W z| / sqrt(F) +
+    5 max(low - f, f - high, 0) / spread.
 
     Args:
         features: their names, in the order of `unetres_edge.images.features`.
         mean, spread, low, high: (F,) of the training pictures; the spread is the standard deviation, with a floor.
-        whiten: (F, F) upper triangular W: W'W is the inverse of the shrunk correlation; its rows from the diagonal on.
+        whiten: (F, F) upper triangular W: W'W is the inverse of the shrunk covariance of z between pictures that are
+            neighbours, in earlier cards of the correlation; its rows from the diagonal on.
         distances: those of held-out pictures.
         images: number of training pictures.
         window: px, as `unetres_edge.images.features` takes it.
         doubts: the doubt of the network about each of the held-out pictures, in their order; () where it is not told.
         borders: its doubt at the borders of regions, in the same order; () in earlier cards.
+        pictures: z of each training picture, (N, F) in sixteenths; () in earlier cards.
         held_out: how many pictures the network was not trained on; 0 if not known. Of fewer than 19, the numbers are
             made of what there is, and that false alarms are few is no promise.
 
@@ -69,6 +77,7 @@ class Familiarity:
     doubts: tuple[int, ...] = ()
     held_out: int = 0
     borders: tuple[int, ...] = ()
+    pictures: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -87,6 +96,10 @@ class Familiarity:
             raise ValueError("familiarity has not one doubt for each distance")
         if self.borders and (len(self.borders) != len(self.doubts) or not all(0 <= b <= SURE for b in self.borders)):
             raise ValueError("familiarity has not one doubt at borders for each doubt")
+        if len(self.pictures) > _MOST or any(len(picture) != count for picture in self.pictures):
+            raise ValueError("familiarity has not one number a feature of each picture")
+        if not all(abs(value) < _FARTHEST for picture in self.pictures for value in picture):
+            raise ValueError("familiarity has a picture that is out of range")
 
     @property
     def known(self) -> bool:
@@ -109,12 +122,22 @@ class Familiarity:
         """Return the features (F,) of a prepared picture (H, W, C) uint8."""
         return picture_features(image, self.window)
 
+    @cached_property
+    def _turned(self) -> np.ndarray:
+        """W z of the training pictures, (N, F)."""
+        return np.array(self.pictures, np.float64) / STEPS @ self._upper.T
+
+    def standardised(self, features: np.ndarray) -> np.ndarray:
+        """Return features (..., F) less their mean, in spreads."""
+        z: np.ndarray = (features - np.array(self.mean)) / np.array(self.spread)
+        return z
+
     def distance(self, features: np.ndarray) -> float:
         """Return how far (F,) features are from those of the training pictures."""
-        z = (features - np.array(self.mean)) / np.array(self.spread)
-        return float(
-            np.linalg.norm(self._upper @ z) / math.sqrt(len(z)) + BEYOND * max(0.0, float(self._beyond(features).max()))
-        )
+        turned, size = self._upper @ self.standardised(features), math.sqrt(len(features))
+        if self.pictures:
+            return float(np.linalg.norm(turned - self._turned, axis=1).min() / size)
+        return float(np.linalg.norm(turned) / size + BEYOND * max(0.0, float(self._beyond(features).max())))
 
     def p_value(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> float:
         """Return the share of held-out pictures that are as strange, the picture itself counted in; above 0, to 1.
@@ -188,7 +211,7 @@ class Familiarity:
         """Return JSON values."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         listed = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
-        return {**values, **listed, "whiten": [list(row) for row in self.whiten]}
+        return {**values, **listed, **{key: [list(row) for row in values[key]] for key in ("whiten", "pictures")}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Familiarity:
@@ -207,18 +230,20 @@ class Familiarity:
         whole = {"window": EARLIER_WINDOW, "held_out": 0} | {
             k: values[k] for k in ("window", "held_out") if k in values
         }
-        doubts = values.get("doubts", [])  # older cards have none of these three, and no borders
-        borders = values.get("borders", [])
-        if not isinstance(doubts, list) or not isinstance(borders, list):
-            raise TypeError("familiarity has doubts that are no list")
-        if not all(type(value) is int for value in (*whole.values(), *doubts, *borders)):
-            raise TypeError("familiarity has a window or doubts that are no whole numbers")
+        # Older cards have no doubts, borders and pictures, and neither of the two above.
+        doubts, borders, pictures = (values.get(key, []) for key in ("doubts", "borders", "pictures"))
+        if not all(isinstance(each, list) for each in (doubts, borders, pictures, *pictures)):
+            raise TypeError("familiarity has doubts or pictures that are no list")
+        counted = (*whole.values(), *doubts, *borders, *chain.from_iterable(pictures))
+        if not all(type(value) is int for value in counted):
+            raise TypeError("familiarity has a window, doubts or pictures that are no whole numbers")
         return cls(
             tuple(names),
             whiten=whiten,
             images=values["images"],
             doubts=tuple(doubts),
             borders=tuple(borders),
+            pictures=tuple(map(tuple, pictures)),
             **numbers,
             **whole,
         )

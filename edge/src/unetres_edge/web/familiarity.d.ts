@@ -12,6 +12,7 @@
  * @property {number} [window] px; 64 in older cards
  * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
  * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
+ * @property {number[][]} [pictures] of training pictures, features less their mean, in sixteenths of a spread
  * @property {number} [held_out] pictures that the network was not trained on
  */
 /**
@@ -109,6 +110,10 @@ export type Familiarity = {
      * doubts of the network at the borders of regions, in the same order
      */
     borders?: number[] | undefined;
+    /**
+     * of training pictures, features less their mean, in sixteenths of a spread
+     */
+    pictures?: number[][] | undefined;
     /**
      * pictures that the network was not trained on
      */

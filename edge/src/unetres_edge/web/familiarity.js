@@ -9,6 +9,7 @@ const SURE = 65535, LEVELS = 256, STEPS_OF_A_NAT = 16, PIXELS = 4096, LEAST = 1.
 const UNSURE = "the network is less sure than of any held-out image";
 const LESS_SURE = "the network is less sure than of most held-out images";
 const LESS_BORDERS = "the network is less sure of borders than usual", MORE_BORDERS = "the network is surer of borders than usual";
+const SIXTEENTHS = 16, FARTHEST = 1 << 20; // of a spread, and of those
 const FLOOR = 256; // added to doubts that are compared
 const TOGETHER = "its levels, textures and colours do not go together as in the training images";
 /** @type {Record<string, [string, string]>} */
@@ -49,6 +50,7 @@ const GREY = 14;
  * @property {number} [window] px; 64 in older cards
  * @property {number[]} [doubts] of the network about the held-out pictures, each 0 to 65535
  * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
+ * @property {number[][]} [pictures] of training pictures, features less their mean, in sixteenths of a spread
  * @property {number} [held_out] pictures that the network was not trained on
  */
 
@@ -177,10 +179,13 @@ export function checkFamiliarity(known, need) {
   need(whiten.every((row, place) => numbers(row) && row.length === features.length - place), "familiarity");
   need(known.spread.every((value) => value > 0) && Number.isInteger(known.images) && known.images > 0, "familiarity");
   need(numbers(distances) && distances.length > 0 && distances.length <= 4096, "familiarity");
-  const { window = EARLIER_WINDOW, doubts = [], borders = [], held_out: held = 0 } = known;
+  const { window = EARLIER_WINDOW, doubts = [], borders = [], pictures = [], held_out: held = 0 } = known;
   need(Number.isInteger(window) && window >= BLOCK && window <= 4096 && window % BLOCK === 0, "familiarity");
   need(Number.isInteger(held) && held >= 0 && Array.isArray(doubts) && Array.isArray(borders), "familiarity");
   need([...doubts, ...borders].every((each) => Number.isInteger(each) && each >= 0 && each <= SURE), "familiarity");
+  need(Array.isArray(pictures) && pictures.length <= 4096, "familiarity");
+  const whole = (value) => Number.isInteger(value) && Math.abs(value) < FARTHEST;
+  need(pictures.every((each) => Array.isArray(each) && each.length === features.length && each.every(whole)), "familiarity");
   need(!doubts.length || doubts.length === distances.length, "familiarity");
   need(!borders.length || borders.length === doubts.length, "familiarity");
 }
@@ -190,13 +195,21 @@ const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
 const beyond = (known, features) =>
   features.map((value, at) => Math.max(known.low[at] - value, value - known.high[at]) / known.spread[at]);
 
+/** How far features are from those of the nearest training picture; of earlier cards, from their mean. */
 function distanceOf(known, features) {
   const z = features.map((value, at) => (value - known.mean[at]) / known.spread[at]);
+  if (known.pictures?.length) {
+    return Math.min(...known.pictures.map((picture) => lengthOf(known, z.map((value, at) => value - picture[at] / SIXTEENTHS))));
+  }
+  return lengthOf(known, z) + BEYOND * Math.max(0, ...beyond(known, features));
+}
+
+function lengthOf({ whiten }, z) {
   let squares = 0;
-  known.whiten.forEach((row, place) => {
+  whiten.forEach((row, place) => {
     squares += row.reduce((sum, value, at) => sum + value * z[place + at], 0) ** 2;
   });
-  return Math.sqrt(squares) / Math.sqrt(z.length) + BEYOND * Math.max(0, ...beyond(known, features));
+  return Math.sqrt(squares) / Math.sqrt(z.length);
 }
 
 const below = (values, limit) => values.filter((each) => each < limit).length;
