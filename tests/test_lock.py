@@ -81,7 +81,7 @@ def test_of_two_that_start_at_one_moment_one_holds_it(tmp_path: Path, before: st
 
 
 def owner(**changes: object) -> dict[str, object]:
-    return {"process": os.getpid(), **lock._machine(), "started": lock._started(os.getpid()), "token": "a", **changes}
+    return {"process": os.getpid(), **lock.machine(), "started": lock._started(os.getpid()), "token": "a", **changes}
 
 
 def left_behind(folder: Path, text: str, *, age: float) -> None:

@@ -30,7 +30,6 @@ from keras_unetres.tflite import Preprocessing, converter_process, export_tflite
 from keras_unetres.tflite.convert import convert
 from unetres_edge import Classifier, Segmenter
 from unetres_edge.errors import ConversionError, FileSystemError, UnetresError, UsageError
-from unetres_edge.files import remove_left_over
 
 SIDE = 32
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -493,8 +492,8 @@ def test_ctrl_c_ends_the_conversion(blocked: Path) -> None:
 
 PUBLISH = """
 import sys
-from keras_unetres.tflite.export import publish
-publish(sys.argv[1], open(sys.argv[2], "rb").read())
+from unetres_edge.files import write_bytes
+write_bytes(sys.argv[1], open(sys.argv[2], "rb").read())
 """
 CALLS = ("write", "fsync", "rename", "renameat", "renameat2", "chmod", "fchmodat")
 
@@ -541,12 +540,3 @@ def test_a_kill_or_a_full_disk_at_every_write_leaves_the_earlier_file(
     assert outcomes["write", 1] == outcomes["fsync", 1] == old
     assert publish(path, source).returncode == 0
     assert [(p.name, p.read_bytes()) for p in path.parent.iterdir()] == [("m.tflite", new)]  # nothing is left over
-
-
-def test_what_a_living_process_writes_is_not_left_over(tmp_path: Path) -> None:
-    mine, dead = tmp_path / f".m.tflite.{os.getpid()}.a.tmp", tmp_path / ".m.tflite.999999999.b.tmp"
-    other = tmp_path / ".n.tflite.999999999.c.tmp"
-    for path in (mine, dead, other):
-        path.write_bytes(b"half")
-    remove_left_over(tmp_path / "m.tflite")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([mine.name, other.name])

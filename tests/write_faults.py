@@ -30,7 +30,7 @@ NO_ROOM = 3  # exit status of a child that met the full disk and said so
 
 
 class Fault:
-    """Stands for `os` in `unetres_edge.files`, counts the steps of writing below a folder, and fails at one of them.
+    """Stands for `os` where files are written, counts the steps of writing below a folder, and fails at one of them.
 
     Args:
         folder: where steps count.
@@ -94,7 +94,7 @@ def export_with(fault: Fault, run: Path, folder: Path, kept: Path, head: str = "
     """Export over the earlier file; return the exit status that a command line would have."""
     from keras_unetres.tflite import convert
     from keras_unetres.workflows.export import export
-    from unetres_edge import files
+    from unetres_edge import files, temporaries
     from unetres_edge.errors import FileSystemError
 
     numbers = iter(range(99))
@@ -110,7 +110,7 @@ def export_with(fault: Fault, run: Path, folder: Path, kept: Path, head: str = "
         return [part.read_bytes() for part in sorted(place.iterdir())]
 
     convert._run_worker = run_once
-    files.os = fault
+    files.os = temporaries.os = fault
     try:
         export(
             run,

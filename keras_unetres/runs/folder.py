@@ -37,7 +37,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unetres_edge.errors import ExistsError, RunFolderError
-from unetres_edge.files import is_temporary, make_folder, parse_json, parse_state, read_bytes, write_bytes, write_json
+from unetres_edge.files import make_folder, parse_json, parse_state, read_bytes, write_bytes, write_json
+from unetres_edge.temporaries import is_temporary
 
 from . import replacement
 from .info import RunInfo

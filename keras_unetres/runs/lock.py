@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from unetres_edge.errors import FileSystemError, RunFolderError
 from unetres_edge.files import open_in_place
+from unetres_edge.temporaries import machine
 
 FILE = ".lock"
 BEAT = 15.0  # seconds between two touches of a lock on a disk without locks
@@ -129,7 +129,7 @@ def _is_same(handle: int, path: Path) -> bool:
 def _held(folder: Path, path: Path) -> RunFolderError:
     owner = _owner(path)
     who = f"process {owner['process']}" if owner.get("process") else "another process"
-    if owner.get("host") not in (None, socket.gethostname()):
+    if owner.get("host") not in (None, machine()["host"]):
         who += f" of {owner['host']}"
     return RunFolderError(f"{who} is writing to it", file=folder, fix="wait for it, or stop it")
 
@@ -137,7 +137,7 @@ def _held(folder: Path, path: Path) -> RunFolderError:
 @contextlib.contextmanager
 def _hold_by_file(folder: Path, path: Path) -> Iterator[None]:
     """Hold a folder on a disk without locks."""
-    owner = {"process": os.getpid(), **_machine(), "started": _started(os.getpid()), "token": secrets.token_hex(8)}
+    owner = {"process": os.getpid(), **machine(), "started": _started(os.getpid()), "token": secrets.token_hex(8)}
     try:
         while not _make(path, owner):
             holder = _owner(path)
@@ -202,7 +202,7 @@ def _owner(path: Path) -> dict[str, Any]:
 
 def _lives(owner: dict[str, Any], path: Path) -> bool:
     """Whether the holder of a lock by file lives: told by its start if it ran here, else by its last touch."""
-    here = _machine()
+    here = machine()
     if owner.get("started") and all(owner.get(key) == value for key, value in here.items()):
         return _started(owner.get("process")) == owner["started"]
     probe = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
@@ -213,15 +213,6 @@ def _lives(owner: dict[str, Any], path: Path) -> bool:
         return False
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _machine() -> dict[str, str]:
-    """Return what tells this start of this machine, or this container, from all others."""
-    boot = space = ""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.readlink("/proc/self/ns/pid")
-    return {"host": socket.gethostname(), "boot": boot, "space": space}
 
 
 def _started(process: object) -> str:

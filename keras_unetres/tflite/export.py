@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import ConversionError, ModelError, UsageError
-from unetres_edge.files import remove_left_over, write_bytes
+from unetres_edge.files import write_bytes
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.model.card import Card, default_colors
 
@@ -138,7 +138,7 @@ def export_tflite(
     reference = model if aware or output is not None or not can_be_asked(original) else original
     agreement = label_agreement(reference, model, data, checked.card, preprocessing, images)
     check_labels(agreement, allowed=allow_disagreement)
-    publish(path, data)
+    write_bytes(path, data)
     used = len(images) if calibrates and images is not None else 0
     return Exported(os.fspath(path), checked.card, len(data), tuple(read_ops(data)), agreement.share, ends.name, used)
 
@@ -246,12 +246,6 @@ def _mixed_precision(
 def _sealed(model: keras.Model, data: bytes, checked: _Checked) -> bytes:
     data = _checked_file(data, model, checked.recipe, checked.head)
     return add_card(data, checked.card, **(_for_mediapipe(checked.card) if checked.head.raw else {}))
-
-
-def publish(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a finished file in place of an earlier one, and remove temporary files of an export that was killed."""
-    remove_left_over(path)
-    write_bytes(path, data)
 
 
 def _is_aware(model: keras.Model, recipe: Recipe) -> bool:

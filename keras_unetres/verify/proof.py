@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge import Card
-from unetres_edge.files import read_bytes, remove_left_over, write_bytes, write_json
+from unetres_edge.files import read_bytes, write_bytes, write_json
 from unetres_edge.latency.profile import Profile
 from unetres_edge.model.card import read_card
 from unetres_edge.segment.tiles import pad_to_tile
@@ -244,8 +244,6 @@ def publish(proof: Proof, out: Path, say: Callable[[str], None]) -> Receipt:
     receipt = proof.receipt
     assert receipt.path is not None
     json_file, page = receipt_files(receipt.path)
-    for file in (receipt.path, json_file, page):
-        remove_left_over(file)
     html = receipt.page(proof.changed)
     write_bytes(receipt.path, proof.data)
     write_json(json_file, receipt.to_dict())

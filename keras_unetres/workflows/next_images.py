@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from unetres_edge import Card, Segmenter
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, UnetresError, UsageError
+from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
 from unetres_edge.files import (
+    building,
+    check_free,
     check_report,
     check_table,
     make_folder,
@@ -35,8 +37,6 @@ from unetres_edge.terminal import counted, shown, table_cell
 from ..choices.arguments import checks_kinds
 from ..machine.progress_bar import with_progress
 from ..runs import RunFolder
-from ..runs.lock import FILE as LOCK
-from ..runs.lock import hold
 from ..settings import NextSettings
 from ..tasks import task_of
 from ..tasks.reading import read_for, recorded_place
@@ -102,8 +102,7 @@ def next_images(
     if csv_file is not None:
         check_table(csv_file, _COLUMNS)
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExistsError("the output exists already", file=folder, fix="choose another --out")
+    check_free(folder)
     words = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
     inputs = find_inputs(words).images_alone("this")
     for note in inputs.notes:
@@ -131,15 +130,12 @@ def next_images(
         }
         for each, pick in zip(chosen, picks, strict=True)
     ]
-    make_folder(folder)
-    with hold(folder):
-        if any(each.name != LOCK for each in folder.iterdir()):  # another has written there meanwhile
-            raise ExistsError("the output exists already", file=folder, fix="choose another --out")
-        _write(folder, chosen, maps, card, form)
-    if json_file is not None:
-        write_report(json_file, {"images": rows})
-    if csv_file is not None:
-        write_table(csv_file, _table(rows))
+    with building(folder) as new:
+        _write(new, chosen, maps, card, form)
+        if json_file is not None:
+            write_report(json_file, {"images": rows})
+        if csv_file is not None:
+            write_table(csv_file, _table(rows))
     said = f", beside {counted(len(labelled), 'labelled image')}" if len(labelled) else ""
     say(shown(f"chose     {counted(len(rows), 'image')} of {len(seen)}{said}, as {form} in {folder}"))
     for row in rows[:10]:

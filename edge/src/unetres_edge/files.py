@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 import sys
 import unicodedata
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from .errors import ExistsError, FileSystemError, UsageError
+from .temporaries import create_file, new_folder, remove_left_over
 
 Contents: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO  # of a file
 
@@ -49,7 +49,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | bytearray | memoryvi
     temporary = None
     try:
         rights = _rights(path)
-        handle, temporary = _create(path, 0o666 if rights is None else rights)
+        handle, temporary = create_file(path, 0o666 if rights is None else rights)
         with os.fdopen(handle, "wb") as file:
             if rights is not None and os.name == "posix":  # those that the umask took
                 with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        handle, name = _create(path, 0o666)
+        handle, name = create_file(path, 0o666)
         os.close(handle)
     except OSError as error:
         raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
@@ -105,19 +105,43 @@ def _take_place(temporary: Path, path: Path) -> None:
     _fsync_folder(path.parent)
 
 
-def is_temporary(path: Path) -> bool:
-    """Return whether a file is what a `write_bytes` that was killed leaves behind."""
-    return path.name.startswith(".") and path.suffix == ".tmp" and path.is_file()
+@contextlib.contextmanager
+def building(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder that gets the name `path` at the end; after an error or a stop it goes.
 
+    It lies beside `path`. Where that is there and empty, as the folder at hand or a mount may be, it lies within, and
+    its entries move up.
 
-def remove_left_over(path: str | os.PathLike[str]) -> None:
-    """Remove what a `write_bytes` to `path` left beside it when it was killed; not what a living process writes."""
+    Raises:
+        ExistsError: something is there by then that is no empty folder.
+        FileSystemError: it cannot be made.
+    """
     path = Path(path)
-    with contextlib.suppress(OSError):
-        for entry in path.parent.iterdir():
-            writer = entry.name.removeprefix(_start(path)).split(".")[0]
-            if is_temporary(entry) and entry.name.startswith(_start(path)) and not _is_alive(writer):
-                entry.unlink(missing_ok=True)
+    within = path.is_dir()
+    make_folder(path.parent)
+    try:
+        with new_folder(path / path.name if within else path) as new:
+            yield new
+            check_free(path, but=new)
+            if within:
+                for each in sorted(new.iterdir()):
+                    os.rename(each, path / each.name)
+            else:
+                os.rename(new, path)
+    except OSError as error:
+        check_free(path)  # another was faster
+        raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
+    _fsync_folder(path.parent)
+
+
+def check_free(path: str | os.PathLike[str], *, but: Path | None = None) -> None:
+    """Raise ExistsError if there is something at `path`, other than a folder that is empty `but` for an entry."""
+    if os.path.isdir(path):
+        remove_left_over(path)
+        if all(name == (but and but.name) for name in os.listdir(path)):
+            return
+    if os.path.lexists(path):
+        raise ExistsError("the output exists already", file=path, fix="choose another --out")
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
@@ -382,39 +406,12 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def _start(path: Path) -> str:
-    """Return how the names of temporary files for `path` begin; the process that writes follows."""
-    return f".{path.name[:32]}."
-
-
-def _is_alive(process: str) -> bool:
-    """Return whether this is the number of a process of this machine; where that cannot be told, it is one."""
-    if os.name != "posix" or not process.isdecimal():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
 def _rights(path: Path) -> int | None:
     """Return the rights of the file that is there, or None."""
     try:
         return stat.S_IMODE(os.stat(path).st_mode) & 0o777
     except OSError:
         return None
-
-
-def _create(path: Path, mode: int) -> tuple[int, str]:
-    """Make a new file beside `path` with these rights, less those of the umask; return its handle and its name."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    while True:
-        name = path.parent / f"{_start(path)}{os.getpid()}.{secrets.token_hex(4)}.tmp"
-        with contextlib.suppress(FileExistsError):
-            return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), mode), os.fspath(name)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,9 +13,10 @@ import numpy as np
 
 from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError, ModelError
-from ..files import make_folder, read_bytes, write_bytes
+from ..files import building, make_folder, read_bytes, write_bytes
 from ..images.decode import count_pages, read_image
 from ..model.card import Card, read_card
+from ..temporaries import remove_left_over
 from .litertjs import runtime_files
 
 PAGE_FILES = (
@@ -116,9 +118,11 @@ def write_web(
     files[MODEL] = data
     files |= _sample_files(sample, card)
     files["sw.js"] = service_worker(files) if offline else _NO_WORKER
-    for name in sorted(files, key=lambda name: name == "sw.js"):  # last: no worker is ahead of its files
-        make_folder((folder / name).parent)
-        write_bytes(folder / name, files[name])
+    new = not folder.is_dir() or not any(folder.iterdir())
+    with building(folder) if new else contextlib.nullcontext(folder) as place:
+        for name in sorted(files, key=lambda name: name == "sw.js"):  # last: no worker is ahead of its files
+            make_folder((place / name).parent)
+            write_bytes(place / name, files[name])
     size = sum(map(len, files.values()))
     say(f"web        {folder}, {len(files)} files, {size / 1e6:.1f} MB of which a browser loads about a quarter")
     return folder
@@ -146,6 +150,7 @@ def check_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Pat
     folder = Path(out)
     if os.path.lexists(folder) and not folder.is_dir():
         raise ExistsError("not a folder", file=folder, fix="choose another")
+    remove_left_over(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return folder
     if not overwrite:
