@@ -320,6 +320,13 @@ def test_a_replaced_picture_is_not_painted_on(tmp_path: Path) -> None:
     picture.write_bytes(earlier + b"\0")
     with Project(folder, silent) as project:
         assert "replaced" in project.summary()["images"][0]["changed"]
+    picture.write_bytes(earlier[:-1] + b"\0")  # as large and as old as it was
+    os.utime(picture, ns=(0, project.images[0].picture.modified))
+    with Project(folder, silent) as project:
+        with pytest.raises(DataError, match="replaced by another"):
+            project.stroke(0, stroke(2))
+        picture.write_bytes(earlier)
+        project.stroke(0, stroke(2))
 
 
 def test_a_mask_that_was_changed_elsewhere_is_taken_over_and_can_be_undone(tmp_path: Path) -> None:

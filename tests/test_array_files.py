@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from keras_unetres.data.dataset import open_dataset
 from keras_unetres.data.forms import array_files
 from keras_unetres.data.records import Records, read_records
+from keras_unetres.data.sources import file_digest
 from keras_unetres.doctor.check import check
 from unetres_edge.errors import DataError, UnetresError
 
@@ -209,3 +211,26 @@ def test_an_archive_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(UnetresError, match=r"data\.npz"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".png"])
+def test_another_file_of_the_same_size_and_age_is_read_anew(ending: str, tmp_path: Path) -> None:
+    """A copy keeps the time of its original, and a clock may be set back."""
+    file = tmp_path / f"a{ending}"
+
+    def write(value: int) -> None:
+        if ending == ".npz":
+            np.savez(file, a=np.full((4, 4), value, np.uint8))
+        else:
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(file, compress_level=0)
+        os.utime(file, (0, 0))
+
+    def read() -> object:
+        return array_files.load(file, "a").tolist() if ending == ".npz" else file_digest(file)
+
+    seen = []
+    for value in (1, 2):
+        write(value)
+        seen.append((read(), file.stat().st_size, file.stat().st_mtime_ns))
+    assert seen[0][1:] == seen[1][1:]
+    assert seen[0][0] != seen[1][0]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from unetres_edge.errors import DataError
-from unetres_edge.files import read_bytes
+from unetres_edge.files import file_state, read_bytes
 from unetres_edge.images.decode import read_colors, read_image, read_mask, read_pixel_count
 
 _LARGE = 1 << 24  # px; larger images are decoded one at a time
@@ -97,14 +97,14 @@ def file_digest(path: Path) -> str:
         FileSystemError: the file cannot be read.
     """
     try:
-        state = os.stat(path)
+        state = file_state(os.stat(path))
     except OSError:
         return hashlib.sha256(read_bytes(path)).hexdigest()  # for the error
-    return _digest(path, state.st_mtime_ns, state.st_size)
+    return _digest(path, state)
 
 
 @functools.lru_cache(maxsize=64)  # the pages of a stack share a file
-def _digest(path: Path, changed: int, size: int) -> str:
+def _digest(path: Path, state: tuple[int, ...]) -> str:
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from unetres_edge.errors import DataError, FileSystemError, MaskError, UnetresError, UsageError, shortened
-from unetres_edge.files import make_folder, write_bytes
+from unetres_edge.files import file_state, make_folder, write_bytes
 from unetres_edge.images.preprocessing import IGNORE
 from unetres_edge.model.background import find_background, is_background
 
@@ -74,7 +74,7 @@ class ImageState:
     undone: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     changed: str = ""
-    stat: tuple[int, int, int] | None = None
+    stat: tuple[int, ...] | None = None
 
     def follow(self, action: dict[str, Any]) -> None:
         """Take one more action of the journal into account."""
@@ -259,10 +259,14 @@ class Project:
     def check_pictures(self) -> None:
         """Look whether every picture is the file that it was."""
         for index in range(len(self.images)):
-            self._check_picture(index)
+            self._check_picture(index, closely=False)
 
-    def _check_picture(self, index: int) -> str:
-        """Return why an image may not be painted on, "" if it may; its bytes are read only if its file was touched."""
+    def _check_picture(self, index: int, *, closely: bool) -> str:
+        """Return why an image may not be painted on, "" if it may.
+
+        Args:
+            closely: whether its bytes are read once even of a file that is as large and as old as it was.
+        """
         state = self.image(index)
         path = self.picture_file(index)
         try:
@@ -273,18 +277,19 @@ class Project:
         if not stat.S_ISREG(about.st_mode):
             state.changed = "something else than a file is in the place of the picture"
             return state.changed
-        now = (about.st_ino, about.st_size, about.st_mtime_ns)
+        now, looks_same = file_state(about), (about.st_size, about.st_mtime_ns)
         if state.stat == now:
             return state.changed
-        known = (state.picture.size, state.picture.modified)
-        if known != now[1:] or state.stat is not None:
-            try:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            except OSError as error:
-                state.changed = f"the picture cannot be read: {error.strerror or error}"
-                return state.changed
-            same = digest == state.picture.sha256
-            state.changed = "" if same else "the picture was replaced by another since it was first opened"
+        if not closely and state.stat is None and looks_same == (state.picture.size, state.picture.modified):
+            return state.changed
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            state.changed = f"the picture cannot be read: {error.strerror or error}"
+            return state.changed
+        same = digest == state.picture.sha256
+        state.changed = "" if same else "the picture was replaced by another since it was first opened"
+        if not same or state.stat is not None:
             self.pictures.forget(path)
         state.stat = now
         return state.changed
@@ -295,7 +300,7 @@ class Project:
         Raises:
             DataError: it is not.
         """
-        why = self._check_picture(index)
+        why = self._check_picture(index, closely=True)
         if why:
             raise DataError(
                 why,

@@ -355,6 +355,14 @@ def read_contents(source: Contents, what: str = "file") -> tuple[bytes, str | No
     return bytes(memoryview(source)), None  # type: ignore[arg-type]
 
 
+def file_state(about: os.stat_result) -> tuple[int, ...]:
+    """Return what changes with a file's bytes: where nothing here differs, what was read of the file still holds.
+
+    A program can give a file its earlier modification time back, and copies keep it; the time of change it cannot set.
+    """
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
 def is_buffer(value: object) -> bool:
     """Return whether a value holds bytes in memory."""
     try:

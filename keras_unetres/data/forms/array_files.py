@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from unetres_edge.errors import DataError, Fix, ImageError, MaskError
+from unetres_edge.files import file_state
 from unetres_edge.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, whole_numbers
 
 from ...machine.memory import free_bytes
@@ -143,7 +144,7 @@ def load(file: Path, key: str = "") -> np.ndarray:
     """
     try:
         if file.suffix.lower() == ".npz":
-            return _from_npz(file, key, file.stat().st_mtime_ns)
+            return _from_npz(file, key, file_state(file.stat()))
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         objects = "pickle" in str(error).lower() or "object" in str(error).lower()
@@ -160,7 +161,7 @@ def load(file: Path, key: str = "") -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _from_npz(file: Path, key: str, changed: int) -> np.ndarray:
+def _from_npz(file: Path, key: str, state: tuple[int, ...]) -> np.ndarray:
     with zipfile.ZipFile(file) as members:
         size = members.getinfo(f"{key}.npy").file_size
     most = min(_MOST_BYTES, free_bytes() or _MOST_BYTES)

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import FileSystemError, Fix, ImageError, MaskError, UsageError
-from ..files import Contents, is_buffer, read_bytes, read_contents
+from ..files import Contents, file_state, is_buffer, read_bytes, read_contents
 from . import png, pnm, tiff
 from .bands import AT_ONCE, bands
 
@@ -345,7 +345,7 @@ def _read_page(path: str | os.PathLike[str], what: str, page: int | None) -> byt
         about = os.stat(path)
     except OSError:
         return _read(path, what)
-    key = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    key = file_state(about)
     for known, data in tuple(_stacks):
         if known == key:
             return data
