@@ -138,10 +138,18 @@ def _walk(module: Module) -> Iterator[Import]:
             source = ".".join([*parents, *filter(None, [node.module])])
             for alias in node.names:
                 yield Import(module, node.lineno, f"{source}.{alias.name}")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"__import__", "import_module"}:
+        elif isinstance(node, ast.Call) and name_of(node.func) in {"__import__", "import_module"}:
             match node.args:
                 case [ast.Constant(value=str(name)), *_]:
                     yield Import(module, node.lineno, name)
+
+
+def name_of(function: ast.expr) -> str:
+    """Return the last part of the name by which a function is called."""
+    match function:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return ""
 
 
 def package_imports(root: Path, package: str) -> Iterator[Import]:

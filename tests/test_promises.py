@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def rows() -> list[tuple[str, str]]:
     return [(match[1], match[2]) for match in found if match]
 
 
+@functools.cache
 def names_in(file: Path) -> set[str]:
     """Return the names of the tests of a file, and none of those that are skipped whatever happens."""
     functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
@@ -67,6 +69,7 @@ def searches() -> list[tuple[str, str, list[str]]]:
     return found
 
 
+@functools.cache
 def sources() -> dict[str, str]:
     """Return file -> text of both packages, the modules of the page among them."""
     files = {
@@ -78,12 +81,12 @@ def sources() -> dict[str, str]:
 
 
 def test_searches_find_what_the_page_says() -> None:
-    texts = sources()
+    lines = {name: set(text.splitlines()) for name, text in sources().items()}
     rows = searches()
     assert len(rows) > 20
     differ = {}
     for title, pattern, files in rows:
-        found = {name for name, text in texts.items() if any(re.search(pattern, line) for line in text.splitlines())}
+        found = {name for name, texts in lines.items() if any(map(re.compile(pattern).search, texts))}
         if found != set(files):
             differ[title] = sorted(found ^ set(files))
     assert differ == {}, "look at each new place, and name it in docs/attacks.md with the reason"
