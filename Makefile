@@ -24,6 +24,9 @@ demo: $(VENV)/.runtime ## train on a small data set, quantize, verify and predic
 	@echo "==> demo: results go to demo/"
 	$(BIN)/unetres demo --out demo
 
+# Compiled modules are kept, also where the environment says not to: hundreds of processes of tests read them.
+export PYTHONDONTWRITEBYTECODE =
+
 # Two files at a time; each process takes the next one in the order of tests/conftest.py, the longest first.
 PYTEST = $(BIN)/python -m pytest
 AT_ONCE = -n 2 --dist loadfile --no-loadscope-reorder

@@ -21,6 +21,8 @@ from keras_unetres.workflows.models import list_models
 from unetres_edge.errors import UsageError
 
 QUICK = ("resnet20",)
+# Numbers of layers in their names: more of the same blocks, which take long to build.
+DEEP = ("56", "101", "110", "152")
 
 
 def test_every_encoder_is_listed_and_every_name_can_be_built() -> None:
@@ -175,9 +177,13 @@ def test_the_table_of_costs_has_every_network_and_is_read_without_building(
     assert printed == [row["name"] for row in list_models(say=lambda line: None)] == list(NETWORKS)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NETWORKS]
-)
+def tier(name: str) -> list[pytest.MarkDecorator]:
+    if name in QUICK:
+        return []
+    return [pytest.mark.long if any(depth in name for depth in DEEP) else pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in NETWORKS])
 def test_the_table_of_costs_is_what_building_gives(name: str) -> None:
     rows = {row["name"]: row for row in list_models(say=lambda line: None)}
     network = NETWORKS[name]

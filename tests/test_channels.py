@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,15 @@ def go_through(folder: Path, channels: int, **settings: object) -> None:
         assert (pixels[0] != pixels[1]).mean() < 0.01
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", DEPTHS)
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 13])
+# Every number of channels and every depth; the other pairs are left to the long tests.
+PUSHED = {(1, "uint8"), (1, "float32"), (2, "uint16"), (3, "float32"), (4, "uint8"), (5, "uint16"), (13, "float32")}
+PAIRS = [
+    pytest.param(*pair, marks=pytest.mark.slow if pair in PUSHED else pytest.mark.long)
+    for pair in itertools.product([1, 2, 3, 4, 5, 13], DEPTHS)
+]
+
+
+@pytest.mark.parametrize(("channels", "dtype"), PAIRS)
 def test_from_the_folder_to_the_device(channels: int, dtype: str, tmp_path: Path) -> None:
     draw(tmp_path / "data", channels, dtype)
     go_through(tmp_path, channels)

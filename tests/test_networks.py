@@ -309,7 +309,7 @@ def applies(check: Callable[..., None], row: Row) -> bool:
 
 
 CHECKS = [value for name, value in list(globals().items()) if name.startswith("check_")]
-LONG = {*ALIKE} - {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2"}
+LONG = {*ALIKE} - {"unet_open"}
 # Of these many layers, the quick tests see what comes out; of the others, everything.
 DEEP = {
     "unet_resnet18",
@@ -321,7 +321,7 @@ DEEP = {
     "fcn_resnet18",
     "fcn_softmax",
 }
-SLOW = {"unet_no_norm", "unet_open", "unet_plain20", "resnet20_v2", "resnet50_v2"}
+SLOW = {"unet_open", "resnet50_v2"}
 BRIEF = (check_output, check_graph_is_flat, check_feature_pyramid)
 
 

@@ -24,6 +24,11 @@ from unetres_edge.errors import UsageError
 PRE = ku.Preprocessing(channels=3, size=(SIDE, SIDE))
 _SURE = 0.02  # of the range of probabilities
 QUICK = ("two softmaxes",)
+# What others of these cases are made of, or what the tests of `test_own_models.py` export and quantize at every push.
+REPEATED = (
+    *("nested", "sigmoids", "a sigmoid", "a sigmoid without its axis", "a hard sigmoid", "a softmax, enlarged"),
+    *("scores", "scores behind dropout"),
+)
 CASES = {
     **{name: (inside, None, "scores") for name, inside in INSIDE.items()},
     **{n: (conv, *e) for n, e in ENDS.items()},
@@ -41,7 +46,13 @@ def built(inside: Callable[[Any], Any], end: Callable[[Any], Any] | None) -> ker
     return with_statistics(network(inside) if end is None else network(inside, end))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
+def tier(name: str) -> list[pytest.MarkDecorator]:
+    if name in QUICK:
+        return []
+    return [pytest.mark.long if name in REPEATED else pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in CASES])
 def test_every_door_gives_what_keras_answers(name: str, tmp_path: Path) -> None:
     inside, end, kind = CASES[name]
     model, fresh = built(inside, end), pictures(4, seed=99)

@@ -188,11 +188,6 @@ INSIDE: dict[str, Callable[[Any], Any]] = {
     "mirrored at the edge": lambda x: L.Conv2D(8, 3)(ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="reflect")),
     "slices": lambda x: L.Concatenate()([conv(x[..., :1]), L.UpSampling2D()(conv(x[:, ::2, ::2, :]))]),
     "attention": lambda x: back(L.Attention(use_scale=True)([tokens(x)] * 2)),
-    "rows by a recurrent layer": lambda x: conv(
-        L.Reshape((SIDE, SIDE, 2))(
-            L.Dense(64)(L.Bidirectional(L.LSTM(4, return_sequences=True))(L.Reshape((32, 96))(x)))
-        )
-    ),
     "many functions": lambda x: L.Concatenate()(
         [L.Conv2D(2, 1, activation=name)(conv(x)) for name in ("elu", "gelu", "silu", "softsign", "hard_silu", "mish")]
     ),
@@ -236,10 +231,7 @@ ENDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a softmax behind a normalization": (lambda x: L.Softmax()(L.BatchNormalization()(scores(x))), "probabilities"),
     "a softmax behind a ReLU": (lambda x: L.Softmax()(scores(x, "relu")), "probabilities"),
     "a dense softmax": (lambda x: L.Dense(CLASSES, activation="softmax")(x), "probabilities"),
-    "a separable softmax": (
-        lambda x: L.SeparableConv2D(3, 3, padding="same", activation="softmax")(x),
-        "probabilities",
-    ),
+    "a separable softmax": (separable, "probabilities"),
     "sigmoids": (lambda x: scores(x, "sigmoid", 4), "probabilities"),
     "a sigmoid": (lambda x: scores(x, "sigmoid", 1), "one"),
     "a sigmoid, enlarged": (upsampled("sigmoid", 1), "one"),
