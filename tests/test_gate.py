@@ -446,6 +446,7 @@ def test_a_classifier_is_scored_by_its_first_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_xla")
 def test_a_quantization_aware_run_is_compared_with_the_run_it_was_made_from(
     run_folder: Path, cells: Path, tmp_path: Path
 ) -> None:

@@ -256,8 +256,9 @@ def test_auto_keeps_the_layers_in_float_that_lose_the_picture(hard_run: Path, tm
     assert page.count('<rect class="float"') == len(floats)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("head", ["argmax", "logits_float"])
+@pytest.mark.parametrize(
+    "head", [pytest.param("argmax", marks=pytest.mark.slow), pytest.param("logits_float", marks=pytest.mark.long)]
+)
 def test_auto_serves_any_head(hard_run: Path, tmp_path: Path, head: str) -> None:
     out = tmp_path / "m.tflite"
     told = export(hard_run, out, recipe="auto", head=head, split="all", max_drop=1.0, say=silent)

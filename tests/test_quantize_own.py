@@ -18,8 +18,11 @@ from keras_unetres.cli import main
 from keras_unetres.models import build
 from keras_unetres.models.own_network import LAYERS, copy_weights, describe_network
 from keras_unetres.quantization.folding import _Folding
+from keras_unetres.runs import RunFolder
 from unetres_edge import Segmenter, read_card
 from unetres_edge.errors import RunFolderError, UnetresError, UsageError
+
+pytestmark = pytest.mark.usefixtures("without_xla")
 
 SIZE = 16
 PRE = ku.Preprocessing(channels=3, size=(SIZE, SIZE), value_range=(-1, 1))
@@ -136,8 +139,10 @@ def test_one_sigmoid_channel_and_data_of_any_form(form: str, tmp_path: Path) -> 
     }[form]
     model = by_brightness(layers.Activation("sigmoid"), channels=1)
     assert quantized(model, tmp_path / "run", data, classes=["bright"])["best_miou"] > 0.97
-    check_run(tmp_path / "run", tmp_path, (images, masks))
-    assert read_card((tmp_path / "own.tflite").read_bytes()).class_names == ("background", "bright")
+    assert RunFolder(tmp_path / "run").read_info().classes.names == ("background", "bright")
+    if form == "tf.data":  # the run is the same of every form
+        check_run(tmp_path / "run", tmp_path, (images, masks))
+        assert read_card((tmp_path / "own.tflite").read_bytes()).class_names == ("background", "bright")
 
 
 @pytest.mark.slow

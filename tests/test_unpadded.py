@@ -119,6 +119,7 @@ def test_what_does_not_go_with_it_is_refused(given: dict[str, object], words: st
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_xla")
 def test_it_is_trained_quantized_and_exported_by_the_commands(tmp_path: Path) -> None:
     data = write_cells(tmp_path / "cells", num_images=10, size=(70, 90))
     settings = {"padding": "valid", "depth": 2, "filters": 4, "epochs": 3, "seed": 1}
