@@ -38,7 +38,7 @@ test: test-edge ## run the quick tests of both packages, those of the browser's 
 test-edge: $(VENV)/.dev ## run the tests of the runtime, which must not import TensorFlow
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(WEB)/node_modules/.installed || echo "==> without the tests in Node"; fi
 	@echo "==> test-edge"
-	$(PYTEST) edge/tests
+	$(PYTEST) $(AT_ONCE) edge/tests
 
 test-slow: $(VENV)/.dev ## run what repeats the quick tests for more networks, files and kills: some minutes
 	@echo "==> test-slow"

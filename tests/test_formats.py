@@ -666,8 +666,9 @@ def mutations(content: Any, seed: int) -> Any:
     return copy
 
 
+@pytest.mark.parametrize("count", [250, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["coco", "panoptic", "labelme"])
-def test_no_mutated_annotation_raises_anything_unnamed(tmp_path: Path, kind: str) -> None:
+def test_no_mutated_annotation_raises_anything_unnamed(tmp_path: Path, kind: str, count: int) -> None:
     content: Any
     file = tmp_path / "annotations.json"
     save(tmp_path / "a.png")
@@ -680,7 +681,7 @@ def test_no_mutated_annotation_raises_anything_unnamed(tmp_path: Path, kind: str
         shapes = [shape("polygon", (0, 0), (5, 0), (5, 5), group_id=3), shape("circle", (5, 5), (7, 7))]
         content = labelme_content(shapes)
     outcomes = set()
-    for seed in range(250):
+    for seed in range(count):
         file.write_text(json.dumps(mutations(content, seed)))
         try:
             read_all(tmp_path)
