@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from keras_unetres.cli import main
 from keras_unetres.models import build, build_unet
 from keras_unetres.runs import RunFolder, Speed
 from keras_unetres.settings import FitSettings, NetworkSettings, TrainSettings
-from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter
+from keras_unetres.tasks.loading import load_keras, load_run, open_segmenter, read_keras
 from keras_unetres.tflite.inspect import read_ops
 from keras_unetres.tflite.seal import add_card
 from keras_unetres.training import deadline
@@ -380,7 +381,7 @@ def test_a_damaged_keras_file_is_named(keras_file: Path, tmp_path: Path) -> None
     path = tmp_path / "half.keras"
     for data in (keras_file.read_bytes()[: keras_file.stat().st_size // 2], b"", b"PK\x03\x04 not a zip"):
         path.write_bytes(data)
-        with pytest.raises(ModelError, match=r"half\.keras: Keras cannot load it: .+; expected a sound \.keras file"):
+        with pytest.raises(ModelError, match=r"half\.keras: not a \.keras file; expected a sound \.keras file; found"):
             load_keras(path, PRE, None)
     with pytest.raises(ModelError, match="no such model file"):
         load_keras(tmp_path / "none.keras", PRE, None)
@@ -395,6 +396,40 @@ def test_a_keras_file_that_runs_code_or_is_no_segmenter_is_refused(tmp_path: Pat
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(tmp_path / "flat.keras")
     with pytest.raises(ModelError, match="gives no score for every class at every pixel"):
         load_keras(tmp_path / "flat.keras", PRE, None)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"config.json": b" " * (65 << 20) + b"{}"}, "config.json in it is too large"),
+        ({"config.json": b"{}", "model.weights.h5": bytes(65 << 20)}, "model.weights.h5 in it is too large"),
+        ({"config.json": b"{}", "assets/../../a": b""}, r"a name in it leads out of it; .*; found assets/\.\./\.\./a"),
+        ({"config.json": b"{}", "assets\\..\\..\\a": b""}, "leads out of it"),
+        ({"config.json": b"{}", "/a": b""}, "leads out of it"),
+        ({"config.json": b"{}", **{f"assets/{n}": b"" for n in range(10_000)}}, "too many files"),
+        ({"a.txt": b""}, "expected an archive with config.json; found a.txt"),
+        ({}, "found an empty archive"),
+        ({"config.json": b"[" * 200_000}, "Keras cannot make the model"),
+    ],
+    ids=["text", "weights", "out", "backslashes", "root", "many", "other", "empty", "deep"],
+)
+def test_a_keras_file_of_an_archive_that_lies_is_refused(members: dict[str, bytes], words: str, tmp_path: Path) -> None:
+    file = tmp_path / "m.keras"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=words):
+        read_keras(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_a_keras_file_in_which_a_name_stands_twice_is_refused(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 1)]).save(tmp_path / "m.keras")
+    assert read_keras(tmp_path / "m.keras").count_params() == 4
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("config.json", b"{}")
+    with pytest.raises(ModelError, match="stands twice in it.*found config.json"):
+        read_keras(tmp_path / "m.keras")
 
 
 # ----------------------------------------------------------------------------------------------------- export, evaluate

@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from unetres_edge.segment.ensemble import join_segmenters
 from ..choices.starts import find_model
 from ..runs import QUANTIZE_AWARE, STEPS, RunFolder, RunInfo
 from .foreign import ForeignFile, describe_file, is_foreign, options_of_file
+from .keras_archive import check_archive
 from .task import Loaded, Model
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = "a model in memory"
 _REASON = re.compile(r"(?:Exception|Error) encountered(?: during deserialization)?: (.+)")
-_MOST_REASON = 200  # letters
+_MOST_REASON = 300  # letters
 _FEW_CLASSES = 12  # that an error lists one by one
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
@@ -160,6 +160,7 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     _refuse_others(path)
     if not Path(path).is_file():
         raise ModelError("no such model file", file=path)
+    check_archive(path)
     try:
         model = keras.models.load_model(path, custom_objects=custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
@@ -186,11 +187,11 @@ def read_keras(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
 
 def _cannot_load(path: str | os.PathLike[str], error: Exception) -> ModelError:
     """Return the error of a file of which Keras makes no model, with the innermost reason that Keras tells."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if lines[0].endswith(":"):  # "... Example error message for object ...:"
+        lines[0] = " ".join(lines[:2])
     told = [match.group(1) for match in map(_REASON.match, lines) if match]
     reason = shortened((told or lines)[-1 if told else 0], _MOST_REASON)
-    if not zipfile.is_zipfile(path):
-        return ModelError(f"Keras cannot load it: {reason}", file=path, expected="a sound .keras file")
     weights = f"model.load_weights({os.fspath(path)!r})"
     return ModelError(
         f"Keras cannot make the model of its file: {reason}",
