@@ -197,6 +197,13 @@ def test_seal_takes_a_changed_file_and_says_so(conv, capsys) -> None:
     assert len(conv.read_bytes()) == len(data)
 
 
+def test_seal_does_not_replace_a_link_that_leads_nowhere(conv, tmp_path, capsys) -> None:
+    (tmp_path / "link.tflite").symlink_to(tmp_path / "nothing")
+    assert main(["seal", str(conv), "--out", str(tmp_path / "link.tflite")]) == 2
+    assert "the output exists already" in capsys.readouterr().err
+    assert (tmp_path / "link.tflite").is_symlink()
+
+
 def test_seal_refuses_what_does_not_run(conv, tmp_path, capsys) -> None:
     data = conv.read_bytes()
     assert main(["seal", str(conv), "--out", str(conv)]) == 2

@@ -12,7 +12,7 @@ import pytest
 
 from unetres_edge import temporaries
 from unetres_edge.errors import ExistsError, FileSystemError
-from unetres_edge.files import building, check_free, write_bytes
+from unetres_edge.files import building, check_free, make_folder, write_bytes
 
 KILLED = """
 import os, signal, sys
@@ -114,3 +114,5 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
     with pytest.raises(ExistsError):
         check_free(tmp_path / "file")
+    with pytest.raises(FileSystemError, match="cannot create the folder"):
+        make_folder(tmp_path / ("a/" * 5000))

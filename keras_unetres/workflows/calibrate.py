@@ -66,7 +66,7 @@ def calibrate(
     target = Path(model if out is None else out)
     if target.suffix != ".tflite":
         raise UsageError("the output is not a .tflite", file=target, expected="a name ending in .tflite")
-    if out is not None and target.exists() and not overwrite:
+    if out is not None and os.path.lexists(target) and not overwrite:
         raise ExistsError("the output exists already", file=target, fix="pass --overwrite, or another --out")
     if not target.absolute().parent.is_dir():
         raise FileSystemError("the folder does not exist", file=target.parent)

@@ -416,7 +416,7 @@ def _check_path(out: str | os.PathLike[str], overwrite: bool) -> None:
     if path.suffix != ".tflite":
         raise UsageError("the output is not a .tflite", file=out, expected="a name ending in .tflite")
     for file in (path, *receipt_files(path)):
-        if file.is_dir() or (file.exists() and not overwrite):
+        if file.is_dir() or (os.path.lexists(file) and not overwrite):
             raise ExistsError("the output exists already", file=file, fix="pass --overwrite, or another --out")
     if not path.parent.is_dir():
         raise FileSystemError("the folder does not exist", file=path.parent)

@@ -411,6 +411,8 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise FileSystemError(f"cannot create the folder: {error.strerror or error}", file=path) from error
+    except RecursionError as error:  # `makedirs` calls itself for each folder in the name
+        raise FileSystemError("cannot create the folder: it lies too deep", file=path) from error
     return Path(path)
 
 

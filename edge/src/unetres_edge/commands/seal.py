@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 
 from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Seal a file again and write it, once it has run."""
     out = options.model if options.out is None else options.out
-    if options.out is not None and Path(out).exists():
+    if options.out is not None and os.path.lexists(out):
         raise ExistsError("the output exists already", file=options.out, fix="choose another --out")
     sealed = reseal(read_bytes(options.model, "model file"), file=options.model)
     card = read_card(sealed, file=options.model)
