@@ -166,8 +166,12 @@ BIT_FOR_BIT = {
 }
 
 
+# A U-Net is compared with its file by `test_quantize.py`, too.
+BY_TIER = {"every_op": (), "unet": pytest.mark.long}
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "every_op" else pytest.mark.slow) for name in BIT_FOR_BIT]
+    "name", [pytest.param(name, marks=BY_TIER.get(name, pytest.mark.slow)) for name in BIT_FOR_BIT]
 )
 def test_the_int8_file_computes_what_the_native_form_computes(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)

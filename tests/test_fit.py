@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -488,8 +489,9 @@ def test_patience_ends_training_for_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
-    writer = make_run(tmp_path / "run")
+def test_weights_that_are_not_finite_are_never_written(whole: CheckpointWriter, tmp_path: Path) -> None:
+    shutil.copytree(whole._run.path, tmp_path / "run")
+    writer = make_run(tmp_path / "run")  # which is at its end, and has its weights
     before = {name: (tmp_path / "run" / name).read_bytes() for name in FILES}
     kernel = writer._model.trainable_variables[0]
     kernel.assign(np.full(kernel.shape, np.nan, np.float32))

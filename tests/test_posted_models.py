@@ -17,6 +17,12 @@ from unetres_edge import Segmenter
 from unetres_edge.errors import UnetresError
 
 QUICK = ("functional_subclass_with_train_step", "one_channel_of_logits", "two_inputs")
+# Whose parts the slow tests of `test_written_models.py` export and quantize, or that are refused as another is.
+REPEATED = (
+    *("attention_unet_of_additive_gates", "unet_of_pixel_shuffles", "enet_with_prelu", "mix_transformer"),
+    *("pix2pix_generator_with_instance_norm", "johnson_net_with_reflection", "relus_of_every_make", "more_functions"),
+    *("selu_with_alpha_dropout", "scse_blocks", "deeplab_v3_plus_by_ops", "lanczos_upsampling", "classes_300"),
+)
 
 
 def pictures(count: int, shape: tuple[int, int, int], *, seed: int) -> np.ndarray:
@@ -43,7 +49,13 @@ def labels_of_keras(model: keras.Model, posted: Posted, images: np.ndarray) -> n
     return np.asarray(answers, np.float32).reshape(*size, -1).argmax(-1)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in POSTED])
+def tier(name: str) -> list[pytest.MarkDecorator]:
+    if name in QUICK:
+        return []
+    return [pytest.mark.long if name in REPEATED else pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in POSTED])
 def test_the_file_gives_the_labels_of_keras_or_the_way_on(name: str, tmp_path: Path) -> None:
     posted = POSTED[name]
     keras.utils.set_random_seed(3)
