@@ -326,7 +326,8 @@ BRIEF = (check_output, check_graph_is_flat, check_feature_pyramid)
 
 
 def tier(name: str, check: Callable[..., None]) -> list[pytest.MarkDecorator]:
-    if name in LONG:
+    # resnet20 but for its softmax
+    if name in LONG or (name == "resnet20_softmax" and check not in (*BRIEF, check_probabilities)):
         return [pytest.mark.long]
     return [pytest.mark.slow] if name in SLOW or (name in DEEP and check not in BRIEF) else []
 
