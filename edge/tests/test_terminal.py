@@ -172,6 +172,19 @@ def test_an_empty_text_is_no_name_of_a_file(
     assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"] and Path("m.tflite").read_bytes() == before
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows removes no folder that somebody is in")
+def test_a_folder_at_hand_that_is_gone_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = os.getcwd()
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    try:
+        assert run_command(lambda: print(Path("a").absolute())) == 5
+    finally:
+        os.chdir(before)
+    assert "the folder at hand was removed" in capsys.readouterr().err
+
+
 def test_progress_bars_keep_their_controls() -> None:
     below = io.StringIO()
     writer = Writer(below, lines=False)

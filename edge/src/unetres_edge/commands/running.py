@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import functools
+import os
 import signal
 import sys
 import threading
@@ -120,6 +121,8 @@ def _code_of(error: Exception, debug: bool) -> int:
     if isinstance(error, UnetresError):
         return _tell(error)
     if isinstance(error, OSError):
+        if _folder_is_gone():
+            return _tell(FileSystemError("the folder at hand was removed", fix="go to another"))
         return _tell(FileSystemError(_reason(error), file=error.filename))
     fix = "lower --batch, --size, --filters or --tile, or take smaller images"
     return _tell(FileSystemError("the memory does not suffice", found=str(error) or None, fix=fix))
@@ -128,6 +131,14 @@ def _code_of(error: Exception, debug: bool) -> int:
 def _tell(error: UnetresError) -> int:
     print(f"error: {shown(str(error), sys.stderr.encoding)}", file=sys.stderr)
     return error.exit_code
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _reason(error: OSError | None) -> str:
