@@ -39,6 +39,11 @@ def seen(count: int = 16) -> np.ndarray:
     return PRE.normalise(pictures(count))
 
 
+def slow(case: Any) -> Any:
+    """Return a case of a parametrization that is left to the slow tests."""
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
 def with_layer(layer: Any) -> keras.Model:
     image = keras.Input((32, 32, 3))
     return keras.Model(image, layers.Conv2D(3, 1)(layer(layers.Conv2D(8, 3, padding="same")(image))))
@@ -57,7 +62,7 @@ def share_as(model: keras.Model, path: Path) -> float:
         return float(np.mean([segmenter.segment(i).class_map == e for i, e in zip(images, expected, strict=True)]))
 
 
-@pytest.mark.parametrize("size", [1e-6, 1e-20])
+@pytest.mark.parametrize("size", [1e-20, slow(1e-6)])
 def test_filters_that_died_in_training_keep_their_bias(size: float, tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     image, norm = keras.Input((32, 32, 3)), layers.BatchNormalization()
@@ -220,7 +225,9 @@ def test_a_model_of_logits_is_exported_as_it_is() -> None:
     assert form == Inference(model) and form.model is model
 
 
-@pytest.mark.parametrize("name", ["a model within the model", "lists of one", "one sigmoid channel", "mixed_float16"])
+@pytest.mark.parametrize(
+    "name", ["a model within the model", "one sigmoid channel", slow("lists of one"), slow("mixed_float16")]
+)
 def test_they_are_quantized_alike(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     model = TAKEN[name]() if name != "a model within the model" else nested_of_layers()
@@ -292,7 +299,7 @@ def nested_of_layers() -> keras.Model:
     return keras.Model(image, layers.Conv2D(3, 1)(encoder(layers.Rescaling(2.0, -1.0)(image))))
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("activation", ["softmax", slow("sigmoid")])
 def test_probabilities_are_those_of_the_network(activation: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     image = keras.Input((32, 32, 3))
@@ -523,7 +530,10 @@ SUBCLASSED: dict[str, tuple[int, Callable[[Any], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SUBCLASSED)
+QUICK = ("softmax of TensorFlow", "one sigmoid of Keras")  # a function that is not seen into, and one that is
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else slow(name) for name in SUBCLASSED])
 def test_subclassed_models_keep_their_labels_and_probabilities(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(4)
     model = Subclassed(*SUBCLASSED[name])
