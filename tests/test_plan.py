@@ -244,6 +244,32 @@ def test_photographs_start_from_imagenet() -> None:
     assert (aerial["encoder"], aerial["augment"]) == ("efficientnet_lite0", "microscopy")
 
 
+@pytest.mark.parametrize(
+    ("fingerprint", "seconds", "given", "size"),
+    [
+        (STREET, 0.5, {}, 384),  # 1,133 steps of 1.1 s
+        (STREET, 0.7, {}, 320),  # 809 of 384 px, and 1,165 of 320 px
+        (STREET, 1.0, {}, 256),
+        (STREET, 0.5, {"size": 256}, None),
+        (STREET, 0.5, {"max_kb": 9000}, 256),  # a device waits for the file
+        (STREET, 0.5, {"fit": "crop"}, 256),
+        (replace(STREET, upright=False), 0.5, {}, 256),  # crops, at their own scale
+        (replace(STREET, sizes=(240, 320) * 3), 0.5, {}, 256),  # no larger than the images
+        (replace(LESION, colour=0.1), 0.5, {}, 384),  # one that fits into neither part
+        (replace(LESION, colour=0.1, objects=Objects(1.0, 350.0, 200.0)), 0.5, {}, 320),  # it fits into one of 384 px
+    ],
+)
+def test_more_is_seen_of_scaled_images_where_the_minutes_allow_it(
+    fingerprint: Fingerprint, seconds: float, given: dict[str, Any], size: int | None
+) -> None:
+    budget = Budget(25, step_seconds={0: seconds}, measured=(0,), pretrained=True)
+    made = values(fingerprint, budget, minutes=25, **given)
+    assert made.get("size") == size
+    longer = 1 if size is None else (size / 256) ** 2
+    steps = int(60 * 25 * 0.85 / (longer * seconds))
+    assert made["ema"] == pytest.approx(min(0.99, 1 - 20 / steps), abs=1e-3), "the average is over the steps that fit"
+
+
 @pytest.mark.parametrize("fingerprint", [GREY, NUCLEI, replace(STREET, grey=True, colour=0.0)])
 def test_what_is_no_photograph_has_a_network_of_its_own(fingerprint: Fingerprint) -> None:
     found = values(fingerprint, PRETRAINED)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unetres_edge.errors import UsageError
 
@@ -32,6 +32,10 @@ _NARROW_RANGE = 0.5  # of full scale
 _SPREAD = 0.1  # of the brightness between images, of full scale
 _SMALL_CROP = 128  # px
 _LEAST_SIZE = 32  # px
+# Sides of an input of images that are scaled down, px, where the minutes teach a network with ImageNet weights so many
+# steps of it.
+_LARGER_SIZES = (384, 320)
+_ENOUGH_OF_LARGER = 1000
 _ENCODER_UNIT = 32  # px, of which the sides of an input are multiples; of a U-Net alone of 2**depth
 _LEAST_COLOUR = 0.01  # of full scale; sensors alone make less of grey
 _FEW_OBJECTS = 3.0  # an image, below which one that is scaled down still shows what there is
@@ -61,6 +65,7 @@ class Budget:
         step_seconds: filters -> seconds of a training step, as measured or derived from what was; 0 stands for a
             network that was not chosen here. Empty where nothing was measured.
         measured: the filters of those that were measured.
+        side: px, side of the inputs that were measured.
         files: filters -> what the int8 file takes on its device; empty where there is no limit.
         pretrained: whether the ImageNet weights of `LITE` are at hand, and its file keeps the limits.
     """
@@ -69,14 +74,21 @@ class Budget:
     gpu: bool = False
     step_seconds: Mapping[int, float] = field(default_factory=dict)
     measured: tuple[int, ...] = ()
+    side: int = SIZE
     files: Mapping[int, FileCost] = field(default_factory=dict)
     pretrained: bool = False
 
-    def steps(self, filters: int) -> int | None:
-        """Return the training steps that a network gets, or None where that is not known."""
+    def steps(self, filters: int, side: int | None = None) -> int | None:
+        """Return the training steps that a network gets, or None where that is not known.
+
+        Args:
+            side: px of the side of its input, where that is not the one that was measured; a step takes as many times
+                longer as there are more pixels.
+        """
         if self.minutes is None or filters not in self.step_seconds:
             return None
-        return int(60 * self.minutes * _OVERHEAD / self.step_seconds[filters])
+        pixels = 1.0 if side is None else (side / self.side) ** 2
+        return int(60 * self.minutes * _OVERHEAD / (pixels * self.step_seconds[filters]))
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,7 @@ class _Context:
         fit = self.settings.fit
         if fit.minutes is None:
             return (fit.epochs or EPOCHS) * self.steps_a_pass
-        return self.budget.steps(self.settings.network.filters or 0)
+        return self.budget.steps(self.settings.network.filters or 0, self.settings.network.input_size)
 
 
 def decide(fingerprint: Fingerprint, budget: Budget, settings: TrainSettings) -> TrainingPlan:
@@ -178,7 +190,21 @@ def _size(context: _Context) -> Decision:
     side = max(_LEAST_SIZE, unit * math.ceil(largest / unit))
     if side < SIZE:
         return Decision("size", side, f"the images are of about {largest} px")
+    larger = next((each for each in _LARGER_SIZES if each <= side and _is_taught(context, each)), None)
+    if larger is not None:
+        times = (larger / SIZE) ** 2
+        why = f"the minutes allow it, and more is seen; the file takes {times:.2g} times as long as with --size {SIZE}"
+        return Decision("size", larger, why)
     return Decision("size", SIZE, f"the images are of {SIZE} px and more")
+
+
+def _is_taught(context: _Context, side: int) -> bool:
+    """Return whether there is time for a larger input of scaled images, and no device with its limits waits for it."""
+    steps = context.budget.steps(0, side)
+    if context.settings.limits.any or steps is None or steps < _ENOUGH_OF_LARGER:
+        return False
+    with_it = replace(context, settings=context.settings.with_flat({"size": side}))
+    return (context.settings.network.fit or _fit(with_it).value) != "crop"
 
 
 def _fit(context: _Context) -> Decision:

@@ -57,7 +57,9 @@ def plan_training(
     say(f"plan      measuring {'networks' if open_size else 'the network'} ...")
     measured, compilation = _measure(sizes, usual, data, devices, min(SHARE * 60 * minutes, MOST_SECONDS))
     seconds = derive_steps(measured, LIMITED) if open_size else measured
-    plan = decide(fingerprint, replace(budget, step_seconds=seconds, measured=tuple(measured)), settings)
+    side = usual.network.input_size
+    budget = replace(budget, step_seconds=seconds, measured=tuple(measured), side=side)
+    plan = decide(fingerprint, budget, settings)
     return replace(plan, compilation=compilation)
 
 
