@@ -5,8 +5,9 @@ the training pictures: where these are of several kinds, what lies between the k
 held-out pictures there are three numbers each: the distance from the nearest training picture, the doubt of the network
 inside of regions, and the one at borders, by how far it is from the usual one, less or more. A picture is strange
 where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the
-three numbers of them counts. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a
-hundred pictures of the same kind are called unfamiliar, whatever the three numbers are.
+three numbers of them counts, that of borders, which tells bad masks best, twice. How many are as strange is a conformal
+p-value (Vovk 2005), by which at most so many in a hundred pictures of the same kind are called unfamiliar, whatever the
+three numbers are.
 """
 
 from __future__ import annotations
@@ -158,7 +159,8 @@ class Familiarity:
         usual = usual * tails([*self.doubts, doubt])
         if border is None or not self.borders:
             return usual
-        return usual * tails(border_shifts([*self.borders, border]))
+        of_borders = tails(border_shifts([*self.borders, border]))
+        return usual * of_borders * of_borders
 
     def judge(
         self, features: np.ndarray, doubt: int | None = None, border: int | None = None
@@ -252,10 +254,12 @@ class Familiarity:
 def border_shifts(borders: Sequence[int]) -> np.ndarray:
     """Return how far each of (N,) doubts at borders is from the middle one: 1 there, and more for less and for more.
 
-    Quotients of whole numbers, which all runtimes get alike.
+    More doubt than usual is a worse sign than less: its quotient counts twice. Quotients of whole numbers and their
+    products, which all runtimes get alike.
     """
     values, middle = np.asarray(borders, np.float64), _middle(borders)
-    return (np.maximum(values, middle) + _FLOOR) / (np.minimum(values, middle) + _FLOOR)
+    shifts = (np.maximum(values, middle) + _FLOOR) / (np.minimum(values, middle) + _FLOOR)
+    return np.where(values > middle, shifts * shifts, shifts)
 
 
 def _middle(values: Sequence[int]) -> int:

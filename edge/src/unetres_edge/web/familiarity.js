@@ -217,7 +217,8 @@ const below = (values, limit) => values.filter((each) => each < limit).length;
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
 function pValue(known, features, told) {
   let usual = tails([...known.distances, distanceOf(known, features)]);
-  for (const values of told ? [[...known.doubts, told[0]], shiftOf([...(known.borders ?? []), told[1]])] : []) {
+  const borders = told ? shiftOf([...(known.borders ?? []), told[1]]) : []; // they tell bad masks best, and count twice
+  for (const values of told ? [[...known.doubts, told[0]], borders, borders] : []) {
     if (values.length < usual.length) continue; // earlier cards do not know borders
     const each = tails(values);
     usual = usual.map((value, at) => value * each[at]);
@@ -228,10 +229,13 @@ function pValue(known, features, told) {
 
 const middleOf = (values) => Float64Array.from(values).sort()[values.length >> 1];
 
-/** How far each doubt at borders is from the middle one: less is as strange as more. */
+/** How far each doubt at borders is from the middle one: more is a worse sign than less. */
 function shiftOf(values) {
   const middle = middleOf(values);
-  return values.map((each) => (Math.max(each, middle) + FLOOR) / (Math.min(each, middle) + FLOOR));
+  return values.map((each) => {
+    const shift = (Math.max(each, middle) + FLOOR) / (Math.min(each, middle) + FLOOR);
+    return each > middle ? shift * shift : shift;
+  });
 }
 
 /** How many are as large as each value, and for the largest which share of it the second is. */
