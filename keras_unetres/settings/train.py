@@ -67,7 +67,7 @@ class NetworkSettings(Settings):
         most=16384,
         metavar="PX",
         unit="px",
-        unset=f"that of the images if they are smaller than {SIZE} px; else {SIZE}",
+        unset=f"that of the images if they are smaller than {SIZE} px; else {SIZE}, of scaled ones by a plan up to 384",
     )
     name: str = setting(
         "unet",
