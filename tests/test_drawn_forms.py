@@ -187,6 +187,15 @@ def test_yolo_in_parts_with_images_without_objects(tmp_path: Path) -> None:
     assert [each.kind for each in found.warnings if each.kind == "box-only"] == ["box-only"]
 
 
+def test_what_is_drawn_of_an_outline_that_encloses_nothing_is_said(tmp_path: Path) -> None:
+    yolo(tmp_path, parts=True)
+    (tmp_path / "labels" / "train" / "a0.txt").write_text("0 0.1 0.1 0.2 0.2 0.4 0.4\n1 0.5 0.5 0.7 0.5 0.7 0.7\n")
+    found = check(tmp_path, hashes="off", progress=False)
+    flat = [each for each in found.warnings if each.kind == "flat-outline"]
+    assert len(flat) == 1
+    assert "a0" in flat[0].file and "object 1" in str(flat[0])
+
+
 def rois(folder: Path, number: int) -> list[tuple[str, bytes]]:
     made = []
     for kind, box in zip((0, 1), boxes(number), strict=True):

@@ -398,6 +398,16 @@ def test_of_two_objects_of_one_size_the_later_is_on_top(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one_mask(tmp_path), filled((1, 0, 0, 4, 4), (2, 2, 2, 4, 4)))
 
 
+def test_an_outline_that_encloses_nothing_is_said(tmp_path: Path) -> None:
+    line, point = [[1, 1, 5, 3, 9, 5]], [[4, 4, 4, 4, 4, 4]]
+    drawn = [box(2, 2, 2, 2), line, point, line + box(6, 6, 2, 2)]
+    write_coco(tmp_path, coco(*({"segmentation": each} for each in drawn)))
+    np.testing.assert_array_equal(one_mask(tmp_path), filled((1, 2, 2, 2, 2), (1, 6, 6, 2, 2)))
+    warnings = open_dataset(tmp_path).warnings
+    assert [(w.file, w.kind) for w in warnings] == [("a.png", "flat-outline")] * 2
+    assert "all corners of annotation" in str(warnings[0])
+
+
 def test_a_box_alone_is_not_labelled_and_said_so(tmp_path: Path) -> None:
     write_coco(tmp_path, coco({"bbox": [1, 1, 5.0, 4.0]}, {"segmentation": box(2, 2, 2, 2)}))
     np.testing.assert_array_equal(one_mask(tmp_path), filled((255, 1, 1, 5, 4), (1, 2, 2, 2, 2)))

@@ -260,6 +260,12 @@ KINDS = {
         (("{part} has a box but no outline", "polygons or run lengths"),),
         "warning",
     ),
+    "flat-outline": Kind(
+        "an object whose outline encloses nothing",
+        "its pixels are taken for the background",
+        (("all corners of {part} are on one line", "a polygon with an area"),),
+        "warning",
+    ),
     "near-duplicate": Kind(
         "nearly the same picture in two parts of the data set",
         "scores may be too good",

@@ -41,7 +41,7 @@ from .layout import (
     repeated,
     unnamed_note,
 )
-from .outlines import CocoMask, Outline, PanopticMask, Segment, find_fault, shown
+from .outlines import CocoMask, Outline, PanopticMask, Segment, encloses, find_fault, shown
 
 _ENOUGH_OBJECTS = 5  # of a class beside others; fewer of which none is labelled are but a warning
 
@@ -184,6 +184,9 @@ def _samples(
         if name and not (annotation.get("segmentation") or "segments_info" in annotation):
             fix = Fix(f"draw its outline, or {leave_out(name)}")
             layout.warnings.append(Finding("box-only", Where(name, Path(name).name), {"part": which}, fix))
+        if name and _is_flat(annotation.get("segmentation")):
+            fix = Fix(f"draw its outline, or {leave_out(name)}")
+            layout.warnings.append(Finding("flat-outline", Where(name, Path(name).name), {"part": which}, fix))
     bare = sum(not of_image for of_image in by_image.values())
     if bare and not content.panoptic:
         in_part = f" of {part}" if part else ""
@@ -217,6 +220,11 @@ def _samples(
             yield Sample(name, ImageFile(found_file), *drawn)
         if found_file is not None:
             used.setdefault(found_file, name)
+
+
+def _is_flat(drawn: object) -> bool:
+    """Return whether an object is drawn by polygons that enclose nothing."""
+    return isinstance(drawn, list) and bool(drawn) and not any(map(encloses, drawn))
 
 
 def _names_below(base: Path) -> dict[str, Path]:

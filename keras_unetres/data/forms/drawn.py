@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ..fixes import leave_out
 from ..sources import ImageFile, Sample, Source
 from .filled import fill
 from .layout import Layout, refuse_other_background
-from .outlines import LONGEST, number, places_of, places_of_runs
+from .outlines import LONGEST, encloses, number, places_of, places_of_runs
 
 _FARTHEST = 1e6  # px
 Ring = tuple[float, ...]  # x, y, x, y, ... in px
@@ -141,7 +141,17 @@ def take_pictures(
     for part, of_part in pictures.items():
         fit = [picture for picture in sorted(of_part, key=lambda each: each.name) if _can_be_drawn(layout, picture)]
         layout.samples[part] = [_sample(picture, class_of) for picture in fit]
+        layout.warnings += [warning for picture in fit for warning in _flat(picture)]
     return layout
+
+
+def _flat(picture: Picture) -> Iterator[Finding]:
+    """Yield a warning of each shape that encloses nothing; one whose corners are pixels draws these."""
+    where = Where(picture.name, picture.image.name)
+    for count, shape in enumerate(picture.shapes, 1):
+        if shape.rings and not shape.runs and not shape.closed and not any(map(encloses, shape.rings)):
+            figures = {"part": f"object {count} ({shape.label or 'not labelled'})"}
+            yield Finding("flat-outline", where, figures, leave_out(picture.image.name))
 
 
 def missing_image(layout: Layout, source: Path, named: str, base: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,17 @@ from ..sources import Source, file_digest
 
 _FARTHEST = 1e6  # px
 _SHARE = 8  # an object on less than this part of an image is drawn pixel by pixel
+_ON_ONE_LINE = 1e-9  # of the longest distance between corners
 LONGEST = 5e6  # px of an outline; pycocotools takes 40 bytes a px
+
+
+def encloses(ring: Sequence[float]) -> bool:
+    """Return whether a polygon (x, y, x, y, ...) encloses anything: its corners are not all on one line."""
+    apart = np.reshape(np.asarray(ring, np.float64), (-1, 2))
+    apart = apart - apart[0]
+    along = apart[np.square(apart).sum(1).argmax()]
+    across = np.abs(apart[:, 0] * along[1] - apart[:, 1] * along[0])
+    return bool(across.max() > _ON_ONE_LINE * (along @ along))
 
 
 @dataclass(frozen=True)
