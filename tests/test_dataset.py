@@ -15,6 +15,7 @@ from keras_unetres.data import Dataset, Reading, open_dataset
 from keras_unetres.data.declaration import Declaration
 from keras_unetres.data.forms import FORMATS
 from keras_unetres.data.forms.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
+from keras_unetres.data.forms.layout import OF_SOME
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 
@@ -235,7 +236,22 @@ def test_parts_that_a_form_does_not_take_are_refused(tmp_path) -> None:
 
 def test_the_guide_says_which_forms_take_parts() -> None:
     (row,) = re.findall(r"^\| `splits` \| .* part; of (.*), refused", DATASET_PAGE.read_text(), re.MULTILINE)
-    assert set(re.findall(r"`([^`]+)`", row)) == {name for name, known in FORMATS.items() if known.takes_splits}
+    assert set(re.findall(r"`([^`]+)`", row)) == {name for name, known in FORMATS.items() if "splits" in known.takes}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(n, k) for n, known in FORMATS.items() for k in OF_SOME if k not in known.takes and n != "tfds"],
+)
+def test_what_a_form_does_not_heed_is_refused(name: str, key: str, tmp_path) -> None:
+    value = {"splits": "{train: a}", "crowds": "objects", "runs": "columns"}.get(key, "elsewhere")
+    (tmp_path / "dataset.yaml").write_text(f"format: {name}\n{key}: {value}\n")
+    with pytest.raises(DataError, match=f"{key} are declared for a format .*found format {name}; fix: "):
+        open_dataset(tmp_path)
+    if key in ("images", "masks"):  # what is usual says nothing
+        (tmp_path / "dataset.yaml").write_text(f"format: {name}\n{key}: {key}\n")
+        with pytest.raises(DataError, match="^(?!.*declared for a format)"):
+            open_dataset(tmp_path)
 
 
 def test_images_in_a_folder_that_is_no_part_are_not_passed_over_in_silence(tmp_path) -> None:

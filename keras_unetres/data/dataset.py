@@ -23,7 +23,7 @@ from .declaration import Declaration, Reading, check_names, is_called, read_decl
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, OME_ZARR, class_masks, find_format, has_masks, shards, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
-from .forms.layout import UNPARTED, Layout, list_files, repeated
+from .forms.layout import OF_SOME, UNPARTED, Layout, list_files, repeated
 from .one_hot import with_one_hot
 from .shards.store import is_address, refuse_unasked
 from .sources import ImageFile, MaskFile, Sample
@@ -132,7 +132,7 @@ def open_dataset(
         return _reread(path, reading, wanted)
     try:
         declared, format_name = _declaration(path, task)
-        _refuse_splits(declared, format_name)
+        _refuse_keys(declared, format_name)
         declared = replace(declared, lists_classes=FORMATS[format_name].lists_classes)
         layout = FORMATS[format_name].read(declared)
     except OSError as error:
@@ -192,19 +192,26 @@ def open_dataset(
     )
 
 
-def _refuse_splits(declared: Declaration, format_name: str) -> None:
-    """Raise DataError if parts are declared for a format that has them elsewhere: images would get into other ones.
+def _refuse_keys(declared: Declaration, format_name: str) -> None:
+    """Raise DataError if parts, or where images and masks are, are declared for a format that has them elsewhere.
+
+    Images would get into other parts, or others be read than were meant.
 
     Raises:
         DataError: they are.
     """
-    if declared.splits() and not FORMATS[format_name].takes_splits:
+    for key in OF_SOME:
+        is_usual = declared.given.get(key) == key  # images: images
+        if not declared.given.get(key) or is_usual or key in FORMATS[format_name].takes:
+            continue
         raise DataError(
-            "splits are declared for a format that does not take them",
+            f"{key} are declared for a format that does not take them",
             file=declared.file,
-            expected="splits of " + ", ".join(name for name, known in FORMATS.items() if known.takes_splits),
+            expected=f"{key} of " + ", ".join(name for name, known in FORMATS.items() if key in known.takes),
             found=f"format {format_name}",
-            fix="name the images of the parts by val_from and test_from, or the format of the folders by format",
+            fix="name the images of the parts by val_from and test_from, or the format of the folders by format"
+            if key == "splits"
+            else f"remove the line {key}, or name the format that is meant by format",
         )
 
 

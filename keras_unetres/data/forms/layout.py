@@ -88,6 +88,9 @@ class Layout:
         self.values = table.values(ignore) if by_color else table.levels(ignore)
 
 
+OF_SOME = ("splits", "images", "masks", "annotations", "crowds", "runs")
+
+
 class Format(NamedTuple):
     """A format of data sets, and its reader.
 
@@ -97,7 +100,7 @@ class Format(NamedTuple):
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
         task: task that such a data set teaches.
         lists_classes: whether a `classes.txt` has all classes, the background, too.
-        takes_splits: whether `read` heeds `Declaration.splits`; of others a `dataset.yaml` with `splits:` is refused.
+        takes: keys of a `dataset.yaml`, of `OF_SOME`, that `read` heeds; one with others is refused.
     """
 
     recognises: Callable[[Path], bool]
@@ -105,7 +108,7 @@ class Format(NamedTuple):
     by_name: bool = False
     task: str = SEGMENT.name
     lists_classes: bool = True
-    takes_splits: bool = False
+    takes: tuple[str, ...] = ()
 
 
 def key_of(stem: str) -> str:
