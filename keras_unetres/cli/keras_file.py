@@ -79,7 +79,7 @@ def refuse_incomplete(
         return
     for model in models:
         if needs_own(model) and Path(model).is_file():
-            options = options_of(model, own_objects(own), own.output)
+            options, outputs = options_of(model, own_objects(own), own.output)
             words = ["unetres", command, *words_of(settings)]
             for option, values in {**options, **{name: [value] for name, value in (more or {}).items()}}.items():
                 words += [] if option in words else [option, *values]
@@ -87,5 +87,6 @@ def refuse_incomplete(
                 "the file does not say how images are fed to it",
                 file=model,
                 expected="LOW HIGH, such as 0 1: what the values 0 and 255 become before the network sees them",
+                found=f"outputs {', '.join(outputs)}; --output names the one that is meant" if outputs else None,
                 fix=shlex.join(words),
             )

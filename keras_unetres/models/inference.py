@@ -26,6 +26,10 @@ from .functions import as_layer
 from .graph import Background, OneMinus, copy_layer, ordered_nodes
 from .own_code import answers, call_of, follow_model, gives_probabilities, is_own, same_answers
 
+_CHANNELS_LAST = (
+    "build it for channels last, (H, W, C); or put it behind such an image: image = keras.Input({}); "
+    "model = keras.Model(image, model(keras.layers.Permute((3, 1, 2))(image)))"
+)
 _SIDE = 16  # px, of a tensor of any size
 _MOST_LEVELS = 8  # of the user's own models within models
 _ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}  # of layers and of functions of keras.ops
@@ -161,7 +165,7 @@ def _check_input(graph: Any, shape: tuple[Any, ...] | None) -> None:
             "the model takes another input",
             expected=taken,
             found=tuple(shape),
-            fix="build it for channels last, (H, W, C)" if first else None,
+            fix=_CHANNELS_LAST.format(tuple(shape)) if first else None,
         )
 
 
@@ -235,11 +239,23 @@ def _output(graph: Any, name: str | None) -> Any:
     if name is None:
         arguments = " or ".join(f'output="{each}"' for each in names)
         raise UsageError(
-            f"the model has {len(names)} outputs", expected="one tensor of scores", fix=f"pass {arguments}"
+            f"the model has {len(names)} outputs",
+            expected="one tensor of scores",
+            fix=f"pass {arguments}; on the command line --output",
         )
     if name not in names:
         raise UsageError("the model has no such output", expected=" or ".join(names), found=name)
     return graph.outputs[names.index(name)]
+
+
+def output_names(model: keras.Model, shape: tuple[Any, ...] | None = None) -> list[str]:
+    """Return the names by which outputs of a model are meant; none of one whose graph is not known.
+
+    Args:
+        shape: as for `inference_form`.
+    """
+    graph = _graph_of(model, None, shape)
+    return [] if graph is None else _output_names(graph)
 
 
 def _output_names(graph: Any) -> list[str]:

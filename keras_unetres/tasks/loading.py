@@ -30,6 +30,8 @@ IN_MEMORY = "a model in memory"
 _REASON = re.compile(r"(?:Exception|Error) encountered(?: during deserialization)?: (.+)")
 _MOST_REASON = 300  # letters
 _FEW_CLASSES = 12  # that an error lists one by one
+_FEW_CHANNELS = 4  # that stand first, where maps are (C, h, w)
+_TRIED_SIDES = (256, 224, 64, 188, 572)  # px, of a network that takes any size
 PACKAGES = ("keras-unetres", "keras-unetres-edge", "tensorflow", "keras", "numpy", "ai-edge-litert", "pillow")
 
 
@@ -294,40 +296,103 @@ def name_of(model: Model) -> str:
 
 def options_of(
     file: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None, output: str | None = None
-) -> dict[str, list[str]]:
+) -> tuple[dict[str, list[str]], list[str]]:
     """Return the options that a `.keras` file, or a `.tflite` without a card, needs, as far as the file tells them.
 
     Returns:
-        Option -> values; words in capitals are for a person to replace.
+        Option -> values; words in capitals are for a person to replace. And of a model of several outputs the names of
+        those that give scores of an image, maps before classes of the whole; "--output" is the first.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file cannot be read, or the model takes no images.
+        UsageError, ConversionError: no options make it a segmenter or a classifier; what is wrong is named.
     """
     if Path(file).suffix == ".tflite":
-        return options_of_file(file)
+        return options_of_file(file), []
     model = read_keras(file, custom_objects)
-    form = _form_or_none(model, output)
-    shape = getattr(form.model if form else model, "input_shape", None)
-    height, width, channels = shape[1:] if isinstance(shape, tuple) and len(shape) == 4 else (None, None, None)
-    sides = ["PX" if side is None else str(side) for side in (height, width)]
+    try:
+        return _options_of_model(model, output)
+    except UnetresError as error:
+        error.file = error.file or os.fspath(file)
+        raise
+
+
+def _options_of_model(model: keras.Model, output: str | None) -> tuple[dict[str, list[str]], list[str]]:
+    shape = _image_shape(model)
+    outputs = [] if output is not None else _scored_outputs(model, shape)
+    output = outputs[0] if outputs else output
+    form = _scored_form(model, output, shape)
+    sides, channels = ["PX" if side is None else str(side) for side in shape[:2]], shape[2]
     options = {"--size": sides[:1] if sides[0] == sides[1] else sides}
     options |= {"--channels": ["N" if channels is None else str(channels)], "--value-range": ["LOW", "HIGH"]}
-    scores = getattr(form.model, "output_shape", None) if form else None
+    options |= {"--output": outputs[:1]} if outputs else {}
+    scores = getattr(form, "output_shape", None)
     if isinstance(scores, tuple) and len(scores) == 2:
         options["--fit"] = ["resize"]
     if isinstance(scores, tuple) and isinstance(scores[-1], int) and scores[-1] <= _FEW_CLASSES:
         names = ["background"] if len(scores) == 4 else []
         options["--classes"] = [*names, *(f"CLASS{number}" for number in range(len(names), scores[-1]))]
-    return options
+    return options, outputs
 
 
-def _form_or_none(model: keras.Model, output: str | None) -> Any:
+def _image_shape(model: keras.Model) -> tuple[int | None, int | None, int | None]:
+    """Return (h, w, C) of the images that a model takes, each None where it takes any.
+
+    An input of (C, h, w) counts as one of such images, which is refused or taken by what needs them.
+
+    Raises:
+        UsageError: it takes several inputs.
+        ModelError: it takes no images.
+    """
+    from ..models.inference import image_shape
+
+    inputs = getattr(model, "inputs", None) or []
+    if len(inputs) > 1:
+        raise UsageError(f"the model has {len(inputs)} inputs", expected="one image", fix="make a model of one input")
+    taken = inputs[0].shape[1:] if inputs else image_shape(model)
+    if taken is None:
+        return None, None, None
+    if len(taken) != 3:
+        raise ModelError("the model does not take images", expected="(N, H, W, C)", found=(None, *taken))
+    first, *rest = taken
+    channels_first = first is not None and first <= _FEW_CHANNELS and all(s is None or s > 2 * first for s in rest)
+    height, width, channels = (*rest, first) if channels_first else taken
+    return height, width, channels
+
+
+def _scored_outputs(model: keras.Model, shape: tuple[int | None, int | None, int | None]) -> list[str]:
+    """Return the names of the outputs that give scores of such images, maps first; of a model of one output none."""
+    from ..models.inference import output_names
+
+    names = output_names(model, None if None in shape else shape)
+    maps: dict[str, bool] = {}
+    for name in names if len(names) > 1 else ():
+        with contextlib.suppress(UnetresError):
+            maps[name] = len(_scored_form(model, name, shape).output_shape) == 4
+    return sorted(maps, key=lambda name: not maps[name])
+
+
+def _scored_form(model: keras.Model, output: str | None, shape: tuple[int | None, int | None, int | None]) -> Any:
+    """Return the form of a model that is exported, after checking that it gives scores of such images.
+
+    Raises:
+        UsageError, ConversionError: it does not; of a model that takes any size, at none of those that are tried.
+    """
     from ..models.inference import inference_form
+    from ..tflite.model_checks import check_model
 
-    try:
-        return inference_form(model, output)
-    except UnetresError:  # what is wrong is said once the options are given
-        return None
+    form = inference_form(model, output, shape=None if None in shape else shape).model
+    height, width, channels = shape
+    refused: UnetresError | None = None
+    for side in _TRIED_SIDES if None in (height, width) else (0,):
+        try:
+            check_model(form, (height or side, width or side, channels or 3))
+        except UnetresError as error:
+            refused = refused or error
+        else:
+            return form
+    assert refused is not None
+    raise refused
 
 
 def _shapes(model: keras.Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge.errors import ConversionError, ModelError, UsageError
@@ -86,12 +87,22 @@ def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
         )
     if len(output) == 4 and tuple(output[1:3]) == (1, 1) and output[3] >= 2:
         return "end a classifier with keras.layers.Flatten(), so that it gives (N, classes)"
-    sides = zip(shape[:2], output[1:3], strict=True) if len(output) == 4 else ()
-    factors = {full // side for full, side in sides if side and full % side == 0}
-    if len(factors) == 1 and factors != {1} and output[3] >= 2:
-        (factor,) = factors
-        return f"make its scores larger: keras.layers.UpSampling2D({factor}, interpolation='bilinear')(scores)"
+    if len(output) == 4 and tuple(output[2:]) == shape[:2]:
+        return "put the classes last: keras.layers.Permute((2, 3, 1))(scores)"
+    sides = list(zip(shape[:2], output[1:3], strict=True)) if len(output) == 4 and output[3] >= 2 else []
+    larger = _factor((full, side) for full, side in sides)
+    if larger:
+        return f"make its scores larger: keras.layers.UpSampling2D({larger}, interpolation='bilinear')(scores)"
+    smaller = _factor((side, full) for full, side in sides)
+    if smaller:
+        return f"make its scores smaller: keras.layers.AveragePooling2D({smaller})(scores)"
     return "end the model at full size with one channel a class, or with one channel and a sigmoid"
+
+
+def _factor(pairs: Iterable[tuple[int, int]]) -> int | None:
+    """Return the whole number above 1 by which the first of each pair is the second, or None."""
+    factors = {large // small if small and large % small == 0 else 1 for large, small in pairs}
+    return factors.pop() if len(factors) == 1 and factors != {1} else None
 
 
 def check_names(names: tuple[str, ...]) -> None:
