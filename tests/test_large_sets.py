@@ -176,6 +176,19 @@ def test_a_flipped_and_brightened_picture_is_the_nearest() -> None:
     assert (strangers == -1).mean() > 0.9  # hardly any picture is worth a comparison
 
 
+def test_copies_are_found_among_many_that_are_much_alike() -> None:
+    """More of them are within reach of each other than are compared."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    far = np.hypot(y - rng.uniform(10, 22, (2000, 1, 1)), x - rng.uniform(10, 22, (2000, 1, 1)))
+    discs = 30 + 150 * np.clip(rng.uniform(4, 7, (2000, 1, 1)) - far, 0, 1) + rng.normal(0, 2, far.shape)
+    known, copies = discs.astype(np.uint8), np.arange(0, 2000, 20)
+    changed = np.clip(0.9 * known[copies, ::-1] + rng.normal(0, 1, (len(copies), 32, 32)), 0, 255).astype(np.uint8)
+    nearest = find_nearest(every(known), every(changed), 16)
+    assert np.mean([len(set(row) - {-1}) for row in nearest]) > 15
+    assert all(copy in row for copy, row in zip(copies, nearest, strict=True))
+
+
 def test_near_copies_are_those_of_comparing_each_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "set"
     for part in ("train", "val"):
