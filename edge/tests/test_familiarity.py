@@ -284,6 +284,14 @@ def test_the_distance_is_that_from_the_nearest_training_picture() -> None:
     assert Familiarity.from_dict(json.loads(json.dumps(familiarity.to_dict()))) == familiarity
 
 
+def test_a_picture_far_beyond_all_others_is_strange_by_that_alone() -> None:
+    familiarity = with_borders()
+    noise = np.random.default_rng(5).integers(0, 256, (48, 56, 3), np.uint8)
+    features = picture_features(noise)
+    assert familiarity.distance(features) > 9 * max(familiarity.distances)
+    assert familiarity.p_value(features, min(familiarity.doubts), 20_000) <= ALARM, "surer than all, with usual borders"
+
+
 def test_older_cards_look_through_larger_windows() -> None:
     values = known(20).to_dict()
     for key in ("window", "doubts", "held_out"):

@@ -154,6 +154,7 @@ class Familiarity:
     def usualness(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
         usual = tails([*self.distances, self.distance(features)])
+        usual = np.where(usual < 1, usual * usual * usual, usual)  # far beyond all others: strange by that alone
         if doubt is None or not self.doubts:
             return usual
         usual = usual * tails([*self.doubts, doubt])

@@ -216,7 +216,7 @@ const below = (values, limit) => values.filter((each) => each < limit).length;
 
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
 function pValue(known, features, told) {
-  let usual = tails([...known.distances, distanceOf(known, features)]);
+  let usual = tails([...known.distances, distanceOf(known, features)]).map((each) => (each < 1 ? each * each * each : each));
   const borders = told ? shiftOf([...(known.borders ?? []), told[1]]) : []; // they tell bad masks best, and count twice
   for (const values of told ? [[...known.doubts, told[0]], borders, borders] : []) {
     if (values.length < usual.length) continue; // earlier cards do not know borders
