@@ -25,6 +25,7 @@ from ..images.features import BLOCK, EARLIER_WINDOW, FEATURES, feature_names, pi
 from ..results.doubt import SURE
 
 ALARM = 0.05  # familiarity up to which a picture is warned of
+ALONE = 0.2  # of a distance, the largest other one: so far away, a picture is strange whatever the network says
 BEYOND = 5.0  # what a spread beyond the range of the training images weighs against the distance from their mean
 FEWEST = math.ceil(1 / ALARM) - 1  # held-out pictures below which no alarm can be promised
 _MOST = 4096  # held-out distances, and training pictures, that a card may hold
@@ -154,7 +155,7 @@ class Familiarity:
     def usualness(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
         usual = tails([*self.distances, self.distance(features)])
-        usual = np.where(usual < 1, usual * usual * usual, usual)  # far beyond all others: strange by that alone
+        usual = np.where(usual < ALONE, 0.0, usual)
         if doubt is None or not self.doubts:
             return usual
         usual = usual * tails([*self.doubts, doubt])

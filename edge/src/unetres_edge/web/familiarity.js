@@ -3,7 +3,7 @@
 
 const WINDOW = 32, EARLIER_WINDOW = 64, GRID = 4, BLOCK = 8;
 const STEPS = [1, 2, 4, 8];
-const ALARM = 0.05, BEYOND = 5, REASONS = 3;
+const ALARM = 0.05, ALONE = 0.2, BEYOND = 5, REASONS = 3;
 const SWAPPED = "red and blue look swapped";
 const SURE = 65535, LEVELS = 256, STEPS_OF_A_NAT = 16, PIXELS = 4096, LEAST = 1.17549435e-38;
 const UNSURE = "the network is less sure than of any held-out image";
@@ -216,7 +216,7 @@ const below = (values, limit) => values.filter((each) => each < limit).length;
 
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
 function pValue(known, features, told) {
-  let usual = tails([...known.distances, distanceOf(known, features)]).map((each) => (each < 1 ? each * each * each : each));
+  let usual = tails([...known.distances, distanceOf(known, features)]).map((each) => (each < ALONE ? 0 : each));
   const borders = told ? shiftOf([...(known.borders ?? []), told[1]]) : []; // they tell bad masks best, and count twice
   for (const values of told ? [[...known.doubts, told[0]], borders, borders] : []) {
     if (values.length < usual.length) continue; // earlier cards do not know borders
