@@ -39,7 +39,7 @@ from keras_unetres.settings import (
     TrainSettings,
     flat_options,
 )
-from unetres_edge.command_line import given, help_of, read, usual, words_of
+from unetres_edge.command_line import given, help_of, option_words, path_word, read, usual, words_of
 from unetres_edge.errors import RunFolderError, UsageError
 from unetres_edge.settings import Option, Settings, all_options, get
 
@@ -252,6 +252,20 @@ def test_words_make_the_same_settings_again() -> None:
     parsed = parse("train", ["d", "--out", "r", *words_of(CHANGED)])
     assert parsed.settings == CHANGED
     assert words_of(TrainSettings()) == []
+
+
+def test_values_that_look_like_options_are_written_so_that_they_are_read() -> None:
+    assert option_words("--output", ["-mask"]) == ["--output=-mask"]
+    assert option_words("--value-range", ["-1", "1"]) == ["--value-range", "-1", "1"]
+    assert option_words("--border-weight", ["-1e-05"]) == ["--border-weight=-1e-05"]
+    assert (
+        parse(
+            "train", ["d", *option_words("--out", ["-r"]), *option_words("--val-from", ["-1*"])]
+        ).settings.data.val_from
+        == "-1*"
+    )
+    assert [path_word(path) for path in ("-a.keras", "a-b.keras")] == ["./-a.keras", "a-b.keras"]
+    assert option_words("--out", ["a-b"]) == ["--out", "a-b"]
 
 
 def test_settings_are_kept_by_section_and_read_from_either_form() -> None:

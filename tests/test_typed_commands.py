@@ -57,12 +57,16 @@ TAKEN: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "a label and a map": (of(lambda i: [pooled(conv(i)), conv(i, 2, name="mask")]), "--output mask"),
     "a small and a full map": (of(lambda i: [conv(i, 3, strides=2, name="aux"), conv(i, 3, name="a b")]), "'a b'"),
     "a dictionary": (of(lambda i: {"m": conv(i, 3), "e": conv(i, 2)}), "--output"),
+    "a name like an option": (of(lambda i: [conv(i, 3, name="-m"), conv(i, 2, name="e")]), "--output=-m"),
+    "features and a map": (of(lambda i: [conv(i, 64, name="far"), conv(i, 2, name="seg")]), "--output seg"),
     "a head used twice": (shared_head, "--output 0"),
     "a classifier": (of(lambda i: pooled(conv(i), 4)), "--fit resize --classes CLASS0 CLASS1 CLASS2 CLASS3"),
     "60 classes": (of(lambda i: conv(i, 60)), "--value-range LOW HIGH --calibration"),
 }
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str]] = {
     "one logit": (of(lambda i: conv(i, 1)), "Activation('sigmoid')"),
+    "one logit of an image": (of(lambda i: pooled(conv(i), 1)), "Activation('sigmoid')(logit)"),
+    "two maps of half size": (of(lambda i: [conv(i, 3, strides=2, name=n) for n in "ab"]), "UpSampling2D(2"),
     "half size": (of(lambda i: conv(i, 3, strides=2)), "UpSampling2D(2"),
     "half of any size": (of(lambda i: conv(i, 3, strides=2), None, None, 3), "UpSampling2D(2"),
     "double size": (of(lambda i: L.UpSampling2D()(conv(i, 3))), "AveragePooling2D(2)"),

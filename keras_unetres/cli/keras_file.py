@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unetres_edge.command_line import words_of
+from unetres_edge.command_line import option_words, words_of
 from unetres_edge.errors import UsageError
 from unetres_edge.images.preprocessing import Preprocessing
 from unetres_edge.settings import Settings
@@ -82,7 +82,7 @@ def refuse_incomplete(
             options, outputs = options_of(model, own_objects(own), own.output)
             words = ["unetres", command, *words_of(settings)]
             for option, values in {**options, **{name: [value] for name, value in (more or {}).items()}}.items():
-                words += [] if option in words else [option, *values]
+                words += [] if option in words else option_words(option, values)
             raise UsageError(
                 "the file does not say how images are fed to it",
                 file=model,

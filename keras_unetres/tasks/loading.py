@@ -361,15 +361,31 @@ def _image_shape(model: keras.Model) -> tuple[int | None, int | None, int | None
 
 
 def _scored_outputs(model: keras.Model, shape: tuple[int | None, int | None, int | None]) -> list[str]:
-    """Return the names of the outputs that give scores of such images, maps first; of a model of one output none."""
+    """Return the names of the outputs that give scores of such images; of a model of one output none.
+
+    Maps come before classes of the whole, and those of many channels, as features have, last of each.
+
+    Raises:
+        UsageError, ConversionError: none of several does; what is wrong with the first.
+    """
     from ..models.inference import output_names
 
     names = output_names(model, None if None in shape else shape)
-    maps: dict[str, bool] = {}
-    for name in names if len(names) > 1 else ():
-        with contextlib.suppress(UnetresError):
-            maps[name] = len(_scored_form(model, name, shape).output_shape) == 4
-    return sorted(maps, key=lambda name: not maps[name])
+    if len(names) < 2:
+        return []
+    ranks: dict[str, tuple[bool, bool]] = {}
+    refused: UnetresError | None = None
+    for name in names:
+        try:
+            scores = _scored_form(model, name, shape).output_shape
+        except UnetresError as error:
+            error.message = f"output {name}: {error.message}"
+            refused = refused or error
+        else:
+            ranks[name] = len(scores) != 4, (scores[-1] or 0) > _FEW_CLASSES
+    if not ranks and refused is not None:
+        raise refused
+    return sorted(ranks, key=lambda name: ranks[name])
 
 
 def _scored_form(model: keras.Model, output: str | None, shape: tuple[int | None, int | None, int | None]) -> Any:

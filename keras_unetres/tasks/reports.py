@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unetres_edge.command_line import words_of
+from unetres_edge.command_line import option_words, path_word, words_of
 from unetres_edge.errors import UsageError
 from unetres_edge.files import check_output, write_report
 from unetres_edge.settings import get
@@ -117,7 +117,8 @@ def command_of(info: RunInfo, run: str | os.PathLike[str]) -> str:
         info: content of `run.json`.
         run: the run folder.
     """
-    words = ["unetres", "train", os.fspath(info.data.path or "DATA"), "--out", os.fspath(run)]
+    out = option_words("--out", [os.fspath(run)])
+    words = ["unetres", "train", path_word(os.fspath(info.data.path or "DATA")), *out]
     return shlex.join([*words, *words_of(info.train_settings(run))])
 
 

@@ -44,7 +44,7 @@ def check_constants(data: bytes, recipe: Recipe, layer_names: Iterable[str]) -> 
         raise ConversionError(
             f"recipe {recipe.name} changes nothing in this model",
             expected=f"a layer whose kernel has a form in {recipe.weights}",
-            found=", ".join(sorted({graph.op_name(op) for op in graph.operators})),
+            found=", ".join(sorted({graph.op_name(op) for op in graph.operators})) or "no layer that computes",
             fix="export with another recipe",
         )
 

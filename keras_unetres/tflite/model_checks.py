@@ -81,6 +81,8 @@ def _end_fix(output: tuple[Any, ...], shape: tuple[int, int, int]) -> str:
             "of one class's logits, end with keras.layers.Activation('sigmoid')(logits), one channel; of labels, leave "
             "out the argmax at the end, and pass head='argmax'"
         )
+    if len(output) == 2 and output[1] == 1:
+        return "of one class's logit, end with keras.layers.Activation('sigmoid')(logit), one number an image"
     if len(output) == 3 and shape[0] * shape[1] in output[1:]:
         return (
             "end it with the map, (N, h, w, classes), and a softmax over its last axis; leave out Reshape and Permute"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, TypeVar
 
@@ -135,8 +135,18 @@ def words_of(settings: Settings) -> list[str]:
         value = get(settings, option)
         if value == option.default or value is None:
             continue
-        if not option.setting.positional:
-            words.append(option.word)
-        if option.kind.item is not bool:
-            words += map(str, value if isinstance(value, tuple) else (value,))
+        values = [] if option.kind.item is bool else list(map(str, value if isinstance(value, tuple) else (value,)))
+        words += list(map(path_word, values)) if option.setting.positional else option_words(option.word, values)
     return words
+
+
+def option_words(option: str, values: Sequence[str]) -> list[str]:
+    """Return the words that give an option its values; a single one that looks like an option is joined to its name."""
+    if len(values) == 1 and values[0].startswith("-"):
+        return [f"{option}={values[0]}"]
+    return [option, *values]
+
+
+def path_word(path: str) -> str:
+    """Return a path so that it is not taken for an option."""
+    return f"./{path}" if path.startswith("-") else path
