@@ -15,7 +15,7 @@ from keras_unetres.data import Dataset, Reading, open_dataset
 from keras_unetres.data.declaration import Declaration
 from keras_unetres.data.forms import FORMATS
 from keras_unetres.data.forms.folders import _IMAGE_ENDINGS, _MASK_SUFFIXES
-from keras_unetres.data.forms.layout import OF_SOME
+from keras_unetres.data.forms.layout import HEEDED_BY_SOME
 from unetres_edge.errors import DataError, UsageError
 from unetres_edge.images.decode import IMAGE_SUFFIXES
 
@@ -241,7 +241,7 @@ def test_the_guide_says_which_forms_take_parts() -> None:
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [(n, k) for n, known in FORMATS.items() for k in OF_SOME if k not in known.takes and n != "tfds"],
+    [(n, k) for n, known in FORMATS.items() for k in HEEDED_BY_SOME if k not in known.takes and n != "tfds"],
 )
 def test_what_a_form_does_not_heed_is_refused(name: str, key: str, tmp_path) -> None:
     value = {"splits": "{train: a}", "crowds": "objects", "runs": "columns"}.get(key, "elsewhere")

@@ -23,7 +23,7 @@ from .declaration import Declaration, Reading, check_names, is_called, read_decl
 from .findings import Finding, Where, refuse
 from .forms import CLASS_FOLDERS, FORMATS, OME_ZARR, class_masks, find_format, has_masks, shards, tfds
 from .forms.class_folders import EXPECTED as CLASS_FOLDERS_EXPECTED
-from .forms.layout import OF_SOME, UNPARTED, Layout, list_files, repeated
+from .forms.layout import HEEDED_BY_SOME, UNPARTED, Layout, list_files, repeated
 from .one_hot import with_one_hot
 from .shards.store import is_address, refuse_unasked
 from .sources import ImageFile, MaskFile, Sample
@@ -200,7 +200,7 @@ def _refuse_keys(declared: Declaration, format_name: str) -> None:
     Raises:
         DataError: they are.
     """
-    for key in OF_SOME:
+    for key in HEEDED_BY_SOME:
         is_usual = declared.given.get(key) == key  # images: images
         if not declared.given.get(key) or is_usual or key in FORMATS[format_name].takes:
             continue

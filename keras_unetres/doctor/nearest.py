@@ -19,9 +19,9 @@ _LOW = 5  # lowest frequencies of the picture, in either direction
 _BAND = (4, 10)  # and of its details
 _REACH = (0.2, 0.45)  # by which coarse (correlation 0.98) and fine ones (0.9) of pictures that are alike differ at most
 _ROWS = 512  # pictures at a time
-_DIRECTIONS = 8
-_CANDIDATES = 64
-_MOST_TELLING = 20_000
+_DIRECTIONS = 8  # in which pictures are looked for
+_CANDIDATES = 64  # nearest in these, of each picture, that are compared by all figures
+_MOST_TELLING = 20_000  # pictures that tell the directions
 
 
 def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def find_nearest(known: Chosen, others: Chosen, count: int) -> np.ndarray:
 def _directions(figures: np.ndarray) -> np.ndarray:
     """Return the directions (figures, 8) in which the rows of figures differ most; some thousands of rows tell them."""
     some = figures[:: -(-len(figures) // _MOST_TELLING)]
-    return np.linalg.eigh(np.atleast_2d(np.cov(some.T, bias=True)))[1][:, -_DIRECTIONS:]
+    return np.linalg.eigh(np.cov(some.T, bias=True))[1][:, -_DIRECTIONS:]
 
 
 def _figures(small: Chosen) -> np.ndarray:

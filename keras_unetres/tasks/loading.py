@@ -319,9 +319,9 @@ def options_of(
 
 def _options_of_model(model: keras.Model, output: str | None) -> tuple[dict[str, list[str]], list[str]]:
     shape = _image_shape(model)
-    outputs = [] if output is not None else _scored_outputs(model, shape)
-    output = outputs[0] if outputs else output
-    form = _scored_form(model, output, shape)
+    forms = {} if output is not None else _scored_outputs(model, shape)
+    outputs = list(forms)
+    form = forms[outputs[0]] if outputs else _scored_form(model, output, shape)
     sides, channels = ["PX" if side is None else str(side) for side in shape[:2]], shape[2]
     options = {"--size": sides[:1] if sides[0] == sides[1] else sides}
     options |= {"--channels": ["N" if channels is None else str(channels)], "--value-range": ["LOW", "HIGH"]}
@@ -360,8 +360,8 @@ def _image_shape(model: keras.Model) -> tuple[int | None, int | None, int | None
     return height, width, channels
 
 
-def _scored_outputs(model: keras.Model, shape: tuple[int | None, int | None, int | None]) -> list[str]:
-    """Return the names of the outputs that give scores of such images; of a model of one output none.
+def _scored_outputs(model: keras.Model, shape: tuple[int | None, int | None, int | None]) -> dict[str, Any]:
+    """Return name -> form of the outputs that give scores of such images; of a model of one output none.
 
     Maps come before classes of the whole, and those of many channels, as features have, last of each.
 
@@ -372,20 +372,22 @@ def _scored_outputs(model: keras.Model, shape: tuple[int | None, int | None, int
 
     names = output_names(model, None if None in shape else shape)
     if len(names) < 2:
-        return []
-    ranks: dict[str, tuple[bool, bool]] = {}
+        return {}
+    forms: dict[str, Any] = {}
     refused: UnetresError | None = None
     for name in names:
         try:
-            scores = _scored_form(model, name, shape).output_shape
+            forms[name] = _scored_form(model, name, shape)
         except UnetresError as error:
             error.message = f"output {name}: {error.message}"
             refused = refused or error
-        else:
-            ranks[name] = len(scores) != 4, (scores[-1] or 0) > _FEW_CLASSES
-    if not ranks and refused is not None:
+    if not forms and refused is not None:
         raise refused
-    return sorted(ranks, key=lambda name: ranks[name])
+    return dict(sorted(forms.items(), key=lambda item: _rank(item[1].output_shape)))
+
+
+def _rank(scores: tuple[int | None, ...]) -> tuple[bool, bool]:
+    return len(scores) != 4, (scores[-1] or 0) > _FEW_CLASSES
 
 
 def _scored_form(model: keras.Model, output: str | None, shape: tuple[int | None, int | None, int | None]) -> Any:

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.images.features import WINDOW, feature_names, picture_features
-from unetres_edge.model.familiarity import FEWEST, STEPS, Familiarity
+from unetres_edge.model.familiarity import FEWEST, SIXTEENTHS, Familiarity
 from unetres_edge.results.doubt import SURE, doubts_of
 
 from ..machine.progress_bar import with_progress
@@ -152,8 +152,8 @@ def neighbour_differences(standardised: np.ndarray) -> np.ndarray:
 def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
     mean, spread = features.mean(0), np.maximum(features.std(0), _FLOOR)
     differences = neighbour_differences((features - mean) / spread)
-    correlation = shrunk_covariance(differences) + _LEAST_VARIANCE * np.eye(len(names))
-    upper = np.linalg.cholesky(np.linalg.inv(correlation)).T  # upper' upper is the inverse
+    covariance = shrunk_covariance(differences) + _LEAST_VARIANCE * np.eye(len(names))
+    upper = np.linalg.cholesky(np.linalg.inv(covariance)).T  # upper' upper is the inverse
 
     def rounded(values: np.ndarray) -> tuple[float, ...]:
         return tuple(round(float(value), _DIGITS) for value in values)
@@ -169,5 +169,5 @@ def _statistics(features: np.ndarray, names: tuple[str, ...]) -> Familiarity:
         len(features),
         WINDOW,
     )
-    pictures = np.round(STEPS * statistics.standardised(features)).astype(int).tolist()
+    pictures = np.round(SIXTEENTHS * statistics.standardised(features)).astype(int).tolist()
     return replace(statistics, pictures=tuple(map(tuple, pictures)))

@@ -88,7 +88,8 @@ class Layout:
         self.values = table.values(ignore) if by_color else table.levels(ignore)
 
 
-OF_SOME = ("splits", "images", "masks", "annotations", "crowds", "runs")
+# Keys of a `dataset.yaml` that the readers of some formats heed, and those of others do not.
+HEEDED_BY_SOME = ("splits", "images", "masks", "annotations", "crowds", "runs")
 
 
 class Format(NamedTuple):
@@ -100,7 +101,7 @@ class Format(NamedTuple):
         by_name: whether classes are stored by name, so that declared `classes:` select and order them.
         task: task that such a data set teaches.
         lists_classes: whether a `classes.txt` has all classes, the background, too.
-        takes: keys of a `dataset.yaml`, of `OF_SOME`, that `read` heeds; one with others is refused.
+        takes: keys of a `dataset.yaml`, of `HEEDED_BY_SOME`, that `read` heeds; one with others is refused.
     """
 
     recognises: Callable[[Path], bool]

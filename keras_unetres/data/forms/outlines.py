@@ -22,12 +22,16 @@ from ..sources import Source, file_digest
 
 _FARTHEST = 1e6  # px
 _SHARE = 8  # an object on less than this part of an image is drawn pixel by pixel
-_ON_ONE_LINE = 1e-9  # of the longest distance between corners
+_ON_ONE_LINE = 1e-9  # of the square of the longest distance from the first corner
+_SURELY_APART = 1e-2  # twice the area of the first three corners
 LONGEST = 5e6  # px of an outline; pycocotools takes 40 bytes a px
 
 
 def encloses(ring: Sequence[float]) -> bool:
-    """Return whether a polygon (x, y, x, y, ...) encloses anything: its corners are not all on one line."""
+    """Return whether a polygon (x, y, ...), in px or as shares, encloses anything: not all corners are on one line."""
+    x, y, x1, y1, x2, y2 = ring[:6]
+    if abs((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) > _SURELY_APART:  # most do; large sets have a million
+        return True
     apart = np.reshape(np.asarray(ring, np.float64), (-1, 2))
     apart = apart - apart[0]
     along = apart[np.square(apart).sum(1).argmax()]

@@ -5,9 +5,9 @@ the training pictures: where these are of several kinds, what lies between the k
 held-out pictures there are three numbers each: the distance from the nearest training picture, the doubt of the network
 inside of regions, and the one at borders, by how far it is from the usual one, less or more. A picture is strange
 where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the
-three numbers of them counts, that of borders, which tells bad masks best, twice. How many are as strange is a conformal
-p-value (Vovk 2005), by which at most so many in a hundred pictures of the same kind are called unfamiliar, whatever the
-three numbers are.
+three numbers of them counts, that of borders, which tells bad masks best, twice; one that is five times as far away as
+any other is strange by that alone. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
+in a hundred pictures of the same kind are called unfamiliar, whatever the three numbers are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNSURE = "the network is less sure than of any held-out image"
 LESS_SURE = "the network is less sure than of most held-out images"
 LESS_BORDERS = "the network is less sure of borders than usual"
 MORE_BORDERS = "the network is surer of borders than usual"
-STEPS = 16  # of a spread, in which the features of training pictures are kept
+SIXTEENTHS = 16  # of a spread, in which the features of training pictures are kept
 _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift
 
 
@@ -127,7 +127,7 @@ class Familiarity:
     @cached_property
     def _turned(self) -> np.ndarray:
         """W z of the training pictures, (N, F)."""
-        return np.array(self.pictures, np.float64) / STEPS @ self._upper.T
+        return np.array(self.pictures, np.float64) / SIXTEENTHS @ self._upper.T
 
     def standardised(self, features: np.ndarray) -> np.ndarray:
         """Return features (..., F) less their mean, in spreads."""
