@@ -10,11 +10,13 @@ import pytest
 
 import keras_unetres.cli as unetres
 from keras_unetres.workflows.calibrate import calibrate
+from keras_unetres.workflows.evaluate import evaluate
+from keras_unetres.workflows.export import export
 from keras_unetres.workflows.next_images import _free_stems, next_images
 from keras_unetres.workflows.plan import plan
 from keras_unetres.workflows.suspects import suspects
 from unetres_edge import cli as edge
-from unetres_edge.errors import DataError, ExistsError, UsageError
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
 from unetres_edge.files import name_key, write_report, write_table
 
 COCO = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "annotations": [], "categories": []}
@@ -48,6 +50,22 @@ def test_what_is_no_earlier_result_is_not_replaced(call: str, tmp_path: Path) ->
     with pytest.raises(UsageError, match=f"the output is not a {ending}"):
         write(picture)
     assert picture.read_bytes() == b"pixels"
+
+
+NO_FILES = Path("/proc")  # a folder in which nobody can make a file
+
+
+@pytest.mark.skipif(not NO_FILES.is_dir(), reason="needs a folder in which nobody can make a file")
+@pytest.mark.parametrize("call", [*CALLS, "calibrate", "export", "evaluate"])
+def test_a_place_that_cannot_be_written_is_found_before_any_work(call: str) -> None:
+    write, ending = {
+        **CALLS,
+        "calibrate": (lambda file: calibrate("m.tflite", NOWHERE, out=file), ".tflite"),
+        "export": (lambda file: export(NOWHERE, file), ".tflite"),
+        "evaluate": (lambda file: evaluate(NOWHERE, NOWHERE, json_file=file), ".json"),
+    }[call]
+    with pytest.raises(FileSystemError, match=r"/proc/result.*: cannot write"):
+        write(NO_FILES / f"result{ending}")
 
 
 def test_neither_by_the_commands_of_the_runtime(

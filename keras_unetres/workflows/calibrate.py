@@ -12,7 +12,7 @@ import numpy as np
 
 from unetres_edge import Segmenter
 from unetres_edge.errors import DataError, ExistsError, FileSystemError, ReceiptError, UsageError
-from unetres_edge.files import check_report, read_bytes, write_bytes, write_json, write_report
+from unetres_edge.files import check_report, check_writable, read_bytes, write_bytes, write_json, write_report
 from unetres_edge.model.card import Card, read_card
 from unetres_edge.model.familiarity import FEWEST
 
@@ -68,8 +68,7 @@ def calibrate(
         raise UsageError("the output is not a .tflite", file=target, expected="a name ending in .tflite")
     if out is not None and os.path.lexists(target) and not overwrite:
         raise ExistsError("the output exists already", file=target, fix="pass --overwrite, or another --out")
-    if not target.absolute().parent.is_dir():
-        raise FileSystemError("the folder does not exist", file=target.parent)
+    check_writable(target)
     if json_file is not None:
         check_report(json_file, dict.fromkeys(("measured_on", "before", "after")))
     content = read_bytes(model, "model file")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unetres_edge import Preprocessing
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
-from unetres_edge.files import read_bytes, write_bytes
+from unetres_edge.errors import DataError, ExistsError, UsageError
+from unetres_edge.files import check_writable, read_bytes, write_bytes
 from unetres_edge.model.card import read_card
 
 from ..choices.arguments import checks_kinds
@@ -418,8 +418,7 @@ def _check_path(out: str | os.PathLike[str], overwrite: bool) -> None:
     for file in (path, *receipt_files(path)):
         if file.is_dir() or (os.path.lexists(file) and not overwrite):
             raise ExistsError("the output exists already", file=file, fix="pass --overwrite, or another --out")
-    if not path.parent.is_dir():
-        raise FileSystemError("the folder does not exist", file=path.parent)
+    check_writable(path)
 
 
 def _may_be_data(path: str | os.PathLike[str]) -> bool:

@@ -154,14 +154,30 @@ def check_output(path: str | os.PathLike[str], ending: str) -> Path:
 
     Raises:
         UsageError: the name has another ending, such as that of an image.
-        FileSystemError: its folder does not exist.
+        FileSystemError: as `check_writable` says.
     """
     file = Path(path)
     if file.suffix.lower() != ending:
         raise UsageError(f"the output is not a {ending}", file=path, expected=f"a name ending in {ending}")
-    if not file.absolute().parent.is_dir():
-        raise FileSystemError("its folder does not exist", file=file)
+    check_writable(file)
     return file
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise what `write_bytes` would raise of a folder, before any work is done for the file.
+
+    Raises:
+        FileSystemError: the folder does not exist, or no file can be made in it.
+    """
+    file = Path(path).absolute()
+    if not file.parent.is_dir():
+        raise FileSystemError("its folder does not exist", file=path)
+    try:
+        handle, temporary = create_file(file, 0o600)
+        os.close(handle)
+        os.unlink(temporary)
+    except OSError as error:
+        raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
 
 
 def write_report(path: str | os.PathLike[str], value: object) -> None:
