@@ -14,11 +14,12 @@ other, the share of halves above the level, and of the pixels that are given up.
 
 Unfamiliar pictures: for eight corruptions at five strengths and for pictures of other kinds, the share that is warned
 of, and the AUROC of the verdict against untouched test images. Over all corrupted and untouched pictures, the AUROC of
-"its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), its three parts (`distance`
-of the picture, the network's `doubt` inside of regions, `borders`: how far it is from the usual one there), and beside
-those by the expected IoU, mean entropy, energy and largest logit. The mIoU is that of the picture alone. With --peers
-it is of the files and sets that `benchmarks/peers.py --runs FOLDER` left there, calibrated first: dsb2018, camvid; of
-isbi2012 one image is held out there, by which nothing can be told.
+"its mIoU is below the 5th percentile of the validation images'" by the verdict (`joined`), by the mIoU that the file
+expects of its own mask (`quality`), by the numbers that tell both (`distance` of the picture, the network's `doubt`
+inside of regions, `borders`: how far it is from the usual one there), and beside those by the expected IoU, mean
+entropy, energy and largest logit. The mIoU is that of the picture alone. With --peers it is of the files and sets that
+`benchmarks/peers.py --runs FOLDER` left there, calibrated first: dsb2018, camvid; of isbi2012 one image is held out
+there, by which nothing can be told.
 
 Suspects: a tenth of the masks, all parts together, get a fault (the largest object dropped, the mask shifted by 8 px,
 another image's mask); the share of them that is in the first 12 % and 25 % of the list.
@@ -104,6 +105,7 @@ RISKS = {
     "camvid": ("miss(8)", "miss(3)", "error"),
 }
 LEVELS, SPLITS = (0.05, 0.1), 200
+SCORES = ("expected_iou", "entropy", "energy", "max_logit")  # what others tell bad masks by
 COUNT = 8  # test pictures that are corrupted, and pictures of each other kind
 
 
@@ -398,16 +400,33 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
     bad = np.array([row["miou"] < limit for row in everything])
     auroc = {
         key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4) if 0 < bad.sum() < len(bad) else None
-        for key in ("joined", "distance", "borders", "doubt", "expected_iou", "entropy", "energy", "max_logit")
+        for key in (
+            "joined",
+            "quality",
+            "distance",
+            "borders",
+            "doubt",
+            "expected_iou",
+            "entropy",
+            "energy",
+            "max_logit",
+        )
     }
+    told = [np.array([row[key] for row in everything]) for key in ("quality", "miou")]
+    of_untouched = [values[: len(untouched)] for values in told]
     summary = {
         "limit_miou": round(limit, 4),
         "false_alarms": round(float(np.mean([row["p"] <= ALARM for row in untouched])), 4),
         "bad_share": round(float(bad.mean()), 4),
         "auroc_bad": auroc,
+        "false_alarms_of_good": round(
+            float(np.mean([row["p"] <= ALARM for row in untouched if row["miou"] >= limit])), 4
+        ),
+        "correlation_of_quality": round(-float(np.corrcoef(*told)[0, 1]), 4),
+        "correlation_of_quality_untouched": round(-float(np.corrcoef(*of_untouched)[0, 1]), 4),
         "bad_warned_of": round(float(np.mean([row["p"] <= ALARM for row in everything if row["miou"] < limit])), 4),
     }
-    verdict = "nearest picture, doubt and borders, the last one twice"
+    verdict = "trees" if known.quality else "nearest picture, doubt and borders, the last one twice"
     return {"verdict": verdict, "summary": summary, "corruptions": rows, "others": others}
 
 
@@ -422,14 +441,15 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
     doubts = doubts_of(scores, card.activation, card.calibration)
     row = {
         "p": result.familiarity,
-        "joined": -float(known.usualness(features, *doubts)[-1]),
+        "joined": -float(known.usualness(features, doubts)[-1]),
         "distance": known.distance(features),
-        "borders": float(border_shifts([*known.borders, doubts[1]])[-1]),
-        "doubt": doubts[0] / SURE,
+        "borders": float(border_shifts([*known.borders, doubts.border])[-1]),
+        "doubt": doubts.inside / SURE,
         "entropy": float(-(chances * np.log(np.maximum(chances, 1e-12))).sum(-1).mean()),
         "energy": float(-np.logaddexp.reduce(scores, -1).mean()),
         "max_logit": float(-scores.max(-1).mean()),
         "expected_iou": -result.expected_iou(),
+        "quality": -(result.quality or 0.0),
     }
     if mask is not None:
         row["miou"] = Confusion.of(mask, result.class_map, len(card.class_names)).mean_iou() or 0.0
@@ -472,7 +492,7 @@ def cost(segmenter: Segmenter, image: np.ndarray) -> dict[str, float]:
         segmenter.segment(image)
         whole.append(time.process_time() - start)
         start = time.thread_time()  # the threads of the network may still spin
-        known.judge(known.features_of(prepared), *doubts_of(scores, card.activation, card.calibration))
+        known.judge(known.features_of(prepared), doubts_of(scores, card.activation, card.calibration))
         judged.append(time.thread_time() - start)
     return {
         "ms_of_telling": round(1e3 * min(judged), 2),

@@ -18,6 +18,7 @@ from keras_unetres.workflows.calibrate import calibrate
 from unetres_edge import Preprocessing, Segmenter, read_card
 from unetres_edge.images.decode import read_image
 from unetres_edge.model.familiarity import ALARM
+from unetres_edge.results.doubt import Doubts
 
 NAMES = tuple("abcdef")
 
@@ -82,22 +83,22 @@ def test_few_held_out_pictures_are_judged_by_the_others() -> None:
 
 def test_of_few_doubts_the_next_one_is_guessed() -> None:
     doubts = [1000, 1500, 2000, 3000]
-    found = fit_familiarity(table(200, 6), table(4, 7), NAMES, [(each, 9 * each) for each in doubts])
+    found = fit_familiarity(table(200, 6), table(4, 7), NAMES, [Doubts(each, 9 * each) for each in doubts])
     assert found is not None
     assert len(found.doubts) == len(found.borders) == len(found.distances) == 204
     assert np.median(found.borders) == pytest.approx(9 * np.exp(np.log(doubts).mean()), rel=0.02)
     assert abs(np.corrcoef(found.doubts, found.borders)[0, 1]) < 0.3, "of the two, neither is said to follow the other"
     assert np.median(found.doubts) == pytest.approx(np.exp(np.log(doubts).mean()), rel=0.02)
     assert np.quantile(found.doubts, 0.95) > max(doubts), "four pictures do not show the largest of twenty"
-    alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [(1000, 9000), (1000, 9000)])
+    alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [Doubts(1000, 9000)] * 2)
     assert alike is not None
     assert np.ptp(alike.doubts) > 0
-    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [(1000, 9000)]).doubts == ()  # type: ignore[union-attr]
+    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [Doubts(1000, 9000)]).doubts == ()  # type: ignore[union-attr]
 
 
 def test_doubts_stay_with_the_distances_of_their_pictures() -> None:
     full = table(1000, 9)
-    found = fit_familiarity(table(300, 8), full, NAMES, [(each, each + 7) for each in range(1000)])
+    found = fit_familiarity(table(300, 8), full, NAMES, [Doubts(each, each + 7) for each in range(1000)])
     assert found is not None
     assert found.promised
     assert len(found.distances) == 255

@@ -31,7 +31,8 @@ from unetres_edge.model.familiarity import (
     tails,
 )
 from unetres_edge.model.promise import Promise
-from unetres_edge.results.doubt import SURE, Doubt, doubt_of, doubts_of
+from unetres_edge.model.quality import QualityTrees
+from unetres_edge.results.doubt import SURE, Doubt, Doubts, doubt_of, doubts_of, expected_overlap
 from unetres_edge.results.softmax import probabilities
 from unetres_edge.segment.drift import FIRES, DriftTest, most_warnings
 from unetres_edge.segment.stream import Stream
@@ -190,16 +191,16 @@ def test_tails_count_those_as_large_and_how_far_the_largest_stands_out() -> None
 
 def test_a_doubt_beyond_all_is_an_alarm_and_so_is_a_picture_of_another_kind() -> None:
     familiarity, usual = with_doubts(), picture_features(picture(5001))
-    assert familiarity.judge(usual, 5000)[0] > ALARM
-    value, words = familiarity.judge(usual, 30000)
+    assert familiarity.judge(usual, Doubts(5000))[0] > ALARM
+    value, words = familiarity.judge(usual, Doubts(30000))
     assert value <= ALARM
     assert words[0] == UNSURE
     other = picture_features(picture(7)[..., ::-1])
-    value, words = familiarity.judge(other, 0)
+    value, words = familiarity.judge(other, Doubts(0))
     assert value <= ALARM, "a network that is sure of it does not make a picture familiar"
     assert UNSURE not in words
     assert words[0] == SWAPPED
-    less = familiarity.reasons(usual, sorted(familiarity.doubts)[-2] + 1)
+    less = familiarity.reasons(usual, Doubts(sorted(familiarity.doubts)[-2] + 1))
     assert less[0] == LESS_SURE
 
 
@@ -216,24 +217,28 @@ def test_more_doubt_at_borders_is_twice_as_far_from_usual_as_less() -> None:
 
 def test_borders_that_are_blurred_or_gone_are_an_alarm_and_said_in_words() -> None:
     familiarity, usual = with_borders(), picture_features(picture(5001))
-    assert familiarity.judge(usual, 8000, 20_000)[0] > ALARM
+    assert familiarity.judge(usual, Doubts(8000, 20_000))[0] > ALARM
     for border, word in ((60_000, LESS_BORDERS), (5000, MORE_BORDERS), (0, MORE_BORDERS)):
-        value, words = familiarity.judge(usual, 8000, border)
+        value, words = familiarity.judge(usual, Doubts(8000, border))
         assert value <= ALARM
         assert word in words
-    assert familiarity.p_value(usual, 5000) == with_doubts().p_value(usual, 5000), "without borders it is as before"
-    assert UNSURE in familiarity.judge(usual, 30_000, 40_000)[1]
-    assert familiarity.judge(usual, 30_000, 20_000)[0] < 0.3, "one number alone, of a picture with most usual borders"
+    assert familiarity.p_value(usual, Doubts(5000)) == with_doubts().p_value(usual, Doubts(5000)), (
+        "without borders it is as before"
+    )
+    assert UNSURE in familiarity.judge(usual, Doubts(30_000, 40_000))[1]
+    assert familiarity.judge(usual, Doubts(30_000, 20_000))[0] < 0.3, (
+        "one number alone, of a picture with most usual borders"
+    )
 
 
 def test_doubt_at_borders_is_that_of_the_pixels_with_other_neighbours() -> None:
     scores = np.zeros((8, 8, 2), np.float32)
     scores[..., 1] = np.where(np.arange(8) < 4, -9, 9)[None]
     scores[:, 3:5, 1] /= 9  # one nat apart on both sides of the border
-    inside, border = doubts_of(scores)
+    inside, border, *_ = doubts_of(scores)
     assert (inside, border) == (doubt_of(scores), 55046)
     assert inside < 200
-    assert doubts_of(np.zeros((8, 8, 2), np.float32)) == (SURE, 0)
+    assert doubts_of(np.zeros((8, 8, 2), np.float32))[:2] == (SURE, 0)
 
 
 def test_inspect_says_what_a_file_knows_of_itself() -> None:
@@ -289,7 +294,80 @@ def test_a_picture_far_beyond_all_others_is_strange_by_that_alone() -> None:
     noise = np.random.default_rng(5).integers(0, 256, (48, 56, 3), np.uint8)
     features = picture_features(noise)
     assert familiarity.distance(features) > 9 * max(familiarity.distances)
-    assert familiarity.p_value(features, min(familiarity.doubts), 20_000) <= ALARM, "surer than all, with usual borders"
+    assert familiarity.p_value(features, Doubts(min(familiarity.doubts), 20_000)) <= ALARM, (
+        "surer than all, with usual borders"
+    )
+
+
+def with_quality(count: int = 60) -> Familiarity:
+    """Two trees by the doubt inside of regions: below 9000 a good mask, above 20,000 none; and of held-out pictures."""
+    inside = len(NAMES) + 1
+    splits = ((inside, 9000, inside, 4000, inside, 20_000), (inside, 9000, 0, 0, inside, 30_000))
+    leaves = ((9000, 9000, 5000, 1000), (9200, 9200, 6000, 2000))
+    held = tuple(np.random.default_rng(5).permutation(np.linspace(8800, 9400, count).astype(int)).tolist())
+    trees = QualityTrees(len(NAMES) + 5, splits, leaves, held)
+    return dataclasses.replace(with_borders(count), quality=trees)
+
+
+def test_trees_tell_the_mean_of_their_leaves() -> None:
+    familiarity, usual = with_quality(), picture_features(picture(5001))
+    for doubt, expected in ((3000, 9100), (9000, 9100), (9001, 5500), (25_000, 3500), (60_000, 1500)):
+        assert familiarity.expected_quality(usual, Doubts(doubt, 20_000)) == expected
+    assert with_borders().expected_quality(usual, Doubts(3000, 20_000)) is None
+
+
+def test_trees_are_told_whole_numbers() -> None:
+    familiarity, features = with_quality(), picture_features(picture(5001))
+    told = familiarity.told(features, Doubts(10, 20, 30, 40))
+    z = familiarity.standardised(features)
+    assert told[:-5] == np.floor(16 * z).astype(int).tolist()
+    assert told[-5:] == [int(64 * familiarity.distance(features)), 10, 20, 30, 40]
+    far = familiarity.told(np.full(len(NAMES), 1e9), Doubts(10))
+    assert max(map(abs, far)) == 65535
+    assert far[-3] == 0
+
+
+def test_a_mask_that_is_expected_to_be_poor_is_an_alarm_and_said_in_words() -> None:
+    familiarity, usual = with_quality(), picture_features(picture(5001))
+    assert familiarity.judge(usual, Doubts(3000, 60_000)) == (1, ()), "borders are for the trees to judge"
+    value, words = familiarity.judge(usual, Doubts(60_000, 20_000))
+    assert value <= ALARM
+    assert words[0] == "its mask is likely poor, with an mIoU of about 15 %"
+    value, words = familiarity.judge(picture_features(picture(7)[..., ::-1] // 9), Doubts(3000, 20_000))
+    assert value <= ALARM, "a picture that is far from all is strange whatever is expected"
+    assert not any("likely poor" in word for word in words)
+
+
+def test_a_mask_counts_as_worse_only_by_three_points() -> None:
+    usual = picture_features(picture(5001))
+    for least, is_alarm in ((9399, False), (9401, True)):
+        held = dataclasses.replace(with_quality().quality, held_out=(least,) * 60)  # type: ignore[type-var]
+        value, _ = dataclasses.replace(with_quality(), quality=held).judge(usual, Doubts(3000, 20_000))
+        assert (value <= ALARM) == is_alarm
+
+
+def test_trees_of_a_later_version_tell_nothing() -> None:
+    familiarity, usual = with_quality(), picture_features(picture(5001))
+    assert familiarity.quality is not None
+    later = dataclasses.replace(familiarity.quality, inputs=len(NAMES) + 6)
+    assert dataclasses.replace(familiarity, quality=later).judge(usual, Doubts(5000, 20_000)) == with_borders().judge(
+        usual, Doubts(5000, 20_000)
+    )
+
+
+def test_the_expected_overlap_is_that_of_its_chances() -> None:
+    levels, labels = np.array([0, 0, 255, 255, 32]), np.array([0, 1, 0, 1, 0])
+    right = 1 / (1 + np.exp(-levels / 16))
+    ious = []
+    for label in (0, 1):
+        its = labels == label
+        ious.append(right[its].sum() / (its.sum() + (1 - right[~its]).sum()))
+    assert expected_overlap(levels, labels, 2) / SURE == pytest.approx(np.mean(ious), abs=1e-3)
+    assert expected_overlap(np.array([255]), np.array([2]), 3) == SURE
+    scores = np.random.default_rng(0).normal(0, 2, (40, 40, 3)).astype(np.float32)
+    told = doubts_of(scores)
+    assert 0 < told.overlap < 0.7 * SURE
+    assert told.at_borders > 0.9 * SURE
 
 
 def test_older_cards_look_through_larger_windows() -> None:
@@ -318,12 +396,39 @@ def test_the_segmenter_tells_the_doubt_that_its_scores_have() -> None:
 
 
 def test_a_card_holds_it_and_older_cards_do_not() -> None:
-    card = dataclasses.replace(make_card(channels=3), familiarity=with_doubts())
+    for familiarity in (with_quality(), with_doubts()):
+        card = dataclasses.replace(make_card(channels=3), familiarity=familiarity)
+        assert Card.from_json(card.to_json()) == card
     values = json.loads(card.to_json())
-    assert Card.from_json(card.to_json()) == card
     assert len(json.dumps(values["familiarity"])) < 9500
     del values["familiarity"]
     assert Card.from_json(json.dumps(values)).familiarity is None
+
+
+GOOD_TREES = {"inputs": 23, "splits": [[0, 5]], "leaves": [[1, 2]], "held_out": [5000] * 20}
+BAD_TREES: list[dict] = [
+    {"inputs": "23"},
+    {"inputs": 0},
+    {"splits": []},
+    {"splits": [1]},
+    {"splits": [[0, 5, 1]]},
+    {"splits": [[0, 5.5]]},
+    {"splits": [[23, 5]]},
+    {"splits": [[-1, 5]]},
+    {"splits": [[0, 1 << 20]]},
+    {"leaves": [[1, 2, 3]], "splits": [[0, 5, 0, 5]]},
+    {"leaves": [[1, 10_001]]},
+    {"leaves": [[1, True]]},
+    {"leaves": [[1] * 512], "splits": [[0, 5] * 511]},
+    {"held_out": [5000]},
+    {"held_out": [-1] * 20},
+]
+
+
+def test_trees_that_can_be_meant_are_read() -> None:
+    values = json.loads(dataclasses.replace(make_card(channels=3), familiarity=known(20)).to_json())
+    values["familiarity"]["quality"] = GOOD_TREES
+    assert Card.from_json(json.dumps(values)).familiarity.quality.leaves == ((1, 2),)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -355,6 +460,9 @@ def test_a_card_holds_it_and_older_cards_do_not() -> None:
         {"pictures": [[1]]},
         {"pictures": [[0.5] * len(NAMES)]},
         {"pictures": [[1 << 20] * len(NAMES)]},
+        {"quality": 1},
+        {"quality": {}},
+        *[{"quality": GOOD_TREES | change} for change in BAD_TREES],
     ],
     ids=str,
 )

@@ -32,6 +32,7 @@ from unetres_edge.files import write_json
 from unetres_edge.images.features import feature_names, picture_features
 from unetres_edge.model.calibration import Calibration
 from unetres_edge.model.familiarity import Familiarity
+from unetres_edge.model.quality import QualityTrees
 from unetres_edge.results.vector import find_polygons, geojson
 from unetres_edge.web import HEADERS, PAGE_FILES, litertjs, make_server, page_file, web_folder, write_web
 from unetres_edge.web import site as site_module
@@ -225,6 +226,8 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
     if way in ("crop", "bgr"):  # nor the pictures that they were trained on
         seen = np.round(16 * known.standardised(table[:20])).astype(int).tolist()
         known = dataclasses.replace(known, pictures=tuple(map(tuple, seen)))
+    if way == "crop":  # nor trees
+        known = dataclasses.replace(known, quality=draw_trees(rng, len(spread), len(known.distances)))
     data = replace_card(files["int8"], dataclasses.replace(card, familiarity=known))
     (tmp_path / "m.tflite").write_bytes(data)
     pictures = [*kinds[:3], kinds[3][..., ::-1].copy(), kinds[4] // 3, draw_scene(rng, 300, 500, 3, 8)]
@@ -242,14 +245,27 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
     with Segmenter(data, num_threads=1) as segmenter:
         for number, pixels in enumerate(pictures):
             expected = segmenter.segment(pixels)
-            value, warnings, doubt = json.loads((tmp_path / f"{number}.familiarity").read_text())
+            value, warnings, doubt, quality = json.loads((tmp_path / f"{number}.familiarity").read_text())
             assert value == pytest.approx(expected.familiarity)
             assert tuple(warnings) == expected.warnings
+            assert quality == expected.quality
+            assert (quality is not None) == (way == "crop")
             assert (doubt is None) == (expected.doubt is None) == (way == "older")
             if doubt is not None:
                 assert doubt == pytest.approx(expected.doubt, abs=1e-4)
             said |= set(warnings)
     assert len(said) > 2, "pictures that are all alike prove nothing"
+
+
+def draw_trees(rng: np.random.Generator, features: int, held_out: int) -> QualityTrees:
+    """Trees of depth 4 that ask for all that they are told, with limits as these numbers are."""
+    places = rng.integers(0, features + 5, (20, 15))
+    limits = np.where(places < features, rng.integers(-40, 40, places.shape), rng.integers(0, 30_000, places.shape))
+    limits = np.where(places == features, rng.integers(0, 600, places.shape), limits)
+    splits = np.stack([places, limits], -1).reshape(20, 30).tolist()
+    leaves = rng.integers(0, 10_001, (20, 16)).tolist()
+    held = rng.integers(4600, 5400, held_out).tolist()
+    return QualityTrees(features + 5, tuple(map(tuple, splits)), tuple(map(tuple, leaves)), tuple(held))
 
 
 def fill(geojson: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:

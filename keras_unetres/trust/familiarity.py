@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.images.features import WINDOW, feature_names, picture_features
 from unetres_edge.model.familiarity import FEWEST, SIXTEENTHS, Familiarity
-from unetres_edge.results.doubt import SURE, doubts_of
+from unetres_edge.results.doubt import SURE, Doubts, doubts_of
 
 from ..machine.progress_bar import with_progress
 
@@ -46,8 +46,8 @@ def picture_table(pre: Preprocessing, training: Any, held_out: Any) -> tuple[tup
     return names, table(training, "training images"), table(held_out, "held-out images")
 
 
-def network_doubts(opened: Segmenter, held_out: Any) -> list[tuple[int, int]]:
-    """Return the network's doubts, inside of regions and at borders, of the pictures that `picture_table` looks at.
+def network_doubts(opened: Segmenter, held_out: Any) -> list[Doubts]:
+    """Return what the network says of the pictures that `picture_table` looks at.
 
     None are told of an argmax head.
     """
@@ -75,7 +75,7 @@ def seen_features(pre: Preprocessing, image: np.ndarray) -> np.ndarray:
 
 
 def fit_familiarity(
-    training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...], doubts: Sequence[tuple[int, int]] = ()
+    training: np.ndarray, held_out: np.ndarray, names: tuple[str, ...], doubts: Sequence[Doubts] = ()
 ) -> Familiarity | None:
     """Return the statistics of pictures, or None where there are too few.
 
@@ -88,7 +88,7 @@ def fit_familiarity(
         training: (N, F) features of the pictures that the network was trained on.
         held_out: (M, F) of others.
         names: names of the features.
-        doubts: (M, 2) of the network about the latter, inside of regions and at borders; () where it gives no scores.
+        doubts: (M,) of the network about the latter; () where it gives no scores.
     """
     if len(held_out) >= FEWEST and len(training) > 1:
         statistics = _statistics(training, names)
@@ -103,13 +103,14 @@ def fit_familiarity(
             others = _statistics(np.delete(both, np.s_[number::FOLDS], 0), names)
             kept += [others.distance(each) for each in both[number::FOLDS]]
         distances = kept[:: -(-len(kept) // _MOST)]
-        guessed = [_next_doubts(each, len(distances), seed) for seed, each in enumerate(zip(*doubts, strict=True))]
-        known = list(zip(*guessed, strict=True))
+        inside = _next_doubts([each.inside for each in doubts], len(distances), 0)
+        borders = _next_doubts([each.border or 0 for each in doubts], len(distances), 1)
+        known = list(map(Doubts, inside, borders))
     return replace(
         statistics,
         distances=tuple(round(float(value), _DIGITS) for value in distances),
-        doubts=tuple(int(inside) for inside, _ in known),
-        borders=tuple(int(border) for _, border in known),
+        doubts=tuple(each.inside for each in known),
+        borders=tuple(each.border or 0 for each in known),
         held_out=len(held_out),
     )
 

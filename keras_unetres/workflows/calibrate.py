@@ -168,6 +168,7 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
     """
     from ..tflite.seal import add_card
     from ..trust.familiarity import fit_familiarity, network_doubts, picture_table
+    from ..trust.quality import grow_trees
 
     card = replace(read_card(data), familiarity=None)
     if not card.per_pixel or training is None:
@@ -176,10 +177,13 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
     with held.task.open_file(add_card(data, card)) as opened:
         assert isinstance(opened, Segmenter)
         doubts = network_doubts(opened, held.records)
-    familiarity = fit_familiarity(first, second, names, doubts)
-    if familiarity is None:
-        say(f"unlike the training images: not told, of fewer than {FEWEST} images in all")
-        return data
+        familiarity = fit_familiarity(first, second, names, doubts)
+        if familiarity is None:
+            say(f"unlike the training images: not told, of fewer than {FEWEST} images in all")
+            return data
+        if familiarity.promised and doubts:
+            trees = grow_trees(familiarity, opened, training.records, list(zip(second, doubts, strict=True)))
+            familiarity = replace(familiarity, quality=trees)
     say(f"unlike the training images: told by {familiarity.images} images and {familiarity.held_out} held out")
     if not familiarity.promised:
         say(f"note       {familiarity.held_out} held out cannot promise that false alarms are few: it takes {FEWEST}")

@@ -6,8 +6,10 @@ held-out pictures there are three numbers each: the distance from the nearest tr
 inside of regions, and the one at borders, by how far it is from the usual one, less or more. A picture is strange
 where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the
 three numbers of them counts, that of borders, which tells bad masks best, twice; one that is five times as far away as
-any other is strange by that alone. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
-in a hundred pictures of the same kind are called unfamiliar, whatever the three numbers are.
+any other is strange by that alone. Where trees tell the mIoU that is to be expected of its mask, as `quality` has them,
+this takes the place of the three numbers, but for a picture that is so far away, and a mask counts as worse than
+another only by three points. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
+in a hundred pictures of the same kind are called unfamiliar, whatever the numbers are.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from ..images.features import BLOCK, EARLIER_WINDOW, FEATURES, feature_names, picture_features, swapped
-from ..results.doubt import SURE
+from ..results.doubt import SURE, Doubts
+from .quality import WHOLE, QualityTrees
 
 ALARM = 0.05  # familiarity up to which a picture is warned of
 ALONE = 0.2  # of a distance, the largest other one: so far away, a picture is strange whatever the network says
@@ -37,7 +40,11 @@ UNSURE = "the network is less sure than of any held-out image"
 LESS_SURE = "the network is less sure than of most held-out images"
 LESS_BORDERS = "the network is less sure of borders than usual"
 MORE_BORDERS = "the network is surer of borders than usual"
+POOR = "its mask is likely poor, with an mIoU of about {:d} %"
 SIXTEENTHS = 16  # of a spread, in which the features of training pictures are kept
+MARGIN = 300  # ten-thousandths of an mIoU by which a mask must look worse than those of held-out images
+_STEPS = 64  # of a distance, in which trees are told of it
+_FARTHEST_TOLD = 65535  # of those, and of the sixteenths of a spread
 _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift
 
 
@@ -60,6 +67,8 @@ class Familiarity:
         doubts: the doubt of the network about each of the held-out pictures, in their order; () where it is not told.
         borders: its doubt at the borders of regions, in the same order; () in earlier cards.
         pictures: z of each training picture, (N, F) in sixteenths; () in earlier cards.
+        quality: trees that tell the mIoU to expect of a mask, with that of each held-out picture; None in earlier cards
+            and where few pictures are held out.
         held_out: how many pictures the network was not trained on; 0 if not known. Of fewer than 19, the numbers are
             made of what there is, and that false alarms are few is no promise.
 
@@ -80,6 +89,7 @@ class Familiarity:
     held_out: int = 0
     borders: tuple[int, ...] = ()
     pictures: tuple[tuple[int, ...], ...] = ()
+    quality: QualityTrees | None = None
 
     def __post_init__(self) -> None:
         count = len(self.features)
@@ -102,6 +112,8 @@ class Familiarity:
             raise ValueError("familiarity has not one number a feature of each picture")
         if not all(abs(value) < _FARTHEST for picture in self.pictures for value in picture):
             raise ValueError("familiarity has a picture that is out of range")
+        if self.quality and len(self.quality.held_out) != len(self.distances):
+            raise ValueError("familiarity has not one expected mIoU for each distance")
 
     @property
     def known(self) -> bool:
@@ -141,55 +153,78 @@ class Familiarity:
             return float(np.linalg.norm(turned - self._turned, axis=1).min() / size)
         return float(np.linalg.norm(turned) / size + BEYOND * max(0.0, float(self._beyond(features).max())))
 
-    def p_value(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> float:
+    def p_value(self, features: np.ndarray, doubts: Doubts | None = None) -> float:
         """Return the share of held-out pictures that are as strange, the picture itself counted in; above 0, to 1.
 
         Args:
             features: (F,) of the picture.
-            doubt: doubt of the network; None where it gives no scores, and then the picture alone is judged.
-            border: its doubt at the borders of regions; None for the doubt inside alone.
+            doubts: what the network says of it; None where it gives no scores, and then the picture alone is judged.
         """
-        usual = self.usualness(features, doubt, border)
+        usual = self.usualness(features, doubts)
         return int((usual <= usual[-1]).sum()) / len(usual)
 
-    def usualness(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> np.ndarray:
+    def usualness(self, features: np.ndarray, doubts: Doubts | None = None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
         usual = tails([*self.distances, self.distance(features)])
         usual = np.where(usual < ALONE, 0.0, usual)
-        if doubt is None or not self.doubts:
+        if doubts is None or not self.doubts:
             return usual
-        usual = usual * tails([*self.doubts, doubt])
-        if border is None or not self.borders:
+        quality = self.expected_quality(features, doubts)
+        if self.quality and quality is not None:
+            lacks = [*(WHOLE - each for each in self.quality.held_out), max(0, WHOLE - quality - MARGIN)]
+            return np.where(usual == 0, 0.0, tails(lacks))
+        usual = usual * tails([*self.doubts, doubts.inside])
+        if doubts.border is None or not self.borders:
             return usual
-        of_borders = tails(border_shifts([*self.borders, border]))
+        of_borders = tails(border_shifts([*self.borders, doubts.border]))
         return usual * of_borders * of_borders
 
-    def judge(
-        self, features: np.ndarray, doubt: int | None = None, border: int | None = None
-    ) -> tuple[float, tuple[str, ...]]:
-        """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
-        familiarity = self.p_value(features, doubt, border)
-        return familiarity, self.reasons(features, doubt, border) if familiarity <= ALARM else ()
+    def expected_quality(self, features: np.ndarray, doubts: Doubts) -> int | None:
+        """Return the mIoU, in ten-thousandths, to expect of the mask of a picture; None where the card cannot tell.
 
-    def reasons(self, features: np.ndarray, doubt: int | None = None, border: int | None = None) -> tuple[str, ...]:
+        A card of a later version may tell its trees other numbers than this one knows.
+        """
+        told = self.told(features, doubts)
+        return None if self.quality is None or self.quality.inputs != len(told) else self.quality.expected(told)
+
+    def told(self, features: np.ndarray, doubts: Doubts) -> list[int]:
+        """Return the whole numbers that `QualityTrees` take: (F + 5,) of a picture and of what the network says."""
+        sixteenths = np.floor(SIXTEENTHS * self.standardised(features))
+        distance = min(_FARTHEST_TOLD, math.floor(_STEPS * self.distance(features)))
+        told = np.clip(sixteenths, -_FARTHEST_TOLD, _FARTHEST_TOLD).astype(int).tolist()
+        return [*told, distance, doubts.inside, doubts.border or 0, doubts.at_borders, doubts.overlap]
+
+    def judge(self, features: np.ndarray, doubts: Doubts | None = None) -> tuple[float, tuple[str, ...]]:
+        """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
+        familiarity = self.p_value(features, doubts)
+        return familiarity, self.reasons(features, doubts) if familiarity <= ALARM else ()
+
+    def reasons(self, features: np.ndarray, doubts: Doubts | None = None) -> tuple[str, ...]:
         """Return what is unlike the training pictures, the farthest first, at most three; a doubt is said in front."""
         words = []
         if self.features == feature_names(3) and self._is_near(swapped(features)) and not self._is_near(features):
             words.append(SWAPPED)
-        if doubt is not None and self.doubts:
-            below = sum(each < doubt for each in self.doubts)
+        quality = None if doubts is None else self.expected_quality(features, doubts)
+        if self.quality and quality is not None and self._is_poor(self.quality, quality):
+            words.append(POOR.format((quality + WHOLE // 200) // (WHOLE // 100)))
+        if doubts is not None and self.doubts:
+            below = sum(each < doubts.inside for each in self.doubts)
             nearer = sum(each < self.distance(features) for each in self.distances)
             if below == len(self.doubts):
                 words.append(UNSURE)
             elif below > nearer:
                 words.append(LESS_SURE)
-            words += self._of_borders(border, max(below, nearer))
+            words += self._of_borders(doubts.border, max(below, nearer))
         beyond = self._beyond(features)
         for index in np.argsort(-beyond, kind="stable"):
             word = FEATURES[self.features[index]][int(features[index] > self.high[index])]
             if beyond[index] > 0 and word and word not in words:
                 words.append(word)
         return tuple(words[:_REASONS]) or (TOGETHER,)
+
+    def _is_poor(self, trees: QualityTrees, quality: int) -> bool:
+        """Return whether a mask is expected to be worse than nearly all of held-out images."""
+        return (1 + sum(each <= quality + MARGIN for each in trees.held_out)) / (1 + len(trees.held_out)) <= ALARM
 
     def _of_borders(self, border: int | None, others: int) -> list[str]:
         """Return what borders say, where they are stranger than all, or stranger than so many by other numbers."""
@@ -215,7 +250,8 @@ class Familiarity:
         """Return JSON values."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         listed = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
-        return {**values, **listed, **{key: [list(row) for row in values[key]] for key in ("whiten", "pictures")}}
+        rows = {key: [list(row) for row in values[key]] for key in ("whiten", "pictures")}
+        return {**values, **listed, **rows, "quality": None if self.quality is None else self.quality.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Familiarity:
@@ -248,6 +284,7 @@ class Familiarity:
             doubts=tuple(doubts),
             borders=tuple(borders),
             pictures=tuple(map(tuple, pictures)),
+            quality=None if values.get("quality") is None else QualityTrees.from_dict(values["quality"]),
             **numbers,
             **whole,
         )

@@ -6,11 +6,15 @@ is the mean, rounded down, over the pixels whose four neighbours among them have
 network is unsure, and an image with many of them is no worse for that. It is 0 where the network is sure of all, and
 65535 where it could as well throw a coin. The mean over the other pixels, those at borders, says how sharp they are to
 the network: of a picture that is blurred they are less sure than usual, and where cells are no longer seen, surer.
+
+By the same pixels the answer is told in two more whole numbers: how many are at borders, and how well the regions would
+meet the true ones if each pixel were right as often as its two likeliest classes say.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +32,23 @@ def _entropy(level: int) -> int:
 
 
 TABLE = np.array([_entropy(level) for level in range(LEVELS)], np.int64)
+_RIGHT = np.array([math.floor(SURE / (1 + math.exp(-level / STEPS)) + 0.5) for level in range(LEVELS)], np.int64)
+
+
+class Doubts(NamedTuple):
+    """What a network says of one image, in whole numbers.
+
+    Args:
+        inside: mean doubt, 0 to 65535, over the pixels inside of regions; over all where there are none.
+        border: mean doubt over the pixels at borders, 0 without any; None where it is not known.
+        at_borders: share of the pixels that are at borders, of 65535.
+        overlap: expected mIoU, of 65535, by the two likeliest classes of each pixel.
+    """
+
+    inside: int
+    border: int | None = None
+    at_borders: int = 0
+    overlap: int = 0
 
 
 class Doubt:
@@ -46,6 +67,7 @@ class Doubt:
         self._activation, self._calibration = activation, calibration
         self._levels: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
+        self._classes = 0
 
     def add(self, row: int, scores: np.ndarray) -> None:
         """Take the scores (rows, W, classes) of rows from `row` on; all rows come once, from the top down."""
@@ -57,15 +79,16 @@ class Doubt:
         levels = doubt_levels(scores.reshape(-1, scores.shape[-1]), self._activation, self._calibration)
         self._levels.append(levels.reshape(scores.shape[:2]))
         self._labels.append(scores.argmax(-1))
+        self._classes = scores.shape[-1]
 
     @property
     def value(self) -> int:
         """The mean, 0 to 65535, over the pixels inside of regions; over all where there are none."""
-        return self.values[0]
+        return self.values.inside
 
     @property
-    def values(self) -> tuple[int, int]:
-        """The means, 0 to 65535, inside of regions (of all where there are none) and at borders (0 without any)."""
+    def values(self) -> Doubts:
+        """What is told of the image, of all the rows so far."""
         levels, labels = (
             np.concatenate(each) if each else np.zeros((0, 0), int) for each in (self._levels, self._labels)
         )
@@ -75,17 +98,40 @@ class Doubt:
         inside[:, :-1] &= across
         inside[1:] &= down
         inside[:-1] &= down
-        return _mean(levels[inside] if inside.any() else levels.ravel()), _mean(levels[~inside])
+        return Doubts(
+            _mean(levels[inside] if inside.any() else levels.ravel()),
+            _mean(levels[~inside]),
+            SURE * int((~inside).sum()) // max(1, labels.size),
+            expected_overlap(levels.ravel(), labels.ravel(), self._classes),
+        )
+
+
+def expected_overlap(levels: np.ndarray, labels: np.ndarray, classes: int) -> int:
+    """Return the expected mIoU, of 65535, over the classes that occur among the labels.
+
+    A pixel has its label with the chance that its level gives, and else each other class alike.
+
+    Args:
+        levels: (N,) how far apart the two likeliest classes are.
+        labels: (N,) class ids.
+        classes: number of classes.
+    """
+    right = _RIGHT[levels]
+    wrong = SURE - right
+    overlaps = []
+    for label in np.unique(labels):
+        its = labels == label
+        missed = int(wrong[~its].sum()) // max(1, classes - 1)
+        overlaps.append(SURE * int(right[its].sum()) // (SURE * int(its.sum()) + missed))
+    return sum(overlaps) // max(1, len(overlaps))
 
 
 def _mean(levels: np.ndarray) -> int:
     return int(TABLE[levels].sum()) // max(1, levels.size)
 
 
-def doubts_of(
-    scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None
-) -> tuple[int, int]:
-    """Return the doubt of an image by its scores (H, W, classes), inside of regions and at borders."""
+def doubts_of(scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None) -> Doubts:
+    """Return what a network says of an image by its scores (H, W, classes)."""
     doubt = Doubt(scores.shape[0], scores.shape[1], activation, calibration)
     doubt.add(0, scores)
     return doubt.values
@@ -93,7 +139,7 @@ def doubts_of(
 
 def doubt_of(scores: np.ndarray, activation: str = "softmax", calibration: Calibration | None = None) -> int:
     """Return the doubt of an image by its scores (H, W, classes)."""
-    return doubts_of(scores, activation, calibration)[0]
+    return doubts_of(scores, activation, calibration).inside
 
 
 def doubt_levels(scores: np.ndarray, activation: str, calibration: Calibration | None) -> np.ndarray:

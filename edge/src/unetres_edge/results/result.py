@@ -42,6 +42,8 @@ class Result:
             images, and what of the picture is unlike the training images, the farthest first.
         doubt: bits a pixel that the network is unsure inside of regions, 0 to 1: the mean entropy of the two likeliest
             classes; None where the card does not know what is usual.
+        quality: mIoU that is to be expected of the class map, 0 to 1, by how spoilt pictures came out; None where the
+            card cannot tell.
     """
 
     class_map: np.ndarray
@@ -59,6 +61,7 @@ class Result:
     familiarity: float | None = None
     warnings: tuple[str, ...] = ()
     doubt: float | None = None
+    quality: float | None = None
 
     def __post_init__(self) -> None:
         if self.background == -1:

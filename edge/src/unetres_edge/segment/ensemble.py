@@ -159,7 +159,7 @@ def join_segmenters(
         halo=max(each.card.halo for each in segmenters),
         scores={},
         calibration=None,
-        familiarity=None if known is None else replace(known, doubts=(), borders=()),
+        familiarity=None if known is None else replace(known, doubts=(), borders=(), quality=None),
         promises=(),
     )
     return _JoinedSegmenter(segmenters, tta, card, engine, max(each.overlap for each in segmenters))

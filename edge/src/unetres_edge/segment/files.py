@@ -110,8 +110,9 @@ def predict_files(
             then, too, with the sums, and their number as "frames".
         json_file: file for what became of each image: {"images": [{"image", "class_map", "ms", "error"}]},
             and of more files "files" and what `more` says; of frames "frames", their number, and "ms" in the mean.
-            Where the model can tell, "familiarity", "doubt" and "warnings" of a result, and "drift", what `DriftTest`
-            says of the images so far; of frames, how many are "unfamiliar", and their "drift" by the last one.
+            Where the model can tell, "familiarity", "doubt", "quality" and "warnings" of a result, and "drift", what
+            `DriftTest` says of the images so far; of frames, how many are "unfamiliar", and their "drift" by the last
+            one.
         more: makes more files of each image's scores.
         every: step from one frame that is taken to the next.
         count: number of frames that are taken; None for all, of a camera until Ctrl-C.
@@ -263,8 +264,9 @@ def _familiarity(result: Result) -> dict[str, Any]:
     """Return what the status of an image says of its being like the training images; nothing where nothing is known."""
     if result.familiarity is None:
         return {}
-    doubt = {} if result.doubt is None else {"doubt": round(result.doubt, 5)}
-    return {"familiarity": round(result.familiarity, 5), **doubt, "warnings": list(result.warnings)}
+    told = {"familiarity": result.familiarity, "doubt": result.doubt, "quality": result.quality}
+    figures = {key: round(value, 5) for key, value in told.items() if value is not None}
+    return {**figures, "warnings": list(result.warnings)}
 
 
 def _refuse_unfamiliar(

@@ -16,6 +16,7 @@ from ..files import Contents
 from ..images.decode import pixels_of
 from ..images.preprocessing import IGNORE
 from ..model.card import Card
+from ..model.quality import WHOLE
 from ..results.doubt import SURE, Doubt
 from ..results.result import Result
 from ..results.softmax import largest_probability, probabilities
@@ -140,7 +141,7 @@ class Segmenter(LoadedModel):
                         )
                     values = self._given_up(values) if abstain else values.argmax(-1)
                 class_map[row : row + len(values)] = values
-        familiarity, warnings = self._judge(features, doubt)
+        familiarity, warnings, quality = self._judge(features, doubt)
         return Result(
             class_map,
             kept,
@@ -157,6 +158,7 @@ class Segmenter(LoadedModel):
             familiarity=familiarity,
             warnings=warnings,
             doubt=None if doubt is None else doubt.value / SURE,
+            quality=quality,
         )
 
     def segment_large(
@@ -237,12 +239,16 @@ class Segmenter(LoadedModel):
             return None
         return Doubt(height, width, self.card.activation, self.card.calibration)
 
-    def _judge(self, features: np.ndarray | None, doubt: Doubt | None) -> tuple[float | None, tuple[str, ...]]:
-        """Return how familiar an image is, and what is unlike the training images."""
+    def _judge(
+        self, features: np.ndarray | None, doubt: Doubt | None
+    ) -> tuple[float | None, tuple[str, ...], float | None]:
+        """Return how familiar an image is, what is unlike the training images, and the mIoU to expect."""
         known = self.card.familiarity
         if known is None or features is None:
-            return None, ()
-        return known.judge(features, *(() if doubt is None else doubt.values))
+            return None, (), None
+        doubts = None if doubt is None else doubt.values
+        quality = None if doubts is None else known.expected_quality(features, doubts)
+        return *known.judge(features, doubts), None if quality is None else quality / WHOLE
 
     def _rows(
         self, image: np.ndarray, placed: np.ndarray | None, engine: TimedEngine

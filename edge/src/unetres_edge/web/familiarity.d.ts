@@ -14,18 +14,36 @@
  * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
  * @property {number[][]} [pictures] of training pictures, features less their mean, in sixteenths of a spread
  * @property {number} [held_out] pictures that the network was not trained on
+ * @property {QualityTrees | null} [quality] trees that tell the mIoU to expect of a mask
+ */
+/**
+ * Trees of one depth over whole numbers (unetres_edge.model.quality).
+ * @typedef {object} QualityTrees
+ * @property {number} inputs how many numbers are told of a picture
+ * @property {number[][]} splits of each tree from the top down: the place of a number and the limit above which it goes right
+ * @property {number[][]} leaves of each tree from left to right, mIoU in ten-thousandths
+ * @property {number[]} held_out what is expected of each held-out picture
+ */
+/**
+ * What a network says of one image, in whole numbers (unetres_edge.results.doubt).
+ * @typedef {object} Doubts
+ * @property {number} inside mean doubt inside of regions, 0 to 65535
+ * @property {number} border mean doubt at borders
+ * @property {number} atBorders share of the pixels that are at borders, of 65535
+ * @property {number} overlap expected mIoU by the two likeliest classes of each pixel, of 65535
  */
 /**
  * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
  * @param {Familiarity | null | undefined} known
  * @param {number[] | null} features as `featuresOf` gives them
- * @param {[number, number] | null} doubts of the network, inside of regions and at borders, 0 to 65535; null where they
- *   are not told
- * @returns {{familiarity: number | null, warnings: string[]}}
+ * @param {Doubts | null} doubts of the network; null where they are not told
+ * @returns {{familiarity: number | null, warnings: string[], quality: number | null}} with the mIoU to expect of the mask,
+ *   null where the card cannot tell
  */
-export function judge(known: Familiarity | null | undefined, features: number[] | null, doubts: [number, number] | null): {
+export function judge(known: Familiarity | null | undefined, features: number[] | null, doubts: Doubts | null): {
     familiarity: number | null;
     warnings: string[];
+    quality: number | null;
 };
 /**
  * The features of a prepared picture; null where the card cannot judge them.
@@ -80,10 +98,10 @@ export class Doubt {
      */
     add(row: number, scores: Float32Array, at: number): void;
     /**
-     * The means, 0 to 65535, inside of regions (of all pixels where there are none) and at borders (0 without any).
-     * @returns {[number, number]}
+     * What is told of the image, of all the rows so far.
+     * @returns {Doubts}
      */
-    get values(): [number, number];
+    get values(): Doubts;
     #private;
 }
 /**
@@ -118,4 +136,50 @@ export type Familiarity = {
      * pictures that the network was not trained on
      */
     held_out?: number | undefined;
+    /**
+     * trees that tell the mIoU to expect of a mask
+     */
+    quality?: QualityTrees | null | undefined;
+};
+/**
+ * Trees of one depth over whole numbers (unetres_edge.model.quality).
+ */
+export type QualityTrees = {
+    /**
+     * how many numbers are told of a picture
+     */
+    inputs: number;
+    /**
+     * of each tree from the top down: the place of a number and the limit above which it goes right
+     */
+    splits: number[][];
+    /**
+     * of each tree from left to right, mIoU in ten-thousandths
+     */
+    leaves: number[][];
+    /**
+     * what is expected of each held-out picture
+     */
+    held_out: number[];
+};
+/**
+ * What a network says of one image, in whole numbers (unetres_edge.results.doubt).
+ */
+export type Doubts = {
+    /**
+     * mean doubt inside of regions, 0 to 65535
+     */
+    inside: number;
+    /**
+     * mean doubt at borders
+     */
+    border: number;
+    /**
+     * share of the pixels that are at borders, of 65535
+     */
+    atBorders: number;
+    /**
+     * expected mIoU by the two likeliest classes of each pixel, of 65535
+     */
+    overlap: number;
 };

@@ -11,6 +11,8 @@ const LESS_SURE = "the network is less sure than of most held-out images";
 const LESS_BORDERS = "the network is less sure of borders than usual", MORE_BORDERS = "the network is surer of borders than usual";
 const SIXTEENTHS = 16, FARTHEST = 1 << 20; // of a spread, and of those
 const FLOOR = 256; // added to doubts that are compared
+const WHOLE = 10_000, MARGIN = 300; // an mIoU of 1, and by how much a mask must look worse than others
+const STEPS_OF_A_DISTANCE = 64, FARTHEST_TOLD = 65535, MOST_TREES = 256, MOST_LEAVES = 256;
 const TOGETHER = "its levels, textures and colours do not go together as in the training images";
 /** @type {Record<string, [string, string]>} */
 const FEATURES = {
@@ -52,21 +54,57 @@ const GREY = 14;
  * @property {number[]} [borders] doubts of the network at the borders of regions, in the same order
  * @property {number[][]} [pictures] of training pictures, features less their mean, in sixteenths of a spread
  * @property {number} [held_out] pictures that the network was not trained on
+ * @property {QualityTrees | null} [quality] trees that tell the mIoU to expect of a mask
+ */
+
+/**
+ * Trees of one depth over whole numbers (unetres_edge.model.quality).
+ * @typedef {object} QualityTrees
+ * @property {number} inputs how many numbers are told of a picture
+ * @property {number[][]} splits of each tree from the top down: the place of a number and the limit above which it goes right
+ * @property {number[][]} leaves of each tree from left to right, mIoU in ten-thousandths
+ * @property {number[]} held_out what is expected of each held-out picture
+ */
+
+/**
+ * What a network says of one image, in whole numbers (unetres_edge.results.doubt).
+ * @typedef {object} Doubts
+ * @property {number} inside mean doubt inside of regions, 0 to 65535
+ * @property {number} border mean doubt at borders
+ * @property {number} atBorders share of the pixels that are at borders, of 65535
+ * @property {number} overlap expected mIoU by the two likeliest classes of each pixel, of 65535
  */
 
 /**
  * Say how familiar a picture is, and in words why it is not, if so; null where the card cannot tell.
  * @param {Familiarity | null | undefined} known
  * @param {number[] | null} features as `featuresOf` gives them
- * @param {[number, number] | null} doubts of the network, inside of regions and at borders, 0 to 65535; null where they
- *   are not told
- * @returns {{familiarity: number | null, warnings: string[]}}
+ * @param {Doubts | null} doubts of the network; null where they are not told
+ * @returns {{familiarity: number | null, warnings: string[], quality: number | null}} with the mIoU to expect of the mask,
+ *   null where the card cannot tell
  */
 export function judge(known, features, doubts) {
-  if (!known || !features) return { familiarity: null, warnings: [] };
+  if (!known || !features) return { familiarity: null, warnings: [], quality: null };
   const told = known.doubts?.length ? doubts : null;
-  const familiarity = pValue(known, features, told);
-  return { familiarity, warnings: familiarity > ALARM ? [] : reasons(known, features, told) };
+  const quality = told && expectedQuality(known, features, told);
+  const familiarity = pValue(known, features, told, quality);
+  const warnings = familiarity > ALARM ? [] : reasons(known, features, told, quality);
+  return { familiarity, warnings, quality: quality === null ? null : quality / WHOLE };
+}
+
+/** The mIoU, in ten-thousandths, to expect of a mask; null where the card cannot tell, or tells its trees other numbers. */
+function expectedQuality(known, features, { inside, border, atBorders, overlap }) {
+  const { quality: trees, mean, spread } = known;
+  if (!trees || trees.inputs !== features.length + 5) return null;
+  const clipped = (value) => Math.max(-FARTHEST_TOLD, Math.min(FARTHEST_TOLD, Math.floor(value)));
+  const told = features.map((value, at) => clipped(SIXTEENTHS * ((value - mean[at]) / spread[at])));
+  told.push(clipped(STEPS_OF_A_DISTANCE * distanceOf(known, features)), inside, border, atBorders, overlap);
+  const sum = trees.splits.reduce((total, splits, number) => {
+    let node = 0;
+    while (2 * node < splits.length) node = 2 * node + (told[splits[2 * node]] > splits[2 * node + 1] ? 2 : 1);
+    return total + trees.leaves[number][node - splits.length / 2];
+  }, 0);
+  return Math.floor(sum / trees.splits.length);
 }
 
 /**
@@ -141,8 +179,8 @@ export class Doubt {
   }
 
   /**
-   * The means, 0 to 65535, inside of regions (of all pixels where there are none) and at borders (0 without any).
-   * @returns {[number, number]}
+   * What is told of the image, of all the rows so far.
+   * @returns {Doubts}
    */
   get values() {
     const labels = this.#labels, levels = this.#levels, across = this.#across;
@@ -158,9 +196,36 @@ export class Doubt {
     });
     const mean = (total, pixels) => Math.floor(total / Math.max(1, pixels));
     const borders = labels.length - count;
-    return [count ? mean(sum, count) : mean(all, labels.length), mean(all - sum, borders)];
+    return {
+      inside: count ? mean(sum, count) : mean(all, labels.length),
+      border: mean(all - sum, borders),
+      atBorders: mean(SURE * borders, labels.length),
+      overlap: this.#overlap(),
+    };
+  }
+
+  /** The expected mIoU, of 65535: a pixel has its label with the chance that its level gives, else each other class alike. */
+  #overlap() {
+    const right = new Array(this.classes).fill(0), counts = new Array(this.classes).fill(0);
+    let all = 0;
+    this.#labels.forEach((label, at) => {
+      const chance = RIGHT[this.#levels[at]];
+      right[label] += chance;
+      counts[label]++;
+      all += SURE - chance;
+    });
+    let sum = 0, classes = 0;
+    counts.forEach((count, label) => {
+      if (!count) return;
+      const missed = Math.floor((all - (SURE * count - right[label])) / Math.max(1, this.classes - 1));
+      sum += Math.floor((SURE * right[label]) / (SURE * count + missed));
+      classes++;
+    });
+    return Math.floor(sum / Math.max(1, classes));
   }
 }
+
+const RIGHT = Array.from({ length: LEVELS }, (_, level) => Math.floor(SURE / (1 + Math.exp(-level / STEPS_OF_A_NAT)) + 0.5));
 
 const DOUBTS = Array.from({ length: LEVELS }, (_, level) => {
   const other = 1 / (1 + Math.exp(level / STEPS_OF_A_NAT));
@@ -188,6 +253,20 @@ export function checkFamiliarity(known, need) {
   need(pictures.every((each) => Array.isArray(each) && each.length === features.length && each.every(whole)), "familiarity");
   need(!doubts.length || doubts.length === distances.length, "familiarity");
   need(!borders.length || borders.length === doubts.length, "familiarity");
+  if (known.quality != null) checkQuality(known.quality, distances.length, need);
+}
+
+function checkQuality({ inputs, splits, leaves, held_out: held }, count, need) {
+  const lists = (values) => Array.isArray(values) && values.every((each) => Array.isArray(each) && each.every(Number.isInteger));
+  const scores = (values) => values.every((value) => value >= 0 && value <= WHOLE);
+  need(Number.isInteger(inputs) && lists(splits) && lists(leaves) && lists([held]) && held.length === count, "familiarity");
+  need(splits.length > 0 && splits.length <= MOST_TREES && splits.length === leaves.length, "familiarity");
+  const width = leaves[0].length;
+  need(width > 1 && width <= MOST_LEAVES && (width & (width - 1)) === 0, "familiarity");
+  need(leaves.every((each) => each.length === width && scores(each)) && scores(held), "familiarity");
+  need(splits.every((each) => each.length === 2 * (width - 1)), "familiarity");
+  const known = (value, at) => (at % 2 ? Math.abs(value) < FARTHEST : value >= 0 && value < inputs);
+  need(splits.every((each) => each.every(known)), "familiarity");
 }
 
 const namesOf = (channels) => (channels === 3 ? NAMES : NAMES.slice(0, GREY));
@@ -215,13 +294,18 @@ function lengthOf({ whiten }, z) {
 const below = (values, limit) => values.filter((each) => each < limit).length;
 
 /** How many held-out pictures are as strange, the picture itself counted in, as a share. */
-function pValue(known, features, told) {
+function pValue(known, features, told, quality) {
   let usual = tails([...known.distances, distanceOf(known, features)]).map((each) => (each < ALONE ? 0 : each));
-  const borders = told ? shiftOf([...(known.borders ?? []), told[1]]) : []; // they tell bad masks best, and count twice
-  for (const values of told ? [[...known.doubts, told[0]], borders, borders] : []) {
-    if (values.length < usual.length) continue; // earlier cards do not know borders
-    const each = tails(values);
-    usual = usual.map((value, at) => value * each[at]);
+  if (quality !== null) {
+    const lacks = tails([...known.quality.held_out.map((each) => WHOLE - each), Math.max(0, WHOLE - quality - MARGIN)]);
+    usual = usual.map((value, at) => (value === 0 ? 0 : lacks[at]));
+  } else if (told) {
+    const borders = shiftOf([...(known.borders ?? []), told.border]); // they tell bad masks best, and count twice
+    for (const values of [[...known.doubts, told.inside], borders, borders]) {
+      if (values.length < usual.length) continue; // earlier cards do not know borders
+      const each = tails(values);
+      usual = usual.map((value, at) => value * each[at]);
+    }
   }
   const own = usual[usual.length - 1];
   return usual.filter((each) => each <= own).length / usual.length;
@@ -250,20 +334,28 @@ function isNear({ distances, ...known }, features) {
   return (count - below(distances, distanceOf(known, features))) / count > ALARM;
 }
 
-function reasons(known, features, told) {
+function isPoor({ held_out: held }, quality) {
+  return (1 + held.filter((each) => each <= quality + MARGIN).length) / (1 + held.length) <= ALARM;
+}
+
+function reasons(known, features, told, quality) {
   const words = [];
   if (known.features.length === NAMES.length) {
     const swapped = features.map((value, at) => (at === GREY ? -value : value));
     if (isNear(known, swapped) && !isNear(known, features)) words.push(SWAPPED);
   }
+  if (quality !== null && isPoor(known.quality, quality)) {
+    const percent = Math.floor((quality + WHOLE / 200) / (WHOLE / 100));
+    words.push(`its mask is likely poor, with an mIoU of about ${percent} %`);
+  }
   if (told) {
     const { doubts, distances, borders = [] } = known;
-    const surer = below(doubts, told[0]), nearer = below(distances, distanceOf(known, features));
+    const surer = below(doubts, told.inside), nearer = below(distances, distanceOf(known, features));
     if (surer === doubts.length) words.push(UNSURE);
     else if (surer > nearer) words.push(LESS_SURE);
-    const apart = shiftOf([...borders, told[1]]), own = apart.pop(), usual = below(apart, own);
+    const apart = shiftOf([...borders, told.border]), own = apart.pop(), usual = below(apart, own);
     if (borders.length && (usual === borders.length || usual > Math.max(surer, nearer))) {
-      words.push(told[1] > middleOf([...borders, told[1]]) ? LESS_BORDERS : MORE_BORDERS);
+      words.push(told.border > middleOf([...borders, told.border]) ? LESS_BORDERS : MORE_BORDERS);
     }
   }
   const far = beyond(known, features);

@@ -32,6 +32,7 @@ export { readCard } from "./card.js";
  * @property {string[]} warnings where that is 0.05 or less, why, in words
  * @property {number | null} doubt bits a pixel that the network is unsure inside of regions, 0 to 1; null where the card does
  *   not know what is usual
+ * @property {number | null} quality mIoU that is to be expected of the class map, 0 to 1; null where the card cannot tell
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 /**
@@ -146,6 +147,10 @@ export type Result = {
      * not know what is usual
      */
     doubt: number | null;
+    /**
+     * mIoU that is to be expected of the class map, 0 to 1; null where the card cannot tell
+     */
+    quality: number | null;
     /**
      * milliseconds by stage
      */

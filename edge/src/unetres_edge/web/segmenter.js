@@ -49,6 +49,7 @@ const LEAST = 1.17549435e-38; // a probability below this counts as this
  * @property {string[]} warnings where that is 0.05 or less, why, in words
  * @property {number | null} doubt bits a pixel that the network is unsure inside of regions, 0 to 1; null where the card does
  *   not know what is usual
+ * @property {number | null} quality mIoU that is to be expected of the class map, 0 to 1; null where the card cannot tell
  * @property {{prepare: number, infer: number, post: number, total: number}} timing milliseconds by stage
  */
 
@@ -164,9 +165,10 @@ export class Segmenter {
     const end = performance.now();
     const infer = engine.milliseconds;
     const doubts = doubt && doubt.values;
-    const { familiarity, warnings } = judge(known, features, doubts);
+    const { familiarity, warnings, quality } = judge(known, features, doubts);
     const timing = { prepare: ready - start, infer, post: end - ready - infer, total: end - start };
-    return { classMap, width, height, scores: kept, confidence, familiarity, warnings, doubt: doubts && doubts[0] / 65535, timing };
+    const judged = { familiarity, warnings, doubt: doubts && doubts.inside / 65535, quality };
+    return { classMap, width, height, scores: kept, confidence, ...judged, timing };
   }
 
   async *#rows(image, onto, engine, wantsScores) {

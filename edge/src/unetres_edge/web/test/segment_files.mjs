@@ -23,7 +23,7 @@ for (const { model, images, error } of JSON.parse(readFileSync(process.argv[2]))
       const result = await segmenter.segment({ data, width, height, channels }, { scores, confidence });
       writeFileSync(`${out}.labels`, result.classMap);
       if (result.scores) writeFileSync(`${out}.scores`, result.scores);
-      writeFileSync(`${out}.familiarity`, JSON.stringify([result.familiarity, result.warnings, result.doubt]));
+      writeFileSync(`${out}.familiarity`, JSON.stringify([result.familiarity, result.warnings, result.doubt, result.quality]));
       if (result.confidence) writeFileSync(`${out}.confidence`, result.confidence);
       writeFileSync(`${out}.geojson`, geoJSONText(toGeoJSON(result, card.classes, card.background)));
       const png = await encodeClassMap(result, card.classes.map(({ color }) => color));

@@ -1,0 +1,106 @@
+"""Trees that tell what mIoU is to be expected of a mask, grown on training pictures that were spoilt.
+
+Robinson (2018) has a network tell the overlap of a mask; here the picture's features, its distance from the training
+pictures and what the network says of its own answer tell it, to a few thousand whole numbers in the card. They are
+grown on training pictures alone: held-out ones, by which an alarm is judged, are as new to them as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
+
+from unetres_edge import Segmenter
+from unetres_edge.model.familiarity import Familiarity
+from unetres_edge.model.quality import WHOLE, QualityTrees
+from unetres_edge.results.doubt import Doubts, doubts_of
+
+from ..machine.progress_bar import with_progress
+from ..scores.confusion import Confusion
+from .corruptions import corrupt
+from .familiarity import seen_features, spread_places
+
+MOST_SPOILT = 400
+_LARGEST = 768  # px of a side; of larger pictures a part is spoilt
+_TREES, _DEPTH, _LEAST = 40, 5, 2  # spoilt pictures of a leaf, at least
+
+
+def grow_trees(
+    known: Familiarity, opened: Segmenter, training: Any, held_out: Sequence[tuple[np.ndarray, Doubts]]
+) -> QualityTrees | None:
+    """Return the trees, or None where no training picture has a mask.
+
+    Args:
+        known: statistics of the training pictures.
+        opened: the file, which gives scores.
+        training: pictures that the network was trained on, each with its `image` and `mask`.
+        held_out: features and doubts of others, in the order of the distances of `known`.
+    """
+    card = opened.card
+    told, scores = [], []
+    for image, mask in with_progress(spoilt_pictures(opened, training), "spoilt images", "image", MOST_SPOILT):
+        result = opened.segment(image, scores=True)
+        assert result.scores is not None  # they were asked for
+        miou = Confusion.of(mask, result.class_map, len(card.class_names)).mean_iou()
+        if miou is not None:
+            doubts = doubts_of(result.scores, card.activation, card.calibration)
+            told.append(known.told(seen_features(card.preprocessing, image), doubts))
+            scores.append(miou)
+    if not told:
+        return None
+    forest = ExtraTreesRegressor(_TREES, max_depth=_DEPTH, min_samples_leaf=_LEAST, random_state=0)
+    forest.fit(np.array(told), np.array(scores))
+    trees = [complete_tree(each.tree_) for each in forest.estimators_]
+    splits, leaves = (tuple(map(tuple, each)) for each in zip(*trees, strict=True))
+    plain = QualityTrees(len(told[0]), splits, leaves, ())
+    return QualityTrees(len(told[0]), splits, leaves, tuple(plain.expected(known.told(*each)) for each in held_out))
+
+
+def spoilt_pictures(opened: Segmenter, training: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield training pictures with one thing gone wrong each, and their masks; of large ones a part, or every n-th row.
+
+    Args:
+        opened: the file; where its network sees a picture scaled, it is small enough that rows are left out.
+        training: pictures, each with its `image` and `mask`; all in turn, of many some that are spread over all.
+    """
+    rng = np.random.default_rng(0)
+    places = spread_places(len(training), MOST_SPOILT)
+    for number in range(MOST_SPOILT):
+        record = training[places[number % len(places)]]
+        image, mask = record.image, record.mask
+        if opened.card.preprocessing.fit == "crop":
+            rows, columns = (_window(size, rng) for size in mask.shape)
+        else:
+            step = max(1, max(mask.shape) // _LARGEST)
+            rows = columns = slice(step // 2, None, step)
+        yield corrupt(image[rows, columns], mask[rows, columns], rng)
+
+
+def _window(size: int, rng: np.random.Generator) -> slice:
+    start = int(rng.integers(max(1, size - _LARGEST + 1)))
+    return slice(start, start + _LARGEST)
+
+
+def complete_tree(tree: Any) -> tuple[list[int], list[int]]:
+    """Return the splits and leaves of a tree of scikit-learn as `QualityTrees` have them.
+
+    Where it has a leaf higher up, the splits below part nothing: all their leaves are that one.
+
+    Args:
+        tree: `tree_` of an estimator.
+    """
+    splits, leaves = [], []
+    level = [0]
+    for _ in range(_DEPTH):
+        below = []
+        for node in level:
+            is_leaf = tree.children_left[node] < 0
+            splits += [0, 0] if is_leaf else [int(tree.feature[node]), int(np.floor(tree.threshold[node]))]
+            below += [node, node] if is_leaf else [tree.children_left[node], tree.children_right[node]]
+        level = below
+    for node in level:
+        leaves.append(round(WHOLE * float(np.clip(tree.value[node].item(), 0, 1))))
+    return splits, leaves
