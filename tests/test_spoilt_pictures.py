@@ -13,7 +13,7 @@ from keras_unetres.scores.confusion import Confusion
 from keras_unetres.trust import corruptions
 from keras_unetres.trust.corruptions import corrupt
 from keras_unetres.trust.familiarity import fit_familiarity, seen_features
-from keras_unetres.trust.quality import complete_tree, grow_trees, spoilt_pictures
+from keras_unetres.trust.quality import complete_tree, grow_trees, how_many, spoilt_pictures
 from unetres_edge import Preprocessing
 from unetres_edge.images.features import feature_names
 from unetres_edge.model.quality import WHOLE, QualityTrees
@@ -100,17 +100,22 @@ class Pair:
     mask: np.ndarray
 
 
-@pytest.mark.parametrize(("fit", "shape"), [("crop", (768, 700)), ("resize", (667, 700))])
+@pytest.mark.parametrize(("fit", "shape"), [("crop", (512, 400)), ("resize", (501, 525))])
 def test_of_large_pictures_a_part_is_spoilt(fit: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corruptions, "KINDS", (corruptions.KINDS[0],))
-    monkeypatch.setattr("keras_unetres.trust.quality.MOST_SPOILT", 2)
-    opened = Threshold(FakeCard(Preprocessing(channels=1, size=(32, 32), fit=fit)))
-    large = [Pair(*scene(1, (2000, 700)))]
-    if fit == "resize":
-        large = [Pair(*scene(1, (2001, 2100)))]
-        shape = (1000, 1050)
-    for image, mask in spoilt_pictures(opened, large):  # type: ignore[arg-type]
-        assert image.shape == mask.shape == shape
+    pre = Preprocessing(channels=1, size=(32, 32), fit=fit)
+    large = [Pair(*scene(1, (2004, 2100) if fit == "resize" else (900, 400)))]
+    pictures = list(spoilt_pictures(pre, large, 2))
+    assert [(image.shape, mask.shape) for image, mask in pictures] == [(shape, shape)] * 2
+
+
+@pytest.mark.parametrize(
+    ("fit", "shape", "expected"),
+    [("resize", (4000, 4000), 400), ("crop", (100, 64), 400), ("crop", (300, 500), 177), ("crop", (4000, 4000), 120)],
+)
+def test_of_pictures_of_many_tiles_fewer_are_spoilt(fit: str, shape: tuple[int, int], expected: int) -> None:
+    size = (128, 192) if shape != (4000, 4000) else (64, 64)
+    assert how_many(Preprocessing(channels=1, size=size, fit=fit), shape) == expected
 
 
 def test_trees_tell_which_masks_are_poor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def _compressed(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for plane in planes:
         buffer = io.BytesIO()
         Image.fromarray(plane if plane.shape[-1] == 3 else plane[..., 0]).save(buffer, "JPEG", quality=quality)
-        decoded.append(np.atleast_3d(np.asarray(Image.open(buffer))))
+        decoded.append(np.atleast_3d(np.asarray(Image.open(buffer, formats=("JPEG",)))))
     return np.concatenate(decoded, -1).astype(np.float32) / 255
 
 

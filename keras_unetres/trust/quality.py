@@ -7,13 +7,14 @@ grown on training pictures alone: held-out ones, by which an alarm is judged, ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
-from unetres_edge import Segmenter
+from unetres_edge import Preprocessing, Segmenter
 from unetres_edge.model.familiarity import Familiarity
 from unetres_edge.model.quality import WHOLE, QualityTrees
 from unetres_edge.results.doubt import Doubts, doubts_of
@@ -23,8 +24,9 @@ from ..scores.confusion import Confusion
 from .corruptions import corrupt
 from .familiarity import seen_features, spread_places
 
-MOST_SPOILT = 400
-_LARGEST = 768  # px of a side; of larger pictures a part is spoilt
+MOST_SPOILT, FEWEST_SPOILT = 400, 120
+_MOST_TILES = 1600  # that the network is asked about, as far as that leaves pictures enough
+_LARGEST = 512  # px of a side; of larger pictures a part is spoilt
 _TREES, _DEPTH, _LEAST = 40, 5, 2  # spoilt pictures of a leaf, at least
 
 
@@ -40,8 +42,10 @@ def grow_trees(
         held_out: features and doubts of others, in the order of the distances of `known`.
     """
     card = opened.card
+    count = how_many(card.preprocessing, training[0].mask.shape) if len(training) else 0
     told, scores = [], []
-    for image, mask in with_progress(spoilt_pictures(opened, training), "spoilt images", "image", MOST_SPOILT):
+    shown = with_progress(spoilt_pictures(card.preprocessing, training, count), "spoilt images", "image", count)
+    for image, mask in shown:
         result = opened.segment(image, scores=True)
         assert result.scores is not None  # they were asked for
         miou = Confusion.of(mask, result.class_map, len(card.class_names)).mean_iou()
@@ -59,19 +63,35 @@ def grow_trees(
     return QualityTrees(len(told[0]), splits, leaves, tuple(plain.expected(known.told(*each)) for each in held_out))
 
 
-def spoilt_pictures(opened: Segmenter, training: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield training pictures with one thing gone wrong each, and their masks; of large ones a part, or every n-th row.
+def how_many(pre: Preprocessing, shape: tuple[int, int]) -> int:
+    """Return how many pictures are spoilt: fewer where the network has to be asked about many tiles of each.
 
     Args:
-        opened: the file; where its network sees a picture scaled, it is small enough that rows are left out.
+        pre: preparation of pictures for the network.
+        shape: height and width of a picture, px.
+    """
+    if pre.fit != "crop":
+        return MOST_SPOILT
+    tiles = math.prod(math.ceil(min(length, _LARGEST) / tile) for length, tile in zip(shape, pre.size, strict=True))
+    return min(MOST_SPOILT, max(FEWEST_SPOILT, _MOST_TILES // tiles))
+
+
+def spoilt_pictures(pre: Preprocessing, training: Any, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield so many training pictures with one thing gone wrong each, and their masks.
+
+    Of large ones it is a part, or, where the network sees a picture scaled, every n-th row and column.
+
+    Args:
+        pre: preparation of pictures for the network.
         training: pictures, each with its `image` and `mask`; all in turn, of many some that are spread over all.
+        count: number of pictures.
     """
     rng = np.random.default_rng(0)
-    places = spread_places(len(training), MOST_SPOILT)
-    for number in range(MOST_SPOILT):
+    places = spread_places(len(training), count)
+    for number in range(count):
         record = training[places[number % len(places)]]
         image, mask = record.image, record.mask
-        if opened.card.preprocessing.fit == "crop":
+        if pre.fit == "crop":
             rows, columns = (_window(size, rng) for size in mask.shape)
         else:
             step = max(1, max(mask.shape) // _LARGEST)

@@ -63,6 +63,8 @@ def _trust_lines(card: Card) -> list[str]:
     if known is not None:
         few = "" if known.promised else "; too few to promise that false alarms are few"
         lines.append(f"unfamiliar told by {known.images} training images and {known.held_out} held out{few}")
+        if known.quality is not None:
+            lines.append("quality    tells the mIoU to expect of each mask")
     for promise in card.promises:
         names = ", ".join(card.class_names[each] for each in promise.classes)
         about = f"{promise.risk}({names})" if names else promise.risk

@@ -8,7 +8,7 @@ where few of the held-out ones are as far away, few are as doubtful, and few hav
 three numbers of them counts, that of borders, which tells bad masks best, twice; one that is five times as far away as
 any other is strange by that alone. Where trees tell the mIoU that is to be expected of its mask, as `quality` has them,
 this takes the place of the three numbers, but for a picture that is so far away, and a mask counts as worse than
-another only by three points. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
+another only by five points. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
 in a hundred pictures of the same kind are called unfamiliar, whatever the numbers are.
 """
 
@@ -42,7 +42,7 @@ LESS_BORDERS = "the network is less sure of borders than usual"
 MORE_BORDERS = "the network is surer of borders than usual"
 POOR = "its mask is likely poor, with an mIoU of about {:d} %"
 SIXTEENTHS = 16  # of a spread, in which the features of training pictures are kept
-MARGIN = 300  # ten-thousandths of an mIoU by which a mask must look worse than those of held-out images
+MARGIN = 500  # ten-thousandths of an mIoU by which a mask must look worse than those of held-out images
 _STEPS = 64  # of a distance, in which trees are told of it
 _FARTHEST_TOLD = 65535  # of those, and of the sixteenths of a spread
 _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift

@@ -11,7 +11,7 @@ const LESS_SURE = "the network is less sure than of most held-out images";
 const LESS_BORDERS = "the network is less sure of borders than usual", MORE_BORDERS = "the network is surer of borders than usual";
 const SIXTEENTHS = 16, FARTHEST = 1 << 20; // of a spread, and of those
 const FLOOR = 256; // added to doubts that are compared
-const WHOLE = 10_000, MARGIN = 300; // an mIoU of 1, and by how much a mask must look worse than others
+const WHOLE = 10_000, MARGIN = 500; // an mIoU of 1, and by how much a mask must look worse than others
 const STEPS_OF_A_DISTANCE = 64, FARTHEST_TOLD = 65535, MOST_TREES = 256, MOST_LEAVES = 256;
 const TOGETHER = "its levels, textures and colours do not go together as in the training images";
 /** @type {Record<string, [string, string]>} */
