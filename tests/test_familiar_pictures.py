@@ -93,7 +93,9 @@ def test_of_few_doubts_the_next_one_is_guessed() -> None:
     alike = fit_familiarity(table(200, 6), table(2, 7), NAMES, [Doubts(1000, 9000)] * 2)
     assert alike is not None
     assert np.ptp(alike.doubts) > 0
-    assert fit_familiarity(table(200, 6), table(1, 7), NAMES, [Doubts(1000, 9000)]).doubts == ()  # type: ignore[union-attr]
+    single = fit_familiarity(table(200, 6), table(1, 7), NAMES, [Doubts(1000, 9000)])
+    assert single is not None
+    assert single.doubts == ()
 
 
 def test_doubts_stay_with_the_distances_of_their_pictures() -> None:
