@@ -9,14 +9,23 @@ from pathlib import Path
 import pytest
 
 import keras_unetres.cli as unetres
+from keras_unetres.runs import RunFolder
+from keras_unetres.runs.lock import hold
+from keras_unetres.settings import TrainSettings
 from keras_unetres.workflows.calibrate import calibrate
+from keras_unetres.workflows.compress import cluster, prune
+from keras_unetres.workflows.distil import distil
 from keras_unetres.workflows.evaluate import evaluate
 from keras_unetres.workflows.export import export
+from keras_unetres.workflows.folds import train_folds
 from keras_unetres.workflows.next_images import _free_stems, next_images
 from keras_unetres.workflows.plan import plan
+from keras_unetres.workflows.quantize import quantize
+from keras_unetres.workflows.report import report
 from keras_unetres.workflows.suspects import suspects
+from keras_unetres.workflows.train import train
 from unetres_edge import cli as edge
-from unetres_edge.errors import DataError, ExistsError, FileSystemError, UsageError
+from unetres_edge.errors import DataError, ExistsError, FileSystemError, RunFolderError, UsageError
 from unetres_edge.files import name_key, write_report, write_table
 
 COCO = {"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], "annotations": [], "categories": []}
@@ -66,6 +75,53 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(call: str) -> N
     }[call]
     with pytest.raises(FileSystemError, match=r"/proc/result.*: cannot write"):
         write(NO_FILES / f"result{ending}")
+
+
+RUNS: dict[str, Callable[..., object]] = {  # what makes a run, of another one and of the data set's place
+    "train": lambda run, out, **more: train(NOWHERE, out, **more),
+    "train --search": lambda run, out, **more: train(
+        NOWHERE, out, TrainSettings.from_flat({"search": "quick"}), **more
+    ),
+    "distil": lambda run, out, **more: distil([run], out, data=NOWHERE, **more),
+    "prune": lambda run, out, **more: prune(run, out, data=NOWHERE, **more),
+    "cluster": lambda run, out, **more: cluster(run, out, data=NOWHERE, **more),
+    "quantize": lambda run, out, **more: quantize(run, out, data=NOWHERE, **more),
+}
+
+
+@pytest.mark.skipif(not NO_FILES.is_dir(), reason="needs a folder in which nobody can make a file")
+@pytest.mark.parametrize("call", RUNS)
+def test_a_run_that_cannot_be_written_is_found_before_any_work(call: str, run_folder: Path, tmp_path: Path) -> None:
+    make, kept = RUNS[call], tmp_path / "mine.txt"
+    kept.write_text("mine")
+    for out in (NO_FILES / "run", NO_FILES / "deep" / "run"):
+        with pytest.raises(FileSystemError, match=rf"{out}: cannot write"):
+            make(run_folder, out)
+    with pytest.raises(FileSystemError, match=r"mine\.txt: cannot create the folder: Not a directory"):
+        make(run_folder, kept / "run")
+    with pytest.raises(ExistsError, match="not a run folder, so it is not replaced"):
+        make(run_folder, tmp_path, overwrite=True)
+    other = RunFolder.create(tmp_path / "other")
+    (other.path / "run.json").write_text('{"schema": 1}')
+    with hold(other.path), pytest.raises(RunFolderError, match="is writing to it"):
+        make(run_folder, other.path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "other"]
+
+
+@pytest.mark.skipif(not NO_FILES.is_dir(), reason="needs a folder in which nobody can make a file")
+def test_a_folder_that_cannot_be_written_is_found_before_any_work(run_folder: Path, tmp_path: Path) -> None:
+    out = NO_FILES / "new"
+    for work in (
+        lambda: train_folds(NOWHERE, out),
+        lambda: suspects(NOWHERE, runs=out),
+        lambda: next_images(NOWHERE, NOWHERE, out),
+        lambda: report(run_folder, data=NOWHERE, out=NO_FILES / "new.html"),
+    ):
+        with pytest.raises(FileSystemError, match=rf"{out}.*: cannot write"):
+            work()
+    (tmp_path / "r.json").write_text(json.dumps(COCO))
+    with pytest.raises(ExistsError, match="not an earlier file of this kind"):
+        report(run_folder, data=NOWHERE, out=tmp_path / "r.html")
 
 
 def test_neither_by_the_commands_of_the_runtime(

@@ -17,7 +17,8 @@ import pytest
 from unetres_edge import cli
 from unetres_edge.commands.running import run_command
 from unetres_edge.errors import DataError
-from unetres_edge.terminal import Writer, guarded, in_words, shown
+from unetres_edge.objects.table import encode_counts
+from unetres_edge.terminal import Writer, guarded, in_words, shown, table_cell
 
 NAME = "a\nsha256  ok\x1b[2J\x9b\udce9\u202eфон"
 
@@ -25,6 +26,13 @@ NAME = "a\nsha256  ok\x1b[2J\x9b\udce9\u202eфон"
 @pytest.mark.parametrize(("encoding", "last"), [("utf-8", "фон"), ("cp1252", r"\u0444\u043e\u043d")])
 def test_a_name_is_shown_as_text(encoding: str, last: str) -> None:
     assert shown(NAME, encoding) == r"a\nsha256  ok\x1b[2J\x9b\udce9\u202e" + last
+
+
+def test_a_table_that_is_shown_as_it_is_commands_no_terminal() -> None:
+    table = encode_counts({NAME: {f"cell{NAME}": 2}})
+    assert table.count(b"\n") == 2  # one line a row, and none in a cell
+    assert table.splitlines()[1] == rb"a\nsha256  ok\x1b[2J\x9b" + b"\xe9" + r"\u202eфон,2,2".encode()
+    assert [table_cell(text) for text in ("\t=1", "\r", "\u200d", "\xa0a")] == [r"\t=1", r"\r", "\u200d", "\xa0a"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])

@@ -37,7 +37,15 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unetres_edge.errors import ExistsError, RunFolderError
-from unetres_edge.files import make_folder, parse_json, parse_state, read_bytes, write_bytes, write_json
+from unetres_edge.files import (
+    check_folder_writable,
+    make_folder,
+    parse_json,
+    parse_state,
+    read_bytes,
+    write_bytes,
+    write_json,
+)
 from unetres_edge.temporaries import is_temporary
 
 from . import replacement
@@ -79,10 +87,7 @@ class RunFolder:
             ExistsError: the folder exists and is not empty, and `overwrite` is false, or it is not a run folder.
         """
         run = cls(path)
-        if not overwrite:
-            cls.check_new(path)
-        elif _taken(run.path) and not replacement.is_run(run.path):
-            raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
+        cls._refuse_taken(path, overwrite)
         run._begins, run._replaces = True, overwrite
         run._make_folders()
         return run
@@ -90,6 +95,28 @@ class RunFolder:
     def _make_folders(self) -> None:
         for folder in (self.path, self.path / "checkpoints", self.samples):
             make_folder(folder)
+
+    @classmethod
+    def check_out(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Raise what `create` and `lock` would raise, before any work is done for the run.
+
+        Raises:
+            ExistsError: as `create` says.
+            FileSystemError: it cannot be written.
+            RunFolderError: a living process holds the run that is to be replaced.
+        """
+        cls._refuse_taken(path, overwrite)
+        check_folder_writable(path)
+        if os.path.isdir(path):
+            with hold(Path(path)):
+                pass
+
+    @classmethod
+    def _refuse_taken(cls, path: str | os.PathLike[str], overwrite: bool) -> None:
+        if not overwrite:
+            cls.check_new(path)
+        elif _taken(Path(path)) and not replacement.is_run(Path(path)):
+            raise ExistsError("not a run folder, so it is not replaced", file=path, fix="choose another --out")
 
     @staticmethod
     def check_new(path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unetres_edge.command_line import option_words, path_word, words_of
 from unetres_edge.errors import UsageError
-from unetres_edge.files import check_output, write_report
+from unetres_edge.files import check_report, write_report
 from unetres_edge.settings import get
 from unetres_edge.terminal import counted
 
@@ -101,13 +101,21 @@ def page_file(run: RunFolder | None, model: str | os.PathLike[str], out: str | o
     """Return where the report is written: `out`, or `report.html` of the run.
 
     Raises:
-        UsageError, FileSystemError: no place, no .html, or a folder that does not exist.
+        UsageError, FileSystemError: no place, no .html, or a folder that does not exist or cannot be written.
+        ExistsError: something else than a report is there.
     """
+    from ..pages.frame import check_page
+
     if out is None:
         if run is None:
             raise UsageError("the report of a model file needs a place", file=model, fix="pass --out FILE.html")
-        return run.path / "report.html"
-    return check_output(out, ".html")
+        out = run.path / "report.html"
+    check_page(out)
+    file = Path(out)
+    check_report(
+        file.with_suffix(".json"), dict.fromkeys(("title", "split", "num_images", "notes", "facts", "command"))
+    )
+    return file
 
 
 def command_of(info: RunInfo, run: str | os.PathLike[str]) -> str:

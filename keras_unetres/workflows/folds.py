@@ -82,7 +82,7 @@ def train_folds(
     for word, value in (("--fold", options.data.fold), ("--val-from", options.data.val_from)):
         if value is not None:
             raise UsageError(f"--folds and {word} exclude each other", fix=f"drop {word}")
-    RunFolder.check_new(out)
+    RunFolder.check_out(out)
     make_folder(folder)
     _write(folder, folds, options, [])
     return _go_on(folder, data, {}, say, weights_named=True)

@@ -18,6 +18,7 @@ from unetres_edge import Card, Segmenter
 from unetres_edge.errors import DataError, FileSystemError, UnetresError, UsageError
 from unetres_edge.files import (
     building,
+    check_folder_writable,
     check_free,
     check_report,
     check_table,
@@ -103,6 +104,7 @@ def next_images(
         check_table(csv_file, _COLUMNS)
     folder = Path(out)
     check_free(folder)
+    check_folder_writable(folder)
     words = [pool] if isinstance(pool, (str, os.PathLike)) else list(pool)
     inputs = find_inputs(words).images_alone("this")
     for note in inputs.notes:

@@ -68,8 +68,7 @@ def open_own_source(
     from ..quantization import fold
 
     check_tensorflow()
-    if not overwrite:
-        RunFolder.check_new(out)
+    RunFolder.check_out(out, overwrite=overwrite)
     opened = open_own(source, preprocessing, classes, output=output, custom_objects=custom_objects)
     if not isinstance(opened, Loaded):
         if not Path(name_of(source)).exists():

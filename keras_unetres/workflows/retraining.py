@@ -49,9 +49,8 @@ def open_source(path: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
         RunFolderError: not a run, or one that is quantized already.
         ExistsError: there is a run at `out`, and it is not to be replaced.
     """
-    if not overwrite:
-        RunFolder.check_new(out)
     refuse_itself([path], out)
+    RunFolder.check_out(out, overwrite=overwrite)
     folder = RunFolder(path)
     info = folder.read_info()
     if info.quantized:

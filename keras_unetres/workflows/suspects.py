@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unetres_edge.errors import DataError, ExistsError
-from unetres_edge.files import check_report, check_table, make_folder, write_report, write_table
+from unetres_edge.files import check_folder_writable, check_report, check_table, make_folder, write_report, write_table
 from unetres_edge.images.view import to_view
 from unetres_edge.terminal import counted, shown, table_cell
 
@@ -100,6 +100,7 @@ def suspects(
         check_page(html_file)
     if runs is not None:
         _refuse_runs(Path(runs), folds)
+        check_folder_writable(runs)
     dataset = open_dataset(data, changes=reading, task=SEGMENT.name)
     settings = TrainSettings.from_flat({"epochs": epochs, "filters": filters, **({"size": size} if size else {})})
     judged: list[_Judged] = []

@@ -78,8 +78,8 @@ def train(
     profile = options.limits.read_profile()
     devices = find_devices(options.fit.devices, say)
     _check_devices(devices, options)
-    if devices.is_chief and not overwrite:
-        RunFolder.check_new(out)
+    if devices.is_chief:
+        RunFolder.check_out(out, overwrite=overwrite)
     if options.fit.search != "none":
         from .search import search
 

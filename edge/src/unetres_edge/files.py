@@ -180,6 +180,22 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise FileSystemError(f"cannot write: {error.strerror or error}", file=path) from error
 
 
+def check_folder_writable(path: str | os.PathLike[str]) -> None:
+    """Raise what writing into a folder that may have to be made would raise, before any work is done for its files.
+
+    Raises:
+        FileSystemError: something else is there, or no file can be made in it or where it is to be made.
+    """
+    place = Path(path).absolute()
+    there = next(each for each in (place, *place.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise FileSystemError("cannot create the folder: Not a directory", file=there)
+    try:
+        check_writable(there / place.name)
+    except FileSystemError as error:
+        raise FileSystemError(error.message, file=path) from error
+
+
 def write_report(path: str | os.PathLike[str], value: object) -> None:
     """Write `value` as `write_json` does, in the place of nothing, or of a file of about the same keys.
 

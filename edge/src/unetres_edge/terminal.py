@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 _CURSOR_UP = re.compile("(\x1b\\[A)+")  # what progress bars below each other write, and nothing else beside it
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # to a terminal, in a name
 _READER_LEFT = (errno.EPIPE, errno.EINVAL, errno.ECONNRESET)  # EINVAL: on Windows
 
 
@@ -54,9 +55,13 @@ def in_words(value: Any) -> str:
 
 
 def table_cell(name: object) -> str:
-    """Return a name as a cell of a table, which no spreadsheet takes for a formula: those begin with one of =+-@."""
-    text = str(name)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """Return a name as a cell of a table.
+
+    No spreadsheet takes it for a formula, which begins with one of =+-@, and no terminal that shows the table obeys it:
+    controls, line breaks and marks that turn the direction of text are escaped. What else a name has stays.
+    """
+    text = _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(name))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 class Writer:

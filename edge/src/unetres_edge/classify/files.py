@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import DataError, ExistsError, FileSystemError, UnetresError
-from ..files import make_folder, write_bytes
+from ..files import check_writable, make_folder, write_bytes
 from ..segment.files import refuse_collisions, say_faults, written_status
 from ..terminal import table_cell
 from .classifier import Classification, Classifier
@@ -48,6 +48,8 @@ def predict_classes(
     if Path(out).exists() and not Path(out).is_dir():
         raise ExistsError("not a folder", file=out, fix="choose another --out")
     refuse_collisions(images, [table, *([] if json_file is None else [Path(json_file)])], overwrite)
+    make_folder(out)
+    check_writable(table)
     answers: list[Classification | None] = []
     faults: list[UnetresError] = []
     with written_status(json_file, images, {"top": None, "ms": None}) as status:
@@ -70,7 +72,6 @@ def predict_classes(
             status.append({"image": os.fspath(image), "top": best, "ms": ms, "error": None})
             if progress:
                 progress(len(answers), len(images), image, answer)
-        make_folder(out)
         write_bytes(table, _table(images, answers, min(top, len(classifier.card.class_names))))
     say_faults(faults, len(images), "classified", told=failed is not None)
     return answers

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, FileSystemError, UnetresError, UsageError
-from ..files import Contents, make_folder, read_bytes, read_contents
+from ..files import Contents, check_writable, make_folder, read_bytes, read_contents
 from ..model.card import Card, read_card
 from .files import predict_files, refuse_collisions, say_faults, written_status
 from .large import Strips, image_shape, level_counts, padded_size, percentiles_of, plan
@@ -142,7 +142,7 @@ def predict_on_cluster(
     overlays = [each[1] for each in outputs] if overlay else []
     shapes = [each[2] for each in outputs] if geojson else []
     refuse_collisions(images, [*targets, *overlays, *shapes, *([Path(json_file)] if json_file else [])], overwrite)
-    make_folder(folder)
+    check_writable(make_folder(folder) / targets[0].name)
     try:
         client = distributed.Client(address, timeout=10)
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import DataError, ExistsError, FileSystemError, Fix, ImageError, UnetresError, UsageError
-from ..files import check_report, has_no_room, make_folder, name_key, write_bytes, write_json
+from ..files import check_report, check_writable, has_no_room, make_folder, name_key, write_bytes, write_json
 from ..frames.source import FrameSource, open_frames, shown_word
 from ..frames.video import written_video
 from ..images.decode import read_image
@@ -35,6 +35,7 @@ __all__ = ["MoreFiles", "find_images", "predict_files", "refuse_collisions", "sa
 
 _NAMED = 20  # faults that an error spells out
 _FRAME = re.compile(r"(\d{6}|[1-9]\d{6})[._]")  # how the files of a frame begin; a date has more digits
+_ANY = "any"  # name of an output, whichever it is
 _SECONDS = 5  # between two words of how far a source of frames is
 
 
@@ -152,7 +153,7 @@ def predict_files(
     said = [shown_word(image.word) if isinstance(image, FrameSource) else os.fspath(image) for image in images]
     refuse_collisions(paths, [*targets, *outputs, *status_files], overwrite)
     for folder in dict.fromkeys(target.parent for target in targets):
-        make_folder(folder)
+        check_writable(make_folder(folder) / _ANY)
     written: list[Path] = []
     faults: list[UnetresError] = []
     judge = _Judge(segmenter.card.familiarity, on_unfamiliar, warn, drifted)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engines.litert import LiteRTEngine
 from ..errors import ExistsError, ModelError
-from ..files import building, make_folder, read_bytes, write_bytes
+from ..files import building, check_folder_writable, make_folder, read_bytes, write_bytes
 from ..images.decode import count_pages, read_image
 from ..model.card import Card, read_card
 from ..temporaries import remove_left_over
@@ -146,10 +146,12 @@ def check_folder(out: str | os.PathLike[str], *, overwrite: bool = False) -> Pat
 
     Raises:
         ExistsError: it is not empty, or with `overwrite` holds files of these names that no `write_web` wrote.
+        FileSystemError: it cannot be written.
     """
     folder = Path(out)
     if os.path.lexists(folder) and not folder.is_dir():
         raise ExistsError("not a folder", file=folder, fix="choose another")
+    check_folder_writable(folder)
     remove_left_over(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         return folder
