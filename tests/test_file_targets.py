@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from conftest import silent
 from lite import partitions
 
@@ -28,6 +31,7 @@ from keras_unetres.tflite.targets import judge
 from keras_unetres.workflows.inspect import inspect
 from unetres_edge import Card, Preprocessing
 from unetres_edge.engines.probe import find_partitions, record_tensors
+from unetres_edge.errors import ModelError
 from unetres_edge.images.preprocessing import look_up
 from unetres_edge.model.card import default_colors, read_card
 
@@ -115,6 +119,55 @@ def test_a_float_island_is_named_and_the_ends_are_none(int8_file: Path, float32_
 
 
 # ------------------------------------------------------------------------------------------------- pieces and memory
+
+
+def unfolding(names: int, graphs: int) -> bytes:
+    """Return a file of which one tensor with a long name is in many places, or one subgraph."""
+    builder = flatbuffers.Builder(1 << 16)
+    name = builder.CreateString("x" * 100_000)
+    shape = builder.CreateNumpyVector(np.array([1], np.int32))
+    schema.TensorStart(builder)
+    schema.TensorAddName(builder, name)
+    schema.TensorAddShape(builder, shape)
+    tensor = schema.TensorEnd(builder)
+    tensors = vector(builder, schema.SubGraphStartTensorsVector, tensor, names)
+    schema.SubGraphStartOperatorsVector(builder, 0)
+    operators = builder.EndVector()
+    ends = builder.CreateNumpyVector(np.array([0], np.int32))
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    schema.SubGraphAddOperators(builder, operators)
+    schema.SubGraphAddInputs(builder, ends)
+    schema.SubGraphAddOutputs(builder, ends)
+    subgraphs = vector(builder, schema.ModelStartSubgraphsVector, schema.SubGraphEnd(builder), graphs)
+    schema.BufferStart(builder)
+    buffers = vector(builder, schema.ModelStartBuffersVector, schema.BufferEnd(builder), 1)
+    schema.ModelStart(builder)
+    schema.ModelAddVersion(builder, 3)
+    schema.ModelAddSubgraphs(builder, subgraphs)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def vector(builder: flatbuffers.Builder, start: Callable[..., Any], table: int, count: int) -> int:
+    start(builder, count)
+    for _ in range(count):
+        builder.PrependUOffsetTRelative(table)
+    return int(builder.EndVector())
+
+
+@pytest.mark.parametrize(("names", "graphs"), [(2000, 1), (3000, 400)])
+def test_a_file_that_unfolds_to_more_than_it_is_is_refused_before(
+    names: int, graphs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpacked into objects, files of 120 kB would take 200 MB and more; of 10 MB, all memory."""
+    assert Graph(unfolding(2, 1)).kind(1) == "FLOAT32"
+    data = unfolding(names, graphs)
+    assert len(data) < 200_000
+    monkeypatch.setattr("keras_unetres.tflite.contents.Graph", lambda _: pytest.fail("it was unpacked"))
+    with pytest.raises(ModelError, match=r"lie in each other|LiteRT refuses"):
+        read_contents(data)
 
 
 def test_the_pieces_of_xnnpack_and_what_is_outside(int8_file: Path, argmax_file: bytes) -> None:

@@ -466,7 +466,14 @@ def test_damaged_calibration_is_named(run: RunFolder, damage: Callable[[bytes], 
 
 
 @pytest.mark.parametrize(
-    "crops", [np.zeros((2, 4, 4), np.uint8), np.zeros((0, 4, 4, 1), np.uint8), np.zeros((2, 4, 4, 1), np.float32)]
+    "crops",
+    [
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((0, 4, 4, 1), np.uint8),
+        np.zeros((2, 4, 4, 1), np.float32),
+        np.zeros((2, 0, 4, 1), np.uint8),
+        np.zeros((10**6, 1, 1, 1), np.uint8),  # a kilobyte, of which a million images would be made
+    ],
 )
 def test_calibration_of_another_form_is_refused(run: RunFolder, crops: np.ndarray) -> None:
     run.write_calibration(crops)

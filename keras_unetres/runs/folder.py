@@ -61,6 +61,7 @@ _NO_RUN = {".keras": _OF_KERAS, ".h5": _OF_KERAS, ".tflite": "name the run that 
 
 _METADATA = "keras_unetres"
 _MOST_CALIBRATION = 2 << 30  # bytes, unpacked
+_MOST_CROPS = 10_000  # of which each becomes an image of floats; a training keeps 128
 
 
 class RunFolder:
@@ -335,10 +336,9 @@ class RunFolder:
                 crops: np.ndarray = arrays["crops"]
         except Exception as error:  # zipfile, zlib and numpy raise many kinds
             raise RunFolderError(f"damaged: {error}", file=path, fix="train again, or use a copy") from error
-        if crops.dtype != np.uint8 or crops.ndim != 4 or not len(crops):
-            raise RunFolderError(
-                "calibration crops have a wrong form", file=path, expected="(N, H, W, C) uint8", found=crops.shape
-            )
+        if crops.dtype != np.uint8 or crops.ndim != 4 or not crops.size or len(crops) > _MOST_CROPS:
+            expected = f"(N, H, W, C) uint8, of at most {_MOST_CROPS} crops"
+            raise RunFolderError("calibration crops have a wrong form", file=path, expected=expected, found=crops.shape)
         return crops
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ai_edge_litert import schema_py_generated as schema
+
 from unetres_edge.engines.probe import find_partitions
+from unetres_edge.errors import ModelError
 
 from .arena import arena_bytes
 from .inspect import BORDERS, Graph, Op, layers_of
+
+_SHARED = 1 << 20  # bytes that parts of a file of any writer may share
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,10 @@ def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Cont
         layer_names: names of the Keras model's layers; None to read them from the names of the tensors.
 
     Raises:
-        ModelError: the runtime refuses the file.
+        ModelError: the runtime refuses the file, or it unfolds to more than it is.
     """
+    partitions = tuple(find_partitions(data))  # first: what the runtime does not take is not unfolded
+    _refuse_unfolding(data)
     graph = Graph(data)
     names = None if layer_names is None else list(layer_names)
     ops = tuple(graph.ops())
@@ -131,13 +138,42 @@ def read_contents(data: bytes, layer_names: Iterable[str] | None = None) -> Cont
         num_bytes=len(data),
         ops=ops,
         layers=_joined(ops, [layers_of(op, names) for op in ops]),
-        partitions=tuple(find_partitions(data)),
+        partitions=partitions,
         arena=arena_bytes(graph),
         constants=_constant_bytes(graph),
         inputs=tuple(_tensor(graph, tensor) for tensor in graph.inputs),
         outputs=tuple(_tensor(graph, tensor) for tensor in graph.outputs),
         metadata=tuple(_text(entry.name) for entry in graph.model.metadata or []),
     )
+
+
+def _refuse_unfolding(data: bytes) -> None:
+    """Raise ModelError for a file in which many parts are one: unpacked into objects, each would be one of its own."""
+    room = len(data) + _SHARED
+    for size in _unpacked(schema.Model.GetRootAs(data, 0)):
+        room -= size
+        if room < 0:
+            raise ModelError("the parts of the file lie in each other", fix="take one that `unetres export` wrote")
+
+
+def _unpacked(model: Any) -> Iterator[int]:
+    """Yield the bytes of names, and those that its tables take at least, part by part."""
+    for number in range(model.MetadataLength()):
+        yield len(model.Metadata(number).Name() or b"")
+    for number in range(model.OperatorCodesLength()):
+        yield len(model.OperatorCodes(number).CustomCode() or b"")
+    for number in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(number)
+        yield len(signature.SignatureKey() or b"")
+        for at in range(signature.InputsLength()):
+            yield len(signature.Inputs(at).Name() or b"")
+        for at in range(signature.OutputsLength()):
+            yield len(signature.Outputs(at).Name() or b"")
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        yield 4 * (graph.TensorsLength() + graph.OperatorsLength()) + len(graph.Name() or b"")
+        for at in range(graph.TensorsLength()):
+            yield len(graph.Tensors(at).Name() or b"")
 
 
 def _joined(ops: tuple[Op, ...], layers: list[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

@@ -401,7 +401,9 @@ def _find_entry(data: bytes, name: str, file: str | None) -> tuple[int, int] | N
         flat = _Flatbuffer(data)
         model = flat.follow(0)
         for entry in flat.vector(model, _MODEL_METADATA):
-            if flat.text(flat.follow(entry), _METADATA_NAME) == name.encode():
+            start, end = flat.span(flat.follow(entry), _METADATA_NAME)
+            # One long name may stand in all entries: none but those of the right length are looked at.
+            if end - start == len(name) and data[start:end] == name.encode():
                 number = flat.number(flat.follow(entry), _METADATA_BUFFER)
                 buffers = flat.vector(model, _MODEL_BUFFERS)
                 return flat.span(flat.follow(buffers[number]), _BUFFER_DATA)
@@ -447,10 +449,6 @@ class _Flatbuffer:
         if end > len(self._data):
             raise struct.error("vector beyond the file")
         return start, end
-
-    def text(self, table: int, number: int) -> bytes:
-        start, end = self.span(table, number)
-        return self._data[start:end]
 
     def vector(self, table: int, number: int) -> range:
         """Return the positions of the elements of a vector of tables."""

@@ -184,7 +184,8 @@ function findCard(data, file) {
     const model = flat.follow(0);
     for (const entry of flat.vector(model, 6)) {
       const metadata = flat.follow(entry);
-      if (latin(data, ...flat.span(metadata, 0)) === NAME) {
+      const [start, end] = flat.span(metadata, 0); // one long name may stand in all entries
+      if (end - start === NAME.length && latin(data, start, end) === NAME) {
         const at = flat.field(metadata, 1);
         const number = at === null ? 0 : flat.view.getUint32(at, true);
         return flat.span(flat.follow(flat.vector(model, 4)[number]), 0);
