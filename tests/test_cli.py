@@ -138,7 +138,7 @@ def test_a_run_folder_that_exists_is_kept(
 ) -> None:
     before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
     line = fails(["train", cells, "--out", run_copy, *TRAIN], 2, "exists", capsys)
-    assert "--resume or --overwrite" in line
+    assert f"go on with it: unetres train --resume {run_copy}; or pass --overwrite" in line
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").write_text("mine")

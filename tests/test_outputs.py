@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import silent
 
 import keras_unetres.cli as unetres
+import keras_unetres.workflows.export as export_workflow
 from keras_unetres.runs import RunFolder
 from keras_unetres.runs.lock import hold
 from keras_unetres.settings import TrainSettings
@@ -122,6 +124,24 @@ def test_a_folder_that_cannot_be_written_is_found_before_any_work(run_folder: Pa
     (tmp_path / "r.json").write_text(json.dumps(COCO))
     with pytest.raises(ExistsError, match="not an earlier file of this kind"):
         report(run_folder, data=NOWHERE, out=tmp_path / "r.html")
+
+
+@pytest.mark.slow
+def test_a_file_that_came_while_an_export_worked_is_not_replaced(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.tflite"
+    find_form = export_workflow.find_form
+
+    def slowly(*given: object) -> object:
+        proof = find_form(*given)  # type: ignore[arg-type]
+        file.write_bytes(b"of another process")
+        return proof
+
+    monkeypatch.setattr(export_workflow, "find_form", slowly)
+    with pytest.raises(ExistsError, match="the output exists already"):
+        export(run_folder, file, recipe="float32", gate=False, say=silent)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"of another process"]
 
 
 def test_neither_by_the_commands_of_the_runtime(

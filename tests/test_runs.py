@@ -20,7 +20,7 @@ import pytest
 from conftest import run_info
 from safetensors.numpy import save as save_tensors
 
-from keras_unetres.runs import SCHEMA, Compilation, RunFolder, picture_name, replacement
+from keras_unetres.runs import PRUNE, SCHEMA, Compilation, Compression, RunFolder, picture_name, replacement
 from unetres_edge.errors import ExistsError, FileSystemError, RunFolderError, UsageError
 from unetres_edge.files import is_portable
 
@@ -68,7 +68,7 @@ def test_what_is_there_is_not_replaced_unasked(tmp_path: Path, kind: str) -> Non
         path.mkdir()
         (path / ("run.json" if kind == "run" else "thesis.tex")).write_text("mine")
     for refuse in (RunFolder.create, RunFolder.check_new):
-        with pytest.raises(ExistsError, match="--resume or --overwrite"):
+        with pytest.raises(ExistsError, match="choose another --out"):
             refuse(path)
     assert [p.read_text() for p in (path, *path.rglob("*")) if p.is_file()] == ["mine"]
 
@@ -274,6 +274,32 @@ def test_a_run_that_is_being_written_is_not_replaced(earlier: RunFolder) -> None
         with pytest.raises(RunFolderError, match=f"process {os.getpid()} is writing to it"):
             RunFolder.create(earlier.path, overwrite=True).lock().__enter__()
         assert files(earlier.path) == before
+
+
+def test_what_is_said_of_a_run_that_is_there_works(tmp_path: Path) -> None:
+    """The command that is named goes on with all of it, where that can be gone on with."""
+
+    def said(path: Path) -> str:
+        with pytest.raises(ExistsError) as caught:
+            RunFolder.check_new(path)
+        return str(caught.value.fix)
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").touch()
+    assert said(tmp_path / "mine") == "choose another --out"  # --overwrite refuses it, too
+    folds = tmp_path / "my folds"
+    run = RunFolder.create(folds / "fold1")
+    run.write_info(run_info())
+    assert said(run.path) == f"go on with it: {run.resumed_by}; or pass --overwrite, or choose another --out"
+    assert run.resumed_by == f"unetres train --resume '{run.path}'"
+    (folds / "folds.json").touch()
+    (run.path / "search.json").touch()
+    for part in (run, run.candidate("small"), RunFolder(folds)):  # of which one part alone would be trained
+        assert part.resumed_by == f"unetres train --resume '{folds}'"
+    assert said(folds) == f"go on with it: unetres train --resume '{folds}'; or choose another --out"
+    pruned = RunFolder.create(tmp_path / "pruned")
+    pruned.write_info(replace(run_info(), compress=(Compression(PRUNE, "tfmot", sparsity=0.5),)))
+    assert said(pruned.path) == "pass --overwrite, or choose another --out"
 
 
 def test_of_two_that_make_a_run_the_second_never_touches_that_of_the_first(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_wrong_settings_leave_nothing(settings: dict[str, Any], words: str, cell
 
 
 def test_overwriting_waits_until_the_data_is_read(run_copy: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExistsError, match="--resume or --overwrite"):
+    with pytest.raises(ExistsError, match="train --resume .* pass --overwrite"):
         train(tmp_path / "none", run_copy, say=silent)
     before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
     with pytest.raises(DataError):

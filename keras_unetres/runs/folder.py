@@ -25,6 +25,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from unetres_edge.command_line import option_words
 from unetres_edge.errors import ExistsError, RunFolderError
 from unetres_edge.files import (
     check_folder_writable,
@@ -59,6 +61,7 @@ _OF_KERAS = (
 )
 _NO_RUN = {".keras": _OF_KERAS, ".h5": _OF_KERAS, ".tflite": "name the run that the file was made from"}
 
+FOLDS = "folds.json"  # in the folder above runs that are folds
 _METADATA = "keras_unetres"
 _MOST_CALIBRATION = 2 << 30  # bytes, unpacked
 _MOST_CROPS = 10_000  # of which each becomes an image of floats; a training keeps 128
@@ -123,9 +126,7 @@ class RunFolder:
     def check_new(path: str | os.PathLike[str]) -> None:
         """Raise ExistsError if there is something at `path` already, other than an empty folder."""
         if _taken(Path(path)):
-            raise ExistsError(
-                "the run folder exists already", file=path, fix="pass --resume or --overwrite, or another --out"
-            )
+            raise ExistsError("the run folder exists already", file=path, fix=_instead_of(RunFolder(path)))
 
     @staticmethod
     def is_run(path: str | os.PathLike[str]) -> bool:
@@ -179,6 +180,21 @@ class RunFolder:
     def write_decisions(self, plan: Mapping[str, Any]) -> None:
         """Write `plan.json`: what was decided for the run, and why."""
         write_json(self.path / "plan.json", dict(plan))
+
+    @property
+    def whole(self) -> Path:
+        """The folder that goes on after a stop: of the folds or the search that this run is a part of, or its own."""
+        above = self.path.parent
+        if (above / FOLDS).is_file():
+            return above
+        if above.name == "search" and (above.parent / replacement.SEARCH).is_file():
+            return RunFolder(above.parent).whole
+        return self.path
+
+    @property
+    def resumed_by(self) -> str:
+        """The command that goes on after a stop."""
+        return shlex.join(["unetres", "train", *option_words("--resume", [os.fspath(self.whole)])])
 
     @property
     def is_searching(self) -> bool:
@@ -340,6 +356,19 @@ class RunFolder:
             expected = f"(N, H, W, C) uint8, of at most {_MOST_CROPS} crops"
             raise RunFolderError("calibration crops have a wrong form", file=path, expected=expected, found=crops.shape)
         return crops
+
+
+def _instead_of(run: RunFolder) -> str:
+    """Return what can be done about something that is where a run is to be made."""
+    if (run.path / FOLDS).is_file():
+        return f"go on with it: {run.resumed_by}; or choose another --out"
+    if not replacement.is_run(run.path):
+        return "choose another --out"
+    try:
+        resumable = not any(step.engine == "tfmot" for step in run.read_info().compress)
+    except RunFolderError:
+        resumable = run.is_searching
+    return (f"go on with it: {run.resumed_by}; or " if resumable else "") + "pass --overwrite, or choose another --out"
 
 
 def _taken(path: Path) -> bool:

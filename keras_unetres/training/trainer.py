@@ -383,11 +383,11 @@ def _say_how_to_go_on(run: RunFolder, data: TrainingData, say: Callable[[str], N
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; go on with: unetres train --resume {run.path}")
+        say(f"stopped; go on with: {run.resumed_by}")
         raise
     except Exception:
         fault = data.fault
         if fault is None:
             raise
-        fault.remedy = Fix(f"restore it, and go on with: unetres train --resume {run.path}")
+        fault.remedy = Fix(f"restore it, and go on with: {run.resumed_by}")
         raise fault from None

@@ -198,7 +198,9 @@ def export(
             )
             if calibrate:
                 candidate = _calibrated(candidate, done, opened.info, risk, say)
-            return publish(prove(candidate, done, reference, Path(path), say), Path(path), say)
+            proof = prove(candidate, done, reference, Path(path), say)
+            _check_path(path, overwrite)  # another may have been faster
+            return publish(proof, Path(path), say)
         compared = not isinstance(held, str) and chosen.name != "float32"
         compared = compared and not is_quantization_aware(candidate.origin.model)
 
@@ -211,7 +213,9 @@ def export(
             reference_data = converter.convert_float() if compared else None
             return prove(network, done, reference_data, Path(path), say)
 
-        return publish(find_form(opened, proved, refine, chosen, say), Path(path), say)
+        proof = find_form(opened, proved, refine, chosen, say)
+        _check_path(path, overwrite)
+        return publish(proof, Path(path), say)
 
 
 class _Converter:

@@ -30,6 +30,7 @@ from ..choices.networks import find_network
 from ..pages.frame import write_page
 from ..pages.report import ReportContent, Review, report_figures, report_page
 from ..runs import RunFolder
+from ..runs.folder import FOLDS as _FILE
 from ..scores.bootstrap import Margins, find_intervals
 from ..settings import TrainSettings
 from ..tasks.loading import open_segmenter
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from ..data import Dataset, Record, Records
 
 _SCHEMA = 1
-_FILE = "folds.json"
 _MOST = 100  # folds
 
 
