@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,31 @@ def test_features_are_of_what_the_network_sees() -> None:
     rgb, bgr = seen_features(pre, image), seen_features(replace(pre, color_order="bgr"), image)
     np.testing.assert_allclose(rgb, bgr)
     assert not np.allclose(rgb, seen_features(replace(pre, fit="crop"), image))
+
+
+@pytest.mark.slow
+def test_calibrate_puts_trees_on_the_card_and_says_how_right_they_are(int8_file: Path, tmp_path: Path) -> None:
+    data = write_cells(tmp_path / "cells", num_images=130, size=(64, 64))
+    said: list[str] = []
+    model = tmp_path / "m.tflite"
+    figures = calibrate(int8_file, data, out=model, say=said.append)
+    known = read_card(model.read_bytes()).familiarity
+    assert known is not None
+    assert known.quality is not None
+    assert known.promised
+    assert len(json.dumps(known.to_dict())) < 64_000
+    quality = figures["quality"]
+    assert len(quality["images"]) == known.held_out
+    assert quality["mean_error"] < 0.15
+    (line,) = [line for line in said if line.startswith("expects")]
+    assert f"off by {quality['mean_error']:.3f} in the mean ({known.held_out} validation images)" in line
+    with Segmenter(model) as segmenter:
+        noise = segmenter.segment(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+        untouched = [value for value, _ in quality["images"]]
+        assert noise.quality is not None
+        assert noise.quality < min(untouched)
+        assert noise.familiarity is not None
+        assert noise.familiarity <= ALARM
 
 
 @pytest.mark.slow

@@ -396,6 +396,26 @@ def test_a_receipt_of_an_earlier_version_is_read_whole() -> None:
     assert receipt.file.sha256 in receipt._repr_html_()
 
 
+def test_a_receipt_shows_what_a_file_expects_of_its_masks() -> None:
+    values = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    quality = {
+        "measured_on": "2 test images",
+        "images": [[0.5, 0.25], [1, 1]],
+        "mean_error": 0.125,
+        "correlation": None,
+    }
+    for values["reliability"] in ({"why_not": "parts differ", "quality": quality}, {"why_not": "parts differ"}):
+        receipt = Receipt.from_dict(values)
+        page = receipt._repr_html_()
+        assert ("off by 0.125 in the mean, on 2 test images" in page) == ("quality" in values["reliability"])
+        for tip in ("0.500 expected, 0.250 true", "1.000 expected, 1.000 true"):
+            assert (tip in page) == ("quality" in values["reliability"])
+        assert receipt.to_dict()["reliability"] == values["reliability"]
+    values["reliability"] = {"why_not": "", "quality": {**quality, "images": "all"}}
+    with pytest.raises(ReceiptError, match="quality"):
+        Receipt.from_dict(values)
+
+
 def test_a_receipt_goes_through_json_and_back() -> None:
     values = json.loads(GOLDEN.read_text(encoding="utf-8"))
     values["data"] = {"why_not": "there is no data set at /x"}

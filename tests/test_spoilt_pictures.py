@@ -13,9 +13,10 @@ from keras_unetres.scores.confusion import Confusion
 from keras_unetres.trust import corruptions
 from keras_unetres.trust.corruptions import corrupt
 from keras_unetres.trust.familiarity import fit_familiarity, seen_features
-from keras_unetres.trust.quality import complete_tree, grow_trees, how_many, spoilt_pictures
+from keras_unetres.trust.quality import complete_tree, grow_trees, how_many, measure_quality, spoilt_pictures
 from unetres_edge import Preprocessing
 from unetres_edge.images.features import feature_names
+from unetres_edge.model.familiarity import Familiarity
 from unetres_edge.model.quality import WHOLE, QualityTrees
 from unetres_edge.results.doubt import doubts_of
 
@@ -77,12 +78,20 @@ def test_complete_trees_say_what_those_of_scikit_learn_say() -> None:
 class Threshold:
     """A segmenter that takes what is brighter than 120 for the class, and is less sure near it."""
 
-    card: object
+    card: FakeCard
+    known: Familiarity | None = None
+    quality: float | None = None
 
     def segment(self, image: np.ndarray, scores: bool = False) -> Threshold:
         logit = (image.astype(np.float32) - 120) / 20
         self.scores = np.stack([-logit / 2, logit / 2], -1)
         self.class_map = (logit > 0).astype(np.uint8)
+        if self.known is not None:
+            doubts = doubts_of(self.scores)
+            expected = self.known.expected_quality(seen_features(self.card.preprocessing, image), doubts)
+            self.quality = None if expected is None else expected / WHOLE
+        else:
+            self.quality = None
         return self
 
 
@@ -111,7 +120,7 @@ def test_of_large_pictures_a_part_is_spoilt(fit: str, shape: tuple[int, int], mo
 
 @pytest.mark.parametrize(
     ("fit", "shape", "expected"),
-    [("resize", (4000, 4000), 400), ("crop", (100, 64), 400), ("crop", (300, 500), 177), ("crop", (4000, 4000), 120)],
+    [("resize", (4000, 4000), 500), ("crop", (100, 64), 500), ("crop", (300, 500), 222), ("crop", (4000, 4000), 150)],
 )
 def test_of_pictures_of_many_tiles_fewer_are_spoilt(fit: str, shape: tuple[int, int], expected: int) -> None:
     size = (128, 192) if shape != (4000, 4000) else (64, 64)
@@ -141,5 +150,12 @@ def test_trees_tell_which_masks_are_poor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert spearmanr(told, true)[0] > 0.8
     poor = np.array(true) < 0.7
     assert np.mean(np.array(alarms)[poor]) > 0.8
+    opened.known = known
+    measured = measure_quality(opened, held)  # type: ignore[arg-type]
+    assert measured is not None
+    assert len(measured["images"]) == len(held)
+    assert 0 <= measured["mean_error"] < 0.1
+    opened.known = None
+    assert measure_quality(opened, held) is None  # type: ignore[arg-type]
     untouched = [known.p_value(row, each) <= 0.05 for row, each in zip(features[1], said, strict=True)]
     assert np.mean(untouched) <= 0.05

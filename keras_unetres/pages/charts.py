@@ -274,6 +274,36 @@ def noise_chart(layers: Sequence[Mapping[str, Any]]) -> NoiseChart:
 
 
 @dataclass(frozen=True)
+class QualityChart:
+    """What mIoU was expected of each mask, and what it has: centres of points in px, and the diagonal."""
+
+    points: tuple[tuple[float, float, str], ...]
+
+    side, left, top, below = 190, 44, 12, 34
+
+    @property
+    def width(self) -> int:
+        """Extent of the whole chart, px."""
+        return self.left + self.side + 12
+
+    @property
+    def height(self) -> int:
+        """Extent of the whole chart, px."""
+        return self.top + self.side + self.below
+
+
+def quality_chart(images: Sequence[tuple[float, float]]) -> QualityChart:
+    """Return the chart of the expected and the true mIoU of each image."""
+    left, bottom, side = QualityChart.left, QualityChart.top + QualityChart.side, QualityChart.side
+    return QualityChart(
+        tuple(
+            (left + side * expected, bottom - side * true, f"{expected:.3f} expected, {true:.3f} true")
+            for expected, true in images
+        )
+    )
+
+
+@dataclass(frozen=True)
 class ReliabilityBar:
     """A bin of probabilities: left edge, top and height in px, how dark it is by its share, and its tip."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from unetres_edge.results.draw import Color
 
 from ..scores.bootstrap import FEW_IMAGES
-from .charts import ReliabilityChart, gauge, noise_chart, reliability_chart
+from .charts import QualityChart, ReliabilityChart, gauge, noise_chart, quality_chart, reliability_chart
 from .frame import render
 
 CHANGE_COLORS = {"both wrong": (235, 235, 235), "gained": (250, 204, 21), "lost": (239, 68, 68)}  # the last is on top
@@ -85,6 +85,11 @@ def diagrams(reliability: Mapping[str, Any] | None) -> list[ReliabilityChart]:
     return [reliability_chart(f"{when} calibration", reliability[when]["bins"]) for when in ("before", "after")]
 
 
+def _quality(reliability: Mapping[str, Any] | None) -> QualityChart | None:
+    """Return the chart of the scores that are expected of masks; None where a file expects none."""
+    return quality_chart(reliability["quality"]["images"]) if reliability and "quality" in reliability else None
+
+
 def _values(
     figures: Mapping[str, Any], images: Sequence[ChangedImage], class_colors: Sequence[Color]
 ) -> dict[str, Any]:
@@ -103,6 +108,7 @@ def _values(
         "gauge": None if gate["drop"] is None else gauge(gate["drop"], gate["drop_interval"], gate["max_drop"]),
         "noise": None if mixed is None else noise_chart(mixed["layers"]),
         "diagrams": diagrams(figures.get("reliability")),
+        "quality": _quality(figures.get("reliability")),
         "images": images,
         "class_colors": class_colors,
         "change_colors": CHANGE_COLORS,

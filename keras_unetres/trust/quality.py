@@ -23,9 +23,11 @@ from ..machine.progress_bar import with_progress
 from ..scores.confusion import Confusion
 from .corruptions import corrupt
 from .familiarity import seen_features, spread_places
+from .scored_pixels import MOST_IMAGES
 
-MOST_SPOILT, FEWEST_SPOILT = 400, 120
-_MOST_TILES = 1600  # that the network is asked about, as far as that leaves pictures enough
+MOST_SPOILT, FEWEST_SPOILT = 500, 150
+_MOST_TILES = 2000  # that the network is asked about, as far as that leaves pictures enough
+_UNTOUCHED = 9  # of so many pictures one is left as it is
 _LARGEST = 512  # px of a side; of larger pictures a part is spoilt
 _TREES, _DEPTH, _LEAST = 40, 5, 2  # spoilt pictures of a leaf, at least
 
@@ -63,6 +65,35 @@ def grow_trees(
     return QualityTrees(len(told[0]), splits, leaves, tuple(plain.expected(known.told(*each)) for each in held_out))
 
 
+def measure_quality(opened: Segmenter, records: Any) -> dict[str, Any] | None:
+    """Return what a file expects of its masks beside what they have, JSON values; None where it expects nothing.
+
+    Args:
+        opened: the file, with its trees.
+        records: images that the network was not trained on, each with its `mask`; of many some, spread over all.
+
+    Returns:
+        "images": the mIoU that is expected and the true one of each, 0 to 1; "mean_error": how far the one is from the
+        other in the mean; "correlation" of both, None where it is not defined.
+    """
+    places = spread_places(len(records), MOST_IMAGES)
+    pairs = []
+    for index in with_progress(places, "expected", "image", len(places)):
+        result = opened.segment(records[index].image)
+        miou = Confusion.of(records[index].mask, result.class_map, len(opened.card.class_names)).mean_iou()
+        if miou is not None and result.quality is not None:
+            pairs.append((result.quality, miou))
+    if not pairs:
+        return None
+    both = np.array(pairs)
+    varied = len(pairs) > 2 and both.std(0).min() > 0
+    return {
+        "images": [[round(value, 4) for value in pair] for pair in both.tolist()],
+        "mean_error": round(float(np.abs(both[:, 0] - both[:, 1]).mean()), 4),
+        "correlation": round(float(np.corrcoef(both.T)[0, 1]), 4) if varied else None,
+    }
+
+
 def how_many(pre: Preprocessing, shape: tuple[int, int]) -> int:
     """Return how many pictures are spoilt: fewer where the network has to be asked about many tiles of each.
 
@@ -77,7 +108,7 @@ def how_many(pre: Preprocessing, shape: tuple[int, int]) -> int:
 
 
 def spoilt_pictures(pre: Preprocessing, training: Any, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield so many training pictures with one thing gone wrong each, and their masks.
+    """Yield so many training pictures with one thing gone wrong each, or, one in nine, none, and their masks.
 
     Of large ones it is a part, or, where the network sees a picture scaled, every n-th row and column.
 
@@ -96,7 +127,8 @@ def spoilt_pictures(pre: Preprocessing, training: Any, count: int) -> Iterator[t
         else:
             step = max(1, max(mask.shape) // _LARGEST)
             rows = columns = slice(step // 2, None, step)
-        yield corrupt(image[rows, columns], mask[rows, columns], rng)
+        part = image[rows, columns], mask[rows, columns]
+        yield part if number % _UNTOUCHED == 0 else corrupt(*part, rng)
 
 
 def _window(size: int, rng: np.random.Generator) -> slice:

@@ -352,6 +352,8 @@ def _read_reliability(values: Any, file: str | os.PathLike[str]) -> Mapping[str,
     if values is None:
         return None
     _check(values, _UNSCORED if isinstance(values, dict) and "why_not" in values else _RELIABILITY, "reliability", file)
+    if "quality" in values:
+        _check(values["quality"], _QUALITY, "reliability.quality", file)
     return dict(values)
 
 
@@ -437,6 +439,7 @@ _RELIABILITY: dict[str, Any] = {
     "before": _MEASURED,
     "after": _MEASURED,
 }
+_QUALITY: dict[str, Any] = {"measured_on": str, "images": [list], "mean_error": _NUMBER, "correlation": _SHARE}
 _REFINEMENT: dict[str, Any] = {"line": str, "used": bool, **dict.fromkeys(("plain", "refined"), (dict, NoneType))}
 _UNSCORED = {"why_not": str}
 _SCORED_ON = {**dict.fromkeys(("path", "split", "fingerprint"), str), "num_images": int, "notes": list}

@@ -80,6 +80,7 @@ def calibrate(
     held = read_held_out(card, data, split, None)
     calibrated, figures = calibrate_file(content, held, None, say=say)
     calibrated = familiarise(calibrated, read_training(card, data), held, say=say)
+    figures |= expected_quality(calibrated, held, say=say)
     calibrated = promise(calibrated, held, risk, say=say)
     write_bytes(target, calibrated)
     say(f"wrote      {target}")
@@ -188,6 +189,32 @@ def familiarise(data: bytes, training: HeldOut | None, held: HeldOut, *, say: Ca
     if not familiarity.promised:
         say(f"note       {familiarity.held_out} held out cannot promise that false alarms are few: it takes {FEWEST}")
     return add_card(data, replace(card, familiarity=familiarity))
+
+
+def expected_quality(data: bytes, held: HeldOut, *, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return {"quality": what a file expects of its masks beside what they have, JSON values}; {} where it cannot tell.
+
+    Args:
+        data: bytes of a `.tflite`.
+        held: images that the network was not trained on.
+        say: callback for a line to the user.
+    """
+    from ..trust.quality import measure_quality
+
+    known = read_card(data).familiarity
+    if known is None or known.quality is None:
+        return {}
+    with held.task.open_file(data) as opened:
+        assert isinstance(opened, Segmenter)
+        measured = measure_quality(opened, held.records)
+    if measured is None:
+        return {}
+    expected, true = np.mean(measured["images"], 0)
+    say(
+        f"expects    an mIoU of {expected:.3f} of its masks, and they have {true:.3f}; off by "
+        f"{measured['mean_error']:.3f} in the mean ({held.about})"
+    )
+    return {"quality": {"measured_on": str(held.about), **measured}}
 
 
 def promise(data: bytes, held: HeldOut, risk: Sequence[str], *, say: Callable[[str], None]) -> bytes:

@@ -29,7 +29,7 @@ from ..trust.risk import read_promise
 from ..verify.held_out import DATA_IN_MEMORY, HeldOut, read_held_out
 from ..verify.proof import Candidate, Proof, prove, publish
 from ..verify.receipt import Receipt, receipt_files
-from .calibrate import calibrate_file, familiarise, promise, read_training
+from .calibrate import calibrate_file, expected_quality, familiarise, promise, read_training
 from .export_source import Source, find_origin, open_source
 from .refine import Form, find_form, telling
 
@@ -272,10 +272,10 @@ def _calibrated(
             validation = read_held_out(card, held.about.path, "val", info)
         except DataError:
             return _unpromised(candidate, "there is no validation part", risk)
-    data, figures = calibrate_file(
-        read_bytes(done.path), validation, held if held.about.split == "test" else None, say=say
-    )
+    test = held if held.about.split == "test" else None
+    data, figures = calibrate_file(read_bytes(done.path), validation, test, say=say)
     data = familiarise(data, read_training(card, held.about.path, info), validation, say=say)
+    figures |= expected_quality(data, test or validation, say=say)
     write_bytes(done.path, promise(data, validation, risk, say=say))
     return replace(candidate, reliability=figures)
 
