@@ -185,7 +185,7 @@ def test_runs_that_are_there_are_not_replaced_by_those_of_suspects(tmp_path: Pat
         (tmp_path / f"fold{number}").mkdir()
         (tmp_path / f"fold{number}" / "run.json").write_text('{"schema": 1}')
     (tmp_path / "fold1").rename(tmp_path / "fold9")
-    with pytest.raises(ExistsError, match="fold2: a run is there already"):
+    with pytest.raises(ExistsError, match="fold2: a run is there already.* remove it if a stop left it"):
         suspects(NOWHERE, runs=tmp_path)
     with pytest.raises(DataError):  # no such data set; fold 4 is in nobody's way
         suspects(NOWHERE, folds=1, runs=tmp_path)

@@ -169,7 +169,8 @@ def _refuse_runs(folder: Path, folds: int) -> None:
     """Raise ExistsError if runs are where those of the folds are to be, such as those of `train --folds`."""
     there = [place for number in range(1, folds + 1) if os.path.lexists(place := folder / f"fold{number}")]
     if there:
-        raise ExistsError("a run is there already", file=there[0], fix="choose another --runs")
+        fix = "choose another --runs, or remove it if a stop left it"
+        raise ExistsError("a run is there already", file=there[0], fix=fix)
 
 
 def _judge(
