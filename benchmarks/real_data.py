@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 from _data import DATA, left_out
 
+from unetres_edge.engines.pool import available_cores
 from unetres_edge.files import make_folder, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,7 +145,7 @@ def unetres(*arguments: object) -> None:
 
 def machine() -> dict[str, Any]:
     """Return what the figures were measured on."""
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+    return {"processor": platform.machine(), "cores": available_cores(), "python": platform.python_version()}
 
 
 if __name__ == "__main__":
