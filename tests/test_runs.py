@@ -651,3 +651,23 @@ def test_every_file_of_a_run_is_put_aside(earlier: RunFolder) -> None:
     listed = re.findall(r"^    ([\w./, ]+?)  ", sys.modules[RunFolder.__module__].__doc__ or "", re.MULTILINE)
     names = {name.split("/")[0] for row in listed for name in row.split(", ")} - {"replaced"}
     assert {"run.json", "plan.json", "samples"} <= names == set(replacement._FILES)
+
+
+def test_a_run_that_was_stopped_says_so(run_folder: Path, tmp_path: Path) -> None:
+    run_copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    run = RunFolder(run_copy)
+    assert run.unfinished() is None
+    checkpoint = run.read_checkpoint()
+    assert checkpoint is not None
+    tensors, state = checkpoint
+    epochs = len(state["history"])
+    for rows, words in ((state["history"][:1], f"after epoch 1 of {epochs}"), ([], "in its first epoch")):
+        run.write_checkpoint(tensors, {**state, "finished": False, "history": rows})
+        said = run.unfinished()
+        assert said is not None
+        assert f"training was stopped {words}" in said
+        assert f"unetres train --resume {run_copy}" in said
+    run.write_checkpoint(tensors, {**state, "history": state["history"][:1]})  # that stopped early by itself
+    assert run.unfinished() is None
+    (run_copy / "checkpoints" / "last.safetensors").write_bytes(b"damaged")
+    assert run.unfinished() is None

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -274,6 +274,25 @@ class RunFolder:
         if not isinstance(state, dict):
             raise RunFolderError("not a checkpoint: its state is wrong", file=path, fix="train again")
         return tensors, state
+
+    def unfinished(self) -> str | None:
+        """Return that training was stopped before its end, in words; None where it came to its end, or nothing tells.
+
+        Raises:
+            RunFolderError: `run.json` is damaged.
+        """
+        path = self.path / "checkpoints" / "last.safetensors"
+        try:
+            with safe_open(path, "np") as file:  # the weights of a checkpoint are not read
+                state = json.loads(json.loads(file.metadata()[_METADATA])["state"])
+            finished, epochs = state["finished"], len(state["history"])
+        except (KeyError, OSError, RecursionError, SafetensorError, TypeError, ValueError):
+            return None
+        plan = self.read_info().plan
+        if finished or plan is None or epochs >= plan.epochs:
+            return None
+        after = f"after epoch {epochs} of {plan.epochs}" if epochs else "in its first epoch"
+        return f"training was stopped {after}: these are its best weights so far. To go on: {self.resumed_by}"
 
     def _read_tensors(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         """Return tensors and metadata after checking the digest over both."""

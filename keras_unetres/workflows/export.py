@@ -150,6 +150,8 @@ def export(
     opened = open_source(
         source, **keras_file, size=size, calibrates=chosen.quantized, output=output, custom_objects=custom_objects
     )
+    if opened.info is not None and (unfinished := RunFolder(opened.name).unfinished()):
+        say(f"note       {unfinished}")
     if risk and not (gate and calibrate):
         raise UsageError("a promise needs images to be found on", fix="drop --no-gate and --no-calibrate, or --risk")
     for text in risk:
