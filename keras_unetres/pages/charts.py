@@ -273,11 +273,8 @@ def noise_chart(layers: Sequence[Mapping[str, Any]]) -> NoiseChart:
     return NoiseChart(tuple(Tick(y(tick), f"{tick:g} dB") for tick in ticks), tuple(bars), wide)
 
 
-@dataclass(frozen=True)
-class QualityChart:
-    """What mIoU was expected of each mask, and what it has: centres of points in px, and the diagonal."""
-
-    points: tuple[tuple[float, float, str], ...]
+class _UnitSquare:
+    """A square in which both axes go from 0 to 1, with its diagonal."""
 
     side, left, top, below = 190, 44, 12, 34
 
@@ -290,6 +287,13 @@ class QualityChart:
     def height(self) -> int:
         """Extent of the whole chart, px."""
         return self.top + self.side + self.below
+
+
+@dataclass(frozen=True)
+class QualityChart(_UnitSquare):
+    """What mIoU was expected of each mask, and what it has: centres of points in px, and their tips."""
+
+    points: tuple[tuple[float, float, str], ...]
 
 
 def quality_chart(images: Sequence[tuple[float, float]]) -> QualityChart:
@@ -315,24 +319,12 @@ class ReliabilityBar:
 
 
 @dataclass(frozen=True)
-class ReliabilityChart:
-    """A reliability diagram: a bar for each bin of probability, the share of answers that are right; the diagonal."""
+class ReliabilityChart(_UnitSquare):
+    """A reliability diagram: a bar for each bin of probability, the share of answers that are right."""
 
     title: str
     bars: tuple[ReliabilityBar, ...]
     bar_width: float
-
-    side, left, top, below = 190, 44, 12, 34
-
-    @property
-    def width(self) -> int:
-        """Extent of the whole chart, px."""
-        return self.left + self.side + 12
-
-    @property
-    def height(self) -> int:
-        """Extent of the whole chart, px."""
-        return self.top + self.side + self.below
 
 
 def reliability_chart(title: str, bins: Mapping[str, Sequence[float | None]]) -> ReliabilityChart:
