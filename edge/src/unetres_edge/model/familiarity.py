@@ -1,15 +1,19 @@
 """Familiarity: whether a picture is like those of the training, and the network as sure of it as of others.
 
 No image is kept, but of each feature the mean, the spread and the range, how features go together, and the features of
-the training pictures: where these are of several kinds, what lies between the kinds is near the mean and like none. Of
-held-out pictures there are three numbers each: the distance from the nearest training picture, the doubt of the network
-inside of regions, and the one at borders, by how far it is from the usual one, less or more. A picture is strange
-where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual: the product of the
-three numbers of them counts, that of borders, which tells bad masks best, twice; one that is five times as far away as
-any other is strange by that alone. Where trees tell the mIoU that is to be expected of its mask, as `quality` has them,
-this takes the place of the three numbers, but for a picture that is so far away, and a mask counts as worse than
-another only by five points. How many are as strange is a conformal p-value (Vovk 2005), by which at most so many
-in a hundred pictures of the same kind are called unfamiliar, whatever the numbers are.
+the training pictures: where these are of several kinds, what lies between the kinds is near the mean and like none.
+
+A picture is strange where a worse mask is to be expected of it than of nearly all held-out pictures, as trees tell it
+(`quality`); a mask counts as worse than another only by five points. One that is five times as far from the nearest
+training picture as any held-out one is strange by that alone.
+
+Cards without trees hold three numbers of each held-out picture: the distance from the nearest training picture, the
+doubt of the network inside of regions, and the one at borders, by how far it is from the usual one, less or more. A
+picture is strange where few of the held-out ones are as far away, few are as doubtful, and few have borders as unusual:
+the product of the three numbers of them counts, that of borders, which tells bad masks best, twice.
+
+How many are as strange is a conformal p-value (Vovk 2005), by which at most so many in a hundred pictures of the same
+kind are called unfamiliar, whatever the numbers are.
 """
 
 from __future__ import annotations

@@ -35,11 +35,11 @@ class Result:
         background: the class of which no objects and outlines are made; -1 for that whose name says so, else 0.
         activation: function that makes probabilities of the scores, as the card says it.
         calibration: calibration of the probabilities, as the card says it; None where they are the network's own.
-        familiarity: share of held-out images that are as strange as this one, above 0 to 1: as unlike the training
-            images, or as much in doubt; None where the card cannot tell. Of images of the same kind, at most one in
-            twenty has 0.05 or less.
-        warnings: where it is 0.05 or less, in words what is unlike: that the network is less sure than of the held-out
-            images, and what of the picture is unlike the training images, the farthest first.
+        familiarity: share of held-out images that are as strange as this one, above 0 to 1: with a mask as poor, as
+            unlike the training images, or as much in doubt; None where the card cannot tell. Of images of the same
+            kind, at most one in twenty has 0.05 or less.
+        warnings: where it is 0.05 or less, in words why: that the mask is likely poor, that the network is less sure
+            than of the held-out images, and what of the picture is unlike the training images, the farthest first.
         doubt: bits a pixel that the network is unsure inside of regions, 0 to 1: the mean entropy of the two likeliest
             classes; None where the card does not know what is usual.
         quality: mIoU that is to be expected of the class map, 0 to 1, by how spoilt pictures came out; None where the
