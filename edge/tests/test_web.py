@@ -241,10 +241,11 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
             {"raw": f"{out}.raw", "width": width, "height": height, "channels": 3, "bits": 8, "out": f"{out}"}
         )
     run_jobs([{"model": f"{tmp_path / 'm.tflite'}", "images": images, "error": f"{tmp_path / 'error'}"}], tmp_path)
-    said = set()
+    said, alarms = set(), set()
     with Segmenter(data, num_threads=1) as segmenter:
         for number, pixels in enumerate(pictures):
             expected = segmenter.segment(pixels)
+            alarms.add(bool(expected.warnings))
             value, warnings, doubt, quality = json.loads((tmp_path / f"{number}.familiarity").read_text())
             assert value == pytest.approx(expected.familiarity)
             assert tuple(warnings) == expected.warnings
@@ -255,6 +256,7 @@ def test_familiarity_is_that_of_python(way: str, files: dict[str, bytes], tmp_pa
                 assert doubt == pytest.approx(expected.doubt, abs=1e-4)
             said |= set(warnings)
     assert len(said) > 2, "pictures that are all alike prove nothing"
+    assert alarms == {True, False} or way != "crop", "by the trees some masks look poor, and some do not"
 
 
 def draw_trees(rng: np.random.Generator, features: int, held_out: int) -> QualityTrees:
@@ -264,7 +266,7 @@ def draw_trees(rng: np.random.Generator, features: int, held_out: int) -> Qualit
     limits = np.where(places == features, rng.integers(0, 600, places.shape), limits)
     splits = np.stack([places, limits], -1).reshape(20, 30).tolist()
     leaves = rng.integers(0, 10_001, (20, 16)).tolist()
-    held = rng.integers(4600, 5400, held_out).tolist()
+    held = rng.integers(5300, 5900, held_out).tolist()  # some pictures look better, some worse
     return QualityTrees(features + 5, tuple(map(tuple, splits)), tuple(map(tuple, leaves)), tuple(held))
 
 
@@ -588,11 +590,11 @@ def test_modules_import_nothing_that_is_not_sent() -> None:
     assert set().union(*named.values()) <= {*PAGE_FILES} | of_litert
 
 
-def test_our_own_code_stays_below_49_kb_over_the_wire() -> None:
+def test_our_own_code_stays_below_51_kb_over_the_wire() -> None:
     """The modules are sent as they are written, comments and all; what a browser loads of them, compressed."""
     loaded = [name for name in PAGE_FILES if not name.endswith((".d.ts", "node.js"))]
     sizes = {name: len(gzip.compress(page_file(name), 9)) for name in loaded}
-    assert sum(sizes.values()) < 49_000, sizes
+    assert sum(sizes.values()) < 51_000, sizes
 
 
 @pytest.mark.slow
