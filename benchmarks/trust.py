@@ -400,17 +400,7 @@ def familiarity(name: str, segmenter: Segmenter, records: dict[str, Any], places
     bad = np.array([row["miou"] < limit for row in everything])
     auroc = {
         key: round(float(roc_auc_score(bad, [row[key] for row in everything])), 4) if 0 < bad.sum() < len(bad) else None
-        for key in (
-            "joined",
-            "quality",
-            "distance",
-            "borders",
-            "doubt",
-            "expected_iou",
-            "entropy",
-            "energy",
-            "max_logit",
-        )
+        for key in ("joined", "quality", "distance", "borders", "doubt", *SCORES)
     }
     told = [np.array([row[key] for row in everything]) for key in ("quality", "miou")]
     of_untouched = [values[: len(untouched)] for values in told]
@@ -441,7 +431,7 @@ def seen(segmenter: Segmenter, image: np.ndarray, mask: np.ndarray | None) -> di
     doubts = doubts_of(scores, card.activation, card.calibration)
     row = {
         "p": result.familiarity,
-        "joined": -float(known.usualness(features, doubts)[-1]),
+        "joined": -float(known.usualness(features, doubts, known.expected_quality(features, doubts))[-1]),
         "distance": known.distance(features),
         "borders": float(border_shifts([*known.borders, doubts.border])[-1]),
         "doubt": doubts.inside / SURE,

@@ -104,13 +104,13 @@ def fit_familiarity(
             kept += [others.distance(each) for each in both[number::FOLDS]]
         distances = kept[:: -(-len(kept) // _MOST)]
         inside = _next_doubts([each.inside for each in doubts], len(distances), 0)
-        borders = _next_doubts([each.border or 0 for each in doubts], len(distances), 1)
+        borders = _next_doubts([each.border for each in doubts], len(distances), 1)
         known = list(map(Doubts, inside, borders))
     return replace(
         statistics,
         distances=tuple(round(float(value), _DIGITS) for value in distances),
         doubts=tuple(each.inside for each in known),
-        borders=tuple(each.border or 0 for each in known),
+        borders=tuple(each.border for each in known),
         held_out=len(held_out),
     )
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,20 @@ MARGIN = 500  # ten-thousandths of an mIoU by which a mask must look worse than 
 _STEPS = 64  # of a distance, in which trees are told of it
 _FARTHEST_TOLD = 65535  # of those, and of the sixteenths of a spread
 _FLOOR = 256  # added to doubts, 0 to 65535, that are compared: what is nearly nothing is no shift
+
+
+class Verdict(NamedTuple):
+    """What is told of a picture.
+
+    Args:
+        familiarity: share of held-out pictures that are as strange, the picture itself counted in; above 0, to 1.
+        warnings: in words why it is low; () where it is not.
+        quality: mIoU to expect of the mask, 0 to 1; None where the card cannot tell.
+    """
+
+    familiarity: float
+    warnings: tuple[str, ...]
+    quality: float | None
 
 
 @dataclass(frozen=True)
@@ -164,51 +178,61 @@ class Familiarity:
             features: (F,) of the picture.
             doubts: what the network says of it; None where it gives no scores, and then the picture alone is judged.
         """
-        usual = self.usualness(features, doubts)
-        return int((usual <= usual[-1]).sum()) / len(usual)
+        return self.judge(features, doubts).familiarity
 
-    def usualness(self, features: np.ndarray, doubts: Doubts | None = None) -> np.ndarray:
-        """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,)."""
+    def usualness(self, features: np.ndarray, doubts: Doubts | None, quality: int | None) -> np.ndarray:
+        """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,).
+
+        Args:
+            features, doubts: as for `p_value`.
+            quality: what `expected_quality` gives of them.
+        """
         usual = tails([*self.distances, self.distance(features)])
         usual = np.where(usual < ALONE, 0.0, usual)
         if doubts is None or not self.doubts:
             return usual
-        quality = self.expected_quality(features, doubts)
         if self.quality and quality is not None:
             lacks = [*(WHOLE - each for each in self.quality.held_out), max(0, WHOLE - quality - MARGIN)]
             return np.where(usual == 0, 0.0, tails(lacks))
         usual = usual * tails([*self.doubts, doubts.inside])
-        if doubts.border is None or not self.borders:
+        if not self.borders:
             return usual
         of_borders = tails(border_shifts([*self.borders, doubts.border]))
         return usual * of_borders * of_borders
 
-    def expected_quality(self, features: np.ndarray, doubts: Doubts) -> int | None:
+    def expected_quality(self, features: np.ndarray, doubts: Doubts | None) -> int | None:
         """Return the mIoU, in ten-thousandths, to expect of the mask of a picture; None where the card cannot tell.
 
         A card of a later version may tell its trees other numbers than this one knows.
         """
+        if doubts is None or self.quality is None:
+            return None
         told = self.told(features, doubts)
-        return None if self.quality is None or self.quality.inputs != len(told) else self.quality.expected(told)
+        return self.quality.expected(told) if self.quality.inputs == len(told) else None
 
     def told(self, features: np.ndarray, doubts: Doubts) -> list[int]:
         """Return the whole numbers that `QualityTrees` take: (F + 5,) of a picture and of what the network says."""
         sixteenths = np.floor(SIXTEENTHS * self.standardised(features))
         distance = min(_FARTHEST_TOLD, math.floor(_STEPS * self.distance(features)))
         told = np.clip(sixteenths, -_FARTHEST_TOLD, _FARTHEST_TOLD).astype(int).tolist()
-        return [*told, distance, doubts.inside, doubts.border or 0, doubts.at_borders, doubts.overlap]
+        return [*told, distance, doubts.inside, doubts.border, doubts.at_borders, doubts.overlap]
 
-    def judge(self, features: np.ndarray, doubts: Doubts | None = None) -> tuple[float, tuple[str, ...]]:
-        """Return the familiarity of a picture, and in words why it is low, if it is; arguments as `p_value`."""
-        familiarity = self.p_value(features, doubts)
-        return familiarity, self.reasons(features, doubts) if familiarity <= ALARM else ()
+    def judge(self, features: np.ndarray, doubts: Doubts | None = None) -> Verdict:
+        """Return what is told of a picture; arguments as `p_value`."""
+        quality = self.expected_quality(features, doubts)
+        usual = self.usualness(features, doubts, quality)
+        familiarity = int((usual <= usual[-1]).sum()) / len(usual)
+        warnings = self.reasons(features, doubts, quality) if familiarity <= ALARM else ()
+        return Verdict(familiarity, warnings, None if quality is None else quality / WHOLE)
 
-    def reasons(self, features: np.ndarray, doubts: Doubts | None = None) -> tuple[str, ...]:
-        """Return what is unlike the training pictures, the farthest first, at most three; a doubt is said in front."""
+    def reasons(self, features: np.ndarray, doubts: Doubts | None, quality: int | None) -> tuple[str, ...]:
+        """Return what is unlike the training pictures, the farthest first, at most three; a doubt is said in front.
+
+        Arguments as `usualness`.
+        """
         words = []
         if self.features == feature_names(3) and self._is_near(swapped(features)) and not self._is_near(features):
             words.append(SWAPPED)
-        quality = None if doubts is None else self.expected_quality(features, doubts)
         if self.quality and quality is not None and self._is_poor(self.quality, quality):
             words.append(POOR.format((quality + WHOLE // 200) // (WHOLE // 100)))
         if doubts is not None and self.doubts:
@@ -230,9 +254,9 @@ class Familiarity:
         """Return whether a mask is expected to be worse than nearly all of held-out images."""
         return (1 + sum(each <= quality + MARGIN for each in trees.held_out)) / (1 + len(trees.held_out)) <= ALARM
 
-    def _of_borders(self, border: int | None, others: int) -> list[str]:
+    def _of_borders(self, border: int, others: int) -> list[str]:
         """Return what borders say, where they are stranger than all, or stranger than so many by other numbers."""
-        if border is None or not self.borders:
+        if not self.borders:
             return []
         *usual, own = border_shifts([*self.borders, border])
         below = int((np.array(usual) < own).sum())

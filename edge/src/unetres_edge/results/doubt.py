@@ -40,13 +40,13 @@ class Doubts(NamedTuple):
 
     Args:
         inside: mean doubt, 0 to 65535, over the pixels inside of regions; over all where there are none.
-        border: mean doubt over the pixels at borders, 0 without any; None where it is not known.
+        border: mean doubt over the pixels at borders, 0 without any.
         at_borders: share of the pixels that are at borders, of 65535.
         overlap: expected mIoU, of 65535, by the two likeliest classes of each pixel.
     """
 
     inside: int
-    border: int | None = None
+    border: int = 0
     at_borders: int = 0
     overlap: int = 0
 

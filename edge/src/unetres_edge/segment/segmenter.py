@@ -16,7 +16,7 @@ from ..files import Contents
 from ..images.decode import pixels_of
 from ..images.preprocessing import IGNORE
 from ..model.card import Card
-from ..model.quality import WHOLE
+from ..model.familiarity import Verdict
 from ..results.doubt import SURE, Doubt
 from ..results.result import Result
 from ..results.softmax import largest_probability, probabilities
@@ -141,7 +141,7 @@ class Segmenter(LoadedModel):
                         )
                     values = self._given_up(values) if abstain else values.argmax(-1)
                 class_map[row : row + len(values)] = values
-        familiarity, warnings, quality = self._judge(features, doubt)
+        verdict = self._judge(features, doubt)
         return Result(
             class_map,
             kept,
@@ -155,10 +155,10 @@ class Segmenter(LoadedModel):
             background=self.card.background,
             activation=self.card.activation,
             calibration=self.card.calibration,
-            familiarity=familiarity,
-            warnings=warnings,
+            familiarity=verdict and verdict.familiarity,
+            warnings=() if verdict is None else verdict.warnings,
             doubt=None if doubt is None else doubt.value / SURE,
-            quality=quality,
+            quality=verdict and verdict.quality,
         )
 
     def segment_large(
@@ -239,16 +239,12 @@ class Segmenter(LoadedModel):
             return None
         return Doubt(height, width, self.card.activation, self.card.calibration)
 
-    def _judge(
-        self, features: np.ndarray | None, doubt: Doubt | None
-    ) -> tuple[float | None, tuple[str, ...], float | None]:
-        """Return how familiar an image is, what is unlike the training images, and the mIoU to expect."""
+    def _judge(self, features: np.ndarray | None, doubt: Doubt | None) -> Verdict | None:
+        """Return what is told of an image; None where the card cannot tell."""
         known = self.card.familiarity
         if known is None or features is None:
-            return None, (), None
-        doubts = None if doubt is None else doubt.values
-        quality = None if doubts is None else known.expected_quality(features, doubts)
-        return *known.judge(features, doubts), None if quality is None else quality / WHOLE
+            return None
+        return known.judge(features, None if doubt is None else doubt.values)
 
     def _rows(
         self, image: np.ndarray, placed: np.ndarray | None, engine: TimedEngine
