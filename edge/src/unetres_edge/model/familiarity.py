@@ -178,7 +178,7 @@ class Familiarity:
             features: (F,) of the picture.
             doubts: what the network says of it; None where it gives no scores, and then the picture alone is judged.
         """
-        return self.judge(features, doubts).familiarity
+        return _share_as_strange(self.usualness(features, doubts, self.expected_quality(features, doubts)))
 
     def usualness(self, features: np.ndarray, doubts: Doubts | None, quality: int | None) -> np.ndarray:
         """Return how usual the held-out pictures are and, last, a picture among them, (N + 1,).
@@ -220,8 +220,7 @@ class Familiarity:
     def judge(self, features: np.ndarray, doubts: Doubts | None = None) -> Verdict:
         """Return what is told of a picture; arguments as `p_value`."""
         quality = self.expected_quality(features, doubts)
-        usual = self.usualness(features, doubts, quality)
-        familiarity = int((usual <= usual[-1]).sum()) / len(usual)
+        familiarity = _share_as_strange(self.usualness(features, doubts, quality))
         warnings = self.reasons(features, doubts, quality) if familiarity <= ALARM else ()
         return Verdict(familiarity, warnings, None if quality is None else quality / WHOLE)
 
@@ -316,6 +315,11 @@ class Familiarity:
             **numbers,
             **whole,
         )
+
+
+def _share_as_strange(usual: np.ndarray) -> float:
+    """Return the share that is as strange as the last of (N,) pictures, itself counted in."""
+    return int((usual <= usual[-1]).sum()) / len(usual)
 
 
 def border_shifts(borders: Sequence[int]) -> np.ndarray:
